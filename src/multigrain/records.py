@@ -1,0 +1,156 @@
+"""The records that flow between stages. Frozen: a stage makes new ones instead of changing what it was given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Final
+
+__all__ = [
+    "LEVELS",
+    "Document",
+    "GradedExample",
+    "Level",
+    "Negative",
+    "Origin",
+    "Rejection",
+    "Split",
+    "SynthesizedRow",
+]
+
+
+class Level(IntEnum):
+    """How hard a negative is: 1 is the easiest (least similar to the query), 4 the hardest.
+
+    The paper has one easy, two medium and one hard negative per example; the numbering is ours.
+    """
+
+    EASY = 1
+    MEDIUM_LOW = 2
+    MEDIUM_HIGH = 3
+    HARD = 4
+
+
+LEVELS: Final = (Level.EASY, Level.MEDIUM_LOW, Level.MEDIUM_HIGH, Level.HARD)
+
+
+class Split(StrEnum):
+    """What a document may be used for. Near-duplicates always share a split."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Origin(StrEnum):
+    """Where a negative's text comes from."""
+
+    WRITTEN = "written"
+    MINED = "mined"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One passage of the user's corpus.
+
+    Attributes:
+        id: unique within the corpus.
+        text: what is embedded and searched; never empty.
+        title: words a person wrote about the text and that are *not* part of it (a heading, a summary line).
+            Serves as a natural query in evaluation; None where there is none.
+        group: near-duplicate documents share a group, so that no split divides them; -1 before grouping.
+        split: what the document may be used for.
+    """
+
+    id: str
+    text: str
+    title: str | None = None
+    group: int = -1
+    split: Split = Split.TRAIN
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesizedRow:
+    """What a language model wrote for one document or task, parsed but not yet audited.
+
+    Attributes:
+        id: the work unit's fingerprint, so that a row can be traced to its completion in the journal.
+        document_id: the document the query was written for; None where the model wrote the positive too.
+        query: the written query.
+        positive: the passage that answers it.
+        negatives: written negatives by the level the model was *asked* for; may be empty or partial.
+        strategy: the name of the strategy that asked.
+    """
+
+    id: str
+    document_id: str | None
+    query: str
+    positive: str
+    negatives: dict[Level, str] = field(default_factory=dict)
+    strategy: str = "mgh"
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A negative at its final level.
+
+    Attributes:
+        text: the passage.
+        level: where it stands after the audit.
+        origin: written by a language model, or mined from the corpus.
+        similarity: cosine to the query under the reference model, -1..1.
+        written_level: the level the model was asked for; None for mined ones.
+    """
+
+    text: str
+    level: Level
+    origin: Origin
+    similarity: float
+    written_level: Level | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GradedExample:
+    """A training row: a query, a positive and one negative at each of the four levels.
+
+    Attributes:
+        id: the synthesized row's id.
+        document_id: the positive's document; None where the model wrote it.
+        query: the query.
+        positive: the passage that answers it.
+        negatives: exactly four, level 1 to 4.
+        positive_similarity: cosine of query and positive under the reference model.
+        written_order_held: True or False where the model wrote all four levels and they were, or were not,
+            in the asked order when measured; None where it wrote fewer.
+        actions: what the audit did to the row, e.g. "relevelled", "refilled:2".
+    """
+
+    id: str
+    document_id: str | None
+    query: str
+    positive: str
+    negatives: tuple[Negative, Negative, Negative, Negative]
+    positive_similarity: float
+    written_order_held: bool | None = None
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row or a written negative that the audit turned away, and why.
+
+    Attributes:
+        id: the synthesized row's id.
+        part: "row", or "level_1" … "level_4" for one negative.
+        reason: a short stable word, e.g. "round_trip", "copied_document", "duplicate_query".
+        detail: the figure or text behind it, for people.
+        query: the written query.
+        text: the rejected text (the positive's where the whole row went).
+    """
+
+    id: str
+    part: str
+    reason: str
+    detail: str
+    query: str
+    text: str
