@@ -1,0 +1,404 @@
+"""The run's configuration: typed, closed, and reported on all at once.
+
+A config is a YAML file. Unknown keys are refused with the nearest known one, and every problem in a file is
+listed in a single error. The field docs below are the text that `multigrain init` writes as comments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from multigrain.errors import ConfigError
+
+__all__ = [
+    "AuditConfig",
+    "CandidateConfig",
+    "Config",
+    "DocumentsConfig",
+    "EvaluationConfig",
+    "EvaluationSetConfig",
+    "LLMConfig",
+    "PoolingName",
+    "ScheduleName",
+    "SynthesisConfig",
+    "TrainingConfig",
+    "fingerprint",
+    "load_config",
+    "parse_config",
+]
+
+PoolingName = Literal["keep", "ata", "mean", "cls", "last"]
+ScheduleName = Literal[
+    "coarse-to-fine", "reverse", "random", "mixed", "fixed-1", "fixed-2", "fixed-3", "fixed-4", "in-batch"
+]
+Band = tuple[int, int]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DocumentsConfig(_Section):
+    """Where the documents come from and how they are split."""
+
+    kind: Literal["auto", "folder", "jsonl", "csv", "parquet", "docstrings"] = "auto"
+    """What `path` holds; auto tells by the file name. `docstrings` reads installed Python packages."""
+
+    path: Path | None = None
+    """A folder of .txt/.md files, or one .jsonl, .csv, .tsv or .parquet file. Relative to the config file."""
+
+    id_field: str = "id"
+    """Column with the document id (made from the row number where the column is missing)."""
+
+    text_field: str = "text"
+    """Column with the text."""
+
+    title_field: str | None = "title"
+    """Column with a title that is not part of the text: it becomes a held-out query. Missing is fine."""
+
+    limit: int | None = Field(default=None, ge=10)
+    """Take a seeded sample of this many documents (null: all)."""
+
+    min_characters: int = Field(default=40, ge=1)
+    """Shorter documents are left out, and counted."""
+
+    max_characters: int = Field(default=20_000, ge=100)
+    """Longer documents are cut here at a word boundary, and counted."""
+
+    near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
+    """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group."""
+
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of documents whose queries choose between models. Synthesis never sees them."""
+
+    test_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of documents whose queries give the final figures. Synthesis never sees them."""
+
+    @model_validator(mode="after")
+    def _shares_leave_training(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share + test_share must stay below 1: nothing is left to train on")
+        if self.kind not in ("auto", "docstrings") and self.path is None:
+            raise ValueError(f"kind {self.kind!r} needs a path")
+        return self
+
+
+class LLMConfig(_Section):
+    """The language model that writes."""
+
+    provider: Literal["local", "openai", "scripted"] = "local"
+    """local: llama.cpp inside this process. openai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …).
+    scripted: a deterministic fake for dry tests."""
+
+    model: str = "auto"
+    """local: a .gguf path, package:NAME, OWNER/REPO:FILE.gguf on the hub, or auto. openai: the model's name."""
+
+    base_url: str | None = None
+    """The endpoint, e.g. http://localhost:8000/v1. Null: $OPENAI_BASE_URL, else OpenAI's."""
+
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key. The key itself never belongs in this file."""
+
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    """Sampling temperature."""
+
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    """Nucleus sampling."""
+
+    max_tokens: int = Field(default=768, ge=8)
+    """Longest answer, in tokens."""
+
+    concurrency: int = Field(default=8, ge=1, le=4096)
+    """Requests in flight (for local: parallel slots)."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of the local model (null: one per core)."""
+
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """How long one request may take."""
+
+    max_retries: int = Field(default=4, ge=0, le=20)
+    """How often a request that failed for a passing reason (429, 5xx, a reset) is sent again."""
+
+    structured_output: bool = True
+    """Ask for JSON-schema-constrained output; endpoints that know none still get the schema in the prompt."""
+
+
+class SynthesisConfig(_Section):
+    """What is written for each document."""
+
+    strategy: Literal["mgh", "stepwise"] = "mgh"
+    """mgh: query, positive and four graded negatives in one call (needs a capable model).
+    stepwise: one field a call (for small models)."""
+
+    queries_per_document: int = Field(default=1, ge=1, le=20)
+    """Queries written for each training document."""
+
+    negatives_share: float = Field(default=1.0, ge=0, le=1)
+    """stepwise only: the share of documents for which negatives are written too; the rest get mined ones."""
+
+    max_documents: int | None = Field(default=None, ge=1)
+    """Write for at most this many training documents (null: all)."""
+
+    budget_seconds: float | None = Field(default=None, gt=0)
+    """Stop asking after this long; what is written by then is used (null: no limit)."""
+
+
+class AuditConfig(_Section):
+    """What is checked, measured and repaired."""
+
+    reference_model: str = "auto"
+    """The encoder that measures similarity. auto: the model that is tuned, as it was before."""
+
+    min_query_words: int = Field(default=2, ge=1)
+    """Shorter queries are dropped."""
+
+    max_query_words: int = Field(default=60, ge=2)
+    """Longer queries are dropped."""
+
+    round_trip_rank: int | None = Field(default=20, ge=1)
+    """Drop queries that don't find their own document among this many of the corpus (null: keep all)."""
+
+    negatives: Literal["hybrid", "mined", "written"] = "hybrid"
+    """hybrid: written negatives that pass, mined ones in the other levels. mined / written: only these."""
+
+    bands: tuple[Band, Band, Band, Band] = ((200, 2000), (40, 200), (8, 40), (0, 8))
+    """Corpus ranks (from, to) that level 1, 2, 3 and 4 are mined from; rank 0 is the nearest document that is
+    not the positive. Scaled down where the corpus is smaller than the last rank."""
+
+    false_negative_margin: float = Field(default=0.05, ge=0, lt=1)
+    """A negative must be at least this much less similar to the query than the positive."""
+
+    min_level_gap: float = Field(default=0.03, ge=0, lt=0.5)
+    """Smallest difference in similarity between neighbouring levels of one row."""
+
+    max_copied_share: float = Field(default=0.8, gt=0, le=1)
+    """A written negative that shares more of its word trigrams than this with the positive is a copy."""
+
+    @model_validator(mode="after")
+    def _bands_are_ordered(self) -> Self:
+        if any(low >= high or low < 0 for low, high in self.bands):
+            raise ValueError("every band must be [from, to] with 0 <= from < to")
+        hardest_first = self.bands[::-1]
+        if any(left[1] > right[0] for left, right in zip(hardest_first, hardest_first[1:], strict=False)):
+            raise ValueError("bands must not overlap, and level 4 must hold the nearest ranks")
+        return self
+
+
+class CandidateConfig(_Section):
+    """One model to train; what is left out is taken from `training`."""
+
+    pooling: PoolingName | None = None
+    """keep (the base model's own), ata, mean, cls or last."""
+
+    schedule: ScheduleName | None = None
+    """The order in which levels are visited."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate."""
+
+
+class TrainingConfig(_Section):
+    """How the embedding model is tuned."""
+
+    base_model: str = "auto"
+    """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2)."""
+
+    trust_remote_code: bool = False
+    """Run code that comes with the base model. Off unless you trust its author."""
+
+    pooling: PoolingName = "keep"
+    """keep (the base model's own), ata (anchor-token-aware), mean, cls or last."""
+
+    schedule: ScheduleName = "coarse-to-fine"
+    """The order in which levels are visited; in-batch uses no hard negatives."""
+
+    steps: int = Field(default=200, ge=1)
+    """Optimiser steps of the whole run."""
+
+    batch_size: int = Field(default=32, ge=2)
+    """Queries a step."""
+
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """Peak learning rate (linear warm-up, then linear decay)."""
+
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps that warm up."""
+
+    temperature: float = Field(default=0.05, gt=0)
+    """InfoNCE temperature: similarities are divided by it."""
+
+    max_seq_length: int | None = Field(default=256, ge=8)
+    """Tokens of a text that are read, in training and evaluation (null: the base model's own)."""
+
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto: bf16 where the device computes it natively, else float32."""
+
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Steps between checkpoints to resume from."""
+
+    candidates: dict[str, CandidateConfig] = Field(default_factory=lambda: {"tuned": CandidateConfig()})
+    """The models to train, by name. Validation queries choose between them."""
+
+    @model_validator(mode="after")
+    def _candidates_are_named(self) -> Self:
+        if not self.candidates:
+            raise ValueError("candidates must name at least one model to train")
+        for name in self.candidates:
+            if not name.replace("_", "").replace("-", "").isalnum() or name == "base":
+                raise ValueError(f"candidate name {name!r}: use letters, digits, - and _ (and not 'base')")
+        return self
+
+    def resolve(self, name: str) -> TrainingConfig:
+        """The settings of one candidate, with its overrides applied and no further candidates.
+
+        Args:
+            name: a key of `candidates`.
+        """
+        overrides = self.candidates[name].model_dump(exclude_none=True)
+        return self.model_copy(update={**overrides, "candidates": {name: CandidateConfig()}})
+
+
+class EvaluationSetConfig(_Section):
+    """A labelled set to evaluate on, besides the held-out queries."""
+
+    name: str
+    """What tables call it."""
+
+    path: str
+    """A BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), or package:NAME/FILE for a known data package."""
+
+    role: Literal["test", "forgetting"] = "test"
+    """test: in the domain. forgetting: unrelated; it must not get worse."""
+
+    max_queries: int | None = Field(default=None, ge=1)
+    """Take a seeded sample of this many queries, with their relevant documents (null: all)."""
+
+    max_documents: int | None = Field(default=None, ge=1)
+    """Take a seeded sample of this many documents, relevant ones always among them (null: all)."""
+
+
+class EvaluationConfig(_Section):
+    """How the proof is made."""
+
+    queries: Literal["auto", "titles", "synthetic", "none"] = "auto"
+    """Held-out queries: the documents' titles (human), or written by the LLM with another prompt
+    (a synthetic estimate). auto: titles where at least half of the held-out documents have one."""
+
+    bootstrap_samples: int = Field(default=10_000, ge=100)
+    """Resamples behind each interval."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Width of the intervals."""
+
+    batch_size: int = Field(default=64, ge=1)
+    """Texts encoded at once."""
+
+    sets: list[EvaluationSetConfig] = Field(default_factory=list)
+    """More sets: labelled ones of your own, unrelated ones to check for forgetting."""
+
+
+class Config(_Section):
+    """Everything that decides a run. Same config, seed and inputs: same data set and, on one device, same model."""
+
+    seed: int = Field(default=13, ge=0)
+    """Seeds sampling, splitting, writing and training."""
+
+    documents: DocumentsConfig = Field(default_factory=DocumentsConfig)
+    llm: LLMConfig = Field(default_factory=LLMConfig)
+    synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
+    audit: AuditConfig = Field(default_factory=AuditConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+
+def load_config(path: Path) -> Config:
+    """Read a YAML config file; relative document and set paths are taken from the file's folder.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has wrong keys or values (all listed at once).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; `multigrain init {path}` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML: {problem}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
+    config = parse_config(values, origin=str(path))
+    return _anchor_paths(config, path.resolve().parent)
+
+
+def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:
+    """Build a config from plain values.
+
+    Args:
+        values: sections and their settings.
+        origin: what errors name as the place the values came from.
+
+    Raises:
+        ConfigError: with every problem, one after another.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: " + "; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A stable SHA-256 over JSON-like values and config sections, for manifests and journal keys."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    return hashlib.sha256(
+        json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+    ).hexdigest()
+
+
+def _describe(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"][:-1]), n=1)
+        return f"{key}: unknown key" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
+    given = repr(problem["input"])
+    shown = "" if isinstance(problem["input"], dict) or len(given) > 60 else f", got {given}"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    section: Any = Config
+    for part in location:
+        if part == "candidates":
+            section = CandidateConfig
+        elif part == "sets":
+            section = EvaluationSetConfig
+        elif isinstance(part, str) and part in getattr(section, "model_fields", {}):
+            section = section.model_fields[part].annotation
+    return list(getattr(section, "model_fields", {}))
+
+
+def _anchor_paths(config: Config, folder: Path) -> Config:
+    documents = config.documents
+    if documents.path is not None and not documents.path.is_absolute():
+        documents = documents.model_copy(update={"path": folder / documents.path})
+    sets = [
+        each
+        if each.path.startswith("package:") or Path(each.path).is_absolute()
+        else each.model_copy(update={"path": str(folder / each.path)})
+        for each in config.evaluation.sets
+    ]
+    evaluation = config.evaluation.model_copy(update={"sets": sets})
+    return config.model_copy(update={"documents": documents, "evaluation": evaluation})

@@ -1,0 +1,262 @@
+"""A run is a directory: one artifact a stage, a manifest written last, one process at a time.
+
+    RUN/
+      config.yaml              the config that made it
+      lock                     held (flock) by the process at work, with its pid and host
+      documents/               documents.parquet
+      synthesis/               journal.sqlite, rows.parquet
+      dataset/                 graded.parquet, rejects.parquet, audit.json
+      models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
+      model/                   a copy of the chosen candidate
+      results/                 evaluation.json, per_query.parquet, anchors.json
+      report.html
+
+Each of the folders also holds `manifest.json`, written when its stage is complete and never before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
+
+__all__ = ["RunDirectory", "StageManifest", "atomic_directory", "atomic_write"]
+
+_RECORDED_PACKAGES = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
+
+
+@dataclass(frozen=True)
+class StageManifest:
+    """What a complete stage left behind.
+
+    Attributes:
+        stage: its name.
+        fingerprint: over everything that decides its output: config sections, inputs, format versions.
+        counts: the stage's summary, as `--json` prints it.
+        seconds: wall-clock seconds of work, over all sessions that contributed.
+        finished_at: ISO 8601, UTC.
+        versions: of the packages that matter.
+    """
+
+    stage: str
+    fingerprint: str
+    counts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    finished_at: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class RunDirectory:
+    """Paths of a run and the rules by which it is written.
+
+    Args:
+        path: the directory; made on `hold()`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
+    @property
+    def config_path(self) -> Path:
+        """The config that made the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def documents_path(self) -> Path:
+        """The documents with their groups and splits."""
+        return self.path / "documents" / "documents.parquet"
+
+    @property
+    def journal_path(self) -> Path:
+        """Every completion ever received."""
+        return self.path / "synthesis" / "journal.sqlite"
+
+    @property
+    def rows_path(self) -> Path:
+        """The synthesized rows, parsed but not audited."""
+        return self.path / "synthesis" / "rows.parquet"
+
+    @property
+    def dataset_path(self) -> Path:
+        """The graded training rows."""
+        return self.path / "dataset" / "graded.parquet"
+
+    @property
+    def rejects_path(self) -> Path:
+        """What the audit turned away, with reasons."""
+        return self.path / "dataset" / "rejects.parquet"
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit's counts and similarity statistics."""
+        return self.path / "dataset" / "audit.json"
+
+    @property
+    def model_path(self) -> Path:
+        """The chosen model."""
+        return self.path / "model"
+
+    @property
+    def results_path(self) -> Path:
+        """The folder with evaluation.json, per_query.parquet and anchors.json."""
+        return self.path / "results"
+
+    @property
+    def report_path(self) -> Path:
+        """The report page."""
+        return self.path / "report.html"
+
+    def candidate_path(self, name: str) -> Path:
+        """The model folder of one trained candidate."""
+        return self.path / "models" / name
+
+    @contextmanager
+    def hold(self) -> Iterator[RunDirectory]:
+        """Make the directory if need be and keep every other process out while working in it.
+
+        The lock is the operating system's: it goes with the process, however that ends.
+
+        Raises:
+            RunBusyError: another process holds it.
+            RunDirectoryError: it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"run directory {self.path} cannot be written ({error.strerror}): choose another with --run"
+            ) from None
+        with handle:
+            self._lock(handle)
+            yield self
+
+    def _lock(self, handle: TextIO) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise RunBusyError(
+                f"run directory {self.path} is in use by {holder}: wait for it, or choose another with --run"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+
+    def manifest(self, stage: str) -> StageManifest | None:
+        """The manifest of a stage, or None where the stage is not complete.
+
+        Raises:
+            RunDirectoryError: the manifest cannot be understood.
+        """
+        path = self._manifest_path(stage)
+        try:
+            return StageManifest(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{path}: not a manifest of this version ({error}): delete it to run the stage again"
+            ) from None
+
+    def is_complete(self, stage: str, fingerprint: str) -> bool:
+        """Whether a stage has been completed from exactly these inputs."""
+        manifest = self.manifest(stage)
+        return manifest is not None and manifest.fingerprint == fingerprint
+
+    def require(self, stage: str, command: str) -> StageManifest:
+        """The manifest of a stage that must have been run.
+
+        Raises:
+            StageOrderError: it has not; the message names the command that does.
+        """
+        manifest = self.manifest(stage)
+        if manifest is None:
+            raise StageOrderError(
+                f"{self.path}: stage {stage!r} is not complete; `{command}` completes it first"
+            )
+        return manifest
+
+    def finish(self, stage: str, fingerprint: str, counts: dict[str, Any], seconds: float) -> StageManifest:
+        """Write a stage's manifest: the last thing a stage does."""
+        manifest = StageManifest(
+            stage=stage,
+            fingerprint=fingerprint,
+            counts=counts,
+            seconds=round(seconds, 3),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=_versions(),
+        )
+        atomic_write(self._manifest_path(stage), json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
+        return manifest
+
+    def invalidate(self, stage: str) -> None:
+        """Forget that a stage is complete, before its artifact is written again."""
+        self._manifest_path(stage).unlink(missing_ok=True)
+
+    def _manifest_path(self, stage: str) -> Path:
+        return self.path / stage / "manifest.json"
+
+
+def atomic_write(path: Path, data: str | bytes) -> None:
+    """Write a whole file or nothing: to a sibling, flushed to disk, then renamed over the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode() if isinstance(data, str) else data
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(raw)
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty sibling to fill; it takes the place of `path` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            discarded = path.with_name(f".{path.name}.discarded-{time.time_ns()}")
+            path.rename(discarded)
+            temporary.rename(path)
+            shutil.rmtree(discarded)
+        else:
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
