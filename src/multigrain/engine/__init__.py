@@ -1,0 +1,1 @@
+"""Where work units run. The only package that knows."""

@@ -1,0 +1,1 @@
+"""The proof: held-out queries, per-query metrics, paired intervals."""

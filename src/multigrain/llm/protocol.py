@@ -1,0 +1,82 @@
+"""What the rest of the program knows of a language model: a request, a completion, and something that answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+__all__ = ["Completion", "CompletionRequest", "LLMClient", "Message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """Everything that decides a completion, besides the model.
+
+    Attributes:
+        messages: the chat so far.
+        schema: a JSON schema that the answer must follow; None for free text.
+        temperature: 0 is greedy.
+        top_p: nucleus sampling.
+        max_tokens: longest answer.
+        seed: of the sampler, where the endpoint honours it.
+        stop: texts that end the answer.
+    """
+
+    messages: tuple[Message, ...]
+    schema: dict[str, Any] | None = None
+    temperature: float = 0.8
+    top_p: float = 0.9
+    max_tokens: int = 768
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered.
+
+    Attributes:
+        text: the raw answer: untrusted, unparsed.
+        finish_reason: "stop", "length" (cut at max_tokens), "content_filter", or the endpoint's own word.
+        model: the name the endpoint reports.
+        prompt_tokens: tokens read, as reported; 0 where unreported.
+        completion_tokens: tokens written, as reported; 0 where unreported.
+        seconds: from sending to the last byte.
+    """
+
+    text: str
+    finish_reason: str
+    model: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+
+@runtime_checkable
+class LLMClient(Protocol):
+    """Something that completes requests. Safe to call concurrently from one event loop."""
+
+    @property
+    def identity(self) -> str:
+        """Names the model for fingerprints and reports: provider and model, never a key or a header."""
+        ...
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request.
+
+        Raises:
+            LLMError: the endpoint is unreachable, refuses for good, or kept failing through every retry.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections, threads and memory."""
+        ...

@@ -1,0 +1,1 @@
+"""Negatives from the corpus: embed it, rank it, take bands of ranks."""

@@ -1,0 +1,1 @@
+"""Encoders: build, load, save; attention received; anchor-token-aware pooling."""

@@ -1,0 +1,1 @@
+"""One self-contained page: typed data first, then HTML."""

@@ -1,0 +1,1 @@
+"""One file a strategy: how a document becomes a query, a positive and graded negatives."""

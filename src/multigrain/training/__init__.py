@@ -1,0 +1,1 @@
+"""Tuning a candidate with the sentence-transformers trainer."""
