@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -187,7 +188,7 @@ class AuditConfig(_Section):
         if any(low >= high or low < 0 for low, high in self.bands):
             raise ValueError("every band must be [from, to] with 0 <= from < to")
         hardest_first = self.bands[::-1]
-        if any(left[1] > right[0] for left, right in zip(hardest_first, hardest_first[1:], strict=False)):
+        if any(left[1] > right[0] for left, right in itertools.pairwise(hardest_first)):
             raise ValueError("bands must not overlap, and level 4 must hold the nearest ranks")
         return self
 

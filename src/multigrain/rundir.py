@@ -189,9 +189,7 @@ class RunDirectory:
         """
         manifest = self.manifest(stage)
         if manifest is None:
-            raise StageOrderError(
-                f"{self.path}: stage {stage!r} is not complete; `{command}` completes it first"
-            )
+            raise StageOrderError(f"{self.path}: stage {stage!r} is not complete; `{command}` completes it first")
         return manifest
 
     def finish(self, stage: str, fingerprint: str, counts: dict[str, Any], seconds: float) -> StageManifest:
