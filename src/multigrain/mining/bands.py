@@ -1,0 +1,78 @@
+"""Graded negatives from the corpus: each level is mined from its own band of ranks.
+
+Rank 0 is the nearest document that is neither the positive nor a near-duplicate of it. A band holds documents
+about as similar to the query as each other, so bands give levels without any writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from multigrain.config import Band
+from multigrain.mining.search import Floats, Indices, top_k
+
+__all__ = ["Ranking", "rank_corpus", "scale_bands"]
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The corpus as one query ranks it, without the positive and its near-duplicates.
+
+    Attributes:
+        indices: (k,) corpus rows, nearest first.
+        similarities: (k,) their cosines to the query, falling.
+    """
+
+    indices: Indices
+    similarities: Floats
+
+
+def scale_bands(bands: Sequence[Band], corpus_size: int) -> tuple[Band, ...]:
+    """Shrink bands, in proportion, to a corpus that is smaller than their last rank.
+
+    Every band keeps at least one rank, the hardest stays at the top, and none overlaps.
+
+    Args:
+        bands: for level 1 to 4 the ranks (from, to).
+        corpus_size: how many documents can be ranked.
+    """
+    last = max(high for _, high in bands)
+    share = min(1.0, corpus_size / last)
+    scaled: list[Band] = []
+    floor = 0
+    for low, high in reversed(bands):  # hardest first: it has the smallest ranks
+        start = max(floor, round(low * share))
+        end = max(start + 1, round(high * share))
+        scaled.append((start, end))
+        floor = end
+    return tuple(reversed(scaled))
+
+
+def rank_corpus(
+    queries: Floats, corpus: Floats, groups: Sequence[int], own_groups: Sequence[int | None], *, depth: int
+) -> Iterator[Ranking]:
+    """Rank the corpus for each query, leaving out everything that shares the positive's group.
+
+    Args:
+        queries: (n, d) query vectors, L2-normalised.
+        corpus: (m, d) corpus vectors, L2-normalised.
+        groups: for each corpus row its near-duplicate group.
+        own_groups: for each query its positive's group; None where the positive is not of the corpus.
+        depth: how many ranks are wanted.
+
+    Yields:
+        One ranking a query, in order, of `depth` rows or as many as the corpus has.
+    """
+    owners = np.asarray(groups)
+    largest = int(np.unique(owners, return_counts=True)[1].max())
+    for start in range(0, len(queries), _BLOCK):
+        similarities, indices = top_k(queries[start : start + _BLOCK], corpus, depth + largest)
+        for row in range(len(indices)):
+            own = own_groups[start + row]
+            kept = np.ones(indices.shape[1], dtype=bool) if own is None else owners[indices[row]] != own
+            yield Ranking(indices[row][kept][:depth], similarities[row][kept][:depth])

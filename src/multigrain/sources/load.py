@@ -1,0 +1,133 @@
+"""From a config to the run's documents: read, clean, sample, group near-duplicates, split."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from multigrain.config import DocumentsConfig
+from multigrain.errors import SourceError
+from multigrain.records import Document, Split
+from multigrain.sources.docstrings import read_docstrings
+from multigrain.sources.files import read_files
+from multigrain.sources.grouping import near_duplicate_groups, normalise
+
+__all__ = ["Corpus", "load_corpus", "prepare_corpus", "read_documents"]
+
+_MIN_DOCUMENTS = 10
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The run's documents, each with its group and split, and what was done to get them.
+
+    Attributes:
+        documents: in a stable order.
+        counts: documents, train, validation, test, groups, too_short, repeated, cut, source.
+    """
+
+    documents: tuple[Document, ...]
+    counts: dict[str, int | str]
+
+    def of(self, split: Split) -> tuple[Document, ...]:
+        """The documents of one split."""
+        return tuple(document for document in self.documents if document.split is split)
+
+
+def load_corpus(config: DocumentsConfig, *, seed: int) -> Corpus:
+    """Read and prepare the documents that a config names.
+
+    Raises:
+        SourceError: they cannot be read, or too few are usable.
+    """
+    return prepare_corpus(read_documents(config), config, seed=seed)
+
+
+def read_documents(config: DocumentsConfig) -> list[Document]:
+    """Read the documents that a config names, as they are.
+
+    Raises:
+        SourceError: they cannot be read.
+    """
+    if config.kind == "docstrings":
+        return read_docstrings()
+    return read_files(config)
+
+
+def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, seed: int) -> Corpus:
+    """Clean, sample, group and split documents.
+
+    The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes.
+
+    Raises:
+        SourceError: fewer than 10 usable documents, or a split that came out empty.
+    """
+    usable, dropped = _clean(documents, config)
+    source = str(config.path) if config.kind != "docstrings" else "docstrings of installed packages"
+    if len(usable) < _MIN_DOCUMENTS:
+        raise SourceError(
+            f"{source}: {len(usable)} usable documents of {len(documents)} read ({dropped['too_short']} shorter than "
+            f"documents.min_characters={config.min_characters}, {dropped['repeated']} repeated); "
+            f"at least {_MIN_DOCUMENTS} are needed"
+        )
+    if config.limit is not None and len(usable) > config.limit:
+        chosen = set(random.Random(seed).sample(range(len(usable)), config.limit))
+        usable = [document for position, document in enumerate(usable) if position in chosen]
+    groups = near_duplicate_groups(usable, config.near_duplicate_similarity)
+    split = [
+        replace(document, group=group, split=_split_of(usable[group], config))
+        for document, group in zip(usable, groups, strict=True)
+    ]
+    sides = Counter(document.split for document in split)
+    for side, share in (
+        (Split.VALIDATION, config.validation_share),
+        (Split.TEST, config.test_share),
+        (Split.TRAIN, 1),
+    ):
+        if share > 0 and not sides[side]:
+            raise SourceError(
+                f"{source}: no document of {len(split)} fell on the {side} side; give more documents or a larger "
+                f"documents.{side}_share"
+            )
+    counts: dict[str, int | str] = {
+        "documents": len(split),
+        **{str(side): sides[side] for side in Split},
+        "groups": len(set(groups)),
+        **dropped,
+        "source": source,
+    }
+    return Corpus(tuple(split), counts)
+
+
+def _clean(documents: Sequence[Document], config: DocumentsConfig) -> tuple[list[Document], dict[str, int]]:
+    counts = {"too_short": 0, "repeated": 0, "cut": 0}
+    seen: set[str] = set()
+    usable = []
+    for document in documents:
+        text = document.text.replace("\x00", "").strip()
+        if len(text) < config.min_characters:
+            counts["too_short"] += 1
+            continue
+        key = normalise(text)
+        if key in seen:
+            counts["repeated"] += 1
+            continue
+        seen.add(key)
+        if len(text) > config.max_characters:
+            counts["cut"] += 1
+            text = text[: config.max_characters].rsplit(maxsplit=1)[0]
+        usable.append(replace(document, text=text))
+    return usable, counts
+
+
+def _split_of(representative: Document, config: DocumentsConfig) -> Split:
+    digest = hashlib.sha256(normalise(representative.text).encode()).digest()
+    place = int.from_bytes(digest[:8]) / 2**64
+    if place < config.test_share:
+        return Split.TEST
+    if place < config.test_share + config.validation_share:
+        return Split.VALIDATION
+    return Split.TRAIN

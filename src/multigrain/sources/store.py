@@ -1,0 +1,46 @@
+"""The run's documents on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from multigrain.records import Document, Split
+from multigrain.rundir import atomic_write
+
+__all__ = ["read_document_table", "write_document_table"]
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+
+
+def write_document_table(path: Path, documents: Sequence[Document]) -> None:
+    """Write documents as Parquet, whole or not at all."""
+    columns = {
+        "id": [document.id for document in documents],
+        "text": [document.text for document in documents],
+        "title": [document.title for document in documents],
+        "group": [document.group for document in documents],
+        "split": [str(document.split) for document in documents],
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
+    atomic_write(path, sink.getvalue().to_pybytes())
+
+
+def read_document_table(path: Path) -> tuple[Document, ...]:
+    """Read documents that `write_document_table` wrote, in their order."""
+    return tuple(
+        Document(id=row["id"], text=row["text"], title=row["title"], group=row["group"], split=Split(row["split"]))
+        for row in pq.read_table(path, schema=_SCHEMA).to_pylist()
+    )
