@@ -1,0 +1,212 @@
+"""Evaluation sets: queries, a corpus, and which documents answer which query.
+
+A set that exists is a set that can be scored: the constructor refuses judgments that name missing ids, empty
+queries and queries without a relevant document. Where sets come from (BEIR folders, data packages) is in
+`beir` and `packaged`; here they are checked, sampled and made from a user's own documents.
+"""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from multigrain.errors import EvaluationError
+from multigrain.records import Document, Split
+
+__all__ = [
+    "HUMAN_TITLES",
+    "SYNTHETIC_ESTIMATE",
+    "EvaluationSet",
+    "Role",
+    "from_documents",
+    "from_queries",
+    "normalise",
+    "sample",
+]
+
+Role = Literal["validation", "test", "forgetting"]
+
+HUMAN_TITLES: Final = "human-written titles"
+SYNTHETIC_ESTIMATE: Final = "synthetic estimate"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """A retrieval task that can be scored.
+
+    Attributes:
+        name: what tables call it.
+        role: validation chooses between models, test gives the final figures, forgetting must not get worse.
+        label: who judged, in words that a report prints, e.g. "human-written titles" or "synthetic estimate".
+        corpus: document id to text.
+        queries: query id to text; every query is scored.
+        relevant: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
+
+    Raises:
+        EvaluationError: nothing to search or to ask, an empty query, a judgment of an id that is not there, or
+            a query without a relevant document.
+    """
+
+    name: str
+    role: Role
+    label: str
+    corpus: Mapping[str, str]
+    queries: Mapping[str, str]
+    relevant: Mapping[str, Mapping[str, int]]
+
+    def __post_init__(self) -> None:
+        if not self.corpus:
+            raise EvaluationError(f"evaluation set {self.name!r}: the corpus is empty; there is nothing to search")
+        if not self.queries:
+            raise EvaluationError(f"evaluation set {self.name!r}: no queries; there is nothing to score")
+        self._check_queries()
+        self._check_judgments()
+
+    def _check_queries(self) -> None:
+        for query_id, query in self.queries.items():
+            if not query.strip():
+                raise EvaluationError(
+                    f"evaluation set {self.name!r}: query {query_id!r} is empty; give it a text or leave it out"
+                )
+            if not any(grade > 0 for grade in self.relevant.get(query_id, {}).values()):
+                raise EvaluationError(
+                    f"evaluation set {self.name!r}: query {query_id!r} has no relevant document; "
+                    "judge one with a grade above 0 or leave the query out"
+                )
+
+    def _check_judgments(self) -> None:
+        for query_id, grades in self.relevant.items():
+            if query_id not in self.queries:
+                raise EvaluationError(
+                    f"evaluation set {self.name!r}: the judgments name query {query_id!r}, which is not among the "
+                    f"{len(self.queries):,} queries; check that ids agree in both files"
+                )
+            missing = next((document_id for document_id in grades if document_id not in self.corpus), None)
+            if missing is not None:
+                raise EvaluationError(
+                    f"evaluation set {self.name!r}: the judgments of query {query_id!r} name document {missing!r}, "
+                    f"which is not among the {len(self.corpus):,} documents; check that ids agree in both files"
+                )
+
+
+def normalise(text: str) -> str:
+    """Text as it is compared for identity: Unicode NFKC, case folded, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def from_queries(
+    written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, label: str
+) -> EvaluationSet:
+    """Make a set from queries that were written for documents.
+
+    A document with the same normalised text as the query's own answers the query just as well, and so does one
+    whose title *is* the query: they count as relevant too. Queries with the same normalised text become one
+    query, answered by the documents of all of them, since nobody could tell them apart.
+
+    Args:
+        written: pairs of document id and query.
+        corpus: what is searched; holds the documents of all queries.
+        name: what tables call the set.
+        role: what the set is for.
+        label: who wrote the queries.
+
+    Raises:
+        EvaluationError: duplicate document ids, a query for a document that is not in the corpus, an empty
+            query, or no query at all.
+    """
+    texts: dict[str, str] = {}
+    twins, titled = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for document in corpus:
+        if document.id in texts:
+            raise EvaluationError(
+                f"evaluation set {name!r}: document id {document.id!r} occurs twice; make ids unique"
+            )
+        texts[document.id] = document.text
+        twins[normalise(document.text)].append(document.id)
+        if document.title:
+            titled[normalise(document.title)].append(document.id)
+
+    queries: dict[str, str] = {}
+    relevant: dict[str, dict[str, int]] = {}
+    known: dict[str, str] = {}
+    for document_id, query in written:
+        if document_id not in texts:
+            raise EvaluationError(
+                f"evaluation set {name!r}: a query was written for document {document_id!r}, which is not among the "
+                f"{len(texts):,} documents that are searched"
+            )
+        key = normalise(query)
+        query_id = known.setdefault(key, f"q-{document_id}")
+        queries.setdefault(query_id, " ".join(query.split()))
+        answers = relevant.setdefault(query_id, {})
+        for titled_id in (document_id, *titled.get(key, ())):
+            answers.update(dict.fromkeys(twins[normalise(texts[titled_id])], 1))
+    return EvaluationSet(name=name, role=role, label=label, corpus=texts, queries=queries, relevant=relevant)
+
+
+def from_documents(
+    documents: Sequence[Document],
+    split: Split,
+    corpus: Sequence[Document],
+    name: str,
+    role: Role,
+    *,
+    label: str = HUMAN_TITLES,
+) -> EvaluationSet:
+    """Make a set whose queries are the titles of held-out documents: words a person wrote, not part of the text.
+
+    Args:
+        documents: all documents; those of `split` that have a title become queries.
+        split: the part that is asked for.
+        corpus: what is searched, usually all documents.
+        name: what tables call the set.
+        role: what the set is for.
+        label: what the titles are, in words.
+
+    Raises:
+        EvaluationError: no document of the split has a title, or the corpus does not hold them.
+    """
+    titles = [(each.id, each.title) for each in documents if each.split == split and each.title and each.title.strip()]
+    if not titles:
+        held_out = sum(each.split == split for each in documents)
+        raise EvaluationError(
+            f"evaluation set {name!r}: none of the {held_out:,} {split.value} documents has a title to ask with; "
+            "name the column with `documents.title_field`, or set `evaluation.queries: synthetic`"
+        )
+    return from_queries(titles, corpus, name=name, role=role, label=label)
+
+
+def sample(
+    evaluation_set: EvaluationSet, *, max_queries: int | None = None, max_documents: int | None = None, seed: int
+) -> EvaluationSet:
+    """A seeded sample; order is kept.
+
+    Every judged document of a kept query stays, even where these alone are more than `max_documents`: a query
+    whose answer is gone could not be scored.
+
+    Args:
+        evaluation_set: what to sample from.
+        max_queries: how many queries to keep (None: all).
+        max_documents: how many documents to keep (None: all).
+        seed: decides which. The same seed keeps the same ids, whatever their order.
+    """
+    rng = random.Random(seed)
+    queries = _keep(evaluation_set.queries, rng, max_queries, frozenset())
+    relevant = {query_id: grades for query_id, grades in evaluation_set.relevant.items() if query_id in queries}
+    judged = frozenset(document_id for grades in relevant.values() for document_id in grades)
+    corpus = _keep(evaluation_set.corpus, rng, max_documents, judged)
+    return replace(evaluation_set, corpus=corpus, queries=queries, relevant=relevant)
+
+
+def _keep(
+    texts: Mapping[str, str], rng: random.Random, limit: int | None, always: frozenset[str]
+) -> Mapping[str, str]:
+    if limit is None or limit >= len(texts):
+        return texts
+    optional = sorted(key for key in texts if key not in always)
+    kept = always.union(rng.sample(optional, max(0, limit - len(always))))
+    return {key: text for key, text in texts.items() if key in kept}
