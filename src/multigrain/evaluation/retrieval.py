@@ -1,0 +1,186 @@
+"""Score a retriever on an evaluation set, query by query.
+
+Ranking is exact and ours; the metrics are trec_eval's own, computed by pytrec_eval from the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import pytrec_eval
+from numpy.typing import NDArray
+
+from multigrain.evaluation.encoders import Encoder
+from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
+from multigrain.evaluation.sets import EvaluationSet
+
+__all__ = [
+    "DEPTH",
+    "DenseRetriever",
+    "QueryScore",
+    "Retriever",
+    "SetScores",
+    "evaluate_retrieval",
+    "evaluate_retriever",
+    "score_ranking",
+]
+
+DEPTH: Final = 100
+"""How far down a ranking is kept: enough for the metrics at 10 and for the rank of the first relevant document."""
+
+_NDCG, _RECALL = "ndcg_cut_10", "recall_10"
+
+
+class Retriever(Protocol):
+    """Anything that ranks documents: an embedding model, BM25."""
+
+    def rank(self, queries: list[str], documents: list[str], depth: int) -> NDArray[np.int64]:
+        """Positions of the best documents, best first, -1 where there are fewer: (queries, at most depth).
+
+        Equal scores go to the earlier document.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueryScore:
+    """What one query found.
+
+    Attributes:
+        query_id: which query.
+        ndcg_at_10: normalised discounted cumulative gain, 0 to 1.
+        recall_at_10: share of the relevant documents among the first 10.
+        rank_of_first_relevant: from 1; None where none is among the first `DEPTH`.
+        top_ids: the first 10 documents, best first.
+    """
+
+    query_id: str
+    ndcg_at_10: float
+    recall_at_10: float
+    rank_of_first_relevant: int | None
+    top_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetScores:
+    """One model's scores on one set.
+
+    Attributes:
+        set_name: which set.
+        queries: in the set's order, so that two models' scores pair up.
+    """
+
+    set_name: str
+    queries: tuple[QueryScore, ...]
+
+    @property
+    def ndcg_at_10(self) -> float:
+        """Mean over queries, 0 to 1."""
+        return float(self.ndcg_by_query.mean())
+
+    @property
+    def recall_at_10(self) -> float:
+        """Mean over queries, 0 to 1."""
+        return float(np.mean([each.recall_at_10 for each in self.queries]))
+
+    @property
+    def ndcg_by_query(self) -> NDArray[np.float64]:
+        """nDCG@10 of each query, in the set's order."""
+        return np.array([each.ndcg_at_10 for each in self.queries], dtype=np.float64)
+
+
+class DenseRetriever:
+    """Ranks by the dot product of an encoder's vectors; exact.
+
+    Args:
+        encoder: embeds queries and documents.
+        block: documents embedded and scored at once. Bounds memory.
+    """
+
+    def __init__(self, encoder: Encoder, *, block: int = 8_192) -> None:
+        self._encoder = encoder
+        self._block = block
+
+    def rank(self, queries: list[str], documents: list[str], depth: int) -> NDArray[np.int64]:
+        """Positions of the nearest documents, best first: (len(queries), min(depth, len(documents))).
+
+        Raises:
+            EvaluationError: the vectors are not finite, or queries' and documents' dimensions differ.
+        """
+        return nearest(
+            self._encoder.encode_queries(queries),
+            lambda start, end: self._encoder.encode_documents(documents[start:end]),
+            len(documents),
+            depth,
+            document_block=self._block,
+        )
+
+
+def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192) -> SetScores:
+    """Score an embedding model on a set.
+
+    Args:
+        encode: embeds queries and documents. Wrap it in `embedding_cache.CachedEncoder` where sets share texts.
+        evaluation_set: what to score on.
+        block: documents embedded and scored at once. Bounds memory.
+
+    Raises:
+        EvaluationError: the vectors are not finite, or queries' and documents' dimensions differ.
+    """
+    return evaluate_retriever(DenseRetriever(encode, block=block), evaluation_set)
+
+
+def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> SetScores:
+    """Score any retriever on a set.
+
+    Documents with equal scores are ranked by descending id, as trec_eval does.
+    """
+    document_ids = sorted(evaluation_set.corpus, reverse=True)
+    found = retriever.rank(
+        list(evaluation_set.queries.values()), [evaluation_set.corpus[each] for each in document_ids], DEPTH
+    )
+    ranking = {
+        query_id: [document_ids[position] for position in positions if position != NO_DOCUMENT]
+        for query_id, positions in zip(evaluation_set.queries, found.tolist(), strict=True)
+    }
+    return score_ranking(ranking, evaluation_set)
+
+
+def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: EvaluationSet) -> SetScores:
+    """Score a ranking that is there already.
+
+    Args:
+        ranking: query id to document ids, best first.
+        evaluation_set: holds the judgments.
+    """
+    judgments = {query_id: dict(grades) for query_id, grades in evaluation_set.relevant.items()}
+    # trec_eval orders by score: falling whole numbers hand it our order as it is.
+    run = {
+        query_id: {document_id: float(len(found) - rank) for rank, document_id in enumerate(found)}
+        for query_id, found in ranking.items()
+    }
+    measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
+    return SetScores(
+        set_name=evaluation_set.name,
+        queries=tuple(
+            _query_score(query_id, ranking[query_id], judgments[query_id], measured.get(query_id, {}))
+            for query_id in evaluation_set.queries
+        ),
+    )
+
+
+def _query_score(
+    query_id: str, found: Sequence[str], grades: Mapping[str, int], measured: Mapping[str, float]
+) -> QueryScore:
+    ranks = (rank for rank, document_id in enumerate(found, start=1) if grades.get(document_id, 0) > 0)
+    return QueryScore(
+        query_id=query_id,
+        # pytrec_eval leaves out queries that found nothing: that is a score of zero.
+        ndcg_at_10=measured.get(_NDCG, 0.0),
+        recall_at_10=measured.get(_RECALL, 0.0),
+        rank_of_first_relevant=next(ranks, None),
+        top_ids=tuple(found[:10]),
+    )

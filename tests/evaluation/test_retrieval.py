@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.lexical import BM25Retriever
+from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
+from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever, score_ranking
+from multigrain.evaluation.sets import EvaluationSet
+
+# Few distinct values, negative ones and both zeros among them, so that ties are common.
+_VALUES = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 0.25, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    queries=st.integers(1, 5),
+    documents=st.integers(1, 30),
+    depth=st.integers(1, 12),
+    document_block=st.integers(1, 9),
+    query_block=st.integers(1, 3),
+)
+def test_blocked_search_equals_a_full_stable_sort(
+    data: st.DataObject, queries: int, documents: int, depth: int, document_block: int, query_block: int
+) -> None:
+    draw = st.lists(_VALUES, min_size=2, max_size=2)
+    left = np.array([data.draw(draw) for _ in range(queries)], dtype=np.float32)
+    right = np.array([data.draw(draw) for _ in range(documents)], dtype=np.float32)
+    found = nearest(
+        left,
+        lambda start, end: right[start:end],
+        documents,
+        depth,
+        document_block=document_block,
+        query_block=query_block,
+    )
+    expected = np.argsort(-(left @ right.T), axis=1, kind="stable")[:, :depth]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_each_document_is_asked_for_once_and_in_blocks() -> None:
+    asked: list[tuple[int, int]] = []
+    vectors = np.eye(5, dtype=np.float32)
+
+    def documents(start: int, end: int) -> np.ndarray:
+        asked.append((start, end))
+        return vectors[start:end]
+
+    nearest(vectors, documents, 5, 3, document_block=2, query_block=2)
+    assert asked == [(0, 2), (2, 4), (4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("document_vectors", "message"),
+    [
+        (np.full((4, 64), np.nan, dtype=np.float32), "document vectors that are not finite"),
+        (np.zeros((4, 32), dtype=np.float32), "mismatched dimensions"),
+    ],
+)
+def test_unusable_vectors_are_refused(
+    word_hash, animals: EvaluationSet, document_vectors: np.ndarray, message: str
+) -> None:
+    word_hash.encode_documents = lambda texts: document_vectors[: len(texts)]
+    with pytest.raises(EvaluationError, match=message):
+        evaluate_retrieval(word_hash, animals)
+
+
+def test_metrics_are_those_of_trec_eval_on_the_models_own_scores(word_hash, animals: EvaluationSet) -> None:
+    scores = evaluate_retrieval(word_hash, animals)
+    similarity = (
+        word_hash.encode_queries(list(animals.queries.values()))
+        @ word_hash.encode_documents(list(animals.corpus.values())).T
+    )
+    run = {
+        query: dict(zip(animals.corpus, map(float, row), strict=True))
+        for query, row in zip(animals.queries, similarity, strict=True)
+    }
+    judgments = {query: dict(grades) for query, grades in animals.relevant.items()}
+    expected = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
+    for each in scores.queries:
+        assert each.ndcg_at_10 == pytest.approx(expected[each.query_id]["ndcg_cut_10"])
+        assert each.recall_at_10 == pytest.approx(expected[each.query_id]["recall_10"])
+    assert [each.query_id for each in scores.queries] == list(animals.queries)
+    assert scores.ndcg_at_10 == pytest.approx(np.mean([each["ndcg_cut_10"] for each in expected.values()]))
+
+
+def test_equal_scores_rank_by_descending_id_as_trec_eval_does(animals: EvaluationSet) -> None:
+    class Collapsed:
+        def encode_queries(self, texts: list[str]) -> np.ndarray:
+            return np.ones((len(texts), 2), dtype=np.float32)
+
+        encode_documents = encode_queries
+
+    scores = evaluate_retrieval(Collapsed(), animals)
+    run = {query: dict.fromkeys(animals.corpus, 1.0) for query in animals.queries}
+    judgments = {query: dict(grades) for query, grades in animals.relevant.items()}
+    expected = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10"}).evaluate(run)
+    for each in scores.queries:
+        assert each.top_ids == ("owl", "dog", "cat", "bee")
+        assert each.ndcg_at_10 == pytest.approx(expected[each.query_id]["ndcg_cut_10"])
+
+
+def test_the_first_relevant_rank_counts_from_one_and_grade_zero_is_not_relevant(animals: EvaluationSet) -> None:
+    scores = score_ranking({"q1": ["dog", "cat"], "q2": ["dog", "bee"], "q3": []}, animals)
+    assert [each.rank_of_first_relevant for each in scores.queries] == [2, None, None]
+    assert scores.queries[2].ndcg_at_10 == 0.0
+    assert scores.queries[2].top_ids == ()
+
+
+def test_bm25_finds_shared_words_and_nothing_else(animals: EvaluationSet) -> None:
+    scores = evaluate_retriever(BM25Retriever(), animals)
+    assert scores.ndcg_at_10 > 0.8
+    assert scores.queries[2].top_ids == ("bee",)
+
+
+def test_bm25_of_unknown_words_or_wordless_documents_finds_nothing() -> None:
+    assert BM25Retriever().rank(["zebra"], ["cat", "dog"], 5).tolist() == [[NO_DOCUMENT, NO_DOCUMENT]]
+    assert BM25Retriever().rank(["cat"], ["...", "!"], 1).tolist() == [[NO_DOCUMENT]]
+    assert BM25Retriever().rank(["cat", ""], ["!", "cat"], 1).tolist() == [[1], [NO_DOCUMENT]]
