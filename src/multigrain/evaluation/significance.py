@@ -1,0 +1,128 @@
+"""Is the difference real? Paired intervals and tests over queries, by scipy.
+
+Two models answer the same queries, so the queries' differences are what is resampled: the interval says how far
+the mean difference could be off, the randomisation test how often chance alone would give as large a one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from multigrain.errors import EvaluationError
+
+__all__ = ["PairedDifference", "bootstrap_interval", "compare_paired", "holm", "randomisation_p_value"]
+
+# Numbers resampled at once; bounds memory at about 32 MB.
+_BATCH_NUMBERS: Final = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """How much one model differs from another on one set.
+
+    Attributes:
+        mean: mean over queries of other minus base.
+        low: lower end of the bootstrap interval of the mean.
+        high: upper end.
+        p_value: of the two-sided randomisation test, not corrected for the number of sets.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+def compare_paired(
+    base: NDArray[np.float64],
+    other: NDArray[np.float64],
+    *,
+    samples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int,
+) -> PairedDifference:
+    """Compare two models' scores of the same queries.
+
+    Args:
+        base: one score a query.
+        other: the other model's, in the same order.
+        samples: resamples behind the interval, and sign flips behind the p-value.
+        confidence: width of the interval.
+        seed: of both.
+
+    Raises:
+        EvaluationError: different numbers of queries, or fewer than two.
+    """
+    if base.shape != other.shape or base.ndim != 1:
+        raise EvaluationError(
+            f"a paired comparison needs the same queries twice, got {base.shape} and {other.shape} scores; "
+            "evaluate both models on the same set"
+        )
+    if len(base) < 2:
+        raise EvaluationError(f"a paired comparison needs at least 2 queries, got {len(base)}; hold out more")
+    differences = other - base
+    low, high = bootstrap_interval(differences, samples=samples, confidence=confidence, seed=seed)
+    return PairedDifference(
+        mean=float(differences.mean()),
+        low=low,
+        high=high,
+        p_value=randomisation_p_value(differences, samples=samples, seed=seed),
+    )
+
+
+def bootstrap_interval(
+    differences: NDArray[np.float64], *, samples: int = 10_000, confidence: float = 0.95, seed: int
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean; at least two differences."""
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=samples,
+        batch=_batch(differences),
+        vectorized=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def randomisation_p_value(differences: NDArray[np.float64], *, samples: int = 10_000, seed: int) -> float:
+    """Two-sided paired randomisation test: how often random signs give a mean as far from zero.
+
+    Exact where all sign patterns number no more than `samples`; at least two differences.
+    """
+    return float(
+        stats.permutation_test(
+            (differences,),
+            np.mean,
+            permutation_type="samples",
+            n_resamples=samples,
+            batch=_batch(differences),
+            vectorized=True,
+            rng=np.random.default_rng(seed),
+        ).pvalue
+    )
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction: adjusted p-values under the same names.
+
+    Calling significant what stays below alpha keeps the chance of even one false claim below alpha.
+    """
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    for rank, (name, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_value))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}
+
+
+def _batch(differences: NDArray[np.float64]) -> int:
+    return max(1, _BATCH_NUMBERS // len(differences))
