@@ -1,0 +1,158 @@
+"""An attention function for transformers that is SDPA, and lets one layer be observed while it runs.
+
+Registered under a name of its own, with SDPA's mask function: a name without a mask function gets no mask at all, and
+a name with "flash" in it is treated as FlashAttention and gets another one. Every layer computes what SDPA computes;
+an observer handed down the model's keyword arguments sees each layer's queries and keys. Keyword arguments belong to
+one forward pass, so threads do not meet, and they are there again when gradient checkpointing repeats a layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from multigrain.errors import ModelError
+from multigrain.model.received import Reduction, Scores, attention_received
+
+__all__ = ["ATTENTION_NAME", "OBSERVER_ARGUMENT", "AttentionObserver", "LayerTrace", "ReceivedAttention"]
+
+ATTENTION_NAME: Final = "multigrain_sdpa"
+OBSERVER_ARGUMENT: Final = "attention_observer"
+
+
+class AttentionObserver(Protocol):
+    """Sees every layer's attention in one forward pass of a model."""
+
+    def observe(self, layer: nn.Module, scores: Scores) -> None:
+        """Called by a layer, after it has computed its own attention.
+
+        Args:
+            layer: the attention module that calls.
+            scores: what its attention scores are made from.
+        """
+
+
+class LayerTrace:
+    """Notes which attention modules a forward pass goes through, in order.
+
+    Attributes:
+        layers: the modules, one entry a call.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[nn.Module] = []
+
+    def observe(self, layer: nn.Module, scores: Scores) -> None:
+        """Note the layer."""
+        self.layers.append(layer)
+
+
+class ReceivedAttention:
+    """Reduces one layer's attention to the weight each token receives, in one forward pass.
+
+    Args:
+        layer: the attention module to read.
+        valid: (batch, tokens) bool, False for padding; None where no text is padded.
+        reduction: how queries and heads are reduced.
+
+    Attributes:
+        calls: how often the layer has called so far.
+    """
+
+    def __init__(self, layer: nn.Module, valid: Tensor | None, reduction: Reduction) -> None:
+        self.calls = 0
+        self._layer = layer
+        self._valid = valid
+        self._reduction = reduction
+        self._received: Tensor | None = None
+        self._open = True
+
+    def observe(self, layer: nn.Module, scores: Scores) -> None:
+        """Reduce the scores, if it is the layer to read and the forward pass is not a repetition.
+
+        Raises:
+            ModelError: the layer's queries are not its keys (a cache is in use).
+        """
+        if layer is not self._layer:
+            return
+        # Gradient checkpointing runs the layer again, with this very observer, in the backward pass. Where gradients
+        # flow through the weights, that repetition must save the same tensors as the first run did.
+        if self._open or (self._reduction.grad == "through" and torch.is_grad_enabled()):
+            received = self._reduce(scores)
+            if self._open:
+                self.calls += 1
+                self._received = received
+
+    def _reduce(self, scores: Scores) -> Tensor:
+        queries, keys = scores.query.shape[2], scores.key.shape[2]
+        if queries != keys or (self._valid is not None and self._valid.shape[1] != keys):
+            raise ModelError(
+                f"ATA pooling reads a whole text at once, but {queries} queries met {keys} keys: "
+                "encode without a key-value cache"
+            )
+        return attention_received(scores, self._valid, self._reduction)
+
+    def take(self) -> Tensor:
+        """Hand over the weights, (batch, tokens), and close: this observer keeps nothing.
+
+        Raises:
+            ModelError: the layer was never run through the registered attention function, or more than once.
+        """
+        received, self._received, self._open = self._received, None, False
+        if received is None or self.calls != 1:
+            raise ModelError(
+                f"ATA pooling: the last layer's attention was observed {self.calls} times in a forward pass, not once"
+            )
+        return received
+
+
+def _observed_sdpa(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """SDPA; shapes (batch, heads, tokens, head size) in, (batch, tokens, heads, head size) out."""
+    observer: AttentionObserver | None = kwargs.pop(OBSERVER_ARGUMENT, None)
+    if kwargs.get("s_aux") is not None:
+        raise ModelError(f"{type(module).__name__} uses attention sinks, which SDPA cannot compute")
+    output, _ = sdpa_attention_forward(
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        dropout=dropout,
+        scaling=scaling,
+        is_causal=is_causal,
+        position_bias=position_bias,
+        **kwargs,
+    )
+    if observer is not None:
+        # The argument goes before the module's attribute: a decoder made bidirectional keeps module.is_causal.
+        causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+        scores = Scores(
+            query=query,
+            key=key,
+            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+            mask=attention_mask,
+            causal=attention_mask is None and bool(causal),
+            bias=position_bias,
+        )
+        observer.observe(module, scores)
+    return output, None
+
+
+AttentionInterface.register(ATTENTION_NAME, _observed_sdpa)
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

@@ -1,0 +1,165 @@
+"""Attention received equals what eager attention's maps give, text by text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+from transformers import AutoModel, BertConfig, LlamaConfig
+
+from multigrain.errors import ModelError
+from multigrain.model.encoder import build_encoder
+from multigrain.model.pooling import AtaOptions
+from multigrain.model.received import Reduction, Scores, attention_received
+from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, observed
+
+from .conftest import TEXTS
+
+ALL_REDUCTIONS = [(reduce, heads) for reduce in ("sum", "log", "mean") for heads in ("mean", "max")]
+
+
+def eager_maps(folder: str, features: dict[str, Any]) -> Tensor:
+    """The last layer's attention maps, (batch, heads, tokens, tokens), from eager attention."""
+    model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    inputs = {key: features[key] for key in ("input_ids", "attention_mask", "token_type_ids") if key in features}
+    return model(**inputs, output_attentions=True).attentions[-1]
+
+
+def reduce_maps(maps: Tensor, valid: Tensor, reduction: Reduction) -> Tensor:
+    """The definition, written out text by text and query by query."""
+    received = torch.zeros(valid.shape, dtype=maps.dtype)
+    rows = []
+    for text in range(len(maps)):
+        tokens = [at for at in range(valid.shape[1]) if valid[text, at]]
+        shared = maps[text].mean(0) if reduction.heads == "mean" else maps[text].amax(0)
+        weights = [torch.zeros((), dtype=maps.dtype) for _ in range(valid.shape[1])]
+        for key in tokens:
+            seen = [query for query in tokens if maps[text, :, query, key].sum() > 0]
+            for query in seen:
+                given = shared[query, key]
+                weights[key] = weights[key] + (
+                    torch.log(1 + len(tokens) * given) if reduction.reduce == "log" else given
+                )
+            if reduction.reduce == "mean":
+                weights[key] = weights[key] / max(1, len(seen))
+        rows.append(torch.stack(weights))
+    assert received.shape == (len(rows), len(rows[0]))
+    return torch.stack(rows)
+
+
+@pytest.fixture(params=["bert", "llama"])
+def architecture(request: pytest.FixtureRequest) -> tuple[type, dict[str, Any]]:
+    return {"bert": (BertConfig, {}), "llama": (LlamaConfig, {"num_key_value_heads": 2})}[request.param]
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_equals_eager_column_sums(
+    architecture: tuple[type, dict[str, Any]], padding_side: str, tiny_folder: Callable[..., Path]
+) -> None:
+    config, settings = architecture
+    folder = str(tiny_folder(config, padding_side=padding_side, **settings))
+    model = SentenceTransformer(folder, device="cpu").eval()
+    features = model.preprocess(TEXTS)
+    valid = features["attention_mask"].bool()
+    assert not valid[1].all()
+    assert bool(valid[1, 0]) == (padding_side == "right")
+    maps = eager_maps(folder, features)
+    for reduce, heads in ALL_REDUCTIONS:
+        reduction = Reduction(reduce=reduce, heads=heads)
+        with observed(model[0], reduction) as receiving:
+            found = receiving(dict(features))[RECEIVED_FEATURE]
+        torch.testing.assert_close(found, reduce_maps(maps, valid, reduction), atol=1e-4, rtol=1e-4)
+
+
+def test_token_states_are_those_of_sdpa(tiny_folder: Callable[..., Path]) -> None:
+    model = SentenceTransformer(str(tiny_folder(BertConfig)), device="cpu").eval()
+    features = model.preprocess(TEXTS)
+    plain = model[0](dict(features))["token_embeddings"]
+    with observed(model[0], Reduction()) as receiving:
+        states = receiving(dict(features))["token_embeddings"]
+    assert torch.equal(plain, states)
+
+
+def test_minilm_equals_eager(minilm_ata: SentenceTransformer) -> None:
+    features = minilm_ata.preprocess(
+        ["What is a vector database?", "An embedding model maps texts to vectors; near ones mean alike. " * 5]
+    )
+    transformer = minilm_ata[0]
+    assert isinstance(transformer, ReceivingTransformer)
+    found = transformer(dict(features))[RECEIVED_FEATURE]
+    maps = eager_maps(transformer.model.config.name_or_path, features)
+    expected = reduce_maps(maps, features["attention_mask"].bool(), transformer.reduction)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("reduce", "heads"), ALL_REDUCTIONS)
+def test_gradients_through_the_weights_equal_eager_autograd(
+    reduce: str, heads: str, architecture: tuple[type, dict[str, Any]], tiny_folder: Callable[..., Path]
+) -> None:
+    config, settings = architecture
+    folder = str(tiny_folder(config, padding_side="left", **settings))
+    options = AtaOptions(reduce=reduce, heads=heads, grad="through")
+    model = build_encoder(folder, pooling="ata", ata=options, device="cpu").eval()
+    features = model.preprocess(TEXTS)
+    found = model[1].token_weights(model[0](dict(features)))
+    torch.manual_seed(0)
+    probe = torch.randn_like(found)
+    (found * probe).sum().backward()
+    projections = [
+        name for name, _ in model[0].model.named_parameters() if name.endswith(("key.weight", "k_proj.weight"))
+    ]
+
+    eager = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    maps = eager(
+        input_ids=features["input_ids"], attention_mask=features["attention_mask"], output_attentions=True
+    ).attentions[-1]
+    expected = reduce_maps(maps, features["attention_mask"].bool(), options.reduction)
+    ((expected / expected.sum(1, keepdim=True)) * probe).sum().backward()
+    for name in projections:
+        gradient = model[0].model.get_parameter(name).grad
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(gradient, eager.get_parameter(name).grad, atol=1e-4, rtol=1e-3)
+
+
+def test_detached_weights_carry_no_gradient(tiny_folder: Callable[..., Path]) -> None:
+    model = build_encoder(str(tiny_folder(BertConfig)), pooling="ata", device="cpu").train()
+    features = model[0](model.preprocess(TEXTS))
+    assert features["token_embeddings"].requires_grad
+    assert not features[RECEIVED_FEATURE].requires_grad
+
+
+def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 4, 37, 8, dtype=torch.float64), torch.randn(2, 2, 37, 8, dtype=torch.float64)
+    valid = torch.ones(2, 37, dtype=torch.bool)
+    valid[1, 20:] = False
+    for reduce, heads in ALL_REDUCTIONS:
+        for causal in (False, True):
+            reduction = Reduction(reduce=reduce, heads=heads)
+            scores = Scores(query, key, 8**-0.5, causal=causal)
+            whole = attention_received(scores, valid, reduction)
+            with monkeypatch.context() as patch:
+                patch.setattr("multigrain.model.received._CPU_BLOCK", 4 * 37 * 5)
+                blocks = attention_received(scores, valid, reduction)
+            torch.testing.assert_close(whole, blocks)
+
+
+def test_padding_between_tokens_is_left_out() -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(1, 2, 9, 8), torch.randn(1, 2, 9, 8)
+    valid = torch.tensor([[True, False, True, True, False, False, True, True, False]])
+    kept = valid[0].nonzero().squeeze(1)
+    found = attention_received(Scores(query, key, 1.0), valid, Reduction())
+    alone = attention_received(Scores(query[:, :, kept], key[:, :, kept], 1.0), None, Reduction())
+    torch.testing.assert_close(found[:, kept], alone)
+    assert found[~valid].abs().max() == 0
+
+
+def test_unknown_choice_is_refused() -> None:
+    with pytest.raises(ModelError, match="reduce 'median' is unknown; choose one of sum, log, mean"):
+        Reduction(reduce="median")
