@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedConfig
 
 from multigrain.errors import EvaluationError
+from multigrain.model.encoder import weights_fingerprint
 
 __all__ = ["Encoder", "SentenceTransformerEncoder", "model_fingerprint"]
 
@@ -70,48 +72,27 @@ class SentenceTransformerEncoder:
 
 
 def model_fingerprint(model: SentenceTransformer) -> str:
-    """A SHA-256 over everything that decides a model's vectors.
+    """A SHA-256 over everything that decides how a model answers, whatever its name or folder.
 
-    That is the weights, the settings of every module (pooling among them), the tokenizer, the prompts and the
-    similarity; not the name or the folder. Two folders that differ only in weights differ here, and a copy of a
-    folder does not.
+    Besides the weights, modules and tokenizer (`weights_fingerprint`) that is the backbone's config (attention may
+    be causal or not), the prompts and the similarity. Two folders that differ only in weights differ here, and a
+    copy of a folder does not.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        # Through bytes, since numpy knows no bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     settings = {
-        "modules": [_module_settings(module) for module in model.children()],
+        "weights": weights_fingerprint(model),
+        "backbones": [_backbone_settings(module) for module in model.children()],
         "prompts": model.prompts,
         "default_prompt": model.default_prompt_name,
         "similarity": str(model.similarity_fn_name),
-        "max_seq_length": model.max_seq_length,
     }
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _module_settings(module: torch.nn.Module) -> dict[str, Any]:
-    found: dict[str, Any] = {"class": f"{type(module).__module__}.{type(module).__qualname__}"}
-    describe = getattr(module, "get_config_dict", None)
-    if callable(describe):
-        found["config"] = describe()
-    backbone = getattr(getattr(module, "auto_model", None), "config", None)
-    if backbone is not None:
-        found["backbone"] = {key: value for key, value in backbone.to_dict().items() if key not in _PROVENANCE}
-    tokenizer = getattr(getattr(module, "tokenizer", None), "backend_tokenizer", None)
-    if tokenizer is not None:
-        found["tokenizer"] = _tokenizer_rules(tokenizer.to_str())
-    return found
-
-
-def _tokenizer_rules(serialised: str) -> str:
-    # Padding and truncation are set per batch by whoever tokenizes last, so they say nothing of the model.
-    rules = json.loads(serialised)
-    rules.pop("padding", None)
-    rules.pop("truncation", None)
-    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+def _backbone_settings(module: torch.nn.Module) -> dict[str, Any]:
+    config = getattr(getattr(module, "auto_model", None), "config", None)
+    if not isinstance(config, PreTrainedConfig):
+        return {}
+    return {key: value for key, value in config.to_dict().items() if key not in _PROVENANCE}
 
 
 def _float32(vectors: Any) -> NDArray[np.float32]:

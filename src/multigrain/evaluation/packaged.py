@@ -77,7 +77,7 @@ def read_question_passages(path: Path, fields: PackagedSet, *, name: str, role: 
     questions: dict[str, tuple[str, str]] = {}
     relevant: dict[str, dict[str, int]] = {}
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         pairs = [(str(row[fields.query]), str(row[fields.document])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(f"{path}: not the file that was expected ({error}); install the package again") from None

@@ -94,7 +94,10 @@ class EvaluationSet:
 
 
 def normalise(text: str) -> str:
-    """Text as it is compared for identity: Unicode NFKC, case folded, white space collapsed."""
+    """Text as it is compared for identity: Unicode NFKC, case folded, white space collapsed.
+
+    Punctuation stays, unlike where near-duplicates are looked for: "C", "C++" and "C#" ask three things.
+    """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
