@@ -139,6 +139,15 @@ class SynthesisConfig(_Section):
     """mgh: query, positive and four graded negatives in one call (needs a capable model).
     stepwise: one field a call (for small models)."""
 
+    positive: Literal["document", "written"] = "document"
+    """mgh only: the positive is the document itself, or a passage that the model writes as well."""
+
+    query_style: Literal["search", "question", "summary"] = "search"
+    """stepwise only: a search query, a question, or a one-line summary (the easiest for tiny models)."""
+
+    document_characters: int = Field(default=4000, ge=100)
+    """How much of a document the model is shown."""
+
     queries_per_document: int = Field(default=1, ge=1, le=20)
     """Queries written for each training document."""
 

@@ -1,0 +1,112 @@
+"""One field a call: what a model of a hundred million parameters can still do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
+from multigrain.llm.structured import UnusableAnswer
+from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.prompts import render
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+
+__all__ = ["StepwiseStrategy", "clean_line"]
+
+_QUERY_TOKENS: Final = 40
+_NEGATIVE_TOKENS: Final = 72
+_LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
+
+
+@dataclass(frozen=True)
+class StepwiseStrategy:
+    """Asks for the query, then, where negatives are wanted, for each of them by itself.
+
+    Attributes:
+        style: what kind of query is asked for.
+        document_characters: how much of the document the model is shown.
+        temperature: of the sampler.
+        top_p: of the sampler.
+        seed: of the sampler.
+    """
+
+    style: Literal["search", "question", "summary"] = "search"
+    document_characters: int = 4000
+    temperature: float = 0.8
+    top_p: float = 0.9
+    seed: int = 0
+
+    @classmethod
+    def from_config(cls, synthesis: SynthesisConfig, llm: LLMConfig, *, seed: int) -> StepwiseStrategy:
+        """The strategy that a config describes."""
+        return cls(synthesis.query_style, synthesis.document_characters, llm.temperature, llm.top_p, seed)
+
+    @property
+    def name(self) -> str:
+        """What configs and journals call it."""
+        return "stepwise"
+
+    async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
+        """Write one row; see `Strategy.write`."""
+        query = clean_line((await client.complete(self._query_request(unit))).text)
+        if not query:
+            raise UnusableAnswer("empty", "the model wrote no query")
+        negatives: dict[Level, str] = {}
+        if unit.with_negatives:
+            answers = await asyncio.gather(*(client.complete(self._negative_request(unit, level)) for level in LEVELS))
+            negatives = {
+                level: text
+                for level, answer in zip(LEVELS, answers, strict=True)
+                if (text := _whole_sentences(answer))
+            }
+        return SynthesizedRow(
+            id=row_id(self.name, unit),
+            document_id=unit.document.id,
+            query=query,
+            positive=unit.document.text,
+            negatives=negatives,
+            strategy=self.name,
+        )
+
+    def _query_request(self, unit: WritingUnit) -> CompletionRequest:
+        messages = render("query", document=self._shown(unit), style=self.style, index=unit.index)
+        return CompletionRequest(
+            messages=messages,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=_QUERY_TOKENS,
+            seed=self.seed + unit.index,
+            stop=("\n",),
+        )
+
+    def _negative_request(self, unit: WritingUnit, level: Level) -> CompletionRequest:
+        return CompletionRequest(
+            messages=render("negative", document=self._shown(unit), level=int(level)),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=_NEGATIVE_TOKENS,
+            seed=self.seed + unit.index,
+            stop=("\n\n",),
+        )
+
+    def _shown(self, unit: WritingUnit) -> str:
+        return unit.document.text[: self.document_characters]
+
+
+def clean_line(answer: str) -> str:
+    """The first line of an answer without what small models put around it: labels, quotes, list marks."""
+    lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
+    return _LABEL.sub("", lines[0]).strip().strip("\"'`*").strip() if lines else ""
+
+
+def _whole_sentences(answer: Completion) -> str:
+    """The answer as one paragraph; where it was cut at the token limit, only its whole sentences."""
+    text = " ".join(answer.text.split())
+    if answer.finish_reason != "length":
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""

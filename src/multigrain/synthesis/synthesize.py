@@ -1,0 +1,114 @@
+"""From documents to written rows. Knows neither the journal nor the engine's insides: both come in as arguments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.engine.protocol import Engine, Outcome
+from multigrain.llm.protocol import CompletionRequest, LLMClient
+from multigrain.llm.structured import UnusableAnswer
+from multigrain.records import Document, SynthesizedRow
+from multigrain.synthesis.prompts import render
+from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line
+
+__all__ = ["build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
+
+_HELDOUT_TOKENS = 48
+
+
+def build_strategy(synthesis: SynthesisConfig, llm: LLMConfig, *, seed: int) -> Strategy:
+    """The strategy that a config names."""
+    if synthesis.strategy == "mgh":
+        return MghStrategy.from_config(synthesis, llm, seed=seed)
+    return StepwiseStrategy.from_config(synthesis, llm, seed=seed)
+
+
+def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> list[WritingUnit]:
+    """The rows to write, in the order they are asked for.
+
+    The order is a seeded hash, so that whatever a budget allows is a fair sample; every document gets its first
+    query before any gets its second.
+
+    Args:
+        documents: the training documents.
+        config: how many, and for which share negatives are written.
+        seed: of the order.
+    """
+    ordered = sorted(documents, key=lambda document: _place(seed, "order", document.id))[: config.max_documents]
+    return [
+        WritingUnit(
+            document=document,
+            index=index,
+            with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
+        )
+        for index in range(config.queries_per_document)
+        for document in ordered
+    ]
+
+
+def synthesize(
+    units: Sequence[WritingUnit],
+    strategy: Strategy,
+    client: LLMClient,
+    engine: Engine,
+    *,
+    budget_seconds: float | None = None,
+) -> Iterator[Outcome[WritingUnit, SynthesizedRow]]:
+    """Write rows, yielding each as it is done. A row that fails costs only itself.
+
+    Args:
+        units: what to write.
+        strategy: how.
+        client: the model; a journaled one makes the work resumable.
+        engine: where the work runs.
+        budget_seconds: start no further row after this long.
+
+    Raises:
+        LLMError: the model cannot be used at all.
+    """
+
+    async def write(unit: WritingUnit) -> SynthesizedRow:
+        return await strategy.write(unit, client)
+
+    return engine.map(write, units, budget_seconds=budget_seconds)
+
+
+def write_heldout_queries(
+    documents: Sequence[Document], client: LLMClient, engine: Engine, llm: LLMConfig, *, characters: int, seed: int
+) -> Iterator[Outcome[Document, str]]:
+    """Write one evaluation query for each held-out document, with a prompt that training never uses.
+
+    Args:
+        documents: validation and test documents.
+        client: the model.
+        engine: where the work runs.
+        llm: its sampling.
+        characters: how much of a document the model is shown.
+        seed: of the sampler.
+    """
+
+    async def write(document: Document) -> str:
+        request = CompletionRequest(
+            messages=render("heldout_query", document=document.text[:characters]),
+            temperature=llm.temperature,
+            top_p=llm.top_p,
+            max_tokens=_HELDOUT_TOKENS,
+            seed=seed,
+            stop=("\n",),
+        )
+        query = clean_line((await client.complete(request)).text)
+        if not query:
+            raise UnusableAnswer("empty", "the model wrote no query")
+        return query
+
+    return engine.map(write, documents)
+
+
+def _place(seed: int, purpose: str, identifier: str) -> float:
+    """A document's place in a seeded random order, 0-1."""
+    digest = hashlib.sha256(f"{seed}:{purpose}:{identifier}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

@@ -1,0 +1,58 @@
+"""What a training run leaves for the report: settings, loss, learning rate and level at every step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multigrain.rundir import atomic_write
+
+__all__ = ["Boundary", "TrainingLog", "TrainingStep"]
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One optimiser step.
+
+    Attributes:
+        step: 1 for the first.
+        loss: of the step's batch.
+        learning_rate: that the step used.
+        level: of all its negatives; None where rows drew their own, or there were none.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    level: int | None
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The first step that trains on a level."""
+
+    step: int
+    level: int
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """A candidate's training, as `training_log.json` holds it."""
+
+    candidate: str
+    pooling: str
+    schedule: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    temperature: float
+    precision: str
+    rows: int
+    history: tuple[TrainingStep, ...]
+    boundaries: tuple[Boundary, ...]
+    seconds: float
+
+    def save(self, path: Path) -> None:
+        """Write the log as JSON."""
+        atomic_write(path, json.dumps(asdict(self), indent=2))
