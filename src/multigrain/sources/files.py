@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document
 
-__all__ = ["read_files"]
+__all__ = ["read_files", "read_rows"]
 
 _TEXT_SUFFIXES: Final = (".md", ".markdown", ".rst", ".txt")
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _MAX_CSV_FIELD: Final = 16_000_000
+_ROW_KINDS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
 def read_files(config: DocumentsConfig) -> list[Document]:
@@ -27,27 +29,55 @@ def read_files(config: DocumentsConfig) -> list[Document]:
         SourceError: the path is missing, of an unknown kind, unreadable, not UTF-8, malformed at some line,
             holds no text column, repeats an id, or holds no document at all.
     """
-    path = config.path
-    if path is None:
-        raise SourceError("documents.path is not set: give a folder of .md/.txt files, or a .jsonl, .csv or .parquet")
-    if not path.exists():
-        raise SourceError(f"documents.path {path}: no such file or folder")
+    path = _existing_path(config)
     kind = config.kind if config.kind != "auto" else _kind_of(path)
     if kind == "folder":
         return list(_read_folder(path))
-    rows = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}[kind](path)
-    return _documents(rows, config, path)
+    return _documents(_ROW_READERS[kind](path), config, path)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read any table: the rows of a JSONL, CSV, TSV or Parquet file, each with its line number.
+
+    Raises:
+        SourceError: the file is of another kind, unreadable, not UTF-8, or malformed at some line.
+    """
+    if path.suffix.lower() not in _ROW_KINDS:
+        raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(_ROW_KINDS)}")
+    return _ROW_READERS[_ROW_KINDS[path.suffix.lower()]](path)
+
+
+def files_fingerprint(config: DocumentsConfig) -> str:
+    """A hash over the names, sizes and times of change of the files at `config.path`.
+
+    Raises:
+        SourceError: the path is missing.
+    """
+    path = _existing_path(config)
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    seen = hashlib.sha256()
+    for each in files:
+        status = each.stat()
+        seen.update(f"{each.relative_to(path.parent)}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
+    return seen.hexdigest()
+
+
+def _existing_path(config: DocumentsConfig) -> Path:
+    if config.path is None:
+        raise SourceError("documents.path is not set: give a folder of .md/.txt files, or a .jsonl, .csv or .parquet")
+    if not config.path.exists():
+        raise SourceError(f"documents.path {config.path}: no such file or folder")
+    return config.path
 
 
 def _kind_of(path: Path) -> str:
     if path.is_dir():
         return "folder"
-    kinds = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-    if path.suffix.lower() not in kinds:
+    if path.suffix.lower() not in _ROW_KINDS:
         raise SourceError(
-            f"documents.path {path}: cannot tell what it holds; expected a folder or one of {', '.join(kinds)}"
+            f"documents.path {path}: cannot tell what it holds; expected a folder or one of {', '.join(_ROW_KINDS)}"
         )
-    return kinds[path.suffix.lower()]
+    return _ROW_KINDS[path.suffix.lower()]
 
 
 def _read_folder(folder: Path) -> Iterator[Document]:
@@ -111,6 +141,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(f"{path}: not a Parquet file ({error})") from None
     yield from enumerate(table.to_pylist(), start=1)
+
+
+_ROW_READERS: Final = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}
 
 
 def _documents(rows: Iterator[tuple[int, dict[str, Any]]], config: DocumentsConfig, path: Path) -> list[Document]:
