@@ -328,6 +328,14 @@ class Config(_Section):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, values: Any) -> Any:
+        # A section whose every line is commented out is None in YAML, and means the defaults.
+        if isinstance(values, dict):
+            return {key: {} if value is None and key in cls.model_fields else value for key, value in values.items()}
+        return values
+
 
 def load_config(path: Path) -> Config:
     """Read a YAML config file; relative document and set paths are taken from the file's folder.

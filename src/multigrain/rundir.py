@@ -4,7 +4,7 @@
       config.yaml              the config that made it
       lock                     held (flock) by the process at work, with its pid and host
       documents/               documents.parquet
-      synthesis/               journal.sqlite, rows.parquet
+      synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl
       dataset/                 graded.parquet, rejects.parquet, audit.json
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
       model/                   a copy of the chosen candidate
@@ -93,6 +93,11 @@ class RunDirectory:
         return self.path / "synthesis" / "rows.parquet"
 
     @property
+    def heldout_queries_path(self) -> Path:
+        """Queries written for held-out documents; empty where titles serve."""
+        return self.path / "synthesis" / "heldout_queries.jsonl"
+
+    @property
     def dataset_path(self) -> Path:
         """The graded training rows."""
         return self.path / "dataset" / "graded.parquet"
@@ -111,6 +116,11 @@ class RunDirectory:
     def model_path(self) -> Path:
         """The chosen model."""
         return self.path / "model"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder that interrupted training resumes from."""
+        return self.path / "checkpoints"
 
     @property
     def results_path(self) -> Path:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import platform
 import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from multigrain.records import Document
 
-__all__ = ["DEFAULT_PACKAGES", "read_docstrings"]
+__all__ = ["DEFAULT_PACKAGES", "docstrings_fingerprint", "read_docstrings"]
 
 DEFAULT_PACKAGES: Final = (
     "numpy",
@@ -69,6 +70,17 @@ def read_docstrings(packages: tuple[str, ...] = DEFAULT_PACKAGES) -> list[Docume
                         seen.add(key)
                         documents.append(document)
     return documents
+
+
+def docstrings_fingerprint(packages: tuple[str, ...] = DEFAULT_PACKAGES) -> str:
+    """The versions of Python and of the packages that are installed: they decide what `read_docstrings` finds."""
+    found = [f"python={platform.python_version()}"]
+    for package in sorted(packages):
+        try:
+            found.append(f"{package}={version(package)}")
+        except PackageNotFoundError:
+            continue
+    return " ".join(found)
 
 
 def _roots(packages: tuple[str, ...]) -> Iterator[tuple[Path, str]]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
-from multigrain.sources.docstrings import read_docstrings
-from multigrain.sources.files import read_files
+from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
+from multigrain.sources.files import files_fingerprint, read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 
-__all__ = ["Corpus", "load_corpus", "prepare_corpus", "read_documents"]
+__all__ = ["Corpus", "load_corpus", "prepare_corpus", "read_documents", "source_fingerprint"]
 
 _MIN_DOCUMENTS = 10
 
@@ -55,6 +55,17 @@ def read_documents(config: DocumentsConfig) -> list[Document]:
     if config.kind == "docstrings":
         return read_docstrings()
     return read_files(config)
+
+
+def source_fingerprint(config: DocumentsConfig) -> str:
+    """Changes when the files or packages behind `read_documents` do; reads no content.
+
+    Raises:
+        SourceError: the path is missing.
+    """
+    if config.kind == "docstrings":
+        return docstrings_fingerprint()
+    return files_fingerprint(config)
 
 
 def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, seed: int) -> Corpus:

@@ -1,0 +1,87 @@
+"""The `multigrain` command: its subcommands, and how errors leave it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import multigrain
+from multigrain.cli import audit, demo, evaluate, init, report, run, synthesize, train
+from multigrain.cli.console import console
+from multigrain.errors import MultigrainError
+
+__all__ = ["app", "main"]
+
+_DEBUG = "--debug"
+
+app = typer.Typer(
+    name="multigrain",
+    help="Teach a text-embedding model your domain, coarse to fine.\n\n"
+    "Documents go in; a language model writes queries and graded negatives; they are measured and filtered; a "
+    "sentence-transformers model is trained on them from easy to hard; a report says what that bought.",
+    epilog="Start with `multigrain demo`, or `multigrain init` and `multigrain run config.yaml`. "
+    "Exit codes: 0 done, 2 config or usage, 3 documents, 4 missing extra, 5 language model, 6 run directory, "
+    "7 stage order, 8 embedding model, 9 evaluation, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"multigrain {multigrain.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show tracebacks.")] = False,
+) -> None:
+    del version, debug  # --version has done its work by now; main() looks for --debug itself
+
+
+for _command in (run, demo, init, synthesize, audit, train, evaluate, report):
+    _command.register(app)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake leaves as one line and its own exit code."""
+    debug = _DEBUG in sys.argv
+    if debug:
+        sys.argv.remove(_DEBUG)  # so that it may stand anywhere
+        app()
+        return
+    try:
+        app(standalone_mode=False)
+    except MultigrainError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        _fail("interrupted; the same command goes on where this one stopped", 130)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where this one stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except OSError as error:
+        _fail(
+            f"{error.filename or 'input/output'}: {error.strerror or error}; nothing was lost, run again when mended",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    console().print(f"[bold red]error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _escaped(message: str) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(message.split()))

@@ -1,0 +1,28 @@
+"""Arguments and options that several subcommands share, with the words that help shows for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ConfigArgument", "JsonOption", "RedoOption", "RunOption", "run_directory"]
+
+ConfigArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The run's YAML config; `multigrain init` writes one.")
+]
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", "-r", metavar="DIR", help="The run directory. Default: runs/<name of the config file>."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
+RedoOption = Annotated[
+    bool,
+    typer.Option("--redo", help="Run complete stages again whose settings have changed, instead of refusing."),
+]
+
+
+def run_directory(config: Path, chosen: Path | None) -> Path:
+    """The run directory that was chosen, or the one named after the config."""
+    return chosen if chosen is not None else Path("runs") / config.stem

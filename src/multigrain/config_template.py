@@ -1,0 +1,65 @@
+"""The commented config that `multigrain init` writes: every setting with its default and its field's own words."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from multigrain.config import Config
+
+__all__ = ["config_template"]
+
+_WIDTH = 100
+# What a person should look at first stands uncommented; the rest shows its default, commented out.
+_STARTERS: dict[str, dict[str, Any]] = {
+    "local": {
+        "llm": {"provider": "local", "model": "auto"},
+        "synthesis": {"strategy": "stepwise", "query_style": "summary", "negatives_share": 0.1},
+    },
+    "openai": {
+        "llm": {"provider": "openai", "model": "gpt-4o-mini", "base_url": "https://api.openai.com/v1"},
+        "synthesis": {"strategy": "mgh"},
+    },
+}
+
+
+def config_template(*, documents: str, provider: str) -> str:
+    """A config file's text.
+
+    Args:
+        documents: the documents' path.
+        provider: "local" or "openai".
+    """
+    chosen: dict[str, dict[str, Any]] = {
+        "documents": {"path": documents},
+        "training": {"base_model": "auto", "pooling": "keep", "schedule": "coarse-to-fine", "steps": 200},
+        **_STARTERS[provider],
+    }
+    defaults = Config()
+    parts = [
+        "# multigrain config. Lines that start with `# ` and a key show the default; uncomment to change.",
+        "",
+        *_field(Config, "seed", defaults.seed, chosen=True, indent=""),
+    ]
+    for name, field in Config.model_fields.items():
+        section = getattr(defaults, name)
+        if isinstance(section, BaseModel):
+            parts += ["", f"# {(type(section).__doc__ or field.description or '').strip()}", f"{name}:"]
+            for key in type(section).model_fields:
+                picked = chosen.get(name, {})
+                value = picked.get(key, getattr(section, key))
+                parts += _field(type(section), key, value, chosen=key in picked, indent="  ")
+    return "\n".join(parts) + "\n"
+
+
+def _field(section: type[BaseModel], key: str, value: Any, *, chosen: bool, indent: str) -> list[str]:
+    words = " ".join((section.model_fields[key].description or "").split())
+    comment = [f"{indent}# {line}" for line in textwrap.wrap(words, _WIDTH)]
+    plain = section.model_construct(**{key: value}).model_dump(mode="json", include={key})[key]
+    shown = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
+    value_text = shown.removesuffix("...\n").rstrip()
+    mark = "" if chosen else "# "
+    return [*comment, f"{indent}{mark}{key}: {value_text}"]

@@ -1,0 +1,93 @@
+"""What every stage is given, and the rule by which a stage is run, skipped or refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from multigrain.config import Config
+from multigrain.errors import RunMismatchError
+from multigrain.progress import Progress, SilentProgress
+from multigrain.rundir import RunDirectory, StageManifest, atomic_write
+
+__all__ = ["RunContext", "complete_stage"]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run under way.
+
+    Attributes:
+        config: what was asked for.
+        run: where it is kept.
+        progress: who is told.
+        redo: whether a complete stage whose settings have changed is run again instead of refused.
+    """
+
+    config: Config
+    run: RunDirectory
+    progress: Progress = field(default_factory=SilentProgress)
+    redo: bool = False
+
+    def save_config(self) -> None:
+        """Keep the config beside what it made."""
+        values = self.config.model_dump(mode="json")
+        atomic_write(self.run.config_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def complete_stage(
+    context: RunContext, stage: str, fingerprint: str, work: Callable[[], dict[str, Any]]
+) -> StageManifest:
+    """Run a stage unless it is complete already.
+
+    Args:
+        context: the run.
+        stage: the stage's name, a folder of the run directory.
+        fingerprint: over everything that decides the stage's output.
+        work: writes the stage's artifact and returns its counts.
+
+    Raises:
+        RunMismatchError: the stage is complete, but from other settings or inputs, and redoing was not asked for.
+    """
+    found = context.run.manifest(stage)
+    if found is not None and found.fingerprint == fingerprint:
+        context.progress.say(f"{stage}: complete since {found.finished_at}, kept")
+        return found
+    if found is not None and not context.redo:
+        raise RunMismatchError(
+            f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
+            f"{_differences(context)}; choose another directory with --run, or --redo to run the stage again "
+            "(finished completions are reused)"
+        )
+    context.run.invalidate(stage)
+    started = time.monotonic()
+    counts = work()
+    return context.run.finish(stage, fingerprint, counts, time.monotonic() - started)
+
+
+def _differences(context: RunContext) -> str:
+    """The settings that differ from the run's saved config, as far as it can be read."""
+    try:
+        saved = yaml.safe_load(context.run.config_path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return " or inputs"
+    before, now = _flatten(saved), _flatten(context.config.model_dump(mode="json"))
+    changed = [
+        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    return f" ({'; '.join(changed)})" if changed else " or inputs"
+
+
+def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flatten(value, f"{prefix}.{key}".lstrip(".")))
+    return flat

@@ -1,0 +1,87 @@
+"""The base model as the run uses it: to measure levels, and to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config import Config
+from multigrain.mining.search import Floats
+from multigrain.model.encoder import build_encoder, encode
+from multigrain.model.precision import mixed_precision, supports_native_bf16
+
+__all__ = ["ReferenceModel", "base_model", "encoding_precision", "reference_model"]
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A model that measures similarity, with its query and document prompts.
+
+    Attributes:
+        model: the encoder.
+        name: what reports call it.
+        batch_size: texts encoded at once.
+        bf16: whether it computes in bf16.
+    """
+
+    model: SentenceTransformer
+    name: str
+    batch_size: int
+    bf16: bool
+
+    def embed_queries(self, texts: Sequence[str]) -> Floats:
+        """(n, d) L2-normalised query vectors."""
+        return self._embed(texts, "query")
+
+    def embed_passages(self, texts: Sequence[str]) -> Floats:
+        """(n, d) L2-normalised document vectors."""
+        return self._embed(texts, "document")
+
+    def _embed(self, texts: Sequence[str], kind: str) -> Floats:
+        prompt = kind if self.model.prompts.get(kind) else None
+        return encode(self.model, list(texts), batch_size=self.batch_size, bf16=self.bf16, prompt_name=prompt)
+
+
+def reference_model(config: Config) -> ReferenceModel:
+    """The model that the audit measures with.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    named = config.audit.reference_model
+    own = named == "auto"
+    model = base_model(config) if own else build_encoder(named, trust_remote_code=config.training.trust_remote_code)
+    return ReferenceModel(
+        model=model,
+        name=config.training.base_model if own else named,
+        batch_size=config.evaluation.batch_size,
+        bf16=_use_bf16(config, model),
+    )
+
+
+def base_model(config: Config) -> SentenceTransformer:
+    """The base model with its own pooling, reading as much of a text as the tuned ones will.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    training = config.training
+    return build_encoder(
+        training.base_model, max_seq_length=training.max_seq_length, trust_remote_code=training.trust_remote_code
+    )
+
+
+@contextmanager
+def encoding_precision(config: Config, model: SentenceTransformer) -> Iterator[None]:
+    """Encode in the precision that the model is trained in; every model of a run in the same."""
+    with mixed_precision(model.device, bf16=_use_bf16(config, model)):
+        yield
+
+
+def _use_bf16(config: Config, model: SentenceTransformer) -> bool:
+    if config.training.precision == "auto":
+        return supports_native_bf16(model.device)
+    return config.training.precision == "bf16"

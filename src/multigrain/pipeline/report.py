@@ -1,0 +1,18 @@
+"""Stage 6: draw the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from multigrain.pipeline.context import RunContext
+from multigrain.report.write import write_report
+
+__all__ = ["report_stage"]
+
+
+def report_stage(context: RunContext) -> Path:
+    """Write the report page; drawing takes a second, so it is drawn anew every time."""
+    context.run.require("results", "multigrain evaluate")
+    path = write_report(context.run)
+    context.progress.say(f"report: {path}")
+    return path

@@ -1,0 +1,110 @@
+"""All stages, or some of them, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.config import Config
+from multigrain.pipeline.context import RunContext
+from multigrain.progress import Progress, SilentProgress
+from multigrain.rundir import RunDirectory
+
+__all__ = ["STAGES", "run", "run_stages", "stage_summaries"]
+
+# Stages import torch and much else; each is imported when it is its turn.
+
+
+def _documents(context: RunContext) -> None:
+    from multigrain.pipeline.documents import documents_stage
+
+    documents_stage(context)
+
+
+def _synthesis(context: RunContext) -> None:
+    from multigrain.pipeline.synthesis import synthesis_stage
+
+    synthesis_stage(context)
+
+
+def _audit(context: RunContext) -> None:
+    from multigrain.pipeline.audit import audit_stage
+
+    audit_stage(context)
+
+
+def _training(context: RunContext) -> None:
+    from multigrain.pipeline.training import training_stage
+
+    training_stage(context)
+
+
+def _evaluation(context: RunContext) -> None:
+    from multigrain.pipeline.evaluation import evaluation_stage
+
+    evaluation_stage(context)
+
+
+def _report(context: RunContext) -> None:
+    from multigrain.pipeline.report import report_stage
+
+    report_stage(context)
+
+
+STAGES: Final[dict[str, Callable[[RunContext], None]]] = {
+    "documents": _documents,
+    "synthesis": _synthesis,
+    "audit": _audit,
+    "training": _training,
+    "evaluation": _evaluation,
+    "report": _report,
+}
+"""Every stage by name, in order."""
+
+
+def run(
+    config: Config, directory: str | Path, *, progress: Progress | None = None, redo: bool = False
+) -> RunDirectory:
+    """Do everything: documents to report. Interrupted anywhere, the same call goes on where it stopped.
+
+    Args:
+        config: what to do.
+        directory: where to keep it.
+        progress: who is told; None for silence.
+        redo: run complete stages again whose settings have changed, instead of refusing.
+
+    Raises:
+        MultigrainError: something that the user can mend.
+    """
+    return run_stages(config, directory, list(STAGES), progress=progress, redo=redo)
+
+
+def run_stages(
+    config: Config,
+    directory: str | Path,
+    stages: Sequence[str],
+    *,
+    progress: Progress | None = None,
+    redo: bool = False,
+) -> RunDirectory:
+    """Do some of the stages, in the order given; see `run`."""
+    with RunDirectory(Path(directory)).hold() as held:
+        context = RunContext(config, held, progress or SilentProgress(), redo)
+        # The saved config tells what the complete stages were made with: it changes only when new ones are.
+        if not held.config_path.exists():
+            context.save_config()
+        for stage in stages:
+            STAGES[stage](context)
+        context.save_config()
+    return held
+
+
+def stage_summaries(held: RunDirectory, names: Sequence[str]) -> dict[str, Any]:
+    """The counts and seconds of complete stages, by name, as `--json` prints them."""
+    found = {name: held.manifest(name) for name in names}
+    return {
+        name: {**manifest.counts, "seconds": manifest.seconds}
+        for name, manifest in found.items()
+        if manifest is not None
+    }

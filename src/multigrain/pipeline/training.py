@@ -1,0 +1,76 @@
+"""Stage 4: train every candidate on the graded data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multigrain.config import TrainingConfig, fingerprint
+from multigrain.dataset.store import read_examples
+from multigrain.model.encoder import build_encoder
+from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.progress import Task
+from multigrain.rundir import StageManifest, atomic_directory
+from multigrain.training.train import train_candidate
+
+__all__ = ["candidate_stage", "training_stage"]
+
+_FORMAT = 1
+
+
+def training_stage(context: RunContext) -> list[StageManifest]:
+    """Train the config's candidates, one after another."""
+    return [candidate_stage(context, name) for name in context.config.training.candidates]
+
+
+def candidate_stage(context: RunContext, name: str) -> StageManifest:
+    """Train one candidate."""
+    dataset_done = context.run.require("dataset", "multigrain audit")
+    settings = context.config.training.resolve(name)
+    identity = fingerprint(
+        _FORMAT,
+        dataset_done.fingerprint,
+        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}),
+        context.config.seed,
+    )
+    stage = context.run.candidate_path(name).relative_to(context.run.path).as_posix()
+    return complete_stage(context, stage, identity, lambda: _train(context, name, settings, identity))
+
+
+def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:
+    examples = read_examples(context.run.dataset_path)
+    model = build_encoder(
+        settings.base_model,
+        pooling=settings.pooling,
+        max_seq_length=settings.max_seq_length,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    with context.progress.task(f"Training {name}", settings.steps) as task:
+        log = train_candidate(
+            model,
+            examples,
+            settings,
+            name=name,
+            seed=context.config.seed,
+            # Checkpoints of other settings must never be resumed from: their folder is named for these.
+            checkpoints=context.run.checkpoints_path / f"{name}-{identity[:12]}",
+            on_step=_Advance(task),
+        )
+    with atomic_directory(context.run.candidate_path(name)) as folder:
+        model.save_pretrained(str(folder), create_model_card=False)
+        log.save(folder / "training_log.json")
+    first, last = log.history[0].loss, log.history[-1].loss
+    context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
+    return {"candidate": name, "rows": log.rows, "steps": log.steps, "first_loss": first, "last_loss": last}
+
+
+class _Advance:
+    """Moves a progress task along with the trainer's steps, also after a resume."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._seen = 0
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        del steps
+        self._task.advance(step - self._seen, note=f"loss {loss:.3f}")
+        self._seen = step
