@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from multigrain.config import EvaluationSetConfig
@@ -96,7 +98,23 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read(tmp_path)
     folder = write(tmp_path)
     (folder / "queries.jsonl").unlink()
-    with pytest.raises(EvaluationError, match=r"queries\.jsonl: cannot be read"):
+    with pytest.raises(EvaluationError, match=r"no queries\.jsonl in it"):
+        read(folder)
+
+
+def test_other_table_formats_hold_the_same_set(tmp_path: Path) -> None:
+    expected = read(write(tmp_path / "jsonl"))
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "corpus.csv").write_text("_id,title,text\nd1,Cats,They sleep.\nd2,,Dogs bark.\nd3,,Owls hunt.\n")
+    pq.write_table(
+        pa.Table.from_pylist([{"id": row["_id"], "text": row["text"]} for row in QUERIES]), folder / "queries.parquet"
+    )
+    (folder / "qrels.txt").write_text("q1 0 d1 2\nq2 0 d2 1\nq2 0 d3 0\n")
+    assert read(folder) == expected
+
+    (folder / "corpus.csv").write_text("name,text\nd1,They sleep.\n")
+    with pytest.raises(EvaluationError, match=r"corpus\.csv:2: expected an `_id`"):
         read(folder)
 
 

@@ -1,7 +1,9 @@
 """Read a BEIR folder: corpus.jsonl, queries.jsonl, and relevance judgments in qrels/*.tsv.
 
-Judgments come with three columns (query-id, corpus-id, score; a header is skipped) or in TREC's four (query id,
-iteration, document id, grade). Every problem is one line that names the file and the line.
+Corpus and queries may also be .csv, .tsv or .parquet files with the same columns (`_id` or `id`, `text`, and `title`
+for documents), and the judgments one file, qrels.tsv or qrels.txt. Judgments come with three columns (query-id,
+corpus-id, score; a header is skipped) or in TREC's four (query id, iteration, document id, grade). Every problem is
+one line that names the file and the line.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from typing import Any, Final
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets import EvaluationSet, Role
+from multigrain.sources.files import read_rows
 
 __all__ = ["GIVEN_JUDGMENTS", "read_beir", "read_qrels"]
 
 GIVEN_JUDGMENTS: Final = "given relevance judgments"
+_TABLES: Final = (".jsonl", ".csv", ".tsv", ".parquet")
 _GRADE_HEADERS: Final = frozenset({"score", "grade", "relevance", "rel", "label"})
 
 
@@ -27,21 +31,23 @@ def read_beir(path: Path, *, name: str, role: Role, label: str = GIVEN_JUDGMENTS
     judgments (BEIR keeps all splits' queries in one file) are left out.
 
     Args:
-        path: the folder, whose qrels/test.tsv is taken (or the only .tsv there is), or one qrels file in it.
+        path: the folder, whose qrels/test.tsv is taken (or the only .tsv there is, or qrels.tsv), or one file in
+            its qrels/.
         name: what tables call the set.
         role: what the set is for.
         label: who judged.
 
     Raises:
         EvaluationError: a missing or malformed file, duplicate ids, or judgments that name missing ids.
+        SourceError: a .csv, .tsv or .parquet file cannot be read.
     """
     folder, qrels = _locate(path)
     relevant = read_qrels(qrels)
     corpus = {
         key: " ".join(part for part in (_text(row, "title", at), _text(row, "text", at)) if part)
-        for key, row, at in _records(folder / "corpus.jsonl")
+        for key, row, at in _records(folder, "corpus")
     }
-    queries = {key: _text(row, "text", at) for key, row, at in _records(folder / "queries.jsonl") if key in relevant}
+    queries = {key: _text(row, "text", at) for key, row, at in _records(folder, "queries") if key in relevant}
     return EvaluationSet(name=name, role=role, label=label, corpus=corpus, queries=queries, relevant=relevant)
 
 
@@ -84,7 +90,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
         return path.parent.parent, path
     if not path.is_dir():
         raise EvaluationError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels/test.tsv")
-    found = sorted((path / "qrels").glob("*.tsv"))
+    found = sorted((path / "qrels").glob("*.tsv")) or sorted(path.glob("qrels.*"))
     if not found:
         raise EvaluationError(f"{path}: no qrels/*.tsv in it; relevance judgments belong in qrels/test.tsv")
     test = path / "qrels" / "test.tsv"
@@ -95,22 +101,33 @@ def _locate(path: Path) -> tuple[Path, Path]:
     return path, test if test in found else found[0]
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield id, record and "file:line" of a JSONL file whose ids must be unique."""
+def _records(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield id, record and "file:line" of a table whose ids must be unique."""
     seen: dict[str, int] = {}
-    for number, line in _lines(path):
+    path = next((folder / f"{name}{suffix}" for suffix in _TABLES if (folder / f"{name}{suffix}").exists()), None)
+    if path is None:
+        raise EvaluationError(f"{folder}: no {name}.jsonl in it (nor {', '.join(_TABLES[1:])})")
+    for number, record in _json_lines(path) if path.suffix == ".jsonl" else read_rows(path):
         at = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise EvaluationError(f"{at}: not JSON ({error})") from None
-        key = record.get("_id", record.get("id")) if isinstance(record, dict) else None
+        key = record.get("_id", record.get("id"))
         if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
-            raise EvaluationError(f"{at}: expected an object with an `_id`, got {line[:60]!r}")
+            raise EvaluationError(f"{at}: expected an `_id`, got {str(record)[:60]}")
         first = seen.setdefault(str(key), number)
         if first != number:
             raise EvaluationError(f"{at}: id {str(key)!r} is taken by line {first}; make ids unique")
         yield str(key), record, at
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and object, one at a time: a corpus may be larger than memory allows to hold twice."""
+    for number, line in _lines(path):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise EvaluationError(f"{path}:{number}: not JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise EvaluationError(f"{path}:{number}: expected an object with an `_id`, got {line[:60]!r}")
+        yield number, record
 
 
 def _text(record: dict[str, Any], field: str, at: str) -> str:

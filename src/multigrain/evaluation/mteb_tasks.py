@@ -1,24 +1,129 @@
-"""MTEB and our own sets: any evaluation set as an MTEB task."""
+"""MTEB's tasks and benchmarks by name, and any of our own sets as an MTEB task.
+
+MTEB is always handed a loaded model and no result cache. Its cache keeps the results of every local folder under
+one name (`no_model_name/available`) and would hand one model's scores to another.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
+import mteb
 from datasets import Dataset
+from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
+from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.beir import GIVEN_JUDGMENTS
+from multigrain.evaluation.retrieval import SetScores, score_ranking
+from multigrain.evaluation.sets import EvaluationSet, Role
 
-__all__ = ["as_mteb_task"]
+__all__ = ["TaskScore", "as_mteb_task", "evaluate_task", "find_tasks"]
+
+# Renames that MTEB and sentence-transformers announce to MTEB itself: nothing a user could mend.
+_OWN_RENAMES: Final = ("The fill_missing parameter is deprecated", "The `get_sentence_embedding_dimension` method")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """One model's result on one MTEB task.
+
+    Attributes:
+        task: the task's name.
+        kind: MTEB's type of it, e.g. "STS" or "Retrieval".
+        metric: the task's main metric, in MTEB's name.
+        score: that metric, averaged as MTEB does over languages and splits.
+        retrieval: for retrieval tasks, each subset as a set and the model's score by query; else empty.
+    """
+
+    task: str
+    kind: str
+    metric: str
+    score: float
+    retrieval: tuple[tuple[EvaluationSet, SetScores], ...]
+
+
+def find_tasks(names: Sequence[str]) -> list[AbsTask]:
+    """Find MTEB tasks by name; a benchmark's name stands for all its tasks.
+
+    Raises:
+        EvaluationError: a name is neither (the nearest ones are suggested), or a task is not about text.
+    """
+    found: dict[str, AbsTask] = {}
+    for name in names:
+        for task in _named(name):
+            if list(task.metadata.modalities) != ["text"]:
+                raise EvaluationError(
+                    f"MTEB task {task.metadata.name!r} needs {', '.join(task.metadata.modalities)}; "
+                    "only text models are evaluated here"
+                )
+            found.setdefault(task.metadata.name, task)
+    return list(found.values())
+
+
+def evaluate_task(
+    model: SentenceTransformer,
+    task: AbsTask,
+    *,
+    role: Role = "test",
+    batch_size: int = 64,
+    show_progress: bool = False,
+) -> TaskScore:
+    """Run one MTEB task through MTEB, with MTEB's prompts and metrics.
+
+    Args:
+        model: the loaded model; never a name, so that nothing is confused with another model's results.
+        task: from `find_tasks` or `as_mteb_task`.
+        role: what the task is for.
+        batch_size: texts encoded at once.
+        show_progress: draw MTEB's progress bars.
+
+    Raises:
+        EvaluationError: the task's data cannot be fetched.
+    """
+    name = str(task.metadata.name)
+    try:
+        task.load_data()
+    except OSError as error:  # no network, no such data set, a gated one: all of them are OSErrors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EvaluationError(
+            f"MTEB task {name!r}: its data cannot be fetched ({reason}); connect to the hub once, or choose a task "
+            "that is in the cache"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="multigrain-mteb-") as folder, warnings.catch_warnings():
+        for announced in _OWN_RENAMES:
+            warnings.filterwarnings("ignore", message=announced)
+        result = mteb.evaluate(
+            model,
+            task,
+            cache=None,
+            co2_tracker=False,
+            encode_kwargs={"batch_size": batch_size, "show_progress_bar": show_progress},
+            show_progress_bar=show_progress,
+            prediction_folder=folder,
+        )
+        (scores,) = result.task_results
+        retrieval = tuple(_by_query(task, Path(folder), role)) if isinstance(task, AbsTaskRetrieval) else ()
+    return TaskScore(
+        task=name,
+        kind=str(task.metadata.type),
+        metric=str(task.metadata.main_score),
+        score=float(scores.get_score()),
+        retrieval=retrieval,
+    )
 
 
 def as_mteb_task(evaluation_set: EvaluationSet) -> AbsTaskRetrieval:
-    """Make an MTEB retrieval task of an evaluation set, to be scored by `mteb.evaluate(model, task, cache=None)`.
-
-    Pass the loaded model and `cache=None`: MTEB's default cache keeps the results of all local folders under one
-    name and would hand one model's scores to another.
-    """
+    """Make an MTEB retrieval task of an evaluation set, for `evaluate_task` or `mteb.evaluate(…, cache=None)`."""
     metadata = TaskMetadata(
         name=evaluation_set.name,
         description=evaluation_set.label,
@@ -52,3 +157,68 @@ class _EvaluationSetTask(AbsTaskRetrieval):
             }
         }
         self.data_loaded = True
+
+
+def _named(name: str) -> list[AbsTask]:
+    try:
+        return [mteb.get_task(name)]
+    except KeyError:
+        pass
+    try:
+        return list(mteb.get_benchmark(name).tasks)
+    except KeyError:
+        pass
+    known = [str(task.metadata.name) for task in mteb.get_tasks(exclude_superseded=False)]
+    known += [str(benchmark.name) for benchmark in mteb.get_benchmarks()]
+    by_folded = {each.casefold(): each for each in known}
+    nearest = [by_folded[each] for each in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
+    advice = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "`mteb available-tasks` lists them"
+    raise EvaluationError(f"{name!r} is no MTEB task or benchmark; {advice}")
+
+
+def _by_query(task: AbsTaskRetrieval, folder: Path, role: Role) -> Iterator[tuple[EvaluationSet, SetScores]]:
+    """Score each subset's predictions query by query, from the file that MTEB wrote."""
+    predictions = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
+    for subset, splits in task.dataset.items():
+        for split, data in splits.items():
+            run = predictions.get(subset, {}).get(split)
+            if run is None or not isinstance(data["queries"]["text"][0], str):
+                continue  # not run, or conversations instead of queries
+            parts = [str(task.metadata.name), *([subset] if subset != "default" else [])]
+            made = _as_set("/".join(parts + ([split] if len(splits) > 1 else [])), data, role)
+            yield (
+                made,
+                score_ranking({query: _best_first(task, query, run.get(query, {})) for query in made.queries}, made),
+            )
+
+
+def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
+    relevant = {
+        query: grades for query, grades in data["relevant_docs"].items() if any(map(_positive, grades.values()))
+    }
+    corpus = data["corpus"]
+    titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
+    texts = (" ".join(part for part in pair if part) for pair in zip(titles, corpus["text"], strict=True))
+    return EvaluationSet(
+        name=name,
+        role=role,
+        label=GIVEN_JUDGMENTS,
+        corpus=dict(zip(corpus["id"], texts, strict=True)),
+        queries={
+            key: text
+            for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True)
+            if key in relevant
+        },
+        relevant=relevant,
+    )
+
+
+def _positive(grade: int) -> bool:
+    return grade > 0
+
+
+def _best_first(task: AbsTaskRetrieval, query: str, scored: Mapping[str, float]) -> list[str]:
+    ranked = sorted(scored, key=lambda key: (scored[key], key), reverse=True)  # ties as trec_eval breaks them
+    if task.ignore_identical_ids:
+        ranked = [key for key in ranked if key != query]
+    return ranked[1:] if task.skip_first_result else ranked

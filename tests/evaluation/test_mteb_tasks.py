@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.encoders import SentenceTransformerEncoder
+from multigrain.evaluation.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
+from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.sets import EvaluationSet
+
+from .test_encoders import static_model
+
+
+@pytest.fixture
+def words() -> EvaluationSet:
+    return EvaluationSet(
+        name="words",
+        role="test",
+        label="hand-made",
+        corpus={"d1": "cat", "d2": "dog", "d3": "owl", "d4": "cat dog owl"},
+        queries={"q1": "cat", "q2": "dog owl", "q3": "passage"},
+        relevant={"q1": {"d2": 1}, "q2": {"d4": 1}, "q3": {"d3": 1}},
+    )
+
+
+def test_two_folders_that_differ_only_in_weights_score_differently(tmp_path: Path, words: EvaluationSet) -> None:
+    model = static_model()
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        next(changed.parameters()).copy_(torch.randn(7, 8, generator=torch.Generator().manual_seed(3)))
+    for name, each in (("one", model), ("other", changed)):
+        each.save(str(tmp_path / name))
+    scores = {
+        name: evaluate_task(SentenceTransformer(str(tmp_path / name), device="cpu"), as_mteb_task(words)).score
+        for name in ("one", "other", "one")
+    }
+    assert scores["one"] != scores["other"]
+    again = evaluate_task(SentenceTransformer(str(tmp_path / "one"), device="cpu"), as_mteb_task(words))
+    assert again.score == scores["one"]
+
+
+def test_per_query_scores_from_predictions_are_our_own(words: EvaluationSet) -> None:
+    model = static_model()
+    found = evaluate_task(model, as_mteb_task(words), role="forgetting")
+    ((made, by_query),) = found.retrieval
+    ours = evaluate_retrieval(SentenceTransformerEncoder(model), words)
+    assert by_query.queries == ours.queries
+    assert found.score == pytest.approx(by_query.ndcg_at_10, abs=1e-4)
+    assert (found.task, found.kind, found.metric) == ("words", "Retrieval", "ndcg_at_10")
+    assert (made.name, made.role, made.corpus) == ("words", "forgetting", words.corpus)
+
+
+def test_identical_ids_are_left_out_where_the_task_says_so(words: EvaluationSet) -> None:
+    task = as_mteb_task(EvaluationSet("own", "test", "l", words.corpus, {"d1": "cat"}, {"d1": {"d4": 1}}))
+    task.ignore_identical_ids = True
+    ((_, by_query),) = evaluate_task(static_model(), task).retrieval
+    assert "d1" not in by_query.queries[0].top_ids
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("STSBenchmrk", "'STSBenchmark'"), ("scifac", "'SciFact'"), ("MTEB(eng, v9)", "'MTEB(eng, v2)'")],
+)
+def test_an_unknown_task_gets_the_nearest_names(name: str, suggestion: str) -> None:
+    with pytest.raises(EvaluationError) as caught:
+        find_tasks([name])
+    assert suggestion in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tasks_and_benchmarks_are_found_once() -> None:
+    tasks = find_tasks(["SciFact", "MTEB(eng, v2)", "STSBenchmark"])
+    names = [task.metadata.name for task in tasks]
+    assert names[0] == "SciFact"
+    assert len(names) == len(set(names)) == 42
+    with pytest.raises(EvaluationError, match="only text models"):
+        find_tasks(["Flickr30kI2TRetrieval"])
+
+
+def test_a_task_whose_data_cannot_be_fetched_says_so(words: EvaluationSet) -> None:
+    task = as_mteb_task(words)
+
+    def unreachable() -> None:
+        raise ConnectionError("Couldn't reach 'owner/data' on the Hub\nsecond line")
+
+    task.load_data = unreachable
+    with pytest.raises(EvaluationError, match=r"'words': its data cannot be fetched \(Couldn't reach") as caught:
+        evaluate_task(static_model(), task)
+    assert "\n" not in str(caught.value)
