@@ -1,0 +1,201 @@
+"""Geometry of the page's charts. The templates draw; everything computed is computed, and tested, here.
+
+Charts are inline SVG whose horizontal positions are percentages, so that they follow the width of the page while
+text and strokes keep their size; lines of many points live in a stretched inner viewport of `WIDTH` units.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from multigrain.report.data import AnchorText, EvaluationSet, TrainingRun
+
+__all__ = [
+    "WIDTH",
+    "Axis",
+    "LevelZone",
+    "LossChart",
+    "area",
+    "difference_axis",
+    "heat",
+    "loss_axis",
+    "loss_chart",
+    "stagger",
+]
+
+WIDTH: Final = 1000
+_STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A linear scale from `low` to `high` with round ticks."""
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> float:
+        """The position of a value in percent of the width, kept within 0..100."""
+        if not math.isfinite(value) or self.high <= self.low:
+            return 0.0
+        share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(max(share, 0.0), 1.0), 2)
+
+    def span(self, first: float, last: float) -> float:
+        """The distance between two values in percent of the width, never negative."""
+        return round(max(self.at(last) - self.at(first), 0.0), 2)
+
+    def ticks(self, wanted: int = 5) -> tuple[float, ...]:
+        """About `wanted` round values within the axis."""
+        if self.high <= self.low:
+            return (self.low,)
+        rough = (self.high - self.low) / wanted
+        unit = 10.0 ** math.floor(math.log10(rough))
+        step = next(unit * each for each in _STEPS if unit * each >= rough * 0.999)
+        first = math.ceil(round(self.low / step, 6))
+        last = math.floor(round(self.high / step, 6))
+        return tuple(round(i * step, 10) for i in range(first, last + 1))
+
+
+def difference_axis(sets: Iterable[EvaluationSet]) -> Axis:
+    """One axis for all differences of some sets, with zero inside and room at both ends."""
+    deltas = [score.delta for each in sets for score in each.scores if score.delta is not None]
+    low = min([0.0, *(delta.low for delta in deltas)])
+    high = max([0.0, *(delta.high for delta in deltas)])
+    room = max((high - low) * 0.12, 0.002)
+    return Axis(low - room, high + room)
+
+
+def area(density: Sequence[float], height: float) -> str:
+    """A closed path, mirrored about its middle, of a density over the whole width.
+
+    Args:
+        density: values in 0..1 over equal bins.
+        height: of the drawing, in pixels.
+    """
+    middle = height / 2
+    xs = [WIDTH * (i + 0.5) / len(density) for i in range(len(density))]
+    above = [f"{x:.0f} {middle - middle * value:.1f}" for x, value in zip(xs, density, strict=True)]
+    below = [f"{x:.0f} {middle + middle * value:.1f}" for x, value in zip(xs, density, strict=True)]
+    return "M" + "L".join([*above, *reversed(below)]) + "Z"
+
+
+def heat(text: AnchorText) -> tuple[int, ...]:
+    """A shade from 0 to 9 for every token, by its weight in even shares, so that texts of any length compare.
+
+    One even share (mean pooling) is shade 3, three are 6, and from about nine on it is the deepest.
+    """
+    return tuple(_shade(token.weight * len(text.tokens)) for token in text.tokens)
+
+
+def _shade(shares: float) -> int:
+    return round(9 * (1 - math.exp(-shares / 3))) if shares > 0 else 0
+
+
+def stagger(positions: Sequence[float], room: float) -> tuple[int, ...]:
+    """A lane, 0 or 1, for every mark on a line, so that neighbours closer than `room` do not hide each other.
+
+    Args:
+        positions: in percent, in any order.
+        room: in percent.
+    """
+    lanes = [0] * len(positions)
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    for before, after in itertools.pairwise(order):
+        if positions[after] - positions[before] < room:
+            lanes[after] = 1 - lanes[before]
+    return tuple(lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelZone:
+    """The stretch of steps that a level covers, in percent of the width."""
+
+    level: int
+    start: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class LossChart:
+    """One candidate's loss over its steps.
+
+    Attributes:
+        raw: path through every logged loss.
+        smooth: path through its running mean.
+        learning_rate: path of the learning rate, in a strip of its own.
+        zones: where each level begins and how far it reaches; empty without a schedule of levels.
+        steps: the step axis.
+        first: the running mean at the start.
+        last: the running mean at the end.
+        lost: logged steps whose loss was not a finite number.
+    """
+
+    raw: str
+    smooth: str
+    learning_rate: str
+    zones: tuple[LevelZone, ...]
+    steps: Axis
+    first: float
+    last: float
+    lost: int
+
+
+def loss_axis(runs: Iterable[TrainingRun]) -> Axis:
+    """One loss axis for all candidates, from zero, so that their curves can be compared by eye."""
+    losses = [step.loss for run in runs for step in run.history if math.isfinite(step.loss)]
+    return Axis(0.0, max(losses, default=1.0) * 1.05 or 1.0)
+
+
+def loss_chart(run: TrainingRun, axis: Axis, height: float, strip: float) -> LossChart | None:
+    """Lay out one candidate's loss curve.
+
+    Args:
+        run: the candidate's log.
+        axis: of the loss.
+        height: of the plot, in pixels.
+        strip: height of the learning rate's strip, in pixels.
+
+    Returns:
+        None where the log holds no finite loss.
+    """
+    logged = [step for step in run.history if math.isfinite(step.loss)]
+    if not logged:
+        return None
+    steps = Axis(min(1, logged[0].step), max(run.steps, logged[-1].step))
+    means = _running_mean([step.loss for step in logged])
+    peak = max((step.learning_rate for step in logged), default=0.0) or 1.0
+    xs = [steps.at(step.step) for step in logged]
+    edges = itertools.pairwise([*(float(boundary.step) for boundary in run.boundaries), steps.high])
+    return LossChart(
+        raw=_line(xs, [axis.at(step.loss) for step in logged], height),
+        smooth=_line(xs, [axis.at(mean) for mean in means], height),
+        learning_rate=_line(xs, [100 * step.learning_rate / peak for step in logged], strip),
+        zones=tuple(
+            LevelZone(boundary.level, steps.at(start), steps.span(start, end))
+            for boundary, (start, end) in zip(run.boundaries, edges, strict=True)
+        ),
+        steps=steps,
+        first=means[0],
+        last=means[-1],
+        lost=len(run.history) - len(logged),
+    )
+
+
+def _running_mean(values: Sequence[float]) -> list[float]:
+    """Exponential mean over about a twentieth of the values, unbiased at the start."""
+    keep = 1 - 1 / max(1.0, len(values) / 20)
+    means, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        means.append(total / weight)
+    return means
+
+
+def _line(xs: Sequence[float], ys: Sequence[float], height: float) -> str:
+    """A path through points given in percent of width and height, y upwards."""
+    return "M" + "L".join(f"{x * WIDTH / 100:.1f} {height * (1 - y / 100):.1f}" for x, y in zip(xs, ys, strict=True))

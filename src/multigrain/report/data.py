@@ -1,0 +1,442 @@
+"""What the report shows, as typed records: read once by `load`, drawn by `render`, nothing in between.
+
+Scores are shares in 0..1 (nDCG@10, recall@10); differences are in the same unit, so +0.033 is +3.3 points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from multigrain.records import GradedExample
+
+__all__ = [
+    "AnchorText",
+    "AnchorToken",
+    "AuditSummary",
+    "Boundary",
+    "DocumentCounts",
+    "Drop",
+    "DropExample",
+    "Evaluation",
+    "EvaluationSet",
+    "Interval",
+    "ModelScore",
+    "QueryChange",
+    "QueryChanges",
+    "ReportData",
+    "Reproduction",
+    "Similarity",
+    "SimilarityBand",
+    "StageTime",
+    "SynthesisCounts",
+    "TrainingRun",
+    "TrainingStep",
+    "Verdict",
+]
+
+Verdict = Literal["better", "unclear", "worse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean difference and its bootstrap interval.
+
+    Attributes:
+        mean: the difference.
+        low: lower end of the interval.
+        high: upper end.
+        p_value: of the paired test, where one was made.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be claimed: a difference only where the whole interval lies on one side of zero."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "unclear"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScore:
+    """One model on one set.
+
+    Attributes:
+        name: "base" or a candidate's name.
+        ndcg_at_10: mean over queries.
+        recall_at_10: mean over queries.
+        delta: nDCG@10 minus the base model's, paired by query; None for the base itself.
+    """
+
+    name: str
+    ndcg_at_10: float
+    recall_at_10: float
+    delta: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """One set and every model's score on it, base first.
+
+    Attributes:
+        name: what tables call it.
+        role: validation chose the model, test judges it, forgetting must not get worse.
+        label: what the queries are, e.g. "human-written summary lines".
+        queries: number of queries.
+        documents: number of documents searched.
+        scores: in the order of the models, those the set was run with.
+    """
+
+    name: str
+    role: Literal["validation", "test", "forgetting"]
+    label: str
+    queries: int
+    documents: int
+    scores: tuple[ModelScore, ...]
+
+    def score(self, model: str) -> ModelScore | None:
+        """The score of one model, or None where it was not run on this set."""
+        return next((each for each in self.scores if each.name == model), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Every set, every model, and the choice between them.
+
+    Attributes:
+        chosen: the model that the run recommends.
+        chosen_by: the figure that chose it.
+        models: all names, base first.
+        sets: in the order they were run.
+        bootstrap_samples: resamples behind each interval.
+        confidence: of the intervals, e.g. 0.95.
+        seed: of the resampling.
+    """
+
+    chosen: str
+    chosen_by: str
+    models: tuple[str, ...]
+    sets: tuple[EvaluationSet, ...]
+    bootstrap_samples: int
+    confidence: float
+    seed: int
+
+    def with_role(self, role: str) -> tuple[EvaluationSet, ...]:
+        """The sets that play one role."""
+        return tuple(each for each in self.sets if each.role == role)
+
+    @property
+    def headline_set(self) -> EvaluationSet | None:
+        """The first test set: the one the report's first sentence speaks of."""
+        return next(iter(self.with_role("test")), None)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryChange:
+    """One query before and after.
+
+    Attributes:
+        query: the query.
+        base_ndcg: nDCG@10 of the base model.
+        chosen_ndcg: nDCG@10 of the chosen model.
+        base_rank: rank of the first relevant document, 1 is the top; None where it was not found.
+        chosen_rank: the same for the chosen model.
+        relevant: the relevant document's beginning, where the run knows its text.
+        intruder: the beginning of the wrong document that the worse of the two models put first, where known.
+    """
+
+    query: str
+    base_ndcg: float
+    chosen_ndcg: float
+    base_rank: int | None
+    chosen_rank: int | None
+    relevant: str | None = None
+    intruder: str | None = None
+
+    @property
+    def change(self) -> float:
+        """nDCG@10 of chosen minus base."""
+        return self.chosen_ndcg - self.base_ndcg
+
+
+@dataclass(frozen=True, slots=True)
+class QueryChanges:
+    """How one set's queries moved from the base to the chosen model.
+
+    Attributes:
+        set_name: the set.
+        better: queries whose nDCG@10 rose.
+        same: queries whose nDCG@10 stayed.
+        worse: queries whose nDCG@10 fell.
+        base_first: queries for which the base model puts a relevant document first.
+        chosen_first: queries for which the chosen model does.
+        wins: the largest rises, largest first.
+        losses: the largest falls, largest first.
+    """
+
+    set_name: str
+    better: int
+    same: int
+    worse: int
+    base_first: int
+    chosen_first: int
+    wins: tuple[QueryChange, ...]
+    losses: tuple[QueryChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentCounts:
+    """What went in: documents by split, what was too short, what was cut, and where they came from."""
+
+    documents: int
+    train: int
+    validation: int
+    test: int
+    groups: int
+    too_short: int
+    cut: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisCounts:
+    """What the language model was asked for and what came back.
+
+    Attributes:
+        requested: work units asked for.
+        written: rows that parsed.
+        failed: units that gave no row, by kind.
+        prompt_tokens: tokens read by the model.
+        completion_tokens: tokens written by it.
+        model: its identity.
+        strategy: how it was asked.
+        stopped_by_budget: whether the time budget ended it.
+    """
+
+    requested: int
+    written: int
+    failed: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    model: str
+    strategy: str
+    stopped_by_budget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """What the audit kept.
+
+    Attributes:
+        requested: work units asked for.
+        written: rows written.
+        kept: rows kept.
+        negatives_written: negatives in kept rows that the model wrote.
+        negatives_mined: negatives in kept rows taken from the corpus.
+        written_candidates: negatives the model wrote, before any check.
+        rejected: rejections by reason.
+        written_order_held_share: share of the rows with four written negatives whose measured order was the asked one.
+        reference_model: the encoder that measured.
+    """
+
+    requested: int
+    written: int
+    kept: int
+    negatives_written: int
+    negatives_mined: int
+    written_candidates: int
+    rejected: dict[str, int]
+    written_order_held_share: float | None
+    reference_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropExample:
+    """A rejected text: which part of which query's row it was, the text, and the figure or words behind it."""
+
+    query: str
+    part: str
+    text: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One reason for rejection: how many whole rows and single negatives it cost, with a few examples."""
+
+    reason: str
+    rows: int
+    negatives: int
+    examples: tuple[DropExample, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Rows and negatives together."""
+        return self.rows + self.negatives
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarityBand:
+    """Measured similarity to the query of the positives, or of one level's negatives.
+
+    Attributes:
+        level: 1 to 4; 0 stands for the positives.
+        count: texts measured.
+        written: how many of them a language model wrote; 0 for positives.
+        p10: tenth percentile.
+        p50: median.
+        p90: ninetieth percentile.
+        density: how the texts spread over equal bins of the summary's range; the fullest bin is 1.
+    """
+
+    level: int
+    count: int
+    written: int
+    p10: float
+    p50: float
+    p90: float
+    density: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """The bands of positives and negatives on one common range of cosines.
+
+    Attributes:
+        low: where every band's first bin begins.
+        high: where every band's last bin ends.
+        bands: the positives, then level 1 to 4.
+        positive_first: share of rows whose positive is closer to the query than every negative.
+    """
+
+    low: float
+    high: float
+    bands: tuple[SimilarityBand, ...]
+    positive_first: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """One logged optimiser step; the level is None where no hard negative was used."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    level: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """The first step of a level."""
+
+    step: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """How one candidate was trained: settings, the logged steps, and where the levels change."""
+
+    candidate: str
+    pooling: str
+    schedule: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    temperature: float
+    seconds: float
+    history: tuple[TrainingStep, ...]
+    boundaries: tuple[Boundary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorToken:
+    """A token and its share of the pooled vector."""
+
+    token: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorText:
+    """A text with the weight that pooling gives each of its tokens."""
+
+    text: str
+    model: str
+    tokens: tuple[AnchorToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """A completed stage: wall-clock seconds, when it ended (ISO 8601) and the fingerprint of its inputs."""
+
+    stage: str
+    seconds: float
+    finished_at: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What it takes to make the run again.
+
+    Attributes:
+        config: the resolved config as YAML, or None where the run holds none.
+        seed: the config's seed, or None where it names none.
+        install: the pip line.
+        command: the command line.
+        versions: of the packages that matter.
+        stages: in the order they ran.
+    """
+
+    config: str | None
+    seed: int | None
+    install: str
+    command: str
+    versions: dict[str, str]
+    stages: tuple[StageTime, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything on the page. A section whose artifact is missing is None or empty and left out.
+
+    Attributes:
+        title: the run's name.
+        evaluated_at: when the evaluation ended, ISO 8601.
+        evaluation: always there: without it there is nothing to report.
+        changes: wins and losses by query, one entry a set.
+        documents: what went in.
+        synthesis: what was written.
+        audit: what was kept.
+        drops: what was rejected, most frequent first.
+        similarity: of positives and negatives to their queries; None where no row was kept.
+        samples: a few kept rows, evenly spread over the data set.
+        training: one entry a candidate.
+        anchors: texts with token weights.
+        reproduction: how to make it again.
+    """
+
+    title: str
+    evaluated_at: str
+    evaluation: Evaluation
+    changes: tuple[QueryChanges, ...]
+    documents: DocumentCounts | None
+    synthesis: SynthesisCounts | None
+    audit: AuditSummary | None
+    drops: tuple[Drop, ...]
+    similarity: Similarity | None
+    samples: tuple[GradedExample, ...]
+    training: tuple[TrainingRun, ...]
+    anchors: tuple[AnchorText, ...]
+    reproduction: Reproduction

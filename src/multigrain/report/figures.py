@@ -1,0 +1,74 @@
+"""Numbers as the page writes them: real minus signs, thin precision, never a zero that is not one."""
+
+from __future__ import annotations
+
+import math
+
+from multigrain.report.data import Interval
+
+__all__ = ["clock", "count", "duration", "interval", "percent", "points", "score"]
+
+_MINUS = "−"
+_TIE = "\u00a0"  # a space that no line breaks at
+
+
+def score(value: float) -> str:
+    """A share in 0..1 or a cosine in -1..1 with three decimals and no leading zero: ".708", "−.012", "1.000"."""
+    text = f"{abs(value):.3f}"
+    sign = _MINUS if value < 0 and float(text) != 0 else ""
+    return sign + text.removeprefix("0")
+
+
+def points(value: float, decimals: int = 1) -> str:
+    """A difference of shares in signed points: 0.033 is "+3.3"."""
+    text = f"{abs(value) * 100:.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else _MINUS) + text
+
+
+def interval(value: Interval) -> str:
+    """A difference with its interval, in points: "+3.3 [2.1, 4.5]".
+
+    Takes two decimals where one would show an end of the interval as zero that is not.
+    """
+    ends = (value.mean, value.low, value.high)
+    decimals = 2 if any(0 < abs(each) < 0.0005 for each in ends) else 1
+    low, high = (points(each, decimals).removeprefix("+") for each in (value.low, value.high))
+    return f"{points(value.mean, decimals)} [{low}, {high}]"
+
+
+def count(value: int) -> str:
+    """A whole number with thousands marked: "1,518"."""
+    return f"{value:,}"
+
+
+def percent(part: float, whole: float = 1.0) -> str:
+    """A share as a percentage, with one decimal only below ten: "76%", "3.4%", "under 0.1%"."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "under 0.1%"
+    return f"{share:.1f}%" if 0 < share < 9.95 else f"{share:.0f}%"
+
+
+def duration(seconds: float) -> str:
+    """A span of time in its two largest units, kept on one line: "8 min 12 s", "0.4 s", "3 h 5 min"."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f}{_TIE}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{_TIE}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}{_TIE}min{_TIE}{rest}{_TIE}s"
+    return f"{minutes // 60}{_TIE}h{_TIE}{minutes % 60}{_TIE}min"
+
+
+def clock(timestamp: str) -> str:
+    """An ISO 8601 time in UTC, to the minute: "2026-03-01 09:30 UTC"; other text as it is."""
+    date, separator, rest = timestamp.partition("T")
+    return f"{date} {rest[:5]} UTC" if separator and rest.endswith(("+00:00", "Z")) else timestamp

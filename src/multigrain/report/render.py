@@ -1,0 +1,97 @@
+"""Draw `ReportData` as one self-contained page.
+
+Three walls stand between the page and hostile text in queries, documents or model names: jinja2 escapes every value,
+scripts put text into the page only as text, and the page's content security policy lets nothing run but the one
+script whose hash it names, and nothing load at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from multigrain.report import charts, figures, verdict
+from multigrain.report.data import ReportData
+
+__all__ = ["render_report"]
+
+_SCRIPTS = ("page.js",)
+_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+
+
+def render_report(data: ReportData) -> str:
+    """The report as one HTML page: no network, no other files; equal data gives an equal page."""
+    style = Markup(_static("report.css"))  # noqa: S704 -- our own file
+    script = Markup("\n".join(_static(name) for name in _SCRIPTS))  # noqa: S704 -- our own files
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    tested = data.evaluation.headline_set
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            data=data,
+            evaluation=data.evaluation,
+            tested=tested,
+            statement=verdict.headline(data.evaluation, data.changes),
+            forgetting=verdict.judge_forgetting(data.evaluation),
+            style=style,
+            script=script,
+            policy=policy,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("multigrain.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        score=figures.score,
+        points=figures.points,
+        interval=figures.interval,
+        count=figures.count,
+        percent=figures.percent,
+        duration=figures.duration,
+        clock=figures.clock,
+        reason_words=verdict.reason_words,
+    )
+    environment.globals.update(
+        Axis=charts.Axis,
+        area=charts.area,
+        difference_axis=charts.difference_axis,
+        heat=charts.heat,
+        loss_axis=charts.loss_axis,
+        loss_chart=charts.loss_chart,
+        stagger=charts.stagger,
+        chart_width=charts.WIDTH,
+    )
+    return environment
+
+
+def _visible(value: Any) -> Any:
+    """Show control characters as their pictures; browsers would drop or replace them."""
+    return value.translate(_CONTROLS) if type(value) is str else value
+
+
+@cache
+def _static(name: str) -> str:
+    return files("multigrain.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multigrain.report import figures
+from multigrain.report.data import Interval
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.708, ".708"), (1.0, "1.000"), (0.0, ".000"), (-0.0124, "−.012"), (-0.00001, ".000")]
+)
+def test_scores_have_three_decimals_and_no_leading_zero(value, text):
+    assert figures.score(value) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "text"),
+    [
+        (0.033, 0.021, 0.045, "+3.3 [2.1, 4.5]"),
+        (-0.018, -0.03, -0.006, "−1.8 [−3.0, −0.6]"),
+        (0.0, -0.001, 0.001, "0.0 [−0.1, 0.1]"),
+        (0.006, 0.0002, 0.012, "+0.60 [0.02, 1.20]"),
+    ],
+)
+def test_intervals_are_signed_points(mean, low, high, text):
+    assert figures.interval(Interval(mean, low, high)) == text
+
+
+@given(st.floats(0.0001, 0.2), st.floats(0.0001, 0.2))
+def test_an_interval_clear_of_zero_never_reads_as_touching_it(low, width):
+    shown = figures.interval(Interval(low + width / 2, low, low + width))
+    lower_end = shown.partition("[")[2].partition(",")[0]
+    assert float(lower_end) > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (9.96, "10 s"), (59.6, "1 min 0 s"), (492, "8 min 12 s"), (11_100, "3 h 5 min"), (-1, "–")],
+)
+def test_durations_show_two_units(seconds, text):
+    assert figures.duration(seconds).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(1518, 1997, "76%"), (34, 1000, "3.4%"), (1, 5000, "under 0.1%"), (0, 5, "0%"), (0, 0, "–")],
+)
+def test_percentages_never_round_something_to_nothing(part, whole, text):
+    assert figures.percent(part, whole) == text
+
+
+def test_times_are_shown_to_the_minute():
+    assert figures.clock("2026-03-01T09:30:59+00:00") == "2026-03-01 09:30 UTC"
+    assert figures.clock("yesterday") == "yesterday"

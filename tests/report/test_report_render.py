@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+from example_run import ExampleRun, build_run
+from hostile import ATTACK, attack
+
+from multigrain.errors import RunDirectoryError
+from multigrain.report import load_report_data, render_report, write_report
+from multigrain.report.data import Evaluation
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "base"}
+
+
+class _Outline(HTMLParser):
+    """Elements, attributes and whether every tag is closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"stray </{tag}>"
+        assert self.open.pop() == tag, f"misnested </{tag}>"
+
+
+def _outline(page: str) -> _Outline:
+    outline = _Outline()
+    outline.feed(page)
+    outline.close()
+    assert outline.open == []
+    return outline
+
+
+@pytest.fixture(scope="module")
+def page(example):
+    return render_report(load_report_data(example))
+
+
+@pytest.fixture(scope="module")
+def hostile_run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hostile") / "run <img src=x onerror=window.hacked=9>"
+    return build_run(path, ExampleRun(rows=30, queries=60, text=attack))
+
+
+def test_equal_data_gives_an_equal_page(example, page):
+    assert render_report(load_report_data(example)) == page
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(page):
+    ids = [attributes["id"] for _, attributes in _outline(page).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [a["href"] for tag, a in _outline(page).elements if tag == "a"]
+    assert {target.removeprefix("#") for target in targets} <= set(ids)
+
+
+def test_nothing_on_the_page_is_loaded_from_anywhere(page):
+    for tag, attributes in _outline(page).elements:
+        assert "src" not in attributes
+        assert tag not in ("iframe", "object", "embed", "base")
+        if "href" in attributes:
+            assert attributes["href"].startswith(("#", "data:"))
+    assert not re.search(r"@import|url\(", page)
+
+
+def test_the_page_stays_light(page):
+    assert len(page.encode()) < 250_000
+
+
+def test_hostile_text_adds_no_element_and_no_attribute(example, hostile_run):
+    def shape(page):
+        return {(tag, name) for tag, attributes in _outline(page).elements for name in (*attributes, None)}
+
+    kept_calm = shape(render_report(load_report_data(example)))
+    attacked = render_report(load_report_data(hostile_run))
+    assert shape(attacked) <= kept_calm | {("details", None), ("details", "class"), ("summary", None)}
+    assert "<img" not in attacked
+    assert ATTACK not in attacked
+
+
+def test_the_policy_names_the_one_script_and_the_one_style(page):
+    policy = next(a["content"] for tag, a in _outline(page).elements if a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert re.search(r"script-src 'sha256-[\w+/]{43}='", policy)
+    assert "unsafe" not in policy
+    assert page.count("<script") == page.count("<style") == 1
+    assert not re.search(r" (style|on\w+)=\"", page)
+
+
+@pytest.mark.parametrize(
+    ("section", "without"),
+    [
+        ("queries", {"changes": ()}),
+        ("data", {"audit": None, "synthesis": None}),
+        ("similarity", {"similarity": None}),
+        ("samples", {"samples": ()}),
+        ("training", {"training": ()}),
+        ("anchors", {"anchors": ()}),
+    ],
+)
+def test_a_section_without_data_is_left_out_of_page_and_contents(example, section, without):
+    data = load_report_data(example)
+    assert f'id="{section}"' in render_report(data)
+    page = render_report(dataclasses.replace(data, **without))
+    assert f'id="{section}"' not in page
+    assert f'href="#{section}"' not in page
+    _outline(page)
+
+
+def test_every_part_can_be_missing_at_once(example):
+    data = load_report_data(example)
+    bare = dataclasses.replace(
+        data, changes=(), documents=None, synthesis=None, audit=None, drops=(), similarity=None, samples=(),
+        training=(), anchors=(),
+        reproduction=dataclasses.replace(data.reproduction, config=None, stages=(), seed=None),
+    )  # fmt: skip
+    assert "Tuning raised nDCG@10" in render_report(bare)
+
+
+def _without_role(evaluation: Evaluation, role: str) -> Evaluation:
+    return dataclasses.replace(evaluation, sets=tuple(each for each in evaluation.sets if each.role != role))
+
+
+def test_without_an_unrelated_set_the_page_says_forgetting_was_not_checked(example):
+    data = load_report_data(example)
+    assert "not checked" not in render_report(data)
+    assert "not checked" in render_report(
+        dataclasses.replace(data, evaluation=_without_role(data.evaluation, "forgetting"))
+    )
+
+
+def test_without_a_test_set_no_gain_is_claimed(example):
+    data = load_report_data(example)
+    page = render_report(dataclasses.replace(data, evaluation=_without_role(data.evaluation, "test"), changes=()))
+    assert "not tested" in page
+    assert "Tuning raised" not in page
+
+
+@pytest.mark.parametrize(("gain", "title"), [(0.0, "No measurable gain"), (-0.09, "The tuned model is worse")])
+def test_a_run_that_bought_nothing_says_so(tmp_path, gain, title):
+    run = build_run(tmp_path / "run", ExampleRun(rows=20, queries=200, gain=gain))
+    assert f"<h1>{title}" in render_report(load_report_data(run))
+
+
+def test_one_model_and_one_set_are_enough(tmp_path):
+    spec = ExampleRun(
+        rows=3, queries=40, forgetting=False, candidates={"tuned": ("keep", "random", 1.0)}, chosen="tuned"
+    )
+    page = render_report(load_report_data(build_run(tmp_path / "run", spec)))
+    assert "chosen among 1 tuned model by" in page
+    _outline(page)
+
+
+def test_the_page_is_written_whole_or_not_at_all(own_run):
+    path = write_report(own_run)
+    assert path == own_run.report_path
+    before = path.read_bytes()
+    (own_run.results_path / "anchors.json").write_text("[")
+    with pytest.raises(RunDirectoryError):
+        write_report(own_run)
+    assert path.read_bytes() == before
+    assert [each.name for each in own_run.path.iterdir() if "report" in each.name] == ["report.html"]

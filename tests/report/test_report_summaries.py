@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
+
+
+@given(st.integers(0, 500), st.integers(1, 20))
+def test_a_spread_takes_distinct_items_from_everywhere(count, wanted):
+    picked = spread(count, wanted)
+    assert picked == sorted(set(picked))
+    assert len(picked) == min(count, wanted)
+    assert all(0 <= index < count for index in picked)
+    if count >= 4 * wanted >= 8:
+        assert picked[0] < count / wanted
+        assert picked[-1] >= count - count / wanted
+
+
+def test_bands_describe_the_similarities_they_were_made_from():
+    random = np.random.default_rng(0)
+    positive = random.normal(0.7, 0.05, 500).astype(np.float32)
+    levels = (np.array([0.1, 0.3, 0.4, 0.5]) + random.normal(0, 0.05, (500, 4))).astype(np.float32)
+    written = np.zeros((500, 4), dtype=bool)
+    written[:50, 3] = True
+    summary = summarise_similarity(positive, levels, written)
+    assert [band.level for band in summary.bands] == [0, 1, 2, 3, 4]
+    assert [band.written for band in summary.bands] == [0, 0, 0, 0, 50]
+    assert summary.low <= min(positive.min(), levels.min())
+    assert summary.high >= max(positive.max(), levels.max())
+    assert summary.positive_first == pytest.approx((positive > levels.max(axis=1)).mean())
+    width = (summary.high - summary.low) / len(summary.bands[0].density)
+    for band, values in zip(summary.bands, [positive, *levels.T], strict=True):
+        assert band.p10 < band.p50 < band.p90
+        assert band.p50 == pytest.approx(np.median(values))
+        assert max(band.density) == pytest.approx(1.0)
+        fullest = summary.low + width * (np.argmax(band.density) + 0.5)
+        assert abs(fullest - band.p50) < 0.08
+
+
+def test_one_row_of_equal_similarities_still_has_a_shape():
+    summary = summarise_similarity(
+        np.full(1, 0.5, np.float32), np.full((1, 4), 0.5, np.float32), np.zeros((1, 4), dtype=bool)
+    )
+    assert summary.low < summary.high
+    assert np.isfinite(summary.bands[0].density).all()
+
+
+def test_no_rows_have_no_summary():
+    assert summarise_similarity(np.empty(0, np.float32), np.empty((0, 4), np.float32), np.empty((0, 4), bool)) is None
+
+
+def _outcome(ndcg, rank=None, top="wrong"):
+    return QueryOutcome(query="q", ndcg=ndcg, rank=rank, top_id=top, relevant_ids=("right",))
+
+
+scores = st.floats(0, 1).map(lambda value: round(value, 3))
+
+
+@given(st.lists(st.tuples(scores, scores), min_size=1, max_size=60))
+def test_every_query_is_better_same_or_worse_and_the_lists_agree(pairs):
+    base = {str(i): _outcome(before) for i, (before, _) in enumerate(pairs)}
+    chosen = {str(i): _outcome(after) for i, (_, after) in enumerate(pairs)}
+    moved = compare_queries("s", base, chosen, lambda _: {})
+    assert moved.better == sum(after > before for before, after in pairs)
+    assert moved.worse == sum(after < before for before, after in pairs)
+    assert moved.better + moved.same + moved.worse == len(pairs)
+    rises = [each.change for each in moved.wins]
+    falls = [each.change for each in moved.losses]
+    assert rises == sorted(rises, reverse=True)
+    assert falls == sorted(falls)
+    assert all(change > 0 for change in rises)
+    assert all(change < 0 for change in falls)
+    if rises:
+        assert rises[0] == max(after - before for before, after in pairs)
+
+
+def test_the_wrong_document_shown_is_the_one_the_poorer_model_put_first():
+    asked = []
+
+    def look_up(ids):
+        asked.append(set(ids))
+        return {"right": "the right one", "a": "first of base", "b": "first of chosen"}
+
+    base = {"win": _outcome(0.2, 4, "a"), "loss": _outcome(1.0, 1, "right"), "alone": _outcome(0.1)}
+    chosen = {"win": _outcome(1.0, 1, "right"), "loss": _outcome(0.3, 5, "b")}
+    moved = compare_queries("s", base, chosen, look_up)
+    assert moved.wins[0].intruder == "first of base"
+    assert moved.losses[0].intruder == "first of chosen"
+    assert {each.relevant for each in moved.wins + moved.losses} == {"the right one"}
+    assert (moved.base_first, moved.chosen_first) == (1, 1)
+    assert moved.better + moved.worse == 2
+    assert asked == [{"right", "a", "b"}]
