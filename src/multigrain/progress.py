@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 __all__ = ["Progress", "SilentProgress", "Task"]
@@ -20,19 +20,13 @@ class Task(Protocol):
 class Progress(Protocol):
     """Shows work to whoever asked for it."""
 
-    def task(self, title: str, total: int | None) -> _TaskContext:
+    def task(self, title: str, total: int | None) -> AbstractContextManager[Task]:
         """Open a piece of work of `total` steps (None: unknown); leaving the context ends it."""
         ...
 
     def say(self, line: str) -> None:
         """Say one line, e.g. what a stage came to."""
         ...
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class SilentProgress:
