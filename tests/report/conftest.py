@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from example_run import ExampleRun, build_run
 
 from multigrain.rundir import RunDirectory
+
+from .example_run import ExampleRun, build_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from example_run import ExampleRun, build_run
-from hostile import as_shown, attack
 
 from multigrain.report import write_report
+
+from .example_run import ExampleRun, build_run
+from .hostile import as_shown, attack
 
 pytestmark = pytest.mark.browser
 

@@ -5,12 +5,13 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from example_run import ExampleRun, build_run
-from hostile import ATTACK, attack
 
 from multigrain.errors import RunDirectoryError
 from multigrain.report import load_report_data, render_report, write_report
 from multigrain.report.data import Evaluation
+
+from .example_run import ExampleRun, build_run
+from .hostile import ATTACK, attack
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "base"}
 
