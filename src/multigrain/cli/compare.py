@@ -1,0 +1,131 @@
+"""`multigrain compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from multigrain.evaluation.compare import Conclusion
+    from multigrain.evaluation.comparison import Comparison
+
+__all__ = ["compare", "register"]
+
+_SET_HELP = (
+    "[NAME=]PATH to score models on: a BEIR folder, a similarity file (.tsv, .csv, .jsonl with sentence1, sentence2, "
+    "score), package:NAME/FILE, or mteb:TASK. Repeat for more."
+)
+
+
+def compare(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN | BASE OTHER...",
+            help="A run directory that has been evaluated; or two or more models, the base first: a folder, a hub id, "
+            "package:NAME, bm25; NAME=MODEL names one, MODEL@POOLING changes its pooling.",
+        ),
+    ],
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="SET", help=_SET_HELP)] = None,
+    forgetting: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET", help="Like --set, for sets unrelated to your domain: they must not get worse."),
+    ] = None,
+    base: Annotated[str, typer.Option(help="RUN only: the model that others are compared with.")] = "base",
+    max_queries: Annotated[int | None, typer.Option(min=2, help="Take a seeded sample of queries.")] = None,
+    max_documents: Annotated[int | None, typer.Option(min=1, help="Take a seeded sample of documents.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Wins and losses to show for each set.")] = 3,
+    smallest: Annotated[
+        float, typer.Option(min=0.0001, max=1, help="The smallest difference that matters, on a scale of 0 to 1.")
+    ] = 0.01,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Width of the intervals.")] = 0.95,
+    samples: Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of samples and resamples.")] = 13,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 64,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep embeddings here and reuse them in later comparisons.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write comparison.json and per_query.parquet here.")
+    ] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with models.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare models on the same queries: intervals, a test for each set, and where one wins and the other loses.
+
+    P-values come from a paired randomisation test and are corrected (Holm) for everything compared in one command.
+    Where the queries are too few to decide, that is what is said.
+    """
+    quieten_libraries()
+    from multigrain.evaluation.compare import CompareSettings
+    from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
+    from multigrain.evaluation.contenders import Encoding, open_sets, parse_contender, parse_set
+
+    settings = CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed)
+    if len(targets) == 1:
+        if sets or forgetting:
+            raise typer.BadParameter("sets are for comparing models: give at least two, the base first")
+        found = compare_stored(Path(targets[0]), base=base, settings=settings)
+    else:
+        configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
+        configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]
+        if not configs:
+            raise typer.BadParameter("nothing to score models on: name sets with --set")
+        found = compare_models(
+            [parse_contender(each) for each in targets],
+            open_sets(configs, seed=seed),
+            encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
+            settings=settings,
+            progress=terminal_progress(),
+        )
+    if out is not None:
+        write_comparison(out, found)
+    if as_json:
+        print_json(summarise(found))
+    else:
+        for line in _lines(found, show):
+            typer.echo(line)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand to the command line."""
+    app.command()(compare)
+
+
+def _lines(comparison: Comparison, show: int) -> Iterator[str]:
+    from multigrain.evaluation.wording import describe_conclusion
+
+    for each in comparison.conclusions:
+        yield describe_conclusion(
+            each, compared=len(comparison.conclusions), confidence=comparison.settings.confidence
+        )
+        yield from _changes(comparison, each, show)
+    for task, scores in comparison.tasks.items():
+        shown = ", ".join(f"{model} {score:.3f}" for model, score in scores.items())
+        yield f"{task} (MTEB's score, one number without an interval): {shown}."
+    if not comparison.conclusions and not comparison.tasks:
+        yield "Nothing to compare: no set was scored for more than one model."
+
+
+def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:
+    from multigrain.evaluation.compare import biggest_changes
+    from multigrain.evaluation.wording import describe_change
+
+    measured = conclusion.measured
+    if measured.wins is None or show == 0:
+        return
+    texts = comparison.texts.get(measured.set, {})
+    wins, losses = biggest_changes(
+        comparison.rows, set_name=measured.set, base=measured.base, model=measured.model, limit=show
+    )
+    for title, changes in (("wins", wins), ("losses", losses)):
+        for number, change in enumerate(changes):
+            first, *rest = describe_change(change, texts.get)
+            yield f"  {title if number == 0 else '':7}{first}"
+            yield from (f"         {line}" for line in rest)

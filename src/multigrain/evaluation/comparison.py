@@ -1,0 +1,127 @@
+"""A whole comparison: of results that are there already, or of models that are scored for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from multigrain.evaluation.compare import (
+    CompareSettings,
+    Conclusion,
+    SetInfo,
+    conclude,
+    measure_rows,
+    measure_similarities,
+)
+from multigrain.evaluation.contenders import Contender, Encoding, OpenedSets, score_contenders
+from multigrain.evaluation.results import QueryRow, write_per_query
+from multigrain.evaluation.stored import PER_QUERY_FILE, open_results
+from multigrain.progress import Progress
+from multigrain.rundir import atomic_write
+
+__all__ = ["COMPARISON_FILE", "Comparison", "compare_models", "compare_stored", "summarise", "write_comparison"]
+
+COMPARISON_FILE = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came out.
+
+    Attributes:
+        settings: how it was made.
+        conclusions: one for each set and model, in order.
+        rows: the per-query results behind them.
+        texts: set to document id to text, as far as texts are at hand.
+        tasks: MTEB task to model to its main score, for tasks that have one number and no queries.
+    """
+
+    settings: CompareSettings
+    conclusions: list[Conclusion]
+    rows: list[QueryRow]
+    texts: Mapping[str, Mapping[str, str]]
+    tasks: Mapping[str, Mapping[str, float]]
+
+
+def compare_stored(path: Path, *, base: str, settings: CompareSettings) -> Comparison:
+    """Compare the models of a run directory, or of a results folder.
+
+    Args:
+        path: a run directory that was evaluated, or a folder with per_query.parquet.
+        base: the model that the others are compared with.
+        settings: how to compare.
+
+    Raises:
+        EvaluationError: there are no results, or none of the base model.
+    """
+    stored = open_results(path)
+    measured = measure_rows(stored.rows, base=base, sets=stored.sets, settings=settings)
+    texts = dict.fromkeys(_searched(stored.rows, stored.texts), stored.texts)
+    return Comparison(settings, conclude(measured, settings), stored.rows, texts, {})
+
+
+def compare_models(
+    contenders: Sequence[Contender],
+    sets: OpenedSets,
+    *,
+    encoding: Encoding,
+    settings: CompareSettings,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Score models on sets and compare them with the first of them.
+
+    Raises:
+        EvaluationError: see `score_contenders`.
+        ModelError: a model cannot be loaded, or needs remote code.
+    """
+    found = score_contenders(contenders, sets, encoding, progress=progress)
+    base = contenders[0].name
+    infos = {name: SetInfo(each.role, each.label) for name, each in found.sets.items()}
+    measured = measure_rows(found.rows, base=base, sets=infos, settings=settings) if found.rows else []
+    for each in sets.similarity:
+        similarities = found.similarities.get(each.name, {})
+        if base in similarities:
+            measured += measure_similarities(each, similarities, base=base, settings=settings)
+    return Comparison(
+        settings=settings,
+        conclusions=conclude(measured, settings),
+        rows=found.rows,
+        texts={name: each.corpus for name, each in found.sets.items()},
+        tasks={
+            task: {model: score.score for model, score in by_model.items()}
+            for task, by_model in found.tasks.items()
+            if not any(score.retrieval for score in by_model.values())
+        },
+    )
+
+
+def _searched(rows: Sequence[QueryRow], texts: Mapping[str, str]) -> list[str]:
+    """The sets that search these documents: those that name no other. Sets from elsewhere may use the same ids."""
+    elsewhere = {row.set for row in rows if not all(key in texts for key in (*row.relevant_ids, *row.top_ids))}
+    return [name for name in dict.fromkeys(row.set for row in rows) if name not in elsewhere]
+
+
+def summarise(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values, as `--json` prints them."""
+    return {
+        "settings": asdict(comparison.settings),
+        "comparisons": [
+            {
+                **asdict(each.measured),
+                "adjusted_p": each.adjusted_p,
+                "verdict": each.verdict.value,
+                "queries_needed": each.queries_needed,
+            }
+            for each in comparison.conclusions
+        ],
+        "tasks": {task: dict(scores) for task, scores in comparison.tasks.items()},
+    }
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> None:
+    """Write comparison.json and per_query.parquet; the folder can be compared again without the models."""
+    write_per_query(folder / PER_QUERY_FILE, comparison.rows)
+    atomic_write(folder / COMPARISON_FILE, json.dumps(summarise(comparison), indent=2, ensure_ascii=False))

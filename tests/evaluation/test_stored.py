@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from multigrain.evaluation.compare import CompareSettings
+from multigrain.evaluation.comparison import compare_stored
+from multigrain.evaluation.lexical import BM25Retriever
+from multigrain.evaluation.results import (
+    EvaluationResults,
+    query_rows,
+    summarise_set,
+    write_per_query,
+    write_results,
+)
+from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.sets import EvaluationSet, from_documents
+from multigrain.records import Document, Split
+from multigrain.rundir import RunDirectory
+from multigrain.sources.store import write_document_table
+
+
+def test_a_run_directory_brings_roles_labels_and_the_texts_of_its_own_documents(
+    tmp_path: Path, word_hash, animals: EvaluationSet
+) -> None:
+    documents = [
+        Document(
+            key, text, title=f"{key} sleeps at night", group=place, split=Split.TEST if place else Split.VALIDATION
+        )
+        for place, (key, text) in enumerate(animals.corpus.items())
+    ]
+    # The set from elsewhere has a document of the same id and another text.
+    elsewhere = EvaluationSet(
+        "away",
+        "forgetting",
+        "given",
+        {"cat": "other", "x": "words"},
+        {"a": "x", "b": "other"},
+        {"a": {"x": 1}, "b": {"cat": 1}},
+    )
+    sets = [
+        from_documents(documents, Split.TEST, documents, "test", "test"),
+        elsewhere,
+    ]
+    run = RunDirectory(tmp_path)
+    rows, summaries = [], []
+    for each in sets:
+        scores = {"base": evaluate_retrieval(word_hash, each), "tuned": evaluate_retriever(BM25Retriever(), each)}
+        rows += [row for name, found in scores.items() for row in query_rows(each, name, found)]
+        summaries.append(summarise_set(each, scores, samples=100, seed=1))
+    write_document_table(run.documents_path, documents)
+    write_per_query(run.results_path / "per_query.parquet", rows)
+    write_results(
+        run.results_path / "evaluation.json",
+        EvaluationResults("tuned", ("base", "tuned"), tuple(summaries), 100, 0.95, 1),
+    )
+
+    found = compare_stored(tmp_path, base="base", settings=CompareSettings(samples=200))
+    assert [(each.measured.set, each.measured.role, each.measured.label) for each in found.conclusions] == [
+        ("test", "test", "human-written titles"),
+        ("away", "forgetting", "given"),
+    ]
+    assert set(found.texts) == {"test"}, "ids of the set from elsewhere name other documents"
+    assert found.texts["test"]["owl"] == animals.corpus["owl"]
