@@ -15,9 +15,8 @@ _REFUSAL: Final = re.compile(
     r"\b(as an ai\b|i(?:'| a)m sorry|i (?:can(?:no|')t|am unable to|won't) |language model\b|i apologi[sz]e)", re.I
 )
 _ECHO: Final = re.compile(
-    r"^(?:here(?:'s| is| are)|sure|certainly|(?:the )?(?:search )?query|document|passage|text|answer|given|provide"
-    r"|write (?:a|one)|level[_ ]?\d)\b[^.?]{0,40}:?\s*$"
-    r"|^(?:here(?:'s| is) (?:a|the|one)\b|sure[,.!]|certainly[,.!])",
+    r":\s*$"  # "Here is the query:" and whatever else only announces a text
+    r"|^(?:here(?:'s| is) (?:a|an|the|one|your)\b|sure[,.!]|certainly[,.!]|of course[,.!])",
     re.I,
 )
 _MIN_COPIED_WORDS: Final = 8

@@ -88,24 +88,19 @@ def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, se
         chosen = set(random.Random(seed).sample(range(len(usable)), config.limit))
         usable = [document for position, document in enumerate(usable) if position in chosen]
     groups = near_duplicate_groups(usable, config.near_duplicate_similarity)
+    sides = _sides(usable, groups, config)
     split = [
-        replace(document, group=group, split=_split_of(usable[group], config))
-        for document, group in zip(usable, groups, strict=True)
+        replace(document, group=group, split=sides[group]) for document, group in zip(usable, groups, strict=True)
     ]
-    sides = Counter(document.split for document in split)
-    for side, share in (
-        (Split.VALIDATION, config.validation_share),
-        (Split.TEST, config.test_share),
-        (Split.TRAIN, 1),
-    ):
-        if share > 0 and not sides[side]:
-            raise SourceError(
-                f"{source}: no document of {len(split)} fell on the {side} side; give more documents or a larger "
-                f"documents.{side}_share"
-            )
+    count = Counter(document.split for document in split)
+    if not count[Split.TRAIN]:
+        raise SourceError(
+            f"{source}: all {len(split)} documents fell on the validation and test sides, none is left to train on; "
+            "give more documents, or lower documents.validation_share and documents.test_share"
+        )
     counts: dict[str, int | str] = {
         "documents": len(split),
-        **{str(side): sides[side] for side in Split},
+        **{str(side): count[side] for side in Split},
         "groups": len(set(groups)),
         **dropped,
         "source": source,
@@ -134,11 +129,29 @@ def _clean(documents: Sequence[Document], config: DocumentsConfig) -> tuple[list
     return usable, counts
 
 
-def _split_of(representative: Document, config: DocumentsConfig) -> Split:
-    digest = hashlib.sha256(normalise(representative.text).encode()).digest()
-    place = int.from_bytes(digest[:8]) / 2**64
-    if place < config.test_share:
-        return Split.TEST
-    if place < config.test_share + config.validation_share:
-        return Split.VALIDATION
-    return Split.TRAIN
+def _sides(documents: Sequence[Document], groups: Sequence[int], config: DocumentsConfig) -> dict[int, Split]:
+    """The side of every group: by a hash of its first text, so that it does not depend on the rest of the corpus.
+
+    In a small corpus a side may come out empty by chance; it is then given the group whose hash is nearest to it.
+    """
+    places = {group: _place(documents[group]) for group in dict.fromkeys(groups)}
+    until_validation = config.test_share + config.validation_share
+    sides = {
+        group: Split.TEST
+        if place < config.test_share
+        else Split.VALIDATION
+        if place < until_validation
+        else Split.TRAIN
+        for group, place in places.items()
+    }
+    for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
+        if share > 0 and side not in sides.values():
+            spare = [group for group, found in sides.items() if found is Split.TRAIN]
+            if spare:
+                sides[min(spare, key=places.__getitem__)] = side
+    return sides
+
+
+def _place(document: Document) -> float:
+    """A text's place between 0 and 1, by hash."""
+    return int.from_bytes(hashlib.sha256(normalise(document.text).encode()).digest()[:8]) / 2**64

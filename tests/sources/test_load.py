@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from multigrain.config import DocumentsConfig
+from multigrain.errors import SourceError
+from multigrain.records import Document, Split
+from multigrain.sources.docstrings import read_docstrings
+from multigrain.sources.load import load_corpus, prepare_corpus, source_fingerprint
+from multigrain.sources.store import read_document_table, write_document_table
+
+LONG = "the quick brown fox jumps over the lazy dog near the river bank every single morning "
+
+
+def _documents(count: int) -> list[Document]:
+    return [
+        Document(
+            id=f"d{number}", text=f"Text number {number} speaks of topic {number * 7} and of {number}-{number + 1}."
+        )
+        for number in range(count)
+    ]
+
+
+def _config(**values: object) -> DocumentsConfig:
+    return DocumentsConfig.model_validate({"kind": "auto", "path": "unused", "min_characters": 10, **values})
+
+
+def test_a_folder_of_text_and_markdown_gives_documents_with_headings_as_titles(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"note{number}.md").write_text(
+            f"# Title {number}\n\nBody {number} of a note that is long enough to count."
+        )
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "plain.txt").write_text("A plain text with no heading, also long enough to count.")
+
+    corpus = load_corpus(DocumentsConfig(path=tmp_path), seed=1)
+
+    by_id = {document.id: document for document in corpus.documents}
+    assert len(by_id) == 13
+    assert by_id["note3.md"].title == "Title 3"
+    assert by_id["note3.md"].text.startswith("Body 3")
+    assert by_id["sub/plain.txt"].title is None
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet"])
+def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: str) -> None:
+    rows = [
+        {"id": f"r{n}", "text": f'Row "{n}", with a comma — and more words {n}.', "title": f"T {n}"} for n in range(12)
+    ]
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    elif suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        mark = "," if suffix == "csv" else "\t"
+        quoted = [[value.replace('"', '""') for value in row.values()] for row in rows]
+        path.write_text("\n".join([mark.join(rows[0]), *(mark.join(f'"{cell}"' for cell in row) for row in quoted)]))
+
+    corpus = load_corpus(DocumentsConfig(path=path, min_characters=5), seed=1)
+
+    assert [(each.id, each.text, each.title) for each in corpus.documents] == [tuple(row.values()) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fragments"),
+    [
+        ("missing.jsonl", None, ["missing.jsonl", "no such file"]),
+        ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 2,', ["a.jsonl, line 2", "not JSON"]),
+        ("a.jsonl", b"[1, 2]", ["line 1", "expected an object, got list"]),
+        ("a.jsonl", b'{"id": 1, "body": "x"}', ["no column 'text'", "'id', 'body'"]),
+        ("a.jsonl", b'{"id": 1, "text": ["x"]}', ["'text' is list"]),
+        ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}', ["line 2", "'1' appears twice"]),
+        ("a.jsonl", b'{"text": "caf\xe9"}', ["not UTF-8", "0xe9", "iconv"]),
+        ("a.parquet", b"not parquet", ["a.parquet", "not a Parquet file"]),
+        ("a.docx", b"x", ["a.docx", "cannot tell what it holds"]),
+        ("a.jsonl", b"", ["0 usable documents", "at least 10"]),
+        ("a.jsonl", b'{"text": ""}\n' * 3, ["0 usable documents of 3 read", "3 shorter"]),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_place(
+    tmp_path: Path, name: str, content: bytes | None, fragments: list[str]
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(SourceError) as caught:
+        load_corpus(DocumentsConfig(path=path), seed=1)
+
+    message = str(caught.value)
+    assert "\n" not in message
+    for fragment in fragments:
+        assert fragment in message
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no \.md, .* file in the folder"):
+        load_corpus(DocumentsConfig(path=tmp_path), seed=1)
+
+
+def test_documents_of_no_and_of_a_million_characters_are_counted_and_cut() -> None:
+    documents = [*_documents(20), Document("empty", ""), Document("huge", LONG * 12_000)]
+
+    corpus = prepare_corpus(documents, _config(max_characters=1000), seed=1)
+
+    by_id = {document.id: document for document in corpus.documents}
+    assert "empty" not in by_id
+    assert 900 < len(by_id["huge"].text) <= 1000
+    assert (corpus.counts["too_short"], corpus.counts["cut"]) == (1, 1)
+
+
+def test_near_duplicates_share_a_group_and_a_side() -> None:
+    originals = [
+        Document(f"o{number}", " ".join(f"word{number * 100 + place}" for place in range(40))) for number in range(60)
+    ]
+    edited = [Document(f"e{each.id}", each.text + " changed") for each in originals]
+
+    corpus = prepare_corpus([*originals, *edited], _config(test_share=0.4, validation_share=0.2), seed=1)
+
+    by_id = {document.id: document for document in corpus.documents}
+    for number in range(60):
+        original, copy = by_id[f"o{number}"], by_id[f"eo{number}"]
+        assert (original.group, original.split) == (copy.group, copy.split)
+    assert len({document.group for document in corpus.documents}) == 60
+    assert {document.split for document in corpus.documents} == set(Split)
+
+
+def test_a_document_keeps_its_side_when_the_seed_or_the_corpus_changes() -> None:
+    small = prepare_corpus(_documents(100), _config(), seed=1)
+    large = prepare_corpus(_documents(200), _config(), seed=2)
+
+    sides = {document.id: document.split for document in large.documents}
+    assert all(sides[document.id] is document.split for document in small.documents)
+
+
+def test_sampling_is_seeded() -> None:
+    first, again, other = (
+        [each.id for each in prepare_corpus(_documents(300), _config(limit=100), seed=seed).documents]
+        for seed in (1, 1, 2)
+    )
+
+    assert first == again
+    assert first != other
+    assert len(first) == 100
+
+
+def test_documents_survive_the_disk(tmp_path: Path) -> None:
+    corpus = prepare_corpus(_documents(30), _config(), seed=1)
+    write_document_table(tmp_path / "documents.parquet", corpus.documents)
+
+    assert read_document_table(tmp_path / "documents.parquet") == corpus.documents
+
+
+def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    config = DocumentsConfig(path=tmp_path)
+    before = source_fingerprint(config)
+
+    assert source_fingerprint(config) == before
+    path.write_text("three")
+    assert source_fingerprint(config) != before
+
+
+def test_docstrings_have_summaries_that_their_documents_do_not_repeat() -> None:
+    documents = read_docstrings(("pydantic",))
+
+    assert len(documents) > 500
+    assert len({document.id for document in documents}) > 0.95 * len(documents)
+    for document in documents:
+        assert document.title is not None
+        assert document.title.rstrip(".").casefold() not in " ".join(document.text.split()).casefold()
+        assert len(document.text) >= 200
