@@ -7,8 +7,10 @@ other. Texts are docstrings of the standard library.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import sysconfig
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,7 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multigrain.dataset.store import write_examples, write_rejections
+from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection
 from multigrain.rundir import RunDirectory
+from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 
 MODULES = (
     "argparse", "bisect", "calendar", "configparser", "csv", "datetime", "decimal", "difflib", "fractions",
@@ -27,12 +32,12 @@ MODULES = (
     "shutil", "socket", "statistics", "string", "tarfile", "tempfile", "textwrap", "threading", "typing", "zipfile",
 )  # fmt: skip
 REASONS = {
-    "round_trip": ("row", "found at rank 38, beyond 20"),
-    "duplicate_query": ("row", "same words as another kept query"),
-    "query_too_short": ("row", "1 word, fewer than 2"),
-    "false_negative": ("level_4", "similarity .71 is not .05 below the positive's .68"),
-    "copied_document": ("level_3", "shares 94% of its word trigrams with the positive"),
-    "repeated_negative": ("level_2", "same text as level 1"),
+    "round_trip": ("row", "38 documents are nearer than its own"),
+    "duplicate_query": ("row", "another row has the same query"),
+    "too_short": ("row", "1 words, at least 2"),
+    "false_negative": ("level_4", "similarity 0.71, its positive 0.68"),
+    "copied_document": ("level_3", "94% of its word trigrams stand in the positive"),
+    "repeated": ("level_2", "another level of the row has the same text"),
 }
 LEVEL_MEANS = (0.21, 0.33, 0.44, 0.53)
 
@@ -158,30 +163,26 @@ def _write_dataset(
         },
         241.7,
     )
-    columns = _graded_columns(spec, documents, random)
-    run.dataset_path.parent.mkdir(parents=True)
-    pq.write_table(pa.table(columns), run.dataset_path)
-    rejects = _rejects(spec, documents, written - kept, random)
-    pq.write_table(pa.Table.from_pylist(rejects), run.rejects_path)
-    rejected = {reason: sum(row["reason"] == reason for row in rejects) for reason in REASONS}
-    n_written = sum(origin == "written" for level in range(1, 5) for origin in columns[f"origin_{level}"].to_pylist())
+    examples = _examples(spec, documents, random)
+    write_examples(run.dataset_path, examples)
+    rejections = _rejections(spec, documents, written - kept, random)
+    write_rejections(run.rejects_path, rejections)
+    negatives = [negative for example in examples for negative in example.negatives]
+    n_written = sum(negative.origin is Origin.WRITTEN for negative in negatives)
+    similarity = {"positive": [example.positive_similarity for example in examples]}
+    for level in LEVELS:
+        similarity[f"level_{int(level)}"] = [each.similarity for each in negatives if each.level is level]
     audit = {
         "requested": requested,
         "written": written,
         "kept": kept,
         "negatives_written": n_written,
         "negatives_mined": 4 * kept - n_written,
-        "written_candidates": n_written + sum(row["part"] != "row" for row in rejects),
-        "rejected": rejected,
+        "written_candidates": n_written + sum(each.part != "row" for each in rejections),
+        "rejected": Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in rejections),
         "written_order_held_share": 0.12,
         "reference_model": spec.text("reference", "all-MiniLM-L6-v2"),
-        "similarity": {
-            name: _statistics(columns[column].to_numpy())
-            for name, column in [
-                ("positive", "positive_similarity"),
-                *((f"level_{level}", f"similarity_{level}") for level in range(1, 5)),
-            ]
-        },
+        "similarity": {name: _statistics(np.array(values)) for name, values in similarity.items()},
     }
     run.audit_path.write_text(json.dumps(audit), encoding="utf-8")
     run.finish("dataset", "a1" * 32, {"kept": kept}, 38.4)
@@ -192,63 +193,70 @@ def _statistics(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "p10": p10, "p50": p50, "p90": p90}
 
 
-def _graded_columns(
+def _examples(
     spec: ExampleRun, documents: tuple[tuple[str, str, str], ...], random: np.random.Generator
-) -> dict[str, pa.Array]:
+) -> list[GradedExample]:
     picks = random.integers(len(documents), size=(spec.rows, 5))
     positive = np.clip(random.normal(0.66, 0.09, spec.rows), 0.3, 0.95)
     below = np.array(LEVEL_MEANS)[None, :] + random.normal(0, 0.06, (spec.rows, 4)) + (positive[:, None] - 0.66) * 0.6
     similarity = np.minimum(np.sort(below, axis=1), positive[:, None] - 0.05)
     wrote = random.random((spec.rows, 4)) < np.array([0.31, 0.24, 0.17, 0.09])
-    columns: dict[str, pa.Array] = {
-        "id": pa.array([f"{i:06x}" * 4 for i in range(spec.rows)]),
-        "document_id": pa.array([documents[i][0] for i in picks[:, 0]]),
-        "query": pa.array([spec.text("query", f"How do I {documents[i][1].lower()}") for i in picks[:, 0]]),
-        "positive": pa.array([spec.text("positive", documents[i][2]) for i in picks[:, 0]]),
-        "positive_similarity": pa.array(positive, pa.float32()),
-        "written_order_held": pa.array(
-            [None if not all(row) else bool(random.random() < 0.12) for row in wrote], pa.bool_()
-        ),
-        "actions": pa.array(
-            [
-                [spec.text("action", f"refilled:{level + 1}") for level in range(4) if not row[level]]
-                + (["relevelled"] if row.sum() > 1 else [])
-                for row in wrote
-            ],
-            pa.list_(pa.string()),
-        ),
-    }
-    for level in range(4):
-        texts = [spec.text("negative", documents[i][2]) for i in picks[:, level + 1]]
-        columns[f"negative_{level + 1}"] = pa.array(texts)
-        columns[f"similarity_{level + 1}"] = pa.array(similarity[:, level], pa.float32())
-        columns[f"origin_{level + 1}"] = pa.array(["written" if each else "mined" for each in wrote[:, level]])
-        columns[f"written_level_{level + 1}"] = pa.array(
-            [int(np.clip(level + random.integers(-1, 2), 0, 3)) + 1 if each else None for each in wrote[:, level]],
-            pa.int8(),
+    asked = np.clip(np.arange(1, 5) + random.integers(-1, 2, (spec.rows, 4)), 1, 4)
+    examples = []
+    for i, (own, *others) in enumerate(picks):
+        negatives = []
+        actions = []
+        for level, other in zip(LEVELS, others, strict=True):
+            column = int(level) - 1
+            by_model = bool(wrote[i, column])
+            if not by_model:
+                actions.append(spec.text("action", f"refilled:{int(level)}"))
+            elif asked[i, column] != level:
+                actions.append(f"relevelled:{asked[i, column]}>{int(level)}")
+            negatives.append(
+                Negative(
+                    text=spec.text("negative", documents[other][2]),
+                    level=level,
+                    origin=Origin.WRITTEN if by_model else Origin.MINED,
+                    similarity=float(similarity[i, column]),
+                    written_level=Level(asked[i, column]) if by_model else None,
+                )
+            )
+        key, summary, body = documents[own]
+        examples.append(
+            GradedExample(
+                id=f"{spec.text('id', hashlib.sha256(f'{spec.seed}:{i}'.encode()).hexdigest())}{i}",
+                document_id=spec.text("document_id", key),
+                query=spec.text("query", f"How do I {summary.lower()}"),
+                positive=spec.text("positive", body),
+                negatives=tuple(negatives),
+                positive_similarity=float(positive[i]),
+                written_order_held=bool(random.random() < 0.12) if wrote[i].sum() > 2 else None,
+                actions=tuple(actions),
+            )
         )
-    return columns
+    return examples
 
 
-def _rejects(
+def _rejections(
     spec: ExampleRun, documents: tuple[tuple[str, str, str], ...], rows: int, random: np.random.Generator
-) -> list[dict[str, str]]:
+) -> list[Rejection]:
     shares = dict(zip(REASONS, (0.72, 0.2, 0.08, 1.6, 0.9, 0.5), strict=True))
-    rejects = []
+    rejections = []
     for reason, (part, detail) in REASONS.items():
         for _ in range(max(1, round(rows * shares[reason]))):
             key, summary, body = documents[int(random.integers(len(documents)))]
-            rejects.append(
-                {
-                    "id": key,
-                    "part": part,
-                    "reason": spec.text("reason", reason),
-                    "detail": spec.text("detail", detail),
-                    "query": spec.text("query", f"How do I {summary.lower()}"),
-                    "text": spec.text("rejected", body),
-                }
+            rejections.append(
+                Rejection(
+                    id=key,
+                    part=part,
+                    reason=spec.text("reason", reason),
+                    detail=spec.text("detail", detail),
+                    query=spec.text("query", f"How do I {summary.lower()}"),
+                    text=spec.text("rejected", body),
+                )
             )
-    return rejects
+    return rejections
 
 
 def _write_training_log(run: RunDirectory, spec: ExampleRun, name: str, random: np.random.Generator) -> None:
@@ -261,22 +269,21 @@ def _write_training_log(run: RunDirectory, spec: ExampleRun, name: str, random: 
         floor = 0.34 + (0.14 * (level - 1) if level else 0.02) + (0.5 if pooling == "ata" else 0)
         loss = floor + 1.3 * np.exp(-step / 22) + float(random.normal(0, 0.06))
         warm = min(1.0, step / 12) * min(1.0, (steps - step) / (steps - 12))
-        history.append({"step": step, "loss": loss, "learning_rate": 2e-5 * warm, "level": level})
-    log = {
-        "candidate": name,
-        "pooling": spec.text("pooling", pooling),
-        "schedule": spec.text("schedule", schedule),
-        "steps": steps,
-        "batch_size": 32,
-        "learning_rate": 2e-5,
-        "temperature": 0.05,
-        "history": history,
-        "seconds": 58.3,
-        "boundaries": [{"step": 1 + 30 * i, "level": i + 1} for i in range(4)] if graded else [],
-    }
-    folder = run.candidate_path(name)
-    folder.mkdir(parents=True)
-    (folder / "training_log.json").write_text(json.dumps(log), encoding="utf-8")
+        history.append(TrainingStep(step, loss, 2e-5 * warm, level))
+    TrainingLog(
+        candidate=name,
+        pooling=spec.text("pooling", pooling),
+        schedule=spec.text("schedule", schedule),
+        steps=steps,
+        batch_size=32,
+        learning_rate=2e-5,
+        temperature=0.05,
+        precision="float32",
+        rows=spec.rows,
+        history=tuple(history),
+        boundaries=tuple(Boundary(1 + 30 * i, i + 1) for i in range(4)) if graded else (),
+        seconds=58.3,
+    ).save(run.candidate_path(name) / "training_log.json")
     run.finish(f"models/{name}", "7e" * 32, {"steps": steps}, 58.3)
 
 

@@ -12,13 +12,11 @@ from multigrain.report.charts import Axis, area, difference_axis, heat, loss_axi
 from multigrain.report.data import (
     AnchorText,
     AnchorToken,
-    Boundary,
     EvaluationSet,
     Interval,
     ModelScore,
-    TrainingRun,
-    TrainingStep,
 )
+from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -96,8 +94,19 @@ def test_shades_grow_with_weight_and_stay_in_the_palette():
 
 def _run(losses, boundaries=(), steps=None):
     history = tuple(TrainingStep(i + 1, loss, 1e-5, 1) for i, loss in enumerate(losses))
-    return TrainingRun(
-        "m", "mean", "coarse-to-fine", steps or len(losses), 8, 1e-5, 0.05, 1.0, history, tuple(boundaries)
+    return TrainingLog(
+        candidate="m",
+        pooling="mean",
+        schedule="coarse-to-fine",
+        steps=steps or len(losses),
+        batch_size=8,
+        learning_rate=1e-5,
+        temperature=0.05,
+        precision="float32",
+        rows=80,
+        history=history,
+        boundaries=tuple(boundaries),
+        seconds=1.0,
     )
 
 

@@ -28,7 +28,9 @@ def test_figures_are_those_of_the_artifacts(example):
             assert (score.delta is None) == (score.name == "base")
         assert loaded.score("tuned_mean").delta.low == written["delta"]["tuned_mean"]["low"]
     assert data.audit.kept == audit["kept"]
-    assert {drop.reason: drop.rows + drop.negatives for drop in data.drops} == audit["rejected"]
+    assert {drop.reason: drop.rows for drop in data.drops if drop.rows} | {
+        f"negative:{drop.reason}": drop.negatives for drop in data.drops if drop.negatives
+    } == audit["rejected"]
     for band in data.similarity.bands:
         expected = audit["similarity"][f"level_{band.level}" if band.level else "positive"]
         assert band.p50 == pytest.approx(expected["p50"])

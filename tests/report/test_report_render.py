@@ -136,8 +136,8 @@ def _without_role(evaluation: Evaluation, role: str) -> Evaluation:
 
 def test_without_an_unrelated_set_the_page_says_forgetting_was_not_checked(example):
     data = load_report_data(example)
-    assert "not checked" not in render_report(data)
-    assert "not checked" in render_report(
+    assert "not checked: no unrelated set" not in render_report(data)
+    assert "not checked: no unrelated set" in render_report(
         dataclasses.replace(data, evaluation=_without_role(data.evaluation, "forgetting"))
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, ModelScore, QueryChanges
-from multigrain.report.verdict import headline, judge_forgetting, reason_words
+from multigrain.report.verdict import headline, judge_forgetting
 
 
 def _evaluation(delta, *, role="test", label="human-written titles", chosen="tuned"):
@@ -76,7 +76,3 @@ def test_forgetting_is_judged_by_its_interval(delta, verdict, words):
     (judged,) = judge_forgetting(_evaluation(delta, role="forgetting"))
     assert (judged.verdict, judged.words) == (verdict, words)
     assert judge_forgetting(_evaluation(delta)) == ()
-
-
-def test_unknown_reasons_are_shown_in_their_own_words():
-    assert reason_words("too_many_bees") == "too many bees"

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from multigrain.report.data import AnchorText, EvaluationSet, TrainingRun
+from multigrain.report.data import AnchorText, EvaluationSet
+from multigrain.training.log import TrainingLog
 
 __all__ = [
     "WIDTH",
@@ -145,13 +146,13 @@ class LossChart:
     lost: int
 
 
-def loss_axis(runs: Iterable[TrainingRun]) -> Axis:
+def loss_axis(runs: Iterable[TrainingLog]) -> Axis:
     """One loss axis for all candidates, from zero, so that their curves can be compared by eye."""
     losses = [step.loss for run in runs for step in run.history if math.isfinite(step.loss)]
     return Axis(0.0, max(losses, default=1.0) * 1.05 or 1.0)
 
 
-def loss_chart(run: TrainingRun, axis: Axis, height: float, strip: float) -> LossChart | None:
+def loss_chart(run: TrainingLog, axis: Axis, height: float, strip: float) -> LossChart | None:
     """Lay out one candidate's loss curve.
 
     Args:

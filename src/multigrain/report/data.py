@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from multigrain.records import GradedExample
+from multigrain.training.log import TrainingLog
 
 __all__ = [
     "AnchorText",
     "AnchorToken",
     "AuditSummary",
-    "Boundary",
     "DocumentCounts",
     "Drop",
     "DropExample",
@@ -30,8 +30,6 @@ __all__ = [
     "SimilarityBand",
     "StageTime",
     "SynthesisCounts",
-    "TrainingRun",
-    "TrainingStep",
     "Verdict",
 ]
 
@@ -321,40 +319,6 @@ class Similarity:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingStep:
-    """One logged optimiser step; the level is None where no hard negative was used."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    level: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """The first step of a level."""
-
-    step: int
-    level: int
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRun:
-    """How one candidate was trained: settings, the logged steps, and where the levels change."""
-
-    candidate: str
-    pooling: str
-    schedule: str
-    steps: int
-    batch_size: int
-    learning_rate: float
-    temperature: float
-    seconds: float
-    history: tuple[TrainingStep, ...]
-    boundaries: tuple[Boundary, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class AnchorToken:
     """A token and its share of the pooled vector."""
 
@@ -421,7 +385,8 @@ class ReportData:
         audit: what was kept.
         drops: what was rejected, most frequent first.
         similarity: of positives and negatives to their queries; None where no row was kept.
-        samples: a few kept rows, evenly spread over the data set.
+        rows: all kept rows, for the explorer.
+        samples: a few of them, evenly spread over the data set.
         training: one entry a candidate.
         anchors: texts with token weights.
         reproduction: how to make it again.
@@ -436,7 +401,8 @@ class ReportData:
     audit: AuditSummary | None
     drops: tuple[Drop, ...]
     similarity: Similarity | None
+    rows: tuple[GradedExample, ...]
     samples: tuple[GradedExample, ...]
-    training: tuple[TrainingRun, ...]
+    training: tuple[TrainingLog, ...]
     anchors: tuple[AnchorText, ...]
     reproduction: Reproduction

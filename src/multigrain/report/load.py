@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from multigrain.dataset.store import GRADED_SCHEMA, read_examples
 from multigrain.errors import RunDirectoryError
-from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin
+from multigrain.records import LEVELS, GradedExample, Origin
 from multigrain.report.data import (
     AnchorText,
     AuditSummary,
@@ -33,10 +34,10 @@ from multigrain.report.data import (
     Similarity,
     StageTime,
     SynthesisCounts,
-    TrainingRun,
 )
 from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
 from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.training.log import TrainingLog
 
 __all__ = ["load_report_data"]
 
@@ -61,7 +62,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
     finished = run.require("results", "multigrain evaluate")
     evaluation = _evaluation(run.results_path / "evaluation.json")
     config = _config_text(run.config_path)
-    similarity, samples = _graded(run.dataset_path)
+    rows = _rows(run.dataset_path)
     return ReportData(
         title=run.path.resolve().name,
         evaluated_at=finished.finished_at,
@@ -71,12 +72,13 @@ def load_report_data(run: RunDirectory) -> ReportData:
         synthesis=_counts(run, "synthesis", SynthesisCounts),
         audit=_json(run.audit_path, AuditSummary),
         drops=_drops(run.rejects_path),
-        similarity=similarity,
-        samples=samples,
+        similarity=_similarity(rows),
+        rows=rows,
+        samples=tuple(rows[i] for i in spread(len(rows), _SAMPLES)),
         training=tuple(
             log
             for name in evaluation.models
-            if (log := _json(run.candidate_path(name) / "training_log.json", TrainingRun)) is not None
+            if (log := _json(run.candidate_path(name) / "training_log.json", TrainingLog)) is not None
         ),
         anchors=_json(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
         reproduction=_reproduction(run, evaluation, config, finished),
@@ -246,56 +248,26 @@ def _drops(path: Path) -> tuple[Drop, ...]:
     return tuple(sorted(drops, key=lambda drop: (-drop.rows, -drop.negatives, drop.reason)))
 
 
-def _graded(path: Path) -> tuple[Similarity | None, tuple[GradedExample, ...]]:
-    levels = [int(level) for level in LEVELS]
-    columns = ["positive_similarity", *(f"{name}_{level}" for level in levels for name in ("similarity", "origin"))]
-    table = _table(path, columns)
-    if table is None:
-        return None, ()
-    summary = summarise_similarity(
-        table["positive_similarity"].to_numpy(),
-        np.stack([table[f"similarity_{level}"].to_numpy() for level in levels], axis=1),
-        np.stack([pc.equal(table[f"origin_{level}"], Origin.WRITTEN.value).to_numpy() for level in levels], axis=1),
-    )
-    return summary, _samples(path, table.num_rows)
-
-
-def _samples(path: Path, rows: int) -> tuple[GradedExample, ...]:
-    levels = [int(level) for level in LEVELS]
-    names = ("negative", "similarity", "origin", "written_level")
-    columns = ["id", "document_id", "query", "positive", "positive_similarity", "written_order_held", "actions"]
-    table = _table(path, [*columns, *(f"{name}_{level}" for level in levels for name in names)])
-    if table is None:
+def _rows(path: Path) -> tuple[GradedExample, ...]:
+    if not path.is_file():
         return ()
-    picked = table.take(pa.array(spread(rows, _SAMPLES), pa.int64()))
     try:
-        return tuple(_example(row) for row in picked.to_pylist())
-    except ValueError as error:
-        raise _not_understood(path, error) from None
+        missing = set(GRADED_SCHEMA.names) - set(pq.read_schema(path).names)
+        if missing:
+            raise _not_understood(path, f"no column {', '.join(sorted(missing))}")
+        return read_examples(path)
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        raise _not_understood(path, str(error).splitlines()[0]) from None
 
 
-def _example(row: Mapping[str, Any]) -> GradedExample:
-    first, second, third, fourth = (_negative(row, level) for level in LEVELS)
-    return GradedExample(
-        id=row["id"],
-        document_id=row["document_id"],
-        query=row["query"],
-        positive=row["positive"],
-        negatives=(first, second, third, fourth),
-        positive_similarity=row["positive_similarity"],
-        written_order_held=row["written_order_held"],
-        actions=tuple(row["actions"] or ()),
-    )
-
-
-def _negative(row: Mapping[str, Any], level: Level) -> Negative:
-    written_level = row[f"written_level_{level.value}"]
-    return Negative(
-        text=row[f"negative_{level.value}"],
-        level=level,
-        origin=Origin(row[f"origin_{level.value}"]),
-        similarity=row[f"similarity_{level.value}"],
-        written_level=None if written_level is None else Level(written_level),
+def _similarity(rows: Sequence[GradedExample]) -> Similarity | None:
+    negatives = [row.negatives for row in rows]
+    return summarise_similarity(
+        np.array([row.positive_similarity for row in rows], dtype=np.float32),
+        np.array([[each.similarity for each in four] for four in negatives], dtype=np.float32).reshape(
+            -1, len(LEVELS)
+        ),
+        np.array([[each.origin is Origin.WRITTEN for each in four] for four in negatives]).reshape(-1, len(LEVELS)),
     )
 
 

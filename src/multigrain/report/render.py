@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multigrain.report import charts, figures, verdict
+from multigrain.report import charts, figures, verdict, wording
 from multigrain.report.data import ReportData
 
 __all__ = ["render_report"]
@@ -68,7 +68,8 @@ def _environment() -> Environment:
         percent=figures.percent,
         duration=figures.duration,
         clock=figures.clock,
-        reason_words=verdict.reason_words,
+        action_words=wording.action_words,
+        reason_words=wording.reason_words,
     )
     environment.globals.update(
         Axis=charts.Axis,

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from multigrain.report import figures
 from multigrain.report.data import Evaluation, EvaluationSet, QueryChanges, Verdict
 
-__all__ = ["SetVerdict", "Statement", "headline", "judge_forgetting", "reason_words"]
-
-_REASONS = {
-    "round_trip": "the query does not find its own document",
-    "copied_document": "copied from the document",
-    "duplicate_query": "repeats another query",
-}
+__all__ = ["SetVerdict", "Statement", "headline", "judge_forgetting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +105,3 @@ def judge_forgetting(evaluation: Evaluation) -> tuple[SetVerdict, ...]:
             verdict = chosen.delta.verdict
             judged.append(SetVerdict(each.name, verdict, figures.interval(chosen.delta), words[verdict]))
     return tuple(judged)
-
-
-def reason_words(reason: str) -> str:
-    """A rejection's reason in plain words."""
-    return _REASONS.get(reason, reason.replace("_", " "))

@@ -1,0 +1,38 @@
+"""The short words that artifacts carry, in words for people."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["action_words", "reason_words"]
+
+_REASONS = {
+    "copied_document": "copied from the document",
+    "copied_query": "repeats the query",
+    "duplicate_query": "another row has the same query",
+    "empty": "nothing was written",
+    "false_negative": "too close to the positive: may be an answer too",
+    "no_level": "its similarity falls in no free level",
+    "no_negative": "no negative found for some level",
+    "prompt_echo": "repeats the instructions",
+    "refusal": "the model refused",
+    "repeated": "same text at another level",
+    "repetition": "says the same again and again",
+    "round_trip": "the query does not find its own document",
+    "too_long": "too long",
+    "too_short": "too short",
+}
+
+
+def reason_words(reason: str) -> str:
+    """Why the audit turned something away, or why synthesis wrote nothing."""
+    return _REASONS.get(reason, reason.replace("_", " "))
+
+
+def action_words(action: str) -> str:
+    """What the audit did to a row: "refilled:2" or "relevelled:1>3" as a phrase; other words as they are."""
+    if moved := re.fullmatch(r"relevelled:(\d)>(\d)", action):
+        return f"written as level {moved[1]}, measured as level {moved[2]}"
+    if filled := re.fullmatch(r"refilled:(\d)", action):
+        return f"level {filled[1]} filled from the documents"
+    return action
