@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-__all__ = ["Completion", "CompletionRequest", "LLMClient", "Message"]
+__all__ = ["Completion", "CompletionFailure", "CompletionRequest", "LLMClient", "Message"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class CompletionRequest:
     """Everything that decides a completion, besides the model.
 
     Attributes:
-        messages: the chat so far.
+        messages: the chat so far. Where the last one is the assistant's, the model goes on from its text
+            (a prefill), and the completion holds the continuation alone.
         schema: a JSON schema that the answer must follow; None for free text.
         temperature: 0 is greedy.
         top_p: nucleus sampling.
@@ -38,17 +39,24 @@ class CompletionRequest:
     seed: int = 0
     stop: tuple[str, ...] = ()
 
+    @property
+    def prefill(self) -> str:
+        """What the model goes on from: the last message's text where that is the assistant's, else empty."""
+        last = self.messages[-1] if self.messages else None
+        return last.content if last is not None and last.role == "assistant" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a model answered.
 
     Attributes:
-        text: the raw answer: untrusted, unparsed.
+        text: the raw answer: untrusted, unparsed, without the prefill it goes on from.
         finish_reason: "stop", "length" (cut at max_tokens), "content_filter", or the endpoint's own word.
         model: the name the endpoint reports.
         prompt_tokens: tokens read, as reported; 0 where unreported.
         completion_tokens: tokens written, as reported; 0 where unreported.
+        cached_tokens: prompt tokens that a prefix cache saved the endpoint, as reported.
         seconds: from sending to the last byte.
     """
 
@@ -57,7 +65,24 @@ class Completion:
     model: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
     seconds: float = 0.0
+
+
+class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an error of the program
+    """One request came to nothing. It costs its own row only, so it is no MultigrainError.
+
+    Attributes:
+        kind: a short stable word, for counting. From clients: "timeout", "connection", "rate_limited",
+            "server_error", "bad_request", "too_long", "content_filter", "malformed". From `ask`: "empty", "prose",
+            "refusal", "truncated", "schema".
+        detail: one line for people; never a key or a header.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
 
 
 @runtime_checkable
@@ -73,7 +98,8 @@ class LLMClient(Protocol):
         """Answer one request.
 
         Raises:
-            LLMError: the endpoint is unreachable, refuses for good, or kept failing through every retry.
+            CompletionFailure: this request came to nothing, through every retry worth making.
+            LLMError: the endpoint is unreachable or refuses for good: no request can succeed.
         """
         ...
 

@@ -1,0 +1,194 @@
+"""Runs work in this process: one asyncio loop in a thread of its own, read from ordinary code."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+from multigrain.engine.protocol import Failure, Outcome, Unit, Value, Work
+from multigrain.errors import MultigrainError
+from multigrain.llm.protocol import CompletionFailure
+
+__all__ = ["LocalEngine"]
+
+Result = TypeVar("Result")
+
+_LOG = logging.getLogger(__name__)
+_DONE: Final = object()
+
+
+class LocalEngine:
+    """Maps an async function over units, so many at a time. Implements `Engine`.
+
+    The loop starts on first use and ends with `close()` or the `with` block. Everything runs on the one loop, so
+    a client that is bound to a loop (as HTTP sessions are) serves several `map`s.
+
+    Args:
+        concurrency: units in work at once.
+    """
+
+    def __init__(self, *, concurrency: int = 8) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, got {concurrency}")
+        self._concurrency = concurrency
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalEngine(concurrency={self._concurrency})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def map(
+        self,
+        work: Work[Unit, Value],
+        units: Iterable[Unit],
+        *,
+        budget_seconds: float | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Iterator[Outcome[Unit, Value]]:
+        """Run work over units; see `Engine.map`.
+
+        Leaving the iteration early (a `break`, an error, Ctrl-C) cancels the units in work; whatever they had
+        journaled by then is kept. Memory holds as many units and unread outcomes as the concurrency, twice.
+
+        Raises:
+            MultigrainError: the first one that work raised, after the outcomes of all units begun by then.
+            Exception: what `units` or `stop` raised.
+        """
+        deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
+
+        def may_start() -> bool:
+            return (deadline is None or time.monotonic() < deadline) and not (stop is not None and stop())
+
+        job = _Job(work, iter(units), may_start, self._concurrency)
+        running = self._submit(job.run())
+        try:
+            yield from job.outcomes()
+            running.result()
+        finally:
+            job.abandon()
+            # Cancelled work may still have to settle: a journal's commit, a thread of llama.cpp.
+            concurrent.futures.wait([running])
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run one coroutine on the engine's loop and return its result."""
+        return self._submit(coroutine).result()
+
+    def close(self) -> None:
+        """Stop the loop. Safe to call twice; the engine starts a new loop when it is used again."""
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, Result]) -> concurrent.futures.Future[Result]:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name="multigrain-loop", daemon=True)
+            self._thread.start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+class _Job(Generic[Unit, Value]):
+    """One `map`: workers on the loop, and a queue of outcomes towards the reader that is kept short."""
+
+    def __init__(
+        self, work: Work[Unit, Value], units: Iterator[Unit], may_start: Callable[[], bool], concurrency: int
+    ) -> None:
+        self._work = work
+        self._units = units
+        self._may_start = may_start
+        self._concurrency = concurrency
+        self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._workers: list[asyncio.Task[None]] = []
+        self._room: asyncio.Semaphore
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+        self._error: BaseException | None = None
+
+    async def run(self) -> None:
+        """Work until the units, the time or the patience end. Raises what ended the run early."""
+        self._loop = asyncio.get_running_loop()
+        # The reader makes room: a slow one slows the work down instead of filling the memory.
+        self._room = asyncio.Semaphore(2 * self._concurrency)
+        self._workers = [asyncio.create_task(self._work_on()) for _ in range(self._concurrency)]
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._ready.put(_DONE)
+        if self._error is not None:
+            raise self._error
+
+    def outcomes(self) -> Iterator[Outcome[Unit, Value]]:
+        """The outcomes, on the reader's thread."""
+        while (item := self._ready.get()) is not _DONE:
+            assert self._loop is not None  # noqa: S101 - set before anything is put
+            self._loop.call_soon_threadsafe(self._room.release)
+            yield item
+
+    def abandon(self) -> None:
+        """Start nothing more and cancel what is in work. Called on the reader's thread; harmless at the end."""
+        self._stopped = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+
+    async def _work_on(self) -> None:
+        while True:
+            await self._room.acquire()
+            try:
+                if self._stopped or not self._may_start():
+                    break
+                unit = next(self._units)
+            except StopIteration:
+                break
+            except Exception as error:
+                self._end(error)
+                break
+            outcome = await self._do(unit)
+            if outcome is None:
+                break
+            self._ready.put(outcome)
+        self._room.release()
+
+    async def _do(self, unit: Unit) -> Outcome[Unit, Value] | None:
+        try:
+            return Outcome(unit, value=await self._work(unit))
+        except CompletionFailure as failure:
+            return Outcome(unit, failure=Failure(failure.kind, failure.detail, failure))
+        except MultigrainError as error:
+            self._end(error)
+            return None
+        except Exception as error:
+            _LOG.exception("a unit of work failed with an unexpected error")
+            return Outcome(unit, failure=Failure("internal", f"{type(error).__name__}: {error}", error))
+
+    def _end(self, error: Exception) -> None:
+        self._stopped = True
+        if self._error is None:
+            self._error = error

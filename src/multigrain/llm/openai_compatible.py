@@ -1,0 +1,299 @@
+"""Any endpoint that speaks OpenAI's chat completions: vLLM, llama.cpp's server, Ollama, OpenAI, OpenRouter and more.
+
+Spoken to by aiohttp rather than the SDK, whose conventions (environment variables, base_url, retried statuses) are
+kept: the SDK's own bookkeeping costs more than twice the CPU a request, which is what limits a fast endpoint
+(`benchmarks/http_clients.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
+from multigrain.llm.dialect import Dialect
+from multigrain.llm.endpoint import Endpoint
+from multigrain.llm.limiter import AdaptiveLimit
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.retry import RETRIED_STATUS, backoff_seconds, retry_after_seconds
+from multigrain.llm.wire import read_completion
+
+__all__ = ["OpenAICompatibleLLM"]
+
+_LARGEST_ANSWER: Final = 16 * 2**20
+_REFUSED_STATUS: Final = frozenset({401, 402, 403, 404})
+_MALFORMED_ATTEMPTS: Final = 2
+"""An answer that arrived but cannot be read may have been paid for: it is asked for once more, not five times."""
+_PATIENCE: Final = 4
+"""A busy endpoint is not a broken one: 429 gets this many times the attempts."""
+_HOPELESS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """One HTTP answer, or why there was none."""
+
+    status: int = 0
+    body: bytes = b""
+    pause: float | None = None
+    failure: CompletionFailure | None = None
+    connected: bool = True
+
+
+class OpenAICompatibleLLM:
+    """A model behind an HTTP endpoint. Implements `LLMClient`, for one event loop.
+
+    Requests that fail for a passing reason (408, 409, 425, 429, 5xx, a reset, a timeout) are sent again after a
+    jittered wait, or after the pause that the endpoint asks for; 429 also lowers the number of requests in
+    flight, which grows back as answers come. Parameters and `response_format`s that the endpoint turns down are
+    put another way (see `Dialect`).
+
+    Args:
+        model: its name at the endpoint.
+        endpoint: where, and with which key: see `find_endpoint`.
+        concurrency: requests in flight, at most.
+        timeout_seconds: for one attempt.
+        max_retries: further attempts.
+        structured_output: whether to try `response_format`.
+        seed: of the jitter.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        endpoint: Endpoint,
+        *,
+        concurrency: int = 8,
+        timeout_seconds: float = 120.0,
+        max_retries: int = 4,
+        structured_output: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self._model = model
+        self._endpoint = endpoint
+        self._url = f"{endpoint.url}/chat/completions"
+        self._concurrency = concurrency
+        self._timeout = timeout_seconds
+        self._attempts = 1 + max_retries
+        self._dialect = Dialect(model, structured=structured_output)
+        self._limit = AdaptiveLimit(concurrency)
+        self._chance = random.Random(seed)
+        self._session: aiohttp.ClientSession | None = None
+        self._answered = 0
+        self._failed_in_a_row: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"OpenAICompatibleLLM({self._model!r}, {self._endpoint.url!r})"
+
+    @property
+    def identity(self) -> str:
+        """`openai:` and the model's name: the same model at another address is the same model."""
+        return f"openai:{self._model}"
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request; see `LLMClient.complete`.
+
+        Raises:
+            CompletionFailure: this request came to nothing: "timeout", "connection", "rate_limited",
+                "server_error", "bad_request", "too_long", "content_filter" or "malformed".
+            EndpointRefusedError: 401, 402, 403, 404, a redirect, an exhausted quota.
+            EndpointUnreachableError: nothing answers, or nothing has succeeded for a long while.
+        """
+        try:
+            completion = await self._complete(request)
+        except CompletionFailure as failure:
+            self._note_failure(failure)
+            raise
+        self._failed_in_a_row.clear()
+        return completion
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _complete(self, request: CompletionRequest) -> Completion:
+        answered_before = self._answered
+        attempt = 0
+        while True:
+            version = self._dialect.version
+            body = self._dialect.body(request)
+            started = time.perf_counter()
+            async with self._limit.slot() as sent_at:
+                reply = await self._post(body)
+                self._adapt(reply, sent_at)
+            failure = reply.failure or self._judge(reply, body, version)
+            if failure is None:
+                try:
+                    seconds = time.perf_counter() - started
+                    completion = read_completion(_parsed(reply.body), prefill=request.prefill, seconds=seconds)
+                except CompletionFailure as unread:
+                    failure = unread
+                else:
+                    self._dialect.observe(request, completion)
+                    return completion
+            if failure.kind == "put_another_way":
+                continue
+            attempt += 1
+            if not reply.connected and attempt >= self._attempts and self._answered == answered_before:
+                raise EndpointUnreachableError(
+                    f"llm.base_url {self._endpoint.url}: nothing answers ({failure.detail}): "
+                    f"is the server running, and the address right?"
+                )
+            if not _worth_repeating(failure, attempt, self._attempts):
+                raise failure
+            await asyncio.sleep(reply.pause if reply.pause is not None else backoff_seconds(attempt, self._chance))
+
+    async def _post(self, body: dict[str, Any]) -> _Reply:
+        """Send once. Never raises for what the network does."""
+        try:
+            async with self._open().post(
+                self._url,
+                data=json.dumps(body).encode(),
+                headers=self._endpoint.headers,
+                proxy=self._endpoint.proxy,
+                allow_redirects=False,
+            ) as response:
+                raw = await _read(response)
+                return _Reply(response.status, raw, retry_after_seconds(response.headers))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return _Reply(failure=CompletionFailure("connection", _why(error, self._endpoint)), connected=False)
+        except TimeoutError:
+            return _Reply(failure=CompletionFailure("timeout", f"no answer within {self._timeout:g} s"))
+        except (aiohttp.ClientError, OSError) as error:
+            detail = f"the connection broke ({type(error).__name__})"
+            return _Reply(failure=CompletionFailure("connection", detail))
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connect = min(15.0, self._timeout)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._concurrency, ttl_dns_cache=300),
+                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=connect),
+                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def _adapt(self, reply: _Reply, sent_at: float) -> None:
+        if reply.failure is None:
+            self._answered += 1
+        if reply.status == 429 or (reply.status == 503 and reply.pause is not None):
+            self._limit.pushed_back(sent_at, reply.pause)
+        elif reply.status == 200:
+            self._limit.succeeded()
+
+    def _judge(self, reply: _Reply, body: dict[str, Any], version: int) -> CompletionFailure | None:
+        """What an HTTP answer means; None for a completion.
+
+        Raises:
+            EndpointRefusedError: no request can succeed.
+        """
+        status, complaint = reply.status, ""
+        if status != 200 or b'"error"' in reply.body[:200]:
+            status, complaint = _complaint(reply)
+        if status == 200:
+            return None
+        shown = self._endpoint.redact(complaint)
+        if status in _REFUSED_STATUS or 300 <= status < 400 or "insufficient_quota" in complaint:
+            raise EndpointRefusedError(self._refusal(status, shown))
+        if status == 429:
+            return CompletionFailure("rate_limited", "429 through every attempt")
+        if status >= 500 or status in RETRIED_STATUS:
+            return CompletionFailure("server_error", f"{status} {shown}".strip())
+        if self._dialect.learn(complaint, body, version):
+            return CompletionFailure("put_another_way", shown)
+        lower = complaint.lower()
+        if "content_filter" in lower or "content_policy" in lower:
+            return CompletionFailure("content_filter", shown)
+        too_long = "context_length" in lower or "exceed_context" in lower or "maximum context" in lower
+        return CompletionFailure("too_long" if too_long else "bad_request", f"{status} {shown}".strip())
+
+    def _refusal(self, status: int, shown: str) -> str:
+        where = f"llm.base_url {self._endpoint.url} answers {status}"
+        if status in (401, 403):
+            return f"{where}: it does not accept the key: check the environment variable {self._endpoint.key_name}"
+        if status == 404:
+            return f"{where}: no such path, or no model {self._model!r} (llm.model): {shown or 'check both'}"
+        if 300 <= status < 400:
+            return f"{where}: it redirects: set llm.base_url to the final address, usually ending in /v1"
+        return f"{where}: the account has no credit left: {shown or 'top it up'}; what was written is kept"
+
+    def _note_failure(self, failure: CompletionFailure) -> None:
+        """Give up on an endpoint where nothing succeeds any more; the run can be resumed when it is back.
+
+        Raises:
+            EndpointUnreachableError: the last many requests have all failed, whatever their text.
+        """
+        if failure.kind in ("content_filter", "too_long"):
+            return
+        self._failed_in_a_row[failure.kind] += 1
+        if self._failed_in_a_row.total() >= max(_HOPELESS, 2 * self._concurrency):
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self._failed_in_a_row.most_common())
+            raise EndpointUnreachableError(
+                f"llm.base_url {self._endpoint.url}: the last {self._failed_in_a_row.total()} requests all failed "
+                f"({kinds}; lately: {failure.detail}): run the same command again when it is well; "
+                f"what was written is kept"
+            )
+
+
+def _worth_repeating(failure: CompletionFailure, attempts_made: int, attempts: int) -> bool:
+    if failure.kind == "malformed":
+        attempts = min(attempts, _MALFORMED_ATTEMPTS)
+    elif failure.kind == "rate_limited":
+        attempts *= _PATIENCE
+    elif failure.kind in ("bad_request", "too_long", "content_filter"):
+        return False
+    return attempts_made < attempts
+
+
+def _complaint(reply: _Reply) -> tuple[int, str]:
+    """Status and words of an answer that is, or may be, an error. Some gateways send errors under status 200."""
+    text = reply.body[:4000].decode("utf-8", "replace")
+    try:
+        answer = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return reply.status, text
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not error:
+        return reply.status, text
+    if not isinstance(error, dict):
+        return (reply.status if reply.status != 200 else 500), str(error)
+    code = error.get("code")
+    status = reply.status
+    if status == 200:
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    words = [error.get(name) for name in ("message", "param", "code", "type")]
+    return status, " ".join(str(word) for word in words if isinstance(word, str))
+
+
+def _why(error: aiohttp.ClientError, endpoint: Endpoint) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number and number > 0 else endpoint.redact(str(error) or type(error).__name__)
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise CompletionFailure("malformed", "the answer is not JSON") from None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, up to a size that no completion has."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > _LARGEST_ANSWER:
+            raise aiohttp.ClientPayloadError("the answer is too large")
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,118 @@
+"""The OpenAI chat-completions format, both ways. Endpoints, batch files and llama.cpp all speak it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+
+__all__ = ["ResponseFormat", "chat_body", "read_completion"]
+
+ResponseFormat = Literal["json_schema", "json_schema_basic", "json_object", "text"]
+"""How a schema reaches the endpoint: whole; without the limits that strict endpoints turn down; as the wish for some
+JSON object; not at all. Under the last two it stands in the prompt instead."""
+
+_LIMITS = ("minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "minimum", "maximum")
+
+
+def chat_body(
+    request: CompletionRequest, model: str, *, form: ResponseFormat = "json_schema", schema_in_prompt: bool = False
+) -> dict[str, Any]:
+    """A request as the JSON body of POST /chat/completions.
+
+    Args:
+        request: what is asked.
+        model: the model's name at the endpoint.
+        form: how a schema is passed on.
+        schema_in_prompt: write the schema into the prompt too, for endpoints that ignore `response_format`.
+    """
+    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": messages,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "max_tokens": request.max_tokens,
+        "seed": request.seed,
+    }
+    if request.stop:
+        body["stop"] = list(request.stop)
+    if request.schema is None:
+        return body
+    if form in ("json_schema", "json_schema_basic"):
+        schema = request.schema if form == "json_schema" else _without_limits(request.schema)
+        answer = {"name": "answer", "strict": True, "schema": schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": answer}
+    elif form == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    if form in ("json_object", "text") or schema_in_prompt:
+        _explain_schema(messages, request.schema)
+    return body
+
+
+def read_completion(body: Any, *, prefill: str = "", seconds: float = 0.0) -> Completion:
+    """Read the JSON body of an answer.
+
+    Args:
+        body: the parsed answer; untrusted.
+        prefill: what the model went on from: taken off where the endpoint repeats it.
+        seconds: how long the answer took.
+
+    Raises:
+        CompletionFailure: the body is no chat completion ("malformed"), or the endpoint withheld the text
+            ("content_filter").
+    """
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        raise CompletionFailure("malformed", "the answer holds no choices" if choices == [] else "no chat completion")
+    text = message.get("content")
+    refusal = message.get("refusal")
+    finish = choice.get("finish_reason")
+    if not isinstance(text, str):
+        # Reasoning models and refusals may leave the content null; anything else that is no text is not ours.
+        if text is not None:
+            raise CompletionFailure("malformed", f"content of type {type(text).__name__}")
+        text = refusal if isinstance(refusal, str) else ""
+    if finish == "content_filter" and not text:
+        raise CompletionFailure("content_filter", "the endpoint's content filter withheld the answer")
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    details = usage.get("prompt_tokens_details")
+    return Completion(
+        text=text.removeprefix(prefill) if prefill else text,
+        finish_reason=finish if isinstance(finish, str) else "unknown",
+        model=str(body.get("model", "")),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0,
+        seconds=seconds,
+    )
+
+
+def _explain_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -> None:
+    """Add the schema to the last user message, in place."""
+    for message in reversed(messages):
+        if message["role"] == "user":
+            message["content"] += (
+                "\n\nReply with one JSON object and nothing else. It must follow this JSON schema:\n"
+                + json.dumps(schema, ensure_ascii=False)
+            )
+            return
+
+
+def _without_limits(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_limits(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    named = {name: schema[name] for name in ("properties", "$defs") if name in schema}
+    plain = {key: _without_limits(value) for key, value in schema.items() if key not in _LIMITS and key not in named}
+    return plain | {name: {key: _without_limits(part) for key, part in parts.items()} for name, parts in named.items()}
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

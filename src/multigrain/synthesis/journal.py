@@ -1,0 +1,324 @@
+"""The journal: every completion ever received, durable before it counts, found again by what made it.
+
+A file of SQLite in WAL mode with full synchronisation: what is acknowledged survives a killed process and, as far
+as the disk keeps its word, a power cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TextIO
+
+from multigrain.errors import RunDirectoryError
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
+from multigrain.synthesis.journal_schema import migrate
+from multigrain.synthesis.journal_writer import JournalWriter
+
+__all__ = ["Journal", "JournalEntry", "JournalTotals", "JournaledClient", "request_key"]
+
+_KEY_FORMAT: Final = 1
+_BUSY_SECONDS: Final = 30.0
+# Constants of this module are all that is ever put into SQL text; values are bound.
+_COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A completion with what made it.
+
+    Attributes:
+        key: its fingerprint.
+        strategy: who asked.
+        client: the client's identity.
+        request: what was asked, as plain values.
+        completion: the answer.
+        created_at: ISO 8601, UTC.
+    """
+
+    key: str
+    strategy: str
+    client: str
+    request: Mapping[str, Any]
+    completion: Completion
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTotals:
+    """Sums over a journal.
+
+    Attributes:
+        completions: answers kept.
+        prompt_tokens: tokens read for them.
+        completion_tokens: tokens written.
+        cut: answers that were stopped at their token limit.
+        failures: requests that came to nothing and have no answer yet, by kind.
+    """
+
+    completions: int
+    prompt_tokens: int
+    completion_tokens: int
+    cut: int
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+class Journal:
+    """Completions on disk. Safe to use from several threads; `close()` or a `with` block ends it.
+
+    Args:
+        path: the file; made, with its folder, where there is none.
+        create: False refuses where there is none.
+
+    Raises:
+        RunDirectoryError: no file, no journal, a later version's, or it cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        if not create and not path.is_file():
+            raise RunDirectoryError(f"{path}: no journal there yet; `multigrain synthesize` writes one")
+        self.path = path
+        self._lock = threading.Lock()
+        self._writer: JournalWriter | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writing = _connect(path)
+            self._writing.execute("PRAGMA journal_mode = WAL")
+            self._writing.execute("PRAGMA synchronous = FULL")
+            migrate(self._writing, path)
+            self._reading = _connect(path)
+        except (sqlite3.Error, OSError) as error:
+            raise RunDirectoryError(
+                f"{path}: cannot be opened as a journal ({error}): check the file and the disk, or move it away"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"Journal({str(self.path)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def find(self, key: str) -> Completion | None:
+        """The completion of a key, if there is one."""
+        sql = f"SELECT {_COMPLETION_COLUMNS} FROM completions WHERE key = ?"  # noqa: S608
+        with self._lock:
+            row = self._reading.execute(sql, (key,)).fetchone()
+        return None if row is None else _completion(row)
+
+    def check(self) -> None:
+        """Raise what keeps new completions from being kept.
+
+        Raises:
+            RunDirectoryError: the disk has filled up.
+        """
+        self._start_writer().check()
+
+    def record(self, entry: JournalEntry) -> Future[None]:
+        """Keep a completion. The future is done when it is on the disk; the first one under a key stays."""
+        columns = f"key, strategy, client, request, {_COMPLETION_COLUMNS}, created_at"
+        sql = f"INSERT OR IGNORE INTO completions ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+        values = _columns(entry.completion)
+        request = json.dumps(entry.request)
+        return self._start_writer().write(
+            (sql, (entry.key, entry.strategy, entry.client, request, *values, entry.created_at))
+        )
+
+    def record_failure(self, key: str, failure: CompletionFailure, *, strategy: str, client: str) -> Future[None]:
+        """Count a request, or a row, that came to nothing. It is for the books only: nothing is reused from it."""
+        sql = (
+            "INSERT INTO failures (key, kind, strategy, client, detail, times, last_at) VALUES (?,?,?,?,?,1,?) "
+            "ON CONFLICT (key, kind) "
+            "DO UPDATE SET times = times + 1, detail = excluded.detail, last_at = excluded.last_at"
+        )
+        values = (key, failure.kind, strategy, client, _storable(failure.detail), _now())
+        return self._start_writer().write((sql, values))
+
+    def totals(self) -> JournalTotals:
+        """Counts and token sums over everything in the journal."""
+        with self._lock:
+            sums = self._reading.execute(
+                "SELECT count(*), total(prompt_tokens), total(completion_tokens), total(finish_reason = 'length') "
+                "FROM completions"
+            ).fetchone()
+            failures = self._reading.execute(
+                "SELECT kind, count(*) FROM failures WHERE key NOT IN (SELECT key FROM completions) "
+                "GROUP BY kind ORDER BY kind"
+            ).fetchall()
+        return JournalTotals(int(sums[0]), int(sums[1]), int(sums[2]), int(sums[3]), dict(failures))
+
+    def entries(self) -> Iterator[JournalEntry]:
+        """Everything in the journal, in the order in which it was kept, read as it is needed."""
+        columns = f"key, strategy, client, request, created_at, {_COMPLETION_COLUMNS}"
+        sql = f"SELECT {columns} FROM completions ORDER BY rowid"  # noqa: S608
+        connection = _connect(self.path)
+        try:
+            for key, strategy, client, request, created_at, *columns in connection.execute(sql):
+                yield JournalEntry(key, strategy, client, json.loads(request), _completion(columns), created_at)
+        finally:
+            connection.close()
+
+    def export(self, stream: TextIO) -> int:
+        """Write every entry as a JSON line; returns how many."""
+        count = 0
+        for entry in self.entries():
+            stream.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            count += 1
+        return count
+
+    def close(self) -> None:
+        """Write what is queued and close the file. Safe to call twice."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._reading.close()
+        self._writing.close()
+
+    def _start_writer(self) -> JournalWriter:
+        with self._lock:
+            if self._writer is None:
+                self._writer = JournalWriter(self._writing, self.path)
+            return self._writer
+
+
+class JournaledClient:
+    """Answers from the journal where it can; else asks, keeps the answer, and only then gives it out.
+
+    Implements `LLMClient`. Equal requests in flight at one time are asked once.
+
+    Args:
+        inner: who is asked.
+        journal: where answers are kept.
+        strategy: part of every key: strategies do not share answers.
+
+    Attributes:
+        asked: requests that went to the inner client.
+        reused: requests that the journal answered.
+    """
+
+    def __init__(self, inner: LLMClient, journal: Journal, *, strategy: str) -> None:
+        self._inner = inner
+        self._journal = journal
+        self._strategy = strategy
+        self._pending: dict[str, asyncio.Future[None]] = {}
+        self.asked = 0
+        self.reused = 0
+
+    def __repr__(self) -> str:
+        return f"JournaledClient({self._inner!r}, {self._journal!r}, strategy={self._strategy!r})"
+
+    @property
+    def identity(self) -> str:
+        """The inner client's."""
+        return self._inner.identity
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request; see `LLMClient.complete`.
+
+        Raises:
+            CompletionFailure: the inner client's; counted in the journal.
+            RunDirectoryError: the journal can keep no further answer.
+            LLMError: the inner client's.
+        """
+        key = request_key(self.identity, self._strategy, request)
+        while True:
+            found = self._journal.find(key)
+            if found is not None:
+                self.reused += 1
+                return found
+            pending = self._pending.get(key)
+            if pending is None:
+                return await self._ask(key, request)
+            await asyncio.wait([pending])
+
+    async def aclose(self) -> None:
+        """Close the inner client; the journal stays open."""
+        await self._inner.aclose()
+
+    async def _ask(self, key: str, request: CompletionRequest) -> Completion:
+        self._journal.check()
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending[key] = over
+        self.asked += 1
+        try:
+            completion = await self._inner.complete(request)
+            kept = replace(
+                completion,
+                text=_storable(completion.text),
+                model=_storable(completion.model),
+                finish_reason=_storable(completion.finish_reason),
+            )
+            entry = JournalEntry(key, self._strategy, self.identity, asdict(request), kept, _now())
+            await asyncio.wrap_future(self._journal.record(entry))
+        except CompletionFailure as failure:
+            noted = self._journal.record_failure(key, failure, strategy=self._strategy, client=self.identity)
+            await asyncio.wrap_future(noted)
+            raise
+        finally:
+            del self._pending[key]
+            over.set_result(None)
+        return kept
+
+
+def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
+    """The fingerprint under which the answer to a request is kept: SHA-256, hexadecimal.
+
+    Args:
+        client: the client's identity.
+        strategy: who asks.
+        request: what decides the answer besides.
+    """
+    # Escaped to ASCII, so that no text, however broken, is without a key.
+    plain = json.dumps([_KEY_FORMAT, client, strategy, asdict(request)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode("ascii")).hexdigest()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit: transactions are begun and ended in plain sight. The lock and the writer keep threads apart.
+    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _columns(completion: Completion) -> tuple[Any, ...]:
+    """In the order of `_COMPLETION_COLUMNS`."""
+    return (
+        completion.text,
+        completion.finish_reason,
+        completion.model,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        completion.seconds,
+    )
+
+
+def _completion(row: Any) -> Completion:
+    text, finish_reason, model, prompt_tokens, completion_tokens, seconds = row
+    return Completion(
+        text=text,
+        finish_reason=finish_reason,
+        model=model,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        seconds=seconds,
+    )
+
+
+def _storable(text: str) -> str:
+    """The text with half characters (lone surrogates, which JSON can carry and UTF-8 cannot) replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
