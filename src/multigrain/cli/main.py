@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 import multigrain
@@ -59,21 +58,21 @@ def main() -> None:
         app()
         return
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except MultigrainError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; the same command goes on where this one stopped", 130)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where this one stopped", 130)
-    except click.ClickException as error:
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}; what was finished is kept, run again when mended", 1)
+    except Exception as error:
+        # Usage errors are typer's: they know how to show themselves, and how to exit.
+        if not (hasattr(error, "show") and hasattr(error, "exit_code")):
+            raise
         error.show()
         sys.exit(error.exit_code)
-    except OSError as error:
-        _fail(
-            f"{error.filename or 'input/output'}: {error.strerror or error}; nothing was lost, run again when mended",
-            1,
-        )
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config import TrainingConfig
+from multigrain.curriculum.plan import level_of
+from multigrain.curriculum.sampler import CurriculumSampling
+from multigrain.errors import ModelError
+from multigrain.model.encoder import build_encoder
+from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.training.train import planned_batches, train_candidate
+from multigrain.training.triples import triples
+
+ROWS = 24
+
+
+def _examples() -> list[GradedExample]:
+    def negative(row: int, level: int) -> Negative:
+        return Negative(f"w{row} w{150 + level} w{level * 9 + row}", LEVELS[level - 1], Origin.MINED, 0.1 * level)
+
+    return [
+        GradedExample(
+            id=f"r{row}",
+            document_id=f"d{row}",
+            query=f"river w{row}",
+            positive=f"engine w{row} w{row + 30}",
+            negatives=tuple(negative(row, level) for level in (1, 2, 3, 4)),  # type: ignore[arg-type]
+            positive_similarity=0.9,
+        )
+        for row in range(ROWS)
+    ]
+
+
+def _config(**values: object) -> TrainingConfig:
+    settings = {"steps": 8, "batch_size": 6, "learning_rate": 1e-3, "precision": "float32", "checkpoint_every": 3}
+    return TrainingConfig.model_validate({**settings, **values})
+
+
+class _StopAt(Exception):
+    """Plays the machine that goes down."""
+
+
+def _weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("pooling", ["mean", "ata"])
+@pytest.mark.parametrize("stopped_at", [3, 5, 7])
+def test_training_that_was_killed_and_resumed_ends_where_the_uninterrupted_ended(
+    small_bert: Path, tmp_path: Path, pooling: str, stopped_at: int
+) -> None:
+    config = _config(pooling=pooling)
+    whole = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
+    log = train_candidate(whole, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == stopped_at:
+            raise _StopAt
+
+    first = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
+    with pytest.raises(_StopAt):
+        train_candidate(first, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
+    seen: list[int] = []
+    resumed = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
+    again = train_candidate(
+        resumed,
+        _examples(),
+        config,
+        name="a",
+        seed=7,
+        checkpoints=tmp_path / "cut",
+        on_step=lambda step, *_: seen.append(step),
+    )
+
+    # The first listener runs inside the step, before that step's checkpoint is written.
+    last_checkpoint = (stopped_at - 1) // 3 * 3
+    assert seen == list(range(last_checkpoint + 1, 9))
+    expected, found = _weights(whole), _weights(resumed)
+    assert max(float((expected[name] - found[name]).abs().max()) for name in expected) <= 1e-6
+    assert [step.loss for step in again.history] == pytest.approx([step.loss for step in log.history], abs=1e-6)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_the_log_names_the_level_of_every_step(small_bert: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(small_bert), pooling="mean", device="cpu")
+    log = train_candidate(model, _examples(), _config(), name="a", seed=1, checkpoints=tmp_path / "c")
+
+    assert [step.level for step in log.history] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert [(each.step, each.level) for each in log.boundaries] == [(1, 1), (3, 2), (5, 3), (7, 4)]
+    assert log.history[-1].learning_rate < max(step.learning_rate for step in log.history)
+
+
+def test_training_learns_its_rows(small_bert: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(small_bert), pooling="mean", device="cpu")
+    config = _config(steps=60, batch_size=12, checkpoint_every=1000)
+    log = train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+
+    assert log.history[-1].loss < 0.5 * log.history[0].loss
+
+
+def test_the_same_seed_gives_the_same_model(small_bert: Path, tmp_path: Path) -> None:
+    models = []
+    for name in ("a", "b"):
+        model = build_encoder(str(small_bert), pooling="mean", device="cpu")
+        train_candidate(model, _examples(), _config(), name=name, seed=3, checkpoints=tmp_path / name)
+        models.append(_weights(model))
+
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_the_sampler_reaches_exactly_the_planned_triples() -> None:
+    examples = _examples()
+    data = triples(examples)
+    batches = planned_batches(examples, _config(), seed=0)
+    sampler = CurriculumSampling(batches)(dataset=data, batch_size=6, drop_last=False, seed=0, generator=None)
+
+    assert list(sampler) == batches
+    assert len(sampler) == 8
+    for step, batch in enumerate(sampler):
+        for index in batch:
+            level, row = level_of(index, ROWS), index % ROWS
+            assert int(level) == step // 2 + 1
+            assert data[index] == {
+                "query": examples[row].query,
+                "positive": examples[row].positive,
+                "negative": examples[row].negatives[level - 1].text,
+            }
+
+
+def test_in_batch_training_sees_the_same_queries_at_the_same_steps() -> None:
+    examples = _examples()
+    graded = planned_batches(examples, _config(), seed=5)
+    in_batch = planned_batches(examples, _config(schedule="in-batch"), seed=5)
+
+    assert in_batch == [[index % ROWS for index in batch] for batch in graded]
+
+
+def test_sampling_survives_pickling_as_checkpoints_need() -> None:
+    sampling = CurriculumSampling([[0, 1], [2, 3]])
+
+    assert pickle.loads(pickle.dumps(sampling)).batches == sampling.batches
+
+
+def test_one_row_cannot_be_trained_on(small_bert: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(small_bert), pooling="mean", device="cpu")
+
+    with pytest.raises(ModelError, match="1 training rows; at least 2"):
+        train_candidate(model, _examples()[:1], _config(), name="a", seed=1, checkpoints=tmp_path / "c")
