@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from multigrain.evaluation.compare import Conclusion, Measured, QueryChange, Verdict
+from multigrain.evaluation.compare import CompareSettings, Conclusion, Measured, QueryChange, Verdict
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.wording import describe_change, describe_conclusion, printable
 
@@ -23,7 +23,9 @@ MEASURED = Measured(
 
 
 def test_a_difference_is_said_with_all_its_figures() -> None:
-    said = describe_conclusion(Conclusion(MEASURED, 0.0004, Verdict.BETTER, None), compared=4, confidence=0.95)
+    said = describe_conclusion(
+        Conclusion(MEASURED, 0.0004, Verdict.BETTER, None), compared=4, settings=CompareSettings()
+    )
     assert said == (
         "own (human-written titles, 1,200 queries): tuned is better than base. nDCG@10 0.832 → 0.858 (+2.6 points, "
         "95% interval +1.8 to +3.3); p = 0.0004, corrected for 4 comparisons; wins 300, losses 100, ties 800."
@@ -31,16 +33,18 @@ def test_a_difference_is_said_with_all_its_figures() -> None:
 
 
 def test_too_few_queries_are_said_plainly() -> None:
-    said = describe_conclusion(Conclusion(MEASURED, 0.2, Verdict.UNDECIDED, 2700), compared=1, confidence=0.95)
-    assert "not enough queries to tell tuned from base: about 2,700 would do" in said
+    said = describe_conclusion(
+        Conclusion(MEASURED, 0.2, Verdict.UNDECIDED, 2741), compared=1, settings=CompareSettings()
+    )
+    assert "not enough queries to tell tuned from base; to be sure within 1 point takes about 2,700" in said
     assert "corrected" not in said
-    equal = describe_conclusion(Conclusion(MEASURED, 0.2, Verdict.EQUAL, None), compared=1, confidence=0.95)
+    equal = describe_conclusion(Conclusion(MEASURED, 0.2, Verdict.EQUAL, None), compared=1, settings=CompareSettings())
     assert "no difference that matters between tuned and base" in equal
 
 
 def test_pairs_have_no_wins() -> None:
     measured = replace(MEASURED, metric="Spearman", wins=None, losses=None, label=None)
-    said = describe_conclusion(Conclusion(measured, 0.2, Verdict.EQUAL, None), compared=1, confidence=0.9)
+    said = describe_conclusion(Conclusion(measured, 0.2, Verdict.EQUAL, None), compared=1, settings=CompareSettings())
     assert said.startswith("own (1,200 pairs)")
     assert "wins" not in said
 

@@ -102,9 +102,7 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
     from multigrain.evaluation.wording import describe_conclusion
 
     for each in comparison.conclusions:
-        yield describe_conclusion(
-            each, compared=len(comparison.conclusions), confidence=comparison.settings.confidence
-        )
+        yield describe_conclusion(each, compared=len(comparison.conclusions), settings=comparison.settings)
         yield from _changes(comparison, each, show)
     for task, scores in comparison.tasks.items():
         shown = ", ".join(f"{model} {score:.3f}" for model, score in scores.items())

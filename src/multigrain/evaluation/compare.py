@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -33,6 +33,7 @@ __all__ = [
     "conclude",
     "measure_rows",
     "measure_similarities",
+    "plain",
 ]
 
 NDCG: Final = "nDCG@10"
@@ -238,6 +239,16 @@ def conclude(measured: Sequence[Measured], settings: CompareSettings) -> list[Co
     """
     adjusted = holm({str(place): each.difference.p_value for place, each in enumerate(measured)})
     return [_conclude(each, adjusted[str(place)], settings) for place, each in enumerate(measured)]
+
+
+def plain(conclusion: Conclusion) -> dict[str, Any]:
+    """A conclusion as JSON-like values."""
+    return {
+        **asdict(conclusion.measured),
+        "adjusted_p": conclusion.adjusted_p,
+        "verdict": conclusion.verdict.value,
+        "queries_needed": conclusion.queries_needed,
+    }
 
 
 def biggest_changes(

@@ -15,6 +15,7 @@ from multigrain.evaluation.compare import (
     conclude,
     measure_rows,
     measure_similarities,
+    plain,
 )
 from multigrain.evaluation.contenders import Contender, Encoding, OpenedSets, score_contenders
 from multigrain.evaluation.results import QueryRow, write_per_query
@@ -108,15 +109,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values, as `--json` prints them."""
     return {
         "settings": asdict(comparison.settings),
-        "comparisons": [
-            {
-                **asdict(each.measured),
-                "adjusted_p": each.adjusted_p,
-                "verdict": each.verdict.value,
-                "queries_needed": each.queries_needed,
-            }
-            for each in comparison.conclusions
-        ],
+        "comparisons": [plain(each) for each in comparison.conclusions],
         "tasks": {task: dict(scores) for task, scores in comparison.tasks.items()},
     }
 

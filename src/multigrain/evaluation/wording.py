@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from multigrain.evaluation.compare import Conclusion, QueryChange, Verdict
+from multigrain.evaluation.compare import CompareSettings, Conclusion, QueryChange, Verdict
 
 __all__ = ["describe_change", "describe_conclusion", "printable"]
 
@@ -14,27 +14,27 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u20
 _EXCERPT: Final = 160
 
 
-def describe_conclusion(conclusion: Conclusion, *, compared: int, confidence: float) -> str:
+def describe_conclusion(conclusion: Conclusion, *, compared: int, settings: CompareSettings) -> str:
     """One sentence: who is better, by how much, how surely.
 
     Args:
         conclusion: what to say.
         compared: how many differences were concluded together (named where p-values were corrected).
-        confidence: width of the interval.
+        settings: what it was concluded with.
     """
     measured, difference = conclusion.measured, conclusion.measured.difference
     unit = "pairs" if measured.wins is None else "queries"
     about = ", ".join(part for part in (measured.label, f"{measured.queries:,} {unit}") if part)
     figures = (
         f"{measured.metric} {measured.base_score:.3f} → {measured.score:.3f} ({100 * difference.mean:+.1f} points, "
-        f"{100 * confidence:g}% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+        f"{100 * settings.confidence:g}% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
     )
     chance = f"p = {conclusion.adjusted_p:.2g}" + (f", corrected for {compared} comparisons" if compared > 1 else "")
     parts = [figures, chance]
     if measured.wins is not None and measured.losses is not None:
         ties = measured.queries - measured.wins - measured.losses
         parts.append(f"wins {measured.wins}, losses {measured.losses}, ties {ties}")
-    return f"{measured.set} ({about}): {_claim(conclusion)}. {'; '.join(parts)}."
+    return f"{measured.set} ({about}): {_claim(conclusion, settings.smallest)}. {'; '.join(parts)}."
 
 
 def describe_change(change: QueryChange, text_of: Callable[[str], str | None]) -> list[str]:
@@ -68,17 +68,23 @@ def printable(text: str, limit: int | None = None) -> str:
     return plain if limit is None or len(plain) <= limit else plain[: limit - 1].rstrip() + "…"
 
 
-def _claim(conclusion: Conclusion) -> str:
+def _claim(conclusion: Conclusion, smallest: float) -> str:
     model, base = conclusion.measured.model, conclusion.measured.base
-    if conclusion.verdict is Verdict.UNDECIDED:
-        return (
-            f"not enough queries to tell {model} from {base}: about {conclusion.queries_needed:,} would do"
-            if conclusion.queries_needed is not None
-            else f"not enough queries to tell {model} from {base}"
-        )
     if conclusion.verdict is Verdict.EQUAL:
         return f"no difference that matters between {model} and {base}"
-    return f"{model} is {conclusion.verdict.value} than {base}"
+    if conclusion.verdict is not Verdict.UNDECIDED:
+        return f"{model} is {conclusion.verdict.value} than {base}"
+    said = f"not enough queries to tell {model} from {base}"
+    if conclusion.queries_needed is None:
+        return said
+    margin = f"{100 * smallest:g} point" + ("" if smallest == 0.01 else "s")
+    return f"{said}; to be sure within {margin} takes about {_rounded(conclusion.queries_needed):,}"
+
+
+def _rounded(count: int) -> int:
+    """Two significant digits: it is an estimate."""
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return round(count / step) * step
 
 
 def _rank(rank: int | None) -> str:

@@ -1,0 +1,108 @@
+"""What there is to judge: a run's held-out queries, or queries of the user's own that nobody has labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multigrain.config import load_config
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.encoders import SentenceTransformerEncoder
+from multigrain.evaluation.results import BASE, read_per_query, read_results
+from multigrain.evaluation.retrieval import DenseRetriever
+from multigrain.evaluation.sets import normalise
+from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
+from multigrain.model.encoder import build_encoder, load
+from multigrain.rundir import RunDirectory
+from multigrain.sources.store import read_document_table
+
+__all__ = ["LabelTask", "own_queries", "run_queries"]
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """What a judge is asked about.
+
+    Attributes:
+        name: what the judgments are filed under.
+        base: the first model.
+        model: the second model.
+        queries: query id to text.
+        rankings: model to query id to document ids, best first.
+        texts: document id to text.
+    """
+
+    name: str
+    base: str
+    model: str
+    queries: Mapping[str, str]
+    rankings: Mapping[str, Mapping[str, Sequence[str]]]
+    texts: Mapping[str, str]
+
+
+def run_queries(run: RunDirectory) -> LabelTask:
+    """The run's own test queries, and what the base and the chosen model found for them.
+
+    Raises:
+        StageOrderError: the run has not been evaluated.
+        EvaluationError: it has no test queries of its own.
+    """
+    run.require("results", "multigrain evaluate")
+    results = read_results(run.results_path / RESULTS_FILE)
+    texts = {each.id: each.text for each in read_document_table(run.documents_path)}
+    rows = [row for row in read_per_query(run.results_path / PER_QUERY_FILE) if row.model in (BASE, results.chosen)]
+    for each in results.sets:
+        own = [row for row in rows if row.set == each.name]
+        if each.role == "test" and own and all(key in texts for row in own for key in row.top_ids):
+            rankings: dict[str, dict[str, Sequence[str]]] = {BASE: {}, results.chosen: {}}
+            for row in own:
+                rankings[row.model][row.query_id] = row.top_ids
+            queries = {row.query_id: row.query for row in own}
+            return LabelTask(each.name, BASE, results.chosen, queries, rankings, texts)
+    raise EvaluationError(f"{run.path}: no test queries over the run's own documents; give your own with --queries")
+
+
+def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 64) -> LabelTask:
+    """Queries from a text file, one a line, searched with the base and the chosen model.
+
+    Args:
+        run: holds documents and models.
+        path: the file.
+        depth: how many documents to find for each query.
+        batch_size: texts encoded at once.
+
+    Raises:
+        EvaluationError: the file cannot be read, or holds no query.
+        StageOrderError: the run has not been evaluated.
+        ModelError: a model cannot be loaded.
+    """
+    queries = _read_queries(path)
+    run.require("results", "multigrain evaluate")
+    chosen = read_results(run.results_path / RESULTS_FILE).chosen
+    documents = read_document_table(run.documents_path)
+    training = load_config(run.config_path).training
+    base = build_encoder(
+        training.base_model, max_seq_length=training.max_seq_length, trust_remote_code=training.trust_remote_code
+    )
+    rankings: dict[str, dict[str, Sequence[str]]] = {}
+    for name, model in ((BASE, base), (chosen, load(str(run.model_path)))):
+        retriever = DenseRetriever(SentenceTransformerEncoder(model, batch_size=batch_size))
+        found = retriever.rank(list(queries.values()), [each.text for each in documents], depth)
+        rankings[name] = {
+            key: [documents[place].id for place in places] for key, places in zip(queries, found.tolist(), strict=True)
+        }
+    return LabelTask(
+        f"queries-{path.stem}", BASE, chosen, queries, rankings, {each.id: each.text for each in documents}
+    )
+
+
+def _read_queries(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{path}: queries cannot be read as UTF-8 text ({error})") from None
+    distinct = {normalise(line): line.strip() for line in lines if line.strip()}
+    if not distinct:
+        raise EvaluationError(f"{path}: no query in it; write one a line")
+    return {f"q{number}": query for number, query in enumerate(distinct.values(), start=1)}

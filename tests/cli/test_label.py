@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from multigrain.cli.label import register
+from multigrain.errors import EvaluationError, StageOrderError
+from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
+from multigrain.records import Document, Split
+from multigrain.rundir import RunDirectory
+from multigrain.sources.store import write_document_table
+
+app = typer.Typer()
+register(app)
+
+COUNT = 4
+
+
+def invoke(*arguments: object, answers: str = ""):
+    return CliRunner().invoke(app, [str(each) for each in arguments], input=answers)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    held = RunDirectory(tmp_path / "run")
+    documents = [Document(f"d{n}", f"text of {n} \x1b[2J", group=n, split=Split.TEST) for n in range(2 * COUNT)]
+    write_document_table(held.documents_path, documents)
+    rows = [
+        QueryRow("test", model, f"q{n}", f"ask {n}", 1.0, 1.0, 1, (f"d{n + shift}",), (f"d{n}",))
+        for model, shift in (("base", 0), ("tuned", COUNT))
+        for n in range(COUNT)
+    ]
+    write_per_query(held.results_path / "per_query.parquet", rows)
+    sets = (SetResult("test", "test", "titles", COUNT, 2 * COUNT, {}, {}),)
+    write_results(
+        held.results_path / "evaluation.json", EvaluationResults("tuned", ("base", "tuned"), sets, 1, 0.95, 1)
+    )
+    held.finish("results", "print", {}, 1.0)
+    return held.path
+
+
+def test_a_judge_stops_goes_on_and_gets_the_score(run: Path) -> None:
+    first = invoke(run, "--depth", 1, answers="y\nx\nm\nn\nq\n")
+    assert first.exit_code == 0, first.output
+    assert "6 of 8 documents left to judge" in first.stdout
+    assert "Not enough queries to tell" in first.stdout
+    assert "tuned" not in first.output, "the judge is blind"
+    assert "\x1b" not in first.output
+
+    rest = invoke(run, "--depth", 1, "--json", answers="n\n" * 10)
+    summary = json.loads(rest.stdout.strip().splitlines()[-1])
+    assert (summary["judged"], summary["remaining"], summary["unanswered"]) == (4, 0, 3)
+
+    # Judged by hand: everything that the base model found is right.
+    path = run / "labels" / "test.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text(
+        "".join(json.dumps(line | {"grade": 2 * (line["document_id"][1:] < str(COUNT))}) + "\n" for line in lines)
+    )
+    done = invoke(run, "--depth", 1)
+    assert "tuned" in done.stdout
+    assert "nDCG@1 1.000 → 0.000" in done.stdout
+
+
+def test_the_end_of_input_keeps_what_was_answered(run: Path) -> None:
+    found = invoke(run, "--depth", 1, answers="y\ns\n")
+    assert found.exit_code == 0
+    assert "1 skipped" in found.stdout
+    assert len((run / "labels" / "test.jsonl").read_text().splitlines()) == 2
+
+
+def test_undo_on_the_command_line(run: Path) -> None:
+    invoke(run, "--depth", 1, answers="u\ny\nu\nn\nq\n")
+    (line,) = (run / "labels" / "test.jsonl").read_text().splitlines()
+    assert json.loads(line)["grade"] == 0
+
+
+def test_a_run_that_has_nothing_to_judge_says_so(run: Path, tmp_path: Path) -> None:
+    assert isinstance(invoke(tmp_path / "none").exception, StageOrderError)
+    (tmp_path / "empty.txt").write_text("\n\n")
+    assert isinstance(invoke(run, "--queries", tmp_path / "empty.txt").exception, EvaluationError)
+    assert isinstance(invoke(run, "--queries", tmp_path / "missing.txt").exception, EvaluationError)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.label_sources import own_queries, run_queries
+from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
+from multigrain.records import Document
+from multigrain.rundir import RunDirectory
+from multigrain.sources.store import write_document_table
+
+from .test_encoders import static_model
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    held = RunDirectory(tmp_path / "run")
+    documents = [Document("d1", "cat"), Document("d2", "dog"), Document("d3", "owl")]
+    write_document_table(held.documents_path, documents)
+    static_model(0).save(str(tmp_path / "base"))
+    static_model(1).save(str(held.model_path))
+    training = {"base_model": str(tmp_path / "base"), "max_seq_length": None, "candidates": {"best": {}}}
+    held.config_path.write_text(yaml.safe_dump({"training": training}))
+    rows = [
+        QueryRow(name, model, "q1", "a cat?", 1.0, 1.0, 1, (top,), ("d1",))
+        for name, top in (("away", "elsewhere"), ("mine", "d1"))
+        for model in ("base", "best", "other")
+    ]
+    write_per_query(held.results_path / "per_query.parquet", rows)
+    sets = tuple(SetResult(name, "test", "titles", 1, 3, {}, {}) for name in ("away", "mine"))
+    results = EvaluationResults("best", ("base", "best", "other"), sets, 1, 0.95, 1)
+    write_results(held.results_path / "evaluation.json", results)
+    held.finish("results", "print", {}, 1.0)
+    return held
+
+
+def test_the_runs_own_set_is_judged_not_one_from_elsewhere(run: RunDirectory) -> None:
+    task = run_queries(run)
+    assert task.name == "mine"
+    assert set(task.rankings) == {"base", "best"}
+    assert task.queries == {"q1": "a cat?"}
+
+
+def test_own_queries_are_searched_with_both_models(run: RunDirectory, tmp_path: Path) -> None:
+    path = tmp_path / "asked.txt"
+    path.write_text("cat\n\n  owl \nCAT\n")
+    task = own_queries(run, path, depth=2)
+    assert task.queries == {"q1": "CAT", "q2": "owl"}, "a repeated query is asked once"
+    for name in ("base", "best"):
+        assert task.rankings[name]["q2"][0] == "d3", "a word is nearest to itself under any weights"
+        assert len(task.rankings[name]["q1"]) == 2
+    assert (task.name, task.base, task.model) == ("queries-asked", "base", "best")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(EvaluationError, match="cannot be read as UTF-8"):
+        own_queries(run, path, depth=2)
