@@ -41,7 +41,7 @@ def _config(**values: object) -> TrainingConfig:
     return TrainingConfig.model_validate({**settings, **values})
 
 
-class _StopAt(Exception):
+class StopAtError(Exception):
     """Plays the machine that goes down."""
 
 
@@ -60,10 +60,10 @@ def test_training_that_was_killed_and_resumed_ends_where_the_uninterrupted_ended
 
     def stop(step: int, steps: int, loss: float) -> None:
         if step == stopped_at:
-            raise _StopAt
+            raise StopAtError
 
     first = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
-    with pytest.raises(_StopAt):
+    with pytest.raises(StopAtError):
         train_candidate(first, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
     seen: list[int] = []
     resumed = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
