@@ -15,7 +15,7 @@ from transformers import AutoModel, BertConfig, LlamaConfig
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_encoder
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import Reduction, Scores, attention_received
+from multigrain.model.received import Reduction, Scores, attention_received, by_batch, by_text
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, observed
 
 from .conftest import TEXTS
@@ -31,25 +31,18 @@ def eager_maps(folder: str, features: dict[str, Any]) -> Tensor:
 
 
 def reduce_maps(maps: Tensor, valid: Tensor, reduction: Reduction) -> Tensor:
-    """The definition, written out text by text and query by query."""
-    received = torch.zeros(valid.shape, dtype=maps.dtype)
-    rows = []
-    for text in range(len(maps)):
-        tokens = [at for at in range(valid.shape[1]) if valid[text, at]]
-        shared = maps[text].mean(0) if reduction.heads == "mean" else maps[text].amax(0)
-        weights = [torch.zeros((), dtype=maps.dtype) for _ in range(valid.shape[1])]
-        for key in tokens:
-            seen = [query for query in tokens if maps[text, :, query, key].sum() > 0]
-            for query in seen:
-                given = shared[query, key]
-                weights[key] = weights[key] + (
-                    torch.log(1 + len(tokens) * given) if reduction.reduce == "log" else given
-                )
-            if reduction.reduce == "mean":
-                weights[key] = weights[key] / max(1, len(seen))
-        rows.append(torch.stack(weights))
-    assert received.shape == (len(rows), len(rows[0]))
-    return torch.stack(rows)
+    """The definition, written out text by text and key by key."""
+    texts = []
+    for attention, own in zip(maps, valid, strict=True):
+        shared = attention.mean(0) if reduction.heads == "mean" else attention.amax(0)
+        seen = (attention.sum(0) > 0) & own[:, None]
+        given = torch.log(1 + own.sum() * shared) if reduction.reduce == "log" else shared
+        keys = []
+        for key in range(len(own)):
+            weight = given[own, key].sum() if own[key] else given.new_zeros(())
+            keys.append(weight / seen[:, key].sum().clamp(min=1) if reduction.reduce == "mean" else weight)
+        texts.append(torch.stack(keys))
+    return torch.stack(texts)
 
 
 @pytest.fixture(params=["bert", "llama"])
@@ -131,6 +124,26 @@ def test_detached_weights_carry_no_gradient(tiny_folder: Callable[..., Path]) ->
     features = model[0](model.preprocess(TEXTS))
     assert features["token_embeddings"].requires_grad
     assert not features[RECEIVED_FEATURE].requires_grad
+
+
+def test_one_text_at_a_time_equals_the_whole_batch() -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(3, 4, 11, 8), torch.randn(3, 2, 11, 8)
+    bias = torch.randn(1, 4, 11, 11)
+    valid = torch.ones(3, 11, dtype=torch.bool)
+    valid[1, 6:] = False
+    valid[2, :3] = False
+    causal = torch.ones(11, 11, dtype=torch.bool).tril()
+    visible = valid[:, None, None, :] & causal
+    additive = torch.zeros(3, 1, 11, 11).masked_fill(~visible, torch.finfo(torch.float32).min)
+    for mask in (visible, additive):
+        scores = Scores(query, key, 8**-0.5, mask=mask, bias=bias)
+        for reduce, heads in ALL_REDUCTIONS:
+            reduction = Reduction(reduce=reduce, heads=heads)
+            one, whole = by_text(scores, valid, reduction), by_batch(scores, valid, reduction)
+            torch.testing.assert_close(one, whole)
+            assert one[~valid].abs().max() == 0
+            assert whole[~valid].abs().max() == 0
 
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,7 @@ class ReceivedAttention:
 
     Args:
         layer: the attention module to read.
+        calls: which of the layer's calls to read: the last one. More than 1 where layers share one module.
         valid: (batch, tokens) bool, False for padding; None where no text is padded.
         reduction: how queries and heads are reduced.
 
@@ -64,8 +65,9 @@ class ReceivedAttention:
         calls: how often the layer has called so far.
     """
 
-    def __init__(self, layer: nn.Module, valid: Tensor | None, reduction: Reduction) -> None:
+    def __init__(self, layer: nn.Module, valid: Tensor | None, reduction: Reduction, *, calls: int = 1) -> None:
         self.calls = 0
+        self._expected = calls
         self._layer = layer
         self._valid = valid
         self._reduction = reduction
@@ -82,11 +84,11 @@ class ReceivedAttention:
             return
         # Gradient checkpointing runs the layer again, with this very observer, in the backward pass. Where gradients
         # flow through the weights, that repetition must save the same tensors as the first run did.
-        if self._open or (self._reduction.grad == "through" and torch.is_grad_enabled()):
-            received = self._reduce(scores)
-            if self._open:
-                self.calls += 1
-                self._received = received
+        self.calls += self._open
+        if self._open and self.calls == self._expected:
+            self._received = self._reduce(scores)
+        elif not self._open and self._reduction.grad == "through" and torch.is_grad_enabled():
+            self._reduce(scores)
 
     def _reduce(self, scores: Scores) -> Tensor:
         queries, keys = scores.query.shape[2], scores.key.shape[2]
@@ -101,12 +103,13 @@ class ReceivedAttention:
         """Hand over the weights, (batch, tokens), and close: this observer keeps nothing.
 
         Raises:
-            ModelError: the layer was never run through the registered attention function, or more than once.
+            ModelError: the layer ran through the registered attention function less often than it should, or more.
         """
         received, self._received, self._open = self._received, None, False
-        if received is None or self.calls != 1:
+        if received is None or self.calls != self._expected:
             raise ModelError(
-                f"ATA pooling: the last layer's attention was observed {self.calls} times in a forward pass, not once"
+                f"ATA pooling: the last attention layer called {self.calls} times in a forward pass, "
+                f"{self._expected} expected"
             )
         return received
 

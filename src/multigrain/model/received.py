@@ -12,8 +12,9 @@ undisturbed attention. A is rebuilt from queries and keys, a block of queries at
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -22,15 +23,26 @@ from torch.utils.checkpoint import checkpoint
 
 from multigrain.errors import ModelError
 
-__all__ = ["GradName", "HeadsName", "ReduceName", "Reduction", "Scores", "attention_received"]
+__all__ = [
+    "GradName",
+    "HeadsName",
+    "ReduceName",
+    "Reduction",
+    "Scores",
+    "attention_received",
+    "by_batch",
+    "by_text",
+]
 
 ReduceName = Literal["sum", "log", "mean"]
 HeadsName = Literal["mean", "max"]
 GradName = Literal["detach", "through"]
 
-# Scores held at once: 2 MiB of float32 stay in a core's cache; a GPU wants fewer, larger launches.
+# Scores held at once: 2 MiB of float32 stay in a CPU's cache; a GPU wants fewer, larger launches.
 _CPU_BLOCK = 1 << 19
 _GPU_BLOCK = 1 << 27
+# Fewer queries a block would leave the matrix products too thin.
+_FEWEST_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,39 +121,47 @@ def attention_received(scores: Scores, valid: Tensor | None, reduction: Reductio
     Returns:
         (batch, tokens) float32 weights (float64 for float64 input), >= 0, zero for padding, not normalised.
     """
-    if reduction.grad == "detach":
-        with torch.no_grad():
-            return _attention_received(scores, valid, reduction)
-    return _attention_received(scores, valid, reduction)
-
-
-def _attention_received(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
+    device = scores.query.device.type
+    through = reduction.grad == "through" and torch.is_grad_enabled()
     # Autocast would compute the scores in half precision again.
-    with torch.autocast(device_type=scores.query.device.type, enabled=False):
-        if scores.query.device.type == "cpu":
-            return _by_text(scores, valid, reduction)
-        return _by_batch(scores, valid, reduction)
+    with torch.set_grad_enabled(through), torch.autocast(device_type=device, enabled=False):
+        # On a CPU the work that cutting padding away saves outweighs the calls; a GPU wants few and large ones.
+        return by_text(scores, valid, reduction) if device == "cpu" else by_batch(scores, valid, reduction)
 
 
-def _by_text(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
-    """One text after the other, padding cut away: on a CPU the work saved outweighs the calls."""
+class _Room:
+    """Memory that every block uses again. Fresh pages for each block would cost more than its arithmetic."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Tensor] = {}
+
+    def tensor(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor | None:
+        """Memory of a shape, its content undefined; None where autograd is on, which must own what it saves."""
+        if torch.is_grad_enabled():
+            return None
+        size = math.prod(shape)
+        if name not in self._flat or self._flat[name].numel() < size:
+            self._flat[name] = like.new_empty(size)
+        return self._flat[name][:size].view(shape)
+
+
+def by_text(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
+    """`attention_received`, one text after the other, each cut to its own tokens."""
     batch, _, length, _ = scores.query.shape
-    if valid is None:
-        rows = [_reduce(scores.text(index, slice(0, length)), None, reduction) for index in range(batch)]
-        return torch.cat(rows)
-    rows = []
-    for index, tokens in enumerate(_spans(valid)):
-        row = scores.query.new_zeros((1, length), dtype=_precision(scores.query))
-        found = _reduce(scores.text(index, tokens), None, reduction)
+    room = _Room()
+    received = []
+    for index, tokens in enumerate(_spans(valid) if valid is not None else [slice(0, length)] * batch):
+        row = _reduce(scores.text(index, tokens), None, reduction, room)
         if isinstance(tokens, slice):
-            rows.append(torch.nn.functional.pad(found, (tokens.start, length - tokens.stop)))
+            received.append(torch.nn.functional.pad(row, (tokens.start, length - tokens.stop)))
         else:
-            rows.append(row.index_copy(1, tokens, found))
-    return torch.cat(rows)
+            received.append(row.new_zeros(1, length).index_copy(1, tokens, row))
+    return torch.cat(received)
 
 
-def _by_batch(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
-    return _reduce(scores, valid, reduction)
+def by_batch(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
+    """`attention_received`, all texts at once, padding computed and thrown away."""
+    return _reduce(scores, valid, reduction, _Room())
 
 
 def _spans(valid: Tensor) -> Iterator[slice | Tensor]:
@@ -153,64 +173,88 @@ def _spans(valid: Tensor) -> Iterator[slice | Tensor]:
         yield slice(first, last + 1) if last - first + 1 == len(tokens) else tokens
 
 
-def _precision(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
-
-
-def _reduce(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
+def _reduce(scores: Scores, valid: Tensor | None, reduction: Reduction, room: _Room) -> Tensor:
     """Sum over blocks of queries. Returns (texts, tokens)."""
-    texts, heads, length, _ = scores.query.shape
-    budget = _CPU_BLOCK if scores.query.device.type == "cpu" else _GPU_BLOCK
-    step = max(1, min(length, budget // max(1, texts * heads * length)))
-    through = reduction.grad == "through" and torch.is_grad_enabled()
-    received = scores.query.new_zeros((texts, length), dtype=_precision(scores.query))
-    for start in range(0, length, step):
-        rows = slice(start, min(start + step, length))
-        if through:
+    texts, _, length, _ = scores.query.shape
+    precision = torch.promote_types(scores.query.dtype, torch.float32)
+    scores = replace(
+        scores, query=scores.query.to(precision) * scores.scaling, key=scores.key.to(precision), scaling=1.0
+    )
+    received = scores.query.new_zeros((texts, length))
+    for rows in _blocks(scores):
+        columns = _columns(scores, rows)
+        if torch.is_grad_enabled():
             # Recomputed in the backward pass: otherwise autograd would keep every block, which is the whole map.
-            part = checkpoint(_block, scores, rows, valid, reduction, use_reentrant=False, preserve_rng_state=False)
+            arguments = (scores, rows, columns, valid, reduction, room)
+            given = checkpoint(_given, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
-            part = _block(scores, rows, valid, reduction)
-        received = received + part
+            given = _given(scores, rows, columns, valid, reduction, room)
+        received[:, columns] += given
     if reduction.reduce == "mean":
         received = received / _seen_by(scores, valid).clamp(min=1)
     return received if valid is None else received * valid
 
 
-def _block(scores: Scores, rows: slice, valid: Tensor | None, reduction: Reduction) -> Tensor:
-    """What one block of queries gives to every key: (texts, tokens)."""
-    attention = _attention(scores, rows)
-    texts, _, _, length = attention.shape
+def _blocks(scores: Scores) -> Iterator[slice]:
+    texts, heads, length, _ = scores.query.shape
+    budget = _CPU_BLOCK if scores.query.device.type == "cpu" else _GPU_BLOCK
+    step = max(_FEWEST_ROWS, budget // max(1, texts * heads * length))
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+def _columns(scores: Scores, rows: slice) -> slice:
+    """The span of keys that any of these queries sees; with causal attention or a window it is not the whole text."""
+    length = scores.query.shape[2]
+    if scores.mask is None:
+        return slice(0, rows.stop if scores.causal else length)
+    if scores.mask.dtype != torch.bool or scores.mask.device.type != "cpu":
+        return slice(0, length)
+    seen = scores.mask[:, :, rows].flatten(0, 2).any(0).nonzero()
+    return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, length)
+
+
+def _given(
+    scores: Scores, rows: slice, columns: slice, valid: Tensor | None, reduction: Reduction, room: _Room
+) -> Tensor:
+    """What a block of queries gives to each of these keys: (texts, columns)."""
+    attention = _attention(scores, rows, columns, room)
     counted = None if valid is None else valid[:, None, rows].to(attention.dtype)
     if reduction.reduce == "log" or reduction.heads == "max":
         shared = attention.amax(1) if reduction.heads == "max" else attention.mean(1)
         if reduction.reduce == "log":
-            tokens = length if valid is None else valid.sum(1).view(texts, 1, 1)
+            tokens = scores.query.shape[2] if valid is None else valid.sum(1).view(-1, 1, 1)
             shared = torch.log1p(shared * tokens)
         return shared.sum(1) if counted is None else (counted @ shared).squeeze(1)
-    per_head = attention.sum(2) if counted is None else (counted[:, None] @ attention).squeeze(2)
-    return per_head.mean(1)
+    if counted is None:
+        return attention.sum((1, 2)) / attention.shape[1]
+    return (counted[:, None] @ attention).squeeze(2).mean(1)
 
 
-def _attention(scores: Scores, rows: slice) -> Tensor:
-    """The attention of a block of queries: (texts, heads, rows, tokens)."""
-    query, key = scores.query[:, :, rows], scores.key
+def _attention(scores: Scores, rows: slice, columns: slice, room: _Room) -> Tensor:
+    """The attention of a block of queries: (texts, heads, rows, columns)."""
+    query, key = scores.query[:, :, rows], scores.key[:, :, columns]
     texts, heads, count, size = query.shape
     groups, length = key.shape[1], key.shape[2]
-    precision = _precision(query)
     # Queries that share a key head are stacked below one another, so that keys are not repeated.
-    stacked = query.to(precision).reshape(texts, groups, heads // groups * count, size) * scores.scaling
-    logits = (stacked @ key.to(precision).transpose(2, 3)).view(texts, heads, count, length)
+    stacked = query.reshape(texts * groups, heads // groups * count, size)
+    keys = key.flatten(0, 1).transpose(1, 2)
+    shape = (texts * groups, stacked.shape[1], length)
+    logits = torch.bmm(stacked, keys, out=room.tensor("logits", shape, query)).view(texts, heads, count, length)
     if scores.bias is not None:
-        logits = logits + scores.bias[:, :, rows]
-    hidden = torch.finfo(precision).min
+        logits += scores.bias[:, :, rows, columns]
+    hidden = torch.finfo(logits.dtype).min
     if scores.mask is not None:
-        mask = scores.mask[:, :, rows]
-        logits = logits.masked_fill(~mask, hidden) if mask.dtype == torch.bool else logits + mask
+        mask = scores.mask[:, :, rows, columns]
+        if mask.dtype != torch.bool:
+            logits += mask
+        elif mask.device.type != "cpu" or not bool(mask.all()):
+            logits.masked_fill_(~mask, hidden)
     elif scores.causal:
-        later = torch.ones(count, length, dtype=torch.bool, device=query.device).triu(rows.start + 1)
-        logits = logits.masked_fill(later, hidden)
-    return logits.softmax(-1)
+        first = rows.start - columns.start + 1
+        later = torch.ones(count, length, dtype=torch.bool, device=query.device).triu(first)
+        logits.masked_fill_(later, hidden)
+    return torch.softmax(logits, -1, out=room.tensor("attention", logits.shape, query))
 
 
 def _seen_by(scores: Scores, valid: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,8 +11,11 @@ from typing import Any, Self
 import torch
 from sentence_transformers.base.modules import Transformer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.logging import get_verbosity, set_verbosity
 
 from multigrain.errors import ModelError
+from multigrain.model import mpnet
 from multigrain.model.attention import ATTENTION_NAME, OBSERVER_ARGUMENT, LayerTrace, ReceivedAttention
 from multigrain.model.received import Reduction
 
@@ -19,7 +23,8 @@ __all__ = ["RECEIVED_FEATURE", "ReceivingTransformer", "evaluating", "observed"]
 
 RECEIVED_FEATURE = "attention_received"
 
-# Marks the attention module to read. A mark on the module itself outlives deep copies, adapters and wrappers.
+# Marks the attention module to read, with how often it runs in a forward pass (layers may share one module). A mark
+# on the module itself outlives deep copies, adapters and wrappers.
 _MARK = "_multigrain_last_attention"
 
 
@@ -68,16 +73,14 @@ class ReceivingTransformer(Transformer):
         self.reduction = reduction
         # Flattened texts would share one row, where padding no longer tells them apart.
         self.can_flatten_inputs = False
-        self.model.set_attn_implementation(ATTENTION_NAME)
-        _mark_last_attention(self.model)
+        _install(self.model)
 
     def release(self) -> Transformer:
         """The plain Transformer again, with transformers' own SDPA. The two share their weights."""
         released: Transformer = Transformer.__new__(Transformer)
         released.__dict__.update(self.__dict__)
         del released.reduction
-        _clear_mark(self.model)
-        self.model.set_attn_implementation("sdpa")
+        _uninstall(self.model, "sdpa")
         return released
 
     @property
@@ -92,8 +95,10 @@ class ReceivingTransformer(Transformer):
             ModelError: the last layer's attention was not observed exactly once, or gradients shall flow through the
                 weights and cannot.
         """
-        observer = ReceivedAttention(_marked_attention(self.model), _padding(features), self.reduction)
-        features = super().forward(features, **{**kwargs, OBSERVER_ARGUMENT: observer})
+        layer, calls = _marked_attention(self.model)
+        observer = ReceivedAttention(layer, _padding(features), self.reduction, calls=calls)
+        with mpnet.announced(observer):
+            features = super().forward(features, **{**kwargs, OBSERVER_ARGUMENT: observer})
         received = observer.take()
         wanted = self.reduction.grad == "through" and features[self.module_output_name].requires_grad
         if wanted and not received.requires_grad:
@@ -118,8 +123,7 @@ def observed(transformer: Transformer, reduction: Reduction) -> Iterator[Receivi
         yield ReceivingTransformer.adopt(transformer, reduction)
     finally:
         if not isinstance(transformer, ReceivingTransformer):
-            _clear_mark(model)
-            model.set_attn_implementation(before)
+            _uninstall(model, before)
 
 
 @contextmanager
@@ -142,6 +146,26 @@ def _padding(features: dict[str, Any]) -> Tensor | None:
     return None if bool(valid.all()) else valid
 
 
+def _install(model: PreTrainedModel) -> None:
+    if not mpnet.install(model):
+        verbosity = get_verbosity()
+        # A model that cannot is about to be refused in one line; transformers would warn in three of its own.
+        set_verbosity(logging.ERROR)
+        try:
+            model.set_attn_implementation(ATTENTION_NAME)
+        finally:
+            set_verbosity(verbosity)
+    _mark_last_attention(model)
+
+
+def _uninstall(model: PreTrainedModel, implementation: str) -> None:
+    mpnet.uninstall(model)
+    for module in model.modules():
+        module.__dict__.pop(_MARK, None)
+    if model.config._attn_implementation == ATTENTION_NAME:
+        model.set_attn_implementation(implementation)
+
+
 def _mark_last_attention(model: nn.Module) -> None:
     """Find the attention module that runs last, by running two tokens through the model.
 
@@ -153,7 +177,7 @@ def _mark_last_attention(model: nn.Module) -> None:
     tokens = torch.ones((1, 2), dtype=torch.long, device=device)
     trace = LayerTrace()
     try:
-        with evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad(), mpnet.announced(trace):
             model(input_ids=tokens, attention_mask=tokens, **{OBSERVER_ARGUMENT: trace})
     except (TypeError, ValueError) as error:
         raise ModelError(
@@ -164,19 +188,14 @@ def _mark_last_attention(model: nn.Module) -> None:
             f"{name}: ATA pooling cannot observe its attention, for this architecture does not use transformers' "
             "attention interface; choose mean, cls or last pooling, or another base model"
         )
-    _clear_mark(model)
-    setattr(trace.layers[-1], _MARK, True)
+    last = trace.layers[-1]
+    setattr(last, _MARK, sum(layer is last for layer in trace.layers))
 
 
-def _marked_attention(model: nn.Module) -> nn.Module:
+def _marked_attention(model: nn.Module) -> tuple[nn.Module, int]:
     for module in model.modules():
-        if getattr(module, _MARK, False):
-            return module
+        if _MARK in module.__dict__:
+            return module, getattr(module, _MARK)
     raise ModelError(
         f"{type(model).__name__}: its layers were replaced after loading; build or load the encoder again"
     )
-
-
-def _clear_mark(model: nn.Module) -> None:
-    for module in model.modules():
-        module.__dict__.pop(_MARK, None)
