@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import jinja2
+import pytest
+
+from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.engine.local import LocalEngine
+from multigrain.llm.protocol import Completion, CompletionRequest
+from multigrain.llm.scripted import ScriptedLLM
+from multigrain.llm.structured import UnusableAnswer
+from multigrain.records import LEVELS, Document
+from multigrain.synthesis.prompts import render
+from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.protocol import WritingUnit
+from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line
+from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
+
+DOCUMENT = Document("d1", "The valve closes when the pressure rises above its set point.")
+FIELDS = {
+    "query": "when does the valve close",
+    "positive": "It closes above the set point.",
+    "level_4": "The valve opens when the pressure falls.",
+    "level_3": "Valves are made of brass or steel.",
+    "level_2": "Pumps move water through pipes.",
+    "level_1": "The choir sings on Sundays.",
+}
+
+
+def test_mgh_asks_once_and_reads_all_levels() -> None:
+    llm = ScriptedLLM([json.dumps(FIELDS)])
+
+    row = asyncio.run(MghStrategy().write(WritingUnit(DOCUMENT), llm))
+
+    assert llm.calls == 1
+    assert (row.query, row.positive, row.document_id) == (FIELDS["query"], DOCUMENT.text, "d1")
+    assert row.negatives == {level: FIELDS[f"level_{int(level)}"] for level in LEVELS}
+
+
+def test_mgh_can_have_the_positive_written_too() -> None:
+    llm = ScriptedLLM([json.dumps(FIELDS)])
+
+    row = asyncio.run(MghStrategy(write_positive=True).write(WritingUnit(DOCUMENT), llm))
+
+    assert row.positive == FIELDS["positive"]
+    schema = llm.requests[0].schema
+    assert schema is not None
+    assert set(schema["required"]) == set(FIELDS)
+
+
+def test_mgh_gives_up_on_a_row_after_one_correction() -> None:
+    llm = ScriptedLLM(["I would rather talk about the weather."] * 3)
+
+    with pytest.raises(UnusableAnswer) as caught:
+        asyncio.run(MghStrategy().write(WritingUnit(DOCUMENT), llm))
+
+    assert caught.value.kind == "prose"
+    assert llm.calls == 2
+
+
+def test_stepwise_asks_for_one_field_a_call() -> None:
+    def answer(request: CompletionRequest) -> str:
+        return "Query: closing of a valve" if "search query" in request.messages[-1].content else "A passage on pumps."
+
+    llm = ScriptedLLM(answer)
+    row = asyncio.run(StepwiseStrategy().write(WritingUnit(DOCUMENT), llm))
+
+    assert llm.calls == 5
+    assert row.query == "closing of a valve"
+    assert set(row.negatives) == set(LEVELS)
+
+
+def test_stepwise_writes_no_negatives_where_none_are_wanted() -> None:
+    llm = ScriptedLLM(["closing of a valve"])
+
+    row = asyncio.run(StepwiseStrategy().write(WritingUnit(DOCUMENT, with_negatives=False), llm))
+
+    assert (llm.calls, row.negatives) == (1, {})
+
+
+def test_a_negative_that_was_cut_keeps_its_whole_sentences_only() -> None:
+    cut = Completion("Pumps move water. They are driven by", "length", "m")
+    llm = ScriptedLLM(lambda request: "a query" if request.max_tokens < 50 else cut)
+
+    row = asyncio.run(StepwiseStrategy().write(WritingUnit(DOCUMENT), llm))
+
+    assert set(row.negatives.values()) == {"Pumps move water."}
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        ("how to close a valve", "how to close a valve"),
+        ('  "how to close a valve"\nBecause …', "how to close a valve"),
+        ("Search query: how to close a valve", "how to close a valve"),
+        ("1. Question: when?", "when?"),
+        ("\n\n", ""),
+    ],
+)
+def test_the_first_line_is_taken_without_its_wrapping(answer: str, line: str) -> None:
+    assert clean_line(answer) == line
+
+
+def test_templates_have_no_placeholder_left_unfilled() -> None:
+    with pytest.raises(jinja2.UndefinedError):
+        render("query", document="x")
+    for style in ("search", "question", "summary"):
+        (message,) = render("query", document=DOCUMENT.text, style=style, index=0)
+        assert DOCUMENT.text in message.content
+    texts = {level: render("negative", document="x", level=int(level))[-1].content for level in LEVELS}
+    assert len(set(texts.values())) == 4
+
+
+def test_documents_are_put_into_prompts_as_they_are() -> None:
+    hostile = '{{ 7 * 7 }} {% raw %} <script> & "quotes"'
+
+    assert hostile in render("query", document=hostile, style="search", index=0)[-1].content
+
+
+def test_units_are_a_fair_seeded_sample_and_first_queries_come_first() -> None:
+    documents = [Document(f"d{number}", f"text {number}") for number in range(400)]
+    config = SynthesisConfig(queries_per_document=2, negatives_share=0.25)
+
+    units = writing_units(documents, config, seed=1)
+
+    assert [unit.index for unit in units] == [0] * 400 + [1] * 400
+    assert [unit.document.id for unit in units[:400]] != [document.id for document in documents]
+    assert 60 < sum(unit.with_negatives for unit in units[:400]) < 140
+    assert units == writing_units(documents, config, seed=1)
+    assert units != writing_units(documents, config, seed=2)
+
+
+def test_a_row_that_fails_costs_only_itself() -> None:
+    documents = [Document(f"d{number}", f"unique text number {number}") for number in range(20)]
+    config = SynthesisConfig(strategy="stepwise", negatives_share=0)
+    units = writing_units(documents, config, seed=1)
+    llm = ScriptedLLM(lambda request: "" if "number 7\n" in request.messages[-1].content else "a good query")
+
+    with LocalEngine(concurrency=4) as engine:
+        outcomes = list(synthesize(units, build_strategy(config, LLMConfig(), seed=1), llm, engine))
+
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    assert len(outcomes) == 20
+    assert [outcome.unit.document.id for outcome in failed] == ["d7"]
+    assert failed[0].failure is not None
+    assert failed[0].failure.kind == "empty"
+
+
+def test_heldout_queries_use_a_prompt_that_training_never_uses() -> None:
+    llm = ScriptedLLM(lambda _: "what closes the valve?")
+    with LocalEngine(concurrency=2) as engine:
+        (outcome,) = write_heldout_queries([DOCUMENT], llm, engine, LLMConfig(), characters=500, seed=1)
+
+    training_prompts = {
+        render("query", document=DOCUMENT.text, style=style, index=0) for style in ("search", "question")
+    }
+    assert outcome.value == "what closes the valve?"
+    assert llm.requests[0].messages not in training_prompts

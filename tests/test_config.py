@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from multigrain.config import Config, fingerprint, load_config, parse_config
+from multigrain.config_template import config_template
+from multigrain.errors import ConfigError
+from multigrain.recipes import recipe
+
+
+def test_every_problem_is_told_at_once_with_the_nearest_key() -> None:
+    values = {
+        "seeed": 1,
+        "training": {"step": 5, "batch_size": 1, "candidates": {"a": {"poolling": "ata"}}},
+        "evaluation": {"sets": [{"name": "x", "path": "y", "roles": "test"}]},
+    }
+
+    with pytest.raises(ConfigError) as caught:
+        parse_config(values, origin="my.yaml")
+
+    message = str(caught.value)
+    assert message.startswith("my.yaml: ")
+    for part in (
+        "seeed: unknown key (did you mean 'seed'?)",
+        "training.step: unknown key (did you mean 'steps'?)",
+        "training.batch_size",
+        "training.candidates.a.poolling: unknown key (did you mean 'pooling'?)",
+        "evaluation.sets.0.roles: unknown key (did you mean 'role'?)",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"documents": {"validation_share": 0.5, "test_share": 0.5}}, "nothing is left to train on"),
+        ({"documents": {"kind": "csv"}}, "kind 'csv' needs a path"),
+        ({"audit": {"bands": [[0, 8], [8, 40], [40, 200], [200, 2000]]}}, "level 4 must hold the nearest ranks"),
+        ({"audit": {"bands": [[9, 9], [6, 8], [3, 5], [0, 2]]}}, "0 <= from < to"),
+        ({"training": {"candidates": {}}}, "at least one model"),
+        ({"training": {"candidates": {"base": {}}}}, "candidate name 'base'"),
+        ({"training": {"candidates": {"a/b": {}}}}, "candidate name 'a/b'"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(values)
+
+
+def test_a_candidate_overrides_what_it_names_and_inherits_the_rest() -> None:
+    config = parse_config(
+        {"training": {"steps": 7, "candidates": {"a": {"pooling": "ata"}, "b": {"schedule": "in-batch"}}}}
+    )
+
+    a, b = config.training.resolve("a"), config.training.resolve("b")
+    assert (a.pooling, a.schedule, a.steps) == ("ata", "coarse-to-fine", 7)
+    assert (b.pooling, b.schedule, b.steps) == ("keep", "in-batch", 7)
+
+
+@pytest.mark.parametrize("provider", ["local", "openai"])
+def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(tmp_path: Path, provider: str) -> None:
+    text = config_template(documents="texts", provider=provider)
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    plain = load_config(path)
+    # Uncomment every line that is `# key: value`.
+    path.write_text("\n".join(line.replace("# ", "", 1) if _is_setting(line) else line for line in text.splitlines()))
+    uncommented = load_config(path)
+
+    assert plain.llm.provider == provider
+    assert plain.documents.path == tmp_path.resolve() / "texts"
+    assert uncommented == plain
+
+
+def _is_setting(line: str) -> bool:
+    body = line.strip().removeprefix("# ")
+    key = body.split(":", 1)[0]
+    names = {
+        name for section in Config.model_fields.values() for name in getattr(section.annotation, "model_fields", {})
+    }
+    return line.strip().startswith("# ") and key in names and isinstance(yaml.safe_load(body), dict)
+
+
+def test_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    path = tmp_path / "deep" / "c.yaml"
+    sets = [{"name": "a", "path": "beir"}, {"name": "b", "path": "package:x/y.jsonl"}]
+    path.write_text(yaml.safe_dump({"documents": {"path": "texts"}, "evaluation": {"sets": sets}}))
+
+    config = load_config(path)
+
+    assert config.documents.path == tmp_path.resolve() / "deep" / "texts"
+    assert [each.path for each in config.evaluation.sets] == [
+        str(tmp_path.resolve() / "deep" / "beir"),
+        "package:x/y.jsonl",
+    ]
+
+
+def test_the_fingerprint_follows_every_setting() -> None:
+    config = Config()
+    changed = config.model_copy(update={"seed": 14})
+
+    assert fingerprint(config) == fingerprint(Config())
+    assert fingerprint(config) != fingerprint(changed)
+    assert fingerprint("a", "b") != fingerprint("ab")
+
+
+def test_the_demo_recipe_is_valid_and_needs_no_network() -> None:
+    config = recipe("demo")
+
+    assert config.documents.kind == "docstrings"
+    assert config.llm.provider == "local"
+    named = [config.llm.model, config.training.base_model, *(each.path for each in config.evaluation.sets)]
+    assert all(name.startswith("package:") for name in named)
+    assert set(config.training.candidates) == {"ata", "mean", "in_batch"}
