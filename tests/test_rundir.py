@@ -89,9 +89,8 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "model"
     with atomic_directory(target) as folder:
         (folder / "a").write_text("1")
-    with pytest.raises(RuntimeError), atomic_directory(target) as folder:
-        (folder / "b").write_text("2")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), atomic_directory(target) as folder:
+        (folder / "missing" / "b").write_text("2")
     assert [each.name for each in target.iterdir()] == ["a"]
 
     with atomic_directory(target) as folder:

@@ -15,7 +15,7 @@ WORDS = [f"topic{number}" for number in range(12)]
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
-    """Counts the words of each topic (`topic3a`, `topic3b`, … are of topic 3): similarity that a person can work out."""
+    """Counts the words of each topic (`topic3a` is of topic 3): similarity that a person can work out."""
     counts = [[sum(token[:-1] == word for token in text.split()) for word in WORDS] for text in texts]
     # A little of each text's own, so that no two similarities are equal.
     own = [np.random.default_rng(sum(text.encode())).normal(scale=0.2, size=len(WORDS)) for text in texts]

@@ -6,9 +6,6 @@ import itertools
 
 import pytest
 
-from multigrain.report import write_report
-
-from .example_run import ExampleRun, build_run
 from .hostile import as_shown, attack
 
 pytestmark = pytest.mark.browser
@@ -34,42 +31,6 @@ CONTRAST = """selector => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def address(example):
-    return write_report(example).as_uri()
-
-
-@pytest.fixture(scope="module")
-def hostile_address(tmp_path_factory):
-    path = tmp_path_factory.mktemp("hostile") / "run <img src=x onerror=window.hacked=9>"
-    return write_report(build_run(path, ExampleRun(rows=30, queries=60, text=attack))).as_uri()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens an address; fails the test on any script error, console message or request for anything else."""
-    contexts, complaints = [], []
-
-    def open_page(address, *, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: complaints.append(request.url) if request.url not in loaded else None)
-        loaded = {address}
-        page.goto(address)
-        loaded.add(page.evaluate("document.querySelector('link[rel=icon]').href"))
-        page.complaints = complaints
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [each for each in complaints if not each.startswith("data:")] == []
-
-
 def _open_everything(page):
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
 
@@ -78,11 +39,17 @@ def _open_everything(page):
 def test_hostile_text_runs_nothing_and_shows_as_it_is(visit, hostile_address, policy):
     page = visit(hostile_address, bypass_csp="off" in policy)
     _open_everything(page)
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.locator(".option").first.click()
     for token in page.locator(".token").all()[:3]:
         token.hover()
     page.keyboard.press("Tab")
     assert page.evaluate("window.hacked") is None
-    assert page.evaluate("document.scripts.length") == 1
+    assert page.evaluate("document.scripts.length") == 3
+    assert page.locator(".open-row h3").text_content() == as_shown(attack("query", ""))
+    assert page.locator(".option .query").first.text_content() == as_shown(attack("query", ""))
+    opened = page.locator(".open-row .texts p.text").all_text_contents()
+    assert opened == [as_shown(attack(field, "")) for field in ("positive", *["negative"] * 4)]
     assert page.locator("img, base, iframe, object").count() == 0
     text = page.evaluate("document.body.textContent")
     for field in SHOWN_FIELDS:
@@ -114,6 +81,8 @@ def test_the_policy_stops_what_escaping_might_miss(browser, address):
 def test_the_page_never_scrolls_sideways(visit, request, which, width):
     page = visit(request.getfixturevalue(which), width=width)
     _open_everything(page)
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.locator(".option").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -134,7 +103,17 @@ def test_text_and_every_heat_shade_can_be_read_in_both_schemes(visit, address, s
     shades = page.evaluate(CONTRAST, ".probe")
     assert len(shades) == 10
     assert min(shades) >= 4.5
-    assert min(page.evaluate(CONTRAST, ".key, .chip, .badge, .tag, .note")) >= 4.5
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.locator(".option").first.click()
+    page.keyboard.press("b")
+    assert (
+        min(
+            page.evaluate(
+                CONTRAST, ".key, .chip, .badge, .tag, .note, .option, .look, .explorer button, .explorer select"
+            )
+        )
+        >= 4.5
+    )
 
 
 def test_the_page_reads_whole_without_scripts(browser, address):
@@ -142,7 +121,9 @@ def test_the_page_reads_whole_without_scripts(browser, address):
     page = context.new_page()
     page.goto(address)
     assert page.locator("h1").inner_text().startswith("Tuning raised nDCG@10")
-    assert page.locator("section").count() == 8
+    assert page.locator("section").count() == 9
+    assert not page.locator(".explorer").is_visible()
+    assert "needs JavaScript" in page.locator("#explorer").inner_text()
     assert page.locator(".token").first.is_visible()
     summary = page.locator(".drops summary").first
     summary.click()
