@@ -51,7 +51,6 @@ def quieten_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from datasets.utils.logging import disable_progress_bar as quiet_datasets
-    from datasets.utils.logging import disable_progress_bar as quiet_datasets
     from transformers.utils import logging as transformers_logging
 
     quiet_datasets()  # type: ignore[no-untyped-call]
