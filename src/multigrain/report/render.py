@@ -1,8 +1,8 @@
 """Draw `ReportData` as one self-contained page.
 
 Three walls stand between the page and hostile text in queries, documents or model names: jinja2 escapes every value,
-scripts put text into the page only as text, and the page's content security policy lets nothing run but the one
-script whose hash it names, and nothing load at all.
+scripts put text into the page only as text, and the page's content security policy lets nothing run but the
+scripts whose hashes it names, and nothing load at all.
 """
 
 from __future__ import annotations
@@ -16,35 +16,40 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multigrain.report import charts, figures, verdict, wording
+from multigrain.report import charts, explorer, figures, verdict, wording
 from multigrain.report.data import ReportData
 
 __all__ = ["render_report"]
 
-_SCRIPTS = ("page.js",)
-_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+_SCRIPTS = ("page.js", "explorer.js")
 
 
 def render_report(data: ReportData) -> str:
     """The report as one HTML page: no network, no other files; equal data gives an equal page."""
     style = Markup(_static("report.css"))  # noqa: S704 -- our own file
-    script = Markup("\n".join(_static(name) for name in _SCRIPTS))  # noqa: S704 -- our own files
+    # Modules have a scope each; together in one element they would share one.
+    scripts = [Markup(_static(name)) for name in _SCRIPTS]  # noqa: S704 -- our own files
+    hashes = " ".join(f"'{_digest(script)}'" for script in scripts)
     policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src {hashes}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    tested = data.evaluation.headline_set
+    rows = explorer.shown_rows(data.rows)
+    packed = explorer.pack_rows(rows)
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
             data=data,
             evaluation=data.evaluation,
-            tested=tested,
+            tested=data.evaluation.headline_set,
             statement=verdict.headline(data.evaluation, data.changes),
             forgetting=verdict.judge_forgetting(data.evaluation),
             style=style,
-            script=script,
+            scripts=scripts,
+            explorer_rows=rows,
+            packed_rows=packed,
+            rows_key=hashlib.sha256(packed.encode()).hexdigest()[:16],
             policy=policy,
         )
     )
@@ -85,8 +90,7 @@ def _environment() -> Environment:
 
 
 def _visible(value: Any) -> Any:
-    """Show control characters as their pictures; browsers would drop or replace them."""
-    return value.translate(_CONTROLS) if type(value) is str else value
+    return wording.visible(value) if type(value) is str else value
 
 
 @cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["action_words", "reason_words"]
+__all__ = ["action_words", "reason_words", "visible"]
+
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
 
 _REASONS = {
     "copied_document": "copied from the document",
@@ -36,3 +38,8 @@ def action_words(action: str) -> str:
     if filled := re.fullmatch(r"refilled:(\d)", action):
         return f"level {filled[1]} filled from the documents"
     return action
+
+
+def visible(text: str) -> str:
+    """A text with control characters as their pictures; browsers would drop them or replace them silently."""
+    return text.translate(_PICTURES)

@@ -1,4 +1,3 @@
-"use strict";
 // Comforts only: the page reads whole without them. Text reaches the page through textContent alone.
 
 // A copy button on every code block, where the browser lets a page write to the clipboard.

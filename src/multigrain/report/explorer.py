@@ -1,0 +1,90 @@
+"""Pack the kept rows for the page's data explorer.
+
+The same passage is the positive of one row and a negative of others, so texts are stored once and rows point at them.
+The packed JSON is compressed and base64-encoded: fifty thousand rows stay a few megabytes, and no text of a row can
+be mistaken for markup before the explorer's script puts it on the page as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.report.summaries import spread
+from multigrain.report.wording import action_words, visible
+
+__all__ = ["MAX_CHARACTERS", "MAX_ROWS", "pack_rows", "shown_rows"]
+
+MAX_ROWS: Final = 50_000
+MAX_CHARACTERS: Final = 60_000_000  # of all texts together; about what a browser unpacks within a second or two
+_LONGEST, _SHORTEST = 2_000, 240  # characters kept of one text, when there are few texts and when there are many
+
+
+def shown_rows(rows: Sequence[GradedExample]) -> Sequence[GradedExample]:
+    """The rows that the explorer holds: all of them, or `MAX_ROWS` evenly spread ones."""
+    return rows if len(rows) <= MAX_ROWS else [rows[i] for i in spread(len(rows), MAX_ROWS)]
+
+
+def pack_rows(rows: Sequence[GradedExample], *, characters: int = MAX_CHARACTERS) -> str:
+    """Pack rows as base64 of gzip of JSON; equal rows give an equal string.
+
+    Args:
+        rows: at most `MAX_ROWS`; texts longer than fits are cut, and how much of each is missing is kept.
+        characters: about how many characters all texts together may have.
+    """
+    texts, actions = _Table(), _Table()
+    columns = {
+        "id": [row.id for row in rows],
+        "document": [row.document_id for row in rows],
+        "query": [visible(row.query) for row in rows],
+        "held": [row.written_order_held for row in rows],
+        "actions": [[actions.index(action) for action in row.actions] for row in rows],
+        "positive": [texts.index(row.positive) for row in rows],
+        "similarity": [
+            _thousandths([row.positive_similarity, *(each.similarity for each in row.negatives)]) for row in rows
+        ],
+        "negatives": [[texts.index(negative.text) for negative in row.negatives] for row in rows],
+        "asked": [[_asked(negative) for negative in row.negatives] for row in rows],
+    }
+    longest = min(_LONGEST, max(_SHORTEST, characters // max(1, len(texts.items))))
+    packed = {
+        "levels": [int(level) for level in LEVELS],
+        "texts": [visible(text[:longest]) for text in texts.items],
+        "cut": {str(i): len(text) - longest for i, text in enumerate(texts.items) if len(text) > longest},
+        "actions": [
+            {"kind": visible(action.partition(":")[0]), "words": visible(action_words(action))}
+            for action in actions.items
+        ],
+        "rows": columns,
+    }
+    raw = json.dumps(packed, ensure_ascii=False, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(raw, mtime=0)).decode()
+
+
+class _Table:
+    """Distinct texts in the order they were first seen."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+
+    def index(self, text: str) -> int:
+        return self._places.setdefault(text, len(self._places))
+
+    @property
+    def items(self) -> list[str]:
+        return list(self._places)
+
+
+def _thousandths(values: Iterable[float]) -> list[int]:
+    return [round(1000 * value) for value in values]
+
+
+def _asked(negative: Negative) -> int:
+    """0 for a mined negative; for a written one the level that was asked for, or its own where that is unknown."""
+    if negative.origin is Origin.MINED:
+        return 0
+    return int(negative.written_level or negative.level)
