@@ -162,7 +162,7 @@ def test_one_model_and_one_set_are_enough(tmp_path):
         rows=3, queries=40, forgetting=False, candidates={"tuned": ("keep", "random", 1.0)}, chosen="tuned"
     )
     page = render_report(load_report_data(build_run(tmp_path / "run", spec)))
-    assert "chosen among 1 tuned model by" in page
+    assert "is the one tuned model of this run" in page
     _outline(page)
 
 

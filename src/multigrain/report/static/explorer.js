@@ -125,7 +125,7 @@ function strip(similarities, axis) {
   };
   draw(svg, "line", { x1: 0, x2: "100%", y1: 11, y2: 11 });
   [1, 2, 3, 4, 0].forEach((which) => {
-    const share = (similarities[which] / 1000 - axis.low) / (axis.high - axis.low);
+    const share = (similarities[which] - axis.low) / (axis.high - axis.low);
     const x = `${(100 * Math.min(Math.max(share, 0.02), 0.98)).toFixed(1)}%`;
     const group = draw(svg, "g", { class: which ? `level-${which}` : "positive" });
     draw(group, "circle", { cx: x, cy: 11, r: 7.5 });
@@ -145,8 +145,8 @@ class Explorer {
     this.filters = Object.fromEntries([...root.querySelectorAll("[name]")].map((field) => [field.name, field]));
     this.current = null; // the open row's number in the data set
     const all = data.rows.similarity.flat();
-    const low = all.reduce((a, b) => Math.min(a, b), 0);
-    this.axis = { low: low / 1000, high: 1 };
+    const [low, high] = all.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+    this.axis = { low, high: Math.max(high, low + 1) };
     this.offerFlags();
     this.listen();
     this.refresh();
@@ -258,7 +258,7 @@ class Explorer {
     const options = [];
     for (let place = first; place < last; place++) options.push(this.option(place));
     this.sizer.replaceChildren(...options);
-    const open = options.find((option) => option.ariaSelected === "true");
+    const open = options.find((option) => option.getAttribute("aria-selected") === "true");
     if (open) this.list.setAttribute("aria-activedescendant", open.id);
     else this.list.removeAttribute("aria-activedescendant");
   }
@@ -269,11 +269,11 @@ class Explorer {
     const bad = this.marks.has(rows.id[row]);
     const option = make("div", bad ? "option bad" : "option");
     option.id = `explorer-row-${row}`;
-    option.role = "option";
     option.dataset.place = place;
-    option.ariaSelected = String(row === this.current);
-    option.ariaPosInSet = place + 1;
-    option.ariaSetSize = this.found.length;
+    const attributes = {
+      role: "option", "aria-selected": row === this.current, "aria-posinset": place + 1, "aria-setsize": this.found.length,
+    };
+    for (const [name, value] of Object.entries(attributes)) option.setAttribute(name, value);
     option.style.top = `${place * ROW_HEIGHT}px`;
     const query = option.appendChild(make("div", "query", rows.query[row]));
     query.dir = "auto";
