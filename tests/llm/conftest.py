@@ -46,6 +46,8 @@ class Endpoint:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def close(self) -> None:
+        if self._loop.is_closed():
+            return
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

@@ -87,11 +87,10 @@ def test_numbers_that_json_does_not_know_are_refused() -> None:
         parse_answer('{"name": "x", "score": NaN}', Scored)
 
 
-_scraps = st.sampled_from(
-    [WRITTEN, '{"query": "', '", "level_4": "', '"level_1"', "{", "}", "[", "]", ":", ",", '"', "'", "\\", "\\u12", "\\ud83d",
-     "```json\n", "```", "null", "NaN", "-", "1e999", "//", "/*", "\0", "\ud800", "\u2028", "\N{GRINNING FACE}", "query", "\n",
-     "I'm sorry", "__import__('os')", "{{", "}}", "<|im_end|>"]
-)  # fmt: skip
+_pieces = [WRITTEN, '{"query": "', '", "level_4": "', '"level_1"', "```json\n", "```", "<|im_end|>", "//", "/*", "\n"]
+_words = ["I'm sorry", "__import__('os')", "null", "NaN", "1e999", "query", "{{", "}}", "\\", "\\u12", "\\ud83d"]
+_signs = [*"{}[]:,\"'-", "\0", "\ud800", "\u2028", "\N{GRINNING FACE}"]
+_scraps = st.sampled_from([*_pieces, *_words, *_signs])
 _hostile = st.one_of(
     st.lists(st.one_of(_scraps, st.text(max_size=12)), max_size=25).map("".join),
     st.recursive(
@@ -109,7 +108,11 @@ def nothing_gets_in_that_breaks_the_schema(text: str, cut: bool) -> None:
     try:
         answer = parse_answer(text, Graded, cut=cut)
     except UnusableAnswer as failure:
-        assert failure.kind in {"empty", "prose", "refusal", "truncated", "schema"}
+        kind = failure.kind
+    else:
+        kind = None
+    if kind is not None:
+        assert kind in {"empty", "prose", "refusal", "truncated", "schema"}
         return
     for value in (answer.query, answer.level_4, answer.level_1):
         assert isinstance(value, str)

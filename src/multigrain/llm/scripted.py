@@ -140,7 +140,7 @@ def _fill(schema: Mapping[str, Any], definitions: Mapping[str, Any], words: list
 
 
 def _pick(words: list[str], salt: str, count: int) -> str:
-    """Words from the second half of a prompt, where templates put the document, chosen by a hash."""
+    """Words from the first half of a prompt, where templates put the document, chosen by a hash."""
     digest = hashlib.sha256(salt.encode("utf-8", "surrogatepass")).digest()
-    tail = words[-max(len(words) // 2, 1) :]
-    return " ".join(tail[digest[index] * len(tail) // 256] for index in range(min(count, len(digest))))
+    half = words[: max(len(words) // 2, 1)]
+    return " ".join(half[digest[index] * len(half) // 256] for index in range(min(count, len(digest))))

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from multigrain.config import LLMConfig
+from multigrain.errors import ConfigError, EndpointRefusedError, EndpointUnreachableError
+from multigrain.llm.build import build_client
+from multigrain.llm.endpoint import find_endpoint
+from multigrain.llm.openai_compatible import OpenAICompatibleLLM
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
+
+from .conftest import Endpoint, Handler, chat_answer, error_answer
+
+KEY = "sk-secret-7f3a9b"
+SCHEMA = {"type": "object", "properties": {"query": {"type": "string", "minLength": 1}}, "required": ["query"]}
+
+
+@pytest.fixture(autouse=True)
+def quick_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multigrain.llm.retry._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("multigrain.llm.retry._LONGEST_WAIT", 0.02)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def client(endpoint: Endpoint, **settings: Any) -> OpenAICompatibleLLM:
+    return OpenAICompatibleLLM("m", find_endpoint(endpoint.url, "OPENAI_API_KEY"), **settings)
+
+
+def request(text: str = "hello", **settings: Any) -> CompletionRequest:
+    return CompletionRequest((Message("user", text),), **settings)
+
+
+def run(llm: LLMClient, *asked: CompletionRequest) -> list[Completion]:
+    async def all_of_them() -> list[Completion]:
+        try:
+            return await asyncio.gather(*(llm.complete(each) for each in asked))
+        finally:
+            await llm.aclose()
+
+    return asyncio.run(all_of_them())
+
+
+def sequence(*answers: web.StreamResponse | Coroutine[Any, Any, Any]) -> Handler:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        answer = answers[min(number, len(answers) - 1)]
+        return answer if isinstance(answer, web.StreamResponse) else await answer
+
+    return handle
+
+
+def always(make: Any) -> Handler:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        answer = make()
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    return handle
+
+
+def test_the_wire(endpoint: Endpoint) -> None:
+    asked = request("hi", schema=SCHEMA, temperature=0.5, top_p=0.7, max_tokens=33, seed=4, stop=("\n",))
+    (answer,) = run(client(endpoint), asked)
+    assert endpoint.bodies == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "hi"}],
+            "temperature": 0.5,
+            "top_p": 0.7,
+            "max_tokens": 33,
+            "seed": 4,
+            "stop": ["\n"],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
+            },
+        }
+    ]
+    assert endpoint.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert (answer.text, answer.finish_reason, answer.model) == ("answer to hi", "stop", "served")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens) == (11, 5, 3)
+
+
+def test_a_repeated_prefill_is_taken_off(endpoint: Endpoint) -> None:
+    endpoint.handler = always(lambda: chat_answer("Once upon a time"))
+    asked = CompletionRequest((Message("user", "Tell."), Message("assistant", "Once upon")))
+    assert run(client(endpoint), asked)[0].text == " a time"
+    endpoint.handler = always(lambda: chat_answer(" a time"))
+    assert run(client(endpoint), asked)[0].text == " a time"
+
+
+async def hang() -> web.StreamResponse:
+    await asyncio.sleep(30)
+    return chat_answer("too late")
+
+
+def reset(asked: web.Request) -> None:
+    assert asked.transport is not None
+    asked.transport.abort()
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504])
+def test_passing_statuses_are_asked_again(endpoint: Endpoint, status: int) -> None:
+    endpoint.handler = sequence(error_answer(status, "later"), error_answer(status, "later"), chat_answer("now"))
+    assert run(client(endpoint), request())[0].text == "now"
+    assert len(endpoint.bodies) == 3
+
+
+def test_hangs_and_resets_are_asked_again(endpoint: Endpoint) -> None:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        if number == 0:
+            return await hang()
+        if number == 1:
+            reset(asked)
+        if number == 2:
+            half = web.StreamResponse(headers={"Content-Length": "1000"})
+            await half.prepare(asked)
+            await half.write(b'{"choices": [')
+            reset(asked)
+        return chat_answer("now")
+
+    endpoint.handler = handle
+    assert run(client(endpoint, timeout_seconds=0.3), request())[0].text == "now"
+    assert len(endpoint.bodies) == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "attempts"),
+    [
+        (lambda: error_answer(500, "boom"), "server_error", 3),
+        (lambda: error_answer(429, "slow down"), "rate_limited", 12),
+        (hang, "timeout", 3),
+        (lambda: web.Response(text="<html>a proxy</html>"), "malformed", 2),
+        (lambda: web.json_response({"choices": []}), "malformed", 2),
+        (lambda: web.json_response([1]), "malformed", 2),
+        (lambda: web.json_response({"choices": [{"message": {"content": 7}}]}), "malformed", 2),
+        (lambda: web.json_response({"error": {"message": "upstream", "code": 502}}), "server_error", 3),
+        (lambda: chat_answer(None, "content_filter"), "content_filter", 1),
+        (lambda: error_answer(400, "blocked", code="content_filter"), "content_filter", 1),
+        (lambda: error_answer(400, "maximum context length is 8"), "too_long", 1),
+        (lambda: error_answer(422, "no"), "bad_request", 1),
+    ],
+)
+def test_what_keeps_failing_has_a_kind(endpoint: Endpoint, make: Any, kind: str, attempts: int) -> None:
+    endpoint.handler = always(make)
+    with pytest.raises(CompletionFailure) as caught:
+        run(client(endpoint, max_retries=2, timeout_seconds=0.3), request())
+    assert caught.value.kind == kind
+    assert len(endpoint.bodies) == attempts
+
+
+def test_null_content_is_an_empty_answer(endpoint: Endpoint) -> None:
+    endpoint.handler = always(lambda: chat_answer(None))
+    assert run(client(endpoint), request())[0].text == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (error_answer(401, "bad key"), r"answers 401: it does not accept the key.*OPENAI_API_KEY"),
+        (error_answer(403, "no"), "answers 403"),
+        (error_answer(404, "no such model"), "no model 'm' .*no such model"),
+        (error_answer(402, "pay"), "credit"),
+        (error_answer(429, "quota", code="insufficient_quota"), "credit"),
+        (web.Response(status=301, headers={"Location": "/elsewhere"}), "redirects"),
+    ],
+)
+def test_refusals_end_the_run_at_once(endpoint: Endpoint, answer: web.Response, words: str) -> None:
+    endpoint.handler = sequence(answer)
+    with pytest.raises(EndpointRefusedError, match=words) as caught:
+        run(client(endpoint), request())
+    assert endpoint.url in str(caught.value)
+    assert len(endpoint.bodies) == 1
+
+
+def test_nothing_at_the_address(endpoint: Endpoint) -> None:
+    endpoint.close()
+    with pytest.raises(EndpointUnreachableError, match=r"nothing answers.*Connection refused"):
+        run(client(endpoint, max_retries=1), request())
+    unknown = OpenAICompatibleLLM("m", find_endpoint("http://no-such-host.invalid/v1", "X"), max_retries=0)
+    with pytest.raises(EndpointUnreachableError, match="nothing answers"):
+        run(unknown, request())
+
+
+def test_an_endpoint_where_nothing_succeeds_ends_the_run(endpoint: Endpoint) -> None:
+    endpoint.handler = always(lambda: error_answer(500, "broken"))
+
+    async def keep_asking() -> tuple[int, str]:
+        llm = client(endpoint, max_retries=0, concurrency=4)
+        try:
+            for number in range(1000):
+                try:
+                    await llm.complete(request())
+                except CompletionFailure:
+                    continue
+                except EndpointUnreachableError as error:
+                    return number, str(error)
+            return -1, ""
+        finally:
+            await llm.aclose()
+
+    number, said = asyncio.run(keep_asking())
+    assert number == 49
+    assert "50 server_error" in said
+
+
+def test_it_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint) -> None:
+    endpoint.handler = sequence(error_answer(429, "later", {"Retry-After": "0.4"}), chat_answer("now"))
+    begin = time.monotonic()
+    run(client(endpoint), request())
+    assert 0.4 <= time.monotonic() - begin < 3
+
+
+def test_concurrency_adapts_to_a_busy_endpoint(endpoint: Endpoint) -> None:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        if endpoint.in_flight > 4:
+            return error_answer(429, "too many", {"Retry-After": "0.02"})
+        await asyncio.sleep(0.01)
+        return chat_answer("ok")
+
+    endpoint.handler = handle
+    answers = run(client(endpoint, concurrency=32), *(request(str(number)) for number in range(200)))
+    assert len(answers) == 200
+    refused = len(endpoint.bodies) - 200
+    assert refused < 200  # a client that kept 32 in flight would be refused nearly always
+
+
+def test_never_more_in_flight_than_the_concurrency(endpoint: Endpoint) -> None:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.01)
+        return chat_answer("ok")
+
+    endpoint.handler = handle
+    run(client(endpoint, concurrency=6), *(request(str(number)) for number in range(60)))
+    assert endpoint.most_in_flight == 6
+
+
+@pytest.mark.parametrize("understood", ["json_schema without limits", "json_object", "nothing"])
+def test_a_response_format_that_is_turned_down_is_put_another_way(endpoint: Endpoint, understood: str) -> None:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        form = body.get("response_format")
+        limited = "minLength" in str(form)
+        kind = (form or {}).get("type")
+        if form is None or (understood == "json_object" and kind == "json_object"):
+            return chat_answer('{"query": "q"}')
+        if understood == "json_schema without limits" and kind == "json_schema" and not limited:
+            return chat_answer('{"query": "q"}')
+        return error_answer(400, "Invalid parameter", param="response_format")
+
+    endpoint.handler = handle
+    llm = client(endpoint)
+    asked = [request(str(number), schema=SCHEMA) for number in range(5)]
+    assert {answer.text for answer in run(llm, *asked)} == {'{"query": "q"}'}
+    before = len(endpoint.bodies)
+    run(llm, *asked)
+    assert len(endpoint.bodies) == before + 5  # learnt once
+    in_prompt = "JSON schema" in endpoint.bodies[-1]["messages"][-1]["content"]
+    assert in_prompt == (understood != "json_schema without limits")
+
+
+def test_parameters_that_are_turned_down_are_left_out(endpoint: Endpoint) -> None:
+    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+        if "max_tokens" in body:
+            return error_answer(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        for name in ("temperature", "seed"):
+            if name in body:
+                return error_answer(400, f"'{name}' is not supported with this model.")
+        return chat_answer("ok")
+
+    endpoint.handler = handle
+    assert run(client(endpoint), request(max_tokens=9))[0].text == "ok"
+    assert endpoint.bodies[-1]["max_completion_tokens"] == 9
+    assert "seed" not in endpoint.bodies[-1]
+
+
+def test_an_endpoint_that_ignores_the_schema_gets_it_in_the_prompt(endpoint: Endpoint) -> None:
+    endpoint.handler = sequence(chat_answer("What a fine schema."), chat_answer('{"query": "q"}'))
+
+    async def twice() -> None:
+        llm = client(endpoint)
+        await llm.complete(request(schema=SCHEMA))
+        await llm.complete(request(schema=SCHEMA))
+        await llm.aclose()
+
+    asyncio.run(twice())
+    first, second = (body["messages"][-1]["content"] for body in endpoint.bodies)
+    assert "JSON schema" not in first
+    assert "JSON schema" in second
+
+
+def test_unstructured_by_config(endpoint: Endpoint) -> None:
+    config = LLMConfig(provider="openai", model="m", base_url=endpoint.url, structured_output=False)
+    run(build_client(config, seed=1), request(schema=SCHEMA))
+    assert "response_format" not in endpoint.bodies[0]
+    assert "JSON schema" in endpoint.bodies[0]["messages"][-1]["content"]
+
+
+def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    address = endpoint.url.replace("http://", "http://someone:hunter22@") + "?token=tok-12345"
+    found = find_endpoint(address, "OPENAI_API_KEY")
+    said = f"bad header: Bearer {KEY} hunter22 token=tok-12345"
+    texts = [repr(found), found.url]
+    for status in (400, 401, 404, 500, 200):
+        endpoint.handler = always(lambda status=status: error_answer(status, said))
+        llm = OpenAICompatibleLLM("m", found, max_retries=0)
+        texts += [repr(llm), llm.identity]
+        with pytest.raises((CompletionFailure, EndpointRefusedError)) as caught:
+            run(llm, request())
+        texts.append(str(caught.value))
+    for secret in (KEY, "hunter22", "tok-12345"):
+        assert secret not in "\n".join([*texts, caplog.text])
+
+
+def test_addresses_and_keys_by_the_conventions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://from-environment:1/v1/")
+    assert find_endpoint(None, "OPENAI_API_KEY").url == "http://from-environment:1/v1"
+    assert find_endpoint("http://given:2/v1", "OPENAI_API_KEY").url == "http://given:2/v1"
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert find_endpoint(None, "OPENAI_API_KEY").url == "https://api.openai.com/v1"
+    with pytest.raises(ConfigError, match="set the environment variable OTHER_KEY"):
+        find_endpoint(None, "OTHER_KEY")
+    assert "Authorization" not in find_endpoint("http://localhost:8000/v1", "OTHER_KEY").headers
+    monkeypatch.setenv("OTHER_KEY", "two words")
+    with pytest.raises(ConfigError, match="OTHER_KEY holds no key") as caught:
+        find_endpoint("http://localhost:8000/v1", "OTHER_KEY")
+    assert "two words" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://x/v1", "http://", "http://[::1/v1", "nonsense"])
+def test_addresses_that_cannot_be(address: str) -> None:
+    with pytest.raises(ConfigError, match="expected an address like"):
+        find_endpoint(address, "OPENAI_API_KEY")
