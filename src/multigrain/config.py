@@ -23,10 +23,12 @@ __all__ = [
     "CandidateConfig",
     "Config",
     "DocumentsConfig",
+    "EndpointConfig",
     "EvaluationConfig",
     "EvaluationSetConfig",
     "LLMConfig",
     "PoolingName",
+    "PriceConfig",
     "ScheduleName",
     "SynthesisConfig",
     "TrainingConfig",
@@ -35,7 +37,7 @@ __all__ = [
     "parse_config",
 ]
 
-PoolingName = Literal["keep", "ata", "mean", "cls", "last"]
+PoolingName = Literal["keep", "ata", "mean", "cls", "last", "weighted-mean", "diagonal", "values"]
 ScheduleName = Literal[
     "coarse-to-fine", "reverse", "random", "mixed", "fixed-1", "fixed-2", "fixed-3", "fixed-4", "in-batch"
 ]
@@ -91,6 +93,38 @@ class DocumentsConfig(_Section):
         return self
 
 
+class EndpointConfig(_Section):
+    """One more endpoint that serves the same model."""
+
+    base_url: str
+    """Its address, e.g. http://gpu2:8000/v1."""
+
+    api_key_env: str | None = None
+    """The environment variable that holds its key (null: the one of `llm`)."""
+
+    model: str | None = None
+    """What the model is called there (null: as in `llm`)."""
+
+    concurrency: int | None = Field(default=None, ge=1, le=4096)
+    """Requests in flight there (null: as in `llm`)."""
+
+
+class PriceConfig(_Section):
+    """What a model costs, in US dollars per million tokens."""
+
+    prompt: float = Field(ge=0)
+    """Tokens read."""
+
+    completion: float = Field(ge=0)
+    """Tokens written."""
+
+    cached_prompt: float | None = Field(default=None, ge=0)
+    """Tokens read from the endpoint's prefix cache (null: as any other)."""
+
+    batch_share: float = Field(default=0.5, ge=0, le=1)
+    """What a request in a batch file costs, as a share of the price."""
+
+
 class LLMConfig(_Section):
     """The language model that writes."""
 
@@ -131,6 +165,15 @@ class LLMConfig(_Section):
     structured_output: bool = True
     """Ask for JSON-schema-constrained output; endpoints that know none still get the schema in the prompt."""
 
+    context_tokens: int = Field(default=3072, ge=256)
+    """local only: longest prompt and answer together, in tokens; memory grows with it times `concurrency`."""
+
+    more_endpoints: list[EndpointConfig] = Field(default_factory=list)
+    """openai only: further endpoints that serve the same model. A request goes to whichever has most room."""
+
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)
+    """Prices by model name, in US dollars per million tokens; they go before the built-in table."""
+
 
 class SynthesisConfig(_Section):
     """What is written for each document."""
@@ -159,6 +202,12 @@ class SynthesisConfig(_Section):
 
     budget_seconds: float | None = Field(default=None, gt=0)
     """Stop asking after this long; what is written by then is used (null: no limit)."""
+
+    max_cost: float | None = Field(default=None, gt=0)
+    """Stop asking before the whole run's completions cost more than this many US dollars (null: no limit)."""
+
+    max_total_tokens: int | None = Field(default=None, ge=1)
+    """Stop asking before the whole run has read and written more tokens than this (null: no limit)."""
 
 
 class AuditConfig(_Section):
@@ -225,7 +274,8 @@ class TrainingConfig(_Section):
     """Run code that comes with the base model. Off unless you trust its author."""
 
     pooling: PoolingName = "keep"
-    """keep (the base model's own), ata (anchor-token-aware), mean, cls or last."""
+    """keep (the base model's own), ata (anchor-token-aware), mean, cls, last, weighted-mean (later tokens count more),
+    diagonal (weighted by the attention a token gives itself) or values (means of attention's value vectors)."""
 
     schedule: ScheduleName = "coarse-to-fine"
     """The order in which levels are visited; in-batch uses no hard negatives."""
@@ -396,13 +446,19 @@ def _describe(problem: Any) -> str:
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
 
 
+_ITEM_SECTIONS = {
+    "candidates": CandidateConfig,
+    "more_endpoints": EndpointConfig,
+    "prices": PriceConfig,
+    "sets": EvaluationSetConfig,
+}
+
+
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     section: Any = Config
     for part in location:
-        if part == "candidates":
-            section = CandidateConfig
-        elif part == "sets":
-            section = EvaluationSetConfig
+        if part in _ITEM_SECTIONS:
+            section = _ITEM_SECTIONS[part]
         elif isinstance(part, str) and part in getattr(section, "model_fields", {}):
             section = section.model_fields[part].annotation
     return list(getattr(section, "model_fields", {}))
