@@ -43,5 +43,5 @@ def test_identical_passages_are_one_document_and_a_repeated_question_has_two_ans
     assert found.relevant == {"q00001": {"d00001": 1, "d00002": 1}, "q00002": {"d00001": 1}}
 
     path.write_text('{"question": "no passage"}')
-    with pytest.raises(EvaluationError, match="not the file that was expected"):
+    with pytest.raises(EvaluationError, match="not the rows that were expected"):
         read_question_passages(path, PackagedSet("passage", "people"), name="x", role="test")

@@ -7,14 +7,16 @@ containers of files; their code is never imported.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets import EvaluationSet, Role, normalise
 from multigrain.sources.packages import package_file
 
-__all__ = ["PackagedSet", "read_packaged", "read_question_passages"]
+__all__ = ["PackagedSet", "question_passages", "read_packaged", "read_question_passages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +67,43 @@ def read_packaged(reference: str, *, name: str, role: Role) -> EvaluationSet:
 
 
 def read_question_passages(path: Path, fields: PackagedSet, *, name: str, role: Role) -> EvaluationSet:
-    """Read a JSONL file of question-passage rows; identical passages become one document.
+    """Read a JSONL file of question-passage rows; see `question_passages`.
+
+    Raises:
+        EvaluationError: the file is damaged or a field is missing.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path}: not the file that was expected ({error}); install the package again") from None
+    return question_passages(rows, fields, name=name, role=role, origin=str(path))
+
+
+def question_passages(
+    rows: Sequence[Any], fields: PackagedSet, *, name: str, role: Role, origin: str
+) -> EvaluationSet:
+    """Make a set of question-passage rows; identical passages become one document.
 
     Ids are numbered in order of first appearance. A question that is asked of several passages is one query
     with several relevant documents.
 
+    Args:
+        rows: objects with a question and a passage.
+        fields: under which names.
+        name: what tables call the set.
+        role: what the set is for.
+        origin: what errors name as the place the rows came from.
+
     Raises:
-        EvaluationError: the file is damaged or a field is missing.
+        EvaluationError: a field is missing.
     """
     documents: dict[str, tuple[str, str]] = {}
     questions: dict[str, tuple[str, str]] = {}
     relevant: dict[str, dict[str, int]] = {}
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         pairs = [(str(row[fields.query]), str(row[fields.document])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: not the file that was expected ({error}); install the package again") from None
+    except (KeyError, TypeError) as error:
+        raise EvaluationError(f"{origin}: not the rows that were expected ({error}); fetch it again") from None
     for question, passage in pairs:
         document_id, _ = documents.setdefault(normalise(passage), (f"d{len(documents) + 1:05d}", passage.strip()))
         query_id, _ = questions.setdefault(normalise(question), (f"q{len(questions) + 1:05d}", question.strip()))

