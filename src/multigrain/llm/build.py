@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multigrain.config import LLMConfig
 from multigrain.llm.protocol import LLMClient
 from multigrain.llm.scripted import ScriptedLLM
 
-__all__ = ["build_client"]
+if TYPE_CHECKING:
+    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
+
+__all__ = ["build_client", "total_concurrency"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """An `EndpointConfig` whose address may be left to the environment."""
+
+    base_url: str | None
+    api_key_env: str | None = None
+    model: str | None = None
+    concurrency: int | None = None
 
 
 def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
@@ -27,16 +43,40 @@ def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
     if config.provider == "local":
         from multigrain.llm.local import LocalLLM
 
-        return LocalLLM(config.model, concurrency=config.concurrency, threads=config.threads)
+        return LocalLLM(
+            config.model,
+            concurrency=config.concurrency,
+            threads=config.threads,
+            context_tokens=config.context_tokens,
+        )
+    from multigrain.llm.several import SeveralEndpoints
+
+    members = [_endpoint_client(config, each, seed + number) for number, each in enumerate(_endpoints(config))]
+    return members[0] if len(members) == 1 else SeveralEndpoints(members)
+
+
+def total_concurrency(config: LLMConfig) -> int:
+    """Requests that may be in flight at all endpoints together: what an engine should keep in work."""
+    if config.provider != "openai":
+        return config.concurrency
+    return sum(each.concurrency or config.concurrency for each in _endpoints(config))
+
+
+def _endpoints(config: LLMConfig) -> list[_Address]:
+    return [_Address(config.base_url), *(_Address(**each.model_dump()) for each in config.more_endpoints)]
+
+
+def _endpoint_client(config: LLMConfig, each: _Address, seed: int) -> OpenAICompatibleLLM:
     from multigrain.llm.endpoint import find_endpoint
     from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 
     return OpenAICompatibleLLM(
-        config.model,
-        find_endpoint(config.base_url, config.api_key_env),
-        concurrency=config.concurrency,
+        each.model or config.model,
+        find_endpoint(each.base_url, each.api_key_env or config.api_key_env),
+        concurrency=each.concurrency or config.concurrency,
         timeout_seconds=config.timeout_seconds,
         max_retries=config.max_retries,
         structured_output=config.structured_output,
         seed=seed,
+        known_as=config.model,
     )

@@ -64,6 +64,7 @@ class OpenAICompatibleLLM:
         max_retries: further attempts.
         structured_output: whether to try `response_format`.
         seed: of the jitter.
+        known_as: the model's name in `identity`, where this endpoint has another for it.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class OpenAICompatibleLLM:
         max_retries: int = 4,
         structured_output: bool = True,
         seed: int = 0,
+        known_as: str | None = None,
     ) -> None:
         self._model = model
+        self._identity = f"openai:{known_as or model}"
         self._endpoint = endpoint
         self._url = f"{endpoint.url}/chat/completions"
         self._concurrency = concurrency
@@ -96,7 +99,12 @@ class OpenAICompatibleLLM:
     @property
     def identity(self) -> str:
         """`openai:` and the model's name: the same model at another address is the same model."""
-        return f"openai:{self._model}"
+        return self._identity
+
+    @property
+    def room(self) -> int:
+        """Requests that may be in flight now: the concurrency, or less while the endpoint pushes back."""
+        return self._limit.current
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; see `LLMClient.complete`.

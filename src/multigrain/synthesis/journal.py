@@ -7,69 +7,35 @@ as the disk keeps its word, a power cut.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 from multigrain.errors import RunDirectoryError
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
+from multigrain.synthesis.journal_records import (
+    JournalEntry,
+    JournalTotals,
+    TokenSums,
+    now,
+    request_key,
+    storable,
+    storable_text,
+)
 from multigrain.synthesis.journal_schema import migrate
 from multigrain.synthesis.journal_writer import JournalWriter
 
 __all__ = ["Journal", "JournalEntry", "JournalTotals", "JournaledClient", "request_key"]
 
-_KEY_FORMAT: Final = 1
 _BUSY_SECONDS: Final = 30.0
 # Constants of this module are all that is ever put into SQL text; values are bound.
-_COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, seconds"
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """A completion with what made it.
-
-    Attributes:
-        key: its fingerprint.
-        strategy: who asked.
-        client: the client's identity.
-        request: what was asked, as plain values.
-        completion: the answer.
-        created_at: ISO 8601, UTC.
-    """
-
-    key: str
-    strategy: str
-    client: str
-    request: Mapping[str, Any]
-    completion: Completion
-    created_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class JournalTotals:
-    """Sums over a journal.
-
-    Attributes:
-        completions: answers kept.
-        prompt_tokens: tokens read for them.
-        completion_tokens: tokens written.
-        cut: answers that were stopped at their token limit.
-        failures: requests that came to nothing and have no answer yet, by kind.
-    """
-
-    completions: int
-    prompt_tokens: int
-    completion_tokens: int
-    cut: int
-    failures: dict[str, int] = field(default_factory=dict)
+_COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds"
 
 
 class Journal:
@@ -129,13 +95,10 @@ class Journal:
 
     def record(self, entry: JournalEntry) -> Future[None]:
         """Keep a completion. The future is done when it is on the disk; the first one under a key stays."""
-        columns = f"key, strategy, client, request, {_COMPLETION_COLUMNS}, created_at"
-        sql = f"INSERT OR IGNORE INTO completions ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
-        values = _columns(entry.completion)
-        request = json.dumps(entry.request)
-        return self._start_writer().write(
-            (sql, (entry.key, entry.strategy, entry.client, request, *values, entry.created_at))
-        )
+        columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
+        sql = f"INSERT OR IGNORE INTO completions ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+        made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
+        return self._start_writer().write((sql, (*made_by, *_columns(entry.completion))))
 
     def record_failure(self, key: str, failure: CompletionFailure, *, strategy: str, client: str) -> Future[None]:
         """Count a request, or a row, that came to nothing. It is for the books only: nothing is reused from it."""
@@ -144,30 +107,56 @@ class Journal:
             "ON CONFLICT (key, kind) "
             "DO UPDATE SET times = times + 1, detail = excluded.detail, last_at = excluded.last_at"
         )
-        values = (key, failure.kind, strategy, client, _storable(failure.detail), _now())
+        values = (key, failure.kind, strategy, client, storable_text(failure.detail), now())
         return self._start_writer().write((sql, values))
+
+    def record_batch_request(
+        self, key: str, request: CompletionRequest, *, strategy: str, client: str
+    ) -> Future[None]:
+        """Remember a request that goes into a batch file, so that its answer can be told what made it."""
+        sql = "INSERT OR IGNORE INTO batch_requests (key, strategy, client, request, written_at) VALUES (?,?,?,?,?)"
+        return self._start_writer().write((sql, (key, strategy, client, json.dumps(asdict(request)), now())))
+
+    def find_batch_request(self, key: str) -> tuple[str, str, dict[str, Any]] | None:
+        """Strategy, client and request that were written to a batch file under a key."""
+        with self._lock:
+            row = self._reading.execute(
+                "SELECT strategy, client, request FROM batch_requests WHERE key = ?", (key,)
+            ).fetchone()
+        return None if row is None else (row[0], row[1], json.loads(row[2]))
 
     def totals(self) -> JournalTotals:
         """Counts and token sums over everything in the journal."""
         with self._lock:
-            sums = self._reading.execute(
-                "SELECT count(*), total(prompt_tokens), total(completion_tokens), total(finish_reason = 'length') "
-                "FROM completions"
-            ).fetchone()
             failures = self._reading.execute(
                 "SELECT kind, count(*) FROM failures WHERE key NOT IN (SELECT key FROM completions) "
                 "GROUP BY kind ORDER BY kind"
             ).fetchall()
-        return JournalTotals(int(sums[0]), int(sums[1]), int(sums[2]), int(sums[3]), dict(failures))
+            awaiting = self._reading.execute(
+                "SELECT count(*) FROM batch_requests WHERE key NOT IN (SELECT key FROM completions)"
+            ).fetchone()
+            sums = {
+                source: TokenSums(*(int(value) for value in values))
+                for source, *values in self._reading.execute(
+                    "SELECT source, count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
+                    "total(finish_reason = 'length') FROM completions GROUP BY source"
+                )
+            }
+        return JournalTotals(
+            live=sums.get("live", TokenSums()),
+            batch=sums.get("batch", TokenSums()),
+            failures=dict(failures),
+            awaiting_batch=awaiting[0],
+        )
 
     def entries(self) -> Iterator[JournalEntry]:
         """Everything in the journal, in the order in which it was kept, read as it is needed."""
-        columns = f"key, strategy, client, request, created_at, {_COMPLETION_COLUMNS}"
+        columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
         sql = f"SELECT {columns} FROM completions ORDER BY rowid"  # noqa: S608
         connection = _connect(self.path)
         try:
-            for key, strategy, client, request, created_at, *columns in connection.execute(sql):
-                yield JournalEntry(key, strategy, client, json.loads(request), _completion(columns), created_at)
+            for key, strategy, client, request, created_at, source, *answer in connection.execute(sql):
+                yield JournalEntry(key, strategy, client, json.loads(request), _completion(answer), created_at, source)
         finally:
             connection.close()
 
@@ -255,13 +244,8 @@ class JournaledClient:
         self.asked += 1
         try:
             completion = await self._inner.complete(request)
-            kept = replace(
-                completion,
-                text=_storable(completion.text),
-                model=_storable(completion.model),
-                finish_reason=_storable(completion.finish_reason),
-            )
-            entry = JournalEntry(key, self._strategy, self.identity, asdict(request), kept, _now())
+            kept = storable(completion)
+            entry = JournalEntry(key, self._strategy, self.identity, asdict(request), kept, now())
             await asyncio.wrap_future(self._journal.record(entry))
         except CompletionFailure as failure:
             noted = self._journal.record_failure(key, failure, strategy=self._strategy, client=self.identity)
@@ -271,19 +255,6 @@ class JournaledClient:
             del self._pending[key]
             over.set_result(None)
         return kept
-
-
-def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
-    """The fingerprint under which the answer to a request is kept: SHA-256, hexadecimal.
-
-    Args:
-        client: the client's identity.
-        strategy: who asks.
-        request: what decides the answer besides.
-    """
-    # Escaped to ASCII, so that no text, however broken, is without a key.
-    plain = json.dumps([_KEY_FORMAT, client, strategy, asdict(request)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -299,26 +270,11 @@ def _columns(completion: Completion) -> tuple[Any, ...]:
         completion.model,
         completion.prompt_tokens,
         completion.completion_tokens,
+        completion.cached_tokens,
         completion.seconds,
     )
 
 
 def _completion(row: Any) -> Completion:
-    text, finish_reason, model, prompt_tokens, completion_tokens, seconds = row
-    return Completion(
-        text=text,
-        finish_reason=finish_reason,
-        model=model,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        seconds=seconds,
-    )
-
-
-def _storable(text: str) -> str:
-    """The text with half characters (lone surrogates, which JSON can carry and UTF-8 cannot) replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds = row
+    return Completion(text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds)

@@ -51,7 +51,27 @@ def _m1_completions_and_failures(connection: sqlite3.Connection) -> None:
     )
 
 
-_MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_m1_completions_and_failures,)
+def _m2_costs_and_batches(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE completions ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0")
+    # "live" or "batch": batch files cost less.
+    connection.execute("ALTER TABLE completions ADD COLUMN source TEXT NOT NULL DEFAULT 'live'")
+    connection.execute(
+        """
+        CREATE TABLE batch_requests (
+            key TEXT PRIMARY KEY,          -- also the request's custom_id in the file
+            strategy TEXT NOT NULL,
+            client TEXT NOT NULL,
+            request TEXT NOT NULL,         -- JSON
+            written_at TEXT NOT NULL
+        ) STRICT
+        """
+    )
+
+
+_MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
+    _m1_completions_and_failures,
+    _m2_costs_and_batches,
+)
 
 CURRENT_VERSION: Final = len(_MIGRATIONS)
 

@@ -1,0 +1,73 @@
+"""What completions cost. A small built-in table, and the user's own prices before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from multigrain.config import LLMConfig, PriceConfig
+
+__all__ = ["PRICES_AS_OF", "cost_of", "find_price"]
+
+PRICES_AS_OF: Final = "2025-06"
+"""When the built-in table was written down. Prices change: what matters belongs in `llm.prices`."""
+
+_FREE: Final = PriceConfig(prompt=0, completion=0)
+
+# US dollars per million tokens: prompt, completion, cached prompt.
+_BUILT_IN: Final[Mapping[str, tuple[float, float, float]]] = {
+    "gpt-4.1": (2.00, 8.00, 0.50),
+    "gpt-4.1-mini": (0.40, 1.60, 0.10),
+    "gpt-4.1-nano": (0.10, 0.40, 0.025),
+    "gpt-4o": (2.50, 10.00, 1.25),
+    "gpt-4o-mini": (0.15, 0.60, 0.075),
+    "o4-mini": (1.10, 4.40, 0.275),
+}
+
+
+def find_price(config: LLMConfig) -> PriceConfig | None:
+    """The price of a config's model; None where nobody has said.
+
+    The local and the scripted model cost nothing. A dated name (`gpt-4o-2024-08-06`) and one with its maker in front
+    (`openai/gpt-4o`) have the price of the plain one.
+    """
+    if config.provider != "openai":
+        return config.prices.get(config.model, _FREE)
+    plain = config.model.rsplit("/", 1)[-1]
+    for name in (config.model, plain):
+        if name in config.prices:
+            return config.prices[name]
+    # A price of OpenAI's says nothing of a model of the same name on one's own machines.
+    found = [name for name in _BUILT_IN if plain == name or plain.startswith(f"{name}-20")]
+    if not found or not _is_hosted(config.base_url):
+        return None
+    prompt, completion, cached = _BUILT_IN[found[0]]
+    return PriceConfig(prompt=prompt, completion=completion, cached_prompt=cached)
+
+
+def cost_of(
+    price: PriceConfig, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, in_batch: bool = False
+) -> float:
+    """US dollars.
+
+    Args:
+        price: of the model.
+        prompt_tokens: tokens read, cached ones among them.
+        completion_tokens: tokens written.
+        cached_tokens: those of `prompt_tokens` that came from the endpoint's prefix cache.
+        in_batch: whether they were asked for in a batch file.
+    """
+    cached_price = price.prompt if price.cached_prompt is None else price.cached_prompt
+    cached_tokens = min(cached_tokens, prompt_tokens)
+    millionths = (
+        (prompt_tokens - cached_tokens) * price.prompt
+        + cached_tokens * cached_price
+        + completion_tokens * price.completion
+    )
+    return millionths / 1e6 * (price.batch_share if in_batch else 1.0)
+
+
+def _is_hosted(base_url: str | None) -> bool:
+    address = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    return not any(local in address for local in ("//localhost", "//127.", "//10.", "//192.168.", "//[::1]"))

@@ -1,0 +1,151 @@
+"""What the journal holds, and what it adds up to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from multigrain.config import PriceConfig
+from multigrain.llm.prices import cost_of
+from multigrain.llm.protocol import Completion, CompletionRequest
+
+__all__ = ["JournalEntry", "JournalTotals", "Source", "TokenSums", "now", "request_key", "storable", "storable_text"]
+
+Source = Literal["live", "batch"]
+"""How an answer came: as it was asked for, or in a batch file, which costs less."""
+
+_KEY_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A completion with what made it.
+
+    Attributes:
+        key: its fingerprint.
+        strategy: who asked.
+        client: the client's identity.
+        request: what was asked, as plain values.
+        completion: the answer.
+        created_at: ISO 8601, UTC.
+        source: how it came.
+    """
+
+    key: str
+    strategy: str
+    client: str
+    request: Mapping[str, Any]
+    completion: Completion
+    created_at: str
+    source: Source = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSums:
+    """Sums over completions of one source.
+
+    Attributes:
+        completions: how many.
+        prompt_tokens: tokens read, cached ones among them.
+        completion_tokens: tokens written.
+        cached_tokens: tokens read from a prefix cache.
+        cut: completions that were stopped at their token limit.
+    """
+
+    completions: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTotals:
+    """Sums over a journal. All counts are as the endpoints report them.
+
+    Attributes:
+        live: of answers to requests that were sent one by one.
+        batch: of answers that came in batch files.
+        failures: requests that came to nothing and have no answer yet, by kind.
+        awaiting_batch: requests written to batch files that have no answer yet.
+    """
+
+    live: TokenSums = TokenSums()
+    batch: TokenSums = TokenSums()
+    failures: dict[str, int] = field(default_factory=dict)
+    awaiting_batch: int = 0
+
+    @property
+    def completions(self) -> int:
+        """Answers kept."""
+        return self.live.completions + self.batch.completions
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens read."""
+        return self.live.prompt_tokens + self.batch.prompt_tokens
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens written."""
+        return self.live.completion_tokens + self.batch.completion_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens read from a prefix cache."""
+        return self.live.cached_tokens + self.batch.cached_tokens
+
+    @property
+    def cut(self) -> int:
+        """Answers that were stopped at their token limit."""
+        return self.live.cut + self.batch.cut
+
+    def cost(self, price: PriceConfig) -> float:
+        """US dollars, by the model's price. Requests that failed are not in it: no one reports what they cost."""
+        return sum(
+            cost_of(
+                price,
+                prompt_tokens=sums.prompt_tokens,
+                completion_tokens=sums.completion_tokens,
+                cached_tokens=sums.cached_tokens,
+                in_batch=in_batch,
+            )
+            for sums, in_batch in ((self.live, False), (self.batch, True))
+        )
+
+
+def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
+    """The fingerprint under which the answer to a request is kept: SHA-256, hexadecimal.
+
+    Args:
+        client: the client's identity.
+        strategy: who asks.
+        request: what decides the answer besides.
+    """
+    # Escaped to ASCII, so that no text, however broken, is without a key.
+    plain = json.dumps([_KEY_FORMAT, client, strategy, asdict(request)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode("ascii")).hexdigest()
+
+
+def storable(completion: Completion) -> Completion:
+    """A completion as the journal can keep it, and gives it back."""
+    return replace(
+        completion,
+        text=storable_text(completion.text),
+        model=storable_text(completion.model),
+        finish_reason=storable_text(completion.finish_reason),
+    )
+
+
+def storable_text(text: str) -> str:
+    """The text with half characters (lone surrogates, which JSON can carry and UTF-8 cannot) replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
