@@ -14,7 +14,9 @@ from multigrain.evaluation.sets import EvaluationSet
 from multigrain.evaluation.sts import SimilaritySet, read_sts
 from multigrain.records import Document, Split
 
-LONG = "It reads what it is given and writes what it has understood, line after line, until nothing is left.\n" * 3
+LONG = " ".join(
+    ["It reads what it is given and writes what it has understood, line after line, until nothing is left."] * 3
+)
 
 
 def stanza(name: str, synopsis: str, *body: str) -> str:
@@ -38,7 +40,7 @@ def test_package_descriptions_that_say_nothing_of_their_own_are_left_out() -> No
     )
     (only,) = parse_translations(listing)
     assert (only.id, only.title) == ("reader", "reads many kinds of files")
-    assert only.text.endswith("left.\n\n\nSecond paragraph.")
+    assert only.text.endswith("left.\n\nSecond paragraph.")
 
 
 def test_questions_of_a_pod_page_become_titles_and_codes_go() -> None:
