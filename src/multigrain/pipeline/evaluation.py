@@ -18,6 +18,7 @@ from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fin
 from multigrain.evaluation.loading import load_evaluation_set
 from multigrain.evaluation.results import (
     BASE,
+    CHOSEN_BY,
     EvaluationResults,
     SetResult,
     choose,
@@ -162,6 +163,7 @@ def _results(
         bootstrap_samples=settings.bootstrap_samples,
         confidence=settings.confidence,
         seed=context.config.seed,
+        chosen_by=CHOSEN_BY if any(each.role == "validation" for each in sets) else "being the only candidate",
     )
 
 
@@ -192,6 +194,8 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _write_anchors(context: RunContext, names: Sequence[str], sets: Sequence[EvaluationSet]) -> None:
     """Anchor tokens of a few texts under the first candidate with ATA pooling, where there is one."""
+    path = context.run.results_path / "anchors.json"
+    path.unlink(missing_ok=True)  # of other candidates, before this stage was redone
     texts = [text for each in sets[:1] for text in list(each.queries.values())[: _ANCHOR_TEXTS // 2]]
     texts += [
         text[:_ANCHOR_CHARACTERS] for each in sets[:1] for text in list(each.corpus.values())[: _ANCHOR_TEXTS // 2]
@@ -200,7 +204,7 @@ def _write_anchors(context: RunContext, names: Sequence[str], sets: Sequence[Eva
         model = load(str(context.run.candidate_path(name)))
         if pooling_name(model) == "ata":
             found = [{"model": name, **asdict(each)} for each in anchors(model, texts)]
-            atomic_write(context.run.results_path / "anchors.json", json.dumps(found, ensure_ascii=False))
+            atomic_write(path, json.dumps(found, ensure_ascii=False))
             return
 
 

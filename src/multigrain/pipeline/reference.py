@@ -12,6 +12,7 @@ from multigrain.config import Config
 from multigrain.mining.search import Floats
 from multigrain.model.encoder import build_encoder, encode
 from multigrain.model.precision import mixed_precision, supports_native_bf16
+from multigrain.sources.packages import encoder_name
 
 __all__ = ["ReferenceModel", "base_model", "encoding_precision", "reference_model"]
 
@@ -56,7 +57,7 @@ def reference_model(config: Config) -> ReferenceModel:
     model = base_model(config) if own else build_encoder(named, trust_remote_code=config.training.trust_remote_code)
     return ReferenceModel(
         model=model,
-        name=config.training.base_model if own else named,
+        name=encoder_name(config.training.base_model if own else named),
         batch_size=config.evaluation.batch_size,
         bf16=_use_bf16(config, model),
     )

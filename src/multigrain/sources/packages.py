@@ -15,6 +15,7 @@ from multigrain.errors import MissingExtraError, ModelError
 __all__ = [
     "ENCODER_HUB_ID",
     "LLM_HUB_FILE",
+    "encoder_name",
     "is_installed",
     "package_file",
     "resolve_encoder",
@@ -60,6 +61,13 @@ def package_file(package: str, inside: str = "") -> Path:
     return folder / inside
 
 
+def encoder_name(reference: str) -> str:
+    """What an encoder's reference stands for, for people: `auto` becomes the package or hub id that it picks."""
+    if reference != "auto":
+        return reference
+    return next((f"package:{name}" for name in _ENCODER_PACKAGES if is_installed(name)), ENCODER_HUB_ID)
+
+
 def resolve_encoder(reference: str) -> str:
     """Turn an encoder's reference into what sentence-transformers loads: a folder or a hub id.
 
@@ -67,8 +75,7 @@ def resolve_encoder(reference: str) -> str:
         MissingExtraError: `package:NAME` names a package that is not installed.
         ModelError: the package carries no model.
     """
-    if reference == "auto":
-        reference = next((f"package:{name}" for name in _ENCODER_PACKAGES if is_installed(name)), ENCODER_HUB_ID)
+    reference = encoder_name(reference)
     if not reference.startswith("package:"):
         return reference
     folder = package_file(reference.removeprefix("package:"))
