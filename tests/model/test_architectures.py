@@ -136,9 +136,9 @@ def test_the_last_layer_is_read_once_a_forward(
     trace, reduced = LayerTrace(), []
     observe, reduce = ReceivedAttention.observe, ReceivedAttention._reduce
 
-    def observe_and_note(self: ReceivedAttention, layer: torch.nn.Module, scores: Any) -> None:
-        trace.observe(layer, scores)
-        observe(self, layer, scores)
+    def observe_and_note(self: ReceivedAttention, layer: torch.nn.Module, scores: Any, value: Tensor) -> None:
+        trace.observe(layer, scores, value)
+        observe(self, layer, scores, value)
 
     def reduce_and_note(self: ReceivedAttention, scores: Any) -> Tensor:
         reduced.append(len(trace.layers))
@@ -147,7 +147,7 @@ def test_the_last_layer_is_read_once_a_forward(
     monkeypatch.setattr(ReceivedAttention, "observe", observe_and_note)
     monkeypatch.setattr(ReceivedAttention, "_reduce", reduce_and_note)
     transformer(batch([5, 3], "right", transformer.model.config.pad_token_id))
-    layers = transformer.model.config.num_hidden_layers if name != "mpnet" else 1
+    layers = transformer.model.config.num_hidden_layers
     assert len(trace.layers) == layers
     assert reduced == [layers]
     # Its output is what the model returns: nothing after it attends.

@@ -209,7 +209,7 @@ def test_configs_that_bring_code_are_not_trusted(tiny_folder: Callable[..., Path
 def test_an_architecture_without_the_interface_is_refused(
     tiny_folder: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ModelError, match="DebertaV2Model: ATA pooling cannot observe its attention"):
+    with pytest.raises(ModelError, match="DebertaV2Model: its attention cannot be read"):
         build_encoder(str(tiny_folder(DebertaV2Config)), pooling="ata", device="cpu")
     assert capfd.readouterr().err.count("WARNING") == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,12 +15,12 @@ from transformers import AutoModel, BertConfig, LlamaConfig
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_encoder
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import Reduction, Scores, attention_received, by_batch, by_text
+from multigrain.model.received import ReduceName, Reduction, Scores, attention_received, by_batch, by_text
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, observed
 
 from .conftest import TEXTS
 
-ALL_REDUCTIONS = [(reduce, heads) for reduce in ("sum", "log", "mean") for heads in ("mean", "max")]
+ALL_REDUCTIONS = [(reduce, heads) for reduce in get_args(ReduceName) for heads in ("mean", "max")]
 
 
 def eager_maps(folder: str, features: dict[str, Any]) -> Tensor:
@@ -40,6 +40,8 @@ def reduce_maps(maps: Tensor, valid: Tensor, reduction: Reduction) -> Tensor:
         keys = []
         for key in range(len(own)):
             weight = given[own, key].sum() if own[key] else given.new_zeros(())
+            if reduction.reduce == "diagonal" and own[key]:
+                weight = shared[key, key]
             keys.append(weight / seen[:, key].sum().clamp(min=1) if reduction.reduce == "mean" else weight)
         texts.append(torch.stack(keys))
     return torch.stack(texts)
@@ -174,5 +176,5 @@ def test_padding_between_tokens_is_left_out() -> None:
 
 
 def test_unknown_choice_is_refused() -> None:
-    with pytest.raises(ModelError, match="reduce 'median' is unknown; choose one of sum, log, mean"):
+    with pytest.raises(ModelError, match="reduce 'median' is unknown; choose one of sum, log, mean, diagonal"):
         Reduction(reduce="median")

@@ -28,6 +28,7 @@ class _Reduce(StrEnum):
     SUM = "sum"
     LOG = "log"
     MEAN = "mean"
+    DIAGONAL = "diagonal"
 
 
 class _Heads(StrEnum):
@@ -41,7 +42,7 @@ def anchors(
         str, typer.Option("--model", "-m", help="A model folder, a hub id, package:NAME, or auto.")
     ] = "auto",
     reduce: Annotated[
-        _Reduce, typer.Option(help="How attention is summed over queries, for models without ATA pooling.")
+        _Reduce, typer.Option(help="How attention becomes a weight, for models without ATA pooling.")
     ] = _Reduce.LOG,
     heads: Annotated[_Heads, typer.Option(help="How heads are joined, for models without ATA pooling.")] = _Heads.MEAN,
     top: Annotated[int, typer.Option(min=1, help="List this many of the heaviest tokens.")] = 10,

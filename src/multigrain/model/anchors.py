@@ -12,8 +12,9 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import batch_to_device
 
 from multigrain.errors import ModelError
+from multigrain.model.observed import evaluating
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
-from multigrain.model.transformer import ReceivingTransformer, evaluating, observed
+from multigrain.model.transformer import ReceivingTransformer, observed
 
 __all__ = ["AnchorToken", "AnchoredText", "anchors"]
 

@@ -28,12 +28,13 @@ OBSERVER_ARGUMENT: Final = "attention_observer"
 class AttentionObserver(Protocol):
     """Sees every layer's attention in one forward pass of a model."""
 
-    def observe(self, layer: nn.Module, scores: Scores) -> None:
+    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> None:
         """Called by a layer, after it has computed its own attention.
 
         Args:
             layer: the attention module that calls.
             scores: what its attention scores are made from.
+            value: what it mixes, (batch, key heads, tokens, head size).
         """
 
 
@@ -42,14 +43,17 @@ class LayerTrace:
 
     Attributes:
         layers: the modules, one entry a call.
+        value_widths: key heads times head size of the values, one entry a call.
     """
 
     def __init__(self) -> None:
         self.layers: list[nn.Module] = []
+        self.value_widths: list[int] = []
 
-    def observe(self, layer: nn.Module, scores: Scores) -> None:
+    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> None:
         """Note the layer."""
         self.layers.append(layer)
+        self.value_widths.append(value.shape[1] * value.shape[3])
 
 
 class ReceivedAttention:
@@ -74,7 +78,7 @@ class ReceivedAttention:
         self._received: Tensor | None = None
         self._open = True
 
-    def observe(self, layer: nn.Module, scores: Scores) -> None:
+    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> None:
         """Reduce the scores, if it is the layer to read and the forward pass is not a repetition.
 
         Raises:
@@ -153,7 +157,7 @@ def _observed_sdpa(
             causal=attention_mask is None and bool(causal),
             bias=position_bias,
         )
-        observer.observe(module, scores)
+        observer.observe(module, scores, value)
     return output, None
 
 

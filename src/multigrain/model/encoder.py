@@ -10,19 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Module, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.base.modules import Module
 
 from multigrain.config import PoolingName
 from multigrain.errors import ModelError
 from multigrain.model.loading import load_any
-from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
+from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import mixed_precision
-from multigrain.model.transformer import ReceivingTransformer
+from multigrain.model.replacing import pooling_name, replace_pooling
 
 __all__ = ["build_encoder", "encode", "load", "pooling_name", "weights_fingerprint"]
-
-_MODES = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
 def build_encoder(
@@ -38,21 +35,24 @@ def build_encoder(
 
     Args:
         reference: a folder, a hub id, `package:NAME` or `auto`.
-        pooling: keep (the base's own), ata, mean, cls or last.
+        pooling: keep (the base's own), or one of those that `config.PoolingName` lists.
         max_seq_length: tokens of a text that are read; None for the base's own.
         trust_remote_code: run code that comes with the base.
         device: where to put it; None lets sentence-transformers choose.
-        ata: options of `ata` pooling; None for the defaults.
+        ata: options of `ata` and `diagonal` pooling; None for the defaults.
 
     Raises:
-        ModelError: the base cannot be loaded, reads fewer tokens, pools nothing, or its architecture cannot do ATA.
+        ModelError: the base cannot be loaded, reads fewer tokens, pools nothing, or its architecture cannot do
+            the pooling asked for.
         MissingExtraError: `package:NAME` is not installed.
     """
     model = load_any(reference, device=device, trust_remote_code=trust_remote_code)
     if max_seq_length is not None:
         _limit_tokens(model, max_seq_length, reference)
-    if pooling != "keep":
-        _set_pooling(model, pooling, ata or AtaOptions(), reference)
+    try:
+        replace_pooling(model, pooling, ata or AtaOptions())
+    except ModelError as error:
+        raise ModelError(f"{reference}: {error}") from None
     return model
 
 
@@ -110,21 +110,6 @@ def encode(
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
-def pooling_name(model: SentenceTransformer) -> str:
-    """How a model pools: ata, mean, cls, last, another of sentence-transformers' modes, or the module's class name.
-
-    Combined modes are joined by "+"; a model without a pooling module gives "none".
-    """
-    found = _pooling(model)
-    if found is None:
-        return "none"
-    module = found[1]
-    if isinstance(module, AnchorTokenPooling):
-        return "ata"
-    modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else module.pooling_mode
-    return "+".join("last" if mode == "lasttoken" else mode for mode in modes)
-
-
 def weights_fingerprint(model: SentenceTransformer) -> str:
     """A SHA-256 over everything that decides a model's vectors: weights, modules' settings, length limit, tokenizer.
 
@@ -155,31 +140,3 @@ def _limit_tokens(model: SentenceTransformer, limit: int, reference: str) -> Non
     if isinstance(positions, int) and 0 < positions < limit:
         raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
     model.max_seq_length = limit
-
-
-def _pooling(model: SentenceTransformer) -> tuple[int, Pooling | AnchorTokenPooling] | None:
-    """The pooling module and where it stands."""
-    for position, module in enumerate(model.children()):
-        if isinstance(module, Pooling | AnchorTokenPooling):
-            return position, module
-    return None
-
-
-def _set_pooling(model: SentenceTransformer, pooling: PoolingName, ata: AtaOptions, reference: str) -> None:
-    found, transformer = _pooling(model), model[0]
-    if found is None or not isinstance(transformer, Transformer):
-        raise ModelError(f"{reference}: has no pooling over a transformer's tokens to replace; use pooling: keep")
-    position, before = found
-    width = before.embedding_dimension
-    if before.get_embedding_dimension() != width and position + 1 < len(model):
-        raise ModelError(f"{reference}: its later modules expect its combined pooling; use pooling: keep")
-    if pooling == "ata":
-        try:
-            model[0] = ReceivingTransformer.adopt(transformer, ata.reduction)
-        except ModelError as error:
-            raise ModelError(f"{reference}: {error}") from None
-        model[position] = AnchorTokenPooling(width, include_prompt=ata.include_prompt, sink_clip=ata.sink_clip)
-        return
-    if isinstance(transformer, ReceivingTransformer):
-        model[0] = transformer.release()
-    model[position] = Pooling(width, pooling_mode=_MODES[pooling], include_prompt=before.include_prompt)

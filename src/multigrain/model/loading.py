@@ -16,7 +16,11 @@ __all__ = ["load_any"]
 
 # Classes of this package that a saved model may name. They are imported from here, never from the model's folder.
 _OWN_MODULES = frozenset(
-    {"multigrain.model.pooling.AnchorTokenPooling", "multigrain.model.transformer.ReceivingTransformer"}
+    {
+        "multigrain.model.pooling.AnchorTokenPooling",
+        "multigrain.model.transformer.ReceivingTransformer",
+        "multigrain.model.values.ValueTransformer",
+    }
 )
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 

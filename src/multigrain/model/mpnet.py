@@ -1,9 +1,9 @@
 """MPNet's attention, observed.
 
 MPNet computes its attention by itself, without transformers' attention interface, and hands none of the model's
-keyword arguments to its layers. So the last layer's self-attention gets a class that computes the same with SDPA and
-shows its scores; the observer comes by a context variable, which belongs to one thread's forward pass. (MPNet has no
-gradient checkpointing, which would run the layer again without it.)
+keyword arguments to its layers. So its self-attentions get a class that computes the same with SDPA and shows its
+scores; the observer comes by a context variable, which belongs to one thread's forward pass. (MPNet has no gradient
+checkpointing, which would run a layer again without it.)
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ class ObservedMPNetSelfAttention(MPNetSelfAttention):
         )
         observer = _ANNOUNCED.get()
         if observer is not None:
-            observer.observe(self, Scores(query, key, self.attention_head_size**-0.5, bias=added))
+            observer.observe(self, Scores(query, key, self.attention_head_size**-0.5, bias=added), value)
         return (self.o(context.transpose(1, 2).flatten(2)),)
 
 
 def install(model: nn.Module) -> bool:
-    """Give an MPNet's last self-attention the observed class. Returns whether the model is one."""
+    """Give every self-attention of an MPNet the observed class. Returns whether the model is one."""
     attentions = [module for module in model.modules() if isinstance(module, MPNetSelfAttention)]
-    if attentions:
-        attentions[-1].__class__ = ObservedMPNetSelfAttention
+    for attention in attentions:
+        attention.__class__ = ObservedMPNetSelfAttention
     return bool(attentions)
 
 

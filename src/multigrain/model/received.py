@@ -5,6 +5,7 @@ With A (heads x queries x keys) the attention of one layer over one text, the we
     sum    w_j = sum_i mean_h A_hij
     log    w_j = sum_i log(1 + n * mean_h A_hij), n the number of tokens of the text
     mean   the sum, divided by the number of queries that may see j (removes causal attention's bias to early tokens)
+    diagonal   w_j = mean_h A_hjj, what a token gives itself (after Ditto, arXiv 2305.10786)
 
 over the text's own tokens i; padding neither gives nor receives. Dropout is left out: the weights are those of the
 undisturbed attention. A is rebuilt from queries and keys, a block of queries at a time, in float32.
@@ -34,7 +35,7 @@ __all__ = [
     "by_text",
 ]
 
-ReduceName = Literal["sum", "log", "mean"]
+ReduceName = Literal["sum", "log", "mean", "diagonal"]
 HeadsName = Literal["mean", "max"]
 GradName = Literal["detach", "through"]
 
@@ -50,7 +51,7 @@ class Reduction:
     """How a map of attention becomes one weight per key.
 
     Attributes:
-        reduce: sum, log or mean over queries (see the module's text).
+        reduce: sum, log or mean over queries, or diagonal (see the module's text).
         heads: mean or max over heads, taken before the reduction over queries.
         grad: detach treats the weights as constants; through lets gradients flow into queries and keys.
 
@@ -220,6 +221,11 @@ def _given(
     """What a block of queries gives to each of these keys: (texts, columns)."""
     attention = _attention(scores, rows, columns, room)
     counted = None if valid is None else valid[:, None, rows].to(attention.dtype)
+    if reduction.reduce == "diagonal":
+        # A query gives to one key, its own; every other key of the block gets nothing from it.
+        own = attention[..., rows.start - columns.start : rows.stop - columns.start].diagonal(dim1=2, dim2=3)
+        shared = own.amax(1) if reduction.heads == "max" else own.mean(1)
+        return torch.nn.functional.pad(shared, (rows.start - columns.start, columns.stop - rows.stop))
     if reduction.reduce == "log" or reduction.heads == "max":
         shared = attention.amax(1) if reduction.heads == "max" else attention.mean(1)
         if reduction.reduce == "log":
