@@ -23,7 +23,7 @@ demo: $(VENV)/ready
 	$(BIN)/multigrain demo --run $(RUN) --seed $(SEED) --json --setup-seconds $$(cat $(VENV)/ready)
 
 test: check
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: check
 	$(BIN)/pytest -m slow

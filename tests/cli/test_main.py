@@ -11,7 +11,7 @@ import yaml
 
 from multigrain.config import load_config
 
-COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report"]
+COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label", "anchors"]
 
 
 def multigrain(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

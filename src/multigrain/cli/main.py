@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import multigrain
-from multigrain.cli import audit, demo, evaluate, init, report, run, synthesize, train
+from multigrain.cli import anchors, audit, compare, demo, evaluate, init, label, report, run, synthesize, train
 from multigrain.cli.console import console
 from multigrain.errors import MultigrainError
 
@@ -46,7 +46,7 @@ def _options(
     del version, debug  # --version has done its work by now; main() looks for --debug itself
 
 
-for _command in (run, demo, init, synthesize, audit, train, evaluate, report):
+for _command in (run, demo, init, synthesize, audit, train, evaluate, report, compare, label, anchors):
     _command.register(app)
 
 
