@@ -45,7 +45,7 @@ from multigrain.rundir import StageManifest, atomic_directory, atomic_write
 from multigrain.sources.store import read_document_table
 from multigrain.synthesis.heldout import read_heldout_queries
 
-__all__ = ["evaluation_stage"]
+__all__ = ["domain_sets", "evaluation_stage"]
 
 _FORMAT = 1
 _ANCHOR_TEXTS = 6
@@ -65,7 +65,7 @@ def evaluation_stage(context: RunContext) -> StageManifest:
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     run = context.run
     documents = read_document_table(run.documents_path)
-    domain = list(_domain_sets(context, documents))
+    domain = list(domain_sets(context, documents))
     others = [load_evaluation_set(each, seed=context.config.seed) for each in context.config.evaluation.sets]
     if not domain and not others:
         raise EvaluationError(
@@ -100,7 +100,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     return _headline(context, results)
 
 
-def _domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
+def domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
     """Held-out queries over all of the run's documents."""
     if context.config.evaluation.queries == "none":
         return
