@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,12 +27,14 @@ class RunContext:
         run: where it is kept.
         progress: who is told.
         redo: whether a complete stage whose settings have changed is run again instead of refused.
+        embeddings: a folder that keeps the reference model's vectors for other runs; None keeps none.
     """
 
     config: Config
     run: RunDirectory
     progress: Progress = field(default_factory=SilentProgress)
     redo: bool = False
+    embeddings: Path | None = None
 
     def save_config(self) -> None:
         """Keep the config beside what it made."""

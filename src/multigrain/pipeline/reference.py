@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.config import Config
+from multigrain.config import Config, fingerprint
+from multigrain.evaluation.embedding_cache import CachedEncoder
+from multigrain.evaluation.encoders import Encoder, model_fingerprint
 from multigrain.mining.search import Floats
 from multigrain.model.encoder import build_encoder, encode
 from multigrain.model.precision import mixed_precision, supports_native_bf16
@@ -26,28 +29,53 @@ class ReferenceModel:
         name: what reports call it.
         batch_size: texts encoded at once.
         bf16: whether it computes in bf16.
+        cache: a folder that keeps vectors for other runs with the same model; None keeps none.
     """
 
     model: SentenceTransformer
     name: str
     batch_size: int
     bf16: bool
+    cache: Path | None = None
 
     def embed_queries(self, texts: Sequence[str]) -> Floats:
         """(n, d) L2-normalised query vectors."""
-        return self._embed(texts, "query")
+        with self._encoder() as encoder:
+            return encoder.encode_queries(list(texts))
 
     def embed_passages(self, texts: Sequence[str]) -> Floats:
         """(n, d) L2-normalised document vectors."""
+        with self._encoder() as encoder:
+            return encoder.encode_documents(list(texts))
+
+    def encode_queries(self, texts: list[str]) -> Floats:
+        """The same as `embed_queries`, never from the cache."""
+        return self._embed(texts, "query")
+
+    def encode_documents(self, texts: list[str]) -> Floats:
+        """The same as `embed_passages`, never from the cache."""
         return self._embed(texts, "document")
 
-    def _embed(self, texts: Sequence[str], kind: str) -> Floats:
+    @contextmanager
+    def _encoder(self) -> Iterator[Encoder]:
+        if self.cache is None:
+            yield self
+            return
+        identity = fingerprint("reference", model_fingerprint(self.model), self.bf16)
+        with closing(CachedEncoder(self, identity, self.cache)) as cached:
+            yield cached
+
+    def _embed(self, texts: list[str], kind: str) -> Floats:
         prompt = kind if self.model.prompts.get(kind) else None
-        return encode(self.model, list(texts), batch_size=self.batch_size, bf16=self.bf16, prompt_name=prompt)
+        return encode(self.model, texts, batch_size=self.batch_size, bf16=self.bf16, prompt_name=prompt)
 
 
-def reference_model(config: Config) -> ReferenceModel:
+def reference_model(config: Config, *, cache: Path | None = None) -> ReferenceModel:
     """The model that the audit measures with.
+
+    Args:
+        config: names it.
+        cache: a folder that keeps its vectors; None keeps none.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -60,6 +88,7 @@ def reference_model(config: Config) -> ReferenceModel:
         name=encoder_name(config.training.base_model if own else named),
         batch_size=config.evaluation.batch_size,
         bf16=_use_bf16(config, model),
+        cache=cache,
     )
 
 

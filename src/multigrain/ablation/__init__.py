@@ -1,0 +1,1 @@
+"""A matrix of runs: what each choice bought, in one table."""

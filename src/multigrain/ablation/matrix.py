@@ -1,0 +1,200 @@
+"""The matrix file: one config, the settings to vary, and the seeds. Expanded into arms, each a checked config.
+
+config: config.yaml            # everything that the arms share
+vary:
+  source: [mined, hybrid]      # audit.negatives
+  schedule: [coarse-to-fine, random, in-batch]
+  pooling: [mean, ata]
+  training.temperature: [0.02, 0.05]
+seeds: [1, 2, 3]
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from multigrain.config import Config, TrainingConfig, fingerprint, load_config, parse_config
+from multigrain.errors import ConfigError
+
+__all__ = ["CANDIDATE", "Arm", "Matrix", "MatrixFile", "expand", "load_matrix", "shown"]
+
+CANDIDATE: Final = "arm"
+"""The name of the one candidate in an arm's config."""
+
+_SHORT_NAMES: Final = {
+    "source": "audit.negatives",
+    "strategy": "synthesis.strategy",
+    **{name: f"training.{name}" for name in TrainingConfig.model_fields if name != "candidates"},
+}
+# What decides the documents, the test queries or how they are scored must be the same for all, or nothing compares.
+_VARIABLE: Final = ("llm.", "synthesis.", "audit.", "training.")
+
+
+class MatrixFile(BaseModel):
+    """What a matrix file may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    config: Path
+    """The config that all arms share; relative to this file."""
+
+    vary: dict[str, list[Any]] = Field(min_length=1)
+    """Setting to values; arms are all combinations. A setting is a config key such as training.schedule, or short
+    source (audit.negatives), strategy, or any key of training."""
+
+    seeds: list[int] = Field(default=[13], min_length=1)
+    """Each arm is trained once with each. They seed training alone: documents and written rows are shared."""
+
+    reference: dict[str, Any] = Field(default_factory=dict)
+    """The arm that the others are compared with, by some of its values. Left out: the first of each."""
+
+    skip: list[dict[str, Any]] = Field(default_factory=list)
+    """Combinations to leave out, each by some of its values."""
+
+    budget_seconds: float | None = Field(default=None, gt=0)
+    """Start no arm that would take the whole longer than this (null: no limit)."""
+
+    keep_models: bool = False
+    """Keep every trained model, and not only its results."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination.
+
+    Attributes:
+        values: the varied settings and what they are here.
+        config: the whole config of the arm, with one candidate.
+    """
+
+    values: Mapping[str, Any]
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """What people read, e.g. "schedule=random, pooling=mean"."""
+        return ", ".join(f"{axis}={shown(value)}" for axis, value in self.values.items())
+
+    @property
+    def key(self) -> str:
+        """What folders are named: the same for the same settings, whatever else is in the matrix."""
+        return fingerprint(dict(self.values))[:12]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An expanded matrix.
+
+    Attributes:
+        axes: the varied settings, in order.
+        arms: all combinations that are not skipped.
+        reference: the arm that the others are compared with.
+        seeds: of training.
+        budget_seconds: for everything; None for no limit.
+        keep_models: whether trained models are kept.
+    """
+
+    axes: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    reference: Arm
+    seeds: tuple[int, ...]
+    budget_seconds: float | None
+    keep_models: bool
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read and expand a matrix file.
+
+    Raises:
+        ConfigError: the file, its config or a combination is wrong; all wrong combinations are listed at once.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such matrix file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    try:
+        found = MatrixFile.model_validate(values)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc'])) or '(top level)'}: {each['msg']}" for each in error.errors())
+        raise ConfigError(f"{path}: {'; '.join(problems)}") from None
+    config = found.config if found.config.is_absolute() else path.resolve().parent / found.config
+    return expand(found, load_config(config), origin=str(path))
+
+
+def expand(found: MatrixFile, shared: Config, *, origin: str) -> Matrix:
+    """Make every combination's config.
+
+    Args:
+        found: what the matrix file says.
+        shared: the config that it names.
+        origin: what errors name as the place of the matrix.
+
+    Raises:
+        ConfigError: a setting that must not vary, a wrong combination, one twice, or no reference.
+    """
+    for axis, listed in found.vary.items():
+        if not _full_name(axis).startswith(_VARIABLE):
+            raise ConfigError(
+                f"{origin}: {axis!r} must not vary, or the arms could not be compared; settings of "
+                f"{', '.join(each.rstrip('.') for each in _VARIABLE)} may"
+            )
+        if not listed:
+            raise ConfigError(f"{origin}: vary.{axis} lists no values")
+    arms, problems = [], []
+    for choices in itertools.product(*found.vary.values()):
+        values = dict(zip(found.vary, choices, strict=True))
+        if any(_matches(values, each) for each in found.skip):
+            continue
+        try:
+            arms.append(Arm(values, _arm_config(shared, values)))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(f"{origin}: " + "; ".join(dict.fromkeys(problems)))
+    if len({arm.key for arm in arms}) < len(arms) or len(set(found.seeds)) < len(found.seeds):
+        raise ConfigError(f"{origin}: a value is listed twice under vary or seeds")
+    reference = next((arm for arm in arms if _matches(arm.values, found.reference)), None)
+    if reference is None:
+        raise ConfigError(f"{origin}: no arm is left that `reference` describes; see vary and skip")
+    return Matrix(
+        axes=tuple(found.vary),
+        arms=tuple(arms),
+        reference=reference,
+        seeds=tuple(found.seeds),
+        budget_seconds=found.budget_seconds,
+        keep_models=found.keep_models,
+    )
+
+
+def shown(value: Any) -> str:
+    """A setting's value as tables show it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _full_name(axis: str) -> str:
+    return axis if "." in axis else _SHORT_NAMES.get(axis, axis)
+
+
+def _matches(values: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+    return all(axis in values and values[axis] == value for axis, value in description.items())
+
+
+def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
+    settings = shared.model_dump(mode="json")
+    settings["training"]["candidates"] = {CANDIDATE: {}}
+    for axis, value in values.items():
+        *sections, key = _full_name(axis).split(".")
+        place = settings
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    return parse_config(settings, origin=", ".join(f"{axis}={shown(value)}" for axis, value in values.items()))

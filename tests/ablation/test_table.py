@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from multigrain.ablation.render import to_csv, to_latex, to_markdown
+from multigrain.ablation.table import AblationTable, ArmScores, build_table, effect_size
+
+SETS = {"validation": "validation", "test": "test"}
+
+
+def scored(arm: str, seed: int, gain: float, spread: float = 0.05, count: int = 120) -> ArmScores:
+    rng = np.random.default_rng([seed, *arm.encode()])
+    base = np.random.default_rng(0).uniform(0.3, 0.6, count)
+    sets, bases = {}, {}
+    for name in SETS:
+        sets[name] = {f"q{n}": float(score) for n, score in enumerate(base + rng.normal(gain, spread, count))}
+        bases[name] = {f"q{n}": float(score) for n, score in enumerate(base)}
+    return ArmScores(arm, {"schedule": arm}, seed, sets, bases, 10.0 + seed, 200)
+
+
+def table(*scores: ArmScores, **options: object) -> AblationTable:
+    return build_table(scores, axes=("schedule",), sets=SETS, reference="coarse", samples=300, **options)
+
+
+@pytest.fixture
+def whole() -> AblationTable:
+    runs = [scored(arm, seed, gain) for seed in (1, 2) for arm, gain in (("coarse", 0.05), ("ran_dom", 0.01))]
+    return table(*runs, not_run=["reverse (seed 1)"], data_seconds=12.0, tokens=3000, cost=0.25)
+
+
+def test_seeds_are_averaged_query_by_query(whole: AblationTable) -> None:
+    (row, other) = whole.rows
+    runs = [scored("coarse", seed, 0.05) for seed in (1, 2)]
+    means = [np.mean(list(run.sets["test"].values())) for run in runs]
+    cell = row.cells["test"]
+    assert cell.ndcg_at_10 == pytest.approx(np.mean(means))
+    assert cell.seed_spread == pytest.approx(np.std(means, ddof=1))
+    assert cell.from_base.difference.mean == pytest.approx(0.05, abs=0.02)
+    assert (row.seeds, row.seconds) == (2, 11.5)
+    assert cell.from_reference is None, "the reference is not compared with itself"
+    against = other.cells["test"].from_reference
+    assert against.difference.mean == pytest.approx(other.cells["test"].ndcg_at_10 - cell.ndcg_at_10)
+    assert against.size < 0
+
+
+def test_one_seed_has_no_spread_and_a_missing_reference_no_comparison() -> None:
+    (row,) = table(scored("random", 1, 0.01)).rows
+    assert row.cells["test"].seed_spread is None
+    assert row.cells["test"].from_reference is None
+
+
+def test_validation_marks_the_best_arm_but_claims_nothing(whole: AblationTable) -> None:
+    assert [row.chosen for row in whole.rows] == [True, False]
+    for row in whole.rows:
+        validation, test = row.cells["validation"].from_base, row.cells["test"].from_base
+        assert validation.adjusted_p == validation.difference.p_value
+        assert test.adjusted_p >= test.difference.p_value
+    assert "✓" in to_markdown(whole)
+
+
+def test_more_arms_ask_for_more_evidence() -> None:
+    alone = table(scored("coarse", 1, 0.013)).rows[0].cells["test"].from_base
+    crowd = table(scored("coarse", 1, 0.013), *(scored(f"arm{n}", 1, 0.0) for n in range(20)))
+    crowded = crowd.rows[0].cells["test"].from_base
+    assert crowded.difference == alone.difference
+    assert crowded.adjusted_p > alone.adjusted_p
+
+
+def test_effect_sizes_are_cohens_d_of_the_differences() -> None:
+    differences = np.array([0.1, 0.3, 0.2])
+    assert effect_size(differences) == pytest.approx(0.2 / 0.1)
+    assert effect_size(np.zeros(5)) == 0
+
+
+def test_markdown_is_one_table_with_notes(whole: AblationTable) -> None:
+    text = to_markdown(whole)
+    lines = text.splitlines()
+    columns = {line.count("|") for line in lines[:4]}
+    assert len(columns) == 1
+    assert "coarse" in lines[2]
+    assert "Not run, for the budget: reverse (seed 1)." in text
+    assert "3,000 tokens, $0.25" in text
+
+
+def test_csv_has_every_figure(whole: AblationTable) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(whole))))
+    assert len(rows) == 4
+    first = next(row for row in rows if row["schedule"] == "coarse" and row["set"] == "test")
+    assert float(first["ndcg_at_10"]) == pytest.approx(whole.rows[0].cells["test"].ndcg_at_10)
+    assert float(first["from_base_low"]) == whole.rows[0].cells["test"].from_base.difference.low
+    assert first["from_reference_mean"] == ""
+
+
+def test_latex_escapes_and_stars_what_is_claimed(whole: AblationTable) -> None:
+    text = to_latex(whole)
+    assert r"ran\_dom" in text
+    assert "^{*}" in text
+    assert text.count(r"\\") == 3
+    assert "✓" not in text

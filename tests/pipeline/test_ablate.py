@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multigrain.ablation.matrix import Matrix, MatrixFile, expand
+from multigrain.config import parse_config
+from multigrain.errors import EvaluationError
+from multigrain.pipeline import ablate as module
+from multigrain.pipeline.ablate import run_ablation
+
+
+def matrix(corpus: Path, model: Path, queries: str = "titles", **values: Any) -> Matrix:
+    config = parse_config(
+        {
+            "documents": {"path": str(corpus), "validation_share": 0.2, "test_share": 0.3},
+            "llm": {"provider": "scripted"},
+            "audit": {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0},
+            "training": {
+                "base_model": str(model),
+                "steps": 3,
+                "learning_rate": 0.01,
+                "batch_size": 4,
+                "max_seq_length": 32,
+                "precision": "float32",
+            },
+            "evaluation": {"queries": queries, "bootstrap_samples": 200},
+        }
+    )
+    described = {
+        "config": "c.yaml",
+        "vary": {"source": ["mined", "hybrid"], "schedule": ["random", "in-batch"]},
+    } | values
+    return expand(MatrixFile.model_validate(described), config, origin="matrix.yaml")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts how often the dear parts are really run."""
+    counts = {"synthesis_stage": 0, "audit_stage": 0, "candidate_stage": 0, "base_model": 0}
+
+    def counting(name: str):
+        original = getattr(module, name)
+
+        def call(*arguments: Any) -> Any:
+            counts[name] += 1
+            return original(*arguments)
+
+        return call
+
+    for name in counts:
+        monkeypatch.setattr(module, name, counting(name))
+    return counts
+
+
+def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    table = run_ablation(matrix(corpus_file, small_bert), tmp_path / "out")
+
+    assert counted == {"synthesis_stage": 1, "audit_stage": 2, "candidate_stage": 4, "base_model": 1}
+    assert [row.arm for row in table.rows] == [
+        "source=mined, schedule=random",
+        "source=mined, schedule=in-batch",
+        "source=hybrid, schedule=random",
+        "source=hybrid, schedule=in-batch",
+    ]
+    assert set(table.sets) == {"validation", "test"}
+    assert {path.name for path in (tmp_path / "out").glob("ablation.*")} == {
+        "ablation.md",
+        "ablation.csv",
+        "ablation.tex",
+    }
+    assert not list((tmp_path / "out").glob("data/*/models/*/*.safetensors")), "models are kept only if asked for"
+    assert table.tokens > 0
+
+    again = run_ablation(matrix(corpus_file, small_bert), tmp_path / "out")
+    assert counted["candidate_stage"] == 4
+    assert again == table
+
+    more = run_ablation(matrix(corpus_file, small_bert, seeds=[13, 14]), tmp_path / "out")
+    assert counted["candidate_stage"] == 8
+    assert [row.seeds for row in more.rows] == [2] * 4
+    assert any(row.cells["test"].seed_spread for row in more.rows), "a seed changes training"
+
+
+def test_an_interrupted_ablation_goes_on_with_the_next_arm(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = module.evaluate_retrieval
+    scored = 0
+
+    def stops(*arguments: Any) -> Any:
+        nonlocal scored
+        scored += 1
+        if scored == 6:  # two sets each: the first arm, the base, then the second arm's second set
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "evaluate_retrieval", stops)
+    chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, keep_models=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_ablation(chosen, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    assert len(before) == 2
+
+    table = run_ablation(chosen, tmp_path / "out")
+    assert [row.seeds for row in table.rows] == [1, 1]
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    assert after == before, "what was trained is not trained again"
+
+
+def test_a_budget_leaves_later_arms_out_and_says_so(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, budget_seconds=0.01)
+    table = run_ablation(chosen, tmp_path / "out")
+    assert [row.arm for row in table.rows] == ["schedule=random"], "the first is always run"
+    assert table.not_run == ("schedule=in-batch (seed 13)",)
+    assert "Not run, for the budget" in (tmp_path / "out" / "ablation.md").read_text()
+
+
+def test_nothing_to_judge_by_is_said_before_anything_is_trained(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    with pytest.raises(EvaluationError, match="nothing to judge the arms by"):
+        run_ablation(matrix(corpus_file, small_bert, queries="none"), tmp_path / "out")
+    assert counted["candidate_stage"] == 0
