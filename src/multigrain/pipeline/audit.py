@@ -27,7 +27,7 @@ def audit_stage(context: RunContext) -> StageManifest:
     identity = fingerprint(
         _FORMAT, synthesis_done.fingerprint, context.config.audit, _reference_settings(context.config)
     )
-    return complete_stage(context, "dataset", identity, lambda: _audit(context, synthesis_done.counts["requested"]))
+    return complete_stage(context, "dataset", identity, lambda: _audit(context, synthesis_done.counts))
 
 
 def _reference_settings(config: Config) -> dict[str, Any]:
@@ -35,12 +35,12 @@ def _reference_settings(config: Config) -> dict[str, Any]:
     return config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
 
 
-def _audit(context: RunContext, requested: int) -> dict[str, Any]:
+def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
     config, run = context.config, context.run
     rows = read_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
     pool = [document for document in read_document_table(run.documents_path) if document.split is Split.TRAIN]
-    reference = reference_model(config)
+    reference = reference_model(config, cache=context.embeddings)
     with context.progress.task("Measuring the corpus", None):
         pool_vectors = reference.embed_passages([document.text for document in pool])
     with context.progress.task("Auditing rows", None):
@@ -53,7 +53,10 @@ def _audit(context: RunContext, requested: int) -> dict[str, Any]:
             pool_vectors=pool_vectors,
             seed=config.seed,
         )
-    counts = summarise(result, requested=requested, written=len(rows), reference_model=reference.name)
+    counts = summarise(result, requested=synthesis["requested"], written=len(rows), reference_model=reference.name)
+    cost = synthesis.get("cost")
+    if cost is not None:
+        counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
     write_rejections(run.rejects_path, result.rejections)
     if len(result.examples) < 2:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
@@ -66,5 +69,6 @@ def _audit(context: RunContext, requested: int) -> dict[str, Any]:
     context.progress.say(
         f"audit: {counts['kept']} rows kept of {counts['written']} written; negatives: {counts['negatives_mined']} "
         f"mined, {counts['negatives_written']} written (of {counts['written_candidates']} candidates)"
+        + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
     )
     return {key: value for key, value in counts.items() if key != "similarity"}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from multigrain.config import Config, fingerprint
 from multigrain.dataset.store import write_rows
 from multigrain.engine.local import LocalEngine
-from multigrain.errors import UnusableOutputError
-from multigrain.llm.build import build_client
-from multigrain.llm.protocol import LLMClient
+from multigrain.engine.protocol import Failure
+from multigrain.errors import ConfigError, UnusableOutputError
+from multigrain.llm.build import build_client, total_concurrency
+from multigrain.llm.prices import find_price
+from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
@@ -19,14 +22,23 @@ from multigrain.sources.store import read_document_table
 from multigrain.sources.titles import titles_suffice
 from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.journal import Journal, JournaledClient
-from multigrain.synthesis.strategies.protocol import WritingUnit
+from multigrain.synthesis.spending import Spending
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
 
-__all__ = ["synthesis_stage"]
+__all__ = ["synthesis_stage", "training_units"]
 
 _FORMAT = 1
-_PASSING_SETTINGS = {"concurrency", "threads", "timeout_seconds", "max_retries", "api_key_env"}
-"""Settings of the LLM that decide how fast it answers, and not what."""
+_PASSING_SETTINGS = {
+    "concurrency",
+    "threads",
+    "timeout_seconds",
+    "max_retries",
+    "api_key_env",
+    "more_endpoints",
+    "prices",
+}
+"""Settings of the LLM that decide how fast it answers and what that costs, and not what it says."""
 
 
 def synthesis_stage(context: RunContext) -> StageManifest:
@@ -44,81 +56,149 @@ def synthesis_stage(context: RunContext) -> StageManifest:
     return complete_stage(context, "synthesis", identity, lambda: _write(context))
 
 
+def training_units(config: Config, documents: Sequence[Document]) -> list[WritingUnit]:
+    """The rows that a config asks for, in order."""
+    train = [document for document in documents if document.split is Split.TRAIN]
+    return writing_units(train, config.synthesis, seed=config.seed)
+
+
+@dataclass
+class _Session:
+    """What one session of writing works with."""
+
+    context: RunContext
+    journal: Journal
+    client: JournaledClient
+    engine: LocalEngine
+    spending: Spending
+    patience: int
+    over_limit: int = 0
+
+    def done(self, failure: Failure | None) -> None:
+        """Count rows in a row that the spending limit turned away."""
+        self.over_limit = self.over_limit + 1 if failure is not None and failure.kind == "over_limit" else 0
+
+    def must_stop(self) -> bool:
+        """Whether the limit is reached, and whatever the journal holds beyond has been read."""
+        return self.over_limit >= self.patience
+
+
 def _write(context: RunContext) -> dict[str, Any]:
     config = context.config
     documents = read_document_table(context.run.documents_path)
-    engine = LocalEngine(concurrency=config.llm.concurrency)
-    with Journal(context.run.journal_path) as journal:
-        client = JournaledClient(
-            build_client(config.llm, seed=config.seed), journal, strategy=config.synthesis.strategy
+    price = find_price(config.llm)
+    with (
+        Journal(context.run.journal_path) as journal,
+        LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
+    ):
+        spending = Spending(
+            journal.totals(),
+            price=price,
+            max_cost=config.synthesis.max_cost,
+            max_tokens=config.synthesis.max_total_tokens,
         )
-        with engine:
-            try:
-                rows, counts = _write_rows(context, documents, client, engine)
-                heldout = _write_heldout(context, documents, client, engine)
-            finally:
-                engine.run(client.aclose())
-        tokens = journal.totals()
+        client = JournaledClient(
+            build_client(config.llm, seed=config.seed),
+            journal,
+            strategy=config.synthesis.strategy,
+            may_ask=spending.allows,
+            on_answer=spending.add,
+        )
+        # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
+        session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(config.llm))
+        try:
+            rows, counts = _write_rows(session, training_units(config, documents))
+            heldout = _write_heldout(session, documents)
+        finally:
+            engine.run(client.aclose())
+        totals = journal.totals()
     write_rows(context.run.rows_path, rows)
     atomic_write(context.run.heldout_queries_path, dump_heldout_queries(heldout))
+    cost = None if price is None else round(totals.cost(price), 6)
     counts |= {
-        "prompt_tokens": tokens.prompt_tokens,
-        "completion_tokens": tokens.completion_tokens,
+        "prompt_tokens": totals.prompt_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "cost": cost,
+        "cost_per_row": None if cost is None or not rows else round(cost / len(rows), 8),
         "model": client.identity,
         "strategy": config.synthesis.strategy,
         "heldout_queries_written": len(heldout),
     }
-    context.progress.say(
-        f"synthesis: {counts['written']} rows of {counts['requested']} asked for"
-        + (" (the time budget ended it)" if counts["stopped_by_budget"] else "")
-        + f", {tokens.completion_tokens} tokens written"
-    )
+    context.progress.say(_summary(counts))
     return counts
 
 
-def _write_rows(
-    context: RunContext, documents: Sequence[Document], client: LLMClient, engine: LocalEngine
-) -> tuple[list[SynthesizedRow], dict[str, Any]]:
-    config = context.config
-    train = [document for document in documents if document.split is Split.TRAIN]
-    units = writing_units(train, config.synthesis, seed=config.seed)
+def _write_rows(session: _Session, units: Sequence[WritingUnit]) -> tuple[list[SynthesizedRow], dict[str, Any]]:
+    config = session.context.config
     strategy = build_strategy(config.synthesis, config.llm, seed=config.seed)
+    session.journal.forget_failures_of_rows()
     rows: dict[WritingUnit, SynthesizedRow] = {}
+    limited = False
     failed: Counter[str] = Counter()
-    with context.progress.task("Writing queries and negatives", len(units)) as task:
-        for outcome in synthesize(units, strategy, client, engine, budget_seconds=config.synthesis.budget_seconds):
+    with session.context.progress.task("Writing queries and negatives", len(units)) as task:
+        for outcome in synthesize(
+            units,
+            strategy,
+            session.client,
+            session.engine,
+            budget_seconds=config.synthesis.budget_seconds,
+            stop=session.must_stop,
+        ):
+            session.done(outcome.failure)
             if outcome.value is not None:
                 rows[outcome.unit] = outcome.value
+            elif outcome.failure is not None and outcome.failure.kind == "over_limit":
+                limited = True
             elif outcome.failure is not None:
                 failed[outcome.failure.kind] += 1
-            task.advance(note=f"{len(rows)} written" + (f", {failed.total()} failed" if failed else ""))
+                if isinstance(outcome.failure.error, UnusableAnswer):
+                    session.journal.record_failure(
+                        f"row:{row_id(strategy.name, outcome.unit)}",
+                        outcome.failure.error,
+                        strategy=strategy.name,
+                        client=session.client.identity,
+                    )
+            task.advance(note=_note(len(rows), failed.total(), session.spending.cost))
+    asked = len(rows) + failed.total()
     if not rows:
+        if limited:
+            raise ConfigError(
+                "synthesis: the spending limit was reached before any row was finished: "
+                "raise synthesis.max_cost or synthesis.max_total_tokens"
+            )
         kinds = ", ".join(f"{count} {kind}" for kind, count in failed.most_common()) or "nothing was asked for"
         raise UnusableOutputError(
-            f"model {client.identity}: none of {failed.total()} answers could be used ({kinds}); "
+            f"model {session.client.identity}: none of {asked} answers could be used ({kinds}); "
             f"a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
         )
     counts = {
-        "requested": len(rows) + failed.total(),
+        "requested": asked,
         "written": len(rows),
         "failed": dict(failed),
-        "stopped_by_budget": len(rows) + failed.total() < len(units),
+        "stopped_by_budget": asked < len(units) and not limited,
+        "stopped_by_limit": limited,
     }
     return [rows[unit] for unit in units if unit in rows], counts
 
 
-def _write_heldout(
-    context: RunContext, documents: Sequence[Document], client: LLMClient, engine: LocalEngine
-) -> dict[str, str]:
-    config = context.config
+def _write_heldout(session: _Session, documents: Sequence[Document]) -> dict[str, str]:
+    config = session.context.config
     heldout = [document for document in documents if document.split is not Split.TRAIN]
     if not _needs_written_queries(config, heldout):
         return {}
     queries: dict[str, str] = {}
-    with context.progress.task("Writing held-out queries", len(heldout)) as task:
+    session.over_limit = 0
+    with session.context.progress.task("Writing held-out queries", len(heldout)) as task:
         for outcome in write_heldout_queries(
-            heldout, client, engine, config.llm, characters=config.synthesis.document_characters, seed=config.seed
+            heldout,
+            session.client,
+            session.engine,
+            config.llm,
+            characters=config.synthesis.document_characters,
+            seed=config.seed,
+            stop=session.must_stop,
         ):
+            session.done(outcome.failure)
             if outcome.value is not None:
                 queries[outcome.unit.id] = outcome.value
             task.advance()
@@ -128,3 +208,24 @@ def _write_heldout(
 def _needs_written_queries(config: Config, heldout: Sequence[Document]) -> bool:
     wanted = config.evaluation.queries
     return wanted == "synthetic" or (wanted == "auto" and not titles_suffice(heldout))
+
+
+def _note(written: int, failed: int, cost: float | None) -> str:
+    parts = [f"{written} written"]
+    if failed:
+        parts.append(f"{failed} failed")
+    if cost:
+        parts.append(f"${cost:.2f}")
+    return ", ".join(parts)
+
+
+def _summary(counts: dict[str, Any]) -> str:
+    line = f"synthesis: {counts['written']} rows of {counts['requested']} asked for"
+    if counts["stopped_by_budget"]:
+        line += " (the time budget ended it)"
+    if counts["stopped_by_limit"]:
+        line += " (the spending limit ended it)"
+    line += f", {counts['completion_tokens']} tokens written"
+    if counts["cost"]:
+        line += f", ${counts['cost']:.4f} (${counts['cost_per_row']:.6f} a row)"
+    return line

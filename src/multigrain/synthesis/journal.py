@@ -10,7 +10,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,7 @@ from multigrain.synthesis.journal_records import (
     TokenSums,
     now,
     request_key,
+    restored_request,
     storable,
     storable_text,
 )
@@ -110,19 +111,53 @@ class Journal:
         values = (key, failure.kind, strategy, client, storable_text(failure.detail), now())
         return self._start_writer().write((sql, values))
 
-    def record_batch_request(
-        self, key: str, request: CompletionRequest, *, strategy: str, client: str
+    def forget_failures_of_rows(self) -> None:
+        """Drop what `record_failure` noted under keys of rows (`row:…`): every session finds them anew."""
+        self._start_writer().write(("DELETE FROM failures WHERE key GLOB 'row:*'", ())).result()
+
+    def want_in_batch(
+        self, key: str, request: CompletionRequest, *, strategy: str, client: str, round_id: str
     ) -> Future[None]:
-        """Remember a request that goes into a batch file, so that its answer can be told what made it."""
-        sql = "INSERT OR IGNORE INTO batch_requests (key, strategy, client, request, written_at) VALUES (?,?,?,?,?)"
-        return self._start_writer().write((sql, (key, strategy, client, json.dumps(asdict(request)), now())))
+        """Remember a request that a round of batch files is to ask, so that its answer can be told what made it."""
+        sql = (
+            "INSERT INTO batch_requests (key, strategy, client, request, round) VALUES (?,?,?,?,?) "
+            "ON CONFLICT (key) DO UPDATE SET round = excluded.round"
+        )
+        return self._start_writer().write((sql, (key, strategy, client, json.dumps(asdict(request)), round_id)))
+
+    def wanted_in_batch(self, round_id: str, *, again: bool = False) -> Iterator[tuple[str, CompletionRequest]]:
+        """What a round wants and no file has asked yet, or a file has asked in vain, read as it is needed.
+
+        Args:
+            round_id: as it was given to `want_in_batch`.
+            again: also what lies in a file whose answers have not been read yet.
+        """
+        sql = """
+            SELECT key, request FROM batch_requests AS wanted
+            WHERE round = ? AND NOT EXISTS (SELECT 1 FROM completions WHERE completions.key = wanted.key)
+            AND (? OR written_at IS NULL OR EXISTS (
+                SELECT 1 FROM failures WHERE failures.key = wanted.key AND last_at >= written_at))
+            ORDER BY key
+        """
+        connection = _connect(self.path)
+        try:
+            for key, request in connection.execute(sql, (round_id, again)):
+                yield key, restored_request(json.loads(request))
+        finally:
+            connection.close()
+
+    def mark_written(self, keys: Iterable[str]) -> None:
+        """Note that requests lie in a batch file now. Returns when that is on the disk."""
+        sql = "UPDATE batch_requests SET written_at = ? WHERE key = ?"
+        moment = now()
+        for done in [self._start_writer().write((sql, (moment, key))) for key in keys]:
+            done.result()
 
     def find_batch_request(self, key: str) -> tuple[str, str, dict[str, Any]] | None:
         """Strategy, client and request that were written to a batch file under a key."""
+        sql = "SELECT strategy, client, request FROM batch_requests WHERE key = ? AND written_at IS NOT NULL"
         with self._lock:
-            row = self._reading.execute(
-                "SELECT strategy, client, request FROM batch_requests WHERE key = ?", (key,)
-            ).fetchone()
+            row = self._reading.execute(sql, (key,)).fetchone()
         return None if row is None else (row[0], row[1], json.loads(row[2]))
 
     def totals(self) -> JournalTotals:
@@ -133,7 +168,8 @@ class Journal:
                 "GROUP BY kind ORDER BY kind"
             ).fetchall()
             awaiting = self._reading.execute(
-                "SELECT count(*) FROM batch_requests WHERE key NOT IN (SELECT key FROM completions)"
+                "SELECT count(*) FROM batch_requests "
+                "WHERE written_at IS NOT NULL AND key NOT IN (SELECT key FROM completions)"
             ).fetchone()
             sums = {
                 source: TokenSums(*(int(value) for value in values))
@@ -193,15 +229,29 @@ class JournaledClient:
         journal: where answers are kept.
         strategy: part of every key: strategies do not share answers.
 
+        may_ask: asked before a request goes to the inner client, with the number in flight; False fails it as
+            "over_limit". What the journal holds is given out all the same.
+        on_answer: told of each answer that was asked for and is kept.
+
     Attributes:
         asked: requests that went to the inner client.
         reused: requests that the journal answered.
     """
 
-    def __init__(self, inner: LLMClient, journal: Journal, *, strategy: str) -> None:
+    def __init__(
+        self,
+        inner: LLMClient,
+        journal: Journal,
+        *,
+        strategy: str,
+        may_ask: Callable[[int], bool] | None = None,
+        on_answer: Callable[[Completion], None] | None = None,
+    ) -> None:
         self._inner = inner
         self._journal = journal
         self._strategy = strategy
+        self._may_ask = may_ask
+        self._on_answer = on_answer
         self._pending: dict[str, asyncio.Future[None]] = {}
         self.asked = 0
         self.reused = 0
@@ -214,11 +264,16 @@ class JournaledClient:
         """The inner client's."""
         return self._inner.identity
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered by the inner client."""
+        return len(self._pending)
+
     async def complete(self, request: CompletionRequest) -> Completion:
         """Answer one request; see `LLMClient.complete`.
 
         Raises:
-            CompletionFailure: the inner client's; counted in the journal.
+            CompletionFailure: the inner client's, counted in the journal; or "over_limit".
             RunDirectoryError: the journal can keep no further answer.
             LLMError: the inner client's.
         """
@@ -239,6 +294,8 @@ class JournaledClient:
 
     async def _ask(self, key: str, request: CompletionRequest) -> Completion:
         self._journal.check()
+        if self._may_ask is not None and not self._may_ask(self.in_flight):
+            raise CompletionFailure("over_limit", "the run's spending limit is reached")
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending[key] = over
         self.asked += 1
@@ -254,6 +311,8 @@ class JournaledClient:
         finally:
             del self._pending[key]
             over.set_result(None)
+        if self._on_answer is not None:
+            self._on_answer(kept)
         return kept
 
 

@@ -11,9 +11,19 @@ from typing import Any, Final, Literal
 
 from multigrain.config import PriceConfig
 from multigrain.llm.prices import cost_of
-from multigrain.llm.protocol import Completion, CompletionRequest
+from multigrain.llm.protocol import Completion, CompletionRequest, Message
 
-__all__ = ["JournalEntry", "JournalTotals", "Source", "TokenSums", "now", "request_key", "storable", "storable_text"]
+__all__ = [
+    "JournalEntry",
+    "JournalTotals",
+    "Source",
+    "TokenSums",
+    "now",
+    "request_key",
+    "restored_request",
+    "storable",
+    "storable_text",
+]
 
 Source = Literal["live", "batch"]
 """How an answer came: as it was asked for, or in a batch file, which costs less."""
@@ -129,6 +139,12 @@ def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
     # Escaped to ASCII, so that no text, however broken, is without a key.
     plain = json.dumps([_KEY_FORMAT, client, strategy, asdict(request)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
+
+
+def restored_request(values: Mapping[str, Any]) -> CompletionRequest:
+    """A request from the plain values that the journal keeps of it."""
+    messages = tuple(Message(**message) for message in values["messages"])
+    return CompletionRequest(**{**values, "messages": messages, "stop": tuple(values["stop"])})
 
 
 def storable(completion: Completion) -> Completion:

@@ -62,7 +62,8 @@ def _m2_costs_and_batches(connection: sqlite3.Connection) -> None:
             strategy TEXT NOT NULL,
             client TEXT NOT NULL,
             request TEXT NOT NULL,         -- JSON
-            written_at TEXT NOT NULL
+            round TEXT NOT NULL,           -- the last round that wanted it
+            written_at TEXT                -- when it last went into a file; NULL: never
         ) STRICT
         """
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
@@ -57,6 +57,7 @@ def synthesize(
     engine: Engine,
     *,
     budget_seconds: float | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome[WritingUnit, SynthesizedRow]]:
     """Write rows, yielding each as it is done. A row that fails costs only itself.
 
@@ -66,6 +67,7 @@ def synthesize(
         client: the model; a journaled one makes the work resumable.
         engine: where the work runs.
         budget_seconds: start no further row after this long.
+        stop: asked before each row; True starts no further one.
 
     Raises:
         LLMError: the model cannot be used at all.
@@ -74,11 +76,18 @@ def synthesize(
     async def write(unit: WritingUnit) -> SynthesizedRow:
         return await strategy.write(unit, client)
 
-    return engine.map(write, units, budget_seconds=budget_seconds)
+    return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)
 
 
 def write_heldout_queries(
-    documents: Sequence[Document], client: LLMClient, engine: Engine, llm: LLMConfig, *, characters: int, seed: int
+    documents: Sequence[Document],
+    client: LLMClient,
+    engine: Engine,
+    llm: LLMConfig,
+    *,
+    characters: int,
+    seed: int,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome[Document, str]]:
     """Write one evaluation query for each held-out document, with a prompt that training never uses.
 
@@ -89,6 +98,7 @@ def write_heldout_queries(
         llm: its sampling.
         characters: how much of a document the model is shown.
         seed: of the sampler.
+        stop: asked before each query; True starts no further one.
     """
 
     async def write(document: Document) -> str:
@@ -105,7 +115,7 @@ def write_heldout_queries(
             raise UnusableAnswer("empty", "the model wrote no query")
         return query
 
-    return engine.map(write, documents)
+    return engine.map(write, documents, stop=stop)
 
 
 def _place(seed: int, purpose: str, identifier: str) -> float:

@@ -1,0 +1,159 @@
+"""OpenAI's batch files: requests as JSON lines, and the lines that come back. OpenAI, vLLM and others take them.
+
+A request costs about half in a batch and is answered within a day. Nothing is uploaded here: the files are handed to
+whichever service takes them, by its own tool or page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.errors import SourceError
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.wire import ResponseFormat, chat_body, read_completion
+
+__all__ = ["BatchFile", "BatchResult", "read_batch_results", "write_batch_files"]
+
+_MOST_REQUESTS: Final = 50_000
+_MOST_BYTES: Final = 190 * 10**6
+"""OpenAI takes 200 MB a file; a margin for whatever it counts besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """A file of requests, whole and on the disk.
+
+    Attributes:
+        path: where.
+        keys: the custom ids in it.
+    """
+
+    path: Path
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """One line that came back.
+
+    Attributes:
+        key: the request's custom_id.
+        completion: the answer; None where it failed.
+        failure: why it failed; None where it did not.
+    """
+
+    key: str
+    completion: Completion | None = None
+    failure: CompletionFailure | None = None
+
+
+def write_batch_files(
+    requests: Iterable[tuple[str, CompletionRequest]],
+    folder: Path,
+    *,
+    model: str,
+    form: ResponseFormat = "json_schema",
+    most_requests: int = _MOST_REQUESTS,
+    most_bytes: int = _MOST_BYTES,
+) -> Iterator[BatchFile]:
+    """Write requests as `batch-0001.jsonl`, `batch-0002.jsonl`, … in a folder, yielding each file as it is done.
+
+    Each file is whole or not there, and within what services accept. Files that lie there already are kept: the
+    numbers go on after them. Nothing is written where there is no request.
+
+    Args:
+        requests: custom ids (unique, at most 64 characters) with what is asked; read as they are needed.
+        folder: made where it is missing.
+        model: the model's name at the service.
+        form: how schemas are passed on.
+        most_requests: lines a file.
+        most_bytes: bytes a file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keys: list[str] = []
+    lines: list[bytes] = []
+    size = 0
+    for key, request in requests:
+        line = _line(key, chat_body(request, model, form=form))
+        if lines and (len(lines) == most_requests or size + len(line) > most_bytes):
+            yield BatchFile(_write_part(folder, lines), tuple(keys))
+            keys, lines, size = [], [], 0
+        keys.append(key)
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield BatchFile(_write_part(folder, lines), tuple(keys))
+
+
+def read_batch_results(path: Path) -> Iterator[BatchResult]:
+    """Read a results file, or an errors file: they have one form. Lines may be in any order, and some missing.
+
+    Args:
+        path: JSON lines, as the service returns them.
+
+    Raises:
+        SourceError: the file cannot be read, or a line of it is no batch result.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _result(line, f"{path}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read as a batch results file ({error})") from None
+
+
+def _line(key: str, body: dict[str, Any]) -> bytes:
+    request = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+    return json.dumps(request).encode() + b"\n"
+
+
+def _write_part(folder: Path, lines: list[bytes]) -> Path:
+    number = 1
+    while (path := folder / f"batch-{number:04}.jsonl").exists():
+        number += 1
+    temporary = path.with_suffix(".partial")
+    with temporary.open("wb") as stream:
+        stream.writelines(lines)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    return path
+
+
+def _result(line: str, where: str) -> BatchResult:
+    try:
+        row = json.loads(line)
+        key, response, error = row["custom_id"], row.get("response"), row.get("error")
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise SourceError(f"{where}: not a batch result: expected an object with custom_id and response") from None
+    if not isinstance(key, str):
+        raise SourceError(f"{where}: custom_id is no text: is this the file that the service returned?")
+    if row.get("body") is not None and response is None and error is None:
+        raise SourceError(f"{where}: this is a batch request; give the results file that the service returned")
+    status = response.get("status_code") if isinstance(response, dict) else None
+    if status != 200 or error:
+        return BatchResult(key, failure=_failure(status, error, response))
+    try:
+        return BatchResult(key, completion=read_completion(response.get("body")))
+    except CompletionFailure as failure:
+        return BatchResult(key, failure=failure)
+
+
+def _failure(status: Any, error: Any, response: Any) -> CompletionFailure:
+    body = response.get("body") if isinstance(response, dict) else None
+    told = error or (body.get("error") if isinstance(body, dict) else None) or {}
+    message = told.get("message") or told.get("code") if isinstance(told, dict) else told
+    detail = " ".join(f"{status or ''} {message or 'no reason given'}".split())[:200]
+    code = str(told.get("code", "")) if isinstance(told, dict) else ""
+    if "expired" in code or "cancel" in code:
+        return CompletionFailure("batch_expired", detail)
+    if status == 429:
+        return CompletionFailure("rate_limited", detail)
+    refused = isinstance(status, int) and 400 <= status < 500
+    return CompletionFailure("bad_request" if refused else "server_error", detail)
