@@ -62,10 +62,8 @@ def compare(
     P-values come from a paired randomisation test and are corrected (Holm) for everything compared in one command.
     Where the queries are too few to decide, that is what is said.
     """
-    quieten_libraries()
     from multigrain.evaluation.compare import CompareSettings
     from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
-    from multigrain.evaluation.contenders import Encoding, open_sets, parse_contender, parse_set
 
     settings = CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed)
     if len(targets) == 1:
@@ -73,6 +71,9 @@ def compare(
             raise typer.BadParameter("sets are for comparing models: give at least two, the base first")
         found = compare_stored(Path(targets[0]), base=base, settings=settings)
     else:
+        quieten_libraries()
+        from multigrain.evaluation.contenders import Encoding, open_sets, parse_contender, parse_set
+
         configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
         configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]
         if not configs:

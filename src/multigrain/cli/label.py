@@ -29,7 +29,8 @@ def label(
 
     Answers are kept one by one in RUN/labels; the same command goes on where you stopped.
     """
-    quieten_libraries()
+    if queries is not None:
+        quieten_libraries()
     from multigrain.cli.judge import judge, report_lines, summary
     from multigrain.evaluation.compare import CompareSettings
     from multigrain.evaluation.label_sources import own_queries, run_queries

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multigrain.evaluation.compare import (
     CompareSettings,
@@ -17,11 +17,13 @@ from multigrain.evaluation.compare import (
     measure_similarities,
     plain,
 )
-from multigrain.evaluation.contenders import Contender, Encoding, OpenedSets, score_contenders
 from multigrain.evaluation.results import QueryRow, write_per_query
 from multigrain.evaluation.stored import PER_QUERY_FILE, open_results
 from multigrain.progress import Progress
 from multigrain.rundir import atomic_write
+
+if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
+    from multigrain.evaluation.contenders import Contender, Encoding, OpenedSets
 
 __all__ = ["COMPARISON_FILE", "Comparison", "compare_models", "compare_stored", "summarise", "write_comparison"]
 
@@ -78,6 +80,8 @@ def compare_models(
         EvaluationError: see `score_contenders`.
         ModelError: a model cannot be loaded, or needs remote code.
     """
+    from multigrain.evaluation.contenders import score_contenders
+
     found = score_contenders(contenders, sets, encoding, progress=progress)
     base = contenders[0].name
     infos = {name: SetInfo(each.role, each.label) for name, each in found.sets.items()}

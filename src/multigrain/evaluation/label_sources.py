@@ -8,12 +8,10 @@ from pathlib import Path
 
 from multigrain.config import load_config
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.encoders import SentenceTransformerEncoder
 from multigrain.evaluation.results import BASE, read_per_query, read_results
 from multigrain.evaluation.retrieval import DenseRetriever
 from multigrain.evaluation.sets import normalise
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
-from multigrain.model.encoder import build_encoder, load
 from multigrain.rundir import RunDirectory
 from multigrain.sources.store import read_document_table
 
@@ -77,6 +75,10 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
         StageOrderError: the run has not been evaluated.
         ModelError: a model cannot be loaded.
     """
+    # Loading torch takes seconds, which judging a run's own queries can do without.
+    from multigrain.evaluation.encoders import SentenceTransformerEncoder
+    from multigrain.model.encoder import build_encoder, load
+
     queries = _read_queries(path)
     run.require("results", "multigrain evaluate")
     chosen = read_results(run.results_path / RESULTS_FILE).chosen

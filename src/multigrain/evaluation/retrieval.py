@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import pytrec_eval
 from numpy.typing import NDArray
 
-from multigrain.evaluation.encoders import Encoder
 from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
 from multigrain.evaluation.sets import EvaluationSet
+
+if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
+    from multigrain.evaluation.encoders import Encoder
 
 __all__ = [
     "DEPTH",

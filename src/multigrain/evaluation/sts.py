@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.encoders import Encoder
 from multigrain.evaluation.sets import Role
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.sources.files import read_rows
+
+if TYPE_CHECKING:  # it loads torch, which comparing similarities does not need
+    from multigrain.evaluation.encoders import Encoder
 
 __all__ = ["GIVEN_SCORES", "SimilaritySet", "compare_similarities", "evaluate_sts", "read_sts", "spearman"]
 
