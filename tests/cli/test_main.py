@@ -12,6 +12,7 @@ import yaml
 from multigrain.config import load_config
 
 COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label", "anchors"]
+COMMANDS += ["journal", "batch"]
 
 
 def multigrain(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

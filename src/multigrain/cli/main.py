@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 import multigrain
-from multigrain.cli import anchors, audit, compare, demo, evaluate, init, label, report, run, synthesize, train
+from multigrain.cli import (
+    anchors,
+    audit,
+    batch,
+    compare,
+    demo,
+    evaluate,
+    init,
+    journal,
+    label,
+    report,
+    run,
+    synthesize,
+    train,
+)
 from multigrain.cli.console import console
 from multigrain.errors import MultigrainError
 
@@ -46,7 +60,7 @@ def _options(
     del version, debug  # --version has done its work by now; main() looks for --debug itself
 
 
-for _command in (run, demo, init, synthesize, audit, train, evaluate, report, compare, label, anchors):
+for _command in (run, demo, init, synthesize, audit, train, evaluate, report, compare, label, anchors, journal, batch):
     _command.register(app)
 
 

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ConfigArgument", "JsonOption", "RedoOption", "RunOption", "run_directory"]
+__all__ = [
+    "ConfigArgument",
+    "JsonOption",
+    "MaxCostOption",
+    "MaxTokensOption",
+    "RedoOption",
+    "RunOption",
+    "run_directory",
+]
 
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The run's YAML config; `multigrain init` writes one.")
@@ -20,6 +28,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as o
 RedoOption = Annotated[
     bool,
     typer.Option("--redo", help="Run complete stages again whose settings have changed, instead of refusing."),
+]
+MaxCostOption = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="DOLLARS", min=0.0, help="Stop asking before the run costs more than this."),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="N", min=1, help="Stop asking before the run takes more tokens than this."),
 ]
 
 

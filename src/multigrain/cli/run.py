@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import typer
 
-from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption
+from multigrain.cli.options import (
+    ConfigArgument,
+    JsonOption,
+    MaxCostOption,
+    MaxTokensOption,
+    RedoOption,
+    RunOption,
+)
 from multigrain.cli.stages import run_command
 
 __all__ = ["register", "run"]
 
 
-def run(config: ConfigArgument, run: RunOption = None, as_json: JsonOption = False, redo: RedoOption = False) -> None:
+def run(
+    config: ConfigArgument,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    redo: RedoOption = False,
+    max_cost: MaxCostOption = None,
+    max_tokens: MaxTokensOption = None,
+) -> None:
     """Do everything: synthesize, audit, train, evaluate, report.
 
     Complete stages are kept. Interrupted anywhere, the same command goes on where it stopped.
     """
     from multigrain.pipeline.run import STAGES
 
-    run_command(config, run, list(STAGES), as_json=as_json, redo=redo)
+    run_command(config, run, list(STAGES), as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)
 
 
 def register(app: typer.Typer) -> None:

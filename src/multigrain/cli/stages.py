@@ -8,14 +8,21 @@ from typing import Any
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import run_directory
-from multigrain.config import load_config
+from multigrain.config import Config, load_config
 from multigrain.rundir import RunDirectory
 
-__all__ = ["run_command"]
+__all__ = ["run_command", "with_limits"]
 
 
 def run_command(
-    config_path: Path, directory: Path | None, stages: Sequence[str], *, as_json: bool, redo: bool
+    config_path: Path,
+    directory: Path | None,
+    stages: Sequence[str],
+    *,
+    as_json: bool,
+    redo: bool,
+    max_cost: float | None = None,
+    max_tokens: int | None = None,
 ) -> RunDirectory:
     """Run some stages for a subcommand.
 
@@ -25,8 +32,10 @@ def run_command(
         stages: names of stages, in order.
         as_json: print a summary object.
         redo: run changed stages again.
+        max_cost: goes before `synthesis.max_cost`.
+        max_tokens: goes before `synthesis.max_total_tokens`.
     """
-    config = load_config(config_path)
+    config = with_limits(load_config(config_path), max_cost, max_tokens)
     quieten_libraries()
     from multigrain.pipeline.run import run_stages, stage_summaries
 
@@ -46,3 +55,10 @@ def run_command(
             summary["report"] = str(held.report_path)
         print_json(summary)
     return held
+
+
+def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) -> Config:
+    """The config with the spending limits of the command line, where they were given."""
+    given = {"max_cost": max_cost, "max_total_tokens": max_tokens}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return config.model_copy(update={"synthesis": config.synthesis.model_copy(update=changes)})

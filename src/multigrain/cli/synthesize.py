@@ -2,24 +2,94 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption
+from multigrain.cli.console import print_json, quieten_libraries
+from multigrain.cli.options import (
+    ConfigArgument,
+    JsonOption,
+    MaxCostOption,
+    MaxTokensOption,
+    RedoOption,
+    RunOption,
+    run_directory,
+)
 from multigrain.cli.stages import run_command
+from multigrain.config import load_config
+
+if TYPE_CHECKING:
+    from multigrain.synthesis.estimate import Estimate
 
 __all__ = ["register", "synthesize"]
 
 
 def synthesize(
-    config: ConfigArgument, run: RunOption = None, as_json: JsonOption = False, redo: RedoOption = False
+    config: ConfigArgument,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    redo: RedoOption = False,
+    max_cost: MaxCostOption = None,
+    max_tokens: MaxTokensOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the first prompts, counts, estimated tokens and price; ask nothing."),
+    ] = False,
 ) -> None:
     """Read the documents and write queries and graded negatives for them.
 
     Every completion is on disk before it counts: interrupted anywhere, the same command goes on where it stopped.
     """
-    run_command(config, run, ["documents", "synthesis"], as_json=as_json, redo=redo)
+    if not dry_run:
+        run_command(
+            config,
+            run,
+            ["documents", "synthesis"],
+            as_json=as_json,
+            redo=redo,
+            max_cost=max_cost,
+            max_tokens=max_tokens,
+        )
+        return
+    settings = load_config(config)
+    quieten_libraries()
+    from multigrain.pipeline.dry_run import dry_run as estimate_run
+
+    estimate = estimate_run(settings, run_directory(config, run))
+    if as_json:
+        print_json(asdict(estimate))
+    else:
+        typer.echo("\n".join(_lines(estimate)))
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand to the command line."""
     app.command()(synthesize)
+
+
+def _lines(estimate: Estimate) -> list[str]:
+    lines: list[str] = []
+    for number, messages in enumerate(estimate.prompts, start=1):
+        lines.append(f"--- prompt {number} of about {estimate.requests:,}")
+        lines += [f"[{message.role}]\n{message.content}\n" for message in messages]
+    if estimate.cost is None or estimate.cost_at_most is None:
+        price = "unknown: set llm.prices in the config"
+    else:
+        price = (
+            f"about {_dollars(estimate.cost)}, {_dollars(estimate.cost_at_most)} if every answer is as long as allowed"
+        )
+    known = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
+    return [
+        *lines,
+        f"rows        {estimate.rows:,}",
+        f"requests    about {estimate.requests:,}{known}",
+        f"tokens      about {estimate.prompt_tokens:,} to read and {estimate.completion_tokens:,} to write "
+        f"(at most {estimate.completion_tokens_at_most:,})",
+        f"price       {price}",
+    ]
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multigrain.config import LLMConfig
-from multigrain.llm.protocol import LLMClient
+from multigrain.llm.protocol import LLMClient, openai_identity
 from multigrain.llm.scripted import ScriptedLLM
 
 if TYPE_CHECKING:
     from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 
-__all__ = ["build_client", "total_concurrency"]
+__all__ = ["build_client", "client_identity", "total_concurrency"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,17 @@ def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
 
     members = [_endpoint_client(config, each, seed + number) for number, each in enumerate(_endpoints(config))]
     return members[0] if len(members) == 1 else SeveralEndpoints(members)
+
+
+def client_identity(config: LLMConfig) -> str:
+    """The identity of a config's client, without needing a key for its endpoint.
+
+    Raises:
+        MissingExtraError, ModelError, LLMError: the local model's file cannot be found.
+    """
+    if config.provider == "openai":
+        return openai_identity(config.model)
+    return build_client(config, seed=0).identity
 
 
 def total_concurrency(config: LLMConfig) -> int:

@@ -22,7 +22,7 @@ from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
 from multigrain.llm.dialect import Dialect
 from multigrain.llm.endpoint import Endpoint
 from multigrain.llm.limiter import AdaptiveLimit
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, openai_identity
 from multigrain.llm.retry import RETRIED_STATUS, backoff_seconds, retry_after_seconds
 from multigrain.llm.wire import read_completion
 
@@ -80,7 +80,7 @@ class OpenAICompatibleLLM:
         known_as: str | None = None,
     ) -> None:
         self._model = model
-        self._identity = f"openai:{known_as or model}"
+        self._identity = openai_identity(known_as or model)
         self._endpoint = endpoint
         self._url = f"{endpoint.url}/chat/completions"
         self._concurrency = concurrency

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-__all__ = ["Completion", "CompletionFailure", "CompletionRequest", "LLMClient", "Message"]
+__all__ = ["Completion", "CompletionFailure", "CompletionRequest", "LLMClient", "Message", "openai_identity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,11 @@ class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an e
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
         self.detail = detail
+
+
+def openai_identity(model: str) -> str:
+    """The identity of a model behind an endpoint: the same model at another address is the same model."""
+    return f"openai:{model}"
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ _MESSAGE_TOKENS: Final = 6
 """What a chat template puts around a message."""
 
 _FREE_TEXT_TOKENS: Final = 30
-_FIELD_TOKENS: Final = 45
+_FIELD_TOKENS: Final = 70
 """Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
 
 

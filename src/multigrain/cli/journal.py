@@ -1,0 +1,101 @@
+"""`multigrain journal`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from multigrain.cli.console import console, print_json
+from multigrain.cli.options import JsonOption
+from multigrain.config import load_config
+from multigrain.errors import ConfigError, RunDirectoryError
+
+__all__ = ["journal", "register"]
+
+
+def journal(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a journal.sqlite.")],
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write every raw completion as JSON lines; - for stdout."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run's journal holds: completions, failures by kind, tokens and cost; or export it.
+
+    The journal keeps every completion that was ever received, so a run can be resumed, and nothing is paid twice.
+    """
+    from multigrain.rundir import RunDirectory
+    from multigrain.synthesis.journal import Journal
+
+    path = run if run.is_file() else RunDirectory(run).journal_path
+    with Journal(path, create=False) as opened:
+        if export is not None:
+            count = _export(opened, export)
+            console().print(f"{count} completions exported", highlight=False)
+            return
+        values = _values(path, run, opened)
+    if as_json:
+        print_json(values)
+        return
+    for line in _lines(values):
+        typer.echo(line)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand to the command line."""
+    app.command()(journal)
+
+
+def _export(opened: Any, target: Path) -> int:
+    import sys
+
+    if str(target) == "-":
+        return int(opened.export(sys.stdout))
+    try:
+        with target.open("w", encoding="utf-8") as stream:
+            return int(opened.export(stream))
+    except OSError as error:
+        raise RunDirectoryError(f"--export {target}: cannot be written ({error.strerror})") from None
+
+
+def _values(path: Path, run: Path, opened: Any) -> dict[str, Any]:
+    from multigrain.llm.prices import find_price
+
+    totals = opened.totals()
+    saved = run / "config.yaml"
+    price = None
+    if saved.is_file():
+        try:
+            price = find_price(load_config(saved).llm)
+        except ConfigError:  # an older version's config: the counts are worth showing without a price
+            price = None
+    return {
+        "journal": str(path),
+        "completions": totals.completions,
+        "from_batches": totals.batch.completions,
+        "awaiting_batch": totals.awaiting_batch,
+        "cut_at_limit": totals.cut,
+        "failures": totals.failures,
+        "prompt_tokens": totals.prompt_tokens,
+        "cached_tokens": totals.cached_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "cost": None if price is None else round(totals.cost(price), 6),
+    }
+
+
+def _lines(values: dict[str, Any]) -> list[str]:
+    failures = ", ".join(f"{count} {kind}" for kind, count in values["failures"].items()) or "none"
+    cost = "unknown (set llm.prices in the config)" if values["cost"] is None else f"${values['cost']:.4f}"
+    batches = f" ({values['from_batches']} from batch files)" if values["from_batches"] else ""
+    waiting = f"\nawaiting    {values['awaiting_batch']} answers from batch files" if values["awaiting_batch"] else ""
+    return [
+        f"journal     {values['journal']}",
+        f"completions {values['completions']:,}{batches}, {values['cut_at_limit']:,} cut at the token limit{waiting}",
+        f"failures    {failures}",
+        f"tokens      {values['prompt_tokens']:,} read ({values['cached_tokens']:,} cached), "
+        f"{values['completion_tokens']:,} written",
+        f"cost        {cost}",
+    ]

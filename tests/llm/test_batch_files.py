@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multigrain.errors import SourceError
+from multigrain.llm.batch_files import read_batch_results, write_batch_files
+from multigrain.llm.protocol import CompletionRequest, Message
+
+
+def requests(count: int) -> list[tuple[str, CompletionRequest]]:
+    return [(f"key-{number}", CompletionRequest((Message("user", f"prompt {number}"),))) for number in range(count)]
+
+
+def body(text: str) -> dict[str, object]:
+    return {"model": "m", "choices": [{"finish_reason": "stop", "message": {"content": text}}]}
+
+
+def test_files_stay_within_what_services_take(tmp_path: Path) -> None:
+    files = list(write_batch_files(requests(7), tmp_path, model="m", most_requests=3))
+    assert [file.path.name for file in files] == ["batch-0001.jsonl", "batch-0002.jsonl", "batch-0003.jsonl"]
+    assert [len(file.keys) for file in files] == [3, 3, 1]
+    lines = [json.loads(line) for file in files for line in file.path.read_text().splitlines()]
+    assert [line["custom_id"] for line in lines] == [key for key, _ in requests(7)]
+    assert lines[0]["method"] == "POST"
+    assert lines[0]["url"] == "/v1/chat/completions"
+    assert lines[0]["body"]["model"] == "m"
+    size = files[0].path.stat().st_size
+    by_size = list(write_batch_files(requests(7), tmp_path, model="m", most_bytes=size))
+    assert all(file.path.stat().st_size <= size for file in by_size)
+    assert by_size[0].path.name == "batch-0004.jsonl"  # earlier files are kept
+    assert list(write_batch_files([], tmp_path, model="m")) == []
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_results_errors_and_blank_lines(tmp_path: Path) -> None:
+    rows = [
+        {"custom_id": "b", "response": {"status_code": 200, "body": body("second")}, "error": None},
+        {"custom_id": "a", "response": {"status_code": 200, "body": body("first")}},
+        {"custom_id": "c", "response": {"status_code": 400, "body": {"error": {"message": "too  long"}}}},
+        {"custom_id": "d", "response": {"status_code": 429, "body": {}}},
+        {"custom_id": "e", "response": None, "error": {"code": "batch_expired", "message": "not in time"}},
+        {"custom_id": "f", "response": {"status_code": 200, "body": {"choices": []}}},
+        {"custom_id": "g", "response": {"status_code": 500, "body": "oops"}},
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("\n\n".join(json.dumps(row) for row in rows) + "\n")
+    results = {result.key: result for result in read_batch_results(path)}
+    answered = {key: result.completion.text for key, result in results.items() if result.completion is not None}
+    assert answered == {"a": "first", "b": "second"}
+    kinds = {key: result.failure.kind for key, result in results.items() if result.failure is not None}
+    assert kinds == {
+        "c": "bad_request",
+        "d": "rate_limited",
+        "e": "batch_expired",
+        "f": "malformed",
+        "g": "server_error",
+    }
+    assert results["c"].failure is not None
+    assert results["c"].failure.detail == "400 too long"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("not json", "line 1: not a batch result"),
+        ("[]", "not a batch result"),
+        ('{"response": {}}', "not a batch result"),
+        ('{"custom_id": 7, "response": {}}', "custom_id is no text"),
+        ('{"custom_id": "a", "method": "POST", "body": {"model": "m"}}', "this is a batch request"),
+        ("[" * 50_000, "not a batch result"),
+    ],
+)
+def test_other_files_are_told_apart(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(line)
+    with pytest.raises(SourceError, match=words):
+        list(read_batch_results(path))
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read"):
+        list(read_batch_results(tmp_path / "missing.jsonl"))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SourceError, match="cannot be read"):
+        list(read_batch_results(tmp_path / "binary"))
