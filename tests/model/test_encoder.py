@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -19,6 +21,7 @@ from transformers import BertConfig, DebertaV2Config, LlamaConfig
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.encoder import build_encoder, encode, load, pooling_name, weights_fingerprint
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
+from multigrain.model.transformer import RECEIVED_FEATURE
 
 from .conftest import TEXTS
 
@@ -113,6 +116,25 @@ def test_bf16_stays_close(minilm_ata: SentenceTransformer) -> None:
     assert rounded.dtype == np.float32
     assert (exact * rounded).sum(1).min() > 0.999
     assert not np.array_equal(exact, rounded)
+
+
+def test_bf16_weights_are_reduced_in_float32(tiny_folder: Callable[..., Path]) -> None:
+    model = build_encoder(str(tiny_folder(BertConfig)), pooling="ata", device="cpu")
+    exact = encode(model, TEXTS)
+    model.bfloat16()
+    features = model[0](model.preprocess(TEXTS))
+    assert features["token_embeddings"].dtype == torch.bfloat16
+    assert features[RECEIVED_FEATURE].dtype == torch.float32
+    assert model[1](features)["sentence_embedding"].dtype == torch.bfloat16
+    assert (encode(model, TEXTS) * exact).sum(1).min() > 0.999
+
+
+def test_threads_do_not_meet(minilm_ata: SentenceTransformer) -> None:
+    batches = [[f"{text} {number}" for text in TEXTS] for number in range(8)]
+    alone = [encode(minilm_ata, batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda batch: encode(minilm_ata, batch), batches))
+    np.testing.assert_allclose(np.array(together), np.array(alone), atol=1e-6)
 
 
 def test_fingerprint_tells_models_apart(tiny_folder: Callable[..., Path]) -> None:

@@ -148,6 +148,25 @@ def test_one_text_at_a_time_equals_the_whole_batch() -> None:
             assert whole[~valid].abs().max() == 0
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_what_the_cpu_gives(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(3, 8, 129, 32, dtype=dtype)
+    key = torch.randn(3, 2, 129, 32, dtype=dtype)
+    valid = torch.ones(3, 129, dtype=torch.bool)
+    valid[1, 40:] = False
+    valid[2, :13] = False
+    mask = valid[:, None, None, :].expand(-1, 1, 129, -1)
+    for reduce, heads in ALL_REDUCTIONS:
+        reduction = Reduction(reduce=reduce, heads=heads)
+        expected = attention_received(Scores(query, key, 32**-0.5, mask=mask), valid, reduction)
+        scores = Scores(query.cuda(), key.cuda(), 32**-0.5, mask=mask.cuda())
+        found = attention_received(scores, valid.cuda(), reduction)
+        torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     query, key = torch.randn(2, 4, 37, 8, dtype=torch.float64), torch.randn(2, 2, 37, 8, dtype=torch.float64)
