@@ -53,8 +53,8 @@ def quieten_libraries() -> None:
     from datasets.utils.logging import disable_progress_bar as quiet_datasets
     from transformers.utils import logging as transformers_logging
 
-    quiet_datasets()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()
+    quiet_datasets()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for name in ("sentence_transformers", "httpx", "mteb"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
