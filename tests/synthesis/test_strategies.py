@@ -15,7 +15,7 @@ from multigrain.records import LEVELS, Document
 from multigrain.synthesis.prompts import render
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line
+from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line, summary_as_query
 from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
 
 DOCUMENT = Document("d1", "The valve closes when the pressure rises above its set point.")
@@ -101,6 +101,21 @@ def test_a_negative_that_was_cut_keeps_its_whole_sentences_only() -> None:
 )
 def test_the_first_line_is_taken_without_its_wrapping(answer: str, line: str) -> None:
     assert clean_line(answer) == line
+
+
+@pytest.mark.parametrize(
+    ("summary", "query"),
+    [
+        ("This text describes a function that multiplies a matrix.", "a function that multiplies a matrix"),
+        ("The text is about loading data from a file", "loading data from a file"),
+        ("This Python code provides a detailed explanation of the kurtosis test.", "the kurtosis test"),
+        ("The document outlines how to rotate logs", "how to rotate logs"),
+        ("Loads data from a file.", "Loads data from a file"),
+        ("The text field holds the title", "The text field holds the title"),
+    ],
+)
+def test_a_summary_becomes_a_query_about_the_subject_and_not_about_the_text(summary: str, query: str) -> None:
+    assert summary_as_query(summary) == query
 
 
 def test_templates_have_no_placeholder_left_unfilled() -> None:

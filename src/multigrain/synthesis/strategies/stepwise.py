@@ -14,12 +14,21 @@ from multigrain.records import LEVELS, Level, SynthesizedRow
 from multigrain.synthesis.prompts import render
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 
-__all__ = ["StepwiseStrategy", "clean_line"]
+__all__ = ["StepwiseStrategy", "clean_line", "summary_as_query"]
 
 _QUERY_TOKENS: Final = 40
 _NEGATIVE_TOKENS: Final = 72
 _LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
+# "This text describes a function that …": nobody searches like that, and every row would begin with it.
+_ABOUT_THE_TEXT: Final = re.compile(
+    r"^(?:this|the|that) (?:\w+ ){0,2}?(?:text|document|documentation|passage|article|paragraph|snippet|section"
+    r"|code|script) (?:\w+ly )?(?:is about|is an? (?:description|explanation|summary|overview) of|deals with|describes"
+    r"|explains|discusses|provides|presents|outlines|summari[sz]es|introduces|defines|details|shows|covers|talks about)\s+"
+    r"(?:(?:a|an|the) (?:(?:brief|short|detailed|clear|concise) )?"
+    r"(?:description|explanation|summary|overview|definition|discussion) of\s+)?",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class StepwiseStrategy:
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row; see `Strategy.write`."""
         query = clean_line((await client.complete(self._query_request(unit))).text)
+        if self.style == "summary":
+            query = summary_as_query(query)
         if not query:
             raise UnusableAnswer("empty", "the model wrote no query")
         negatives: dict[Level, str] = {}
@@ -80,7 +91,8 @@ class StepwiseStrategy:
             top_p=self.top_p,
             max_tokens=_QUERY_TOKENS,
             seed=self.seed + unit.index,
-            stop=("\n",),
+            # A summary's second sentence is about details; a query is one.
+            stop=("\n", ". ") if self.style == "summary" else ("\n",),
         )
 
     def _negative_request(self, unit: WritingUnit, level: Level) -> CompletionRequest:
@@ -101,6 +113,11 @@ def clean_line(answer: str) -> str:
     """The first line of an answer without what small models put around it: labels, quotes, list marks."""
     lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
     return _LABEL.sub("", lines[0]).strip().strip("\"'`*").strip() if lines else ""
+
+
+def summary_as_query(summary: str) -> str:
+    """A summary without the words that speak of the text instead of its subject."""
+    return _ABOUT_THE_TEXT.sub("", summary, count=1).strip().rstrip(".")
 
 
 def _whole_sentences(answer: Completion) -> str:
