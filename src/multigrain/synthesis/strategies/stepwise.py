@@ -24,7 +24,8 @@ _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
 _ABOUT_THE_TEXT: Final = re.compile(
     r"^(?:this|the|that) (?:\w+ ){0,2}?(?:text|document|documentation|passage|article|paragraph|snippet|section"
     r"|code|script) (?:\w+ly )?(?:is about|is an? (?:description|explanation|summary|overview) of|deals with|describes"
-    r"|explains|discusses|provides|presents|outlines|summari[sz]es|introduces|defines|details|shows|covers|talks about)\s+"
+    r"|explains|discusses|provides|presents|outlines|summari[sz]es|introduces|defines|details|shows|covers"
+    r"|talks about)\s+"
     r"(?:(?:a|an|the) (?:(?:brief|short|detailed|clear|concise) )?"
     r"(?:description|explanation|summary|overview|definition|discussion) of\s+)?",
     re.I,
