@@ -138,7 +138,8 @@ def test_one_text_at_a_time_equals_the_whole_batch() -> None:
     causal = torch.ones(11, 11, dtype=torch.bool).tril()
     visible = valid[:, None, None, :] & causal
     additive = torch.zeros(3, 1, 11, 11).masked_fill(~visible, torch.finfo(torch.float32).min)
-    for mask in (visible, additive):
+    infinite = torch.zeros(3, 1, 11, 11).masked_fill(~visible, -torch.inf)
+    for mask in (visible, additive, infinite):
         scores = Scores(query, key, 8**-0.5, mask=mask, bias=bias)
         for reduce, heads in ALL_REDUCTIONS:
             reduction = Reduction(reduce=reduce, heads=heads)
@@ -165,6 +166,20 @@ def test_a_gpu_gives_what_the_cpu_gives(dtype: torch.dtype) -> None:
         scores = Scores(query.cuda(), key.cuda(), 32**-0.5, mask=mask.cuda())
         found = attention_received(scores, valid.cuda(), reduction)
         torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_mask_over_keys_alone_is_spread_over_queries() -> None:
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 4, 11, 8), torch.randn(2, 2, 11, 8)
+    valid = torch.ones(2, 11, dtype=torch.bool)
+    valid[0, :3] = False
+    keys = valid[:, None, None, :]
+    for reduce, heads in ALL_REDUCTIONS:
+        reduction = Reduction(reduce=reduce, heads=heads)
+        spread = attention_received(Scores(query, key, 1.0, mask=keys), valid, reduction)
+        whole = attention_received(Scores(query, key, 1.0, mask=keys.expand(-1, -1, 11, -1)), valid, reduction)
+        assert torch.equal(spread, whole)
+        assert (spread[valid] > 0).all()
 
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

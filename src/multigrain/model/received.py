@@ -78,8 +78,8 @@ class Scores:
         query: (batch, heads, tokens, head size).
         key: (batch, key heads, tokens, head size); heads is a multiple of key heads (grouped queries).
         scaling: what the dot products are multiplied by.
-        mask: (batch or 1, heads or 1, tokens, tokens), True or 0 where a query sees a key, False or a large negative
-            number where it does not; None where nothing but `causal` hides anything.
+        mask: broadcastable to (batch, heads, tokens, tokens), True or 0 where a query sees a key, False or a large
+            negative number where it does not; None where nothing but `causal` hides anything.
         causal: a query sees no later key. Only read where mask is None.
         bias: position bias added to the scores, broadcastable to (batch, heads, tokens, tokens); None for none.
     """
@@ -122,12 +122,18 @@ def attention_received(scores: Scores, valid: Tensor | None, reduction: Reductio
     Returns:
         (batch, tokens) float32 weights (float64 for float64 input), >= 0, zero for padding, not normalised.
     """
-    device = scores.query.device.type
+    device, length = scores.query.device.type, scores.query.shape[2]
+    scores = replace(scores, mask=_square(scores.mask, length), bias=_square(scores.bias, length))
     through = reduction.grad == "through" and torch.is_grad_enabled()
     # Autocast would compute the scores in half precision again.
     with torch.set_grad_enabled(through), torch.autocast(device_type=device, enabled=False):
         # On a CPU the work that cutting padding away saves outweighs the calls; a GPU wants few and large ones.
         return by_text(scores, valid, reduction) if device == "cpu" else by_batch(scores, valid, reduction)
+
+
+def _square(square: Tensor | None, length: int) -> Tensor | None:
+    """A mask or bias with both of its token dimensions spelled out, so that it can be cut."""
+    return None if square is None else square.expand(*square.shape[:-2], length, length)
 
 
 class _Room:
@@ -253,7 +259,9 @@ def _attention(scores: Scores, rows: slice, columns: slice, room: _Room) -> Tens
     if scores.mask is not None:
         mask = scores.mask[:, :, rows, columns]
         if mask.dtype != torch.bool:
+            # Not -inf: a row that sees nothing, a padding query's, would become nan.
             logits += mask
+            logits.clamp_(min=hidden)
         elif mask.device.type != "cpu" or not bool(mask.all()):
             logits.masked_fill_(~mask, hidden)
     elif scores.causal:
