@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -168,12 +169,16 @@ def _named(name: str) -> list[AbsTask]:
         return list(mteb.get_benchmark(name).tasks)
     except KeyError:
         pass
-    known = [str(task.metadata.name) for task in mteb.get_tasks(exclude_superseded=False)]
-    known += [str(benchmark.name) for benchmark in mteb.get_benchmarks()]
-    by_folded = {each.casefold(): each for each in known}
+    by_folded = {each.casefold(): each for each in _known_names()}
     nearest = [by_folded[each] for each in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
     advice = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "`mteb available-tasks` lists them"
     raise EvaluationError(f"{name!r} is no MTEB task or benchmark; {advice}")
+
+
+@cache
+def _known_names() -> tuple[str, ...]:
+    tasks = (str(task.metadata.name) for task in mteb.get_tasks(exclude_superseded=False))
+    return (*tasks, *(str(benchmark.name) for benchmark in mteb.get_benchmarks()))
 
 
 def _by_query(task: AbsTaskRetrieval, folder: Path, role: Role) -> Iterator[tuple[EvaluationSet, SetScores]]:
