@@ -39,4 +39,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701
+        auto_reload=False,  # package files: looking at their dates twice a row costs more than the rendering
     )
