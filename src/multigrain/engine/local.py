@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from multigrain.engine.protocol import Failure, Outcome, Unit, Value, Work
 from multigrain.errors import MultigrainError
@@ -21,7 +21,6 @@ __all__ = ["LocalEngine"]
 Result = TypeVar("Result")
 
 _LOG = logging.getLogger(__name__)
-_DONE: Final = object()
 
 
 class LocalEngine:
@@ -123,7 +122,9 @@ class _Job(Generic[Unit, Value]):
         self._units = units
         self._may_start = may_start
         self._concurrency = concurrency
-        self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Lists of outcomes: waking the reader for each one by itself would cost more than most units do.
+        self._ready: queue.SimpleQueue[list[Outcome[Unit, Value]] | None] = queue.SimpleQueue()
+        self._gathered: list[Outcome[Unit, Value]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._room: asyncio.Semaphore
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,16 +138,17 @@ class _Job(Generic[Unit, Value]):
         self._room = asyncio.Semaphore(2 * self._concurrency)
         self._workers = [asyncio.create_task(self._work_on()) for _ in range(self._concurrency)]
         await asyncio.gather(*self._workers, return_exceptions=True)
-        self._ready.put(_DONE)
+        self._hand_over()
+        self._ready.put(None)
         if self._error is not None:
             raise self._error
 
     def outcomes(self) -> Iterator[Outcome[Unit, Value]]:
         """The outcomes, on the reader's thread."""
-        while (item := self._ready.get()) is not _DONE:
+        while (outcomes := self._ready.get()) is not None:
+            yield from outcomes
             assert self._loop is not None  # noqa: S101 - set before anything is put
-            self._loop.call_soon_threadsafe(self._room.release)
-            yield item
+            self._loop.call_soon_threadsafe(self._make_room, len(outcomes))
 
     def abandon(self) -> None:
         """Start nothing more and cancel what is in work. Called on the reader's thread; harmless at the end."""
@@ -157,6 +159,21 @@ class _Job(Generic[Unit, Value]):
     def _cancel(self) -> None:
         for worker in self._workers:
             worker.cancel()
+
+    def _make_room(self, count: int) -> None:
+        for _ in range(count):
+            self._room.release()
+
+    def _add(self, outcome: Outcome[Unit, Value]) -> None:
+        """Gather what is done in one turn of the loop."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._gathered.append(outcome)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._ready.put(self._gathered)
+            self._gathered = []
 
     async def _work_on(self) -> None:
         while True:
@@ -173,7 +190,7 @@ class _Job(Generic[Unit, Value]):
             outcome = await self._do(unit)
             if outcome is None:
                 break
-            self._ready.put(outcome)
+            self._add(outcome)
         self._room.release()
 
     async def _do(self, unit: Unit) -> Outcome[Unit, Value] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -55,8 +56,12 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
     return _parse(await client.complete(request), request, shape)
 
 
+@cache
 def answer_schema(shape: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a shape in the form that strict endpoints want: closed, every property required."""
+    """The JSON schema of a shape in the form that strict endpoints want: closed, every property required.
+
+    Worked out once a shape: the same object each time, not to be changed.
+    """
     schema = _close(shape.model_json_schema())
     assert isinstance(schema, dict)  # noqa: S101 - a model's schema is an object
     return schema

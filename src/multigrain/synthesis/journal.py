@@ -24,13 +24,14 @@ from multigrain.synthesis.journal_records import (
     JournalTotals,
     TokenSums,
     now,
+    plain_request,
     request_key,
     restored_request,
     storable,
     storable_text,
 )
 from multigrain.synthesis.journal_schema import migrate
-from multigrain.synthesis.journal_writer import JournalWriter
+from multigrain.synthesis.journal_writer import JournalWriter, Statement
 
 __all__ = ["Journal", "JournalEntry", "JournalTotals", "JournaledClient", "request_key"]
 
@@ -96,34 +97,38 @@ class Journal:
 
     def record(self, entry: JournalEntry) -> Future[None]:
         """Keep a completion. The future is done when it is on the disk; the first one under a key stays."""
-        columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
-        sql = f"INSERT OR IGNORE INTO completions ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
-        made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
-        return self._start_writer().write((sql, (*made_by, *_columns(entry.completion))))
+        return self._start_writer().write(_insert(entry))
+
+    async def keep(self, entry: JournalEntry) -> None:
+        """Keep a completion; returns when it is on the disk.
+
+        Raises:
+            RunDirectoryError: it could not be written.
+        """
+        await self._start_writer().write_through(_insert(entry))
 
     def record_failure(self, key: str, failure: CompletionFailure, *, strategy: str, client: str) -> Future[None]:
         """Count a request, or a row, that came to nothing. It is for the books only: nothing is reused from it."""
-        sql = (
-            "INSERT INTO failures (key, kind, strategy, client, detail, times, last_at) VALUES (?,?,?,?,?,1,?) "
+        head = "INSERT INTO failures (key, kind, strategy, client, detail, times, last_at) VALUES"
+        tail = (
             "ON CONFLICT (key, kind) "
             "DO UPDATE SET times = times + 1, detail = excluded.detail, last_at = excluded.last_at"
         )
-        values = (key, failure.kind, strategy, client, storable_text(failure.detail), now())
-        return self._start_writer().write((sql, values))
+        values = (key, failure.kind, strategy, client, storable_text(failure.detail), 1, now())
+        return self._start_writer().write(Statement(head, values, tail))
 
     def forget_failures_of_rows(self) -> None:
         """Drop what `record_failure` noted under keys of rows (`row:…`): every session finds them anew."""
-        self._start_writer().write(("DELETE FROM failures WHERE key GLOB 'row:*'", ())).result()
+        self._start_writer().write(Statement("DELETE FROM failures WHERE key GLOB 'row:*'", ())).result()
 
     def want_in_batch(
         self, key: str, request: CompletionRequest, *, strategy: str, client: str, round_id: str
     ) -> Future[None]:
         """Remember a request that a round of batch files is to ask, so that its answer can be told what made it."""
-        sql = (
-            "INSERT INTO batch_requests (key, strategy, client, request, round) VALUES (?,?,?,?,?) "
-            "ON CONFLICT (key) DO UPDATE SET round = excluded.round"
-        )
-        return self._start_writer().write((sql, (key, strategy, client, json.dumps(asdict(request)), round_id)))
+        head = "INSERT INTO batch_requests (key, strategy, client, request, round) VALUES"
+        values = (key, strategy, client, json.dumps(plain_request(request)), round_id)
+        tail = "ON CONFLICT (key) DO UPDATE SET round = excluded.round"
+        return self._start_writer().write(Statement(head, values, tail))
 
     def wanted_in_batch(self, round_id: str, *, again: bool = False) -> Iterator[tuple[str, CompletionRequest]]:
         """What a round wants and no file has asked yet, or a file has asked in vain, read as it is needed.
@@ -150,7 +155,7 @@ class Journal:
         """Note that requests lie in a batch file now. Returns when that is on the disk."""
         sql = "UPDATE batch_requests SET written_at = ? WHERE key = ?"
         moment = now()
-        for done in [self._start_writer().write((sql, (moment, key))) for key in keys]:
+        for done in [self._start_writer().write(Statement(sql, (moment, key))) for key in keys]:
             done.result()
 
     def find_batch_request(self, key: str) -> tuple[str, str, dict[str, Any]] | None:
@@ -302,8 +307,8 @@ class JournaledClient:
         try:
             completion = await self._inner.complete(request)
             kept = storable(completion)
-            entry = JournalEntry(key, self._strategy, self.identity, asdict(request), kept, now())
-            await asyncio.wrap_future(self._journal.record(entry))
+            entry = JournalEntry(key, self._strategy, self.identity, plain_request(request), kept, now())
+            await self._journal.keep(entry)
         except CompletionFailure as failure:
             noted = self._journal.record_failure(key, failure, strategy=self._strategy, client=self.identity)
             await asyncio.wrap_future(noted)
@@ -319,6 +324,15 @@ class JournaledClient:
 def _connect(path: Path) -> sqlite3.Connection:
     # Autocommit: transactions are begun and ended in plain sight. The lock and the writer keep threads apart.
     return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _insert(entry: JournalEntry) -> Statement:
+    head = (
+        "INSERT OR IGNORE INTO completions "
+        f"(key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}) VALUES"
+    )
+    made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
+    return Statement(head, (*made_by, *_columns(entry.completion)), "")
 
 
 def _columns(completion: Completion) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -19,6 +19,7 @@ __all__ = [
     "Source",
     "TokenSums",
     "now",
+    "plain_request",
     "request_key",
     "restored_request",
     "storable",
@@ -137,12 +138,20 @@ def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
         request: what decides the answer besides.
     """
     # Escaped to ASCII, so that no text, however broken, is without a key.
-    plain = json.dumps([_KEY_FORMAT, client, strategy, asdict(request)], sort_keys=True, separators=(",", ":"))
+    values = [_KEY_FORMAT, client, strategy, plain_request(request)]
+    plain = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
+def plain_request(request: CompletionRequest) -> dict[str, Any]:
+    """A request as plain values. Unlike `asdict` it copies nothing, which a hundred thousand rows notice."""
+    values: dict[str, Any] = {each.name: getattr(request, each.name) for each in fields(request)}
+    values["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
+    return values
+
+
 def restored_request(values: Mapping[str, Any]) -> CompletionRequest:
-    """A request from the plain values that the journal keeps of it."""
+    """A request from its plain values."""
     messages = tuple(Message(**message) for message in values["messages"])
     return CompletionRequest(**{**values, "messages": messages, "stop": tuple(values["stop"])})
 

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from multigrain.errors import RunDirectoryError
 
 __all__ = ["JournalWriter", "Statement"]
 
-Statement = tuple[str, Sequence[Any]]
-"""SQL and its values."""
-
 _LARGEST_GROUP: Final = 1000
+_ROWS_A_STATEMENT: Final = 64
 _RESERVE_BYTES: Final = 8 * 2**20
 _NO_SPACE: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+
+class Statement(NamedTuple):
+    """Something to write.
+
+    Attributes:
+        head: the SQL up to the values; whole where `tail` is None.
+        values: what is bound.
+        tail: the SQL after a row of values. Statements that differ in their values alone are run as one, which is
+            what keeps the event loop's thread from waiting for this one a thousand times a second.
+    """
+
+    head: str
+    values: Sequence[Any]
+    tail: str | None = None
+
+
+_Waiter = Future[None] | asyncio.Future[None]
 
 
 class JournalWriter:
@@ -39,7 +58,7 @@ class JournalWriter:
         self._connection = connection
         self._path = path
         self._reserve = path.with_name(f"{path.name}.reserve")
-        self._queue: queue.SimpleQueue[tuple[Statement, Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Statement, _Waiter] | None] = queue.SimpleQueue()
         self._problem: RunDirectoryError | None = None
         _set_aside(self._reserve)
         self._thread = threading.Thread(target=self._run, name="multigrain-journal", daemon=True)
@@ -60,6 +79,16 @@ class JournalWriter:
         self._queue.put((statement, done))
         return done
 
+    async def write_through(self, statement: Statement) -> None:
+        """Write a statement; returns when it is on the disk. For coroutines: cheaper than waiting for `write`.
+
+        Raises:
+            RunDirectoryError: it could not be written.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put((statement, done))
+        await done
+
     def close(self) -> None:
         """Write what is queued and end the thread. Does not close the connection."""
         self._queue.put(None)
@@ -72,15 +101,10 @@ class JournalWriter:
             group, ending = self._gather()
             if not group:
                 continue
-            outcome = self._settle([statement for statement, _ in group])
-            for _, done in group:
-                if done.set_running_or_notify_cancel():
-                    if outcome is None:
-                        done.set_result(None)
-                    else:
-                        done.set_exception(outcome)
+            problem = self._settle([statement for statement, _ in group])
+            _tell([waiter for _, waiter in group], problem)
 
-    def _gather(self) -> tuple[list[tuple[Statement, Future[None]]], bool]:
+    def _gather(self) -> tuple[list[tuple[Statement, _Waiter]], bool]:
         """Wait for a statement, then take whatever else is there. Also says whether the end has been asked for."""
         group = []
         item = self._queue.get()
@@ -119,14 +143,54 @@ class JournalWriter:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for sql, values in statements:
-                connection.execute(sql, values)
+            for (head, tail), alike in groupby(statements, key=lambda each: (each.head, each.tail)):
+                _execute(connection, head, tail, [each.values for each in alike])
             connection.execute("COMMIT")
         except BaseException:
             # SQLite has already rolled back after some errors, a full disk among them.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _execute(connection: sqlite3.Connection, head: str, tail: str | None, rows: list[Sequence[Any]]) -> None:
+    if tail is None:
+        for values in rows:
+            connection.execute(head, values)
+        return
+    row = f"({','.join('?' * len(rows[0]))})"
+    start = 0
+    while start < len(rows):
+        # Few different lengths, so that SQLite's compiled statements are used again.
+        count = _ROWS_A_STATEMENT if len(rows) - start >= _ROWS_A_STATEMENT else 1
+        part = rows[start : start + count]
+        connection.execute(f"{head} {','.join([row] * count)} {tail}", [value for values in part for value in values])
+        start += count
+
+
+def _tell(waiters: list[_Waiter], problem: RunDirectoryError | None) -> None:
+    """Wake everybody: threads one by one, each event loop once."""
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+    for waiter in waiters:
+        if isinstance(waiter, asyncio.Future):
+            loops[waiter.get_loop()].append(waiter)
+        elif waiter.set_running_or_notify_cancel():
+            _resolve([waiter], problem)
+    for loop, waiting in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, waiting, problem)
+        except RuntimeError:
+            continue  # the loop is closed: nobody waits any more
+
+
+def _resolve(waiters: Sequence[_Waiter], problem: RunDirectoryError | None) -> None:
+    for waiter in waiters:
+        if waiter.done():
+            continue  # cancelled while it waited
+        if problem is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(problem)
 
 
 def _set_aside(path: Path) -> None:
