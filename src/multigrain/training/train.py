@@ -107,8 +107,8 @@ def _build_trainer(
     recorder: TrainerCallback,
 ) -> SentenceTransformerTrainer:
     config = settings.config
-    # Widget examples are for a model card that is not written here; choosing them draws a bar over our lines.
-    model.model_card_data.generate_widget_examples = False
+    # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.
+    model.model_card_data.widget = [{"text": examples[0].query}]
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(checkpoints),
         # The planned batches are the whole run, so the trainer sees one epoch; see CurriculumBatchSampler.
