@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multigrain.config import Config, fingerprint, load_config, parse_config
+from multigrain.config import Config, fingerprint
+from multigrain.config_file import load_config, parse_config
 from multigrain.config_template import config_template
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe

@@ -20,6 +20,7 @@ ORDER = [
     "errors",
     "records",
     "config",
+    "config_file",
     "progress",
     "rundir",
     "recipes",

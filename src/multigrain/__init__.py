@@ -10,7 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multigrain.config import Config, load_config
+    from multigrain.config import Config
+    from multigrain.config_file import load_config
     from multigrain.errors import MultigrainError
     from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling
@@ -29,7 +30,7 @@ _HOMES = {
     "MultigrainError": "multigrain.errors",
     "RunDirectory": "multigrain.rundir",
     "load": "multigrain.model.encoder",
-    "load_config": "multigrain.config",
+    "load_config": "multigrain.config_file",
     "run": "multigrain.pipeline",
 }
 

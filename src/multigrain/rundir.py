@@ -46,9 +46,10 @@ class StageManifest:
         stage: its name.
         fingerprint: over everything that decides its output: config sections, inputs, format versions.
         counts: the stage's summary, as `--json` prints it.
-        seconds: wall-clock seconds of work, over all sessions that contributed.
+        seconds: wall-clock seconds of the session that completed it.
         finished_at: ISO 8601, UTC.
         versions: of the packages that matter.
+        settings: the whole config that the stage was completed with.
     """
 
     stage: str
@@ -57,6 +58,7 @@ class StageManifest:
     seconds: float = 0.0
     finished_at: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class RunDirectory:
@@ -202,7 +204,15 @@ class RunDirectory:
             raise StageOrderError(f"{self.path}: stage {stage!r} is not complete; `{command}` completes it first")
         return manifest
 
-    def finish(self, stage: str, fingerprint: str, counts: dict[str, Any], seconds: float) -> StageManifest:
+    def finish(
+        self,
+        stage: str,
+        fingerprint: str,
+        counts: dict[str, Any],
+        seconds: float,
+        *,
+        settings: dict[str, Any] | None = None,
+    ) -> StageManifest:
         """Write a stage's manifest: the last thing a stage does."""
         manifest = StageManifest(
             stage=stage,
@@ -211,6 +221,7 @@ class RunDirectory:
             seconds=round(seconds, 3),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=_versions(),
+            settings=settings or {},
         )
         atomic_write(self._manifest_path(stage), json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
         return manifest

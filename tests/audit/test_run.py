@@ -153,3 +153,12 @@ def test_hostile_rows_never_break_the_audit_nor_its_promises(queries, negatives,
         assert similarities[-1] <= example.positive_similarity - 0.05 + 1e-6
         assert all(negative.text.strip() for negative in example.negatives)
     assert len(result.examples) + sum(each.part == "row" for each in result.rejections) == len(rows)
+
+
+def test_the_round_trip_is_checked_however_shallow_the_bands_are() -> None:
+    wrong = row(7, about(3, 3))
+    bands = [[9, 12], [6, 9], [3, 6], [0, 3]]
+
+    result = audit([wrong], bands=bands, round_trip_rank=20)
+
+    assert [each.reason for each in result.rejections] == ["round_trip"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multigrain.config import load_config
+from multigrain.config_file import load_config
 
 COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label", "anchors"]
 COMMANDS += ["journal", "batch"]
@@ -39,6 +39,20 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     assert "\x1b[" not in done.stdout
+
+
+def test_every_subcommand_that_exists_is_on_the_command_line(tmp_path: Path) -> None:
+    import importlib
+    import pkgutil
+
+    import multigrain.cli as package
+
+    names = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    commands = {name for name in names if hasattr(importlib.import_module(f"multigrain.cli.{name}"), "register")}
+    listed = multigrain("--help", cwd=tmp_path, COLUMNS="100", NO_COLOR="1").stdout
+
+    assert len(commands) > 8
+    assert [name for name in sorted(commands) if f" {name} " not in listed] == []
 
 
 def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path) -> None:

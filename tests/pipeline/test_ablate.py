@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from multigrain.ablation.matrix import Matrix, MatrixFile, expand
-from multigrain.config import parse_config
+from multigrain.config_file import parse_config
 from multigrain.errors import EvaluationError
 from multigrain.pipeline import ablate as module
 from multigrain.pipeline.ablate import run_ablation
@@ -44,9 +44,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def counting(name: str):
         original = getattr(module, name)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             counts[name] += 1
-            return original(*arguments)
+            return original(*arguments, **options)
 
         return call
 

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from multigrain.config import Config, parse_config
+from multigrain.config import Config
+from multigrain.config_file import parse_config
 from multigrain.errors import (
     EndpointRefusedError,
     EndpointUnreachableError,
@@ -185,6 +186,30 @@ def test_a_changed_setting_is_refused_and_redone_on_request_with_the_completions
     run_stages(parse_config(values), tmp_path / "run", stages, redo=True)
 
     assert len(endpoint.prompts) == asked
+
+
+def test_a_redone_stage_makes_everything_after_it_out_of_date(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: _Endpoint
+) -> None:
+    values = _values(corpus_file, small_bert, endpoint.url)
+    values["training"]["candidates"] = {"mean": {}}
+    run(parse_config(values), tmp_path / "run")
+    saved = (tmp_path / "run" / "config.yaml").read_text()
+    values["audit"]["min_level_gap"] = 0.002
+    changed = parse_config(values)
+
+    for stage, command in (("training", "audit"), ("evaluation", "train"), ("report", "evaluate")):
+        with pytest.raises(
+            RunMismatchError, match=rf"min_level_gap was 0\.0, now 0\.002.*`multigrain {command} --redo`"
+        ):
+            run_stages(changed, tmp_path / "run", [stage])
+    assert (tmp_path / "run" / "config.yaml").read_text() == saved
+    run_stages(changed, tmp_path / "run", ["audit"], redo=True)
+    with pytest.raises(RunMismatchError, match="models/mean"):
+        run_stages(changed, tmp_path / "run", ["evaluation"])
+    run(changed, tmp_path / "run", redo=True)
+
+    assert "min_level_gap: 0.002" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -177,3 +177,71 @@ def test_docstrings_have_summaries_that_their_documents_do_not_repeat() -> None:
         assert document.title is not None
         assert document.title.rstrip(".").casefold() not in " ".join(document.text.split()).casefold()
         assert len(document.text) >= 200
+
+
+def test_lone_surrogates_and_nul_characters_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [
+        f'{{"id": {n}, "text": "Broken \\ud83d emoji and \\u0000 in text number {n}, long enough"}}' for n in range(12)
+    ]
+    path.write_text("\n".join(rows))
+
+    corpus = load_corpus(DocumentsConfig(path=path), seed=1)
+    write_document_table(tmp_path / "documents.parquet", corpus.documents)
+
+    assert read_document_table(tmp_path / "documents.parquet") == corpus.documents
+    assert "0" in {document.id for document in corpus.documents}
+
+
+def test_unusual_line_separators_are_text_in_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"r{n},first{n} part{n}\u2028second{n} part{n}\x0bthird{n} part{n}" for n in range(12)]
+    path.write_text("\n".join(["id,text", *rows]), encoding="utf-8")
+
+    corpus = load_corpus(DocumentsConfig(path=path, min_characters=5), seed=1)
+
+    assert len(corpus.documents) == 12
+    assert corpus.documents[0].text == "first0 part0\u2028second0 part0\x0bthird0 part0"
+
+
+def test_hidden_folders_and_run_directories_are_not_documents(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text(f"A real document, number {number}, that is long enough.")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "notes.txt").write_text("Not a document of the user's, though long enough.")
+    config = DocumentsConfig(path=tmp_path)
+    before = source_fingerprint(config)
+    run = tmp_path / "runs" / "mine"
+    for folder in ("documents", "model"):
+        (run / folder).mkdir(parents=True)
+    (run / "documents" / "manifest.json").write_text("{}")
+    (run / "model" / "vocab.txt").write_text("a vocabulary of the tuned model, and no document at all")
+
+    assert len(load_corpus(config, seed=1).documents) == 12
+    assert source_fingerprint(config) == before
+
+
+@pytest.mark.parametrize("count", [10, 14, 20, 30])
+def test_even_a_small_corpus_has_two_groups_on_each_side(count: int) -> None:
+    corpus = prepare_corpus(_documents(count), _config(), seed=1)
+
+    for side in Split:
+        assert len({document.group for document in corpus.of(side)}) >= 2
+
+
+def test_a_group_keeps_its_side_when_near_duplicates_are_added() -> None:
+    originals = [Document(f"o{n}", " ".join(f"word{n * 100 + place}" for place in range(40))) for n in range(60)]
+    before = {each.id: each for each in prepare_corpus(originals, _config(test_share=0.4), seed=1).documents}
+    moved = 0
+    for extra in ("at the end", "at the very end", "further on"):
+        copies = [Document(f"{extra}{each.id}", f"{each.text} {extra}") for each in originals]
+        after = {
+            each.id: each for each in prepare_corpus([*copies, *originals], _config(test_share=0.4), seed=1).documents
+        }
+        for name, document in before.items():
+            assert after[name].split is after[f"{extra}{name}"].split
+            # A copy with a smaller hash takes its group along: never from the test side to the training side.
+            if document.split is Split.TEST:
+                assert after[name].split is Split.TEST
+            moved += after[name].split is not document.split
+    assert moved < 90

@@ -20,7 +20,8 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from multigrain.config import Config, TrainingConfig, fingerprint, load_config, parse_config
+from multigrain.config import Config, TrainingConfig, fingerprint
+from multigrain.config_file import load_config, parse_config
 from multigrain.errors import ConfigError
 
 __all__ = ["CANDIDATE", "Arm", "Matrix", "MatrixFile", "expand", "load_matrix", "shown"]

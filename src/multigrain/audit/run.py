@@ -70,7 +70,7 @@ def audit_rows(
         pool_vectors,
         groups,
         [groups[place[row.document_id]] if row.document_id is not None else None for row in sound],
-        depth=bands[0][1],
+        depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
     )
     examples = []
     for row, ranking, query_vector, positive_vector in zip(

@@ -9,7 +9,7 @@ import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import ConfigArgument, JsonOption, RunOption, run_directory
-from multigrain.config import load_config
+from multigrain.config_file import load_config
 
 __all__ = ["read", "register", "write"]
 

@@ -9,7 +9,7 @@ import typer
 
 from multigrain.cli.console import console, print_json
 from multigrain.cli.options import JsonOption
-from multigrain.config import load_config
+from multigrain.config_file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 
 __all__ = ["journal", "register"]

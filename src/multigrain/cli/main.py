@@ -9,6 +9,7 @@ import typer
 
 import multigrain
 from multigrain.cli import (
+    ablate,
     anchors,
     audit,
     batch,
@@ -60,7 +61,22 @@ def _options(
     del version, debug  # --version has done its work by now; main() looks for --debug itself
 
 
-for _command in (run, demo, init, synthesize, audit, train, evaluate, report, compare, label, anchors, journal, batch):
+for _command in (
+    run,
+    demo,
+    init,
+    synthesize,
+    audit,
+    train,
+    evaluate,
+    report,
+    compare,
+    label,
+    ablate,
+    anchors,
+    journal,
+    batch,
+):
     _command.register(app)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import run_directory
-from multigrain.config import Config, load_config
+from multigrain.config import Config
+from multigrain.config_file import load_config
 from multigrain.rundir import RunDirectory
 
 __all__ = ["run_command", "with_limits"]

@@ -18,7 +18,7 @@ from multigrain.cli.options import (
     run_directory,
 )
 from multigrain.cli.stages import run_command
-from multigrain.config import load_config
+from multigrain.config_file import load_config
 
 if TYPE_CHECKING:
     from multigrain.synthesis.estimate import Estimate

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from multigrain.config import load_config
+from multigrain.config_file import load_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import BASE, read_per_query, read_results
 from multigrain.evaluation.retrieval import DenseRetriever

@@ -173,7 +173,9 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
         seed,
         _judged_by(ablation, config),
     )
-    done = complete_stage(context, f"arms/{name}", identity, lambda: _score_arm(ablation, context, name))
+    done = complete_stage(
+        context, f"arms/{name}", identity, lambda: _score_arm(ablation, context, name, data=prepared)
+    )
     ablation.longest = max(ablation.longest, done.seconds)
     ablation.scores.append(
         ArmScores(
@@ -193,8 +195,8 @@ def _over_budget(ablation: _Ablation) -> bool:
     return budget is not None and bool(ablation.scores) and ablation.spent() + ablation.longest > budget
 
 
-def _score_arm(ablation: _Ablation, context: RunContext, name: str) -> dict[str, Any]:
-    candidate_stage(context, name)
+def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: RunContext) -> dict[str, Any]:
+    candidate_stage(context, name, data=data)
     folder = context.run.candidate_path(name)
     counts = _score(ablation, context.config, load(str(folder)), name, context.run.path / "arms" / name, cache=None)
     if not ablation.matrix.keep_models:

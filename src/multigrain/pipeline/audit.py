@@ -7,10 +7,10 @@ from typing import Any
 
 from multigrain.audit.run import audit_rows
 from multigrain.audit.summary import summarise
-from multigrain.config import Config, fingerprint
 from multigrain.dataset.store import read_rows, write_examples, write_rejections
 from multigrain.errors import SourceError
 from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.identity import dataset_identity, require_current, synthesis_identity
 from multigrain.pipeline.reference import reference_model
 from multigrain.records import Split
 from multigrain.rundir import StageManifest, atomic_write
@@ -18,21 +18,11 @@ from multigrain.sources.store import read_document_table
 
 __all__ = ["audit_stage"]
 
-_FORMAT = 1
-
 
 def audit_stage(context: RunContext) -> StageManifest:
     """Audit the synthesized rows into the graded data set."""
-    synthesis_done = context.run.require("synthesis", "multigrain synthesize")
-    identity = fingerprint(
-        _FORMAT, synthesis_done.fingerprint, context.config.audit, _reference_settings(context.config)
-    )
-    return complete_stage(context, "dataset", identity, lambda: _audit(context, synthesis_done.counts))
-
-
-def _reference_settings(config: Config) -> dict[str, Any]:
-    """What decides how the reference model measures."""
-    return config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
+    done = require_current(context, "synthesis", synthesis_identity(context), "multigrain synthesize")
+    return complete_stage(context, "dataset", dataset_identity(context), lambda: _audit(context, done.counts))
 
 
 def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from multigrain.errors import RunMismatchError
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory, StageManifest, atomic_write
 
-__all__ = ["RunContext", "complete_stage"]
+__all__ = ["RunContext", "complete_stage", "differences"]
 
 
 @dataclass(frozen=True)
@@ -63,28 +63,27 @@ def complete_stage(
     if found is not None and not context.redo:
         raise RunMismatchError(
             f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
-            f"{_differences(context)}; choose another directory with --run, or --redo to run the stage again "
+            f"{differences(context, found)}; choose another directory with --run, or --redo to run the stage again "
             "(finished completions are reused)"
         )
     context.run.invalidate(stage)
     started = time.monotonic()
     counts = work()
-    return context.run.finish(stage, fingerprint, counts, time.monotonic() - started)
+    context.save_config()
+    return context.run.finish(
+        stage, fingerprint, counts, time.monotonic() - started, settings=context.config.model_dump(mode="json")
+    )
 
 
-def _differences(context: RunContext) -> str:
-    """The settings that differ from the run's saved config, as far as it can be read."""
-    try:
-        saved = yaml.safe_load(context.run.config_path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return " or inputs"
-    before, now = _flatten(saved), _flatten(context.config.model_dump(mode="json"))
+def differences(context: RunContext, made: StageManifest) -> str:
+    """The settings that have changed since a stage was completed, in words for an error message."""
+    before, now = _flatten(made.settings), _flatten(context.config.model_dump(mode="json"))
     changed = [
         f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    return f" ({'; '.join(changed)})" if changed else " or inputs"
+    return f" ({'; '.join(changed)})" if changed and made.settings else " or inputs"
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:

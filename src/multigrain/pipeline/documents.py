@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from multigrain.config import fingerprint
 from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.identity import documents_identity
 from multigrain.rundir import StageManifest
-from multigrain.sources.load import load_corpus, source_fingerprint
+from multigrain.sources.load import load_corpus
 from multigrain.sources.store import write_document_table
 
 __all__ = ["documents_stage"]
-
-_FORMAT = 1
 
 
 def documents_stage(context: RunContext) -> StageManifest:
@@ -30,5 +28,4 @@ def documents_stage(context: RunContext) -> StageManifest:
         )
         return counts
 
-    identity = fingerprint(_FORMAT, config.documents, source_fingerprint(config.documents), config.seed)
-    return complete_stage(context, "documents", identity, work)
+    return complete_stage(context, "documents", documents_identity(config), work)

@@ -11,7 +11,6 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.config import fingerprint
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
@@ -39,6 +38,7 @@ from multigrain.evaluation.sets import (
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
 from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, require_current, results_identity
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.records import Document, Split
 from multigrain.rundir import StageManifest, atomic_directory, atomic_write
@@ -47,7 +47,6 @@ from multigrain.synthesis.heldout import read_heldout_queries
 
 __all__ = ["domain_sets", "evaluation_stage"]
 
-_FORMAT = 1
 _ANCHOR_TEXTS = 6
 _ANCHOR_CHARACTERS = 300
 
@@ -55,11 +54,10 @@ _ANCHOR_CHARACTERS = 300
 def evaluation_stage(context: RunContext) -> StageManifest:
     """Score the base model and every candidate, choose one, and copy it to `model/`."""
     names = list(context.config.training.candidates)
-    done = [context.run.require(f"models/{name}", "multigrain train") for name in names]
-    identity = fingerprint(
-        _FORMAT, [manifest.fingerprint for manifest in done], context.config.evaluation, context.config.seed
-    )
-    return complete_stage(context, "results", identity, lambda: _evaluate(context, names))
+    for name in names:
+        identity = candidate_identity(context, name)
+        require_current(context, candidate_stage_name(name), identity, "multigrain train")
+    return complete_stage(context, "results", results_identity(context), lambda: _evaluate(context, names))
 
 
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:

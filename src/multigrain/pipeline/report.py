@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.pipeline.context import RunContext
+from multigrain.pipeline.identity import require_current, results_identity
 from multigrain.report.write import write_report
 
 __all__ = ["report_stage"]
@@ -12,7 +13,7 @@ __all__ = ["report_stage"]
 
 def report_stage(context: RunContext) -> Path:
     """Write the report page; drawing takes a second, so it is drawn anew every time."""
-    context.run.require("results", "multigrain evaluate")
+    require_current(context, "results", results_identity(context), "multigrain evaluate")
     path = write_report(context.run)
     context.progress.say(f"report: {path}")
     return path

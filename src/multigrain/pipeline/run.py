@@ -91,12 +91,8 @@ def run_stages(
     """Do some of the stages, in the order given; see `run`."""
     with RunDirectory(Path(directory)).hold() as held:
         context = RunContext(config, held, progress or SilentProgress(), redo)
-        # The saved config tells what the complete stages were made with: it changes only when new ones are.
-        if not held.config_path.exists():
-            context.save_config()
         for stage in stages:
             STAGES[stage](context)
-        context.save_config()
     return held
 
 

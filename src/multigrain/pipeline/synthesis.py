@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multigrain.config import Config, fingerprint
+from multigrain.config import Config
 from multigrain.dataset.store import write_rows
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Failure
@@ -16,6 +16,7 @@ from multigrain.llm.build import build_client, total_concurrency
 from multigrain.llm.prices import find_price
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.identity import synthesis_identity
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
 from multigrain.sources.store import read_document_table
@@ -28,32 +29,10 @@ from multigrain.synthesis.synthesize import build_strategy, synthesize, write_he
 
 __all__ = ["synthesis_stage", "training_units"]
 
-_FORMAT = 1
-_PASSING_SETTINGS = {
-    "concurrency",
-    "threads",
-    "timeout_seconds",
-    "max_retries",
-    "api_key_env",
-    "more_endpoints",
-    "prices",
-}
-"""Settings of the LLM that decide how fast it answers and what that costs, and not what it says."""
-
 
 def synthesis_stage(context: RunContext) -> StageManifest:
     """Write rows for the training documents, and held-out queries where the documents have no titles."""
-    documents_done = context.run.require("documents", "multigrain synthesize")
-    config = context.config
-    identity = fingerprint(
-        _FORMAT,
-        documents_done.fingerprint,
-        config.synthesis,
-        config.llm.model_dump(mode="json", exclude=_PASSING_SETTINGS),
-        config.evaluation.queries,
-        config.seed,
-    )
-    return complete_stage(context, "synthesis", identity, lambda: _write(context))
+    return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
 
 
 def training_units(config: Config, documents: Sequence[Document]) -> list[WritingUnit]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from multigrain.config import TrainingConfig, fingerprint
+from multigrain.config import TrainingConfig
 from multigrain.dataset.store import read_examples
 from multigrain.model.encoder import build_encoder
 from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, dataset_identity, require_current
 from multigrain.progress import Task
 from multigrain.rundir import StageManifest, atomic_directory
 from multigrain.training.train import train_candidate
 
 __all__ = ["candidate_stage", "training_stage"]
-
-_FORMAT = 1
 
 
 def training_stage(context: RunContext) -> list[StageManifest]:
@@ -22,18 +21,20 @@ def training_stage(context: RunContext) -> list[StageManifest]:
     return [candidate_stage(context, name) for name in context.config.training.candidates]
 
 
-def candidate_stage(context: RunContext, name: str) -> StageManifest:
-    """Train one candidate."""
-    dataset_done = context.run.require("dataset", "multigrain audit")
+def candidate_stage(context: RunContext, name: str, *, data: RunContext | None = None) -> StageManifest:
+    """Train one candidate.
+
+    Args:
+        context: the run.
+        name: the candidate.
+        data: the context that made the data set, where candidates of other seeds are trained on it too.
+    """
+    require_current(context, "dataset", dataset_identity(data or context), "multigrain audit")
+    identity = candidate_identity(context, name, data=data)
     settings = context.config.training.resolve(name)
-    identity = fingerprint(
-        _FORMAT,
-        dataset_done.fingerprint,
-        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}),
-        context.config.seed,
+    return complete_stage(
+        context, candidate_stage_name(name), identity, lambda: _train(context, name, settings, identity)
     )
-    stage = context.run.candidate_path(name).relative_to(context.run.path).as_posix()
-    return complete_stage(context, stage, identity, lambda: _train(context, name, settings, identity))
 
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:

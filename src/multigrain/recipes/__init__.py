@@ -6,7 +6,8 @@ from importlib.resources import files
 
 import yaml
 
-from multigrain.config import Config, parse_config
+from multigrain.config import Config
+from multigrain.config_file import parse_config
 
 __all__ = ["recipe", "recipe_text"]
 

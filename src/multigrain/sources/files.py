@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ __all__ = ["read_files", "read_rows"]
 _TEXT_SUFFIXES: Final = (".md", ".markdown", ".rst", ".txt")
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _MAX_CSV_FIELD: Final = 16_000_000
+_RUN_MARK: Final = "documents/manifest.json"
 _ROW_KINDS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
@@ -54,7 +57,7 @@ def files_fingerprint(config: DocumentsConfig) -> str:
         SourceError: the path is missing.
     """
     path = _existing_path(config)
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    files = [path] if path.is_file() else _text_files(path)
     seen = hashlib.sha256()
     for each in files:
         status = each.stat()
@@ -83,7 +86,7 @@ def _kind_of(path: Path) -> str:
 def _read_folder(folder: Path) -> Iterator[Document]:
     if not folder.is_dir():
         raise SourceError(f"documents.path {folder}: not a folder; set documents.kind to what it holds")
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _TEXT_SUFFIXES and path.is_file()]
+    paths = _text_files(folder)
     if not paths:
         raise SourceError(f"documents.path {folder}: no {', '.join(_TEXT_SUFFIXES)} file in the folder")
     for path in paths:
@@ -93,6 +96,20 @@ def _read_folder(folder: Path) -> Iterator[Document]:
             title = (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip()
             text = text[heading.end() :]
         yield Document(id=path.relative_to(folder).as_posix(), text=text.strip(), title=title or None)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """The folder's text files, without what hidden folders and run directories hold."""
+    found: list[Path] = []
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
+        )
+        found += [
+            here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in _TEXT_SUFFIXES
+        ]
+    return sorted(found)
 
 
 def _read_text(path: Path) -> str:
@@ -123,7 +140,9 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_MAX_CSV_FIELD)
     reader = csv.DictReader(
-        _read_text(path).splitlines(keepends=True), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
+        # Not splitlines(): it would also split at characters that are text, such as U+2028.
+        io.StringIO(_read_text(path), newline=""),
+        delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
     )
     try:
         for row in reader:
@@ -157,7 +176,8 @@ def _documents(rows: Iterator[tuple[int, dict[str, Any]]], config: DocumentsConf
         text = row[config.text_field]
         if text is not None and not isinstance(text, str):
             raise SourceError(f"{path}, line {number}: {config.text_field!r} is {type(text).__name__}, not text")
-        identifier = str(row.get(config.id_field) or f"row-{number}")
+        given = row.get(config.id_field)
+        identifier = f"row-{number}" if given is None or given == "" else str(given)
         if identifier in documents:
             raise SourceError(f"{path}, line {number}: id {identifier!r} appears twice; ids must be unique")
         title = row.get(config.title_field) if config.title_field else None

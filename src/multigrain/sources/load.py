@@ -18,6 +18,7 @@ from multigrain.sources.grouping import near_duplicate_groups, normalise
 __all__ = ["Corpus", "load_corpus", "prepare_corpus", "read_documents", "source_fingerprint"]
 
 _MIN_DOCUMENTS = 10
+_FEWEST_GROUPS = 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _clean(documents: Sequence[Document], config: DocumentsConfig) -> tuple[list
     seen: set[str] = set()
     usable = []
     for document in documents:
-        text = document.text.replace("\x00", "").strip()
+        text = _storable(document.text).strip()
         if len(text) < config.min_characters:
             counts["too_short"] += 1
             continue
@@ -125,16 +126,25 @@ def _clean(documents: Sequence[Document], config: DocumentsConfig) -> tuple[list
         if len(text) > config.max_characters:
             counts["cut"] += 1
             text = text[: config.max_characters].rsplit(maxsplit=1)[0]
-        usable.append(replace(document, text=text))
+        title = _storable(document.title).strip() or None if document.title is not None else None
+        usable.append(replace(document, id=_storable(document.id), text=text, title=title))
     return usable, counts
 
 
-def _sides(documents: Sequence[Document], groups: Sequence[int], config: DocumentsConfig) -> dict[int, Split]:
-    """The side of every group: by a hash of its first text, so that it does not depend on the rest of the corpus.
+def _storable(text: str) -> str:
+    """The text without NUL and without lone surrogates, which no UTF-8 file can hold."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
-    In a small corpus a side may come out empty by chance; it is then given the group whose hash is nearest to it.
+
+def _sides(documents: Sequence[Document], groups: Sequence[int], config: DocumentsConfig) -> dict[int, Split]:
+    """The side of every group: by the smallest hash of its texts, so that the rest of the corpus plays no part.
+
+    In a small corpus a side may come out with fewer than two groups, on which nothing can be compared; it is then
+    given those training groups whose hashes are nearest to it.
     """
-    places = {group: _place(documents[group]) for group in dict.fromkeys(groups)}
+    places: dict[int, float] = {}
+    for document, group in zip(documents, groups, strict=True):
+        places[group] = min(places.get(group, 1.0), _place(document))
     until_validation = config.test_share + config.validation_share
     sides = {
         group: Split.TEST
@@ -145,10 +155,10 @@ def _sides(documents: Sequence[Document], groups: Sequence[int], config: Documen
         for group, place in places.items()
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
-        if share > 0 and side not in sides.values():
-            spare = [group for group, found in sides.items() if found is Split.TRAIN]
-            if spare:
-                sides[min(spare, key=places.__getitem__)] = side
+        missing = _FEWEST_GROUPS - sum(found is side for found in sides.values()) if share > 0 else 0
+        spare = sorted((group for group, found in sides.items() if found is Split.TRAIN), key=places.__getitem__)
+        for group in spare[: max(missing, 0)]:
+            sides[group] = side
     return sides
 
 

@@ -16,7 +16,6 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from multigrain.config import TrainingConfig
 from multigrain.curriculum.plan import plan_batches
@@ -25,6 +24,7 @@ from multigrain.curriculum.schedule import boundaries, level_schedule
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.records import GradedExample
+from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 from multigrain.training.triples import pairs, triples
 
@@ -75,8 +75,8 @@ def train_candidate(
     batches = planned_batches(examples, config, seed=seed)
     recorder = _StepRecorder(config.steps, on_step)
     trainer = _build_trainer(model, examples, settings, batches, checkpoints, recorder)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
-    trainer.train(resume_from_checkpoint=last)
+    last = last_complete_checkpoint(checkpoints)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
     log = _log_of(trainer.state.log_history, settings, rows=len(examples), seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
         raise ModelError(f"candidate {name!r}: the loss is not a number; lower training.learning_rate")

@@ -1,0 +1,98 @@
+"""Reading a config: from a YAML file or plain values, with every problem told at once."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from multigrain.config import CandidateConfig, Config, EndpointConfig, EvaluationSetConfig, PriceConfig
+from multigrain.errors import ConfigError
+
+__all__ = ["load_config", "parse_config"]
+
+
+def load_config(path: Path) -> Config:
+    """Read a YAML config file; relative document and set paths are taken from the file's folder.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has wrong keys or values (all listed at once).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; `multigrain init {path}` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML: {problem}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
+    config = parse_config(values, origin=str(path))
+    return _anchor_paths(config, path.resolve().parent)
+
+
+def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:
+    """Build a config from plain values.
+
+    Args:
+        values: sections and their settings.
+        origin: what errors name as the place the values came from.
+
+    Raises:
+        ConfigError: with every problem, one after another.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: " + "; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def _describe(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"][:-1]), n=1)
+        return f"{key}: unknown key" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
+    given = repr(problem["input"])
+    shown = "" if isinstance(problem["input"], dict) or len(given) > 60 else f", got {given}"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+_ITEM_SECTIONS = {
+    "candidates": CandidateConfig,
+    "more_endpoints": EndpointConfig,
+    "prices": PriceConfig,
+    "sets": EvaluationSetConfig,
+}
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    section: Any = Config
+    for part in location:
+        if part in _ITEM_SECTIONS:
+            section = _ITEM_SECTIONS[part]
+        elif isinstance(part, str) and part in getattr(section, "model_fields", {}):
+            section = section.model_fields[part].annotation
+    return list(getattr(section, "model_fields", {}))
+
+
+def _anchor_paths(config: Config, folder: Path) -> Config:
+    documents = config.documents
+    if documents.path is not None and not documents.path.is_absolute():
+        documents = documents.model_copy(update={"path": folder / documents.path})
+    sets = [
+        each
+        if each.path.startswith("package:") or Path(each.path).is_absolute()
+        else each.model_copy(update={"path": str(folder / each.path)})
+        for each in config.evaluation.sets
+    ]
+    evaluation = config.evaluation.model_copy(update={"sets": sets})
+    return config.model_copy(update={"documents": documents, "evaluation": evaluation})

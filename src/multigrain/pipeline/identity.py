@@ -1,0 +1,128 @@
+"""What decides each stage's output, as fingerprints that chain from the documents to the results.
+
+A stage's identity is computed from the config and from the documents' manifest, never taken from the stage before:
+so a stage that was made with other settings is seen as such by every later one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from multigrain.config import Config, fingerprint
+from multigrain.errors import RunMismatchError
+from multigrain.pipeline.context import RunContext, differences
+from multigrain.rundir import StageManifest
+from multigrain.sources.load import source_fingerprint
+
+__all__ = [
+    "candidate_identity",
+    "candidate_stage_name",
+    "dataset_identity",
+    "documents_identity",
+    "require_current",
+    "results_identity",
+    "synthesis_identity",
+]
+
+# Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
+_FORMATS: Final = {"documents": 2, "synthesis": 2, "dataset": 2, "models": 1, "results": 1}
+
+_LLM_PACE: Final = {
+    "concurrency",
+    "threads",
+    "timeout_seconds",
+    "max_retries",
+    "api_key_env",
+    "more_endpoints",
+    "prices",
+}
+"""Settings of the LLM that decide how fast it answers and what that costs, and not what it says."""
+
+
+def documents_identity(config: Config) -> str:
+    """Of the documents: where they come from, what is there now, and how they are split.
+
+    Raises:
+        SourceError: the documents' path is missing.
+    """
+    return fingerprint(_FORMATS["documents"], config.documents, source_fingerprint(config.documents), config.seed)
+
+
+def synthesis_identity(context: RunContext) -> str:
+    """Of the written rows.
+
+    Raises:
+        StageOrderError: the documents have not been read.
+    """
+    config = context.config
+    return fingerprint(
+        _FORMATS["synthesis"],
+        # The documents as they were read: later stages run where the documents themselves are no longer at hand.
+        context.run.require("documents", "multigrain synthesize").fingerprint,
+        config.synthesis,
+        config.llm.model_dump(mode="json", exclude=_LLM_PACE),
+        config.evaluation.queries,
+        config.seed,
+    )
+
+
+def dataset_identity(context: RunContext) -> str:
+    """Of the audited rows."""
+    return fingerprint(
+        _FORMATS["dataset"], synthesis_identity(context), context.config.audit, _reference_settings(context.config)
+    )
+
+
+def candidate_identity(context: RunContext, name: str, *, data: RunContext | None = None) -> str:
+    """Of one trained candidate.
+
+    Args:
+        context: the run.
+        name: the candidate.
+        data: the context that made the data set, where candidates of other seeds are trained on it too.
+    """
+    settings = context.config.training.resolve(name)
+    return fingerprint(
+        _FORMATS["models"],
+        dataset_identity(data or context),
+        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}),
+        context.config.seed,
+    )
+
+
+def results_identity(context: RunContext) -> str:
+    """Of the evaluation."""
+    config = context.config
+    names = list(config.training.candidates)
+    return fingerprint(
+        _FORMATS["results"],
+        {name: candidate_identity(context, name) for name in names},
+        config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
+        config.seed,
+    )
+
+
+def candidate_stage_name(name: str) -> str:
+    """The stage of one candidate, which is its folder in the run directory."""
+    return f"models/{name}"
+
+
+def require_current(context: RunContext, stage: str, identity: str, command: str) -> StageManifest:
+    """The manifest of an earlier stage, if it was completed with the settings at hand.
+
+    Raises:
+        StageOrderError: the stage is not complete.
+        RunMismatchError: it was completed with other settings.
+    """
+    manifest = context.run.require(stage, command)
+    if manifest.fingerprint != identity:
+        raise RunMismatchError(
+            f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
+            f"{differences(context, manifest)}; run `{command} --redo` first, or use the config that made it"
+        )
+    return manifest
+
+
+def _reference_settings(config: Config) -> dict[str, Any]:
+    """What decides how the reference model measures."""
+    return config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
