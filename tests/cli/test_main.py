@@ -100,7 +100,7 @@ def test_a_stage_whose_input_is_missing_names_the_command_that_makes_it(tmp_path
     done = multigrain("train", "c.yaml", cwd=tmp_path)
 
     assert done.returncode == 7
-    assert "`multigrain audit`" in done.stderr
+    assert "`multigrain synthesize`" in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

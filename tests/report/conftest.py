@@ -34,9 +34,9 @@ def own_run(example: RunDirectory, tmp_path: Path) -> RunDirectory:
     return RunDirectory(shutil.copytree(example.path, tmp_path / example.path.name))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium."""
+    """A real Chromium, closed after each file: while playwright is open, its event loop runs in this thread."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         pytest.skip("no Chromium on PATH (apt-get install chromium)")
