@@ -33,9 +33,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
-from urllib.request import Request, urlopen
 
 from multigrain.config import LLMConfig
 from multigrain.engine.local import LocalEngine
@@ -63,6 +63,7 @@ def write(url: str, journal_path: Path, rows: int) -> None:
     units = (WritingUnit(Document(f"d{n}", f"[unit {n}] A text about rivers and bridges.")) for n in range(rows))
     with Journal(journal_path) as journal, LocalEngine(concurrency=CONCURRENCY) as engine:
         client = JournaledClient(build_client(config, seed=0), journal, strategy="mgh")
+        endpoint = HTTPConnection(url.split("/")[2])
         done: list[int] = []
         asked = 0
         for outcome in synthesize(units, MghStrategy(), client, engine):
@@ -71,16 +72,15 @@ def write(url: str, journal_path: Path, rows: int) -> None:
             # New rows one by one; those that come out of the journal again, at the start, in lots.
             if client.asked > asked or len(done) >= 500:
                 asked = client.asked
-                _acknowledge(url, done)
+                _acknowledge(endpoint, done)
                 done = []
-        _acknowledge(url, done)
+        _acknowledge(endpoint, done)
         engine.run(client.aclose())
 
 
-def _acknowledge(url: str, units: list[int]) -> None:
-    body = json.dumps({"units": units}).encode()
-    with urlopen(Request(f"{url}/acknowledge", data=body), timeout=30) as response:
-        response.read()
+def _acknowledge(endpoint: HTTPConnection, units: list[int]) -> None:
+    endpoint.request("POST", "/acknowledge", json.dumps({"units": units}))
+    endpoint.getresponse().read()
 
 
 @dataclass

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from multigrain.llm.build import build_client
 from multigrain.llm.endpoint import find_endpoint
 from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
+from multigrain.synthesis.journal import Journal, JournaledClient
 
 from .conftest import Endpoint, Handler, chat_answer, error_answer
 
@@ -300,7 +303,7 @@ def test_unstructured_by_config(endpoint: Endpoint) -> None:
     assert "JSON schema" in endpoint.bodies[0]["messages"][-1]["content"]
 
 
-def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.DEBUG)
     address = endpoint.url.replace("http://", "http://someone:hunter22@") + "?token=tok-12345"
     found = find_endpoint(address, "OPENAI_API_KEY")
@@ -313,6 +316,12 @@ def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixt
         with pytest.raises((CompletionFailure, EndpointRefusedError)) as caught:
             run(llm, request())
         texts.append(str(caught.value))
+        with Journal(tmp_path / "journal.sqlite") as journal:
+            with contextlib.suppress(CompletionFailure, EndpointRefusedError):
+                run(JournaledClient(llm, journal, strategy="mgh"), request())
+            texts.append(repr(journal.totals()))
+    texts += [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
+    assert "mgh" in texts[-1]  # failures were written
     for secret in (KEY, "hunter22", "tok-12345"):
         assert secret not in "\n".join([*texts, caplog.text])
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -211,6 +213,43 @@ def test_a_full_disk_keeps_what_is_in_flight_and_begins_nothing_new(journal: Jou
     with pytest.raises(RunDirectoryError, match="the disk is full"):
         asyncio.run(client.complete(request("after")))
     assert llm.calls == 41
+
+
+def test_a_disk_without_room_is_told_before_anything_is_asked(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    journal.close()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    llm = ScriptedLLM()
+    with Journal(journal.path) as again, pytest.raises(RunDirectoryError, match="less than 8 MiB left"):
+        asyncio.run(JournaledClient(llm, again, strategy="mgh").complete(request()))
+    assert llm.calls == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small disk, which needs root")
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("this root may not mount")
+    try:
+        llm = ScriptedLLM(lambda asked: "x" * 3000)
+        with Journal(disk / "journal.sqlite") as journal:
+            client = JournaledClient(llm, journal, strategy="mgh")
+
+            async def fill() -> None:
+                for start in range(0, 100_000, 100):
+                    await asyncio.gather(*(client.complete(request(str(start + n))) for n in range(100)))
+
+            with pytest.raises(RunDirectoryError, match="every answer received so far is kept"):
+                asyncio.run(fill())
+        assert committed(disk / "journal.sqlite") == llm.calls
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_disk_that_stays_full_says_what_was_lost(journal: Journal) -> None:

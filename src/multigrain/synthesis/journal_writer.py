@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import sqlite3
@@ -60,7 +61,11 @@ class JournalWriter:
         self._reserve = path.with_name(f"{path.name}.reserve")
         self._queue: queue.SimpleQueue[tuple[Statement, _Waiter] | None] = queue.SimpleQueue()
         self._problem: RunDirectoryError | None = None
-        _set_aside(self._reserve)
+        if not _set_aside(self._reserve):
+            self._problem = RunDirectoryError(
+                f"{path}: the disk has less than {_RESERVE_BYTES // 2**20} MiB left: free some space and run the same "
+                f"command again; nothing was asked"
+            )
         self._thread = threading.Thread(target=self._run, name="multigrain-journal", daemon=True)
         self._thread.start()
 
@@ -193,8 +198,8 @@ def _resolve(waiters: Sequence[_Waiter], problem: RunDirectoryError | None) -> N
             waiter.set_exception(problem)
 
 
-def _set_aside(path: Path) -> None:
-    """Keep room on the disk: real blocks, not a hole. Where there is not even that much room, keep none."""
+def _set_aside(path: Path) -> bool:
+    """Keep room on the disk: real blocks, not a hole. Says whether there is that much."""
     reserve: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
     try:
         with path.open("wb") as handle:
@@ -202,5 +207,7 @@ def _set_aside(path: Path) -> None:
                 reserve(handle.fileno(), 0, _RESERVE_BYTES)
             else:
                 handle.write(b"\0" * _RESERVE_BYTES)
-    except OSError:
+    except OSError as error:
         path.unlink(missing_ok=True)
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+    return True
