@@ -78,7 +78,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("multigrain.rundir.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunDirectoryError, match=r"a\.json: cannot be written \(No space"):
         atomic_write(path, "new")
 
     assert path.read_text() == "old"

@@ -86,8 +86,9 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 
 def _anchor_paths(config: Config, folder: Path) -> Config:
     documents = config.documents
-    if documents.path is not None and not documents.path.is_absolute():
-        documents = documents.model_copy(update={"path": folder / documents.path})
+    if documents.path is not None:
+        # A path from ~ or / stays what it is: joining keeps the right side where that is absolute.
+        documents = documents.model_copy(update={"path": folder / documents.path.expanduser()})
     sets = [
         each
         if each.path.startswith("package:") or Path(each.path).is_absolute()

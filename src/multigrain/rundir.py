@@ -235,9 +235,23 @@ class RunDirectory:
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
-    """Write a whole file or nothing: to a sibling, flushed to disk, then renamed over the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a whole file or nothing: to a sibling, flushed to disk, then renamed over the old one.
+
+    Raises:
+        RunDirectoryError: the disk is full, or the place cannot be written.
+    """
     raw = data.encode() if isinstance(data, str) else data
+    try:
+        _write_and_rename(path, raw)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be written ({error.strerror}); nothing is half-written: free the disk or mend the "
+            "permissions, and run again"
+        ) from None
+
+
+def _write_and_rename(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as handle:

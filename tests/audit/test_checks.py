@@ -43,6 +43,8 @@ def test_a_query_that_is_none_is_turned_away_with_its_reason(query: str, reason:
         "retry a job after failure",
         "text encoding of a file",
         "query a database with parameters",
+        "如何轮换服务器的日志文件",
+        "ログをローテーションする方法",
         "Given a graph, find the shortest path between two nodes",
     ],
 )

@@ -245,3 +245,22 @@ def test_a_group_keeps_its_side_when_near_duplicates_are_added() -> None:
                 assert after[name].split is Split.TEST
             moved += after[name].split is not document.split
     assert moved < 90
+
+
+def test_front_matter_gives_the_title_and_leaves_the_text(tmp_path: Path) -> None:
+    bodies = [f"Body {n} a{n} b{n} c{n} d{n} of a page, long enough to count." for n in range(12)]
+    for number, body in enumerate(bodies):
+        (tmp_path / f"{number:02}.md").write_text(f"---\ntitle: Page {number}\ntags: [x]\n---\n\n# Heading\n\n{body}")
+
+    corpus = load_corpus(DocumentsConfig(path=tmp_path), seed=1)
+
+    assert [(each.title, each.text) for each in corpus.documents] == [(f"Page {n}", b) for n, b in enumerate(bodies)]
+
+
+def test_two_rules_are_no_front_matter(tmp_path: Path) -> None:
+    for number in range(12):
+        remark = f"A remark: with: too many colons a{number} b{number} c{number}"
+        text = f"---\n{remark}\n---\nBody {number} d{number} e{number}."
+        (tmp_path / f"{number}.md").write_text(text)
+
+    assert all("A remark" in each.text for each in load_corpus(DocumentsConfig(path=tmp_path), seed=1).documents)

@@ -55,7 +55,7 @@ def quieten_libraries() -> None:
 
     quiet_datasets()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    for name in ("sentence_transformers", "httpx", "mteb"):
+    for name in ("sentence_transformers", "httpx", "huggingface_hub", "mteb"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

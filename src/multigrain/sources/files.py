@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document
@@ -19,6 +21,8 @@ from multigrain.records import Document
 __all__ = ["read_files", "read_rows"]
 
 _TEXT_SUFFIXES: Final = (".md", ".markdown", ".rst", ".txt")
+_MARKDOWN: Final = (".md", ".markdown")
+_FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _MAX_CSV_FIELD: Final = 16_000_000
 _RUN_MARK: Final = "documents/manifest.json"
@@ -90,12 +94,25 @@ def _read_folder(folder: Path) -> Iterator[Document]:
     if not paths:
         raise SourceError(f"documents.path {folder}: no {', '.join(_TEXT_SUFFIXES)} file in the folder")
     for path in paths:
-        text, title = _read_text(path), None
+        title, text = _front_matter(_read_text(path)) if path.suffix.lower() in _MARKDOWN else (None, _read_text(path))
         heading = _HEADING.match(text) if path.suffix.lower() != ".txt" else None
         if heading is not None:
-            title = (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip()
+            title = title or (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip()
             text = text[heading.end() :]
         yield Document(id=path.relative_to(folder).as_posix(), text=text.strip(), title=title or None)
+
+
+def _front_matter(text: str) -> tuple[str | None, str]:
+    """The title that a Markdown file's YAML front matter gives, and the text without the front matter."""
+    found = _FRONT_MATTER.match(text)
+    if found is None:
+        return None, text
+    try:
+        values = yaml.safe_load(found["yaml"])
+    except yaml.YAMLError:
+        return None, text  # a rule and some text between two dashed lines, and no front matter
+    title = values.get("title") if isinstance(values, dict) else None
+    return (title.strip() or None) if isinstance(title, str) else None, text[found.end() :]
 
 
 def _text_files(folder: Path) -> list[Path]:

@@ -10,7 +10,9 @@ from multigrain.records import Document
 
 __all__ = ["near_duplicate_groups", "normalise", "word_ngrams"]
 
-_WORD: Final = re.compile(r"\w+")
+# Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese): each character is a word.
+_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD: Final = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _PERMUTATIONS: Final = 128
 _SEED: Final = 7  # of the hash family; it decides nothing but which hash functions are drawn
 
