@@ -1,6 +1,6 @@
 """Why aiohttp: requests a second and processor time a request of three HTTP clients for OpenAI's wire format.
 
-    python benchmarks/http_clients.py            # about 3 minutes on 2 idle cores
+    python benchmarks/http_clients.py            # about 4 minutes on 2 idle cores, most of them httpx
     python benchmarks/http_clients.py --json     # one JSON object as the last line
 
 Each client sends the same chat request, 256 at a time, to a stub in a process of its own that answers after 200 ms,
@@ -132,8 +132,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=5120, help="a round and client")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=2560, help="a round and client")
     arguments = parser.parse_args()
     values = measure(arguments.rounds, arguments.requests)
     if arguments.json:

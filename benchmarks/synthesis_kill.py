@@ -50,7 +50,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python b
 
 from benchmarks.stub_endpoint import Event, read_log, request_mark, serve
 
-CONCURRENCY: Final = 16
+CONCURRENCY: Final = 32
 _ENDLESS: Final = 10**9
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -154,11 +154,11 @@ def measure(kills: int, seed: int, folder: Path) -> dict[str, Any]:
     journal, log = folder / "journal.sqlite", folder / "endpoint.log"
     books = _Books(log, journal)
     began = time.monotonic()
-    with serve(latency=0.02, jitter=0.08, faults="mixed", log=log, seed=seed) as url:
+    with serve(latency=0.01, jitter=0.05, faults="mixed", log=log, seed=seed) as url:
         for number in range(kills):
             process = _start(url, journal, _ENDLESS)
             _wait_until_it_asks(process, log, books)
-            time.sleep(chance.uniform(0.0, 1.0))
+            time.sleep(chance.uniform(0.0, 1.5))
             if not _kill(process):
                 raise SystemExit(f"the writer ended by itself after {number} kills")
             books.balance()
