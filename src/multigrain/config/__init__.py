@@ -1,0 +1,31 @@
+"""The run's configuration: typed, closed, and reported on all at once.
+
+A config is a YAML file. Unknown keys are refused with the nearest known one, and every problem in a file is
+listed in a single error. The field docs below are the text that `multigrain init` writes as comments.
+"""
+
+from multigrain.config.audit import AuditConfig, Band
+from multigrain.config.documents import DocumentsConfig
+from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
+from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
+from multigrain.config.root import Config, fingerprint
+from multigrain.config.synthesis import SynthesisConfig
+from multigrain.config.training import CandidateConfig, PoolingName, ScheduleName, TrainingConfig
+
+__all__ = [
+    "AuditConfig",
+    "Band",
+    "CandidateConfig",
+    "Config",
+    "DocumentsConfig",
+    "EndpointConfig",
+    "EvaluationConfig",
+    "EvaluationSetConfig",
+    "LLMConfig",
+    "PoolingName",
+    "PriceConfig",
+    "ScheduleName",
+    "SynthesisConfig",
+    "TrainingConfig",
+    "fingerprint",
+]

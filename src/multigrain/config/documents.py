@@ -1,0 +1,57 @@
+"""Where documents come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from multigrain.config.section import Section
+
+__all__ = ["DocumentsConfig"]
+
+
+class DocumentsConfig(Section):
+    """Where the documents come from and how they are split."""
+
+    kind: Literal["auto", "folder", "jsonl", "csv", "parquet", "docstrings"] = "auto"
+    """What `path` holds; auto tells by the file name. `docstrings` reads installed Python packages."""
+
+    path: Path | None = None
+    """A folder of .txt/.md files, or one .jsonl, .csv, .tsv or .parquet file. Relative to the config file."""
+
+    id_field: str = "id"
+    """Column with the document id (made from the row number where the column is missing)."""
+
+    text_field: str = "text"
+    """Column with the text."""
+
+    title_field: str | None = "title"
+    """Column with a title that is not part of the text: it becomes a held-out query. Missing is fine."""
+
+    limit: int | None = Field(default=None, ge=10)
+    """Take a seeded sample of this many documents (null: all)."""
+
+    min_characters: int = Field(default=40, ge=1)
+    """Shorter documents are left out, and counted."""
+
+    max_characters: int = Field(default=20_000, ge=100)
+    """Longer documents are cut here at a word boundary, and counted."""
+
+    near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
+    """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group."""
+
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of documents whose queries choose between models. Synthesis never sees them."""
+
+    test_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of documents whose queries give the final figures. Synthesis never sees them."""
+
+    @model_validator(mode="after")
+    def _shares_leave_training(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share + test_share must stay below 1: nothing is left to train on")
+        if self.kind not in ("auto", "docstrings") and self.path is None:
+            raise ValueError(f"kind {self.kind!r} needs a path")
+        return self

@@ -1,0 +1,93 @@
+"""The language model, its endpoints and its prices."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from multigrain.config.section import Section
+
+__all__ = ["EndpointConfig", "LLMConfig", "PriceConfig"]
+
+
+class EndpointConfig(Section):
+    """One more endpoint that serves the same model."""
+
+    base_url: str
+    """Its address, e.g. http://gpu2:8000/v1."""
+
+    api_key_env: str | None = None
+    """The environment variable that holds its key (null: the one of `llm`)."""
+
+    model: str | None = None
+    """What the model is called there (null: as in `llm`)."""
+
+    concurrency: int | None = Field(default=None, ge=1, le=4096)
+    """Requests in flight there (null: as in `llm`)."""
+
+
+class PriceConfig(Section):
+    """What a model costs, in US dollars per million tokens."""
+
+    prompt: float = Field(ge=0)
+    """Tokens read."""
+
+    completion: float = Field(ge=0)
+    """Tokens written."""
+
+    cached_prompt: float | None = Field(default=None, ge=0)
+    """Tokens read from the endpoint's prefix cache (null: as any other)."""
+
+    batch_share: float = Field(default=0.5, ge=0, le=1)
+    """What a request in a batch file costs, as a share of the price."""
+
+
+class LLMConfig(Section):
+    """The language model that writes."""
+
+    provider: Literal["local", "openai", "scripted"] = "local"
+    """local: llama.cpp inside this process. openai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …).
+    scripted: a deterministic fake for dry tests."""
+
+    model: str = "auto"
+    """local: a .gguf path, package:NAME, OWNER/REPO:FILE.gguf on the hub, or auto. openai: the model's name."""
+
+    base_url: str | None = None
+    """The endpoint, e.g. http://localhost:8000/v1. Null: $OPENAI_BASE_URL, else OpenAI's."""
+
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key. The key itself never belongs in this file."""
+
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    """Sampling temperature."""
+
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    """Nucleus sampling."""
+
+    max_tokens: int = Field(default=768, ge=8)
+    """Longest answer, in tokens."""
+
+    concurrency: int = Field(default=8, ge=1, le=4096)
+    """Requests in flight (for local: parallel slots)."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of the local model (null: one per core)."""
+
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """How long one request may take."""
+
+    max_retries: int = Field(default=4, ge=0, le=20)
+    """How often a request that failed for a passing reason (429, 5xx, a reset) is sent again."""
+
+    structured_output: bool = True
+    """Ask for JSON-schema-constrained output; endpoints that know none still get the schema in the prompt."""
+
+    context_tokens: int = Field(default=3072, ge=256)
+    """local only: longest prompt and answer together, in tokens; memory grows with it times `concurrency`."""
+
+    more_endpoints: list[EndpointConfig] = Field(default_factory=list)
+    """openai only: further endpoints that serve the same model. A request goes to whichever has most room."""
+
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)
+    """Prices by model name, in US dollars per million tokens; they go before the built-in table."""
