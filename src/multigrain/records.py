@@ -80,6 +80,8 @@ class SynthesizedRow:
         positive: the passage that answers it.
         negatives: written negatives by the level the model was *asked* for; may be empty or partial.
         strategy: the name of the strategy that asked.
+        candidates: more texts written for a level, besides its negative; the audit chooses among them all by
+            their measured similarity.
     """
 
     id: str
@@ -88,6 +90,7 @@ class SynthesizedRow:
     positive: str
     negatives: dict[Level, str] = field(default_factory=dict)
     strategy: str = "mgh"
+    candidates: dict[Level, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ rows = st.builds(
     positive=text,
     negatives=st.dictionaries(level, text),
     strategy=text,
+    candidates=st.dictionaries(level, st.lists(text, min_size=1, max_size=3).map(tuple)),
 )
 
 
@@ -75,3 +76,12 @@ def test_rejections_keep_their_reasons(tmp_path: Path) -> None:
     assert pq.read_table(path).to_pylist() == [
         {"id": "a", "part": "level_2", "reason": "repeated", "detail": "why", "query": "query", "text": "text"}
     ]
+
+
+def test_rows_of_an_earlier_version_are_read_without_candidates(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    write_rows(path, [SynthesizedRow("a", None, "q", "p", {LEVELS[0]: "n"})])
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([name for name in table.column_names if name.startswith("candidates")]), path)
+
+    assert read_rows(path) == (SynthesizedRow("a", None, "q", "p", {LEVELS[0]: "n"}),)

@@ -58,6 +58,8 @@ _ROWS_SCHEMA = pa.schema(
         _text("positive"),
         *(_text(f"negative_{level}", nullable=True) for level in range(1, len(LEVELS) + 1)),
         _text("strategy"),
+        # Absent where an earlier version wrote the file.
+        *(pa.field(f"candidates_{level}", pa.list_(pa.string())) for level in range(1, len(LEVELS) + 1)),
     ]
 )
 
@@ -88,6 +90,7 @@ def write_rows(path: Path, rows: Sequence[SynthesizedRow]) -> None:
             "positive": row.positive,
             **{f"negative_{int(level)}": row.negatives.get(level) for level in LEVELS},
             "strategy": row.strategy,
+            **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
         }
         for row in rows
     ]
@@ -106,6 +109,7 @@ def read_rows(path: Path) -> tuple[SynthesizedRow, ...]:
                 level: row[f"negative_{int(level)}"] for level in LEVELS if row[f"negative_{int(level)}"] is not None
             },
             strategy=row["strategy"],
+            candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
         )
         for row in pq.read_table(path, schema=_ROWS_SCHEMA).to_pylist()
     )
