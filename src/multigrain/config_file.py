@@ -96,4 +96,7 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
         for each in config.evaluation.sets
     ]
     evaluation = config.evaluation.model_copy(update={"sets": sets})
-    return config.model_copy(update={"documents": documents, "evaluation": evaluation})
+    synthesis = config.synthesis
+    if synthesis.templates is not None:
+        synthesis = synthesis.model_copy(update={"templates": folder / synthesis.templates.expanduser()})
+    return config.model_copy(update={"documents": documents, "synthesis": synthesis, "evaluation": evaluation})

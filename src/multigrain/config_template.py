@@ -17,7 +17,7 @@ _WIDTH = 100
 _STARTERS: dict[str, dict[str, Any]] = {
     "local": {
         "llm": {"provider": "local", "model": "auto"},
-        "synthesis": {"strategy": "stepwise", "query_style": "summary", "negatives_share": 0.1},
+        "synthesis": {"strategy": "stepwise", "query_types": {"summary": 1.0}, "negatives_share": 0.1},
     },
     "openai": {
         "llm": {"provider": "openai", "model": "gpt-4o-mini", "base_url": "https://api.openai.com/v1"},

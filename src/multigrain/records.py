@@ -16,6 +16,9 @@ __all__ = [
     "Rejection",
     "Split",
     "SynthesizedRow",
+    "Task",
+    "TaskKind",
+    "answering_ids",
 ]
 
 
@@ -47,6 +50,34 @@ class Origin(StrEnum):
 
     WRITTEN = "written"
     MINED = "mined"
+
+
+class TaskKind(StrEnum):
+    """What a task's queries and positives are like: how long each is, or that they mirror each other."""
+
+    SHORT_LONG = "short-long"
+    LONG_SHORT = "long-short"
+    SHORT_SHORT = "short-short"
+    LONG_LONG = "long-long"
+    STS = "sts"
+    BITEXT = "bitext"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What an embedding model is to be good at, in a sentence; rows are written for it where there are no documents.
+
+    Attributes:
+        id: unique within the run.
+        kind: what its queries and positives are like.
+        text: the task, e.g. "Given a symptom, find the paragraph of the manual that says how to mend it".
+        split: what rows written for it may be used for.
+    """
+
+    id: str
+    kind: TaskKind
+    text: str
+    split: Split = Split.TRAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +113,9 @@ class SynthesizedRow:
         strategy: the name of the strategy that asked.
         candidates: more texts written for a level, besides its negative; the audit chooses among them all by
             their measured similarity.
+        relevant_ids: further documents that answer the query; never its negatives.
+        query_type: what kind of query it is (a query type, or a task's kind); None where it was given.
+        task: the task that it was written for; None where there was a document.
     """
 
     id: str
@@ -91,6 +125,9 @@ class SynthesizedRow:
     negatives: dict[Level, str] = field(default_factory=dict)
     strategy: str = "mgh"
     candidates: dict[Level, tuple[str, ...]] = field(default_factory=dict)
+    relevant_ids: tuple[str, ...] = ()
+    query_type: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +194,8 @@ class Rejection:
     detail: str
     query: str
     text: str
+
+
+def answering_ids(row: SynthesizedRow) -> tuple[str, ...]:
+    """The documents that answer a row's query: its own first. A passage written for a row has the row's id."""
+    return (row.document_id or row.id, *row.relevant_ids)

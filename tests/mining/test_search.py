@@ -61,11 +61,11 @@ def test_a_ranking_leaves_out_the_whole_group_of_the_positive() -> None:
     corpus = _unit(40, 3)
     groups = [index // 4 for index in range(40)]
 
-    rankings = list(rank_corpus(corpus[:3], corpus, groups, [0, None, 5], depth=30))
+    rankings = list(rank_corpus(corpus[:3], corpus, groups, [{0}, set(), {5, 7}], depth=30))
 
     assert len(rankings) == 3
     assert all(len(ranking.indices) == 30 for ranking in rankings)
     assert {0, 1, 2, 3}.isdisjoint(rankings[0].indices.tolist())
     assert 1 in rankings[1].indices
-    assert {20, 21, 22, 23}.isdisjoint(rankings[2].indices.tolist())
+    assert {20, 21, 22, 23, 28, 29, 30, 31}.isdisjoint(rankings[2].indices.tolist())
     assert all((np.diff(ranking.similarities) <= 1e-7).all() for ranking in rankings)

@@ -2,22 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import get_args
 
 import jinja2
 import pytest
 
-from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.config import LLMConfig, QueryType, SynthesisConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.protocol import Completion, CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document
-from multigrain.synthesis.prompts import render
+from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line, summary_as_query
+from multigrain.synthesis.style import Style
 from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
 
+render = Prompts().render
 DOCUMENT = Document("d1", "The valve closes when the pressure rises above its set point.")
 FIELDS = {
     "query": "when does the valve close",
@@ -121,8 +124,8 @@ def test_a_summary_becomes_a_query_about_the_subject_and_not_about_the_text(summ
 def test_templates_have_no_placeholder_left_unfilled() -> None:
     with pytest.raises(jinja2.UndefinedError):
         render("query", document="x")
-    for style in ("search", "question", "summary"):
-        (message,) = render("query", document=DOCUMENT.text, style=style, index=0)
+    for kind in get_args(QueryType):
+        (message,) = render("query", document=DOCUMENT.text, style=Style(kind), index=0)
         assert DOCUMENT.text in message.content
     texts = {level: render("negative", document="x", level=int(level))[-1].content for level in LEVELS}
     assert len(set(texts.values())) == 4
@@ -131,7 +134,7 @@ def test_templates_have_no_placeholder_left_unfilled() -> None:
 def test_documents_are_put_into_prompts_as_they_are() -> None:
     hostile = '{{ 7 * 7 }} {% raw %} <script> & "quotes"'
 
-    assert hostile in render("query", document=hostile, style="search", index=0)[-1].content
+    assert hostile in render("query", document=hostile, style=Style(), index=0)[-1].content
 
 
 def test_units_are_a_fair_seeded_sample_and_first_queries_come_first() -> None:
@@ -169,7 +172,38 @@ def test_heldout_queries_use_a_prompt_that_training_never_uses() -> None:
         (outcome,) = write_heldout_queries([DOCUMENT], llm, engine, LLMConfig(), characters=500, seed=1)
 
     training_prompts = {
-        render("query", document=DOCUMENT.text, style=style, index=0) for style in ("search", "question")
+        render("query", document=DOCUMENT.text, style=Style(kind), index=0) for kind in get_args(QueryType)
     }
     assert outcome.value == "what closes the valve?"
     assert llm.requests[0].messages not in training_prompts
+
+
+def test_a_given_query_is_never_rewritten_and_only_negatives_are_asked_for() -> None:
+    given = "Why does  THE valve close?"
+    unit = WritingUnit(DOCUMENT, query=given, relevant_ids=("d2",))
+    llm = ScriptedLLM()
+    with LocalEngine(concurrency=2) as engine:
+        for name in ("mgh", "stepwise"):
+            strategy = build_strategy(SynthesisConfig(strategy=name), LLMConfig(), seed=1)
+            (outcome,) = synthesize([unit], strategy, llm, engine)
+            assert outcome.value is not None
+            assert (outcome.value.query, outcome.value.relevant_ids) == (given, ("d2",))
+            assert set(outcome.value.negatives) == set(LEVELS)
+    schema = llm.requests[0].schema
+    assert schema is not None
+    assert "query" not in schema["required"]
+    assert given in llm.requests[0].messages[-1].content
+
+
+def test_several_queries_of_a_document_differ_in_kind_and_kinds_follow_their_weights() -> None:
+    documents = [Document(f"d{number}", f"text {number}") for number in range(400)]
+    config = SynthesisConfig(query_types={"question": 3, "claim": 1}, queries_per_document=2, languages={"German": 1})
+
+    units = writing_units(documents, config, seed=1)
+
+    kinds: dict[str, list[str]] = {}
+    for unit in units:
+        kinds.setdefault(unit.document.id, []).append(unit.style.query_type)
+    assert all(set(each) == {"question", "claim"} for each in kinds.values())
+    assert 260 < sum(each[0] == "question" for each in kinds.values()) < 340
+    assert {unit.style.language for unit in units} == {"German"}

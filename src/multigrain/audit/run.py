@@ -13,7 +13,17 @@ from multigrain.audit.levels import MinedPick, WrittenPick, pick_negatives
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import rank_corpus, scale_bands
 from multigrain.mining.search import Floats
-from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
+from multigrain.records import (
+    LEVELS,
+    Document,
+    GradedExample,
+    Level,
+    Negative,
+    Origin,
+    Rejection,
+    SynthesizedRow,
+    answering_ids,
+)
 from multigrain.sources.grouping import normalise
 
 __all__ = ["AuditResult", "Embed", "audit_rows"]
@@ -69,7 +79,7 @@ def audit_rows(
         vectors.queries,
         pool_vectors,
         groups,
-        [groups[place[row.document_id]] if row.document_id is not None else None for row in sound],
+        [{groups[place[each]] for each in answering_ids(row) if each in place} for row in sound],
         depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
     )
     examples = []
@@ -111,16 +121,17 @@ class _Vectors:
 
 def _check_texts(rows: Sequence[SynthesizedRow], config: AuditConfig) -> tuple[list[SynthesizedRow], list[Rejection]]:
     sound, rejections = [], []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for row in rows:
         problem = check_query(row.query, row.positive, config)
         key = normalise(row.query)
-        if problem is None and key in seen:
+        # A given query with several positives has a row for each.
+        if problem is None and key in seen and seen[key] not in row.relevant_ids:
             problem = Problem("duplicate_query", "another row has the same query")
         if problem is not None:
             rejections.append(_reject(row, problem))
             continue
-        seen.add(key)
+        seen[key] = answering_ids(row)[0]
         sound.append(row)
     return sound, rejections
 

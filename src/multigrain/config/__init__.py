@@ -9,7 +9,7 @@ from multigrain.config.documents import DocumentsConfig
 from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.root import Config, fingerprint
-from multigrain.config.synthesis import SynthesisConfig
+from multigrain.config.synthesis import QueryType, SynthesisConfig
 from multigrain.config.training import CandidateConfig, PoolingName, ScheduleName, TrainingConfig
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "LLMConfig",
     "PoolingName",
     "PriceConfig",
+    "QueryType",
     "ScheduleName",
     "SynthesisConfig",
     "TrainingConfig",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from multigrain.config.section import Section
 
-__all__ = ["SynthesisConfig"]
+__all__ = ["QueryType", "SynthesisConfig", "Weight", "some_weight"]
+
+QueryType = Literal["search", "keywords", "question", "summary", "claim", "long-tail", "message"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def some_weight(weights: dict[str, float]) -> dict[str, float]:
+    """Weights of which one at least is above 0."""
+    if not any(weight > 0 for weight in weights.values()):
+        raise ValueError("at least one weight must be above 0")
+    return weights
 
 
 class SynthesisConfig(Section):
@@ -21,8 +32,16 @@ class SynthesisConfig(Section):
     positive: Literal["document", "written"] = "document"
     """mgh only: the positive is the document itself, or a passage that the model writes as well."""
 
-    query_style: Literal["search", "question", "summary"] = "search"
-    """stepwise only: a search query, a question, or a one-line summary (the easiest for tiny models)."""
+    query_types: Annotated[dict[QueryType, Weight], AfterValidator(some_weight)] = Field(default={"search": 1.0})
+    """Kinds of queries and their weights: search (whatever somebody would type), keywords, question, summary (one
+    line; the easiest for tiny models), claim, long-tail, message. Several queries of a document differ in kind."""
+
+    languages: dict[str, Weight] = Field(default_factory=dict)
+    """Languages that queries are written in, and their weights, e.g. {English: 2, German: 1}.
+    Empty: the document's own."""
+
+    templates: Path | None = None
+    """A folder with prompt templates of your own (NAME.jinja), which go before the built-in ones of that name."""
 
     document_characters: int = Field(default=4000, ge=100)
     """How much of a document the model is shown."""

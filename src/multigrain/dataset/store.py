@@ -60,6 +60,9 @@ _ROWS_SCHEMA = pa.schema(
         _text("strategy"),
         # Absent where an earlier version wrote the file.
         *(pa.field(f"candidates_{level}", pa.list_(pa.string())) for level in range(1, len(LEVELS) + 1)),
+        pa.field("relevant_ids", pa.list_(pa.string())),
+        _text("query_type", nullable=True),
+        _text("task", nullable=True),
     ]
 )
 
@@ -91,6 +94,9 @@ def write_rows(path: Path, rows: Sequence[SynthesizedRow]) -> None:
             **{f"negative_{int(level)}": row.negatives.get(level) for level in LEVELS},
             "strategy": row.strategy,
             **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
+            "relevant_ids": list(row.relevant_ids),
+            "query_type": row.query_type,
+            "task": row.task,
         }
         for row in rows
     ]
@@ -110,6 +116,9 @@ def read_rows(path: Path) -> tuple[SynthesizedRow, ...]:
             },
             strategy=row["strategy"],
             candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
+            relevant_ids=tuple(row["relevant_ids"] or ()),
+            query_type=row["query_type"],
+            task=row["task"],
         )
         for row in pq.read_table(path, schema=_ROWS_SCHEMA).to_pylist()
     )

@@ -6,7 +6,8 @@ about as similar to the query as each other, so bands give levels without any wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,25 +55,25 @@ def scale_bands(bands: Sequence[Band], corpus_size: int) -> tuple[Band, ...]:
 
 
 def rank_corpus(
-    queries: Floats, corpus: Floats, groups: Sequence[int], own_groups: Sequence[int | None], *, depth: int
+    queries: Floats, corpus: Floats, groups: Sequence[int], own_groups: Sequence[Collection[int]], *, depth: int
 ) -> Iterator[Ranking]:
-    """Rank the corpus for each query, leaving out everything that shares the positive's group.
+    """Rank the corpus for each query, leaving out everything that shares a group with what answers it.
 
     Args:
         queries: (n, d) query vectors, L2-normalised.
         corpus: (m, d) corpus vectors, L2-normalised.
         groups: for each corpus row its near-duplicate group.
-        own_groups: for each query its positive's group; None where the positive is not of the corpus.
+        own_groups: for each query the groups of the documents that answer it; none where they are not of the corpus.
         depth: how many ranks are wanted.
 
     Yields:
         One ranking a query, in order, of `depth` rows or as many as the corpus has.
     """
     owners = np.asarray(groups)
-    largest = int(np.unique(owners, return_counts=True)[1].max())
+    sizes = Counter(groups)
+    left_out = max((sum(sizes[group] for group in set(own)) for own in own_groups), default=0)
     for start in range(0, len(queries), _BLOCK):
-        similarities, indices = top_k(queries[start : start + _BLOCK], corpus, depth + largest)
+        similarities, indices = top_k(queries[start : start + _BLOCK], corpus, depth + left_out)
         for row in range(len(indices)):
-            own = own_groups[start + row]
-            kept = np.ones(indices.shape[1], dtype=bool) if own is None else owners[indices[row]] != own
+            kept = ~np.isin(owners[indices[row]], list(own_groups[start + row]))
             yield Ranking(indices[row][kept][:depth], similarities[row][kept][:depth])

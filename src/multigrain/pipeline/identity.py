@@ -13,6 +13,7 @@ from multigrain.errors import RunMismatchError
 from multigrain.pipeline.context import RunContext, differences
 from multigrain.rundir import StageManifest
 from multigrain.sources.load import source_fingerprint
+from multigrain.synthesis.prompts import Prompts
 
 __all__ = [
     "candidate_identity",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
-_FORMATS: Final = {"documents": 2, "synthesis": 2, "dataset": 2, "models": 1, "results": 1}
+_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 2, "models": 1, "results": 1}
 
 _LLM_PACE: Final = {
     "concurrency",
@@ -60,6 +61,7 @@ def synthesis_identity(context: RunContext) -> str:
         # The documents as they were read: later stages run where the documents themselves are no longer at hand.
         context.run.require("documents", "multigrain synthesize").fingerprint,
         config.synthesis,
+        Prompts(config.synthesis.templates).fingerprint(),
         config.llm.model_dump(mode="json", exclude=_LLM_PACE),
         config.evaluation.queries,
         config.seed,

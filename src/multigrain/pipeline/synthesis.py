@@ -23,6 +23,7 @@ from multigrain.sources.store import read_document_table
 from multigrain.sources.titles import titles_suffice
 from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.journal import Journal, JournaledClient
+from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.spending import Spending
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
@@ -64,6 +65,7 @@ class _Session:
 
 def _write(context: RunContext) -> dict[str, Any]:
     config = context.config
+    Prompts(config.synthesis.templates).check()
     documents = read_document_table(context.run.documents_path)
     price = find_price(config.llm)
     with (
@@ -175,6 +177,7 @@ def _write_heldout(session: _Session, documents: Sequence[Document]) -> dict[str
             config.llm,
             characters=config.synthesis.document_characters,
             seed=config.seed,
+            prompts=Prompts(config.synthesis.templates),
             stop=session.must_stop,
         ):
             session.done(outcome.failure)

@@ -1,43 +1,185 @@
 """Prompts are files. Each is a Jinja template with a `user` block and, where it needs one, a `system` block.
 
-A rendered prompt is part of the request, and the request decides the journal's key: a changed prompt never
-reuses an old completion.
+A folder of the user's own goes before the built-in templates, file by file. Every built-in template says in its
+first line which variables it is given, those with a star must be used:
+
+    {# variables: document*, index, style #}
+
+A user's template is held to the same line when the run starts, not when the first prompt is rendered. A rendered
+prompt is part of the request, and the request decides the journal's key: a changed prompt never reuses an old
+completion.
 """
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+    meta,
+    nodes,
+)
 
+from multigrain.errors import ConfigError
 from multigrain.llm.protocol import Message
 
-__all__ = ["render"]
+__all__ = ["BUILT_IN", "Prompts", "template_names", "template_variables"]
+
+_ENDING: Final = ".jinja"
+_VARIABLES: Final = re.compile(r"\A\{#\s*variables:(?P<names>[^#]*)#\}")
 
 
-def render(template: str, **values: Any) -> tuple[Message, ...]:
-    """Fill a template into chat messages.
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The templates of a run.
 
-    Args:
-        template: the file's name without its ending, e.g. "mgh".
-        values: what the placeholders stand for; a missing one is an error, never an empty string.
+    Attributes:
+        folder: the user's own templates, which go before the built-in ones of the same name; None has none.
     """
-    loaded = _environment().get_template(f"{template}.jinja")
+
+    folder: Path | None = None
+
+    def render(self, template: str, **values: Any) -> tuple[Message, ...]:
+        """Fill a template into chat messages.
+
+        Args:
+            template: the file's name without its ending, e.g. "mgh".
+            values: what the placeholders stand for; a missing one is an error, never an empty string.
+
+        Raises:
+            ConfigError: a template of the user's own cannot be filled.
+        """
+        loaded = _environment(self.folder).get_template(f"{template}{_ENDING}")
+        try:
+            texts = _blocks(loaded, values)
+        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            if self.folder is None or not (self.folder / f"{template}{_ENDING}").is_file():
+                raise
+            raise ConfigError(f"{self.folder / template}{_ENDING}: cannot be filled: {error}") from None
+        messages = [Message("system", texts["system"])] if texts.get("system") else []
+        return (*messages, Message("user", texts["user"]))
+
+    def check(self) -> None:
+        """Hold the user's templates to what the built-in ones of the same name are given and must use.
+
+        Raises:
+            ConfigError: no folder, no template in it, a name that no built-in template has, a syntax error, no
+                `user` block, a variable that is never given, or one that must be used and is not.
+        """
+        if self.folder is None:
+            return
+        if not self.folder.is_dir():
+            raise ConfigError(f"synthesis.templates {self.folder}: no such folder")
+        paths = sorted(self.folder.glob(f"*{_ENDING}"))
+        if not paths:
+            raise ConfigError(f"synthesis.templates {self.folder}: no *{_ENDING} file in the folder")
+        for path in paths:
+            if not path.name.startswith("_"):  # parts, which templates include
+                _check(path, _environment(self.folder))
+
+    def fingerprint(self) -> str:
+        """Changes when any template does, built-in or the user's own."""
+        seen = hashlib.sha256()
+        environment = _environment(self.folder)
+        for name in sorted(environment.list_templates(extensions=["jinja"])):
+            seen.update(f"{name}\x1f{_source(environment, name)}\x1e".encode())
+        return seen.hexdigest()
+
+
+BUILT_IN: Final = Prompts()
+"""The templates that come with the package."""
+
+
+def template_names() -> list[str]:
+    """The built-in templates, parts that others include left out."""
+    found = files("multigrain.synthesis").joinpath("templates").iterdir()
+    names = sorted(each.name.removesuffix(_ENDING) for each in found if each.name.endswith(_ENDING))
+    return [name for name in names if not name.startswith("_")]
+
+
+def template_variables(template: str) -> dict[str, bool]:
+    """The variables that a built-in template is given, and whether a template of that name must use them."""
+    source = files("multigrain.synthesis").joinpath("templates", f"{template}{_ENDING}").read_text(encoding="utf-8")
+    line = _VARIABLES.match(source)
+    if line is None:
+        return {}
+    names = [each.strip() for each in line["names"].split(",") if each.strip()]
+    return {name.removesuffix("*"): name.endswith("*") for name in names}
+
+
+def _blocks(loaded: Template, values: dict[str, Any]) -> dict[str, str]:
     context = loaded.new_context(values)
-    texts = {name: "".join(block(context)).strip() for name, block in loaded.blocks.items()}
-    messages = [Message("system", texts["system"])] if texts.get("system") else []
-    return (*messages, Message("user", texts["user"]))
+    return {name: "".join(block(context)).strip() for name, block in loaded.blocks.items()}
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path | None) -> Environment:
+    loaders = [PackageLoader("multigrain.synthesis", "templates")]
     # Prompts are plain text for a model, not HTML: escaping would change what it reads.
     return Environment(
-        loader=PackageLoader("multigrain.synthesis", "templates"),
+        loader=ChoiceLoader([FileSystemLoader(folder), *loaders]) if folder is not None else loaders[0],
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701
-        auto_reload=False,  # package files: looking at their dates twice a row costs more than the rendering
+        auto_reload=False,  # looking at the files' dates twice a row costs more than the rendering
     )
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None  # noqa: S101 - every environment here has one
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _check(path: Path, environment: Environment) -> None:
+    name = path.name.removesuffix(_ENDING)
+    known = template_names()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {nearest[0] + _ENDING!r}?" if nearest else f"there are {', '.join(known)}"
+        raise ConfigError(f"{path}: no built-in template has this name, so it would never be used; {hint}")
+    try:
+        used, blocks = _used(environment, path.name, set())
+    except TemplateSyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: not a Jinja template ({error.message})") from None
+    except TemplateError as error:
+        raise ConfigError(f"{path}: includes {error}, which is not there") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; convert it, e.g. `iconv -f latin1 -t utf8`") from None
+    if "user" not in blocks:
+        raise ConfigError(f"{path}: no `user` block; put the prompt between {{% block user %}} and {{% endblock %}}")
+    given = template_variables(name)
+    unknown = sorted(used - given.keys())
+    if unknown:
+        raise ConfigError(f"{path}: {unknown[0]!r} is not given to this template; it is given {', '.join(given)}")
+    unused = [each for each, required in given.items() if required and each not in used]
+    if unused:
+        raise ConfigError(f"{path}: never uses {unused[0]!r}: put {{{{ {unused[0]} }}}} in it")
+
+
+def _used(environment: Environment, name: str, seen: set[str]) -> tuple[set[str], set[str]]:
+    """The variables that a template and what it includes need, and its blocks."""
+    seen.add(name)
+    tree = environment.parse(_source(environment, name))
+    used = set(meta.find_undeclared_variables(tree))
+    blocks = {block.name for block in tree.find_all(nodes.Block)}
+    for other in meta.find_referenced_templates(tree):
+        if other is not None and other not in seen:
+            more, inherited = _used(environment, other, seen)
+            used |= more
+            blocks |= inherited
+    return used, blocks

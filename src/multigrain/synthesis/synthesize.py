@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
-from multigrain.synthesis.prompts import render
+from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line
+from multigrain.synthesis.style import Style, draw, draw_order
 
 __all__ = ["build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
 
@@ -44,6 +47,7 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
             document=document,
             index=index,
             with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
+            style=_style(document, index, config, seed=seed),
         )
         for index in range(config.queries_per_document)
         for document in ordered
@@ -74,7 +78,13 @@ def synthesize(
     """
 
     async def write(unit: WritingUnit) -> SynthesizedRow:
-        return await strategy.write(unit, client)
+        row = await strategy.write(unit, client)
+        return replace(
+            row,
+            query=row.query if unit.query is None else unit.query,
+            query_type=row.query_type or (unit.style.query_type if unit.query is None else None),
+            relevant_ids=unit.relevant_ids,
+        )
 
     return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)
 
@@ -87,6 +97,7 @@ def write_heldout_queries(
     *,
     characters: int,
     seed: int,
+    prompts: Prompts = BUILT_IN,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Outcome[Document, str]]:
     """Write one evaluation query for each held-out document, with a prompt that training never uses.
@@ -98,12 +109,13 @@ def write_heldout_queries(
         llm: its sampling.
         characters: how much of a document the model is shown.
         seed: of the sampler.
+        prompts: the templates.
         stop: asked before each query; True starts no further one.
     """
 
     async def write(document: Document) -> str:
         request = CompletionRequest(
-            messages=render("heldout_query", document=document.text[:characters]),
+            messages=prompts.render("heldout_query", document=document.text[:characters]),
             temperature=llm.temperature,
             top_p=llm.top_p,
             max_tokens=_HELDOUT_TOKENS,
@@ -116,6 +128,13 @@ def write_heldout_queries(
         return query
 
     return engine.map(write, documents, stop=stop)
+
+
+def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Style:
+    """What kind of query a document's row number `index` has: its rows take different kinds as far as there are."""
+    kinds = draw_order(config.query_types, random.Random(f"{seed}:kinds:{document.id}"))
+    language = draw(config.languages, random.Random(f"{seed}:{index}:{document.id}")) if config.languages else None
+    return Style(query_type=kinds[index % len(kinds)], language=language)
 
 
 def _place(seed: int, purpose: str, identifier: str) -> float:

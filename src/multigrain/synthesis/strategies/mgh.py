@@ -14,8 +14,8 @@ from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.structured import ask
 from multigrain.records import LEVELS, SynthesizedRow
-from multigrain.synthesis.prompts import render
-from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 
 __all__ = ["MghStrategy"]
 
@@ -52,6 +52,7 @@ class MghStrategy:
         top_p: of the sampler.
         max_tokens: longest answer.
         seed: of the sampler.
+        prompts: the templates.
     """
 
     write_positive: bool = False
@@ -60,6 +61,7 @@ class MghStrategy:
     top_p: float = 0.9
     max_tokens: int = 768
     seed: int = 0
+    prompts: Prompts = BUILT_IN
 
     @classmethod
     def from_config(cls, synthesis: SynthesisConfig, llm: LLMConfig, *, seed: int) -> MghStrategy:
@@ -71,6 +73,7 @@ class MghStrategy:
             top_p=llm.top_p,
             max_tokens=llm.max_tokens,
             seed=seed,
+            prompts=Prompts(synthesis.templates),
         )
 
     @property
@@ -80,23 +83,22 @@ class MghStrategy:
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row; see `Strategy.write`."""
+        write_positive = self.write_positive and unit.query is None
         request = CompletionRequest(
-            messages=render(
-                "mgh",
-                document=unit.document.text[: self.document_characters],
-                index=unit.index,
-                write_positive=self.write_positive,
+            messages=self.prompts.render(
+                "mgh", **unit_values(unit, characters=self.document_characters), write_positive=write_positive
             ),
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             seed=self.seed + unit.index,
         )
-        answer = await ask(client, request, _GradedWithPositive if self.write_positive else _Graded)
+        shape = _Negatives if unit.query is not None else _GradedWithPositive if write_positive else _Graded
+        answer = await ask(client, request, shape)
         return SynthesizedRow(
             id=row_id(self.name, unit),
             document_id=unit.document.id,
-            query=answer.query,
+            query=answer.query if isinstance(answer, _Graded) else unit.query or "",
             positive=answer.positive if isinstance(answer, _GradedWithPositive) else unit.document.text,
             negatives={level: getattr(answer, f"level_{int(level)}") for level in LEVELS},
             strategy=self.name,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from multigrain.llm.protocol import LLMClient
-from multigrain.records import Document, SynthesizedRow
+from multigrain.records import Document, SynthesizedRow, Task
+from multigrain.synthesis.style import Style
 
-__all__ = ["Strategy", "WritingUnit", "row_id"]
+__all__ = ["Strategy", "WritingUnit", "row_id", "unit_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,20 @@ class WritingUnit:
         document: what it is written for.
         index: 0 for the document's first query, 1 for its second, …
         with_negatives: whether negatives are to be written as well.
+        query: the query where it was given: then only negatives are written, and the query stays as it is.
+        style: how the row is to be written.
+        relevant_ids: further documents that answer the given query.
+        task: the task where there is no document. `document` is then a stand-in with the task's id and text, and
+            only strategies that are made for tasks (`from_task`) are given the unit.
     """
 
     document: Document
     index: int = 0
     with_negatives: bool = True
+    query: str | None = None
+    style: Style = field(default_factory=Style)
+    relevant_ids: tuple[str, ...] = ()
+    task: Task | None = None
 
 
 class Strategy(Protocol):
@@ -47,5 +57,23 @@ class Strategy(Protocol):
 
 def row_id(strategy: str, unit: WritingUnit) -> str:
     """A short stable id of the row that a strategy writes for a unit."""
-    content = "\x1f".join((strategy, unit.document.id, unit.document.text, str(unit.index)))
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    parts = [strategy, unit.document.id, unit.document.text, str(unit.index)]
+    if unit.query is not None:
+        parts.append(unit.query)
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def unit_values(unit: WritingUnit, *, characters: int) -> dict[str, Any]:
+    """What every template may use of a unit: document, title, index, query (the given one or None) and style.
+
+    Args:
+        unit: the row to write.
+        characters: how much of the document the model is shown.
+    """
+    return {
+        "document": unit.document.text[:characters],
+        "title": unit.document.title,
+        "index": unit.index,
+        "query": unit.query,
+        "style": unit.style,
+    }

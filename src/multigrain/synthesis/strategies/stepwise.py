@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Level, SynthesizedRow
-from multigrain.synthesis.prompts import render
-from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 
 __all__ = ["StepwiseStrategy", "clean_line", "summary_as_query"]
 
@@ -37,23 +37,25 @@ class StepwiseStrategy:
     """Asks for the query, then, where negatives are wanted, for each of them by itself.
 
     Attributes:
-        style: what kind of query is asked for.
         document_characters: how much of the document the model is shown.
         temperature: of the sampler.
         top_p: of the sampler.
         seed: of the sampler.
+        prompts: the templates.
     """
 
-    style: Literal["search", "question", "summary"] = "search"
     document_characters: int = 4000
     temperature: float = 0.8
     top_p: float = 0.9
     seed: int = 0
+    prompts: Prompts = BUILT_IN
 
     @classmethod
     def from_config(cls, synthesis: SynthesisConfig, llm: LLMConfig, *, seed: int) -> StepwiseStrategy:
         """The strategy that a config describes."""
-        return cls(synthesis.query_style, synthesis.document_characters, llm.temperature, llm.top_p, seed)
+        return cls(
+            synthesis.document_characters, llm.temperature, llm.top_p, seed, prompts=Prompts(synthesis.templates)
+        )
 
     @property
     def name(self) -> str:
@@ -62,11 +64,7 @@ class StepwiseStrategy:
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row; see `Strategy.write`."""
-        query = clean_line((await client.complete(self._query_request(unit))).text)
-        if self.style == "summary":
-            query = summary_as_query(query)
-        if not query:
-            raise UnusableAnswer("empty", "the model wrote no query")
+        query = unit.query if unit.query is not None else await self._write_query(unit, client)
         negatives: dict[Level, str] = {}
         if unit.with_negatives:
             answers = await asyncio.gather(*(client.complete(self._negative_request(unit, level)) for level in LEVELS))
@@ -84,8 +82,16 @@ class StepwiseStrategy:
             strategy=self.name,
         )
 
+    async def _write_query(self, unit: WritingUnit, client: LLMClient) -> str:
+        query = clean_line((await client.complete(self._query_request(unit))).text)
+        if unit.style.query_type == "summary":
+            query = summary_as_query(query)
+        if not query:
+            raise UnusableAnswer("empty", "the model wrote no query")
+        return query
+
     def _query_request(self, unit: WritingUnit) -> CompletionRequest:
-        messages = render("query", document=self._shown(unit), style=self.style, index=unit.index)
+        messages = self.prompts.render("query", **self._values(unit))
         return CompletionRequest(
             messages=messages,
             temperature=self.temperature,
@@ -93,12 +99,12 @@ class StepwiseStrategy:
             max_tokens=_QUERY_TOKENS,
             seed=self.seed + unit.index,
             # A summary's second sentence is about details; a query is one.
-            stop=("\n", ". ") if self.style == "summary" else ("\n",),
+            stop=("\n", ". ") if unit.style.query_type == "summary" else ("\n",),
         )
 
     def _negative_request(self, unit: WritingUnit, level: Level) -> CompletionRequest:
         return CompletionRequest(
-            messages=render("negative", document=self._shown(unit), level=int(level)),
+            messages=self.prompts.render("negative", **self._values(unit), level=int(level)),
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=_NEGATIVE_TOKENS,
@@ -106,8 +112,8 @@ class StepwiseStrategy:
             stop=("\n\n",),
         )
 
-    def _shown(self, unit: WritingUnit) -> str:
-        return unit.document.text[: self.document_characters]
+    def _values(self, unit: WritingUnit) -> dict[str, Any]:
+        return unit_values(unit, characters=self.document_characters)
 
 
 def clean_line(answer: str) -> str:
