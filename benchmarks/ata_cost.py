@@ -3,6 +3,7 @@
     python benchmarks/ata_cost.py              # about 15 minutes on 2 idle cores
     python benchmarks/ata_cost.py --quick      # a few minutes: small batches, few runs, wide intervals
     python benchmarks/ata_cost.py --json       # one JSON object as the last line
+    python benchmarks/ata_cost.py --only bf16  # a part: memory, float32 or bf16
 
 Run it on an idle machine. Both sides are the same model with SDPA in every layer, through a whole
 sentence-transformers forward pass (transformer, pooling, normalising; not the tokenizer, which both share), texts of
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--quick", action="store_true", help="small batches and few runs: a look, not a result")
     parser.add_argument("--pairs", type=int, help="pairs of runs a figure (default 15, quick 5)")
+    parser.add_argument("--only", choices=["memory", "float32", "bf16"], help="measure this part alone")
     parser.add_argument("--peak-of", choices=["mean", "ata"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -79,10 +81,12 @@ def main() -> int:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = save_twelve_layers(Path(temporary))
-        if FORGET_PEAK.exists():
+        wanted = {arguments.only} if arguments.only else {"memory", "float32", "bf16"}
+        if "memory" in wanted and FORGET_PEAK.exists():
             figures |= memory(folder, 2 if arguments.quick else 5)
-        figures |= timings(folder, pairs, quick=arguments.quick, bf16=False)
-        if supports_native_bf16("cpu"):
+        if "float32" in wanted:
+            figures |= timings(folder, pairs, quick=arguments.quick, bf16=False)
+        if "bf16" in wanted and supports_native_bf16("cpu"):
             figures["bf16"] = timings(folder, pairs, quick=arguments.quick, bf16=True)
     report = split(figures) | {"limits": LIMITS, "machine": machine(pairs, quick=arguments.quick)}
     if arguments.json:

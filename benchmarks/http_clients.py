@@ -1,12 +1,12 @@
 """Why aiohttp: requests a second and processor time a request of three HTTP clients for OpenAI's wire format.
 
-    python benchmarks/http_clients.py            # about 4 minutes on 2 idle cores, most of them httpx
+    python benchmarks/http_clients.py            # about 4 minutes on 2 idle cores, most of them httpx2
     python benchmarks/http_clients.py --json     # one JSON object as the last line
 
 Each client sends the same chat request, 256 at a time, to a stub in a process of its own that answers after 200 ms,
-and parses the answer: aiohttp and httpx as plain JSON, AsyncOpenAI into its own objects. They take turns; the figures
+and parses the answer: aiohttp and httpx2 as plain JSON, AsyncOpenAI into its own objects. They take turns; the figures
 are medians. A client that needs more than 0.78 ms of processor time a request cannot keep 256 in flight here. Keys of
-the JSON object, for each of aiohttp, httpx and openai:
+the JSON object, for each of aiohttp, httpx2 and openai:
 
     rate         requests a second
     cpu_ms       processor milliseconds a request
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import httpx
+import httpx2
 from openai import AsyncOpenAI
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
@@ -70,10 +70,10 @@ async def drive_aiohttp(url: str, count: int) -> None:
         await _spread(send, count)
 
 
-async def drive_httpx(url: str, count: int) -> None:
-    """httpx, one client."""
-    limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
-    async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+async def drive_httpx2(url: str, count: int) -> None:
+    """httpx2, one client; the SDK stands on it."""
+    limits = httpx2.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
+    async with httpx2.AsyncClient(limits=limits, timeout=60) as client:
 
         async def send() -> None:
             assert (await client.post(f"{url}/chat/completions", json=BODY)).json()["choices"]
@@ -91,7 +91,7 @@ async def drive_openai(url: str, count: int) -> None:
         await _spread(send, count)
 
 
-CLIENTS: Final[dict[str, Drive]] = {"aiohttp": drive_aiohttp, "httpx": drive_httpx, "openai": drive_openai}
+CLIENTS: Final[dict[str, Drive]] = {"aiohttp": drive_aiohttp, "httpx2": drive_httpx2, "openai": drive_openai}
 
 
 def measure(rounds: int, count: int) -> dict[str, dict[str, float]]:
