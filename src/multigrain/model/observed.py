@@ -17,12 +17,15 @@ from transformers.utils.logging import get_verbosity, set_verbosity
 from multigrain.errors import ModelError
 from multigrain.model import mpnet
 from multigrain.model.attention import ATTENTION_NAME, OBSERVER_ARGUMENT, AttentionObserver, LayerTrace
+from multigrain.model.flash import FLASH_IMPLEMENTATION, FLASH_NAME
 
 __all__ = ["ObservedTransformer", "evaluating", "install", "require_plain", "uninstall"]
 
 
 class ObservedTransformer(Transformer):
-    """Transformer with SDPA in every layer and an observer of its attention in every forward pass.
+    """Transformer with an observer of its attention in every forward pass.
+
+    Every layer computes SDPA, or FlashAttention-2 where the model was loaded with it.
 
     Same weights and same token states as the Transformer it is made from. Saved under the subclass's name, so that a
     loaded model has its attention set up again.
@@ -64,8 +67,9 @@ class ObservedTransformer(Transformer):
         return install(self.model)
 
     def release(self) -> Transformer:
-        """The plain Transformer again, with transformers' own SDPA. The two share their weights."""
-        uninstall(self.model, "sdpa")
+        """The plain Transformer again, with transformers' own attention. The two share their weights."""
+        flash = self.model.config._attn_implementation == FLASH_NAME
+        uninstall(self.model, FLASH_IMPLEMENTATION if flash else "sdpa")
         released: Transformer = Transformer.__new__(Transformer)
         released.__dict__.update(
             {key: value for key, value in self.__dict__.items() if key not in self.own_attributes}
@@ -112,11 +116,12 @@ def install(model: PreTrainedModel) -> LayerTrace:
         ModelError: no module calls the registered function, or the model refuses it.
     """
     if not mpnet.install(model):
+        flash = model.config._attn_implementation in (FLASH_IMPLEMENTATION, FLASH_NAME)
         verbosity = get_verbosity()
         # A model that cannot is about to be refused in one line; transformers would warn in three of its own.
         set_verbosity(logging.ERROR)
         try:
-            model.set_attn_implementation(ATTENTION_NAME)
+            model.set_attn_implementation(FLASH_NAME if flash else ATTENTION_NAME)
         finally:
             set_verbosity(verbosity)
     name, trace = type(model).__name__, LayerTrace()
@@ -137,5 +142,5 @@ def install(model: PreTrainedModel) -> LayerTrace:
 def uninstall(model: PreTrainedModel, implementation: str) -> None:
     """Undo `install`, going back to an attention implementation of transformers."""
     mpnet.uninstall(model)
-    if model.config._attn_implementation == ATTENTION_NAME:
+    if model.config._attn_implementation in (ATTENTION_NAME, FLASH_NAME):
         model.set_attn_implementation(implementation)
