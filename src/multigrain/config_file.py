@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from multigrain.config import CandidateConfig, Config, EndpointConfig, EvaluationSetConfig, PriceConfig
+from multigrain.config.location import anchored
 from multigrain.errors import ConfigError
 
 __all__ = ["load_config", "parse_config"]
@@ -87,8 +88,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 def _anchor_paths(config: Config, folder: Path) -> Config:
     documents = config.documents
     if documents.path is not None:
-        # A path from ~ or / stays what it is: joining keeps the right side where that is absolute.
-        documents = documents.model_copy(update={"path": folder / documents.path.expanduser()})
+        documents = documents.model_copy(update={"path": anchored(documents.path, folder)})
     sets = [
         each
         if each.path.startswith("package:") or Path(each.path).is_absolute()

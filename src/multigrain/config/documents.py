@@ -15,11 +15,12 @@ __all__ = ["DocumentsConfig"]
 class DocumentsConfig(Section):
     """Where the documents come from and how they are split."""
 
-    kind: Literal["auto", "folder", "jsonl", "csv", "parquet", "docstrings"] = "auto"
+    kind: Literal["auto", "folder", "jsonl", "csv", "parquet", "hub", "docstrings"] = "auto"
     """What `path` holds; auto tells by the file name. `docstrings` reads installed Python packages."""
 
     path: Path | None = None
-    """A folder of .txt/.md files, or one .jsonl, .csv, .tsv or .parquet file. Relative to the config file."""
+    """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .csv, .tsv or .parquet file; or a data set,
+    hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative to the config file."""
 
     id_field: str = "id"
     """Column with the document id (made from the row number where the column is missing)."""
@@ -30,6 +31,20 @@ class DocumentsConfig(Section):
     title_field: str | None = "title"
     """Column with a title that is not part of the text: it becomes a held-out query. Missing is fine."""
 
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    """What becomes of HTML, PDF and DOCX files without text (scans, encrypted ones): refuse names the first and
+    stops, skip leaves them out and counts them."""
+
+    chunk_size: int | None = Field(default=None, ge=20)
+    """Cut documents that are longer than this into chunks, at paragraphs and sentences where possible (null: don't).
+    A chunk's id is ID#1, ID#2, …; no split divides the chunks of a document."""
+
+    chunk_unit: Literal["words", "characters"] = "words"
+    """What chunk_size counts."""
+
+    chunk_overlap: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of a chunk that the next one repeats."""
+
     limit: int | None = Field(default=None, ge=10)
     """Take a seeded sample of this many documents (null: all)."""
 
@@ -37,7 +52,7 @@ class DocumentsConfig(Section):
     """Shorter documents are left out, and counted."""
 
     max_characters: int = Field(default=20_000, ge=100)
-    """Longer documents are cut here at a word boundary, and counted."""
+    """Longer documents (or chunks) are cut here at a word boundary, and counted."""
 
     near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
     """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group."""
@@ -52,6 +67,8 @@ class DocumentsConfig(Section):
     def _shares_leave_training(self) -> Self:
         if self.validation_share + self.test_share >= 1:
             raise ValueError("validation_share + test_share must stay below 1: nothing is left to train on")
+        if self.chunk_size is not None and self.kind == "docstrings":
+            raise ValueError("chunk_size: docstrings are not chunked")
         if self.kind not in ("auto", "docstrings") and self.path is None:
             raise ValueError(f"kind {self.kind!r} needs a path")
         return self

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from multigrain.records import Document
 
-__all__ = ["near_duplicate_groups", "normalise", "word_ngrams"]
+__all__ = ["count_words", "near_duplicate_groups", "normalise", "word_ngrams"]
 
 # Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese): each character is a word.
 _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -22,6 +22,11 @@ def normalise(text: str) -> str:
     return " ".join(_WORD.findall(text.casefold()))
 
 
+def count_words(text: str) -> int:
+    """How many words a text has; in scripts without spaces each character is one."""
+    return sum(1 for _ in _WORD.finditer(text))
+
+
 def word_ngrams(text: str, n: int = 3) -> set[str]:
     """The text's distinct word n-grams; a text of fewer than n words is one n-gram."""
     words = _WORD.findall(text.casefold())
@@ -30,12 +35,15 @@ def word_ngrams(text: str, n: int = 3) -> set[str]:
     return {" ".join(words[start : start + n]) for start in range(len(words) - n + 1)}
 
 
-def near_duplicate_groups(documents: Sequence[Document], similarity: float) -> list[int]:
+def near_duplicate_groups(
+    documents: Sequence[Document], similarity: float, *, together: Iterable[tuple[int, int]] = ()
+) -> list[int]:
     """Group documents whose word trigrams overlap, transitively.
 
     Args:
         documents: the documents.
         similarity: Jaccard overlap from which two documents are near-duplicates, 0-1.
+        together: places of documents that belong to one group whatever their words: two and two.
 
     Returns:
         For each document the index of the first document of its group.
@@ -53,6 +61,8 @@ def near_duplicate_groups(documents: Sequence[Document], similarity: float) -> l
                 _join(parents, position, other)
         index.insert(position, minhash)
         hashes.append(minhash)
+    for left, right in together:
+        _join(parents, left, right)
     return [_root(parents, position) for position in range(len(documents))]
 
 

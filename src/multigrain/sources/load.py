@@ -11,11 +11,21 @@ from dataclasses import dataclass, replace
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
+from multigrain.sources.chunking import chunk_document
 from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
-from multigrain.sources.files import files_fingerprint, read_files
+from multigrain.sources.files import existing_path, files_fingerprint, read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 
-__all__ = ["Corpus", "load_corpus", "prepare_corpus", "read_documents", "source_fingerprint"]
+__all__ = [
+    "Corpus",
+    "load_corpus",
+    "prepare_corpus",
+    "read_documents",
+    "source_fingerprint",
+    "split_groups",
+    "storable",
+    "text_place",
+]
 
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2
@@ -27,7 +37,7 @@ class Corpus:
 
     Attributes:
         documents: in a stable order.
-        counts: documents, train, validation, test, groups, too_short, repeated, cut, source.
+        counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source.
     """
 
     documents: tuple[Document, ...]
@@ -44,17 +54,23 @@ def load_corpus(config: DocumentsConfig, *, seed: int) -> Corpus:
     Raises:
         SourceError: they cannot be read, or too few are usable.
     """
-    return prepare_corpus(read_documents(config), config, seed=seed)
+    documents, unreadable = read_documents(config)
+    corpus = prepare_corpus(documents, config, seed=seed)
+    return replace(corpus, counts={**corpus.counts, "unreadable": unreadable})
 
 
-def read_documents(config: DocumentsConfig) -> list[Document]:
+def read_documents(config: DocumentsConfig) -> tuple[list[Document], int]:
     """Read the documents that a config names, as they are.
+
+    Returns:
+        The documents, and how many files were skipped because they held no text.
 
     Raises:
         SourceError: they cannot be read.
+        MissingExtraError: what reads them is not installed.
     """
     if config.kind == "docstrings":
-        return read_docstrings()
+        return read_docstrings(), 0
     return read_files(config)
 
 
@@ -66,18 +82,19 @@ def source_fingerprint(config: DocumentsConfig) -> str:
     """
     if config.kind == "docstrings":
         return docstrings_fingerprint()
-    return files_fingerprint(config)
+    return files_fingerprint(existing_path(config.path, "documents.path"))
 
 
 def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, seed: int) -> Corpus:
-    """Clean, sample, group and split documents.
+    """Clean, sample, chunk, group and split documents.
 
-    The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes.
+    The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes. The
+    chunks of a document share its group and its side.
 
     Raises:
         SourceError: fewer than 10 usable documents, or a split that came out empty.
     """
-    usable, dropped = _clean(documents, config)
+    usable, dropped = _clean(documents, config.min_characters)
     source = str(config.path) if config.kind != "docstrings" else "docstrings of installed packages"
     if len(usable) < _MIN_DOCUMENTS:
         raise SourceError(
@@ -88,8 +105,14 @@ def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, se
     if config.limit is not None and len(usable) > config.limit:
         chosen = set(random.Random(seed).sample(range(len(usable)), config.limit))
         usable = [document for position, document in enumerate(usable) if position in chosen]
-    groups = near_duplicate_groups(usable, config.near_duplicate_similarity)
-    sides = _sides(usable, groups, config)
+    usable, families = _chunk(usable, config, dropped)
+    first = {family: position for position, family in reversed(list(enumerate(families)))}
+    groups = near_duplicate_groups(
+        usable,
+        config.near_duplicate_similarity,
+        together=((first[family], position) for position, family in enumerate(families)),
+    )
+    sides = split_groups(groups, [text_place(family) for family in families], config)
     split = [
         replace(document, group=group, split=sides[group]) for document, group in zip(usable, groups, strict=True)
     ]
@@ -109,13 +132,13 @@ def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, se
     return Corpus(tuple(split), counts)
 
 
-def _clean(documents: Sequence[Document], config: DocumentsConfig) -> tuple[list[Document], dict[str, int]]:
-    counts = {"too_short": 0, "repeated": 0, "cut": 0}
+def _clean(documents: Sequence[Document], min_characters: int) -> tuple[list[Document], dict[str, int]]:
+    counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
     seen: set[str] = set()
     usable = []
     for document in documents:
-        text = _storable(document.text).strip()
-        if len(text) < config.min_characters:
+        text = storable(document.text).strip()
+        if len(text) < min_characters:
             counts["too_short"] += 1
             continue
         key = normalise(text)
@@ -123,28 +146,63 @@ def _clean(documents: Sequence[Document], config: DocumentsConfig) -> tuple[list
             counts["repeated"] += 1
             continue
         seen.add(key)
-        if len(text) > config.max_characters:
-            counts["cut"] += 1
-            text = text[: config.max_characters].rsplit(maxsplit=1)[0]
-        title = _storable(document.title).strip() or None if document.title is not None else None
-        usable.append(replace(document, id=_storable(document.id), text=text, title=title))
+        title = storable(document.title).strip() or None if document.title is not None else None
+        usable.append(replace(document, id=storable(document.id), text=text, title=title))
     return usable, counts
 
 
-def _storable(text: str) -> str:
+def _chunk(
+    documents: Sequence[Document], config: DocumentsConfig, counts: dict[str, int]
+) -> tuple[list[Document], list[str]]:
+    """The chunks of the documents, each once and none too long, and for each the whole text that it comes from."""
+    chunks: list[Document] = []
+    families: list[str] = []
+    seen: set[str] = set()
+    for document in documents:
+        parts = [document]
+        if config.chunk_size is not None:
+            parts = chunk_document(
+                document,
+                size=config.chunk_size,
+                unit=config.chunk_unit,
+                overlap=config.chunk_overlap,
+                min_characters=config.min_characters,
+            )
+            counts["chunked"] += len(parts) > 1
+        for part in parts:
+            key = normalise(part.text)
+            if key in seen:  # the same imprint at the foot of every file
+                counts["repeated"] += 1
+                continue
+            seen.add(key)
+            text = part.text
+            if len(text) > config.max_characters:
+                counts["cut"] += 1
+                text = text[: config.max_characters].rsplit(maxsplit=1)[0]
+            chunks.append(replace(part, text=text))
+            families.append(document.text)
+    return chunks, families
+
+
+def storable(text: str) -> str:
     """The text without NUL and without lone surrogates, which no UTF-8 file can hold."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def _sides(documents: Sequence[Document], groups: Sequence[int], config: DocumentsConfig) -> dict[int, Split]:
-    """The side of every group: by the smallest hash of its texts, so that the rest of the corpus plays no part.
+def split_groups(groups: Sequence[int], places: Sequence[float], config: DocumentsConfig) -> dict[int, Split]:
+    """The side of every group: by the smallest of its places, so that the rest of the corpus plays no part.
 
     In a small corpus a side may come out with fewer than two groups, on which nothing can be compared; it is then
-    given those training groups whose hashes are nearest to it.
+    given those training groups whose places are nearest to it.
+
+    Args:
+        groups: for each text its group.
+        places: for each text a number between 0 and 1; see `text_place`.
+        config: the shares.
     """
-    places: dict[int, float] = {}
-    for document, group in zip(documents, groups, strict=True):
-        places[group] = min(places.get(group, 1.0), _place(document))
+    smallest: dict[int, float] = {}
+    for group, place in zip(groups, places, strict=True):
+        smallest[group] = min(smallest.get(group, 1.0), place)
     until_validation = config.test_share + config.validation_share
     sides = {
         group: Split.TEST
@@ -152,16 +210,16 @@ def _sides(documents: Sequence[Document], groups: Sequence[int], config: Documen
         else Split.VALIDATION
         if place < until_validation
         else Split.TRAIN
-        for group, place in places.items()
+        for group, place in smallest.items()
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
         missing = _FEWEST_GROUPS - sum(found is side for found in sides.values()) if share > 0 else 0
-        spare = sorted((group for group, found in sides.items() if found is Split.TRAIN), key=places.__getitem__)
+        spare = sorted((group for group, found in sides.items() if found is Split.TRAIN), key=smallest.__getitem__)
         for group in spare[: max(missing, 0)]:
             sides[group] = side
     return sides
 
 
-def _place(document: Document) -> float:
+def text_place(text: str) -> float:
     """A text's place between 0 and 1, by hash."""
-    return int.from_bytes(hashlib.sha256(normalise(document.text).encode()).digest()[:8]) / 2**64
+    return int.from_bytes(hashlib.sha256(normalise(text).encode()).digest()[:8]) / 2**64

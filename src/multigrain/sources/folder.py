@@ -1,0 +1,100 @@
+"""A folder of text, Markdown, HTML, PDF and Word files as documents."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+
+from multigrain.errors import SourceError
+from multigrain.records import Document
+from multigrain.sources.rich import RICH_SUFFIXES, UnreadableError, read_rich
+from multigrain.sources.rows import read_text
+
+__all__ = ["READ_SUFFIXES", "folder_files", "read_folder"]
+
+_MARKDOWN: Final = (".md", ".markdown")
+READ_SUFFIXES: Final = (*_MARKDOWN, ".rst", ".txt", *RICH_SUFFIXES)
+"""File names of documents end on one of these."""
+
+_FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
+_HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
+_RUN_MARK: Final = "documents/manifest.json"
+
+
+def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple[list[Document], int]:
+    """Read every document in a folder.
+
+    Args:
+        folder: the folder; hidden folders and run directories in it are left out.
+        unreadable: what becomes of HTML, PDF and Word files that hold no text.
+
+    Returns:
+        The documents, and how many files were skipped.
+
+    Raises:
+        SourceError: no such folder, no document in it, or one that cannot be read.
+        MissingExtraError: there are HTML, PDF or Word files, and what reads them is not installed.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"documents.path {folder}: not a folder; set documents.kind to what it holds")
+    paths = folder_files(folder)
+    if not paths:
+        raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder")
+    documents = []
+    skipped = 0
+    for path in paths:
+        try:
+            title, text = _read(path)
+        except UnreadableError:
+            if unreadable == "refuse":
+                raise
+            skipped += 1
+            continue
+        documents.append(Document(id=path.relative_to(folder).as_posix(), text=text, title=title))
+    return documents, skipped
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """The folder's documents, without what hidden folders and run directories hold."""
+    found: list[Path] = []
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
+        )
+        found += [
+            here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in READ_SUFFIXES
+        ]
+    return sorted(found)
+
+
+def _read(path: Path) -> tuple[str | None, str]:
+    suffix = path.suffix.lower()
+    if suffix in RICH_SUFFIXES:
+        title, text = read_rich(path)
+    else:
+        title, text = None, read_text(path)
+        if suffix in _MARKDOWN:
+            title, text = _front_matter(text)
+    heading = _HEADING.match(text) if suffix != ".txt" else None
+    if heading is not None:
+        title = title or (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip()
+        text = text[heading.end() :]
+    return title or None, text.strip()
+
+
+def _front_matter(text: str) -> tuple[str | None, str]:
+    """The title that a Markdown file's YAML front matter gives, and the text without the front matter."""
+    found = _FRONT_MATTER.match(text)
+    if found is None:
+        return None, text
+    try:
+        values = yaml.safe_load(found["yaml"])
+    except yaml.YAMLError:
+        return None, text  # a rule and some text between two dashed lines, and no front matter
+    title = values.get("title") if isinstance(values, dict) else None
+    return (title.strip() or None) if isinstance(title, str) else None, text[found.end() :]

@@ -1,0 +1,176 @@
+"""Tables row by row: JSONL, CSV, TSV and Parquet files, and data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.config.location import is_hub
+from multigrain.errors import SourceError
+from multigrain.sources.hub import read_hub
+
+__all__ = ["ROW_KINDS", "Row", "open_rows", "read_rows", "read_text", "row_kind"]
+
+ROW_KINDS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+"""What a table's file name ends on, and what it then holds."""
+
+_MAX_CSV_FIELD: Final = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        place: where it stands, for error messages: "pairs.jsonl, line 3".
+        number: its line or row, from 1.
+        values: by column.
+    """
+
+    place: str
+    number: int
+    values: dict[str, Any]
+
+    def text(self, column: str, *, option: str) -> str | None:
+        """The text in a column, or None where it is empty.
+
+        Args:
+            column: its name.
+            option: the config key that names the column.
+
+        Raises:
+            SourceError: there is no such column, or it holds something else.
+        """
+        value = self.value(column, option=option)
+        if value is not None and not isinstance(value, str):
+            raise SourceError(f"{self.place}: {column!r} is {type(value).__name__}, not text")
+        return value.strip() or None if value is not None else None
+
+    def texts(self, column: str, *, option: str) -> list[str]:
+        """The texts in a column that holds a text, or a list of texts.
+
+        Raises:
+            SourceError: there is no such column, or it holds something else.
+        """
+        value = self.value(column, option=option)
+        found = value if isinstance(value, list) else [] if value is None else [value]
+        wrong = [each for each in found if not isinstance(each, str)]
+        if wrong:
+            raise SourceError(
+                f"{self.place}: {column!r} holds {type(wrong[0]).__name__}; it must be a text or a list of texts"
+            )
+        return [each.strip() for each in found if each.strip()]
+
+    def value(self, column: str, *, option: str) -> Any:
+        """What a column holds.
+
+        Raises:
+            SourceError: there is no such column.
+        """
+        if column not in self.values:
+            columns = ", ".join(repr(name) for name in self.values)
+            raise SourceError(f"{self.place}: no column {column!r}; {option} can be {columns}")
+        return self.values[column]
+
+    def identifier(self, column: str | None) -> str | None:
+        """The id in a column, as text; None where there is no such column, or nothing in it."""
+        value = self.values.get(column) if column is not None else None
+        return None if value is None or value == "" else str(value)
+
+
+def row_kind(path: Path) -> str | None:
+    """What a table holds, by its name: "jsonl", "csv", "parquet" or "hub"; None where the name does not tell."""
+    return "hub" if is_hub(path) else ROW_KINDS.get(path.suffix.lower())
+
+
+def open_rows(path: Path, kind: str) -> Iterator[Row]:
+    """Read a table of a given kind.
+
+    Args:
+        path: the file, or `hf:OWNER/NAME…`.
+        kind: one of those that `row_kind` tells.
+
+    Raises:
+        SourceError: it is unreadable, not UTF-8, or malformed at some line.
+    """
+    if kind == "hub":
+        for number, values in enumerate(read_hub(path), start=1):
+            yield Row(f"{path}, row {number}", number, values)
+        return
+    for number, values in _READERS[kind](path):
+        yield Row(f"{path}, line {number}", number, values)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read any table: the rows of a JSONL, CSV, TSV or Parquet file, each with its line number.
+
+    Raises:
+        SourceError: the file is of another kind, unreadable, not UTF-8, or malformed at some line.
+    """
+    if path.suffix.lower() not in ROW_KINDS:
+        raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(ROW_KINDS)}")
+    return _READERS[ROW_KINDS[path.suffix.lower()]](path)
+
+
+def read_text(path: Path) -> str:
+    """A whole UTF-8 file.
+
+    Raises:
+        SourceError: it is not UTF-8, or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path}: not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}); convert it, e.g. "
+            f"`iconv -f latin1 -t utf8`"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}, line {number}: not JSON ({error}): {line[:60]!r}") from None
+        if not isinstance(row, dict):
+            raise SourceError(f"{path}, line {number}: expected an object, got {type(row).__name__}: {line[:60]!r}")
+        yield number, row
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(_MAX_CSV_FIELD)
+    reader = csv.DictReader(
+        # Not splitlines(): it would also split at characters that are text, such as U+2028.
+        io.StringIO(read_text(path), newline=""),
+        delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
+    )
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise SourceError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(f"{path}: not a Parquet file ({error})") from None
+    yield from enumerate(table.to_pylist(), start=1)
+
+
+_Reader = Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]
+_READERS: Final[dict[str, _Reader]] = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multigrain.config import DocumentsConfig
+from multigrain.records import Document, Split
+from multigrain.sources.chunking import chunk_document
+from multigrain.sources.grouping import count_words
+from multigrain.sources.load import load_corpus, prepare_corpus
+
+SENTENCES = [f"Sentence {n} tells of thing {n * 3} and of its neighbour {n * 3 + 1}." for n in range(60)]
+LONG = Document("book", "\n\n".join(" ".join(SENTENCES[start : start + 5]) for start in range(0, 60, 5)), title="Book")
+
+
+def chunks(document: Document, size: int = 60, unit: str = "words", overlap: float = 0.2) -> list[Document]:
+    return chunk_document(document, size=size, unit=unit, overlap=overlap, min_characters=40)  # type: ignore[arg-type]
+
+
+def test_a_short_document_stays_as_it_is() -> None:
+    short = Document("note", "Only a few words.")
+
+    assert chunks(short) == [short]
+
+
+def test_chunks_hold_the_whole_text_in_order_overlap_and_keep_the_title() -> None:
+    found = chunks(LONG)
+
+    assert [each.id for each in found] == [f"book#{n}" for n in range(1, len(found) + 1)]
+    assert {each.title for each in found} == {"Book"}
+    assert all(count_words(each.text) <= 60 for each in found)
+    assert all(sentence in "\n".join(each.text for each in found) for sentence in SENTENCES)
+    for left, right in zip(found, found[1:], strict=False):
+        assert LONG.text.index(right.text) < LONG.text.index(left.text) + len(left.text)
+
+
+def test_chunks_end_with_sentences_where_they_can() -> None:
+    found = chunks(LONG, overlap=0)
+
+    assert all(each.text.endswith(".") for each in found)
+
+
+def test_characters_are_the_words_of_scripts_without_spaces() -> None:
+    text = "水は百度で沸騰する。" * 60
+
+    found = chunks(Document("d", text), size=100, overlap=0)
+
+    assert len(found) > 5
+    assert "".join(each.text for each in found) == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=900), st.integers(20, 120), st.sampled_from(["words", "characters"]), st.floats(0, 0.5))
+def test_nothing_of_a_text_is_lost_and_no_chunk_is_empty(text: str, size: int, unit: str, overlap: float) -> None:
+    found = chunks(Document("d", text), size=size, unit=unit, overlap=overlap)
+
+    assert len({each.id for each in found}) == len(found)
+    if len(found) > 1:
+        assert all(each.text for each in found)
+        assert set(text) - {each for each in text if each.isspace()} <= set("".join(each.text for each in found))
+
+
+def test_no_split_divides_a_document_and_long_documents_fall_on_every_side() -> None:
+    documents = [
+        Document(f"d{n}", " ".join(f"word{n}x{place}" for place in range(400 if n % 2 else 30))) for n in range(120)
+    ]
+    config = DocumentsConfig(path=Path("unused"), chunk_size=40, test_share=0.3, validation_share=0.2)
+
+    corpus = prepare_corpus(documents, config, seed=1)
+
+    sides: dict[str, set[tuple[int, Split]]] = {}
+    for each in corpus.documents:
+        sides.setdefault(each.id.split("#")[0], set()).add((each.group, each.split))
+    assert len(sides) == 120
+    assert all(len(found) == 1 for found in sides.values())
+    assert corpus.counts["chunked"] == 60
+    long = [next(iter(found))[1] for name, found in sides.items() if int(name[1:]) % 2]
+    assert 8 <= long.count(Split.TEST) <= 30  # about 18 of 60: as many as of short ones, however many chunks they have
+    assert Split.TRAIN in long
+
+
+def test_a_document_keeps_its_side_when_it_is_chunked() -> None:
+    documents = [Document(f"d{n}", " ".join(f"word{n}x{place}" for place in range(200))) for n in range(60)]
+    whole = DocumentsConfig(path=Path("unused"))
+    cut = whole.model_copy(update={"chunk_size": 50})
+
+    before = {each.id: each.split for each in prepare_corpus(documents, whole, seed=1).documents}
+
+    assert all(
+        before[each.id.split("#")[0]] is each.split for each in prepare_corpus(documents, cut, seed=1).documents
+    )
+
+
+def test_a_footer_that_every_file_repeats_becomes_one_chunk(tmp_path: Path) -> None:
+    footer = " ".join(f"imprint{n}" for n in range(50))
+    for number in range(12):
+        body = " ".join(f"page{number}word{place}" for place in range(50))
+        (tmp_path / f"{number}.txt").write_text(f"{body}\n\n{footer}")
+
+    corpus = load_corpus(DocumentsConfig(path=tmp_path, chunk_size=50, chunk_overlap=0), seed=1)
+
+    assert sum("imprint7" in each.text for each in corpus.documents) == 1
+    assert corpus.counts["repeated"] == 11
+
+
+def test_chunk_sizes_are_checked() -> None:
+    with pytest.raises(ValueError, match="chunk_size"):
+        DocumentsConfig(path=Path("x"), chunk_size=3)
