@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_chunks_hold_the_whole_text_in_order_overlap_and_keep_the_title() -> Non
     assert {each.title for each in found} == {"Book"}
     assert all(count_words(each.text) <= 60 for each in found)
     assert all(sentence in "\n".join(each.text for each in found) for sentence in SENTENCES)
-    for left, right in zip(found, found[1:], strict=False):
+    for left, right in itertools.pairwise(found):
         assert LONG.text.index(right.text) < LONG.text.index(left.text) + len(left.text)
 
 
