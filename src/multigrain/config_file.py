@@ -99,4 +99,6 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
     synthesis = config.synthesis
     if synthesis.templates is not None:
         synthesis = synthesis.model_copy(update={"templates": folder / synthesis.templates.expanduser()})
+    if synthesis.few_shot_path is not None:
+        synthesis = synthesis.model_copy(update={"few_shot_path": folder / synthesis.few_shot_path.expanduser()})
     return config.model_copy(update={"documents": documents, "synthesis": synthesis, "evaluation": evaluation})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "LEVELS",
     "Document",
     "GradedExample",
     "Level",
+    "Mining",
     "Negative",
     "Origin",
     "Rejection",
@@ -35,6 +36,10 @@ class Level(IntEnum):
 
 
 LEVELS: Final = (Level.EASY, Level.MEDIUM_LOW, Level.MEDIUM_HIGH, Level.HARD)
+
+Mining = Literal["bands", "nearest"]
+"""Where the negatives of a row are mined that nobody wrote: each level from its own band of ranks, or all of them
+from the nearest ranks."""
 
 
 class Split(StrEnum):
@@ -113,6 +118,7 @@ class SynthesizedRow:
         strategy: the name of the strategy that asked.
         candidates: more texts written for a level, besides its negative; the audit chooses among them all by
             their measured similarity.
+        mining: where levels are mined for which nothing was written.
         relevant_ids: further documents that answer the query; never its negatives.
         query_type: what kind of query it is (a query type, or a task's kind); None where it was given.
         task: the task that it was written for; None where there was a document.
@@ -128,6 +134,7 @@ class SynthesizedRow:
     relevant_ids: tuple[str, ...] = ()
     query_type: str | None = None
     task: str | None = None
+    mining: Mining = "bands"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ def test_a_folder_of_the_users_own_goes_before_the_built_in_templates_file_by_fi
 def test_a_part_can_be_replaced_by_itself(tmp_path: Path) -> None:
     (tmp_path / "_query_type.jinja").write_text("a haiku")
 
-    assert "a haiku" in Prompts(tmp_path).render("mgh", **VALUES, write_positive=False)[-1].content
+    assert (
+        "a haiku" in Prompts(tmp_path).render("mgh", **VALUES, write_positive=False, levels=[1, 2, 3, 4])[-1].content
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from multigrain.llm.protocol import Completion, CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document
+from multigrain.synthesis.plain_text import clean_line, summary_as_query
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line, summary_as_query
+from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
 from multigrain.synthesis.style import Style
 from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
 

@@ -81,9 +81,15 @@ def _lines(estimate: Estimate) -> list[str]:
             f"about {_dollars(estimate.cost)}, {_dollars(estimate.cost_at_most)} if every answer is as long as allowed"
         )
     known = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
+    shares = [
+        f"  {name}: {each.rows:,} rows, about {each.requests:,} requests, {each.prompt_tokens:,} tokens to read and "
+        f"{each.completion_tokens:,} to write"
+        for name, each in estimate.strategies.items()
+    ]
     return [
         *lines,
         f"rows        {estimate.rows:,}",
+        *(shares if len(shares) > 1 else ()),
         f"requests    about {estimate.requests:,}{known}",
         f"tokens      about {estimate.prompt_tokens:,} to read and {estimate.completion_tokens:,} to write "
         f"(at most {estimate.completion_tokens_at_most:,})",

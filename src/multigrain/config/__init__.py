@@ -9,10 +9,18 @@ from multigrain.config.documents import DocumentsConfig
 from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.root import Config, fingerprint
-from multigrain.config.synthesis import QueryType, SynthesisConfig
+from multigrain.config.synthesis import (
+    BUILT_IN_STRATEGIES,
+    STRATEGY_GROUP,
+    QueryType,
+    SynthesisConfig,
+    strategy_entry_points,
+)
 from multigrain.config.training import CandidateConfig, PoolingName, ScheduleName, TrainingConfig
 
 __all__ = [
+    "BUILT_IN_STRATEGIES",
+    "STRATEGY_GROUP",
     "AuditConfig",
     "Band",
     "CandidateConfig",
@@ -29,4 +37,5 @@ __all__ = [
     "SynthesisConfig",
     "TrainingConfig",
     "fingerprint",
+    "strategy_entry_points",
 ]

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import difflib
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multigrain.config.section import Section
 
-__all__ = ["QueryType", "SynthesisConfig", "Weight", "some_weight"]
+__all__ = [
+    "BUILT_IN_STRATEGIES",
+    "STRATEGY_GROUP",
+    "QueryType",
+    "SynthesisConfig",
+    "Weight",
+    "some_weight",
+    "strategy_entry_points",
+]
+
+STRATEGY_GROUP: Final = "multigrain.strategies"
+"""The entry-point group by which other packages add strategies."""
+
+BUILT_IN_STRATEGIES: Final = (
+    "counterfactual",
+    "hybrid",
+    "mgh",
+    "mgh-levels",
+    "mined",
+    "mined-bands",
+    "over-generate",
+    "paraphrase",
+    "ranking-chain",
+    "single",
+    "stepwise",
+)
 
 QueryType = Literal["search", "keywords", "question", "summary", "claim", "long-tail", "message"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -22,15 +49,47 @@ def some_weight(weights: dict[str, float]) -> dict[str, float]:
     return weights
 
 
+def strategy_entry_points() -> dict[str, EntryPoint]:
+    """The strategies of other packages that are installed."""
+    return {each.name: each for each in entry_points(group=STRATEGY_GROUP)}
+
+
 class SynthesisConfig(Section):
     """What is written for each document."""
 
-    strategy: Literal["mgh", "stepwise"] = "mgh"
-    """mgh: query, positive and four graded negatives in one call (needs a capable model).
-    stepwise: one field a call (for small models)."""
+    strategy: str | dict[str, Weight] = "mgh"
+    """How rows are written: one strategy, or several with weights, e.g. {mgh: 0.5, mined-bands: 0.5}.
+    mgh: query and four graded negatives in one call. mgh-levels: a call a level. over-generate: several candidates a
+    level, chosen by measurement. single: one hard negative. hybrid: some levels written, the others mined. mined,
+    mined-bands: the query alone is written. counterfactual: a few words of the positive changed. ranking-chain:
+    rewrites that drift away. paraphrase: the positive in other words. stepwise: one field a call, for tiny models."""
 
     positive: Literal["document", "written"] = "document"
-    """mgh only: the positive is the document itself, or a passage that the model writes as well."""
+    """The positive is the document itself, or a passage that the model writes as well (a document's own words are
+    safer; stepwise and paraphrase have their own ways)."""
+
+    candidates: int = Field(default=3, ge=2, le=20)
+    """over-generate only: texts written for each level."""
+
+    written_levels: list[Literal[1, 2, 3, 4]] = Field(default=[4, 3], min_length=1, max_length=4)
+    """hybrid only: the levels that are written; the others are mined."""
+
+    paraphrase: Literal["document", "query"] = "document"
+    """paraphrase only: what is said in other words, and so becomes the positive."""
+
+    few_shot: Literal["none", "fixed", "balanced", "likelihood"] = "none"
+    """Solved examples before each task. fixed: the first ones. balanced: groups with one of each kind, drawn for each
+    row. likelihood: those under which a local model finds the other examples' queries likeliest."""
+
+    few_shot_path: Path | None = None
+    """The examples: JSON lines with document and whatever the strategy writes (query, positive, level_4 … level_1,
+    paraphrase, original, replacement), and for balanced a kind. Relative to the config file."""
+
+    few_shot_count: int = Field(default=2, ge=1, le=32)
+    """How many examples a task is shown."""
+
+    few_shot_model: str = "auto"
+    """likelihood only: the local model that ranks the examples: a .gguf path, package:NAME, or auto."""
 
     query_types: Annotated[dict[QueryType, Weight], AfterValidator(some_weight)] = Field(default={"search": 1.0})
     """Kinds of queries and their weights: search (whatever somebody would type), keywords, question, summary (one
@@ -50,7 +109,7 @@ class SynthesisConfig(Section):
     """Queries written for each training document."""
 
     negatives_share: float = Field(default=1.0, ge=0, le=1)
-    """stepwise only: the share of documents for which negatives are written too; the rest get mined ones."""
+    """The share of rows for which negatives are written too; the rest get mined ones."""
 
     max_documents: int | None = Field(default=None, ge=1)
     """Write for at most this many training documents (null: all)."""
@@ -63,3 +122,41 @@ class SynthesisConfig(Section):
 
     max_total_tokens: int | None = Field(default=None, ge=1)
     """Stop asking before the whole run has read and written more tokens than this (null: no limit)."""
+
+    @property
+    def strategy_weights(self) -> dict[str, float]:
+        """The strategies with a weight above 0, one alone with weight 1."""
+        if isinstance(self.strategy, str):
+            return {self.strategy: 1.0}
+        return {name: weight for name, weight in self.strategy.items() if weight > 0}
+
+    @field_validator("strategy")
+    @classmethod
+    def _strategies_are_known(cls, strategy: str | dict[str, float]) -> str | dict[str, float]:
+        if isinstance(strategy, dict):
+            some_weight(strategy)
+        names = [strategy] if isinstance(strategy, str) else list(strategy)
+        foreign = [name for name in names if name not in BUILT_IN_STRATEGIES]
+        # Installed packages are looked through only where there is a name to look for.
+        installed = strategy_entry_points() if foreign else {}
+        for name in foreign:
+            if name in installed:
+                continue
+            known = sorted({*BUILT_IN_STRATEGIES, *installed})
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(known)}"
+            raise ValueError(f"no strategy is called {name!r}; {hint}")
+        return strategy
+
+    @field_validator("written_levels")
+    @classmethod
+    def _levels_are_named_once(cls, levels: list[int]) -> list[int]:
+        if len(set(levels)) < len(levels):
+            raise ValueError("a level is named twice")
+        return levels
+
+    @model_validator(mode="after")
+    def _examples_have_a_file(self) -> Self:
+        if self.few_shot != "none" and self.few_shot_path is None:
+            raise ValueError(f"few_shot {self.few_shot!r} needs few_shot_path: a file of solved examples")
+        return self

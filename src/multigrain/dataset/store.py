@@ -59,6 +59,7 @@ _ROWS_SCHEMA = pa.schema(
         *(_text(f"negative_{level}", nullable=True) for level in range(1, len(LEVELS) + 1)),
         _text("strategy"),
         # Absent where an earlier version wrote the file.
+        _text("mining", nullable=True),
         *(pa.field(f"candidates_{level}", pa.list_(pa.string())) for level in range(1, len(LEVELS) + 1)),
         pa.field("relevant_ids", pa.list_(pa.string())),
         _text("query_type", nullable=True),
@@ -93,6 +94,7 @@ def write_rows(path: Path, rows: Sequence[SynthesizedRow]) -> None:
             "positive": row.positive,
             **{f"negative_{int(level)}": row.negatives.get(level) for level in LEVELS},
             "strategy": row.strategy,
+            "mining": row.mining,
             **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
             "relevant_ids": list(row.relevant_ids),
             "query_type": row.query_type,
@@ -116,6 +118,7 @@ def read_rows(path: Path) -> tuple[SynthesizedRow, ...]:
             },
             strategy=row["strategy"],
             candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
+            mining=row["mining"] or "bands",
             relevant_ids=tuple(row["relevant_ids"] or ()),
             query_type=row["query_type"],
             task=row["task"],

@@ -94,6 +94,33 @@ class LocalLLM:
         answer = await copy.ask(body)
         return read_completion(answer, prefill=request.prefill, seconds=time.perf_counter() - started)
 
+    async def log_likelihood(self, request: CompletionRequest, answer: str) -> float:
+        """How likely the model finds an answer: the natural logarithm of its probability.
+
+        llama.cpp scores no given text, so the decoder is held to the answer by a grammar that admits nothing else,
+        and the probabilities that the unconstrained model gave to each token on the way are multiplied. An answer
+        can be spelt with other tokens too, so this is a lower bound.
+
+        Raises:
+            CompletionFailure: llama.cpp turned the request down, or the answer is longer than the context has room.
+            LLMError: the model cannot be loaded.
+        """
+        copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
+        copy = min(copies, key=lambda each: each.waiting)
+        body = chat_body(request, self._path.stem) | {
+            "cache_prompt": True,
+            "grammar": f"root ::= {_grammar_literal(answer)}",
+            "max_tokens": len(answer.encode()) + 1,  # a token is a byte at least; one more ends the answer
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": 1,
+        }
+        body.pop("stop", None)
+        choice = (await copy.ask(body))["choices"][0]
+        if choice["finish_reason"] != "stop" or choice["message"]["content"] != answer:
+            raise CompletionFailure("too_long", "the answer to be scored does not fit the context")
+        return float(sum(token["logprob"] for token in choice["logprobs"]["content"]))
+
     async def aclose(self) -> None:
         """Finish what is being written and free the model."""
         copies, self._copies = self._copies, None
@@ -166,6 +193,12 @@ class _Copy:
             kind = "too_long" if problem.get("type") == "exceed_context_size_error" else "bad_request"
             raise CompletionFailure(kind, str(problem.get("message", problem))[:200])
         return answer
+
+
+def _grammar_literal(text: str) -> str:
+    """A text as a literal of llama.cpp's grammar language."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'
 
 
 def _import_xllamacpp() -> ModuleType:

@@ -29,6 +29,8 @@ class CompletionRequest:
         max_tokens: longest answer.
         seed: of the sampler, where the endpoint honours it.
         stop: texts that end the answer.
+        asked_by: who asks, where that is not the run's one strategy: journals keep askers' answers apart. It is
+            never sent.
     """
 
     messages: tuple[Message, ...]
@@ -38,6 +40,7 @@ class CompletionRequest:
     max_tokens: int = 768
     seed: int = 0
     stop: tuple[str, ...] = ()
+    asked_by: str = ""
 
     @property
     def prefill(self) -> str:

@@ -10,13 +10,13 @@ from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.build import client_identity
 from multigrain.pipeline.run import run_stages
+from multigrain.pipeline.strategy import run_strategy
 from multigrain.pipeline.synthesis import training_units
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
 from multigrain.sources.store import read_document_table
 from multigrain.synthesis.batch import BatchImport, BatchRound, import_batch_results, write_batch_round
 from multigrain.synthesis.journal import Journal
-from multigrain.synthesis.synthesize import build_strategy
 
 __all__ = ["read_batch", "write_batch"]
 
@@ -41,8 +41,8 @@ def write_batch(
         raise ConfigError(f"llm.provider {config.llm.provider!r} takes no batch files: set it to openai")
     progress = progress or SilentProgress()
     run_stages(config, directory, ["documents"], progress=progress)
-    strategy = build_strategy(config.synthesis, config.llm, seed=config.seed)
     with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
+        strategy = run_strategy(config, held, ask=True, progress=progress)
         units = training_units(config, read_document_table(held.documents_path))
         with progress.task("Collecting requests", None):
             return write_batch_round(

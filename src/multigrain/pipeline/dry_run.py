@@ -8,12 +8,12 @@ from multigrain.config import Config
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.build import client_identity
 from multigrain.llm.prices import find_price
+from multigrain.pipeline.strategy import run_strategy
 from multigrain.pipeline.synthesis import training_units
 from multigrain.rundir import RunDirectory
 from multigrain.sources.load import load_corpus
 from multigrain.synthesis.estimate import Estimate, estimate_synthesis
 from multigrain.synthesis.journal import Journal
-from multigrain.synthesis.synthesize import build_strategy
 
 __all__ = ["dry_run"]
 
@@ -32,7 +32,7 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
     """
     documents = load_corpus(config.documents, seed=config.seed).documents
     units = training_units(config, documents)
-    strategy = build_strategy(config.synthesis, config.llm, seed=config.seed)
+    strategy = run_strategy(config, RunDirectory(directory), ask=False)
     price = find_price(config.llm)
     path = RunDirectory(directory).journal_path
     with LocalEngine() as engine:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from multigrain.config import Config, fingerprint
 from multigrain.errors import RunMismatchError
 from multigrain.pipeline.context import RunContext, differences
+from multigrain.pipeline.strategy import few_shot_fingerprint
 from multigrain.rundir import StageManifest
 from multigrain.sources.load import source_fingerprint
 from multigrain.synthesis.prompts import Prompts
@@ -62,6 +63,7 @@ def synthesis_identity(context: RunContext) -> str:
         context.run.require("documents", "multigrain synthesize").fingerprint,
         config.synthesis,
         Prompts(config.synthesis.templates).fingerprint(),
+        few_shot_fingerprint(config),
         config.llm.model_dump(mode="json", exclude=_LLM_PACE),
         config.evaluation.queries,
         config.seed,

@@ -17,6 +17,7 @@ from multigrain.llm.prices import find_price
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import synthesis_identity
+from multigrain.pipeline.strategy import run_strategy
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
 from multigrain.sources.store import read_document_table
@@ -25,8 +26,8 @@ from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.journal import Journal, JournaledClient
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.spending import Spending
-from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
-from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
+from multigrain.synthesis.synthesize import synthesize, write_heldout_queries, writing_units
 
 __all__ = ["synthesis_stage", "training_units"]
 
@@ -68,6 +69,7 @@ def _write(context: RunContext) -> dict[str, Any]:
     Prompts(config.synthesis.templates).check()
     documents = read_document_table(context.run.documents_path)
     price = find_price(config.llm)
+    strategy = run_strategy(config, context.run, ask=True, progress=context.progress)
     with (
         Journal(context.run.journal_path) as journal,
         LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
@@ -81,14 +83,14 @@ def _write(context: RunContext) -> dict[str, Any]:
         client = JournaledClient(
             build_client(config.llm, seed=config.seed),
             journal,
-            strategy=config.synthesis.strategy,
+            strategy=strategy.name,
             may_ask=spending.allows,
             on_answer=spending.add,
         )
         # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
         session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(config.llm))
         try:
-            rows, counts = _write_rows(session, training_units(config, documents))
+            rows, counts = _write_rows(session, strategy, training_units(config, documents))
             heldout = _write_heldout(session, documents)
         finally:
             engine.run(client.aclose())
@@ -102,16 +104,17 @@ def _write(context: RunContext) -> dict[str, Any]:
         "cost": cost,
         "cost_per_row": None if cost is None or not rows else round(cost / len(rows), 8),
         "model": client.identity,
-        "strategy": config.synthesis.strategy,
+        "strategy": strategy.name,
         "heldout_queries_written": len(heldout),
     }
     context.progress.say(_summary(counts))
     return counts
 
 
-def _write_rows(session: _Session, units: Sequence[WritingUnit]) -> tuple[list[SynthesizedRow], dict[str, Any]]:
+def _write_rows(
+    session: _Session, strategy: Strategy, units: Sequence[WritingUnit]
+) -> tuple[list[SynthesizedRow], dict[str, Any]]:
     config = session.context.config
-    strategy = build_strategy(config.synthesis, config.llm, seed=config.seed)
     session.journal.forget_failures_of_rows()
     rows: dict[WritingUnit, SynthesizedRow] = {}
     limited = False
@@ -156,6 +159,7 @@ def _write_rows(session: _Session, units: Sequence[WritingUnit]) -> tuple[list[S
         "requested": asked,
         "written": len(rows),
         "failed": dict(failed),
+        "written_by": dict(Counter(row.strategy for row in rows.values())),
         "stopped_by_budget": asked < len(units) and not limited,
         "stopped_by_limit": limited,
     }

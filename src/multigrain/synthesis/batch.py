@@ -82,7 +82,11 @@ class _Collector:
             return found
         # Not waited for: a strategy that asks for several things at once gets to ask for all of them.
         self.noted = self._journal.want_in_batch(
-            key, request, strategy=self._strategy, client=self._identity, round_id=self._round_id
+            key,
+            request,
+            strategy=request.asked_by or self._strategy,
+            client=self._identity,
+            round_id=self._round_id,
         )
         raise CompletionFailure(_AWAITING, "goes into a batch file")
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from multigrain.config import PriceConfig
 from multigrain.engine.protocol import Engine
 from multigrain.llm.prices import cost_of
-from multigrain.llm.protocol import CompletionRequest, Message
+from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.synthesis.journal import Journal
 from multigrain.synthesis.journal_records import request_key
+from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
-__all__ = ["Estimate", "estimate_synthesis"]
+__all__ = ["Estimate", "StrategyShare", "estimate_synthesis"]
 
 _SAMPLED_ROWS: Final = 200
 _BYTES_A_TOKEN: Final = 4.0
@@ -27,6 +30,23 @@ _MESSAGE_TOKENS: Final = 6
 _FREE_TEXT_TOKENS: Final = 30
 _FIELD_TOKENS: Final = 70
 """Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyShare:
+    """One strategy's part of an estimate.
+
+    Attributes:
+        rows: rows that it writes.
+        requests: completions that they need, those in the journal among them.
+        prompt_tokens: tokens to read for those that are still to be asked, about.
+        completion_tokens: tokens to write, about.
+    """
+
+    rows: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,7 @@ class Estimate:
         completion_tokens_at_most: tokens to write if every answer takes its whole budget.
         cost: US dollars, about; None where the price is unknown.
         cost_at_most: with every answer at its whole budget.
+        strategies: what each strategy of a mix has in it, by name.
         prompts: the first requests' messages, as they would be sent.
     """
 
@@ -53,6 +74,7 @@ class Estimate:
     completion_tokens_at_most: int
     cost: float | None
     cost_at_most: float | None
+    strategies: dict[str, StrategyShare]
     prompts: tuple[tuple[Message, ...], ...]
 
 
@@ -80,30 +102,74 @@ def estimate_synthesis(
     step = max(1, len(units) // _SAMPLED_ROWS)
     sample = units[::step][:_SAMPLED_ROWS]
     stand_in = ScriptedLLM()
-    for _ in engine.map(lambda unit: strategy.write(unit, stand_in), sample):
-        pass
+    rows: Counter[str] = Counter()
+    for outcome in engine.map(lambda unit: _asked_for(unit, strategy, stand_in), sample):
+        rows[outcome.value or strategy.name] += 1
     asked = stand_in.requests
     scale = len(units) / len(sample) if sample else 0.0
-    open_requests = [
-        request
-        for request in asked
-        if journal is None or journal.find(request_key(identity, strategy.name, request)) is None
-    ]
-    usual = _usual_length(journal)
-    reading = sum(map(_prompt_tokens, open_requests)) * scale
-    writing = sum(min(usual or _assumed_length(request), request.max_tokens) for request in open_requests) * scale
-    at_most = sum(request.max_tokens for request in open_requests) * scale
+    usual = journal.usual_lengths() if journal is not None else {}
+    parts: dict[str, _Sums] = {name: _Sums() for name in sorted(rows)}
+    for request in asked:
+        name = request.asked_by or strategy.name
+        known = journal is not None and journal.find(request_key(identity, strategy.name, request)) is not None
+        length = min(usual.get(name) or _assumed_length(request), request.max_tokens)
+        parts.setdefault(name, _Sums()).add(request, length, known=known)
+    whole = _Sums()
+    for part in parts.values():
+        whole.join(part)
+    reading, writing, at_most = whole.reading * scale, whole.writing * scale, whole.at_most * scale
     return Estimate(
         rows=len(units),
-        requests=round(len(asked) * scale),
-        in_journal=round((len(asked) - len(open_requests)) * scale),
+        requests=round(whole.requests * scale),
+        in_journal=round(whole.known * scale),
         prompt_tokens=round(reading),
         completion_tokens=round(writing),
         completion_tokens_at_most=round(at_most),
         cost=_cost(price, reading, writing),
         cost_at_most=_cost(price, reading, at_most),
+        strategies={
+            name: StrategyShare(
+                rows=round(rows[name] * scale),
+                requests=round(part.requests * scale),
+                prompt_tokens=round(part.reading * scale),
+                completion_tokens=round(part.writing * scale),
+            )
+            for name, part in parts.items()
+        },
         prompts=tuple(request.messages for request in asked[:prompts]),
     )
+
+
+@dataclass
+class _Sums:
+    requests: int = 0
+    known: int = 0
+    reading: float = 0.0
+    writing: float = 0.0
+    at_most: float = 0.0
+
+    def add(self, request: CompletionRequest, length: float, *, known: bool) -> None:
+        self.requests += 1
+        self.known += known
+        if not known:
+            self.reading += _prompt_tokens(request)
+            self.writing += length
+            self.at_most += request.max_tokens
+
+    def join(self, other: _Sums) -> None:
+        self.requests += other.requests
+        self.known += other.known
+        self.reading += other.reading
+        self.writing += other.writing
+        self.at_most += other.at_most
+
+
+async def _asked_for(unit: WritingUnit, strategy: Strategy, stand_in: ScriptedLLM) -> str:
+    """Let a row ask what it will, whatever becomes of it; returns the name of the strategy that writes it."""
+    name = strategy.member(unit).name if isinstance(strategy, MixedStrategy) else strategy.name
+    with suppress(CompletionFailure):
+        await strategy.write(unit, stand_in)
+    return name
 
 
 def _prompt_tokens(request: CompletionRequest) -> float:
@@ -113,12 +179,15 @@ def _prompt_tokens(request: CompletionRequest) -> float:
 def _assumed_length(request: CompletionRequest) -> float:
     if request.schema is None:
         return _FREE_TEXT_TOKENS
-    return _FIELD_TOKENS * max(1, len(request.schema.get("properties", ())))
+    return _FIELD_TOKENS * max(1, _texts(request.schema))
 
 
-def _usual_length(journal: Journal | None) -> float | None:
-    totals = journal.totals() if journal is not None else None
-    return totals.completion_tokens / totals.completions if totals is not None and totals.completions else None
+def _texts(schema: Mapping[str, Any]) -> int:
+    """How many texts an answer of a schema holds."""
+    if schema.get("type") == "array":
+        return int(schema.get("minItems", 1)) * _texts(schema.get("items", {}))
+    properties = schema.get("properties")
+    return sum(map(_texts, properties.values())) if properties else 1
 
 
 def _cost(price: PriceConfig | None, reading: float, writing: float) -> float | None:

@@ -190,6 +190,12 @@ class Journal:
             awaiting_batch=awaiting[0],
         )
 
+    def usual_lengths(self) -> dict[str, float]:
+        """Mean tokens of the answers to each strategy."""
+        sql = "SELECT strategy, avg(completion_tokens) FROM completions GROUP BY strategy"
+        with self._lock:
+            return {name: mean for name, mean in self._reading.execute(sql) if mean}
+
     def entries(self) -> Iterator[JournalEntry]:
         """Everything in the journal, in the order in which it was kept, read as it is needed."""
         columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
@@ -232,7 +238,7 @@ class JournaledClient:
     Args:
         inner: who is asked.
         journal: where answers are kept.
-        strategy: part of every key: strategies do not share answers.
+        strategy: who asks where a request does not say: part of every key, as strategies do not share answers.
 
         may_ask: asked before a request goes to the inner client, with the number in flight; False fails it as
             "over_limit". What the journal holds is given out all the same.
@@ -307,10 +313,14 @@ class JournaledClient:
         try:
             completion = await self._inner.complete(request)
             kept = storable(completion)
-            entry = JournalEntry(key, self._strategy, self.identity, plain_request(request), kept, now())
+            entry = JournalEntry(
+                key, request.asked_by or self._strategy, self.identity, plain_request(request), kept, now()
+            )
             await self._journal.keep(entry)
         except CompletionFailure as failure:
-            noted = self._journal.record_failure(key, failure, strategy=self._strategy, client=self.identity)
+            noted = self._journal.record_failure(
+                key, failure, strategy=request.asked_by or self._strategy, client=self.identity
+            )
             await asyncio.wrap_future(noted)
             raise
         finally:

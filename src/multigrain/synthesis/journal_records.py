@@ -30,6 +30,7 @@ Source = Literal["live", "batch"]
 """How an answer came: as it was asked for, or in a batch file, which costs less."""
 
 _KEY_FORMAT: Final = 1
+_DECISIVE: Final = tuple(each.name for each in fields(CompletionRequest) if each.name != "asked_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +135,21 @@ def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
 
     Args:
         client: the client's identity.
-        strategy: who asks.
+        strategy: who asks, unless the request says so itself.
         request: what decides the answer besides.
     """
     # Escaped to ASCII, so that no text, however broken, is without a key.
-    values = [_KEY_FORMAT, client, strategy, plain_request(request)]
+    values = [_KEY_FORMAT, client, request.asked_by or strategy, plain_request(request)]
     plain = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
 def plain_request(request: CompletionRequest) -> dict[str, Any]:
-    """A request as plain values. Unlike `asdict` it copies nothing, which a hundred thousand rows notice."""
-    values: dict[str, Any] = {each.name: getattr(request, each.name) for each in fields(request)}
+    """What of a request decides its answer, as plain values.
+
+    Unlike `asdict` it copies nothing, which a hundred thousand rows notice.
+    """
+    values: dict[str, Any] = {name: getattr(request, name) for name in _DECISIVE}
     values["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
     return values
 

@@ -177,9 +177,11 @@ def _used(environment: Environment, name: str, seen: set[str]) -> tuple[set[str]
     tree = environment.parse(_source(environment, name))
     used = set(meta.find_undeclared_variables(tree))
     blocks = {block.name for block in tree.find_all(nodes.Block)}
+    # What a loop or a `set` of this template gives to the parts that it includes.
+    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     for other in meta.find_referenced_templates(tree):
         if other is not None and other not in seen:
             more, inherited = _used(environment, other, seen)
-            used |= more
+            used |= more - own
             blocks |= inherited
     return used, blocks

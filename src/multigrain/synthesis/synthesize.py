@@ -12,10 +12,12 @@ from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
+from multigrain.synthesis.few_shot import Demonstration, build_selector
+from multigrain.synthesis.plain_text import clean_line
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
-from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
-from multigrain.synthesis.strategies.stepwise import StepwiseStrategy, clean_line
+from multigrain.synthesis.strategies.registry import build_named
+from multigrain.synthesis.strategies.writer import StrategySettings, Writer
 from multigrain.synthesis.style import Style, draw, draw_order
 
 __all__ = ["build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
@@ -23,11 +25,27 @@ __all__ = ["build_strategy", "synthesize", "write_heldout_queries", "writing_uni
 _HELDOUT_TOKENS = 48
 
 
-def build_strategy(synthesis: SynthesisConfig, llm: LLMConfig, *, seed: int) -> Strategy:
-    """The strategy that a config names."""
-    if synthesis.strategy == "mgh":
-        return MghStrategy.from_config(synthesis, llm, seed=seed)
-    return StepwiseStrategy.from_config(synthesis, llm, seed=seed)
+def build_strategy(
+    synthesis: SynthesisConfig,
+    llm: LLMConfig,
+    *,
+    seed: int,
+    demonstrations: Sequence[Demonstration] | None = None,
+) -> Strategy:
+    """The strategy, or the mix of them, that a config names.
+
+    Args:
+        synthesis: the config's section.
+        llm: the config's section.
+        seed: the run's.
+        demonstrations: the few-shot examples, best first, where they are ranked; None reads the config's file.
+
+    Raises:
+        ConfigError: a name that no strategy has, or few-shot examples that cannot be used.
+    """
+    few_shot = build_selector(synthesis, seed=seed, demonstrations=demonstrations)
+    writer = Writer.from_config(synthesis, llm, seed=seed, few_shot=few_shot)
+    return build_named(StrategySettings(synthesis, llm, seed, writer))
 
 
 def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> list[WritingUnit]:
@@ -121,6 +139,7 @@ def write_heldout_queries(
             max_tokens=_HELDOUT_TOKENS,
             seed=seed,
             stop=("\n",),
+            asked_by="heldout",  # whichever strategy writes the rows, these stay what they are
         )
         query = clean_line((await client.complete(request)).text)
         if not query:

@@ -1,0 +1,43 @@
+"""Free text from a model, without what small models put around it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from multigrain.llm.protocol import Completion
+
+__all__ = ["clean_line", "summary_as_query", "whole_sentences"]
+
+_LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
+# "This text describes a function that …": nobody searches like that, and every row would begin with it.
+_ABOUT_THE_TEXT: Final = re.compile(
+    r"^(?:this|the|that) (?:\w+ ){0,2}?(?:text|document|documentation|passage|article|paragraph|snippet|section"
+    r"|code|script) (?:\w+ly )?(?:is about|is an? (?:description|explanation|summary|overview) of|deals with|describes"
+    r"|explains|discusses|provides|presents|outlines|summari[sz]es|introduces|defines|details|shows|covers"
+    r"|talks about)\s+"
+    r"(?:(?:a|an|the) (?:(?:brief|short|detailed|clear|concise) )?"
+    r"(?:description|explanation|summary|overview|definition|discussion) of\s+)?",
+    re.I,
+)
+
+
+def clean_line(answer: str) -> str:
+    """The first line of an answer without labels, quotes and list marks."""
+    lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
+    return _LABEL.sub("", lines[0]).strip().strip("\"'`*").strip() if lines else ""
+
+
+def summary_as_query(summary: str) -> str:
+    """A summary without the words that speak of the text instead of its subject."""
+    return _ABOUT_THE_TEXT.sub("", summary, count=1).strip().rstrip(".")
+
+
+def whole_sentences(answer: Completion) -> str:
+    """The answer as one paragraph; where it was cut at the token limit, only its whole sentences."""
+    text = " ".join(answer.text.split())
+    if answer.finish_reason != "length":
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""

@@ -1,0 +1,59 @@
+"""Multi-granularity hard negatives, a level a call: easy ones first, each shown the positive and the easier levels.
+
+In one answer a model tends to write four texts of one likeness; asked for one level at a time, it sees what it has
+to come nearer than. Four levels: **notes** (arXiv 2509.00842). One call a level: **ours**.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multigrain.llm.protocol import LLMClient
+from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.strategies.protocol import WritingUnit
+from multigrain.synthesis.strategies.shapes import Passage
+from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+
+__all__ = ["MghLevelsStrategy"]
+
+
+@dataclass(frozen=True)
+class MghLevelsStrategy:
+    """Asks for the query, then for level 1, 2, 3 and 4, one after another.
+
+    Attributes:
+        writer: asks the model.
+        write_positive: whether the positive is written too.
+    """
+
+    writer: Writer = DEFAULT_WRITER
+    write_positive: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> MghLevelsStrategy:
+        """The strategy that a config describes."""
+        return cls(settings.writer, settings.synthesis.positive == "written")
+
+    @property
+    def name(self) -> str:
+        """What configs and journals call it."""
+        return "mgh-levels"
+
+    async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
+        """Write one row in five calls, four where the query is given; see `Strategy.write`."""
+        query, positive = await self.writer.opening(client, unit, write_positive=self.write_positive)
+        negatives: dict[Level, str] = {}
+        for level in LEVELS if unit.with_negatives else ():
+            answer = await self.writer.fill(
+                client,
+                unit,
+                "level",
+                Passage,
+                shows={"passage": f"level_{int(level)}"},
+                query=query,
+                positive=positive[: self.writer.document_characters],
+                level=int(level),
+                easier=list(negatives.values()),
+            )
+            negatives[level] = answer.passage
+        return written_row(self.name, unit, query=query, positive=positive, negatives=negatives)

@@ -1,0 +1,45 @@
+"""Only the query is written; all four negatives are the corpus' nearest documents, kept below the positive.
+
+The usual hard-negative mining: the nearest ranks, held below the positive's similarity by a margin
+(`audit.false_negative_margin`) so that few of them answer the query after all. All four are hard: the levels differ
+little. What a model learns from them is the baseline that written negatives have to beat (arXiv 2504.21015).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multigrain.llm.protocol import LLMClient
+from multigrain.records import SynthesizedRow
+from multigrain.synthesis.strategies.protocol import WritingUnit
+from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+
+__all__ = ["MinedStrategy"]
+
+
+@dataclass(frozen=True)
+class MinedStrategy:
+    """Asks for the query, or for nothing where it is given.
+
+    Attributes:
+        writer: asks the model.
+        write_positive: whether the positive is written too.
+    """
+
+    writer: Writer = DEFAULT_WRITER
+    write_positive: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> MinedStrategy:
+        """The strategy that a config describes."""
+        return cls(settings.writer, settings.synthesis.positive == "written")
+
+    @property
+    def name(self) -> str:
+        """What configs and journals call it."""
+        return "mined"
+
+    async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
+        """Write one row in one call at most; see `Strategy.write`."""
+        query, positive = await self.writer.opening(client, unit, write_positive=self.write_positive)
+        return written_row(self.name, unit, query=query, positive=positive, mining="nearest")

@@ -1,0 +1,75 @@
+"""Several candidates a level; the audit measures them and keeps those that fall where their level belongs.
+
+What a small model writes for a level is a draw with a wide spread; of several draws, one lands near the aim more
+often than one does. Every completion is in the journal before anything is measured, so other bands or another
+reference model choose anew from what was paid for. **Ours**.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from multigrain.llm.protocol import LLMClient
+from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.strategies.protocol import WritingUnit
+from multigrain.synthesis.strategies.shapes import passages_shape
+from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+
+__all__ = ["OverGenerateStrategy"]
+
+
+@dataclass(frozen=True)
+class OverGenerateStrategy:
+    """Asks for the query, then for all levels at once, a call each.
+
+    Attributes:
+        writer: asks the model.
+        count: candidates a level.
+        write_positive: whether the positive is written too.
+    """
+
+    writer: Writer = DEFAULT_WRITER
+    count: int = 3
+    write_positive: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> OverGenerateStrategy:
+        """The strategy that a config describes."""
+        return cls(settings.writer, settings.synthesis.candidates, settings.synthesis.positive == "written")
+
+    @property
+    def name(self) -> str:
+        """What configs and journals call it."""
+        return "over-generate"
+
+    async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
+        """Write one row in five calls, four where the query is given; see `Strategy.write`."""
+        query, positive = await self.writer.opening(client, unit, write_positive=self.write_positive)
+        if not unit.with_negatives:
+            return written_row(self.name, unit, query=query, positive=positive)
+
+        async def candidates(level: Level) -> tuple[str, ...]:
+            answer = await self.writer.fill(
+                client,
+                unit,
+                "candidates",
+                passages_shape(self.count),
+                shows={"passages": (f"level_{int(level)}",)},
+                query=query,
+                positive=positive[: self.writer.document_characters],
+                level=int(level),
+                count=self.count,
+            )
+            # A model that repeats itself has written one candidate.
+            return tuple(dict.fromkeys(answer.model_dump()["passages"]))
+
+        pool = dict(zip(LEVELS, await asyncio.gather(*map(candidates, LEVELS)), strict=True))
+        return written_row(
+            self.name,
+            unit,
+            query=query,
+            positive=positive,
+            negatives={level: texts[0] for level, texts in pool.items()},
+            candidates={level: texts[1:] for level, texts in pool.items() if texts[1:]},
+        )
