@@ -9,7 +9,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from multigrain.config import CandidateConfig, Config, EndpointConfig, EvaluationSetConfig, PriceConfig
+from multigrain.config import (
+    CandidateConfig,
+    Config,
+    EndpointConfig,
+    EvaluationSetConfig,
+    MixSourceConfig,
+    PhaseConfig,
+    PriceConfig,
+)
 from multigrain.config.location import anchored
 from multigrain.errors import ConfigError
 
@@ -69,6 +77,8 @@ def _describe(problem: Any) -> str:
 
 _ITEM_SECTIONS = {
     "candidates": CandidateConfig,
+    "curriculum": PhaseConfig,
+    "mix": MixSourceConfig,
     "more_endpoints": EndpointConfig,
     "prices": PriceConfig,
     "sets": EvaluationSetConfig,
@@ -101,4 +111,11 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
         synthesis = synthesis.model_copy(update={"templates": folder / synthesis.templates.expanduser()})
     if synthesis.few_shot_path is not None:
         synthesis = synthesis.model_copy(update={"few_shot_path": folder / synthesis.few_shot_path.expanduser()})
-    return config.model_copy(update={"documents": documents, "synthesis": synthesis, "evaluation": evaluation})
+    # A source that is no file beside the config keeps its name: it may be a hub id.
+    mix = [
+        each.model_copy(update={"path": str(folder / each.path)}) if (folder / each.path).exists() else each
+        for each in config.training.mix
+    ]
+    training = config.training.model_copy(update={"mix": mix})
+    changed = {"documents": documents, "synthesis": synthesis, "training": training, "evaluation": evaluation}
+    return config.model_copy(update=changed)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.curriculum.plan import level_of, long_form_index, plan_batches
-from multigrain.curriculum.schedule import boundaries, level_schedule
+from multigrain.config import PhaseConfig
+from multigrain.curriculum.schedule import LevelSchedule, Stretch, boundaries, level_schedule, stretches
 from multigrain.records import LEVELS, Level
 
 
@@ -51,64 +51,54 @@ def test_boundaries_name_the_first_step_of_each_level() -> None:
     assert boundaries(level_schedule("mixed", 40, seed=0), 40) == []
 
 
-@given(row=st.integers(0, 99), level=st.sampled_from(LEVELS))
-def test_the_level_of_a_triple_can_be_read_off_its_index(row: int, level: Level) -> None:
-    index = long_form_index(row, level, rows=100)
-
-    assert level_of(index, rows=100) is level
-    assert index % 100 == row
+def _phases(*stretch: tuple[float, dict[int, float]]) -> list[PhaseConfig]:
+    return [PhaseConfig(until=until, levels=levels) for until, levels in stretch]
 
 
-def _keys(rows: int) -> list[tuple[str, str]]:
-    return [(f"query {row}", f"passage {row}") for row in range(rows)]
+def test_cumulative_adds_a_level_every_quarter() -> None:
+    found = stretches(level_schedule("cumulative", 40, seed=0), 40)
+
+    assert [(each.start, each.stop) for each in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
+    for number, each in enumerate(found, start=1):
+        assert [weight > 0 for weight in each.weights] == [level <= number for level in (1, 2, 3, 4)]
+        assert sum(each.weights) == pytest.approx(1)
 
 
-@given(rows=st.integers(2, 60), batch_size=st.integers(2, 16), steps=st.integers(1, 40), seed=st.integers(0, 9))
-def test_batches_are_full_free_of_repeats_and_on_the_level_of_their_step(
-    rows: int, batch_size: int, steps: int, seed: int
-) -> None:
-    schedule = level_schedule("coarse-to-fine", steps, seed=seed)
-    batches = list(plan_batches(_keys(rows), schedule, steps=steps, batch_size=batch_size, seed=seed))
+def test_custom_follows_its_stretches() -> None:
+    phases = _phases((0.25, {1: 1}), (0.75, {2: 3, 3: 1}), (1, {4: 5}))
+    schedule = level_schedule("custom", 8, seed=0, phases=phases)
 
-    assert len(batches) == steps
-    for step, batch in enumerate(batches):
-        assert len(batch) == min(batch_size, rows)
-        assert len({index % rows for index in batch}) == len(batch)
-        assert {level_of(index, rows) for index in batch} == {schedule(step)}
+    assert stretches(schedule, 8) == [
+        Stretch(0, 2, (1, 0, 0, 0)),
+        Stretch(2, 6, (0, 0.75, 0.25, 0)),
+        Stretch(6, 8, (0, 0, 0, 1)),
+    ]
+    assert [schedule(step) for step in (0, 2, 7)] == [1, None, 4]
 
 
-@given(rows=st.integers(4, 50), seed=st.integers(0, 9))
-def test_every_row_is_seen_before_any_is_seen_a_third_time(rows: int, seed: int) -> None:
-    schedule = level_schedule("fixed-1", rows, seed=seed)
-    seen: Counter[int] = Counter()
-    for batch in plan_batches(_keys(rows), schedule, steps=rows, batch_size=4, seed=seed):
-        seen.update(batch)
-        assert max(seen.values()) - min(seen[row] for row in range(rows)) <= 2
+@given(steps=st.integers(4, 300))
+def test_coarse_to_fine_can_be_written_as_a_custom_curriculum(steps: int) -> None:
+    phases = _phases(*((level / 4, {level: 1.0}) for level in (1, 2, 3, 4)))
+    written, named = (
+        level_schedule("custom", steps, seed=0, phases=phases),
+        level_schedule("coarse-to-fine", steps, seed=0),
+    )
+
+    assert [written(step) for step in range(steps)] == [named(step) for step in range(steps)]
 
 
-def test_rows_that_share_a_text_never_meet_in_a_batch() -> None:
-    keys = [("same query", "a"), ("same query", "b"), ("q", "shared passage"), ("r", "shared passage"), ("s", "t")]
-    schedule = level_schedule("fixed-1", 50, seed=0)
+def test_a_schedule_that_mixes_levels_anywhere_has_no_boundaries() -> None:
+    phases = _phases((0.5, {1: 1}), (1, {3: 1, 4: 1}))
 
-    for batch in plan_batches(keys, schedule, steps=50, batch_size=4, seed=3):
-        texts = [text for row in batch for text in keys[row % 5]]
-        assert len(texts) == len(set(texts))
-        assert batch
+    assert boundaries(level_schedule("custom", 10, seed=0, phases=phases), 10) == []
 
 
-def test_the_plan_depends_on_the_seed_alone_so_schedules_see_the_same_rows() -> None:
-    plans = {
-        name: [
-            [index % 30 for index in batch]
-            for batch in plan_batches(
-                _keys(30),
-                level_schedule(name, 20, seed=1),
-                steps=20,
-                batch_size=8,
-                seed=1,  # type: ignore[arg-type]
-            )
-        ]
-        for name in ("coarse-to-fine", "reverse", "random", "mixed")
-    }
+@given(steps=st.integers(1, 200), name=st.sampled_from(["coarse-to-fine", "reverse", "random", "cumulative", "mixed"]))
+def test_weights_are_a_pure_function_of_the_step(steps: int, name: str) -> None:
+    def weights(schedule: LevelSchedule, order: list[int]) -> dict[int, tuple[float, ...]]:
+        return {step: schedule.weights(step) for step in order}
 
-    assert len({str(plan) for plan in plans.values()}) == 1
+    forward = weights(level_schedule(name, steps, seed=3), list(range(steps)))  # type: ignore[arg-type]
+    backward = weights(level_schedule(name, steps, seed=3), list(reversed(range(steps))))  # type: ignore[arg-type]
+    assert forward == backward
+    assert all(sum(each) == pytest.approx(1) for each in forward.values())

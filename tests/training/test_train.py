@@ -8,13 +8,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import TrainingConfig
-from multigrain.curriculum.plan import level_of
+from multigrain.curriculum.pools import level_of
 from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_encoder
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
-from multigrain.training.train import planned_batches, train_candidate
-from multigrain.training.triples import triples
+from multigrain.training.data import TrainingPlan, plan_training
+from multigrain.training.train import train_candidate, training_sources
 
 ROWS = 24
 
@@ -113,31 +113,42 @@ def test_the_same_seed_gives_the_same_model(small_bert: Path, tmp_path: Path) ->
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
-def test_the_sampler_reaches_exactly_the_planned_triples() -> None:
-    examples = _examples()
-    data = triples(examples)
-    batches = planned_batches(examples, _config(), seed=0)
-    sampler = CurriculumSampling(batches)(dataset=data, batch_size=6, drop_last=False, seed=0, generator=None)
+def _plan(folder: Path, config: TrainingConfig, *, seed: int = 0) -> TrainingPlan:
+    return plan_training(training_sources(_examples(), config, folder, seed=seed), config, seed=seed)
 
-    assert list(sampler) == batches
+
+def test_the_sampler_reaches_exactly_the_planned_triples(tmp_path: Path) -> None:
+    examples = _examples()
+    plan = _plan(tmp_path, _config())
+    sampler = CurriculumSampling(plan.batches)(dataset=plan.dataset, batch_size=6, drop_last=False, seed=0)
+
+    assert list(sampler) == plan.batches
     assert len(sampler) == 8
     for step, batch in enumerate(sampler):
         for index in batch:
             level, row = level_of(index, ROWS), index % ROWS
             assert int(level) == step // 2 + 1
-            assert data[index] == {
+            assert plan.dataset[index] == {
                 "query": examples[row].query,
                 "positive": examples[row].positive,
                 "negative": examples[row].negatives[level - 1].text,
             }
 
 
-def test_in_batch_training_sees_the_same_queries_at_the_same_steps() -> None:
-    examples = _examples()
-    graded = planned_batches(examples, _config(), seed=5)
-    in_batch = planned_batches(examples, _config(schedule="in-batch"), seed=5)
+def test_the_data_set_is_read_from_its_file_and_not_held_in_memory(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, _config())
 
-    assert in_batch == [[index % ROWS for index in batch] for batch in graded]
+    assert [Path(each["filename"]) for each in plan.dataset.cache_files] == [tmp_path / "graded.arrow"]
+
+
+def test_in_batch_and_listwise_training_see_the_same_queries_at_the_same_steps(tmp_path: Path) -> None:
+    graded = _plan(tmp_path / "a", _config(), seed=5)
+    in_batch = _plan(tmp_path / "b", _config(schedule="in-batch"), seed=5)
+    lists = _plan(tmp_path / "c", _config(schedule="listwise"), seed=5)
+
+    assert in_batch.batches == [[index % ROWS for index in batch] for batch in graded.batches] == lists.batches
+    assert in_batch.dataset.column_names == ["query", "positive"]
+    assert lists.dataset[3]["negative_4"] == _examples()[3].negatives[3].text
 
 
 def test_sampling_survives_pickling_as_checkpoints_need() -> None:

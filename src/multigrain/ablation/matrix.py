@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from multigrain.config import Config, TrainingConfig, fingerprint
 from multigrain.config_file import load_config, parse_config
 from multigrain.errors import ConfigError
+from multigrain.training.losses.registry import check_losses
 
 __all__ = ["CANDIDATE", "Arm", "Matrix", "MatrixFile", "expand", "load_matrix", "shown"]
 
@@ -198,4 +199,10 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
         for section in sections:
             place = place[section]
         place[key] = value
-    return parse_config(settings, origin=", ".join(f"{axis}={shown(value)}" for axis, value in values.items()))
+    origin = ", ".join(f"{axis}={shown(value)}" for axis, value in values.items())
+    config = parse_config(settings, origin=origin)
+    try:
+        check_losses(config.training)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+    return config

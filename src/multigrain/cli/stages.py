@@ -39,9 +39,10 @@ def run_command(
     config = with_limits(load_config(config_path), max_cost, max_tokens)
     quieten_libraries()
     from multigrain.pipeline.run import run_stages, stage_summaries
+    from multigrain.training.processes import is_main_process
 
     held = run_stages(config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo)
-    if as_json:
+    if as_json and is_main_process():
         folders = {
             "documents": ["documents"],
             "synthesis": ["synthesis"],

@@ -5,9 +5,11 @@ listed in a single error. The field docs below are the text that `multigrain ini
 """
 
 from multigrain.config.audit import AuditConfig, Band
+from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.documents import DocumentsConfig
 from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
+from multigrain.config.mixing import ColumnsConfig, MixSourceConfig
 from multigrain.config.root import Config, fingerprint
 from multigrain.config.synthesis import (
     BUILT_IN_STRATEGIES,
@@ -16,7 +18,14 @@ from multigrain.config.synthesis import (
     SynthesisConfig,
     strategy_entry_points,
 )
-from multigrain.config.training import CandidateConfig, PoolingName, ScheduleName, TrainingConfig
+from multigrain.config.training import (
+    CandidateConfig,
+    Merge,
+    PoolingName,
+    RowSharing,
+    ScheduleName,
+    TrainingConfig,
+)
 
 __all__ = [
     "BUILT_IN_STRATEGIES",
@@ -24,15 +33,20 @@ __all__ = [
     "AuditConfig",
     "Band",
     "CandidateConfig",
+    "ColumnsConfig",
     "Config",
     "DocumentsConfig",
     "EndpointConfig",
     "EvaluationConfig",
     "EvaluationSetConfig",
     "LLMConfig",
+    "Merge",
+    "MixSourceConfig",
+    "PhaseConfig",
     "PoolingName",
     "PriceConfig",
     "QueryType",
+    "RowSharing",
     "ScheduleName",
     "SynthesisConfig",
     "TrainingConfig",

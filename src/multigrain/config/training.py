@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from multigrain.config.curriculum import PhaseConfig
+from multigrain.config.mixing import MixSourceConfig
 from multigrain.config.section import Section
 
-__all__ = ["CandidateConfig", "PoolingName", "ScheduleName", "TrainingConfig"]
+__all__ = ["CandidateConfig", "Merge", "PoolingName", "RowSharing", "ScheduleName", "TrainingConfig"]
 
 PoolingName = Literal["keep", "ata", "mean", "cls", "last", "weighted-mean", "diagonal", "values"]
 ScheduleName = Literal[
-    "coarse-to-fine", "reverse", "random", "mixed", "fixed-1", "fixed-2", "fixed-3", "fixed-4", "in-batch"
+    "coarse-to-fine",
+    "reverse",
+    "random",
+    "mixed",
+    "cumulative",
+    "fixed-1",
+    "fixed-2",
+    "fixed-3",
+    "fixed-4",
+    "listwise",
+    "in-batch",
+    "custom",
 ]
+RowSharing = Literal["all", "split"]
+_Share = Annotated[float, Field(gt=0, le=1)]
+Merge = _Share | list[_Share] | Literal["auto"]
 
 
 class CandidateConfig(Section):
@@ -27,6 +43,18 @@ class CandidateConfig(Section):
 
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
+
+    loss: str | None = None
+    """The loss; its options are shared by all candidates that name none."""
+
+    loss_options: dict[str, Any] | None = None
+    """Options of the loss."""
+
+    rows: RowSharing | None = None
+    """Whether each level sees all rows, or its own."""
+
+    merge: Merge | None = None
+    """How much of the tuned weights to keep."""
 
 
 class TrainingConfig(Section):
@@ -43,13 +71,45 @@ class TrainingConfig(Section):
     diagonal (weighted by the attention a token gives itself) or values (means of attention's value vectors)."""
 
     schedule: ScheduleName = "coarse-to-fine"
-    """The order in which levels are visited; in-batch uses no hard negatives."""
+    """The order in which levels are visited: coarse-to-fine, reverse, random (one level a step), mixed (one a row),
+    cumulative (1, then 1-2, then 1-3, then all), fixed-1 to fixed-4, custom (see curriculum); listwise gives every
+    row all four negatives at once, in-batch none."""
+
+    curriculum: list[PhaseConfig] = Field(default_factory=list)
+    """For schedule: custom, stretches of the steps with level weights, e.g. {until: 0.5, levels: {1: 1}} and then
+    {until: 1, levels: {3: 0.3, 4: 0.7}}."""
+
+    rows: RowSharing = "all"
+    """all: every level draws from all rows. split: rows are dealt out to the levels, in proportion to their steps, so
+    that a row is met at one level only."""
 
     steps: int = Field(default=200, ge=1)
     """Optimiser steps of the whole run."""
 
     batch_size: int = Field(default=32, ge=2)
-    """Queries a step."""
+    """Queries a step, over all processes and all parts of an accumulated step."""
+
+    accumulation: int = Field(default=1, ge=1)
+    """Parts that a step's batch is cut into, one after the other, to save memory. In-batch negatives come from the
+    same part; mini_batch_size saves memory without that."""
+
+    loss: str = "infonce"
+    """infonce, masked (in-batch negatives above a cosine are left out), guided (a second model leaves them out),
+    listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in."""
+
+    loss_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the loss: masked takes threshold; guided takes guide (a model) and margin; listmle takes in_batch;
+    wasserstein takes grades."""
+
+    mini_batch_size: int | None = Field(default=None, ge=1)
+    """Texts a forward pass, with gradients cached: a batch of any size in the memory of one pass, in about twice the
+    time and with the same result (null: off)."""
+
+    matryoshka: list[int] = Field(default_factory=list)
+    """Vector lengths to train at once, e.g. [384, 128, 64], so that vectors may be cut to any of them."""
+
+    gather_across_devices: bool = True
+    """With several processes, take in-batch negatives from all of them."""
 
     learning_rate: float = Field(default=2e-5, gt=0)
     """Peak learning rate (linear warm-up, then linear decay)."""
@@ -69,6 +129,16 @@ class TrainingConfig(Section):
     checkpoint_every: int = Field(default=100, ge=1)
     """Steps between checkpoints to resume from."""
 
+    mix: list[MixSourceConfig] = Field(default_factory=list)
+    """Retrieval sets, or general pairs against forgetting, to mix in. Batches are of one source each."""
+
+    graded_weight: float = Field(default=1.0, ge=0)
+    """How many steps the graded rows get for each step of a source of weight 1; 0 trains on the mix alone."""
+
+    merge: Merge | None = None
+    """Average the tuned weights with the base model's, against forgetting: the tuned share (1: all tuned), a list of
+    which validation queries choose one, or auto (a list of ours). null: off."""
+
     candidates: dict[str, CandidateConfig] = Field(default_factory=lambda: {"tuned": CandidateConfig()})
     """The models to train, by name. Validation queries choose between them."""
 
@@ -79,6 +149,32 @@ class TrainingConfig(Section):
         for name in self.candidates:
             if not name.replace("_", "").replace("-", "").isalnum() or name == "base":
                 raise ValueError(f"candidate name {name!r}: use letters, digits, - and _ (and not 'base')")
+        return self
+
+    @model_validator(mode="after")
+    def _curriculum_is_whole(self) -> Self:
+        ends = [phase.until for phase in self.curriculum]
+        if ends and (ends != sorted(set(ends)) or ends[-1] != 1):
+            raise ValueError(f"curriculum: `until` must rise to 1, got {', '.join(f'{end:g}' for end in ends)}")
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_can_be_trained(self) -> Self:
+        for name in self.candidates:
+            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
+            if settings.schedule == "custom" and not settings.curriculum:
+                raise ValueError(f"{place}schedule: custom needs curriculum, a list of {{until: …, levels: …}}")
+            if settings.rows == "split" and settings.schedule in ("listwise", "in-batch"):
+                raise ValueError(
+                    f"{place}rows: split deals rows out to levels, and schedule: {settings.schedule} has none"
+                )
+        names = [source.name for source in self.mix]
+        if len(set(names)) < len(names):
+            raise ValueError(f"mix: two sources share a name among {', '.join(names)}")
+        if not self.mix and not self.graded_weight:
+            raise ValueError("graded_weight: 0 leaves nothing to train on; name sources under mix")
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal parts")
         return self
 
     def resolve(self, name: str) -> TrainingConfig:

@@ -1,82 +1,178 @@
-"""The batches of a whole run, decided before it starts: which rows, at which level, at which step.
-
-A batch is a list of indices into the *long form* of the data set: (query, positive, negative) triples, all of
-level 1 first, then all of level 2, and so on. With n rows, row r at level l stands at (l - 1) * n + r, so the level
-lives in the index and needs no column of its own (trainers tokenise every column they are given).
-"""
+"""The batches of a whole run, decided before it starts: which source, which rows, at which level, at which step."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from multigrain.curriculum.schedule import LevelSchedule
+from multigrain.config import RowSharing
+from multigrain.curriculum.pools import RowPool
+from multigrain.curriculum.schedule import LevelSchedule, LevelWeights
 from multigrain.records import LEVELS, Level
 
-__all__ = ["batch_at", "level_of", "long_form_index", "plan_batches"]
+__all__ = ["PlannedStep", "cut_for_processes", "plan_batches", "plan_sources"]
 
 
-def long_form_index(row: int, level: Level, rows: int) -> int:
-    """Where a row's triple of one level stands in the long form."""
-    return (level - 1) * rows + row
+@dataclass(frozen=True)
+class PlannedStep:
+    """One optimiser step.
+
+    Attributes:
+        source: number of the source that all its rows are from.
+        indices: of its rows in that source's data set.
+    """
+
+    source: int
+    indices: list[int]
 
 
-def level_of(index: int, rows: int) -> Level:
-    """The level of a triple, from its place in the long form."""
-    return LEVELS[index // rows]
+def plan_sources(weights: Sequence[float], steps: int) -> list[int]:
+    """The source of every step: at any step, each has had its share of the steps so far, to within one.
+
+    Args:
+        weights: of the sources; 0 for one that gets no step.
+        steps: optimiser steps of the run.
+    """
+    total = sum(weights)
+    owed = [0.0] * len(weights)
+    chosen = []
+    for _ in range(steps):
+        owed = [each + weight / total for each, weight in zip(owed, weights, strict=True)]
+        # Rounding keeps equal debts equal; the first of them is served first.
+        first = max(range(len(owed)), key=lambda source: (round(owed[source], 9), -source))
+        owed[first] -= 1
+        chosen.append(first)
+    return chosen
 
 
 def plan_batches(
-    keys: Sequence[tuple[str, str]], schedule: LevelSchedule, *, steps: int, batch_size: int, seed: int
-) -> Iterator[list[int]]:
-    """The run's batches, in order.
+    pools: Sequence[RowPool],
+    schedule: LevelSchedule,
+    *,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    weights: Sequence[float] = (1.0,),
+    rows: RowSharing = "all",
+    parts: int = 1,
+) -> Iterator[PlannedStep]:
+    """The run's steps, in order.
 
-    Rows are visited in seeded shuffled passes. A batch never holds two rows that share a query or a positive: each
-    would be an in-batch negative of the other. Such a row waits for the next batch. Where too few different rows
-    are left to fill a batch, the batch is as large as they allow, but never empty.
+    Rows are visited in seeded shuffled passes. A batch never holds a text twice: it would be an in-batch negative of
+    a row that it is the positive of, or count double. A row that would bring one waits for the next batch. Where too
+    few different rows are left to fill a batch, the batch is as large as they allow.
 
     Args:
-        keys: for each row its query and its positive.
-        schedule: the level of each step.
+        pools: the sources; the first has levels, the others take no note of them.
+        schedule: the levels of each step.
         steps: optimiser steps of the run.
         batch_size: rows a step.
-        seed: of the shuffles, and of the rows' own levels where the schedule gives none.
+        seed: of the shuffles, and of the rows' own levels where the schedule gives a step several.
+        weights: how many steps each source gets, relative to the others.
+        rows: whether each level of the first source draws from all of its rows, or from its own.
+        parts: a batch's size is a multiple of this.
 
     Yields:
-        Indices into the long form, `batch_size` of them where the data allow.
+        For each step its source and `batch_size` indices, or as many as the data allow.
+
+    Raises:
+        ValueError: a source has too few different rows to give each part one.
     """
-    rows = len(keys)
-    waiting: list[int] = []
-    passes = 0
+    drawn = [_shared(pool, number, seed) for number, pool in enumerate(pools)]
+    if rows == "split":
+        drawn[0] = _dealt(pools[0], schedule, steps, seed)
+    for step, source in enumerate(plan_sources(weights, steps)):
+        # Each row's own level is drawn before the row, so that a row that must wait moves no other row's level.
+        levels = _levels(schedule.weights(step), random.Random(f"{seed}:levels:{step}"))
+        indices = _fill(pools[source], drawn[source], levels, batch_size, parts)
+        if not indices:
+            raise ValueError(f"source {source}: fewer than {parts} rows without a text in common")
+        yield PlannedStep(source, indices)
+
+
+def cut_for_processes(batch: Sequence[int], parts: int) -> Iterator[list[int]]:
+    """Cut a step's batch into equal parts, in the order in which the trainer hands them out.
+
+    With p processes and a parts to accumulate, part number i·p + j is process j's ith: so what the processes compute
+    on at the same time is one run of the batch, and one process accumulating as often computes on the same.
+    """
+    size = len(batch) // parts
+    for part in range(parts):
+        yield list(batch[part * size : (part + 1) * size])
+
+
+class _Passes:
+    """Rows in seeded shuffled passes. Rows that were put back come first."""
+
+    def __init__(self, rows: Sequence[int], seed: str) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.number = 0
+        self.waiting: list[int] = []
+
+    def next(self) -> int:
+        if not self.waiting:
+            self.waiting = list(self.rows)
+            random.Random(f"{self.seed}:pass:{self.number}").shuffle(self.waiting)
+            self.number += 1
+        return self.waiting.pop()
+
+    def put_back(self, rows: Sequence[int]) -> None:
+        self.waiting.extend(reversed(rows))
+
+
+def _fill(pool: RowPool, drawn: Sequence[_Passes], levels: Iterator[Level], batch_size: int, parts: int) -> list[int]:
+    taken: list[tuple[_Passes, int, int]] = []
+    used: set[int] = set()
+    held: list[tuple[_Passes, int]] = []
+    started = {id(each): each.number for each in drawn}
+    size = min(batch_size, len(pool))
+    for level in itertools.islice(levels, size):
+        passes = drawn[level - 1]
+        while passes.rows:
+            row = passes.next()
+            if passes.number > started[id(passes)] + 1:
+                passes.put_back([row])
+                break  # a whole pass within this step added nothing: the rest repeat what is in the batch
+            visit = passes.number - 1
+            texts = pool.texts(row, level, visit)
+            if used.isdisjoint(texts):
+                used.update(texts)
+                taken.append((passes, row, pool.index(row, level, visit)))
+                break
+            held.append((passes, row))
+    kept = len(taken) - len(taken) % parts
+    held += [(passes, row) for passes, row, _ in taken[kept:]]
+    for passes in drawn:
+        passes.put_back([row for owner, row in held if owner is passes])
+        held = [each for each in held if each[0] is not passes]
+    return [index for _, _, index in taken[:kept]]
+
+
+def _levels(weights: LevelWeights, draw: random.Random) -> Iterator[Level]:
+    if 1.0 in weights:
+        yield from itertools.repeat(LEVELS[weights.index(1.0)])
+    while True:
+        yield draw.choices(LEVELS, weights)[0]
+
+
+def _shared(pool: RowPool, number: int, seed: int) -> list[_Passes]:
+    """All levels draw from the same rows, in the same passes."""
+    passes = _Passes(range(len(pool)), f"{seed}" if number == 0 else f"{seed}:source:{number}")
+    return [passes] * len(LEVELS)
+
+
+def _dealt(pool: RowPool, schedule: LevelSchedule, steps: int, seed: int) -> list[_Passes]:
+    """Each level has its own rows, as many as its share of the run."""
+    shares = [0.0] * len(LEVELS)
     for step in range(steps):
-        batch: list[int] = []
-        used: set[str] = set()
-        held: list[int] = []
-        started = passes
-        while len(batch) < min(batch_size, rows):
-            if not waiting:
-                if passes > started + 1:
-                    break  # a whole pass within this step added nothing: the rest repeat what is in the batch
-                waiting = _shuffled(rows, seed, passes)
-                passes += 1
-            row = waiting.pop()
-            if used.isdisjoint(keys[row]):
-                used.update(keys[row])
-                batch.append(row)
-            else:
-                held.append(row)
-        waiting.extend(reversed(held))
-        yield batch_at(step, batch, schedule, rows=rows, seed=seed)
-
-
-def batch_at(step: int, rows_of_batch: Sequence[int], schedule: LevelSchedule, *, rows: int, seed: int) -> list[int]:
-    """Place a step's rows at their level in the long form."""
-    level = schedule(step)
-    draw = random.Random(f"{seed}:levels:{step}")
-    return [long_form_index(row, level if level is not None else draw.choice(LEVELS), rows) for row in rows_of_batch]
-
-
-def _shuffled(rows: int, seed: int, number: int) -> list[int]:
-    order = list(range(rows))
-    random.Random(f"{seed}:pass:{number}").shuffle(order)
-    return order
+        shares = [share + weight for share, weight in zip(shares, schedule.weights(step), strict=True)]
+    order = list(range(len(pool)))
+    random.Random(f"{seed}:deal").shuffle(order)
+    bounds = [round(bound / steps * len(order)) for bound in itertools.accumulate(shares, initial=0.0)]
+    return [
+        _Passes(order[start:stop], f"{seed}:level:{level}")
+        for level, start, stop in zip(LEVELS, bounds, bounds[1:], strict=False)
+    ]

@@ -1,4 +1,4 @@
-"""Which level a step trains on: pure functions of the optimiser step.
+"""Which levels a step trains on: pure functions of the optimiser step.
 
 The paper trains coarse to fine, level 1 to 4 (its Figure 1); four equal quarters are our reading. Every schedule
 of its ablation is here, since the order between them is the paper's most checkable claim.
@@ -7,16 +7,35 @@ of its ablation is here, since the order between them is the paper's most checka
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from multigrain.config import ScheduleName
+from multigrain.config import PhaseConfig, ScheduleName
 from multigrain.records import LEVELS, Level
 
-__all__ = ["Boundary", "LevelSchedule", "boundaries", "level_schedule"]
+__all__ = ["Boundary", "LevelSchedule", "LevelWeights", "Stretch", "boundaries", "level_schedule", "stretches"]
 
-LevelSchedule = Callable[[int], Level | None]
-"""Maps an optimiser step (0-based) to the level of all its rows; None where each row draws its own level."""
+LevelWeights = tuple[float, float, float, float]
+"""How often each level is trained on, 1 to 4; they sum to 1."""
+
+_EVEN: Final[LevelWeights] = (0.25, 0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class LevelSchedule:
+    """Which levels a step trains on.
+
+    Attributes:
+        weights: maps an optimiser step (0-based) to the weight of each level.
+    """
+
+    weights: Callable[[int], LevelWeights]
+
+    def __call__(self, step: int) -> Level | None:
+        """The level of all rows of a step; None where each row draws its own by the step's weights."""
+        weights = self.weights(step)
+        return LEVELS[weights.index(1.0)] if 1.0 in weights else None
 
 
 @dataclass(frozen=True)
@@ -27,42 +46,88 @@ class Boundary:
     level: Level
 
 
-def level_schedule(name: ScheduleName, steps: int, *, seed: int) -> LevelSchedule:
+@dataclass(frozen=True)
+class Stretch:
+    """Steps in a row that share their weights.
+
+    Attributes:
+        start: its first step.
+        stop: the step after its last.
+        weights: of the levels.
+    """
+
+    start: int
+    stop: int
+    weights: LevelWeights
+
+
+def level_schedule(name: ScheduleName, steps: int, *, seed: int, phases: Sequence[PhaseConfig] = ()) -> LevelSchedule:
     """The schedule of this name over a run of so many steps.
 
     Args:
         name: coarse-to-fine (1→4 in equal parts), reverse (4→1), random (one level a step, drawn evenly),
-            mixed (each row draws its own), fixed-1 … fixed-4; in-batch has no level and counts as mixed.
+            mixed (each row draws its own), cumulative (level 1, then 1 and 2, and so on, in equal parts),
+            fixed-1 … fixed-4, custom (as `phases` say); listwise and in-batch have no levels over time and count
+            as mixed.
         steps: optimiser steps of the whole run.
         seed: of the random schedule.
+        phases: stretches of a custom schedule.
 
     Raises:
-        ValueError: the name is no schedule.
+        ValueError: the name is no schedule, or a custom one has no stretches.
     """
     if name == "coarse-to-fine":
-        return lambda step: LEVELS[_part(step, steps)]
+        return LevelSchedule(lambda step: _only(LEVELS[_part(step, steps)]))
     if name == "reverse":
-        return lambda step: LEVELS[len(LEVELS) - 1 - _part(step, steps)]
+        return LevelSchedule(lambda step: _only(LEVELS[len(LEVELS) - 1 - _part(step, steps)]))
     if name == "random":
-        return lambda step: random.Random(f"{seed}:{step}").choice(LEVELS)
-    if name in ("mixed", "in-batch"):
-        return lambda _: None
+        return LevelSchedule(lambda step: _only(random.Random(f"{seed}:{step}").choice(LEVELS)))
+    if name == "cumulative":
+        return LevelSchedule(lambda step: _normal({int(level): 1.0 for level in LEVELS[: _part(step, steps) + 1]}))
+    if name in ("mixed", "in-batch", "listwise"):
+        return LevelSchedule(lambda _: _EVEN)
     if name.startswith("fixed-"):
-        fixed = Level(int(name.removeprefix("fixed-")))
-        return lambda _: fixed
+        fixed = _only(Level(int(name.removeprefix("fixed-"))))
+        return LevelSchedule(lambda _: fixed)
+    if name == "custom" and phases:
+        ends = [(phase.until * steps, _normal(phase.levels)) for phase in phases]
+        return LevelSchedule(lambda step: next((weights for end, weights in ends if step < end), ends[-1][1]))
     raise ValueError(f"unknown schedule {name!r}")
 
 
-def boundaries(schedule: LevelSchedule, steps: int) -> list[Boundary]:
-    """Where the level changes, the first step included; empty for schedules without a level a step."""
-    found: list[Boundary] = []
+def stretches(schedule: LevelSchedule, steps: int) -> list[Stretch]:
+    """The run cut where the weights change."""
+    found: list[Stretch] = []
     for step in range(steps):
-        level = schedule(step)
-        if level is not None and (not found or found[-1].level != level):
-            found.append(Boundary(step, level))
+        weights = schedule.weights(step)
+        if found and found[-1].weights == weights:
+            found[-1] = Stretch(found[-1].start, step + 1, weights)
+        else:
+            found.append(Stretch(step, step + 1, weights))
+    return found
+
+
+def boundaries(schedule: LevelSchedule, steps: int) -> list[Boundary]:
+    """Where the level changes, the first step included; empty for schedules with steps that have no one level."""
+    found: list[Boundary] = []
+    for stretch in stretches(schedule, steps):
+        level = schedule(stretch.start)
+        if level is None:
+            return []
+        found.append(Boundary(stretch.start, level))
     return found
 
 
 def _part(step: int, steps: int) -> int:
     """Which of four parts, as equal as whole steps allow, a step falls in; a step past the end is in the last."""
     return min(step * len(LEVELS) // steps, len(LEVELS) - 1)
+
+
+def _only(level: Level) -> LevelWeights:
+    return _normal({int(level): 1.0})
+
+
+def _normal(weights: dict[int, float]) -> LevelWeights:
+    total = sum(weights.values())
+    first, second, third, fourth = (weights.get(int(level), 0.0) / total for level in LEVELS)
+    return first, second, third, fourth

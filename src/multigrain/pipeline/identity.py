@@ -15,6 +15,7 @@ from multigrain.pipeline.strategy import few_shot_fingerprint
 from multigrain.rundir import StageManifest
 from multigrain.sources.load import source_fingerprint
 from multigrain.synthesis.prompts import Prompts
+from multigrain.training.fingerprint import mix_fingerprint
 
 __all__ = [
     "candidate_identity",
@@ -89,7 +90,8 @@ def candidate_identity(context: RunContext, name: str, *, data: RunContext | Non
     return fingerprint(
         _FORMATS["models"],
         dataset_identity(data or context),
-        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}),
+        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every", "mix"}),
+        [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
     )
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.config import Config
+from multigrain.errors import ConfigError
 from multigrain.pipeline.context import RunContext
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
+from multigrain.training.losses.registry import check_losses
+from multigrain.training.processes import is_main_process, process_count
 
 __all__ = ["STAGES", "run", "run_stages", "stage_summaries"]
 
@@ -88,7 +91,21 @@ def run_stages(
     progress: Progress | None = None,
     redo: bool = False,
 ) -> RunDirectory:
-    """Do some of the stages, in the order given; see `run`."""
+    """Do some of the stages, in the order given; see `run`.
+
+    Under torchrun only training is done: every process computes, the first one alone writes and reports.
+    """
+    if process_count() > 1 and list(stages) != ["training"]:
+        raise ConfigError(
+            f"{process_count()} processes can only train together: complete the stages before with "
+            "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
+        )
+    if "training" in stages:
+        check_losses(config.training)
+    if not is_main_process():
+        context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
+        STAGES["training"](context)
+        return context.run
     with RunDirectory(Path(directory)).hold() as held:
         context = RunContext(config, held, progress or SilentProgress(), redo)
         for stage in stages:

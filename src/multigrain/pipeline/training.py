@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from multigrain.config import TrainingConfig
@@ -9,8 +10,12 @@ from multigrain.dataset.store import read_examples
 from multigrain.model.encoder import build_encoder
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, dataset_identity, require_current
+from multigrain.pipeline.merging import ChosenMerge, merge_candidate, validation_for_merge
 from multigrain.progress import Task
 from multigrain.rundir import StageManifest, atomic_directory
+from multigrain.training.losses.registry import check_losses
+from multigrain.training.merging import WeightMerge
+from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
 
 __all__ = ["candidate_stage", "training_stage"]
@@ -18,6 +23,7 @@ __all__ = ["candidate_stage", "training_stage"]
 
 def training_stage(context: RunContext) -> list[StageManifest]:
     """Train the config's candidates, one after another."""
+    check_losses(context.config.training)
     return [candidate_stage(context, name) for name in context.config.training.candidates]
 
 
@@ -32,9 +38,14 @@ def candidate_stage(context: RunContext, name: str, *, data: RunContext | None =
     require_current(context, "dataset", dataset_identity(data or context), "multigrain audit")
     identity = candidate_identity(context, name, data=data)
     settings = context.config.training.resolve(name)
-    return complete_stage(
-        context, candidate_stage_name(name), identity, lambda: _train(context, name, settings, identity)
-    )
+    stage = candidate_stage_name(name)
+    if not is_main_process():
+        # It trains along; the main process alone decides, writes and reports.
+        found = context.run.manifest(stage)
+        if found is None or found.fingerprint != identity:
+            _train(context, name, settings, identity)
+        return StageManifest(stage, identity)
+    return complete_stage(context, stage, identity, lambda: _train(context, name, settings, identity))
 
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:
@@ -45,6 +56,8 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
         max_seq_length=settings.max_seq_length,
         trust_remote_code=settings.trust_remote_code,
     )
+    validation = validation_for_merge(context, settings.merge) if settings.merge is not None else None
+    weights = WeightMerge(model) if settings.merge is not None else None
     with context.progress.task(f"Training {name}", settings.steps) as task:
         log = train_candidate(
             model,
@@ -56,12 +69,29 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             checkpoints=context.run.checkpoints_path / f"{name}-{identity[:12]}",
             on_step=_Advance(task),
         )
+    counts = {"candidate": name, "rows": log.rows, "steps": log.steps}
+    if not is_main_process():
+        return counts
+    first, last = log.history[0].loss, log.history[-1].loss
+    context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
+    counts |= {"first_loss": first, "last_loss": last}
+    if weights is not None and settings.merge is not None:
+        merged = merge_candidate(context, model, weights, settings.merge, validation)
+        log = replace(log, merged=merged.share)
+        counts |= _merged_counts(context, name, merged)
     with atomic_directory(context.run.candidate_path(name)) as folder:
         model.save_pretrained(str(folder), create_model_card=False)
         log.save(folder / "training_log.json")
-    first, last = log.history[0].loss, log.history[-1].loss
-    context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
-    return {"candidate": name, "rows": log.rows, "steps": log.steps, "first_loss": first, "last_loss": last}
+    return counts
+
+
+def _merged_counts(context: RunContext, name: str, merged: ChosenMerge) -> dict[str, Any]:
+    tried = ", ".join(f"{share}: {score:.3f}" for share, score in merged.validation.items())
+    context.progress.say(
+        f"{name}: merged {merged.share:g} of the tuned weights with {1 - merged.share:g} of the base's"
+        + (f" (validation nDCG@10 by share {tried})" if tried else "")
+    )
+    return {"merged": merged.share, "merged_by_validation": merged.validation}
 
 
 class _Advance:

@@ -16,27 +16,33 @@ _PARTS: Final = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "modules.json"
 _STATE: Final = "trainer_state.json"
 
 
-def last_complete_checkpoint(folder: Path) -> Path | None:
+def last_complete_checkpoint(folder: Path, *, processes: int = 1, remove: bool = True) -> Path | None:
     """The newest checkpoint that was written to its end; unfinished ones are removed.
 
     Args:
         folder: where the trainer keeps its checkpoints; need not exist.
+        processes: that train together, each of which keeps its own random state.
+        remove: whether this process is the one to remove unfinished ones.
     """
     if not folder.is_dir():
         return None
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     for path in sorted(found, key=lambda each: int(each.name.rsplit("-", 1)[1]), reverse=True):
-        if _is_complete(path):
+        if _is_complete(path, processes):
             return path
-        shutil.rmtree(path)
+        if remove:
+            shutil.rmtree(path)
     return None
 
 
-def _is_complete(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path, processes: int) -> bool:
     try:
         json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    # With several processes each keeps its own random state.
-    has_random_state = any(checkpoint.glob("rng_state*.pth"))
+    # Each of several processes writes its own, and the others may be later than the one that writes the rest. A run
+    # that goes on with another number of processes has no states of its own to find.
+    written = {path.name for path in checkpoint.glob("rng_state*.pth")}
+    wanted = {f"rng_state_{rank}.pth" for rank in range(processes)}
+    has_random_state = "rng_state.pth" in written or wanted <= written
     return has_random_state and all((checkpoint / part).is_file() for part in _PARTS if not part.startswith("rng"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from multigrain.rundir import atomic_write
@@ -20,12 +20,14 @@ class TrainingStep:
         loss: of the step's batch.
         learning_rate: that the step used.
         level: of all its negatives; None where rows drew their own, or there were none.
+        source: that its rows are from: graded, or a set that is mixed in.
     """
 
     step: int
     loss: float
     learning_rate: float
     level: int | None
+    source: str = "graded"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,18 @@ class Boundary:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """A candidate's training, as `training_log.json` holds it."""
+    """A candidate's training, as `training_log.json` holds it.
+
+    Attributes:
+        rows: of all sources.
+        history: every step.
+        boundaries: where the level changes; empty where steps have no one level.
+        loss: its name.
+        accumulation: parts that a step's batch was cut into.
+        processes: that trained together.
+        sources: rows of each source.
+        merged: share of the tuned weights that was kept; None where nothing was merged.
+    """
 
     candidate: str
     pooling: str
@@ -52,6 +65,11 @@ class TrainingLog:
     history: tuple[TrainingStep, ...]
     boundaries: tuple[Boundary, ...]
     seconds: float
+    loss: str = "infonce"
+    accumulation: int = 1
+    processes: int = 1
+    sources: dict[str, int] = field(default_factory=dict)
+    merged: float | None = None
 
     def save(self, path: Path) -> None:
         """Write the log as JSON."""

@@ -14,21 +14,30 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch import nn
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
-from multigrain.curriculum.plan import plan_batches
 from multigrain.curriculum.sampler import CurriculumSampling
-from multigrain.curriculum.schedule import boundaries, level_schedule
+from multigrain.curriculum.schedule import boundaries
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.records import GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
+from multigrain.training.data import (
+    GRADED,
+    TrainingPlan,
+    TrainingSource,
+    graded_source,
+    plan_training,
+    schedule_of,
+)
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
-from multigrain.training.triples import pairs, triples
+from multigrain.training.losses.registry import build_loss, graded_shape
+from multigrain.training.mixing import mix_source
+from multigrain.training.processes import is_main_process, process_count, process_rank
 
-__all__ = ["StepListener", "planned_batches", "train_candidate"]
+__all__ = ["StepListener", "train_candidate", "training_sources"]
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -55,10 +64,11 @@ def train_candidate(
     """Tune a model in place.
 
     Where `checkpoints` holds one of an interrupted run, training goes on from it with the very batches that remain.
+    Under torchrun every process calls this with the same arguments, and ends with the same weights.
 
     Args:
         model: base model with the candidate's pooling.
-        examples: graded rows.
+        examples: graded rows; may be none where `config` trains on a mix alone.
         config: the candidate's settings (`TrainingConfig.resolve`).
         name: the candidate's name, for its log.
         seed: of row order, level draws and dropout.
@@ -66,55 +76,72 @@ def train_candidate(
         on_step: told of every step.
 
     Raises:
-        ModelError: fewer than two rows, so that no batch has an in-batch negative; or the loss became NaN.
+        ConfigError: the loss is unknown, has wrong options, or cannot be trained on the schedule's rows.
+        SourceError: a set to mix in cannot be used.
+        ModelError: fewer than two rows, so that no batch has an in-batch negative; a batch that cannot be cut into
+            equal parts; or the loss became NaN.
     """
-    if len(examples) < 2:
+    if config.graded_weight and len(examples) < 2:
         raise ModelError(f"candidate {name!r}: {len(examples)} training rows; at least 2 are needed, better thousands")
     started = time.monotonic()
     settings = _Settings(name, config, seed, _use_bf16(config, model))
-    batches = planned_batches(examples, config, seed=seed)
+    # Every process reads its own copy: they may not share a disk.
+    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed)
+    plan = plan_training(sources, config, seed=seed, processes=process_count())
     recorder = _StepRecorder(config.steps, on_step)
-    trainer = _build_trainer(model, examples, settings, batches, checkpoints, recorder)
-    last = last_complete_checkpoint(checkpoints)
+    trainer = _build_trainer(model, settings, plan, checkpoints, recorder)
+    last = last_complete_checkpoint(checkpoints, processes=process_count(), remove=is_main_process())
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    log = _log_of(trainer.state.log_history, settings, rows=len(examples), seconds=time.monotonic() - started)
+    log = _log_of(trainer.state.log_history, settings, plan, seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
         raise ModelError(f"candidate {name!r}: the loss is not a number; lower training.learning_rate")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    if is_main_process():
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return log
 
 
-def planned_batches(examples: Sequence[GradedExample], config: TrainingConfig, *, seed: int) -> list[list[int]]:
-    """The run's batches as indices into the long form, or into the pairs for in-batch training.
+def training_sources(
+    examples: Sequence[GradedExample], config: TrainingConfig, folder: Path, *, seed: int
+) -> list[TrainingSource]:
+    """What a candidate is trained on: the graded rows, unless they have no weight, and the sets to mix in.
 
-    Row order depends on the seed alone: candidates that differ in schedule or pooling see the same queries at the
-    same steps.
+    Args:
+        examples: graded rows.
+        config: the candidate's settings.
+        folder: where the data sets' files are written.
+        seed: of the rows that are taken of a set where `max_rows` limits them.
+
+    Raises:
+        SourceError: a set to mix in cannot be used.
     """
-    schedule = level_schedule(config.schedule, config.steps, seed=seed)
-    keys = [(example.query, example.positive) for example in examples]
-    batches = plan_batches(keys, schedule, steps=config.steps, batch_size=config.batch_size, seed=seed)
-    if config.schedule == "in-batch":
-        return [[index % len(examples) for index in batch] for batch in batches]
-    return list(batches)
+    mixed = [mix_source(each, folder, seed=seed)[0] for each in config.mix]
+    if not config.graded_weight:
+        return mixed
+    return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
 
 
 def _build_trainer(
     model: SentenceTransformer,
-    examples: Sequence[GradedExample],
     settings: _Settings,
-    batches: list[list[int]],
+    plan: TrainingPlan,
     checkpoints: Path,
     recorder: TrainerCallback,
 ) -> SentenceTransformerTrainer:
     config = settings.config
+    first = plan.dataset if len(plan.rows) == 1 else next(iter(plan.dataset.values()))
     # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.
-    model.model_card_data.widget = [{"text": examples[0].query}]
+    model.model_card_data.widget = [{"text": first[0]["query"]}]
+    sampling: Any = CurriculumSampling(plan.batches)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(checkpoints),
         # The planned batches are the whole run, so the trainer sees one epoch; see CurriculumBatchSampler.
         num_train_epochs=1,
-        per_device_train_batch_size=config.batch_size,
-        batch_sampler=CurriculumSampling(batches),
+        per_device_train_batch_size=config.batch_size // (process_count() * config.accumulation),
+        gradient_accumulation_steps=config.accumulation,
+        # One data set takes the first hook; several take the second, which ignores what the first made.
+        batch_sampler=sampling,
+        multi_dataset_batch_sampler=sampling,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=round(config.warmup_share * config.steps),
@@ -133,14 +160,25 @@ def _build_trainer(
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
-        train_dataset=pairs(examples) if config.schedule == "in-batch" else triples(examples),
-        loss=MultipleNegativesRankingLoss(model, scale=1 / config.temperature),
+        train_dataset=plan.dataset,
+        loss=_losses(model, config, plan),
         callbacks=[recorder],
     )
     # Progress is ours to show; the trainer's own printers would write between its lines.
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
+
+
+def _losses(
+    model: SentenceTransformer, config: TrainingConfig, plan: TrainingPlan
+) -> nn.Module | dict[str, nn.Module]:
+    processes = process_count()
+    if len(plan.rows) == 1:
+        return build_loss(model, config, processes=processes, graded=GRADED in plan.rows)
+    own = build_loss(model, config, processes=processes)
+    mixed = build_loss(model, config, processes=processes, graded=False)
+    return {name: own if name == GRADED else mixed for name in plan.rows}
 
 
 class _StepRecorder(TrainerCallback):
@@ -162,19 +200,22 @@ def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
     return config.precision == "bf16"
 
 
-def _log_of(history: list[dict[str, Any]], settings: _Settings, *, rows: int, seconds: float) -> TrainingLog:
+def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPlan, *, seconds: float) -> TrainingLog:
     config = settings.config
-    schedule = level_schedule(config.schedule, config.steps, seed=settings.seed)
+    schedule = schedule_of(config, seed=settings.seed)
+    has_levels = graded_shape(config) == "triples"
     steps = []
     for entry in history:
         if "loss" in entry:
-            level = schedule(entry["step"] - 1)
+            source = plan.sources[entry["step"] - 1]
+            level = schedule(entry["step"] - 1) if has_levels and source == GRADED else None
             steps.append(
                 TrainingStep(
                     step=entry["step"],
                     loss=float(entry["loss"]),
                     learning_rate=float(entry["learning_rate"]),
                     level=None if level is None else int(level),
+                    source=source,
                 )
             )
     return TrainingLog(
@@ -186,8 +227,14 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, *, rows: int, se
         learning_rate=config.learning_rate,
         temperature=config.temperature,
         precision="bf16" if settings.bf16 else "float32",
-        rows=rows,
+        rows=sum(plan.rows.values()),
+        loss=config.loss,
+        accumulation=config.accumulation,
+        processes=process_count(),
+        sources=plan.rows,
         history=tuple(steps),
-        boundaries=tuple(Boundary(each.step + 1, int(each.level)) for each in boundaries(schedule, config.steps)),
+        boundaries=tuple(
+            Boundary(each.step + 1, int(each.level)) for each in boundaries(schedule, config.steps) if has_levels
+        ),
         seconds=round(seconds, 3),
     )

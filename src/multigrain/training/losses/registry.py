@@ -1,0 +1,287 @@
+"""Losses by name: ours, and any that a package registers under the entry-point group `multigrain.losses`.
+
+Importing this loads no torch: losses are checked before anything is written, and built when training starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, Field, ValidationError
+
+from multigrain.config import TrainingConfig
+from multigrain.config.section import Section
+from multigrain.curriculum.pools import GradedShape
+from multigrain.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+__all__ = ["ENTRY_POINT_GROUP", "LossPlugin", "LossSettings", "build_loss", "check_losses", "graded_shape"]
+
+ENTRY_POINT_GROUP: Final = "multigrain.losses"
+
+
+class NoOptions(Section):
+    """For losses without options."""
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What a loss is built with.
+
+    Attributes:
+        temperature: similarities are divided by it.
+        gather_across_devices: whether in-batch negatives come from all processes.
+        mini_batch_size: texts a forward pass, with gradients cached; None for no caching.
+        options: `training.loss_options`, checked.
+    """
+
+    temperature: float
+    gather_across_devices: bool
+    mini_batch_size: int | None
+    options: Any
+
+    @property
+    def scale(self) -> float:
+        """1 / temperature, as sentence-transformers' losses take it."""
+        return 1 / self.temperature
+
+
+@dataclass(frozen=True)
+class LossPlugin:
+    """A loss as it is registered.
+
+    Attributes:
+        build: makes it for a model.
+        options: a pydantic model of `training.loss_options`; unknown keys are refused where it forbids extras.
+        shapes: of rows that it can be trained on: pairs (query, positive), triples (and a negative), lists (and all
+            four negatives, level 1 first).
+        caches: whether it heeds `mini_batch_size`.
+    """
+
+    build: Callable[[SentenceTransformer, LossSettings], nn.Module]
+    options: type[BaseModel] = NoOptions
+    shapes: tuple[GradedShape, ...] = ("pairs", "triples")
+    caches: bool = False
+
+
+class MaskedOptions(Section):
+    """Options of the masked loss."""
+
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    """Cosine above which an in-batch negative is left out."""
+
+
+class GuidedOptions(Section):
+    """Options of the guided loss."""
+
+    guide: str
+    """The model that decides which negatives are left out: a folder, hub id, package:NAME, or auto."""
+
+    margin: float = Field(default=0.0, ge=0)
+    """A negative is left out where the guide finds it closer than the positive less this."""
+
+
+class ListMLEOptions(Section):
+    """Options of ListMLE."""
+
+    in_batch: bool = True
+    """Take the texts of other rows as further negatives, below all levels."""
+
+
+class WassersteinOptions(Section):
+    """Options of the Wasserstein loss."""
+
+    grades: tuple[float, float, float, float, float] = (3.0, 2.0, 1.0, 1.0, 0.0)
+    """Relevance of the positive and of levels 4 to 1."""
+
+
+def _infonce(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from sentence_transformers.sentence_transformer.losses import (
+        CachedMultipleNegativesRankingLoss,
+        MultipleNegativesRankingLoss,
+    )
+
+    gather = settings.gather_across_devices
+    if settings.mini_batch_size is None:
+        return MultipleNegativesRankingLoss(model, scale=settings.scale, gather_across_devices=gather)
+    return CachedMultipleNegativesRankingLoss(
+        model, scale=settings.scale, mini_batch_size=settings.mini_batch_size, gather_across_devices=gather
+    )
+
+
+def _masked(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.masked import MaskedRankingLoss
+
+    loss = MaskedRankingLoss(
+        model,
+        threshold=settings.options.threshold,
+        scale=settings.scale,
+        gather_across_devices=settings.gather_across_devices,
+    )
+    return _cached(model, loss, settings)
+
+
+def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from sentence_transformers.sentence_transformer.losses import CachedGISTEmbedLoss, GISTEmbedLoss
+
+    from multigrain.model.loading import load_any
+
+    guide = load_any(settings.options.guide, device=str(model.device))
+    guide.requires_grad_(False)
+    shared = {
+        "temperature": settings.temperature,
+        "margin": settings.options.margin,
+        "gather_across_devices": settings.gather_across_devices,
+    }
+    try:
+        if settings.mini_batch_size is None:
+            return GISTEmbedLoss(model, guide, **shared)
+        return CachedGISTEmbedLoss(model, guide, mini_batch_size=settings.mini_batch_size, **shared)
+    except ValueError as error:
+        raise ModelError(f"training.loss_options.guide {settings.options.guide}: {error}") from None
+
+
+def _listmle(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.listwise import ListMLELoss
+
+    loss = ListMLELoss(
+        model,
+        scale=settings.scale,
+        in_batch=settings.options.in_batch,
+        gather_across_devices=settings.gather_across_devices,
+    )
+    return _cached(model, loss, settings)
+
+
+def _wasserstein(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.listwise import WassersteinLoss
+
+    loss = WassersteinLoss(
+        model,
+        grades=settings.options.grades,
+        scale=settings.scale,
+        gather_across_devices=settings.gather_across_devices,
+    )
+    return _cached(model, loss, settings)
+
+
+def _cached(model: SentenceTransformer, loss: Any, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.caching import GradientCachedLoss
+
+    return loss if settings.mini_batch_size is None else GradientCachedLoss(model, loss, settings.mini_batch_size)
+
+
+_OURS: Final = {
+    "infonce": LossPlugin(_infonce, shapes=("pairs", "triples", "lists"), caches=True),
+    "masked": LossPlugin(_masked, MaskedOptions, shapes=("pairs", "triples", "lists"), caches=True),
+    "guided": LossPlugin(_guided, GuidedOptions, caches=True),
+    "listmle": LossPlugin(_listmle, ListMLEOptions, shapes=("lists",), caches=True),
+    "wasserstein": LossPlugin(_wasserstein, WassersteinOptions, shapes=("lists",), caches=True),
+}
+
+
+def check_losses(config: TrainingConfig) -> None:
+    """Refuse what cannot be trained, before anything is done: for every candidate its loss, options and row shape.
+
+    Raises:
+        ConfigError: no such loss, wrong options, or a loss that cannot be trained on the schedule's rows.
+    """
+    for name in config.candidates:
+        _resolve(config.resolve(name))
+
+
+def graded_shape(config: TrainingConfig) -> GradedShape:
+    """What of a graded row the schedule trains on."""
+    return {"listwise": "lists", "in-batch": "pairs"}.get(config.schedule, "triples")  # type: ignore[return-value]
+
+
+def build_loss(
+    model: SentenceTransformer, config: TrainingConfig, *, processes: int, graded: bool = True
+) -> nn.Module:
+    """The loss of a candidate, with Matryoshka around it where asked for.
+
+    Args:
+        model: the model to train.
+        config: the candidate's settings.
+        processes: that train together.
+        graded: build for the graded rows; False for a retrieval set, which has no levels: a loss that needs them all
+            gives way to InfoNCE there.
+
+    Raises:
+        ConfigError: see `check_losses`.
+        ModelError: the guide cannot be used, or a Matryoshka length is more than the model's vectors have.
+    """
+    plugin, options = _resolve(config)
+    if not graded and plugin.shapes == ("lists",):
+        plugin, options = _OURS["infonce"], NoOptions()
+    settings = LossSettings(
+        temperature=config.temperature,
+        gather_across_devices=config.gather_across_devices and processes > 1,
+        mini_batch_size=config.mini_batch_size,
+        options=options,
+    )
+    loss = plugin.build(model, settings)
+    if not config.matryoshka:
+        return loss
+    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+
+    longest = model.get_embedding_dimension()
+    if longest is not None and max(config.matryoshka) > longest:
+        raise ModelError(
+            f"training.matryoshka: {max(config.matryoshka)} is more than the {longest} of the model's vectors"
+        )
+    return MatryoshkaLoss(model, loss, sorted({*config.matryoshka, *([longest] if longest else [])}, reverse=True))
+
+
+def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
+    plugin = _find(config.loss)
+    shape = graded_shape(config)
+    if shape not in plugin.shapes:
+        raise ConfigError(_misfit(config, plugin))
+    if config.mini_batch_size is not None and not plugin.caches:
+        raise ConfigError(f"training.mini_batch_size: loss {config.loss!r} cannot cache gradients; leave it null")
+    try:
+        return plugin, plugin.options.model_validate(config.loss_options)
+    except ValidationError as error:
+        known = ", ".join(plugin.options.model_fields) or "none"
+        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConfigError(
+            f"training.loss_options of loss {config.loss!r}: {problems} (its options: {known})"
+        ) from None
+
+
+def _misfit(config: TrainingConfig, plugin: LossPlugin) -> str:
+    start = f"training.loss: {config.loss!r} cannot be trained with schedule: {config.schedule}"
+    if plugin.shapes == ("lists",):
+        return f"{start}: it ranks all four levels at once; set training.schedule: listwise"
+    return f"{start}: it takes {' or '.join(plugin.shapes)}; choose a schedule that gives a row one negative or none"
+
+
+def _find(name: str) -> LossPlugin:
+    if name in _OURS:
+        return _OURS[name]
+    found = _plugins()
+    if name not in found:
+        known = sorted({*_OURS, *found})
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        raise ConfigError(f"training.loss: unknown loss {name!r}{hint}; there are {', '.join(known)}")
+    plugin = found[name].load()
+    if not isinstance(plugin, LossPlugin):
+        raise ConfigError(
+            f"training.loss: plug-in {name!r} ({found[name].value}) is a {type(plugin).__name__}, not a LossPlugin"
+        )
+    return plugin
+
+
+@cache
+def _plugins() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
