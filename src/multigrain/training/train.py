@@ -203,7 +203,7 @@ def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
 def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPlan, *, seconds: float) -> TrainingLog:
     config = settings.config
     schedule = schedule_of(config, seed=settings.seed)
-    has_levels = graded_shape(config) == "triples"
+    has_levels = graded_shape(config) == "triples" and GRADED in plan.rows
     steps = []
     for entry in history:
         if "loss" in entry:

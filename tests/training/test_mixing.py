@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+
+from multigrain.config import MixSourceConfig
+from multigrain.config_file import load_config
+from multigrain.errors import SourceError
+from multigrain.training.data import PairRow, plan_training
+from multigrain.training.fingerprint import mix_fingerprint
+from multigrain.training.mixing import MixedRows, load_mix_source, mix_source, read_pairs
+from multigrain.training.train import train_candidate, training_sources
+
+from .graded import config_of, encoder, examples
+
+ROWS: list[dict[str, Any]] = [
+    {"question": f"garden w{row}", "passage": f"market w{row} w{row + 1}", "bm25": f"signal w{row}", "id": f"{row}"}
+    for row in range(20)
+]
+COLUMNS = {"query": "question", "positive": "passage", "negatives": ["bm25"]}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def _write(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / f"pairs.{kind}"
+    if kind == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    elif kind in ("csv", "tsv"):
+        with path.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, rows[0], delimiter="\t" if kind == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "parquet":
+        datasets.Dataset.from_list(rows).to_parquet(str(path))
+    elif kind == "folder":
+        path.mkdir()
+        datasets.Dataset.from_list(rows[:9]).to_parquet(str(path / "a.parquet"))
+        datasets.Dataset.from_list(rows[9:]).to_parquet(str(path / "b.parquet"))
+    elif kind == "saved":
+        datasets.Dataset.from_list(rows).save_to_disk(str(path))
+    else:
+        datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(str(path))
+    return path
+
+
+def _source(path: Path | str, **values: object) -> MixSourceConfig:
+    return MixSourceConfig.model_validate({"name": "public", "path": str(path), "columns": COLUMNS, **values})
+
+
+def _read(config: MixSourceConfig, counts: MixedRows | None = None) -> list[PairRow]:
+    return list(read_pairs(load_mix_source(config), config, counts or MixedRows(), seed=1))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "folder", "saved", "saved-splits"])
+def test_a_set_reads_the_same_from_anything_it_is_kept_in(tmp_path: Path, kind: str) -> None:
+    found = _read(_source(_write(tmp_path, kind, ROWS)))
+
+    assert found == [PairRow(row["question"], row["passage"], (row["bm25"],)) for row in ROWS]
+
+
+def test_a_wrong_mapping_lists_the_columns(tmp_path: Path) -> None:
+    path = _write(tmp_path, "jsonl", ROWS)
+
+    with pytest.raises(SourceError) as raised:
+        load_mix_source(_source(path, columns={"query": "query", "positive": "passage", "negatives": ["dense"]}))
+    message = str(raised.value)
+    assert "no column 'query', 'dense'" in message
+    assert "'question', 'passage', 'bm25', 'id'" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("missing.jsonl", "no such file or folder"),
+        ("/no/where", "no such file or folder"),
+        ("nobody/nothing", "cannot be read as a data set"),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line(path: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message) as raised:
+        load_mix_source(_source(path))
+    assert "\n" not in str(raised.value)
+    assert "'public'" in str(raised.value)
+
+
+def test_files_that_cannot_be_read_are_told_in_one_line(tmp_path: Path) -> None:
+    broken, unknown, empty = tmp_path / "broken.jsonl", tmp_path / "notes.docx", tmp_path / "empty"
+    broken.write_text('{"question": "a"\n{"quest')
+    unknown.write_text("x")
+    empty.mkdir()
+
+    for path, message in [(broken, "cannot be read"), (unknown, "expected one of"), (empty, "neither Parquet files")]:
+        with pytest.raises(SourceError, match=message) as raised:
+            load_mix_source(_source(path))
+        assert "\n" not in str(raised.value)
+    with pytest.raises(SourceError, match="no split 'test'; it has train"):
+        load_mix_source(_source(_write(tmp_path, "saved-splits", ROWS), split="test"))
+
+
+def test_lists_are_taken_apart_and_unusable_rows_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"question": "q1", "passage": ["p1", "p1 again"], "bm25": ["n1", "n2", "n1", "p1", " "]},
+        {"question": "q2", "passage": ["p2"], "bm25": []},
+        {"question": "  ", "passage": ["p3"], "bm25": ["n3"]},
+        {"question": "q4", "passage": [], "bm25": ["n4"]},
+    ]
+    counts = MixedRows()
+
+    assert _read(_source(_write(tmp_path, "parquet", rows)), counts) == [PairRow("q1", "p1", ("n1", "n2"))]
+    assert counts == MixedRows(taken=1, without_text=2, without_negative=1)
+    with pytest.raises(SourceError, match=r"1 usable rows of 4 \(2 have no query or positive, 1 no negative\)"):
+        mix_source(_source(tmp_path / "pairs.parquet"), tmp_path / "out", seed=1)
+
+
+def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
+    path = _write(tmp_path, "jsonl", [{**row, "score": 3} for row in ROWS])
+
+    with pytest.raises(SourceError, match="row 1: column 'score' holds int"):
+        _read(_source(path, columns={**COLUMNS, "negatives": ["score"]}))
+
+
+def test_a_limit_takes_rows_by_the_seed(tmp_path: Path) -> None:
+    config = _source(_write(tmp_path, "jsonl", ROWS), max_rows=6)
+    dataset = load_mix_source(config)
+    drawn = [[row.query for row in read_pairs(dataset, config, MixedRows(), seed=seed)] for seed in (1, 1, 2)]
+
+    assert len(set(drawn[0])) == 6
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_batches_are_of_one_source_with_its_own_negatives_by_its_weight(tmp_path: Path) -> None:
+    path = _write(tmp_path, "jsonl", ROWS)
+    config = config_of(steps=40, mix=[_source(path, weight=0.25).model_dump()])
+    plan = plan_training(training_sources(examples(), config, tmp_path / "rows", seed=0), config, seed=0)
+
+    assert Counter(plan.sources) == {"graded": 32, "public": 8}
+    assert plan.rows == {"graded": 24, "public": 20}
+    joined = datasets.concatenate_datasets(list(plan.dataset.values()))
+    negative_of = {row["question"]: row["bm25"] for row in ROWS}
+    for source, batch in zip(plan.sources, plan.batches, strict=True):
+        rows = [joined[index] for index in batch]
+        texts = [text for row in rows for text in row.values()]
+        assert len(texts) == len(set(texts))
+        assert all((row["query"] in negative_of) == (source == "public") for row in rows)
+        if source == "public":
+            assert all(negative_of[row["query"]] == row["negative"] for row in rows)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "listmle"])
+@pytest.mark.parametrize("negatives", [["bm25"], []], ids=["mined", "pairs"])
+def test_training_goes_through_all_sources(small_bert: Path, tmp_path: Path, loss: str, negatives: list[str]) -> None:
+    source = _source(_write(tmp_path, "jsonl", ROWS), columns={**COLUMNS, "negatives": negatives})
+    schedule = "listwise" if loss == "listmle" else "coarse-to-fine"
+    config = config_of(loss=loss, schedule=schedule, mix=[source.model_dump()], checkpoint_every=1000)
+    log = train_candidate(encoder(small_bert), examples(), config, name="a", seed=2, checkpoints=tmp_path / "c")
+
+    assert [step.source for step in log.history] == ["graded", "public"] * 4
+    assert [step.level is None for step in log.history] == [
+        step.source == "public" or loss == "listmle" for step in log.history
+    ]
+    assert log.sources == {"graded": 24, "public": 20}
+    assert log.rows == 44
+
+
+def test_a_mix_alone_needs_no_graded_rows(small_bert: Path, tmp_path: Path) -> None:
+    config = config_of(graded_weight=0, mix=[_source(_write(tmp_path, "csv", ROWS)).model_dump()], checkpoint_every=99)
+    log = train_candidate(encoder(small_bert), [], config, name="a", seed=2, checkpoints=tmp_path / "c")
+
+    assert {step.source for step in log.history} == {"public"}
+    assert log.boundaries == ()
+
+
+def test_a_changed_file_changes_what_it_is_known_by(tmp_path: Path) -> None:
+    path = _write(tmp_path, "jsonl", ROWS)
+    before = mix_fingerprint(_source(path))
+    _write(tmp_path, "jsonl", ROWS[:-1])
+
+    assert mix_fingerprint(_source(path)) != before
+    assert mix_fingerprint(_source("a/b")) != mix_fingerprint(_source("a/c"))
+
+
+def test_paths_are_taken_from_the_configs_folder_and_hub_ids_stay(tmp_path: Path) -> None:
+    path = _write(tmp_path, "jsonl", ROWS)
+    mix = [{"name": "a", "path": path.name}, {"name": "b", "path": "owner/set"}]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"training": {"mix": mix}}))
+
+    assert [each.path for each in load_config(tmp_path / "c.yaml").training.mix] == [str(path), "owner/set"]
