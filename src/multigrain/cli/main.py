@@ -19,6 +19,7 @@ from multigrain.cli import (
     init,
     journal,
     label,
+    mine,
     report,
     run,
     synthesize,
@@ -74,6 +75,7 @@ for _command in (
     label,
     ablate,
     anchors,
+    mine,
     journal,
     batch,
 ):

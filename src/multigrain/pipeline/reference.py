@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
@@ -17,7 +18,7 @@ from multigrain.model.encoder import build_encoder, encode
 from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.sources.packages import encoder_name
 
-__all__ = ["ReferenceModel", "base_model", "encoding_precision", "reference_model"]
+__all__ = ["ReferenceModel", "base_model", "encoding_precision", "named_model", "reference_model"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,17 @@ def reference_model(config: Config, *, cache: Path | None = None) -> ReferenceMo
         bf16=_use_bf16(config, model),
         cache=cache,
     )
+
+
+@cache
+def named_model(reference: str, batch_size: int, trust_remote_code: bool) -> ReferenceModel:
+    """A model by its reference alone, loaded once in a process.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    model = build_encoder(reference, trust_remote_code=trust_remote_code)
+    return ReferenceModel(model, encoder_name(reference), batch_size, supports_native_bf16(model.device))
 
 
 def base_model(config: Config) -> SentenceTransformer:

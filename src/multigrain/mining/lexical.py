@@ -1,0 +1,55 @@
+"""Rank a corpus by words: BM25, indexed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from multigrain.mining.search import NO_ROW, Indices
+
+__all__ = ["LexicalIndex"]
+
+
+class LexicalIndex:
+    """Lucene's BM25 by bm25s: lower-cased words of two letters and more, no stemming.
+
+    The index holds one float and one integer for each different word of each text: about the size of the texts.
+
+    Args:
+        texts: the corpus.
+        stopwords: a language that bm25s has stop words for; None keeps all words.
+    """
+
+    def __init__(self, texts: Sequence[str], *, stopwords: str | None = "en") -> None:
+        import bm25s
+
+        self._stopwords = stopwords
+        self._rows = len(texts)
+        words = self._words(texts)
+        self._index = bm25s.BM25() if any(words) else None  # bm25s cannot index a corpus without a single word
+        if self._index is not None:
+            self._index.index(words, show_progress=False)
+
+    def __call__(self, queries: Sequence[str], depth: int) -> Indices:
+        """Corpus rows by score, best first: (n, min(depth, rows)); `NO_ROW` where no more share a word."""
+        depth = min(depth, self._rows)
+        found = np.full((len(queries), depth), NO_ROW, dtype=np.int64)
+        if self._index is None:
+            return found
+        for number, words in enumerate(self._words(queries)):
+            known = [word for word in words if word in self._index.vocab_dict]
+            if not known:
+                continue
+            scores = np.asarray(self._index.get_scores(known), dtype=np.float32)
+            best = np.argpartition(-scores, depth - 1)[:depth] if depth < self._rows else np.arange(self._rows)
+            best = best[np.lexsort((best, -scores[best]))]
+            best = best[scores[best] > 0]
+            found[number, : len(best)] = best
+        return found
+
+    def _words(self, texts: Sequence[str]) -> list[list[str]]:
+        import bm25s
+
+        stopwords: str | list[str] = self._stopwords or []
+        return list(bm25s.tokenize(list(texts), stopwords=stopwords, return_ids=False, show_progress=False))

@@ -1,0 +1,108 @@
+"""Which rows of a corpus may serve as negatives of a query, and which of those are taken."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from multigrain.config import Band
+from multigrain.errors import ConfigError
+from multigrain.mining.search import Floats
+from multigrain.sources.grouping import normalise
+
+__all__ = ["MiningRules", "ceilings_of", "text_keys"]
+
+
+@dataclass(frozen=True)
+class MiningRules:
+    """What is mined.
+
+    Candidates of a query are the corpus rows that are neither its positives nor the same text as one of them or as
+    the query itself once case, punctuation and spacing are taken away, and that the margins admit. Ranks are counted
+    among candidates: 0 is the nearest. So a margin moves ranks down and never leaves a query with too few.
+
+    Attributes:
+        negatives: how many a query.
+        first_rank: ranks before it are passed over.
+        last_rank: where sampling ends; None for `first_rank + negatives`, or ten times that where they are drawn.
+        absolute_margin: a negative's similarity is at least this much below the positive's; None for no such rule.
+        relative_margin: the same as a share of the positive's similarity (0.05: TopK-PercPos of 95%).
+        max_similarity: no negative is nearer than this.
+        bands: for level 1 to 4 the ranks that one negative each is drawn from; it replaces `negatives` and ranks.
+        sampling: the nearest ones, or drawn at random from the ranks.
+        fuse: what ranks candidates: vectors, words (BM25), or both by reciprocal rank.
+        seed: of what is drawn.
+    """
+
+    negatives: int = 5
+    first_rank: int = 0
+    last_rank: int | None = None
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    max_similarity: float | None = None
+    bands: tuple[Band, Band, Band, Band] | None = None
+    sampling: Literal["top", "random"] = "top"
+    fuse: Literal["dense", "lexical", "both"] = "dense"
+    seed: int = 13
+
+    def __post_init__(self) -> None:
+        if self.negatives < 1 or self.first_rank < 0:
+            raise ConfigError(
+                f"mining: negatives must be at least 1 and the first rank at least 0, got {self.negatives} and "
+                f"{self.first_rank}"
+            )
+        if self.last_rank is not None and self.last_rank < self.first_rank + self.negatives:
+            raise ConfigError(
+                f"mining: ranks {self.first_rank} to {self.last_rank} hold fewer than {self.negatives} negatives: "
+                "widen the ranks, or ask for fewer"
+            )
+
+    @property
+    def depth(self) -> int:
+        """How many candidates must be known of a query."""
+        if self.bands is not None:
+            return max(high for _, high in self.bands)
+        if self.last_rank is not None:
+            return self.last_rank
+        return self.first_rank + self.negatives * (10 if self.sampling == "random" else 1)
+
+    @property
+    def has_margin(self) -> bool:
+        """Whether what counts depends on the positive's similarity."""
+        return self.absolute_margin is not None or self.relative_margin is not None
+
+
+def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | None:
+    """For each query the highest similarity that a negative may have; None where there is no limit.
+
+    Args:
+        rules: the margins.
+        positive_similarities: (n,) each query's similarity to its positive, the lowest where it has several.
+    """
+    if not rules.has_margin and rules.max_similarity is None:
+        return None
+    ceilings = np.full(len(positive_similarities), np.inf, dtype=np.float32)
+    if rules.max_similarity is not None:
+        ceilings = np.minimum(ceilings, np.float32(rules.max_similarity))
+    if rules.absolute_margin is not None:
+        ceilings = np.minimum(ceilings, positive_similarities - np.float32(rules.absolute_margin))
+    if rules.relative_margin is not None:
+        # Below a negative similarity too, hence the magnitude.
+        share = np.abs(positive_similarities) * np.float32(rules.relative_margin)
+        ceilings = np.minimum(ceilings, positive_similarities - share)
+    return ceilings.astype(np.float32)
+
+
+def text_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """A 64-bit hash of each text's normalised form, so that equal texts have equal keys."""
+    return np.fromiter(
+        (
+            int.from_bytes(hashlib.blake2b(normalise(text).encode("utf-8", "surrogatepass"), digest_size=8).digest())
+            for text in texts
+        ),
+        dtype=np.uint64,
+        count=len(texts),
+    )
