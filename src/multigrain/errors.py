@@ -13,7 +13,8 @@
     │   └── RunMismatchError            it was made with another config
     ├── StageOrderError             an earlier stage has not been run                      (7)
     ├── ModelError                  an embedding model cannot be loaded or adapted         (8)
-    └── EvaluationError             an evaluation set or comparison cannot be used         (9)
+    ├── EvaluationError             an evaluation set or comparison cannot be used         (9)
+    └── EngineError                 the cluster cannot be used                             (10)
 
 Errors of this tree are a user's to mend: the command line prints the message as one line and exits
 with the code above. Anything else is our bug and keeps its traceback.
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "EndpointRefusedError",
     "EndpointUnreachableError",
+    "EngineError",
     "EvaluationError",
     "LLMError",
     "MissingExtraError",
@@ -120,3 +122,9 @@ class EvaluationError(MultigrainError):
     """An evaluation set, or a comparison, cannot be used."""
 
     exit_code = 9
+
+
+class EngineError(MultigrainError):
+    """The cluster that work runs on cannot be used."""
+
+    exit_code = 10

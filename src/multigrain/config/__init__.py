@@ -7,6 +7,7 @@ listed in a single error. The field docs below are the text that `multigrain ini
 from multigrain.config.audit import AuditConfig, Band
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.documents import DocumentsConfig
+from multigrain.config.engine import EngineConfig
 from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.mixing import ColumnsConfig, MixSourceConfig
@@ -37,6 +38,7 @@ __all__ = [
     "Config",
     "DocumentsConfig",
     "EndpointConfig",
+    "EngineConfig",
     "EvaluationConfig",
     "EvaluationSetConfig",
     "LLMConfig",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from multigrain.config.audit import AuditConfig
 from multigrain.config.documents import DocumentsConfig
+from multigrain.config.engine import EngineConfig
 from multigrain.config.evaluation import EvaluationConfig
 from multigrain.config.llm import LLMConfig
 from multigrain.config.section import Section
@@ -27,6 +28,7 @@ class Config(Section):
 
     documents: DocumentsConfig = Field(default_factory=DocumentsConfig)
     llm: LLMConfig = Field(default_factory=LLMConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
     audit: AuditConfig = Field(default_factory=AuditConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

@@ -10,15 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self
 
-from multigrain.engine.protocol import Failure, Outcome, Unit, Value, Work
+from multigrain.config import LLMConfig
+from multigrain.engine.protocol import Compute, Failure, Outcome, Result, Unit, Value, Work
 from multigrain.errors import MultigrainError
-from multigrain.llm.protocol import CompletionFailure
+from multigrain.llm.build import build_client
+from multigrain.llm.protocol import CompletionFailure, LLMClient
 
 __all__ = ["LocalEngine"]
-
-Result = TypeVar("Result")
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,12 +31,14 @@ class LocalEngine:
 
     Args:
         concurrency: units in work at once.
+        computing: computations at once; one alone may use every core.
     """
 
-    def __init__(self, *, concurrency: int = 8) -> None:
+    def __init__(self, *, concurrency: int = 8, computing: int = 1) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self._concurrency = concurrency
+        self._computing = computing
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -68,12 +70,36 @@ class LocalEngine:
             MultigrainError: the first one that work raised, after the outcomes of all units begun by then.
             Exception: what `units` or `stop` raised.
         """
+        return self._map(work, units, self._concurrency, budget_seconds, stop)
+
+    def compute(
+        self, work: Compute[Unit, Value], units: Iterable[Unit], *, stop: Callable[[], bool] | None = None
+    ) -> Iterator[Outcome[Unit, Value]]:
+        """Run a computation over units, in threads; see `Engine.compute`."""
+
+        async def in_thread(unit: Unit) -> Value:
+            return await asyncio.to_thread(work, unit)
+
+        return self._map(in_thread, units, self._computing, None, stop)
+
+    def client(self, config: LLMConfig, *, seed: int) -> LLMClient:
+        """The client that a config names; see `Engine.client`."""
+        return build_client(config, seed=seed)
+
+    def _map(
+        self,
+        work: Work[Unit, Value],
+        units: Iterable[Unit],
+        concurrency: int,
+        budget_seconds: float | None,
+        stop: Callable[[], bool] | None,
+    ) -> Iterator[Outcome[Unit, Value]]:
         deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
 
         def may_start() -> bool:
             return (deadline is None or time.monotonic() < deadline) and not (stop is not None and stop())
 
-        job = _Job(work, iter(units), may_start, self._concurrency)
+        job = _Job(work, iter(units), may_start, concurrency)
         running = self._submit(job.run())
         try:
             yield from job.outcomes()

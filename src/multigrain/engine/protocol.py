@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-__all__ = ["Engine", "Failure", "Outcome", "Work"]
+from multigrain.config import LLMConfig
+from multigrain.llm.protocol import LLMClient
+
+__all__ = ["Compute", "Engine", "Failure", "Outcome", "Work"]
 
 Unit = TypeVar("Unit")
 Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 Work = Callable[[Unit], Awaitable[Value]]
-"""What is done with one unit."""
+"""What is done with one unit, where doing means waiting: for a language model."""
+
+Compute = Callable[[Unit], Value]
+"""What is done with one unit, where doing means computing; may be pickled and run in another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,55 @@ class Outcome(Generic[Unit, Value]):
 
 
 class Engine(Protocol):
-    """Somewhere to run work."""
+    """Somewhere to run work.
+
+    What waits (`map`) runs in this process, where the journal is, and asks through the engine's `client`. What
+    computes (`compute`) and what the client asks run wherever the engine has its workers.
+    """
+
+    def client(self, config: LLMConfig, *, seed: int) -> LLMClient:
+        """The language model that a config names, asked from the engine's workers.
+
+        Its requests in flight are those of the config, over all workers together.
+
+        Raises:
+            ConfigError, MissingExtraError, ModelError, LLMError: see `build_client`.
+        """
+        ...
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run one coroutine on the engine's loop and return its result."""
+        ...
+
+    def close(self) -> None:
+        """Let go of workers and threads. Safe to call twice."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Use the engine in a `with` block, which closes it."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine."""
+        ...
+
+    def compute(
+        self, work: Compute[Unit, Value], units: Iterable[Unit], *, stop: Callable[[], bool] | None = None
+    ) -> Iterator[Outcome[Unit, Value]]:
+        """Run a computation over units, yielding each outcome as it is done, in no particular order.
+
+        Args:
+            work: what to do with one unit; it and the units can be pickled. It may run twice for a unit whose
+                worker died, so what it writes must be the same each time.
+            units: pulled one by one as there is room.
+            stop: asked before each unit; True starts no further one.
+
+        Raises:
+            MultigrainError: the first one that work raised, after the outcomes of all units begun by then.
+        """
+        ...
 
     def map(
         self,

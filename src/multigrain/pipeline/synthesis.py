@@ -9,10 +9,10 @@ from typing import Any
 
 from multigrain.config import Config
 from multigrain.dataset.store import write_rows
-from multigrain.engine.local import LocalEngine
-from multigrain.engine.protocol import Failure
+from multigrain.engine.build import build_engine
+from multigrain.engine.protocol import Engine, Failure
 from multigrain.errors import ConfigError, UnusableOutputError
-from multigrain.llm.build import build_client, total_concurrency
+from multigrain.llm.build import total_concurrency
 from multigrain.llm.prices import find_price
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import RunContext, complete_stage
@@ -50,7 +50,7 @@ class _Session:
     context: RunContext
     journal: Journal
     client: JournaledClient
-    engine: LocalEngine
+    engine: Engine
     spending: Spending
     patience: int
     over_limit: int = 0
@@ -72,7 +72,7 @@ def _write(context: RunContext) -> dict[str, Any]:
     strategy = run_strategy(config, context.run, ask=True, progress=context.progress)
     with (
         Journal(context.run.journal_path) as journal,
-        LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
+        build_engine(config.engine, concurrency=total_concurrency(config.llm)) as engine,
     ):
         spending = Spending(
             journal.totals(),
@@ -81,7 +81,7 @@ def _write(context: RunContext) -> dict[str, Any]:
             max_tokens=config.synthesis.max_total_tokens,
         )
         client = JournaledClient(
-            build_client(config.llm, seed=config.seed),
+            engine.client(config.llm, seed=config.seed),
             journal,
             strategy=strategy.name,
             may_ask=spending.allows,

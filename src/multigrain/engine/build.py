@@ -1,0 +1,32 @@
+"""From the config to an engine."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from multigrain.config import EngineConfig
+from multigrain.engine.local import LocalEngine
+from multigrain.engine.protocol import Engine
+from multigrain.errors import MissingExtraError
+
+__all__ = ["build_engine"]
+
+
+def build_engine(config: EngineConfig, *, concurrency: int = 8) -> Engine:
+    """The engine that a config names.
+
+    Args:
+        config: the `engine` section.
+        concurrency: units that wait at once, over all workers.
+
+    Raises:
+        MissingExtraError: Ray is asked for and not installed.
+        EngineError: the cluster cannot be reached.
+    """
+    if config.kind == "local":
+        return LocalEngine(concurrency=concurrency)
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("ray", "engine.kind: ray", 'pip install "multigrain[ray]"')
+    from multigrain.engine.ray import RayEngine
+
+    return RayEngine(config, concurrency=concurrency)
