@@ -159,6 +159,18 @@ class RunDirectory:
             self._lock(handle)
             yield self
 
+    def holder(self) -> str | None:
+        """Who works in the directory now, in words; None for nobody."""
+        try:
+            with (self.path / "lock").open("r", encoding="utf-8") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return handle.read().strip() or "another process"
+        except OSError:
+            return None
+        return None
+
     def _lock(self, handle: TextIO) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ import yaml
 from multigrain.config_file import load_config
 
 COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label", "anchors"]
-COMMANDS += ["journal", "batch"]
+COMMANDS += ["journal", "batch", "status", "doctor"]
 
 
 def multigrain(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

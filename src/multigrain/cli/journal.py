@@ -9,6 +9,7 @@ import typer
 
 from multigrain.cli.console import console, print_json
 from multigrain.cli.options import JsonOption
+from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 
@@ -27,16 +28,17 @@ def journal(
 
     The journal keeps every completion that was ever received, so a run can be resumed, and nothing is paid twice.
     """
+    from multigrain.pipeline.status import journal_summary
     from multigrain.rundir import RunDirectory
     from multigrain.synthesis.journal import Journal
 
     path = run if run.is_file() else RunDirectory(run).journal_path
-    with Journal(path, create=False) as opened:
-        if export is not None:
+    if export is not None:
+        with Journal(path, create=False) as opened:
             count = _export(opened, export)
-            console().print(f"{count} completions exported", highlight=False)
-            return
-        values = _values(path, run, opened)
+        console().print(f"{count} completions exported", highlight=False)
+        return
+    values = journal_summary(path, _saved_config(run))
     if as_json:
         print_json(values)
         return
@@ -61,29 +63,11 @@ def _export(opened: Any, target: Path) -> int:
         raise RunDirectoryError(f"--export {target}: cannot be written ({error.strerror})") from None
 
 
-def _values(path: Path, run: Path, opened: Any) -> dict[str, Any]:
-    from multigrain.llm.prices import find_price
-
-    totals = opened.totals()
-    saved = run / "config.yaml"
-    price = None
-    if saved.is_file():
-        try:
-            price = find_price(load_config(saved).llm)
-        except ConfigError:  # an older version's config: the counts are worth showing without a price
-            price = None
-    return {
-        "journal": str(path),
-        "completions": totals.completions,
-        "from_batches": totals.batch.completions,
-        "awaiting_batch": totals.awaiting_batch,
-        "cut_at_limit": totals.cut,
-        "failures": totals.failures,
-        "prompt_tokens": totals.prompt_tokens,
-        "cached_tokens": totals.cached_tokens,
-        "completion_tokens": totals.completion_tokens,
-        "cost": None if price is None else round(totals.cost(price), 6),
-    }
+def _saved_config(run: Path) -> Config | None:
+    try:
+        return load_config(run / "config.yaml")
+    except ConfigError:  # none, or an older version's: the counts are worth showing without a price
+        return None
 
 
 def _lines(values: dict[str, Any]) -> list[str]:

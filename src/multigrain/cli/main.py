@@ -15,6 +15,7 @@ from multigrain.cli import (
     batch,
     compare,
     demo,
+    doctor,
     evaluate,
     init,
     journal,
@@ -22,6 +23,7 @@ from multigrain.cli import (
     mine,
     report,
     run,
+    status,
     synthesize,
     train,
 )
@@ -78,6 +80,8 @@ for _command in (
     mine,
     journal,
     batch,
+    status,
+    doctor,
 ):
     _command.register(app)
 

@@ -1,0 +1,49 @@
+"""`multigrain doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from multigrain.cli.console import print_json, quieten_libraries
+from multigrain.cli.options import JsonOption, run_directory
+from multigrain.config_file import load_config
+
+__all__ = ["doctor", "register"]
+
+_MARKS: Final = {"ok": "✓", "note": "·", "problem": "✗"}
+
+
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Look at this config's models and endpoint too.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at versions, device, memory, disk, models, endpoint and hub, and say what to fix.
+
+    Exits with 1 where a run would fail. Nothing is downloaded, and no model is asked for anything.
+    """
+    settings = load_config(config) if config is not None else None
+    quieten_libraries()
+    from multigrain.pipeline.doctor import diagnose
+
+    findings = list(diagnose(settings, run_directory(config, None) if config is not None else Path("runs")))
+    if as_json:
+        print_json({"findings": [asdict(each) for each in findings]})
+    else:
+        width = max(len(each.topic) for each in findings)
+        for each in findings:
+            typer.echo(f"{_MARKS[each.state]} {each.topic:{width}}  {each.found}")
+            if each.advice:
+                typer.echo(f"  {'':{width}}  → {each.advice}")
+    if any(each.state == "problem" for each in findings):
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand to the command line."""
+    app.command()(doctor)

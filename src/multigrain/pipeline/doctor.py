@@ -1,0 +1,244 @@
+"""What is right and wrong with this machine for a run, and what to do about it. Asks no model for anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Literal
+
+from multigrain.config import Config, LLMConfig
+from multigrain.errors import MultigrainError
+from multigrain.sources.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
+
+__all__ = ["Finding", "diagnose"]
+
+State = Literal["ok", "note", "problem"]
+
+_PACKAGES: Final = ("torch", "transformers", "sentence-transformers", "mteb", "datasets")
+_EXTRAS: Final = {
+    "local": ("xllamacpp", "the embedded language model"),
+    "documents": ("markitdown", "PDF, DOCX and HTML documents"),
+    "lora": ("peft", "LoRA adapters"),
+    "onnx": ("onnxruntime", "ONNX export"),
+    "ray": ("ray", "several machines"),
+}
+_HUB: Final = "https://huggingface.co"
+_LITTLE_DISK: Final = 5 * 2**30
+_LITTLE_MEMORY: Final = 4 * 2**30
+_PATIENCE_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: what, in a word or two.
+        state: ok; note, where something is missing that not everybody needs; problem, where a run would fail.
+        found: what was found.
+        advice: what to do; empty where there is nothing to do.
+    """
+
+    topic: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
+    """Look at versions, device, memory, disk, models, endpoint and hub, one after the other.
+
+    Args:
+        config: whose models and endpoint to look at; None for the defaults.
+        directory: where runs would be kept.
+    """
+    yield _versions()
+    yield from _extras()
+    yield _device()
+    yield _memory()
+    yield _disk(directory)
+    settings = config or Config()
+    hub = _hub()
+    yield _encoder(settings.training.base_model, hub)
+    yield _llm(settings.llm, named=config is not None)
+    yield hub
+
+
+def _versions() -> Finding:
+    found = [
+        f"Python {platform.python_version()}",
+        *(f"{name} {_version(name)}" for name in ("multigrain", *_PACKAGES)),
+    ]
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(missing)"
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, (package, purpose) in _EXTRAS.items():
+        if is_installed(package):
+            yield Finding(f"extra {extra}", "ok", f"{package} {_version(package)}")
+        else:
+            yield Finding(
+                f"extra {extra}",
+                "note",
+                f"{package} is not installed",
+                f'for {purpose}: pip install "multigrain[{extra}]"',
+            )
+
+
+def _device() -> Finding:
+    import torch
+
+    from multigrain.model.precision import supports_native_bf16
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        return Finding("device", "ok", f"{len(names)} x {names[0]}, bf16 {_yes(supports_native_bf16('cuda'))}")
+    if torch.backends.mps.is_available():
+        return Finding("device", "ok", "Apple GPU (mps)")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    found = f"CPU, {cores} cores, {threads} torch threads, bf16 in hardware: {_yes(supports_native_bf16('cpu'))}"
+    if threads < cores // 2:
+        return Finding("device", "note", found, "few threads: unset OMP_NUM_THREADS to use all cores")
+    return Finding("device", "ok", found)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _memory() -> Finding:
+    import psutil  # type: ignore[import-untyped]
+
+    free = int(psutil.virtual_memory().available)
+    found = f"{free / 2**30:.1f} GiB available"
+    if free < _LITTLE_MEMORY:
+        return Finding("memory", "note", found, "lower training.batch_size and training.max_seq_length")
+    return Finding("memory", "ok", found)
+
+
+def _disk(directory: Path) -> Finding:
+    place = directory.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    found = f"{free / 2**30:.1f} GiB free at {place}"
+    if not os.access(place, os.W_OK):
+        return Finding("disk", "problem", f"{place} cannot be written", "choose another place with --run")
+    if free < _LITTLE_DISK:
+        return Finding("disk", "note", found, "models and checkpoints need a few times the base model's size")
+    return Finding("disk", "ok", found)
+
+
+def _encoder(reference: str, hub: Finding) -> Finding:
+    name = encoder_name(reference)
+    try:
+        resolved = resolve_encoder(reference)
+    except MultigrainError as error:
+        return Finding("base model", "problem", str(error), "")
+    if Path(resolved).is_dir():
+        return Finding("base model", "ok", f"{name} at {resolved}")
+    if _is_cached(resolved):
+        return Finding("base model", "ok", f"{name} in the hub's cache")
+    if hub.state == "ok":
+        return Finding("base model", "ok", f"{name} will be downloaded from the hub")
+    return Finding(
+        "base model",
+        "problem",
+        f"{name} is neither a folder nor in the hub's cache, and the hub cannot be reached",
+        "download it where there is a network, and name its folder under training.base_model",
+    )
+
+
+def _is_cached(hub_id: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
+    except ValueError:  # no hub id at all
+        return False
+
+
+def _llm(config: LLMConfig, *, named: bool) -> Finding:
+    if config.provider == "scripted":
+        return Finding("language model", "ok", "scripted: a fake, for dry tests")
+    if config.provider == "openai":
+        return _endpoint(config)
+    try:
+        found = resolve_gguf(config.model)
+    except MultigrainError as error:
+        return Finding("language model", "problem", str(error), "")
+    if not is_installed("xllamacpp"):
+        state: State = "problem" if named else "note"
+        advice = 'pip install "multigrain[local]", or name an endpoint under llm'
+        return Finding("language model", state, "the embedded runtime is not installed", advice)
+    where = f"{found}" if isinstance(found, Path) else f"{found} on the hub"
+    return Finding("language model", "ok", f"local: {where}")
+
+
+def _endpoint(config: LLMConfig) -> Finding:
+    from multigrain.llm.endpoint import find_endpoint
+
+    try:
+        endpoint = find_endpoint(config.base_url, config.api_key_env)
+    except MultigrainError as error:
+        return Finding("language model", "problem", str(error), "")
+    status, models = _ask(f"{endpoint.url}/models", endpoint.headers, endpoint.proxy)
+    if status is None:
+        advice = "start it, or correct llm.base_url"
+        return Finding("language model", "problem", f"{endpoint.url} does not answer", advice)
+    if status in (401, 403):
+        advice = f"check the environment variable {endpoint.key_name}"
+        return Finding("language model", "problem", f"{endpoint.url} does not accept the key", advice)
+    if config.model in models or not models:
+        return Finding("language model", "ok", f"{endpoint.url} answers; model {config.model}")
+    few = ", ".join(sorted(models)[:5])
+    return Finding("language model", "note", f"{endpoint.url} lists no model {config.model!r}", f"it lists {few}")
+
+
+def _hub() -> Finding:
+    from huggingface_hub import get_token
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    token = "a token is set" if get_token() else "no token"
+    if HF_HUB_OFFLINE:
+        return Finding("hub", "note", f"switched off by HF_HUB_OFFLINE, {token}", "models must be folders or cached")
+    status, _ = _ask(os.environ.get("HF_ENDPOINT", _HUB), {}, None)
+    if status is None:
+        return Finding("hub", "note", f"cannot be reached, {token}", "models must be folders or cached")
+    return Finding("hub", "ok", f"reachable, {token}")
+
+
+def _ask(url: str, headers: dict[str, str], proxy: str | None) -> tuple[int | None, set[str]]:
+    """The status that an address answers with, None for none, and the models it lists."""
+    import asyncio
+
+    import aiohttp
+
+    async def ask() -> tuple[int, set[str]]:
+        timeout = aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=True) as session,
+            session.get(url, proxy=proxy, allow_redirects=False) as reply,
+        ):
+            if not url.endswith("/models") or reply.status != 200:
+                return reply.status, set()
+            listed = (await reply.json(content_type=None)).get("data", [])
+            return reply.status, {str(each.get("id")) for each in listed}
+
+    try:
+        return asyncio.run(ask())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
+        return None, set()

@@ -1,0 +1,169 @@
+"""Where a run stands: read from its manifests, its journal and its checkpoints, without disturbing who works there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from multigrain.config import Config
+from multigrain.config_file import load_config
+from multigrain.errors import ConfigError, RunDirectoryError
+from multigrain.llm.prices import find_price
+from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.synthesis.journal import Journal
+
+__all__ = ["RunStatus", "StageState", "StageStatus", "journal_summary", "run_status"]
+
+StageState = Literal["complete", "begun", "open"]
+_CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage.
+
+    Attributes:
+        name: documents, synthesis, dataset, models/NAME or results.
+        state: complete, begun (something of it is on disk) or open.
+        detail: what there is of it, in a few words.
+        seconds: what the session that completed it took; None where it is not complete.
+        finished_at: ISO 8601, UTC; empty where it is not complete.
+    """
+
+    name: str
+    state: StageState
+    detail: str = ""
+    seconds: float | None = None
+    finished_at: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands.
+
+    Attributes:
+        path: the run directory.
+        holder: who works in it now, in words; None for nobody.
+        stages: in order.
+        journal: what the journal holds; see `journal_summary`. Empty where there is none.
+        report: the report page, where it has been drawn.
+        advice: what to do next, in words.
+    """
+
+    path: Path
+    holder: str | None
+    stages: tuple[StageStatus, ...]
+    journal: Mapping[str, Any] = field(default_factory=dict)
+    report: Path | None = None
+    advice: str = ""
+
+
+def run_status(path: Path) -> RunStatus:
+    """Look at a run.
+
+    Raises:
+        RunDirectoryError: there is no run at `path`.
+    """
+    run = RunDirectory(path)
+    if not path.is_dir() or not any((path / name).exists() for name in ("lock", "config.yaml", "documents")):
+        raise RunDirectoryError(f"{path}: no run here; `multigrain run CONFIG --run {path}` starts one")
+    config = _config(run)
+    stages = tuple(_stages(run, config))
+    journal = journal_summary(run.journal_path, config) if run.journal_path.is_file() else {}
+    report = run.report_path if run.report_path.is_file() else None
+    holder = run.holder()
+    return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report))
+
+
+def journal_summary(path: Path, config: Config | None) -> dict[str, Any]:
+    """What a journal holds: completions, failures by kind, tokens, and cost where the config's price is known.
+
+    Args:
+        path: the journal's file.
+        config: the run's; None where it is not known.
+    """
+    with Journal(path, create=False) as opened:
+        totals = opened.totals()
+    price = None if config is None else find_price(config.llm)
+    return {
+        "journal": str(path),
+        "completions": totals.completions,
+        "from_batches": totals.batch.completions,
+        "awaiting_batch": totals.awaiting_batch,
+        "cut_at_limit": totals.cut,
+        "failures": totals.failures,
+        "prompt_tokens": totals.prompt_tokens,
+        "cached_tokens": totals.cached_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "cost": None if price is None else round(totals.cost(price), 6),
+    }
+
+
+def _config(run: RunDirectory) -> Config | None:
+    try:
+        return load_config(run.config_path)
+    except ConfigError:  # not saved yet, or an older version's: everything else is worth showing all the same
+        return None
+
+
+def _stages(run: RunDirectory, config: Config | None) -> Iterator[StageStatus]:
+    yield _stage(run, "documents", run.documents_path)
+    yield _stage(run, "synthesis", run.journal_path)
+    yield _stage(run, "dataset", run.rejects_path)
+    names = list(config.training.candidates) if config is not None else []
+    trained = sorted(each.parent.name for each in run.path.glob("models/*/manifest.json"))
+    for name in [*names, *(each for each in trained if each not in names)]:
+        yield _candidate(run, name, config)
+    yield _stage(run, "results", run.results_path / "evaluation.json")
+
+
+def _stage(run: RunDirectory, name: str, trace: Path) -> StageStatus:
+    manifest = run.manifest(name)
+    if manifest is not None:
+        return _complete(manifest)
+    return StageStatus(name, "begun" if trace.exists() else "open")
+
+
+def _candidate(run: RunDirectory, name: str, config: Config | None) -> StageStatus:
+    stage = f"models/{name}"
+    manifest = run.manifest(stage)
+    if manifest is not None:
+        return _complete(manifest)
+    found = [
+        int(match[1])
+        for folder in run.checkpoints_path.glob(f"{name}-*/checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(folder.name))
+    ]
+    if not found:
+        return StageStatus(stage, "open")
+    steps = f" of {config.training.steps}" if config is not None else ""
+    return StageStatus(stage, "begun", f"step {max(found)}{steps}")
+
+
+def _complete(manifest: StageManifest) -> StageStatus:
+    return StageStatus(
+        manifest.stage, "complete", _words(manifest.stage, manifest.counts), manifest.seconds, manifest.finished_at
+    )
+
+
+def _words(stage: str, counts: Mapping[str, Any]) -> str:
+    """The counts that matter most, whatever version wrote them."""
+    wanted = {
+        "documents": ("documents", "train", "validation", "test"),
+        "synthesis": ("requested", "written"),
+        "dataset": ("written", "kept"),
+        "results": ("chosen",),
+    }.get(stage, ("rows", "steps"))
+    return ", ".join(f"{name} {counts[name]}" for name in wanted if name in counts)
+
+
+def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | None, report: Path | None) -> str:
+    if holder is not None:
+        return f"{holder} is at work; this shows what was on disk a moment ago"
+    if all(stage.state == "complete" for stage in stages) and report is not None:
+        return f"complete: open {report}"
+    saved = run.config_path if run.config_path.is_file() else "CONFIG"
+    return f"not complete: `multigrain run {saved} --run {run.path}` goes on where it stopped"

@@ -1,0 +1,90 @@
+"""`multigrain doctor`: what it finds on this machine, and at a real HTTP endpoint."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from multigrain.config import Config
+from multigrain.config_file import parse_config
+from multigrain.pipeline.doctor import Finding, diagnose
+
+
+class _Models(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        allowed = self.headers.get("Authorization") == "Bearer sk-right-key-of-the-test"
+        raw = json.dumps({"data": [{"id": "m"}]}).encode()
+        self.send_response(200 if allowed else 401)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Models)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def _config(**llm: object) -> Config:
+    return parse_config({"llm": {"provider": "openai", "model": "m", **llm}})
+
+
+def _find(config: Config | None, folder: Path, topic: str) -> Finding:
+    return next(each for each in diagnose(config, folder) if each.topic == topic)
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-right-key-of-the-test")
+
+
+def test_every_problem_says_what_was_found(tmp_path: Path) -> None:
+    findings = list(diagnose(None, tmp_path / "runs" / "none"))
+    assert {"versions", "device", "memory", "disk", "base model", "language model", "hub"} <= {
+        each.topic for each in findings
+    }
+    assert all(each.found for each in findings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_endpoint_that_serves_the_model_is_well(url: str, tmp_path: Path) -> None:
+    assert _find(_config(base_url=url), tmp_path, "language model").state == "ok"
+
+
+def test_a_model_that_the_endpoint_does_not_list_is_noted(url: str, tmp_path: Path) -> None:
+    found = _find(_config(base_url=url, model="other"), tmp_path, "language model")
+    assert (found.state, "'other'" in found.found, found.advice) == ("note", True, "it lists m")
+
+
+def test_a_wrong_key_is_a_problem_and_never_shown(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key-of-the-test")
+    found = _find(_config(base_url=url), tmp_path, "language model")
+    assert found.state == "problem"
+    assert "OPENAI_API_KEY" in found.advice
+    assert "sk-wrong" not in found.found + found.advice
+
+
+def test_an_endpoint_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    found = _find(_config(base_url="http://127.0.0.1:9/v1"), tmp_path, "language model")
+    assert found.state == "problem"
+    assert "127.0.0.1:9" in found.found
+
+
+def test_a_base_model_that_cannot_be_had_is_a_problem(tmp_path: Path) -> None:
+    config = parse_config({"training": {"base_model": "nobody/no-such-model-of-the-test"}})
+    assert _find(config, tmp_path, "base model").state == "problem"
+    config = parse_config({"training": {"base_model": str(tmp_path)}})
+    assert _find(config, tmp_path, "base model").state == "ok"

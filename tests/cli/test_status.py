@@ -1,0 +1,75 @@
+"""`multigrain status` at every point of a run's life."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multigrain.config_file import parse_config
+from multigrain.errors import RunDirectoryError
+from multigrain.pipeline import run_stages
+from multigrain.pipeline.status import run_status
+from multigrain.rundir import RunDirectory
+
+from .test_main import multigrain
+
+
+def _config(corpus: Path) -> dict[str, object]:
+    return {
+        "documents": {"path": str(corpus)},
+        "llm": {"provider": "scripted"},
+        "training": {"candidates": {"one": {}, "two": {"pooling": "ata"}}},
+    }
+
+
+def test_a_run_is_followed_from_its_first_stage(tmp_path: Path, corpus_file: Path) -> None:
+    path = tmp_path / "run"
+    config = parse_config(_config(corpus_file))
+    run_stages(config, path, ["documents"])
+    states = {stage.name: stage.state for stage in run_status(path).stages}
+    assert states == {
+        "documents": "complete",
+        "synthesis": "open",
+        "dataset": "open",
+        "models/one": "open",
+        "models/two": "open",
+        "results": "open",
+    }
+
+    run_stages(config, path, ["synthesis"])
+    (path / "checkpoints" / "one-abc" / "checkpoint-7").mkdir(parents=True)
+    found = run_status(path)
+    by_name = {stage.name: stage for stage in found.stages}
+    assert by_name["synthesis"].state == "complete"
+    assert "written" in by_name["synthesis"].detail
+    assert (by_name["models/one"].state, by_name["models/one"].detail) == ("begun", "step 7 of 200")
+    assert found.journal["completions"] > 0
+    assert found.holder is None
+    assert "multigrain run" in found.advice
+
+
+def test_who_works_there_is_named_and_not_disturbed(tmp_path: Path, corpus_file: Path) -> None:
+    path = tmp_path / "run"
+    run_stages(parse_config(_config(corpus_file)), path, ["documents"])
+    with RunDirectory(path).hold():
+        holder = run_status(path).holder
+        assert holder is not None
+        assert holder.startswith("process ")
+    assert run_status(path).holder is None
+
+
+def test_the_command_prints_the_stages(tmp_path: Path, corpus_file: Path) -> None:
+    path = tmp_path / "run"
+    run_stages(parse_config(_config(corpus_file)), path, ["documents"])
+    done = multigrain("status", str(path), cwd=tmp_path)
+    assert done.returncode == 0
+    assert "documents" in done.stdout
+    values = json.loads(multigrain("status", str(path), "--json", cwd=tmp_path).stdout)
+    assert values["stages"][0]["state"] == "complete"
+
+
+def test_where_there_is_no_run_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="no run here"):
+        run_status(tmp_path)
