@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.mining import search
-from multigrain.mining.bands import rank_corpus, scale_bands
+from multigrain.mining.bands import nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.search import top_k
 
 
@@ -69,3 +69,17 @@ def test_a_ranking_leaves_out_the_whole_group_of_the_positive() -> None:
     assert 1 in rankings[1].indices
     assert {20, 21, 22, 23, 28, 29, 30, 31}.isdisjoint(rankings[2].indices.tolist())
     assert all((np.diff(ranking.similarities) <= 1e-7).all() for ranking in rankings)
+
+
+@pytest.mark.parametrize(
+    ("hardest", "cut"),
+    [
+        ((0, 8), ((6, 8), (4, 6), (2, 4), (0, 2))),
+        ((0, 2), ((3, 4), (2, 3), (1, 2), (0, 1))),
+        ((5, 6), ((8, 9), (7, 8), (6, 7), (5, 6))),
+    ],
+)
+def test_nearest_bands_share_the_ranks_of_the_hardest_level(
+    hardest: tuple[int, int], cut: tuple[tuple[int, int], ...]
+) -> None:
+    assert nearest_bands(((200, 2000), (40, 200), (8, 40), hardest)) == cut

@@ -228,12 +228,10 @@ def test_an_edit_that_cannot_be_made_or_changes_nothing_is_refused(original: str
 
 def test_the_query_can_be_paraphrased_instead_of_the_document() -> None:
     llm = ScriptedLLM(answer)
+
     asyncio.run(build("paraphrase", paraphrase="query").write(WritingUnit(DOCUMENT, query=GIVEN), llm))
-    assert (
-        llm.requests[0]
-        .messages[-1]
-        .content.endswith(f'who wants the same thing: {GIVEN}\nReply with a JSON object: {{"passage": "..."}}')
-    )
+
+    assert f"another person would who wants the same thing: {GIVEN}\n" in llm.requests[0].messages[-1].content
 
 
 @pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)

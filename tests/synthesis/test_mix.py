@@ -86,6 +86,13 @@ def test_what_is_wrong_with_a_strategy_is_said_when_the_config_is_read(given: ob
         parse_config({"synthesis": {"strategy": given}})
 
 
+def test_levels_that_nobody_writes_must_be_allowed_to_be_mined() -> None:
+    values = {"synthesis": {"strategy": {"mgh": 1, "single": 1}}, "audit": {"negatives": "written"}}
+    with pytest.raises(ConfigError, match="'single' leaves levels to be mined"):
+        parse_config(values)
+    parse_config(values | {"synthesis": {"strategy": {"mgh": 1, "single": 0}}})
+
+
 FOREIGN = """
 from multigrain.synthesis.strategies.writer import written_row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -18,6 +18,10 @@ from multigrain.config.synthesis import SynthesisConfig
 from multigrain.config.training import TrainingConfig
 
 __all__ = ["Config", "fingerprint"]
+
+
+_LEVELS_TO_MINE: Final = {"counterfactual", "hybrid", "mined", "mined-bands", "paraphrase", "single"}
+"""Strategies that leave levels to the corpus."""
 
 
 class Config(Section):
@@ -41,6 +45,16 @@ class Config(Section):
         if isinstance(values, dict):
             return {key: {} if value is None and key in cls.model_fields else value for key, value in values.items()}
         return values
+
+    @model_validator(mode="after")
+    def _every_level_is_to_be_had(self) -> Self:
+        short = sorted(_LEVELS_TO_MINE & self.synthesis.strategy_weights.keys())
+        if self.audit.negatives == "written" and short:
+            raise ValueError(
+                f"synthesis.strategy {short[0]!r} leaves levels to be mined, so no row of it could be kept with "
+                "audit.negatives: written; set that to hybrid"
+            )
+        return self
 
 
 def fingerprint(*parts: Any) -> str:

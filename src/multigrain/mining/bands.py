@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from multigrain.config import Band
 from multigrain.mining.search import Floats, Indices, top_k
 
-__all__ = ["Ranking", "rank_corpus", "scale_bands"]
+__all__ = ["Ranking", "nearest_bands", "rank_corpus", "scale_bands"]
 
 _BLOCK = 1024
 
@@ -52,6 +53,17 @@ def scale_bands(bands: Sequence[Band], corpus_size: int) -> tuple[Band, ...]:
         scaled.append((start, end))
         floor = end
     return tuple(reversed(scaled))
+
+
+def nearest_bands(bands: Sequence[Band]) -> tuple[Band, ...]:
+    """Bands for the usual hard-negative mining: all four levels from the ranks of the hardest one.
+
+    Args:
+        bands: for level 1 to 4 the ranks (from, to).
+    """
+    low, high = bands[-1]
+    cuts = [low + max(round((high - low) * share / 4), share) for share in range(5)]
+    return tuple(reversed(list(pairwise(cuts))))
 
 
 def rank_corpus(

@@ -2,14 +2,16 @@
 
 Demonstrations under which a language model predicts the answers of a task best are those that tell it most about
 the task's latent concept (arXiv 2301.11916, which learns tokens for the concept first: **notes**). Here the model
-is asked directly: each example is shown to it, and the known queries of some other examples are scored: **ours**. A
-small local model ranks, whichever model writes.
+is asked directly: each example is shown to it, and the known queries of some other examples are scored: **ours**.
+What counts is by how much they become likelier than with no example shown, as some queries are likelier than others
+whatever is shown, and no example is judged by its own. A small local model ranks, whichever model writes.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Final, Protocol
 
 from multigrain.engine.protocol import Engine
@@ -38,14 +40,16 @@ class Scorer(Protocol):
 def rank_by_likelihood(
     demonstrations: Sequence[Demonstration], scorer: Scorer, engine: Engine, *, seed: int, probes: int = _PROBES
 ) -> list[tuple[Demonstration, float]]:
-    """The examples, best first, each with its score: mean log-likelihood of the other queries, per character.
+    """The examples, best first, each with its score.
+
+    The score is the mean gain in log-likelihood of the other queries over showing nothing, per character.
 
     Args:
         demonstrations: each with a query; the order decides between equals.
         scorer: the model.
         engine: where it is asked.
         seed: decides which of the others are probes.
-        probes: how many other queries an example is judged by.
+        probes: how many other queries an example is judged by (by one more where it is no probe itself).
 
     Raises:
         ConfigError: fewer than two examples have a query.
@@ -57,27 +61,32 @@ def rank_by_likelihood(
             f"and {len(held)} of {len(demonstrations)} examples have one: give at least two"
         )
 
-    async def score(place: int) -> tuple[int, float]:
-        others = [number for number in range(len(held)) if number != place]
-        # The same few judge everybody, as far as nobody judges itself.
-        judges = sorted(others, key=lambda number: random.Random(f"{seed}:{number}").random())[:probes]
-        total = 0.0
-        for judge in judges:
-            query = held[judge].query or ""
-            total += await scorer.log_likelihood(_request(held[place], held[judge]), query) / len(query)
-        return place, total / len(judges)
+    # The same few judge everybody, as far as nobody judges itself.
+    judges = sorted(range(len(held)), key=lambda number: random.Random(f"{seed}:{number}").random())[: probes + 1]
 
-    scores: dict[int, float] = {}
-    for outcome in engine.map(score, range(len(held))):
+    async def likelihood(pair: tuple[int | None, int]) -> float:
+        shown, judge = pair
+        query = held[judge].query or ""
+        request = _request(None if shown is None else held[shown], held[judge])
+        return await scorer.log_likelihood(request, query) / len(query)
+
+    pairs = [(shown, judge) for shown in (None, *range(len(held))) for judge in judges if shown != judge]
+    found: dict[tuple[int | None, int], float] = {}
+    for outcome in engine.map(likelihood, pairs):
         if outcome.failure is not None:
             raise outcome.failure.error
         if outcome.value is not None:
-            scores[outcome.value[0]] = outcome.value[1]
+            found[outcome.unit] = outcome.value
+    scores = {
+        place: fmean(found[place, judge] - found[None, judge] for judge in judges if judge != place)
+        for place in range(len(held))
+    }
     order = sorted(scores, key=lambda place: (-scores[place], place))
     return [(held[place], scores[place]) for place in order]
 
 
-def _request(shown: Demonstration, asked: Demonstration) -> CompletionRequest:
-    """The prompt for one example's query, with another example before it."""
-    writer = Writer(document_characters=_DOCUMENT_CHARACTERS, temperature=0.0, few_shot=FixedSelector((shown,), 1))
+def _request(shown: Demonstration | None, asked: Demonstration) -> CompletionRequest:
+    """The prompt for one example's query, with another example before it, or none."""
+    few_shot = None if shown is None else FixedSelector((shown,), 1)
+    writer = Writer(document_characters=_DOCUMENT_CHARACTERS, temperature=0.0, few_shot=few_shot)
     return writer.request(WritingUnit(Document("probe", asked.document)), "query", shows="query", max_tokens=1)
