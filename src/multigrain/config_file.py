@@ -14,6 +14,7 @@ from multigrain.config import (
     Config,
     EndpointConfig,
     EvaluationSetConfig,
+    LoraConfig,
     MixSourceConfig,
     PhaseConfig,
     PriceConfig,
@@ -78,6 +79,7 @@ def _describe(problem: Any) -> str:
 _ITEM_SECTIONS = {
     "candidates": CandidateConfig,
     "curriculum": PhaseConfig,
+    "lora": LoraConfig,
     "mix": MixSourceConfig,
     "more_endpoints": EndpointConfig,
     "prices": PriceConfig,
@@ -117,5 +119,8 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
         for each in config.training.mix
     ]
     training = config.training.model_copy(update={"mix": mix})
+    if training.base_model.startswith(("./", "../", "~")):
+        base = Path(training.base_model).expanduser()
+        training = training.model_copy(update={"base_model": str(folder / base)})
     changed = {"documents": documents, "synthesis": synthesis, "training": training, "evaluation": evaluation}
     return config.model_copy(update=changed)

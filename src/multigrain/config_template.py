@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import Any
 
@@ -61,5 +62,7 @@ def _field(section: type[BaseModel], key: str, value: Any, *, chosen: bool, inde
     plain = section.model_construct(**{key: value}).model_dump(mode="json", include={key})[key]
     shown = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
     value_text = shown.removesuffix("...\n").rstrip()
+    if "\n" in value_text:
+        value_text = json.dumps(plain, ensure_ascii=False)  # YAML too, and on one line
     mark = "" if chosen else "# "
     return [*comment, f"{indent}{mark}{key}: {value_text}"]

@@ -11,7 +11,8 @@ import yaml
 
 from multigrain.config_file import load_config
 
-COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label", "anchors"]
+COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label"]
+COMMANDS += ["card", "push", "anchors"]
 COMMANDS += ["journal", "batch", "status", "doctor"]
 
 

@@ -179,13 +179,37 @@ def test_a_changed_setting_is_refused_and_redone_on_request_with_the_completions
     run_stages(parse_config(values), tmp_path / "run", stages)
     asked = len(endpoint.prompts)
     values["audit"]["min_level_gap"] = 0.001
-    values["synthesis"]["budget_seconds"] = 1000
+    values["synthesis"]["document_characters"] = 3999
 
-    with pytest.raises(RunMismatchError, match=r"synthesis\.budget_seconds was None, now 1000\.0"):
+    with pytest.raises(RunMismatchError, match=r"synthesis\.document_characters was 4000, now 3999"):
         run_stages(parse_config(values), tmp_path / "run", stages)
     run_stages(parse_config(values), tmp_path / "run", stages, redo=True)
 
     assert len(endpoint.prompts) == asked
+
+
+def test_a_limit_that_is_raised_goes_on_writing_and_one_that_did_not_matter_changes_nothing(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: _Endpoint
+) -> None:
+    values = _values(corpus_file, small_bert, endpoint.url, concurrency=1)
+    stages = ["documents", "synthesis", "audit"]
+    values["synthesis"]["max_total_tokens"] = 200
+    held = run_stages(parse_config(values), tmp_path / "run", stages)
+    first = held.require("synthesis", "").counts
+    assert first["stopped_by_limit"]
+    rows = pq.read_table(held.dataset_path).num_rows
+
+    values["synthesis"] |= {"max_total_tokens": 1_000_000, "budget_seconds": 1000.0}
+    asked = len(endpoint.prompts)
+    held = run_stages(parse_config(values), tmp_path / "run", stages)
+    second = held.require("synthesis", "").counts
+    assert second["written"] == second["requested"] > first["written"]
+    assert len(endpoint.prompts) - asked == second["written"] - first["written"]
+    assert pq.read_table(held.dataset_path).num_rows > rows
+
+    values["synthesis"] |= {"max_cost": 5.0, "max_total_tokens": 900_000, "budget_seconds": None}
+    finished = held.require("dataset", "").finished_at
+    assert run_stages(parse_config(values), tmp_path / "run", stages).require("dataset", "").finished_at == finished
 
 
 def test_a_redone_stage_makes_everything_after_it_out_of_date(

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from multigrain.config import TrainingConfig
+from multigrain.config import PromptsConfig, TrainingConfig
 from multigrain.curriculum.pools import level_of
 from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.errors import ModelError
-from multigrain.model.encoder import build_encoder
+from multigrain.model.encoder import build_candidate, build_encoder
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import TrainingPlan, plan_training
-from multigrain.training.train import train_candidate, training_sources
+from multigrain.training.estimate import estimate_training
+from multigrain.training.train import column_prompts, train_candidate, training_sources
 
 ROWS = 24
 
@@ -162,3 +166,93 @@ def test_one_row_cannot_be_trained_on(small_bert: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="1 training rows; at least 2"):
         train_candidate(model, _examples()[:1], _config(), name="a", seed=1, checkpoints=tmp_path / "c")
+
+
+def test_adapters_learn_alone_with_prompts_and_resume_where_they_were_killed(small_bert: Path, tmp_path: Path) -> None:
+    prompts = {"query": "w1 w2 ", "document": "w3 "}
+    config = _config(
+        base_model=str(small_bert),
+        max_seq_length=32,
+        pooling="ata",
+        lora={"r": 4},
+        prompts=prompts,
+        gradient_checkpointing=True,
+    )
+    bare = build_candidate(config.model_copy(update={"prompts": PromptsConfig()}), device="cpu")
+    assert column_prompts(bare) is None
+    train_candidate(bare, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "bare")
+    whole = build_candidate(config, device="cpu")
+    prompted = column_prompts(whole) or {}
+    assert (prompted["query"], prompted["positive"], prompted["negative"]) == ("w1 w2 ", "w3 ", "w3 ")
+    before = _weights(whole)
+    train_candidate(whole, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 5:
+            raise StopAtError
+
+    cut = build_candidate(config, device="cpu")
+    with pytest.raises(StopAtError):
+        train_candidate(cut, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
+    torch.rand(3)  # whatever came before
+    resumed = build_candidate(config, device="cpu")
+    train_candidate(resumed, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut")
+
+    expected, found = _weights(whole), _weights(resumed)
+    changed = {name for name in expected if not torch.equal(before[name], expected[name])}
+    assert changed
+    assert all("lora_" in name for name in changed)
+    assert max(float((expected[name] - found[name]).abs().max()) for name in expected) <= 1e-6
+    # The prompts took part: without them the same seed ends elsewhere.
+    other = _weights(bare)
+    assert any(not torch.allclose(expected[name], other[name]) for name in changed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_training_after_its_step_with_a_checkpoint_to_go_on_from(
+    small_bert: Path, tmp_path: Path, number: int
+) -> None:
+    config = _config(checkpoint_every=1000)
+    whole = build_encoder(str(small_bert), pooling="mean", device="cpu")
+    train_candidate(whole, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
+    handler = signal.getsignal(number)
+
+    def interrupt(step: int, steps: int, loss: float) -> None:
+        if step == 4:
+            os.kill(os.getpid(), number)
+
+    cut = build_encoder(str(small_bert), pooling="mean", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train_candidate(cut, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=interrupt)
+    assert signal.getsignal(number) == handler
+    left = last_complete_checkpoint(tmp_path / "cut")
+    assert left is not None
+    stopped_at = int(left.name.removeprefix("checkpoint-"))
+    assert 4 <= stopped_at <= 5
+    seen: list[int] = []
+    resumed = build_encoder(str(small_bert), pooling="mean", device="cpu")
+    train_candidate(
+        resumed,
+        _examples(),
+        config,
+        name="a",
+        seed=7,
+        checkpoints=tmp_path / "cut",
+        on_step=lambda step, *_: seen.append(step),
+    )
+
+    assert seen == list(range(stopped_at + 1, 9))
+    expected, found = _weights(whole), _weights(resumed)
+    assert max(float((expected[name] - found[name]).abs().max()) for name in expected) <= 1e-6
+
+
+def test_an_estimate_is_measured_and_leaves_nothing_behind(small_bert: Path, tmp_path: Path) -> None:
+    config = _config(base_model=str(small_bert), max_seq_length=32, steps=1000, lora={"r": 4})
+    found = estimate_training(build_candidate(config, device="cpu"), _examples(), config, name="a", seed=1)
+
+    assert found.steps == 1000
+    assert found.seconds == pytest.approx(1000 * found.seconds_a_step, rel=0.2)
+    assert 0 < found.tuned_weights < found.weights
+    assert found.memory_bytes > 100e6
+    assert found.memory_of == "process"
+    assert list(tmp_path.iterdir()) == []

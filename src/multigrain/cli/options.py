@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "CompleteRunArgument",
     "ConfigArgument",
     "JsonOption",
     "MaxCostOption",
@@ -20,6 +21,7 @@ __all__ = [
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The run's YAML config; `multigrain init` writes one.")
 ]
+CompleteRunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run.")]
 RunOption = Annotated[
     Path | None,
     typer.Option("--run", "-r", metavar="DIR", help="The run directory. Default: runs/<name of the config file>."),

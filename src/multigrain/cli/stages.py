@@ -11,6 +11,7 @@ from multigrain.cli.options import run_directory
 from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.rundir import RunDirectory
+from multigrain.sources.load import source_fingerprint
 
 __all__ = ["run_command", "with_limits"]
 
@@ -37,6 +38,8 @@ def run_command(
         max_tokens: goes before `synthesis.max_total_tokens`.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
+    if "documents" in stages and config.documents.kind != "docstrings":
+        source_fingerprint(config.documents)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
     from multigrain.pipeline.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process

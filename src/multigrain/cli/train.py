@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption
+from multigrain.cli.console import print_json, quieten_libraries
+from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption, run_directory
 from multigrain.cli.stages import run_command
+from multigrain.config_file import load_config
+
+if TYPE_CHECKING:
+    from multigrain.training.estimate import TrainingEstimate
 
 __all__ = ["register", "train"]
 
 
 def train(
-    config: ConfigArgument, run: RunOption = None, as_json: JsonOption = False, redo: RedoOption = False
+    config: ConfigArgument,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    redo: RedoOption = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Take three steps of each candidate and print what all will take; keep nothing."
+        ),
+    ] = False,
 ) -> None:
     """Train the config's candidates on the graded rows, from easy to hard.
 
-    Interrupted training resumes from its last checkpoint with the very batches that remain.
+    Interrupted training resumes from its last checkpoint with the very batches that remain; Ctrl-C writes one first.
     """
-    run_command(config, run, ["training"], as_json=as_json, redo=redo)
+    if not dry_run:
+        run_command(config, run, ["training"], as_json=as_json, redo=redo)
+        return
+    settings = load_config(config)
+    quieten_libraries()
+    from multigrain.pipeline.training_estimate import estimate_candidates
+
+    found = estimate_candidates(settings, Path(run_directory(config, run)))
+    if as_json:
+        print_json({"candidates": [asdict(each) for each in found]})
+    else:
+        typer.echo("\n".join(map(_line, found)) or "every candidate is trained already")
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand to the command line."""
     app.command()(train)
+
+
+def _line(found: TrainingEstimate) -> str:
+    minutes, seconds = divmod(round(found.seconds), 60)
+    return (
+        f"{found.candidate}: about {minutes} min {seconds} s for {found.steps:,} steps ({found.seconds_a_step:.2f} s "
+        f"each), {_gigabytes(found.memory_bytes)} of {found.memory_of} memory, {found.tuned_weights:,} of "
+        f"{found.weights:,} weights learn, {_gigabytes(found.checkpoint_bytes)} of disk for checkpoints and "
+        f"{_gigabytes(found.model_bytes)} for the model"
+    )
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.2f} GB"

@@ -5,6 +5,7 @@ listed in a single error. The field docs below are the text that `multigrain ini
 """
 
 from multigrain.config.audit import AuditConfig, Band
+from multigrain.config.bases import AdaptersName, AttentionName, LoraConfig, PromptsConfig, QuantizeName
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.documents import DocumentsConfig
 from multigrain.config.engine import EngineConfig
@@ -31,6 +32,8 @@ from multigrain.config.training import (
 __all__ = [
     "BUILT_IN_STRATEGIES",
     "STRATEGY_GROUP",
+    "AdaptersName",
+    "AttentionName",
     "AuditConfig",
     "Band",
     "CandidateConfig",
@@ -42,11 +45,14 @@ __all__ = [
     "EvaluationConfig",
     "EvaluationSetConfig",
     "LLMConfig",
+    "LoraConfig",
     "Merge",
     "MixSourceConfig",
     "PhaseConfig",
     "PoolingName",
     "PriceConfig",
+    "PromptsConfig",
+    "QuantizeName",
     "QueryType",
     "RowSharing",
     "ScheduleName",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from multigrain.config.bases import AdaptersName, AttentionName, LoraConfig, PromptsConfig, QuantizeName
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
 from multigrain.config.section import Section
@@ -56,6 +57,12 @@ class CandidateConfig(Section):
     merge: Merge | None = None
     """How much of the tuned weights to keep."""
 
+    attention: AttentionName | None = None
+    """Decoders only: keep, causal or bidirectional."""
+
+    lora: LoraConfig | None = None
+    """Low-rank adapters of its own."""
+
 
 class TrainingConfig(Section):
     """How the embedding model is tuned."""
@@ -65,6 +72,23 @@ class TrainingConfig(Section):
 
     trust_remote_code: bool = False
     """Run code that comes with the base model. Off unless you trust its author."""
+
+    attention: AttentionName = "keep"
+    """Decoders only. bidirectional: every token sees the whole text, also after saving and loading. causal: only what
+    stands before it. keep: as the base model has it."""
+
+    lora: LoraConfig | None = None
+    """Tune low-rank adapters instead of all weights, e.g. {r: 16, alpha: 32} (null: tune everything)."""
+
+    quantize: QuantizeName = "none"
+    """4bit: hold the base in 4-bit NF4 while adapters are tuned (QLoRA); needs lora, bitsandbytes and a CUDA GPU."""
+
+    adapters: AdaptersName = "merged"
+    """merged: save one whole model. apart: save the adapters alone; loading them needs peft and the base model."""
+
+    prompts: PromptsConfig = Field(default_factory=PromptsConfig)
+    """Put before queries and documents in training and evaluation, and saved with the model, e.g.
+    {query: "query: ", document: "passage: "} or {instruction: "Given a question, find its answer"}."""
 
     pooling: PoolingName = "keep"
     """keep (the base model's own), ata (anchor-token-aware), mean, cls, last, weighted-mean (later tokens count more),
@@ -129,6 +153,13 @@ class TrainingConfig(Section):
     checkpoint_every: int = Field(default=100, ge=1)
     """Steps between checkpoints to resume from."""
 
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
+
+    report_to: list[str] = Field(default_factory=list)
+    """Trackers that the trainer also reports to: tensorboard, wandb, trackio, mlflow, … (their own packages and
+    environment variables apply)."""
+
     mix: list[MixSourceConfig] = Field(default_factory=list)
     """Retrieval sets, or general pairs against forgetting, to mix in. Batches are of one source each."""
 
@@ -177,11 +208,28 @@ class TrainingConfig(Section):
             raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal parts")
         return self
 
+    @model_validator(mode="after")
+    def _adapters_can_be_saved(self) -> Self:
+        for name in self.candidates:
+            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
+            if settings.quantize != "none" and settings.lora is None:
+                raise ValueError(f"{place}quantize: {settings.quantize} tunes adapters only; set lora")
+            if settings.lora is not None and settings.merge is not None:
+                raise ValueError(f"{place}merge averages whole weights; with lora, a smaller alpha has that effect")
+            if settings.lora is not None and settings.adapters == "apart" and settings.attention != "keep":
+                raise ValueError(
+                    f"{place}adapters: apart are saved without the model's config, so that attention: "
+                    f"{settings.attention} would be lost; use adapters: merged"
+                )
+        return self
+
     def resolve(self, name: str) -> TrainingConfig:
         """The settings of one candidate, with its overrides applied and no further candidates.
 
         Args:
             name: a key of `candidates`.
         """
-        overrides = self.candidates[name].model_dump(exclude_none=True)
+        candidate = self.candidates[name]
+        values = {key: getattr(candidate, key) for key in type(candidate).model_fields}
+        overrides = {key: value for key, value in values.items() if value is not None}
         return self.model_copy(update={**overrides, "candidates": {name: CandidateConfig()}})

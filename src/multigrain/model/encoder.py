@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Module
+from sentence_transformers.base.modules import Module, Transformer
 
-from multigrain.config import PoolingName
+from multigrain.config import AttentionName, LoraConfig, PoolingName, PromptsConfig, QuantizeName, TrainingConfig
 from multigrain.errors import ModelError
-from multigrain.model.loading import load_any
+from multigrain.model.adapters import add_adapters, quantization
+from multigrain.model.attention_direction import is_decoder, set_attention
+from multigrain.model.loading import is_raw, load_any
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.precision import mixed_precision
+from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.model.replacing import pooling_name, replace_pooling
 
-__all__ = ["build_encoder", "encode", "load", "pooling_name", "weights_fingerprint"]
+__all__ = ["build_candidate", "build_encoder", "encode", "load", "pooling_name", "weights_fingerprint"]
 
 
 def build_encoder(
@@ -30,8 +32,16 @@ def build_encoder(
     trust_remote_code: bool = False,
     device: str | None = None,
     ata: AtaOptions | None = None,
+    attention: AttentionName = "keep",
+    prompts: PromptsConfig | None = None,
+    lora: LoraConfig | None = None,
+    quantize: QuantizeName = "none",
+    seed: int = 0,
 ) -> SentenceTransformer:
-    """Load a base encoder and give it the pooling asked for; what follows the pooling (normalising, dense) stays.
+    """Load a base and give it the pooling asked for; what follows the pooling (normalising, dense) stays.
+
+    A transformers checkpoint without sentence-transformers' modules pools by its architecture unless told otherwise:
+    last token for causal decoders, mean for everything else.
 
     Args:
         reference: a folder, a hub id, `package:NAME` or `auto`.
@@ -40,19 +50,72 @@ def build_encoder(
         trust_remote_code: run code that comes with the base.
         device: where to put it; None lets sentence-transformers choose.
         ata: options of `ata` and `diagonal` pooling; None for the defaults.
+        attention: which way a decoder attends.
+        prompts: what goes before texts; None for the base's own.
+        lora: adapters to put in; None for none.
+        quantize: hold the base in fewer bits.
+        seed: of the adapters' first values.
 
     Raises:
         ModelError: the base cannot be loaded, reads fewer tokens, pools nothing, or its architecture cannot do
-            the pooling asked for.
-        MissingExtraError: `package:NAME` is not installed.
+            what was asked for.
+        MissingExtraError: `package:NAME`, or what adapters and quantizing need, is not installed.
     """
-    model = load_any(reference, device=device, trust_remote_code=trust_remote_code)
+    model = load_any(
+        reference, device=device, trust_remote_code=trust_remote_code, quantization=quantization(quantize)
+    )
     if max_seq_length is not None:
         _limit_tokens(model, max_seq_length, reference)
     try:
+        _pad_by_something(model)
+        set_attention(model, attention)
+        if is_raw(reference):
+            replace_pooling(model, _default_pooling(model), AtaOptions())
         replace_pooling(model, pooling, ata or AtaOptions())
+        if lora is not None:
+            add_adapters(model, lora, seed=seed)
     except ModelError as error:
         raise ModelError(f"{reference}: {error}") from None
+    if prompts is not None:
+        model.prompts = prompts.resolved(model.prompts)
+    return model
+
+
+def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | None = None) -> SentenceTransformer:
+    """The base model as a candidate is trained from it.
+
+    Weights that are tuned as a whole are float32; a base under adapters stays in the precision it was published in,
+    where the device computes bf16 natively.
+
+    Args:
+        settings: the candidate's (`TrainingConfig.resolve`).
+        seed: of the adapters' first values, where there are adapters.
+        device: where to put it; None lets sentence-transformers choose.
+
+    Raises:
+        ModelError: as `build_encoder`.
+        MissingExtraError: as `build_encoder`.
+    """
+    model = build_encoder(
+        settings.base_model,
+        pooling=settings.pooling,
+        max_seq_length=settings.max_seq_length,
+        trust_remote_code=settings.trust_remote_code,
+        device=device,
+        attention=settings.attention,
+        prompts=settings.prompts,
+        lora=settings.lora,
+        quantize=settings.quantize,
+        seed=seed,
+    )
+    if settings.gradient_checkpointing:
+        _recompute_activations(model)
+    if settings.lora is None:
+        return model.float()
+    if model.dtype == torch.float16 and settings.quantize == "none" and supports_native_bf16(model.device):
+        for name, parameter in model.named_parameters():
+            if "lora_" not in name:
+                parameter.data = parameter.data.bfloat16()
     return model
 
 
@@ -135,7 +198,41 @@ def _vocabulary(model: SentenceTransformer) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in ("padding", "truncation")}
 
 
+def _recompute_activations(model: SentenceTransformer) -> None:
+    """Trade time for memory in training. Not reentrant: weights of ATA pooling may want gradients."""
+    backbone: Any = model.transformers_model
+    if backbone is None:
+        return  # static embeddings keep next to nothing
+    if hasattr(backbone, "activation_checkpointing_enable"):  # its name in newer versions of transformers
+        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _default_pooling(model: SentenceTransformer) -> PoolingName:
+    """How a checkpoint that says nothing of pooling pools: the last token has seen all of a causal decoder's text."""
+    config = model.config
+    causal = config is not None and is_decoder(config) and getattr(config, "is_causal", True)
+    return "last" if causal else "mean"
+
+
+def _pad_by_something(model: SentenceTransformer) -> None:
+    """Give a tokenizer without a padding token one that the attention mask hides; many decoders have none."""
+    if not isinstance(model[0], Transformer):
+        return
+    tokenizer = model.tokenizer
+    if getattr(tokenizer, "pad_token", "") is None:
+        filler = tokenizer.eos_token or tokenizer.unk_token
+        if filler is None:
+            raise ModelError("its tokenizer has no padding, end or unknown token to fill batches with")
+        tokenizer.pad_token = filler
+        if model.config is not None and getattr(model.config, "pad_token_id", None) is None:
+            model.config.pad_token_id = tokenizer.pad_token_id
+
+
 def _limit_tokens(model: SentenceTransformer, limit: int, reference: str) -> None:
+    if not isinstance(model[0], Transformer):
+        return  # static embeddings read texts of any length
     positions = getattr(model.config, "max_position_embeddings", None) if model.config is not None else None
     if isinstance(positions, int) and 0 < positions < limit:
         raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")

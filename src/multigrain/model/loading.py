@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import is_sentence_transformer_model
 
-from multigrain.errors import ModelError
+from multigrain.errors import MissingExtraError, ModelError
+from multigrain.model.precision import supports_native_bf16
+from multigrain.model.static import STATIC_PREFIX, is_model2vec, read_model2vec, token_embeddings
 from multigrain.sources.packages import resolve_encoder
 
-__all__ = ["load_any"]
+__all__ = ["is_raw", "load_any", "locate", "one_line"]
 
 # Classes of this package that a saved model may name. They are imported from here, never from the model's folder.
 _OWN_MODULES = frozenset(
@@ -25,40 +29,76 @@ _OWN_MODULES = frozenset(
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
-def load_any(reference: str, *, device: str | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
-    """Load an encoder: a folder (this package's own included), a hub id, `package:NAME` or `auto`.
+def load_any(
+    reference: str, *, device: str | None = None, trust_remote_code: bool = False, quantization: Any = None
+) -> SentenceTransformer:
+    """Load an encoder: a folder (this package's own included), a hub id, `package:NAME`, `auto` or `static:` before.
+
+    Weights in half precision become float32 where the device does not compute bf16 natively.
 
     Args:
         reference: what to load.
         device: where to put it; None lets sentence-transformers choose.
         trust_remote_code: run code that comes with the model.
+        quantization: transformers' quantization config; None for none.
 
     Raises:
         ModelError: no such folder, nothing usable in it, the hub does not deliver, or the model needs its own code.
         MissingExtraError: `package:NAME` is not installed.
     """
-    source = resolve_encoder(reference)
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        _check_folder(folder, reference)
-        source = str(folder)
-    elif folder.exists() or _looks_like_a_path(source):
-        raise ModelError(
-            f"{reference}: no such model folder; give a folder, a hub id such as OWNER/NAME, or package:NAME"
-        )
+    if reference.startswith(STATIC_PREFIX):
+        whole = load_any(reference.removeprefix(STATIC_PREFIX), device="cpu", trust_remote_code=trust_remote_code)
+        return token_embeddings(whole, device=device)
+    source = locate(reference)
+    folder = Path(source)
     # sentence-transformers asks for the flag for any class from outside its package. For this package's own classes
     # the answer is yes, as long as nothing in the folder brings code of its own.
     trusted = trust_remote_code or (folder.is_dir() and _names_only_own_code(folder))
+    arguments = {} if quantization is None else {"quantization_config": quantization}
     try:
-        return SentenceTransformer(source, device=device, trust_remote_code=trusted)
-    except ModelError:
+        if is_model2vec(folder):
+            return read_model2vec(folder, device=device)
+        model = SentenceTransformer(source, device=device, trust_remote_code=trusted, model_kwargs=arguments)
+    except (ModelError, MissingExtraError):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
         if "trust_remote_code" in str(error):
             raise ModelError(
                 f"{reference}: needs code that comes with the model; set trust_remote_code if you trust its author"
             ) from error
-        raise ModelError(f"{reference}: cannot be loaded as an encoder: {_one_line(error)}") from error
+        raise ModelError(f"{reference}: cannot be loaded as an encoder: {one_line(error)}") from error
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    return model.float() if half and quantization is None and not supports_native_bf16(model.device) else model
+
+
+def locate(reference: str) -> str:
+    """The folder or hub id that a reference stands for.
+
+    Raises:
+        ModelError: no such folder, or no model in it.
+        MissingExtraError: `package:NAME` is not installed.
+    """
+    source = resolve_encoder(reference)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        _check_folder(folder, reference)
+        return str(folder)
+    if folder.exists() or _looks_like_a_path(source):
+        raise ModelError(
+            f"{reference}: no such model folder; give a folder, a hub id such as OWNER/NAME, or package:NAME"
+        )
+    return source
+
+
+def is_raw(reference: str) -> bool:
+    """Whether a reference is a transformers checkpoint that says nothing of pooling."""
+    if reference.startswith(STATIC_PREFIX):
+        return False
+    source = resolve_encoder(reference)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return not (folder / "modules.json").is_file() and not is_model2vec(folder)
+    return not is_sentence_transformer_model(source)
 
 
 def _looks_like_a_path(source: str) -> bool:
@@ -90,9 +130,10 @@ def _read_json(path: Path, default: Any) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({_one_line(error)})") from None
+        raise ModelError(f"{path}: cannot be read as JSON ({one_line(error)})") from None
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -6,18 +6,22 @@ so a stage that was made with other settings is seen as such by every later one.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
-from multigrain.config import Config, fingerprint
-from multigrain.errors import RunMismatchError
+from multigrain.config import Config, EvaluationSetConfig, fingerprint
+from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.pipeline.context import RunContext, differences
 from multigrain.pipeline.strategy import few_shot_fingerprint
 from multigrain.rundir import StageManifest
+from multigrain.sources.content import content_fingerprint
 from multigrain.sources.load import source_fingerprint
+from multigrain.sources.packages import resolve_encoder
 from multigrain.synthesis.prompts import Prompts
 from multigrain.training.fingerprint import mix_fingerprint
 
 __all__ = [
+    "SPENDING_LIMITS",
     "candidate_identity",
     "candidate_stage_name",
     "dataset_identity",
@@ -40,6 +44,12 @@ _LLM_PACE: Final = {
     "prices",
 }
 """Settings of the LLM that decide how fast it answers and what that costs, and not what it says."""
+SPENDING_LIMITS: Final = {"budget_seconds", "max_cost", "max_total_tokens"}
+"""Settings of synthesis that decide when it stops, and not what it writes: another limit asks for no `--redo`."""
+
+_TRAINING_PACE: Final = {"candidates", "checkpoint_every", "report_to", "gradient_checkpointing", "mix"}
+"""Settings of training that decide how it is watched and what it costs, and not what comes out; and the sets to mix
+in, which are known by their content."""
 
 
 def documents_identity(config: Config) -> str:
@@ -62,7 +72,7 @@ def synthesis_identity(context: RunContext) -> str:
         _FORMATS["synthesis"],
         # The documents as they were read: later stages run where the documents themselves are no longer at hand.
         context.run.require("documents", "multigrain synthesize").fingerprint,
-        config.synthesis,
+        config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
         config.llm.model_dump(mode="json", exclude=_LLM_PACE),
@@ -90,7 +100,8 @@ def candidate_identity(context: RunContext, name: str, *, data: RunContext | Non
     return fingerprint(
         _FORMATS["models"],
         dataset_identity(data or context),
-        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every", "mix"}),
+        settings.model_dump(mode="json", exclude=_TRAINING_PACE),
+        _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
     )
@@ -104,6 +115,7 @@ def results_identity(context: RunContext) -> str:
         _FORMATS["results"],
         {name: candidate_identity(context, name) for name in names},
         config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
+        [_set_content(each) for each in config.evaluation.sets],
         config.seed,
     )
 
@@ -129,6 +141,24 @@ def require_current(context: RunContext, stage: str, identity: str, command: str
     return manifest
 
 
-def _reference_settings(config: Config) -> dict[str, Any]:
+def _reference_settings(config: Config) -> list[Any]:
     """What decides how the reference model measures."""
-    return config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
+    named = config.audit.reference_model
+    return [
+        config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision", "prompts"}),
+        _model_content(config.training.base_model if named == "auto" else named),
+    ]
+
+
+def _model_content(reference: str) -> str | None:
+    """The content of a model on this machine; None for one of the hub, which its name stands for."""
+    try:
+        return content_fingerprint(Path(resolve_encoder(reference.removeprefix("static:"))))
+    except MultigrainError:
+        return None  # it is not at hand where only earlier stages are looked at; loading it says so
+
+
+def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
+    """The content of an evaluation set's files on this machine."""
+    paths = [value for key, value in settings.model_dump().items() if key in ("path", "queries", "documents", "qrels")]
+    return [content_fingerprint(Path(each)) for each in paths if each is not None and ":" not in each]

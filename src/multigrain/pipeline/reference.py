@@ -105,14 +105,17 @@ def named_model(reference: str, batch_size: int, trust_remote_code: bool) -> Ref
 
 
 def base_model(config: Config) -> SentenceTransformer:
-    """The base model with its own pooling, reading as much of a text as the tuned ones will.
+    """The base model with its own pooling and attention; it reads the same prompts, and as much, as the tuned ones.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     training = config.training
     return build_encoder(
-        training.base_model, max_seq_length=training.max_seq_length, trust_remote_code=training.trust_remote_code
+        training.base_model,
+        max_seq_length=training.max_seq_length,
+        trust_remote_code=training.trust_remote_code,
+        prompts=training.prompts,
     )
 
 

@@ -1,4 +1,4 @@
-"""Stage 6: draw the page."""
+"""Stage 6: draw the page, write the model's card."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from pathlib import Path
 
 from multigrain.pipeline.context import RunContext
 from multigrain.pipeline.identity import require_current, results_identity
+from multigrain.report.card import write_card
 from multigrain.report.write import write_report
 
 __all__ = ["report_stage"]
 
 
 def report_stage(context: RunContext) -> Path:
-    """Write the report page; drawing takes a second, so it is drawn anew every time."""
+    """Write the report page and the model's card; drawing takes a second, so they are drawn anew every time."""
     require_current(context, "results", results_identity(context), "multigrain evaluate")
     path = write_report(context.run)
+    write_card(context.run)
     context.progress.say(f"report: {path}")
     return path

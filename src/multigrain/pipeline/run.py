@@ -31,6 +31,12 @@ def _synthesis(context: RunContext) -> None:
     synthesis_stage(context)
 
 
+def _preflight(context: RunContext, stages: Sequence[str]) -> None:
+    from multigrain.pipeline.preflight import preflight
+
+    preflight(context, stages)
+
+
 def _audit(context: RunContext) -> None:
     from multigrain.pipeline.audit import audit_stage
 
@@ -109,6 +115,8 @@ def run_stages(
     with RunDirectory(Path(directory)).hold() as held:
         context = RunContext(config, held, progress or SilentProgress(), redo)
         for stage in stages:
+            if stage == "synthesis" and held.manifest("synthesis") is None:
+                _preflight(context, stages)
             STAGES[stage](context)
     return held
 

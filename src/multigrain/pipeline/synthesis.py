@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from multigrain.llm.build import total_concurrency
 from multigrain.llm.prices import find_price
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import RunContext, complete_stage
-from multigrain.pipeline.identity import synthesis_identity
+from multigrain.pipeline.identity import candidate_stage_name, synthesis_identity
 from multigrain.pipeline.strategy import run_strategy
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
@@ -33,8 +35,32 @@ __all__ = ["synthesis_stage", "training_units"]
 
 
 def synthesis_stage(context: RunContext) -> StageManifest:
-    """Write rows for the training documents, and held-out queries where the documents have no titles."""
+    """Write rows for the training documents, and held-out queries where the documents have no titles.
+
+    A synthesis that a limit ended goes on where that limit has been raised, and what was made of it is made again.
+    """
+    if _may_go_on(context.config, context.run.manifest("synthesis")):
+        context.progress.say(
+            "synthesis: the limit that ended it has been raised; it goes on, and so does what follows"
+        )
+        made = [candidate_stage_name(name) for name in context.config.training.candidates]
+        for stage in ("results", *made, "dataset", "synthesis"):
+            context.run.invalidate(stage)
+        shutil.rmtree(context.run.checkpoints_path, ignore_errors=True)
     return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
+
+
+def _may_go_on(config: Config, made: StageManifest | None) -> bool:
+    """Whether a limit ended the synthesis, and allows more now."""
+    if made is None:
+        return False
+    before, now = made.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
+    ended_by = {
+        "stopped_by_budget": ("budget_seconds",),
+        "stopped_by_limit": ("max_cost", "max_total_tokens"),
+    }
+    names = [name for mark, limits in ended_by.items() if made.counts.get(mark) for name in limits]
+    return any(before.get(name) is not None and (now[name] or math.inf) > before[name] for name in names)
 
 
 def training_units(config: Config, documents: Sequence[Document]) -> list[WritingUnit]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from multigrain.config import TrainingConfig
 from multigrain.dataset.store import read_examples
-from multigrain.model.encoder import build_encoder
+from multigrain.model.encoder import build_candidate
+from multigrain.model.saving import save_candidate
+from multigrain.model.wording import describe_encoder
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, dataset_identity, require_current
 from multigrain.pipeline.merging import ChosenMerge, merge_candidate, validation_for_merge
-from multigrain.progress import Task
+from multigrain.progress import Progress, Task
 from multigrain.rundir import StageManifest, atomic_directory
+from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.losses.registry import check_losses
 from multigrain.training.merging import WeightMerge
 from multigrain.training.processes import is_main_process
@@ -20,10 +25,15 @@ from multigrain.training.train import train_candidate
 
 __all__ = ["candidate_stage", "training_stage"]
 
+_TIMED_STEPS: Final = 4
+_WORTH_SAYING: Final = 90.0  # seconds
+
 
 def training_stage(context: RunContext) -> list[StageManifest]:
     """Train the config's candidates, one after another."""
     check_losses(context.config.training)
+    if is_main_process():
+        _tidy(context)
     return [candidate_stage(context, name) for name in context.config.training.candidates]
 
 
@@ -50,12 +60,8 @@ def candidate_stage(context: RunContext, name: str, *, data: RunContext | None =
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:
     examples = read_examples(context.run.dataset_path)
-    model = build_encoder(
-        settings.base_model,
-        pooling=settings.pooling,
-        max_seq_length=settings.max_seq_length,
-        trust_remote_code=settings.trust_remote_code,
-    )
+    model = build_candidate(settings, seed=context.config.seed)
+    context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
     validation = validation_for_merge(context, settings.merge) if settings.merge is not None else None
     weights = WeightMerge(model) if settings.merge is not None else None
     with context.progress.task(f"Training {name}", settings.steps) as task:
@@ -66,8 +72,8 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             name=name,
             seed=context.config.seed,
             # Checkpoints of other settings must never be resumed from: their folder is named for these.
-            checkpoints=context.run.checkpoints_path / f"{name}-{identity[:12]}",
-            on_step=_Advance(task),
+            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity),
+            on_step=_Advance(task, context.progress, name),
         )
     counts = {"candidate": name, "rows": log.rows, "steps": log.steps}
     if not is_main_process():
@@ -80,7 +86,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
         log = replace(log, merged=merged.share)
         counts |= _merged_counts(context, name, merged)
     with atomic_directory(context.run.candidate_path(name)) as folder:
-        model.save_pretrained(str(folder), create_model_card=False)
+        save_candidate(model, folder, settings)
         log.save(folder / "training_log.json")
     return counts
 
@@ -94,14 +100,48 @@ def _merged_counts(context: RunContext, name: str, merged: ChosenMerge) -> dict[
     return {"merged": merged.share, "merged_by_validation": merged.validation}
 
 
-class _Advance:
-    """Moves a progress task along with the trainer's steps, also after a resume."""
+def _checkpoint_folder(name: str, identity: str) -> str:
+    return f"{name}-{identity[:12]}"
 
-    def __init__(self, task: Task) -> None:
+
+def _tidy(context: RunContext) -> None:
+    """Name the checkpoints of other settings, which nothing goes on from; remove them where stages are redone."""
+    names = context.config.training.candidates
+    current = {_checkpoint_folder(name, candidate_identity(context, name)) for name in names}
+    found = abandoned_checkpoints(context.run.checkpoints_path, current)
+    if not found:
+        return
+    size = sum(path.stat().st_size for folder in found for path in folder.rglob("*") if path.is_file())
+    listed = ", ".join(folder.name for folder in found)
+    if context.redo:
+        for folder in found:
+            shutil.rmtree(folder)
+        context.progress.say(f"checkpoints of other settings removed: {listed} ({size / 1e6:,.0f} MB)")
+    else:
+        context.progress.say(
+            f"checkpoints of other settings are kept in {context.run.checkpoints_path}: {listed} "
+            f"({size / 1e6:,.0f} MB); --redo removes them"
+        )
+
+
+class _Advance:
+    """Moves a progress task along with the trainer's steps, also after a resume, and says how long it will take."""
+
+    def __init__(self, task: Task, progress: Progress, name: str) -> None:
         self._task = task
+        self._progress = progress
+        self._name = name
         self._seen = 0
+        self._times: list[float] = []
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
-        del steps
         self._task.advance(step - self._seen, note=f"loss {loss:.3f}")
         self._seen = step
+        self._times.append(time.monotonic())
+        if len(self._times) == _TIMED_STEPS:
+            each = (self._times[-1] - self._times[0]) / (_TIMED_STEPS - 1)
+            left = each * (steps - step)
+            if left > _WORTH_SAYING:
+                self._progress.say(
+                    f"{self._name}: about {left / 60:.0f} min for the {steps - step:,} steps that remain"
+                )

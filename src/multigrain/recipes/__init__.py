@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib.resources import files
 
 import yaml
 
 from multigrain.config import Config
 from multigrain.config_file import parse_config
+from multigrain.errors import ConfigError
 
-__all__ = ["recipe", "recipe_text"]
+__all__ = ["recipe", "recipe_names", "recipe_summary", "recipe_text"]
 
 
 def recipe(name: str) -> Config:
-    """The recipe of this name, e.g. "demo"."""
+    """The recipe of this name, e.g. "demo".
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
     return parse_config(yaml.safe_load(recipe_text(name)), origin=f"recipe {name}")
 
 
+def recipe_names() -> list[str]:
+    """The names of all recipes, sorted."""
+    return sorted(
+        each.name.removesuffix(".yaml") for each in files(__package__).iterdir() if each.name.endswith(".yaml")
+    )
+
+
+def recipe_summary(name: str) -> str:
+    """What a recipe is for: the first line of its comments."""
+    return recipe_text(name).splitlines()[0].removeprefix("#").strip()
+
+
 def recipe_text(name: str) -> str:
-    """The recipe's YAML, comments and all."""
+    """The recipe's YAML, comments and all.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    names = recipe_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"no recipe {name!r}: {guess}there are {', '.join(names)}")
     return files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-__all__ = ["last_complete_checkpoint"]
+__all__ = ["abandoned_checkpoints", "last_complete_checkpoint"]
 
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
 _PARTS: Final = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "modules.json")
@@ -33,6 +34,18 @@ def last_complete_checkpoint(folder: Path, *, processes: int = 1, remove: bool =
         if remove:
             shutil.rmtree(path)
     return None
+
+
+def abandoned_checkpoints(folder: Path, current: Collection[str]) -> list[Path]:
+    """Folders of interrupted trainings that no candidate of the config goes on from.
+
+    Args:
+        folder: the run's checkpoints; need not exist.
+        current: the names of the candidates' own folders.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in current)
 
 
 def _is_complete(checkpoint: Path, processes: int) -> bool:

@@ -22,7 +22,7 @@ from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.curriculum.schedule import boundaries
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
-from multigrain.records import GradedExample
+from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
@@ -32,12 +32,13 @@ from multigrain.training.data import (
     plan_training,
     schedule_of,
 )
+from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 from multigrain.training.losses.registry import build_loss, graded_shape
 from multigrain.training.mixing import mix_source
 from multigrain.training.processes import is_main_process, process_count, process_rank
 
-__all__ = ["StepListener", "train_candidate", "training_sources"]
+__all__ = ["StepListener", "column_prompts", "train_candidate", "training_sources"]
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -80,6 +81,7 @@ def train_candidate(
         SourceError: a set to mix in cannot be used.
         ModelError: fewer than two rows, so that no batch has an in-batch negative; a batch that cannot be cut into
             equal parts; or the loss became NaN.
+        KeyboardInterrupt: Ctrl-C or SIGTERM ended it; a checkpoint of the last step was written first.
     """
     if config.graded_weight and len(examples) < 2:
         raise ModelError(f"candidate {name!r}: {len(examples)} training rows; at least 2 are needed, better thousands")
@@ -91,7 +93,12 @@ def train_candidate(
     recorder = _StepRecorder(config.steps, on_step)
     trainer = _build_trainer(model, settings, plan, checkpoints, recorder)
     last = last_complete_checkpoint(checkpoints, processes=process_count(), remove=is_main_process())
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    # Several processes would not hear of a signal at the same step, and wait for each other.
+    with OrderlyInterrupt(listening=process_count() == 1) as interrupt:
+        trainer.add_callback(interrupt)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    if interrupt.asked and trainer.state.global_step < config.steps:
+        raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
     log = _log_of(trainer.state.log_history, settings, plan, seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
         raise ModelError(f"candidate {name!r}: the loss is not a number; lower training.learning_rate")
@@ -99,6 +106,13 @@ def train_candidate(
     if is_main_process():
         shutil.rmtree(checkpoints, ignore_errors=True)
     return log
+
+
+def column_prompts(model: SentenceTransformer) -> dict[str, str] | None:
+    """The model's prompts, as the trainer puts them before the texts of each column; None where it has none."""
+    query, document = (model.prompts.get(kind) or "" for kind in ("query", "document"))
+    columns = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
+    return {"query": query, **dict.fromkeys(columns, document)} if query or document else None
 
 
 def training_sources(
@@ -155,7 +169,8 @@ def _build_trainer(
         seed=settings.seed,
         dataloader_pin_memory=model.device.type == "cuda",
         disable_tqdm=True,
-        report_to="none",
+        prompts=column_prompts(model),
+        report_to=list(config.report_to) or "none",
     )
     trainer = SentenceTransformerTrainer(
         model=model,

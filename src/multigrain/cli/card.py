@@ -1,0 +1,27 @@
+"""`multigrain card`."""
+
+from __future__ import annotations
+
+import typer
+
+from multigrain.cli.console import console
+from multigrain.cli.options import CompleteRunArgument
+
+__all__ = ["card", "register"]
+
+
+def card(run: CompleteRunArgument) -> None:
+    """Write the model card of a run's chosen model: RUN/model/README.md.
+
+    `multigrain run` and `multigrain report` write it as well.
+    """
+    from multigrain.report.card import write_card
+    from multigrain.rundir import RunDirectory
+
+    path = write_card(RunDirectory(run))
+    console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand to the command line."""
+    app.command()(card)

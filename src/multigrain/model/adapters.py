@@ -1,0 +1,155 @@
+"""Low-rank adapters (LoRA, and QLoRA over a 4-bit base), by peft."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from typing import Any, Final
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from torch import nn
+
+from multigrain.config import LoraConfig, QuantizeName, TrainingConfig
+from multigrain.errors import MissingExtraError, ModelError
+from multigrain.model.attention_direction import set_attention
+
+__all__ = ["add_adapters", "has_adapters", "merge_adapters", "merged_over_unquantized", "quantization"]
+
+# Names that transformers gives to the projections of attention and feed-forward, by architecture.
+_PROJECTIONS: Final = (
+    *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),  # Llama, Mistral, Qwen, Gemma
+    *("qkv_proj", "gate_up_proj"),  # Phi-3
+    *("query", "key", "value", "dense"),  # BERT, RoBERTa, XLM-R
+    *("Wqkv", "Wo", "Wi"),  # ModernBERT
+    *("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),  # DistilBERT
+    *("q", "k", "v", "o"),  # MPNet, T5
+)
+
+
+def quantization(kind: QuantizeName) -> Any:
+    """What transformers is told to hold a base in 4 bits; None where it is not asked for.
+
+    Raises:
+        ModelError: there is no CUDA GPU.
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    if kind == "none":
+        return None
+    if not torch.cuda.is_available():
+        raise ModelError(
+            "training.quantize: 4bit needs a CUDA GPU, and there is none here: use quantize: none (LoRA alone needs "
+            "2 bytes a weight in bf16)"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtraError("bitsandbytes", "training.quantize: 4bit", "pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def add_adapters(model: SentenceTransformer, settings: LoraConfig, *, seed: int = 0) -> None:
+    """Put fresh adapters into a model's transformer, in place. Only they will be trained.
+
+    Args:
+        model: the base.
+        settings: size and place of the adapters.
+        seed: of their first, random half; the other half is zero, so that they add nothing yet.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+        ModelError: the model is no transformer, has adapters already, or has no layer of the names given.
+    """
+    if find_spec("peft") is None:
+        raise MissingExtraError("peft", "training.lora", 'pip install "multigrain[lora]"')
+    from peft import LoraConfig as PeftLoraConfig
+
+    transformer = model[0]
+    if not isinstance(transformer, Transformer):
+        raise ModelError(f"lora needs a transformer; {type(transformer).__name__} has no layers to adapt")
+    if has_adapters(model):
+        raise ModelError("lora: the base model comes with adapters already; merge them into it first")
+    backbone: Any = transformer.model
+    adapter = PeftLoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=_targets(backbone, settings.targets),
+        # BERT's pooler takes no part in an embedding: adapters there would never get a gradient.
+        exclude_modules=r"(.*\.)?pooler\..*" if hasattr(backbone, "pooler") else None,
+        bias="none",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone.add_adapter(adapter)
+    for name, parameter in backbone.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()  # they learn in float32, whatever the base is held in
+
+
+def has_adapters(model: SentenceTransformer) -> bool:
+    """Whether the model's transformer holds adapters."""
+    return bool(getattr(model.transformers_model, "_hf_peft_config_loaded", False))
+
+
+def merge_adapters(model: SentenceTransformer) -> None:
+    """Add the adapters to the weights beside them, in place; without adapters, nothing is done.
+
+    Raises:
+        ModelError: the base is quantized, where merging would lose what was learnt to rounding.
+    """
+    if not has_adapters(model):
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    backbone: Any = model.transformers_model
+    if getattr(backbone, "is_quantized", False):
+        raise ModelError("adapters over a 4-bit base cannot be merged without loss: use training.adapters: apart")
+    for name, layer in list(backbone.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(backbone.get_submodule(parent), child, layer.get_base_layer())
+    del backbone.peft_config
+    backbone._hf_peft_config_loaded = False
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(True)
+
+
+def merged_over_unquantized(model: SentenceTransformer, settings: TrainingConfig) -> SentenceTransformer:
+    """Merge adapters that were tuned over a quantized base into the base as it was published.
+
+    Args:
+        model: the tuned model; only its adapters are taken.
+        settings: what it was built with.
+    """
+    from multigrain.model.loading import load_any
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder, create_model_card=False)
+        whole = load_any(folder, device="cpu", trust_remote_code=settings.trust_remote_code)
+    # Adapters are saved without the base's config, where attention's direction is kept.
+    set_attention(whole, settings.attention)
+    merge_adapters(whole)
+    return whole
+
+
+def _targets(model: nn.Module, wanted: str | list[str]) -> str | list[str]:
+    linear = {name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    if wanted == "all-linear":
+        return sorted(linear)
+    names = list(_PROJECTIONS) if wanted == "auto" else list(wanted)
+    found = [name for name in names if name in linear]
+    missing = [name for name in names if name not in linear] if wanted != "auto" else []
+    if missing or not found:
+        raise ModelError(
+            f"lora.targets: {type(model).__name__} has no linear layer named {', '.join(missing or names[:4])}; "
+            f"it has {', '.join(sorted(linear)) or 'none'}"
+        )
+    return found

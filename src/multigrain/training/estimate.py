@@ -1,0 +1,113 @@
+"""What a training will take, measured by a few steps of the real thing."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config import TrainingConfig
+from multigrain.records import GradedExample
+from multigrain.training.train import train_candidate
+
+__all__ = ["TrainingEstimate", "estimate_training"]
+
+_WARM_UP = 1  # steps: the first one allocates and compiles
+_MEASURED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEstimate:
+    """What a candidate's training takes.
+
+    Attributes:
+        candidate: its name.
+        steps: of the whole training.
+        seconds_a_step: measured.
+        seconds: of the whole training, without loading and checkpoints.
+        memory_bytes: most that was held at once: on the GPU where it trains on one, else by the whole process.
+        memory_of: "GPU" or "process".
+        weights: of the model.
+        tuned_weights: that learn.
+        checkpoint_bytes: of the two checkpoints that are kept.
+        model_bytes: of the saved model.
+    """
+
+    candidate: str
+    steps: int
+    seconds_a_step: float
+    seconds: float
+    memory_bytes: int
+    memory_of: str
+    weights: int
+    tuned_weights: int
+    checkpoint_bytes: int
+    model_bytes: int
+
+
+def estimate_training(
+    model: SentenceTransformer, examples: Sequence[GradedExample], config: TrainingConfig, *, name: str, seed: int
+) -> TrainingEstimate:
+    """Take a few steps with a model and add up what all of them will take. The model is changed by them.
+
+    Args:
+        model: as `build_candidate` made it.
+        examples: graded rows.
+        config: the candidate's settings.
+        name: the candidate's name.
+        seed: of the row order.
+
+    Raises:
+        ModelError: as `train_candidate`.
+    """
+    tuned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights_bytes = sum(each.numel() * each.element_size() for each in model.parameters())
+    tuned_bytes = sum(each.numel() * each.element_size() for each in tuned)
+    counts = sum(each.numel() for each in model.parameters()), sum(each.numel() for each in tuned)
+    few = config.model_copy(
+        update={"steps": min(config.steps, _WARM_UP + _MEASURED), "checkpoint_every": 10**9, "report_to": []}
+    )
+    times: list[float] = [time.perf_counter()]
+    on_gpu = model.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(model.device)
+    with tempfile.TemporaryDirectory() as folder:
+        train_candidate(
+            model,
+            examples,
+            few,
+            name=name,
+            seed=seed,
+            checkpoints=Path(folder) / "checkpoints",
+            on_step=lambda *_: times.append(time.perf_counter()),
+        )
+    spans = [after - before for before, after in itertools.pairwise(times)]
+    measured = spans[_WARM_UP:] or spans
+    a_step = sum(measured) / len(measured)
+    saved = tuned_bytes if config.adapters == "apart" and config.lora is not None else weights_bytes
+    return TrainingEstimate(
+        candidate=name,
+        steps=config.steps,
+        seconds_a_step=round(a_step, 4),
+        seconds=round(a_step * config.steps, 1),
+        memory_bytes=torch.cuda.max_memory_allocated(model.device) if on_gpu else _peak_of_process(),
+        memory_of="GPU" if on_gpu else "process",
+        weights=counts[0],
+        tuned_weights=counts[1],
+        # Two checkpoints of weights that learn, each with the optimiser's two moments.
+        checkpoint_bytes=2 * (tuned_bytes if config.lora is not None else weights_bytes) + 4 * tuned_bytes,
+        model_bytes=saved,
+    )
+
+
+def _peak_of_process() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,85 @@
+"""Stages know their inputs by content: files that change in place make what was made of them out of date."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multigrain.config_file import parse_config
+from multigrain.pipeline.context import RunContext
+from multigrain.pipeline.identity import candidate_identity, dataset_identity, results_identity, synthesis_identity
+from multigrain.rundir import RunDirectory
+from multigrain.sources.content import content_fingerprint
+
+
+@pytest.fixture
+def base(tmp_path: Path, small_bert: Path) -> Path:
+    return Path(shutil.copytree(small_bert, tmp_path / "base"))
+
+
+@pytest.fixture
+def evaluation_set(tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "a"}')
+    return folder
+
+
+def _identities(tmp_path: Path, base: Path, evaluation_set: Path, **synthesis: Any) -> dict[str, str]:
+    held = RunDirectory(tmp_path / "run")
+    held.finish("documents", "made", {}, 0.0)
+    values = {
+        "training": {"base_model": str(base)},
+        "synthesis": synthesis,
+        "evaluation": {"sets": [{"name": "own", "path": str(evaluation_set)}]},
+    }
+    context = RunContext(parse_config(values), held)
+    return {
+        "synthesis": synthesis_identity(context),
+        "dataset": dataset_identity(context),
+        "candidate": candidate_identity(context, "tuned"),
+        "results": results_identity(context),
+    }
+
+
+def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_a_base_model_that_changes_in_place_is_another(tmp_path: Path, base: Path, evaluation_set: Path) -> None:
+    before = _identities(tmp_path, base, evaluation_set)
+    (base / "README.md").write_text("another card")
+    assert _changed(before, _identities(tmp_path, base, evaluation_set)) == set()
+
+    config = base / "config_sentence_transformers.json"
+    config.write_text(config.read_text() + " ")
+    assert _changed(before, _identities(tmp_path, base, evaluation_set)) == {"dataset", "candidate", "results"}
+
+
+def test_an_evaluation_set_that_changes_in_place_asks_for_new_results_alone(
+    tmp_path: Path, base: Path, evaluation_set: Path
+) -> None:
+    before = _identities(tmp_path, base, evaluation_set)
+    (evaluation_set / "corpus.jsonl").write_text('{"_id": "d", "text": "b"}')
+
+    assert _changed(before, _identities(tmp_path, base, evaluation_set)) == {"results"}
+
+
+def test_what_may_be_spent_is_no_part_of_what_is_written(tmp_path: Path, base: Path, evaluation_set: Path) -> None:
+    before = _identities(tmp_path, base, evaluation_set)
+    limits = {"max_cost": 3.0, "budget_seconds": 60.0, "max_total_tokens": 10}
+
+    assert _changed(before, _identities(tmp_path, base, evaluation_set, **limits)) == set()
+    assert _changed(before, _identities(tmp_path, base, evaluation_set, queries_per_document=2)) == set(before)
+
+
+def test_content_is_names_and_bytes_and_no_places(tmp_path: Path, base: Path) -> None:
+    moved = Path(shutil.copytree(base, tmp_path / "elsewhere"))
+    assert content_fingerprint(moved) == content_fingerprint(base)
+
+    (moved / "modules.json").rename(moved / "renamed.json")
+    assert content_fingerprint(moved) != content_fingerprint(base)
+    assert content_fingerprint(tmp_path / "nothing") is None

@@ -1,0 +1,175 @@
+"""Every recipe loads, and trains a step on a tiny model of its architecture with its own pooling and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    BertConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    XLMRobertaConfig,
+)
+from typer.testing import CliRunner
+
+from multigrain.cli.main import app
+from multigrain.config_file import load_config
+from multigrain.errors import ConfigError
+from multigrain.model.attention_direction import is_bidirectional
+from multigrain.model.encoder import build_candidate, encode, load, pooling_name
+from multigrain.model.saving import save_candidate
+from multigrain.recipes import recipe, recipe_names, recipe_text
+from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.training.train import train_candidate
+
+WORDS = [f"w{number}" for number in range(60)]
+SHAPE: dict[str, Any] = {
+    "vocab_size": 65,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 70,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+# What stands in for each recipe's base: architecture, and how the published model pools (None: it does not say).
+STAND_INS: dict[str, tuple[Any, dict[str, Any], str | None]] = {
+    "demo": (BertConfig, {}, "mean"),
+    "documents": (BertConfig, {}, "cls"),
+    "multilingual": (XLMRobertaConfig, {"pad_token_id": 1}, "mean"),
+    "paper-mistral-7b": (MistralConfig, GROUPED, None),
+    "qwen3-0.6b": (Qwen3Config, GROUPED, "lasttoken"),
+    "two-gpus": (BertConfig, {}, "cls"),
+}
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend = Tokenizer(
+        models.WordLevel({token: number for number, token in enumerate([*special, *WORDS])}, unk_token="[UNK]")
+    )
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    named = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **named, pad_token="[PAD]", model_max_length=64)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Callable[[str], Path]:
+    def make(name: str) -> Path:
+        torch.manual_seed(1)
+        config_class, settings, pooling = STAND_INS[name]
+        config = config_class(**{**SHAPE, **settings})
+        weights = tmp_path / "weights"
+        maker = AutoModelForCausalLM if pooling is None else AutoModel
+        maker.from_config(config).save_pretrained(weights)
+        _tokenizer().save_pretrained(weights)
+        if pooling is None:
+            return weights
+        modules = [Transformer(str(weights)), Pooling(32, pooling_mode=pooling), Normalize()]
+        SentenceTransformer(modules=modules, device="cpu").save_pretrained(
+            str(tmp_path / "model"), create_model_card=False
+        )
+        return tmp_path / "model"
+
+    return make
+
+
+def _examples() -> list[GradedExample]:
+    def negative(row: int, level: int) -> Negative:
+        return Negative(f"w{row} w{30 + level} w{level * 5 + row}", LEVELS[level - 1], Origin.MINED, 0.1 * level)
+
+    return [
+        GradedExample(
+            id=f"r{row}",
+            document_id=f"d{row}",
+            query=f"w{row} w{row + 1}",
+            positive=f"w{row} w{row + 9} w{row + 20}",
+            negatives=tuple(negative(row, level) for level in (1, 2, 3, 4)),  # type: ignore[arg-type]
+            positive_similarity=0.9,
+        )
+        for row in range(8)
+    ]
+
+
+def test_every_recipe_has_a_stand_in() -> None:
+    assert recipe_names() == sorted(STAND_INS)
+
+
+@pytest.mark.parametrize("name", sorted(STAND_INS))
+def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(
+    name: str, stand_in: Callable[[str], Path], tmp_path: Path
+) -> None:
+    training = recipe(name).training
+    changes = {"base_model": str(stand_in(name)), "max_seq_length": 32, "steps": 1, "batch_size": 4}
+    training = training.model_copy(update={**changes, "precision": "float32", "warmup_share": 0.0})
+    assert training.candidates
+    for candidate in training.candidates:
+        settings = training.resolve(candidate)
+        model = build_candidate(settings, device="cpu")
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        assert settings.pooling == "keep" or pooling_name(model) == settings.pooling
+        prompts = settings.prompts.resolved({})
+        assert {kind: model.prompts[kind] for kind in prompts} == prompts
+
+        log = train_candidate(
+            model, _examples(), settings, name=candidate, seed=1, checkpoints=tmp_path / "checkpoints"
+        )
+
+        changed = {key for key, value in model.state_dict().items() if not torch.equal(before[key], value)}
+        assert log.steps == 1
+        assert changed
+        assert settings.lora is None or all("lora_" in key for key in changed)
+        save_candidate(model, tmp_path / candidate, settings)
+        again = load(str(tmp_path / candidate), device="cpu")
+        assert encode(again, ["w1 w2"], prompt_name="query" if "query" in prompts else None).shape == (1, 32)
+        assert not list((tmp_path / candidate).rglob("adapter*"))
+        if settings.attention == "bidirectional":
+            assert is_bidirectional(again.transformers_model)
+
+
+def test_init_lists_recipes_and_writes_the_one_asked_for(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(app, ["init", "--recipe", "list"])
+    assert [line.split()[0] for line in listed.output.splitlines()] == recipe_names()
+    assert all(len(line.split()) > 4 for line in listed.output.splitlines())
+
+    target = tmp_path / "own.yaml"
+    CliRunner().invoke(app, ["init", str(target), "--recipe", "multilingual", "-d", "texts"], catch_exceptions=False)
+    assert load_config(target).documents.path == tmp_path.resolve() / "texts"
+    assert yaml.safe_load(target.read_text())["training"] == yaml.safe_load(recipe_text("multilingual"))["training"]
+    assert "# " in target.read_text()
+    with pytest.raises(ConfigError, match="did you mean 'multilingual'"):
+        CliRunner().invoke(app, ["init", str(tmp_path / "b.yaml"), "--recipe", "multilingal"], catch_exceptions=False)
+    with pytest.raises(ConfigError, match="brings its own documents"):
+        CliRunner().invoke(
+            app, ["init", str(tmp_path / "b.yaml"), "--recipe", "demo", "-d", "texts"], catch_exceptions=False
+        )
+    assert not (tmp_path / "b.yaml").exists()
+
+
+def test_the_papers_recipe_marks_what_it_knows(tmp_path: Path) -> None:
+    text = recipe_text("paper-mistral-7b")
+    settings = recipe("paper-mistral-7b").training
+
+    assert all(mark in text for mark in ("[fact]", "[notes]", "[ours]"))
+    assert (settings.steps, settings.batch_size, settings.warmup_share * settings.steps) == (1600, 512, 300)
+    assert settings.lora is not None
+    assert (settings.lora.r, settings.lora.alpha, settings.lora.dropout) == (16, 32, 0.05)
+    assert (settings.attention, settings.pooling, settings.temperature) == ("bidirectional", "ata", 0.02)
