@@ -37,6 +37,7 @@ ORDER = [
     "training",
     "evaluation",
     "ablation",
+    "export",
     "report",
     "pipeline",
     "cli",

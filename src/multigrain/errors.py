@@ -13,6 +13,7 @@
     │   └── RunMismatchError            it was made with another config
     ├── StageOrderError             an earlier stage has not been run                      (7)
     ├── ModelError                  an embedding model cannot be loaded or adapted         (8)
+    │   └── ExportError                 it cannot be exported, or the export is not the model
     ├── EvaluationError             an evaluation set or comparison cannot be used         (9)
     └── EngineError                 the cluster cannot be used                             (10)
 
@@ -28,6 +29,7 @@ __all__ = [
     "EndpointUnreachableError",
     "EngineError",
     "EvaluationError",
+    "ExportError",
     "LLMError",
     "MissingExtraError",
     "ModelError",
@@ -116,6 +118,10 @@ class ModelError(MultigrainError):
     """An embedding model cannot be loaded, adapted or saved."""
 
     exit_code = 8
+
+
+class ExportError(ModelError):
+    """A model cannot be written in another form, or what was written does not give the model's vectors."""
 
 
 class EvaluationError(MultigrainError):

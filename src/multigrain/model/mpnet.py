@@ -20,7 +20,7 @@ from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 from multigrain.model.attention import AttentionObserver
 from multigrain.model.received import Scores
 
-__all__ = ["ObservedMPNetSelfAttention", "announced", "install", "uninstall"]
+__all__ = ["ObservedMPNetSelfAttention", "announced", "observe_mpnet", "release_mpnet"]
 
 _ANNOUNCED: ContextVar[AttentionObserver | None] = ContextVar("announced_observer", default=None)
 
@@ -72,10 +72,11 @@ class ObservedMPNetSelfAttention(MPNetSelfAttention):
         observer = _ANNOUNCED.get()
         if observer is not None:
             observer.observe(self, Scores(query, key, self.attention_head_size**-0.5, bias=added), value)
-        return (self.o(context.transpose(1, 2).flatten(2)),)
+        # Contiguous says nothing new here, but an exported graph lays SDPA's output out in another way.
+        return (self.o(context.transpose(1, 2).contiguous().flatten(2)),)
 
 
-def install(model: nn.Module) -> bool:
+def observe_mpnet(model: nn.Module) -> bool:
     """Give every self-attention of an MPNet the observed class. Returns whether the model is one."""
     attentions = [module for module in model.modules() if isinstance(module, MPNetSelfAttention)]
     for attention in attentions:
@@ -83,7 +84,7 @@ def install(model: nn.Module) -> bool:
     return bool(attentions)
 
 
-def uninstall(model: nn.Module) -> None:
+def release_mpnet(model: nn.Module) -> None:
     """Give every self-attention its own class back."""
     for module in model.modules():
         if isinstance(module, ObservedMPNetSelfAttention):

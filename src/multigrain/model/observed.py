@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import get_verbosity, set_verbosity
 
 from multigrain.errors import ModelError
-from multigrain.model import mpnet
 from multigrain.model.attention import ATTENTION_NAME, OBSERVER_ARGUMENT, AttentionObserver, LayerTrace
 from multigrain.model.flash import FLASH_IMPLEMENTATION, FLASH_NAME
+from multigrain.model.mpnet import announced, observe_mpnet, release_mpnet
 
 __all__ = ["ObservedTransformer", "evaluating", "install", "require_plain", "uninstall"]
 
@@ -78,7 +78,7 @@ class ObservedTransformer(Transformer):
 
     def run_observed(self, features: dict[str, Any], observer: AttentionObserver, **kwargs: Any) -> dict[str, Any]:
         """The Transformer's forward pass, with an observer."""
-        with mpnet.announced(observer):
+        with announced(observer):
             return super().forward(features, **{**kwargs, OBSERVER_ARGUMENT: observer})
 
 
@@ -115,7 +115,7 @@ def install(model: PreTrainedModel) -> LayerTrace:
     Raises:
         ModelError: no module calls the registered function, or the model refuses it.
     """
-    if not mpnet.install(model):
+    if not observe_mpnet(model):
         flash = model.config._attn_implementation in (FLASH_IMPLEMENTATION, FLASH_NAME)
         verbosity = get_verbosity()
         # A model that cannot is about to be refused in one line; transformers would warn in three of its own.
@@ -127,7 +127,7 @@ def install(model: PreTrainedModel) -> LayerTrace:
     name, trace = type(model).__name__, LayerTrace()
     tokens = torch.ones((1, 2), dtype=torch.long, device=next(model.parameters()).device)
     try:
-        with evaluating(model), torch.no_grad(), mpnet.announced(trace):
+        with evaluating(model), torch.no_grad(), announced(trace):
             model(input_ids=tokens, attention_mask=tokens, **{OBSERVER_ARGUMENT: trace})
     except (TypeError, ValueError) as error:
         raise ModelError(f"{name}: its attention cannot be read ({error}); choose mean, cls or last pooling") from None
@@ -141,6 +141,6 @@ def install(model: PreTrainedModel) -> LayerTrace:
 
 def uninstall(model: PreTrainedModel, implementation: str) -> None:
     """Undo `install`, going back to an attention implementation of transformers."""
-    mpnet.uninstall(model)
+    release_mpnet(model)
     if model.config._attn_implementation in (ATTENTION_NAME, FLASH_NAME):
         model.set_attn_implementation(implementation)

@@ -127,6 +127,6 @@ def pooled_span(features: dict[str, Any], *, include_prompt: bool) -> Tensor | N
     if include_prompt or length is None or valid is None:
         return valid
     # An int when encoding, a tensor of equal entries when training.
-    prompt = int(length.reshape(-1)[0]) if isinstance(length, Tensor) else int(length)
+    prompt = length.reshape(-1)[:1] if isinstance(length, Tensor) else int(length)
     rest = valid & (valid.cumsum(1) > prompt)
-    return torch.where(rest.any(1, keepdim=True), rest, valid)
+    return rest | (valid & ~rest.any(1, keepdim=True))

@@ -33,6 +33,7 @@ __all__ = [
     "attention_received",
     "by_batch",
     "by_text",
+    "seen_by",
 ]
 
 ReduceName = Literal["sum", "log", "mean", "diagonal"]
@@ -198,7 +199,7 @@ def _reduce(scores: Scores, valid: Tensor | None, reduction: Reduction, room: _R
             given = _given(scores, rows, columns, valid, reduction, room)
         received[:, columns] += given
     if reduction.reduce == "mean":
-        received = received / _seen_by(scores, valid).clamp(min=1)
+        received = received / seen_by(scores, valid).clamp(min=1)
     return received if valid is None else received * valid
 
 
@@ -271,8 +272,8 @@ def _attention(scores: Scores, rows: slice, columns: slice, room: _Room) -> Tens
     return torch.softmax(logits, -1, out=room.tensor("attention", logits.shape, query))
 
 
-def _seen_by(scores: Scores, valid: Tensor | None) -> Tensor:
-    """How many of a text's tokens may see each key: (texts or 1, tokens)."""
+def seen_by(scores: Scores, valid: Tensor | None) -> Tensor:
+    """How many of a text's tokens may see each key: (texts or 1, tokens), int64."""
     length = scores.query.shape[2]
     device = scores.query.device
     if scores.mask is not None:

@@ -15,7 +15,7 @@ from multigrain.model.attention import ReceivedAttention
 from multigrain.model.observed import ObservedTransformer, require_plain, uninstall
 from multigrain.model.received import Reduction
 
-__all__ = ["RECEIVED_FEATURE", "ReceivingTransformer", "observed"]
+__all__ = ["RECEIVED_FEATURE", "ReceivingTransformer", "marked_layer", "observed"]
 
 RECEIVED_FEATURE = "attention_received"
 
@@ -63,7 +63,7 @@ class ReceivingTransformer(ObservedTransformer):
             ModelError: the last layer was not run as often as it should have been, or gradients shall flow through
                 the weights and cannot.
         """
-        layer, calls = _marked(self.model)
+        layer, calls = marked_layer(self.model)
         observer = ReceivedAttention(layer, _padding(features), self.reduction, calls=calls)
         features = self.run_observed(features, observer, **kwargs)
         received = observer.take()
@@ -100,7 +100,12 @@ def _padding(features: dict[str, Any]) -> Tensor | None:
     return None if bool(valid.all()) else valid
 
 
-def _marked(model: nn.Module) -> tuple[nn.Module, int]:
+def marked_layer(model: nn.Module) -> tuple[nn.Module, int]:
+    """The attention module that a receiving model is read at, and how often it runs in a forward pass.
+
+    Raises:
+        ModelError: no module carries the mark.
+    """
     for module in model.modules():
         if _MARK in module.__dict__:
             return module, getattr(module, _MARK)

@@ -1,0 +1,153 @@
+"""`multigrain export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from multigrain.evaluation.sets import EvaluationSet
+    from multigrain.export.job import DistilSettings
+    from multigrain.pipeline.export import FinishedRun
+
+__all__ = ["export", "register"]
+
+_TO_HELP = (
+    "onnx or openvino: a graph with the pooling in it. folder: opens by sentence-transformers where multigrain is not "
+    "installed. vllm or tei: a folder that these servers read. Or an exporter of an installed package."
+)
+
+
+# Which of our forms heed an option.
+_HEEDED = {"--int8": ("onnx",), "--distil": ("vllm", "tei"), "--dtype": ("vllm", "tei")}
+
+
+class _Dtype(StrEnum):
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN | MODEL", help="A run directory, or a model: a folder, a hub id, package:NAME, or auto."
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help=_TO_HELP)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Default: RUN/exports/FORM, or NAME-FORM for a model."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies in --out.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="onnx: write a quantised graph too.")] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SET",
+            help="[NAME=]PATH of a labelled set that int8 and --distil are measured on: a BEIR folder or "
+            "package:NAME/FILE. Default: the run's validation queries.",
+        ),
+    ] = None,
+    max_queries: Annotated[int | None, typer.Option(min=2, help="Take a seeded sample of queries.")] = None,
+    max_documents: Annotated[int | None, typer.Option(min=1, help="Take a seeded sample of documents.")] = None,
+    distil: Annotated[
+        bool,
+        typer.Option("--distil", help="vllm, tei: teach the encoder the model's vectors with mean pooling first."),
+    ] = False,
+    distil_steps: Annotated[int, typer.Option(min=1, help="Steps of --distil, of 32 texts each.")] = 300,
+    texts: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Documents to distil on. Default: the run's documents and queries."),
+    ] = None,
+    dtype: Annotated[_Dtype | None, typer.Option(help="vllm, tei: of the weights. Default: as they are.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of samples and of --distil.")] = 13,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a model to production: ONNX, OpenVINO, a self-contained folder, vLLM, text-embeddings-inference.
+
+    Every export is compared with the model before it appears, and fails loudly where vectors differ.
+    """
+    from multigrain.export.registry import exporter
+
+    exporter(to)  # an unknown name fails before a model is loaded
+    _require_fitting(to, {"--int8": int8, "--distil": distil, "--dtype": dtype is not None})
+    quieten_libraries()
+    from multigrain.export.job import ExportJob
+    from multigrain.export.write import check_destination, export_model
+    from multigrain.model.encoder import load
+    from multigrain.pipeline.export import open_run
+
+    run = open_run(Path(model))
+    destination = out or (run.exports / to if run else Path(f"{Path(model.rstrip('/')).name.replace(':', '-')}-{to}"))
+    check_destination(destination, overwrite=overwrite)
+    job = ExportJob(
+        model=load(model if run is None else str(run.model), device="cpu", trust_remote_code=trust_remote_code).eval(),
+        source=model,
+        destination=destination,
+        sets=_sets(run, sets or [], max_queries, max_documents, seed),
+        int8=int8,
+        distil=_distil_settings(run, texts, distil_steps, seed) if distil else None,
+        dtype=None if dtype is None else dtype.value,
+        progress=terminal_progress(),
+    )
+    done = export_model(job, to)
+    if as_json:
+        print_json({"model": model, "to": to, "out": str(destination), **done.facts})
+        return
+    for line in (*done.lines, f"written: {destination}"):
+        typer.echo(line)
+
+
+def _require_fitting(to: str, given: dict[str, bool]) -> None:
+    """Refuse options that a form of ours would ignore; what other packages' exporters heed is theirs to say."""
+    from multigrain.export.registry import BUILT_IN
+
+    for option, forms in _HEEDED.items():
+        if given[option] and to in BUILT_IN and to not in forms:
+            raise typer.BadParameter(f"{option} is for --to {' and '.join(forms)}; --to {to} has no use for it")
+
+
+def _sets(
+    run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
+) -> tuple[EvaluationSet, ...]:
+    from multigrain.evaluation.contenders import open_sets, parse_set
+    from multigrain.evaluation.sets import sample
+
+    if not named:
+        own = run.sets if run else ()
+        return tuple(sample(each, max_queries=max_queries, max_documents=max_documents, seed=seed) for each in own)
+    opened = open_sets([parse_set(each, "test", max_queries, max_documents) for each in named], seed=seed)
+    if opened.similarity or opened.tasks:
+        raise typer.BadParameter("a loss is measured on retrieval sets: BEIR folders or package:NAME/FILE")
+    return opened.retrieval
+
+
+def _distil_settings(run: FinishedRun | None, texts: Path | None, steps: int, seed: int) -> DistilSettings:
+    from multigrain.config import DocumentsConfig
+    from multigrain.export.job import DistilSettings
+    from multigrain.sources.load import read_documents
+
+    if texts is not None:
+        found, _ = read_documents(DocumentsConfig(path=texts))
+        documents = tuple(document.text for document in found)
+        return DistilSettings(documents=documents, queries=run.queries if run else (), steps=steps, seed=seed)
+    if run is None:
+        raise typer.BadParameter("--distil learns from texts: give a run directory, or documents with --texts")
+    return DistilSettings(documents=run.documents, queries=run.queries, steps=steps, seed=seed)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand to the command line."""
+    app.command()(export)

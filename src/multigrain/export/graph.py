@@ -1,0 +1,145 @@
+"""A whole encoder as one traceable module: token numbers in, vectors out.
+
+Attention received is computed here in the plainest way, all queries and heads at once, since a graph needs operations
+that every runtime has and no loop that depends on the data. It holds the last layer's whole attention map.
+"""
+
+from __future__ import annotations
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from torch import Tensor, finfo, log1p, nn, ones, softmax
+from torch import bool as torch_bool
+
+from multigrain.errors import ExportError
+from multigrain.model.attention import ReceivedAttention
+from multigrain.model.pooling import AnchorTokenPooling
+from multigrain.model.received import Reduction, Scores, seen_by
+from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, marked_layer
+
+__all__ = ["EmbeddingGraph", "is_normalised", "received_plainly", "require_text_encoder"]
+
+
+def require_text_encoder(model: SentenceTransformer) -> Transformer:
+    """The transformer of a model that embeds plain texts.
+
+    Raises:
+        ExportError: the model begins with something else, reads chats or images, or has other lengths for queries.
+    """
+    first = model[0]
+    if not isinstance(first, Transformer):
+        raise ExportError(
+            f"it begins with {type(first).__name__}, and only models that begin with a Transformer can be exported"
+        )
+    if first.backend != "torch":
+        raise ExportError(f"it was loaded with the {first.backend!r} backend; load it with torch")
+    if "text" not in first.modality_config or "message" in first.modality_config:
+        raise ExportError(f"it reads {', '.join(map(str, first.modality_config))}; only plain texts can be exported")
+    if first.query_length or first.document_length:
+        raise ExportError("it cuts queries and documents at different lengths, which exports do not carry")
+    encoder: Transformer = first
+    return encoder
+
+
+def is_normalised(model: SentenceTransformer) -> bool:
+    """Whether a model's vectors have length 1."""
+    return any(isinstance(module, Normalize) for module in model.children())
+
+
+class EmbeddingGraph(nn.Module):
+    """An encoder with its pooling and what follows it.
+
+    Args:
+        model: an encoder; its modules are shared, not copied.
+
+    Attributes:
+        takes_prompt_length: whether `forward` must be told how many tokens are prompt, which the pooling leaves out.
+
+    Raises:
+        ExportError: see `require_text_encoder`.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.transformer = require_text_encoder(model)
+        self.rest = nn.ModuleList(list(model.children())[1:])
+        poolings = [module for module in self.rest if isinstance(module, Pooling | AnchorTokenPooling)]
+        if not poolings:
+            raise ExportError("it has no pooling over tokens")
+        self.takes_prompt_length = not all(module.include_prompt for module in poolings)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_length: Tensor | None = None) -> Tensor:
+        """Embed token numbers.
+
+        Args:
+            input_ids: (batch, tokens) int64.
+            attention_mask: (batch, tokens) int64, 0 for padding.
+            prompt_length: () int64, leading tokens that are prompt; only where `takes_prompt_length`.
+
+        Returns:
+            (batch, dimension) float32.
+        """
+        features = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if isinstance(self.transformer, ReceivingTransformer):
+            layer, calls = marked_layer(self.transformer.model)
+            observer = _TracedAttention(layer, attention_mask.bool(), self.transformer.reduction, calls=calls)
+            features = self.transformer.run_observed(features, observer)
+            features[RECEIVED_FEATURE] = observer.take()
+        else:
+            features = self.transformer(features)
+        for module in self.rest:
+            if prompt_length is not None and isinstance(module, AnchorTokenPooling):
+                features["prompt_length"] = prompt_length
+            elif prompt_length is not None and isinstance(module, Pooling):
+                rest = attention_mask.cumsum(1) > prompt_length
+                features["attention_mask"] = attention_mask * rest.to(attention_mask.dtype)
+            features = module(features)
+        return features["sentence_embedding"]
+
+
+class _TracedAttention(ReceivedAttention):
+    """ReceivedAttention in plain operations."""
+
+    def _reduce(self, scores: Scores) -> Tensor:
+        assert self._valid is not None  # noqa: S101 (the graph always has a mask)
+        return received_plainly(scores, self._valid, self._reduction)
+
+
+def received_plainly(scores: Scores, valid: Tensor, reduction: Reduction) -> Tensor:
+    """What `multigrain.model.received.attention_received` returns, the whole attention map at once.
+
+    Args:
+        scores: what one layer's attention is computed from.
+        valid: (batch, tokens) bool, False for padding.
+        reduction: how queries and heads are reduced; nothing is detached.
+
+    Returns:
+        (batch, tokens) float32 weights, zero for padding.
+    """
+    query, key = scores.query.float(), scores.key.float()
+    if query.shape[1] != key.shape[1]:
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    logits = query @ key.transpose(2, 3) * scores.scaling
+    if scores.bias is not None:
+        logits = logits + scores.bias
+    hidden = finfo(logits.dtype).min
+    if scores.mask is not None and scores.mask.dtype == torch_bool:
+        logits = logits.masked_fill(~scores.mask, hidden)
+    elif scores.mask is not None:
+        logits = (logits + scores.mask).clamp(min=hidden)
+    elif scores.causal:
+        later = ones(logits.shape[2:], dtype=torch_bool, device=logits.device).triu(1)
+        logits = logits.masked_fill(later, hidden)
+    attention = softmax(logits, -1)
+    counted = valid.to(attention.dtype)
+    if reduction.reduce == "diagonal":
+        own = attention.diagonal(dim1=2, dim2=3)
+        return (own.amax(1) if reduction.heads == "max" else own.mean(1)) * counted
+    shared = attention.amax(1) if reduction.heads == "max" else attention.mean(1)
+    if reduction.reduce == "log":
+        shared = log1p(shared * counted.sum(1).view(-1, 1, 1))
+    received = (counted.unsqueeze(1) @ shared).squeeze(1)
+    if reduction.reduce == "mean":
+        received = received / seen_by(scores, valid).clamp(min=1)
+    return received * counted

