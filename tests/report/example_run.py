@@ -183,6 +183,22 @@ def _write_dataset(
         "written_order_held_share": 0.12,
         "reference_model": spec.text("reference", "all-MiniLM-L6-v2"),
         "similarity": {name: _statistics(np.array(values)) for name, values in similarity.items()},
+        "relevelled": sum(any(action.startswith("relevelled") for action in each.actions) for each in examples),
+        "refilled": sum(any(action.startswith("refilled") for action in each.actions) for each in examples),
+        "regenerated": 0,
+        "probe": {
+            "auc": 0.913,
+            "low": 0.884,
+            "high": 0.94,
+            "features": "characters",
+            "by_feature": {"characters": 0.913, "embeddings": 0.871, "length": 0.64},
+            "written": n_written,
+            "mined": n_written,
+            "warns": True,
+            "threshold": 0.75,
+            "written_share": n_written / (4 * kept),
+            "advised_share": None,
+        },
     }
     run.audit_path.write_text(json.dumps(audit), encoding="utf-8")
     run.finish("dataset", "a1" * 32, {"kept": kept}, 38.4)

@@ -9,14 +9,15 @@ from typing import Final
 from multigrain.config import AuditConfig
 from multigrain.sources.grouping import normalise, word_ngrams
 
-__all__ = ["Problem", "check_negative", "check_query", "containment"]
+__all__ = ["Problem", "check_negative", "check_positive", "check_query", "containment"]
 
 _REFUSAL: Final = re.compile(
     r"\b(as an ai\b|i(?:'| a)m sorry|i (?:can(?:no|')t|am unable to|won't) |language model\b|i apologi[sz]e)", re.I
 )
 _ECHO: Final = re.compile(
     r":\s*$"  # "Here is the query:" and whatever else only announces a text
-    r"|^(?:here(?:'s| is) (?:a|an|the|one|your)\b|sure[,.!]|certainly[,.!]|of course[,.!])",
+    r"|^(?:here(?:'s| is) (?:a|an|the|one|your)\b|sure[,.!]|certainly[,.!]|of course[,.!])"
+    r"|\blevel_[1-4]\b",
     re.I,
 )
 _MIN_COPIED_WORDS: Final = 8
@@ -41,24 +42,37 @@ def check_query(query: str, positive: str, config: AuditConfig) -> Problem | Non
     Args:
         query: as the model wrote it.
         positive: the passage it should find.
-        config: the limits.
+        config: the limits, and which checks are on.
     """
+    on = config.checks
     words = normalise(query).split()
     if not words:
-        return Problem("empty", repr(query[:60]))
-    if _REFUSAL.search(query):
-        return Problem("refusal", query[:80])
-    if _ECHO.search(query.strip()):
-        return Problem("prompt_echo", query[:80])
-    if len(words) < config.min_query_words:
-        return Problem("too_short", f"{len(words)} words, at least {config.min_query_words}")
-    if len(words) > config.max_query_words:
-        return Problem("too_long", f"{len(words)} words, at most {config.max_query_words}")
-    if len(set(words)) * 2 < len(words) and len(words) >= _MIN_COPIED_WORDS:
+        return Problem("empty", repr(query[:60])) if on.empty or not query.strip() else None
+    wrong = _not_an_answer(query, config) or _wrong_length(words, config.max_query_words, config)
+    if wrong is not None:
+        return wrong
+    if on.repeats and len(set(words)) * 2 < len(words) and len(words) >= _MIN_COPIED_WORDS:
         return Problem("repetition", f"{len(set(words))} different words of {len(words)}")
-    if len(words) >= _MIN_COPIED_WORDS and " ".join(words) in normalise(positive):
+    if on.copied and len(words) >= _MIN_COPIED_WORDS and " ".join(words) in normalise(positive):
         return Problem("copied_document", "the query is a passage of its document")
     return None
+
+
+def check_positive(query: str, positive: str, config: AuditConfig, *, written: bool) -> Problem | None:
+    """What is wrong with a positive, or None.
+
+    Args:
+        query: the row's query.
+        positive: the passage that answers it.
+        config: which checks are on.
+        written: whether a language model wrote it: a document of the corpus may say what it likes.
+    """
+    words = normalise(positive).split()
+    if not words:
+        return Problem("empty", f"the positive is {positive[:60]!r}")
+    if config.checks.repeats and " ".join(words) == normalise(query):
+        return Problem("copied_query", "the positive repeats the query")
+    return _not_an_answer(positive, config) if written else None
 
 
 def check_negative(text: str, query: str, positive: str, config: AuditConfig) -> Problem | None:
@@ -68,20 +82,20 @@ def check_negative(text: str, query: str, positive: str, config: AuditConfig) ->
         text: as the model wrote it.
         query: the row's query.
         positive: the row's positive.
-        config: the limits.
+        config: the limits, and which checks are on.
     """
+    on = config.checks
     words = normalise(text).split()
-    if len(words) < config.min_query_words:
-        return Problem("too_short", f"{len(words)} words, at least {config.min_query_words}")
-    if _REFUSAL.search(text):
-        return Problem("refusal", text[:80])
-    if _ECHO.search(text.strip()):
-        return Problem("prompt_echo", text[:80])
-    if len(set(words)) * 3 < len(words) and len(words) >= _MIN_COPIED_WORDS:
+    if not words:
+        return Problem("empty", repr(text[:60]))
+    wrong = _wrong_length(words, config.max_passage_words, config) or _not_an_answer(text, config)
+    if wrong is not None:
+        return wrong
+    if on.repeats and len(set(words)) * 3 < len(words) and len(words) >= _MIN_COPIED_WORDS:
         return Problem("repetition", f"{len(set(words))} different words of {len(words)}")
-    if " ".join(words) == normalise(query):
+    if on.repeats and " ".join(words) == normalise(query):
         return Problem("copied_query", "the negative repeats the query")
-    copied = containment(text, positive)
+    copied = containment(text, positive) if on.copied else 0.0
     if copied > config.max_copied_share:
         return Problem("copied_document", f"{copied:.0%} of its word trigrams stand in the positive")
     return None
@@ -91,3 +105,19 @@ def containment(text: str, other: str) -> float:
     """The share of a text's distinct word trigrams that another text holds too, 0-1."""
     own = word_ngrams(text)
     return len(own & word_ngrams(other)) / len(own)
+
+
+def _not_an_answer(text: str, config: AuditConfig) -> Problem | None:
+    if config.checks.refusal and _REFUSAL.search(text):
+        return Problem("refusal", text[:80])
+    if config.checks.prompt_echo and _ECHO.search(text.strip()):
+        return Problem("prompt_echo", text[:80])
+    return None
+
+
+def _wrong_length(words: list[str], most: int | None, config: AuditConfig) -> Problem | None:
+    if config.checks.short and len(words) < config.min_query_words:
+        return Problem("too_short", f"{len(words)} words, at least {config.min_query_words}")
+    if config.checks.long and most is not None and len(words) > most:
+        return Problem("too_long", f"{len(words)} words, at most {most}")
+    return None

@@ -1,23 +1,28 @@
 """Choosing one negative a level by what was measured, whatever the writer was asked for.
 
 From the hardest level down, each pick must lie below a ceiling: first the positive's similarity less a margin, then
-the last pick less a gap. So every kept row is in order under the reference model, by construction.
+the last pick less a gap. So every kept row is in order under the reference model, by construction. Two models agree
+on the order of two texts the more often the further apart they are, so twice the gap is tried first.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 from multigrain.config import Band
 from multigrain.mining.bands import Ranking
+from multigrain.mining.search import Floats, Indices
 from multigrain.records import LEVELS, Level
 
-__all__ = ["MinedPick", "WrittenPick", "pick_negatives"]
+__all__ = ["MinedPick", "MinedPool", "Picks", "WrittenPick", "mined_pool", "pick_negatives"]
+
+_WIDER: Final = (2.0, 1.0)  # multiples of the gap, tried in this order
+_A_BAND: Final = 48  # documents kept of a band; a row needs one of them
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,15 @@ class WrittenPick:
         text: the passage.
         asked: the level it was written for.
         similarity: measured cosine to the query.
+        round: 0 where synthesis wrote it; 1 and more where it was written again.
+        spare: whether it is one of the row's further candidates.
     """
 
     text: str
     asked: Level
     similarity: float
+    round: int = 0
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,72 +57,176 @@ class MinedPick:
     similarity: float
 
 
+Picks = dict[Level, WrittenPick | MinedPick]
+
+
+@dataclass(frozen=True)
+class MinedPool:
+    """What one row's levels may be mined from: a sample of each band, nearest first.
+
+    Attributes:
+        ranks: (k,) rising.
+        indices: (k,) corpus rows.
+        similarities: (k,) falling.
+        bands: for level 1 to 4 the ranks (from, to).
+        spans: for level 1 to 4 the similarities at the band's far and near end.
+    """
+
+    ranks: Indices
+    indices: Indices
+    similarities: Floats
+    bands: tuple[Band, ...]
+    spans: tuple[tuple[float, float], ...]
+
+
+def mined_pool(ranking: Ranking, bands: Sequence[Band], *, seed: str) -> MinedPool:
+    """Keep of a ranking what the levels need: a few numbers instead of thousands, so that all rows fit in memory.
+
+    Args:
+        ranking: the corpus as the query ranks it.
+        bands: for level 1 to 4 the ranks (from, to), scaled to the corpus.
+        seed: decides which members of a long band are kept.
+    """
+    draw = random.Random(seed)
+    size = len(ranking.indices)
+    kept: list[int] = []
+    for low, high in reversed(bands):
+        members = range(min(low, size), min(high, size))
+        kept += sorted(draw.sample(members, _A_BAND)) if len(members) > _A_BAND else members
+    ranks = np.asarray(kept, dtype=np.int64)
+
+    def similarity_at(rank: int) -> float:
+        return float(ranking.similarities[min(rank, size - 1)]) if size else 0.0
+
+    return MinedPool(
+        ranks,
+        ranking.indices[ranks],
+        ranking.similarities[ranks],
+        tuple(bands),
+        tuple((similarity_at(high - 1), similarity_at(low)) for low, high in bands),
+    )
+
+
 def pick_negatives(
     written: Sequence[WrittenPick],
-    ranking: Ranking,
-    bands: Sequence[Band],
+    pool: MinedPool,
     *,
     sources: Literal["hybrid", "mined", "written"],
     ceiling: float,
     gap: float,
     seed: str,
-) -> dict[Level, WrittenPick | MinedPick]:
+    relevel: bool = True,
+    in_order: bool = True,
+    banned: Collection[str | int] = (),
+) -> Picks:
     """One negative a level, in strictly falling similarity; levels that nothing fits are left out.
 
     A written negative goes to the level in whose band of the corpus its measured similarity falls; where several
-    fit, the one that was asked for that level goes first. With `sources="written"` there are no bands to fall in:
-    the texts are levelled by their order alone.
+    fit, those that were asked for that level go first, and of these the one nearest to the band's middle. With
+    `sources="written"` there are no bands to fall in: the texts are levelled by their order alone.
 
     Args:
         written: candidates that passed the text checks.
-        ranking: the corpus as the query ranks it.
-        bands: for level 1 to 4 the ranks (from, to), scaled to the corpus.
+        pool: what may be mined.
         sources: which kinds may be used.
         ceiling: highest similarity of the hardest negative.
         gap: least difference between neighbouring levels.
         seed: decides which member of a band is drawn.
+        relevel: whether a written negative may serve at another level than it was asked for.
+        in_order: whether levels must fall; where not, written negatives stay where they were asked.
+        banned: texts and corpus rows that are not to be used.
     """
-    if sources == "written":
-        return _order_written(written, ceiling, gap)
-    draw = random.Random(seed)
-    picks: dict[Level, WrittenPick | MinedPick] = {}
-    used: set[str] = set()
-    for level, (low, high) in zip(reversed(LEVELS), reversed(bands), strict=True):
-        pick: WrittenPick | MinedPick | None = None
-        if sources == "hybrid":
-            floor = _similarity_at(ranking, high - 1)
-            fitting = [each for each in written if floor <= each.similarity <= ceiling and each.text not in used]
-            pick = max(fitting, key=lambda each: (each.asked == level, each.similarity), default=None)
-        pick = pick or _mine(ranking, low, high, ceiling, draw)
-        if pick is None:
-            continue
-        if isinstance(pick, WrittenPick):
-            used.add(pick.text)
-        picks[level] = pick
-        ceiling = pick.similarity - gap
-    return picks
+    free = [each for each in written if each.similarity <= ceiling and each.text not in banned]
+    if sources == "mined":
+        free = []
+    best: Picks = {}
+    for factor in _WIDER if in_order and gap > 0 else (1.0,):
+        draw = random.Random(seed)
+        chosen = _Choice(pool, draw, ceiling, gap * factor if in_order else None, relevel and in_order, banned)
+        picks = chosen.written_only(free) if sources == "written" else chosen.with_mined(free)
+        if len(picks) == len(LEVELS):
+            return picks
+        if len(picks) > len(best):
+            best = picks
+    return best
 
 
-def _order_written(written: Sequence[WrittenPick], ceiling: float, gap: float) -> dict[Level, WrittenPick | MinedPick]:
-    picks: dict[Level, WrittenPick | MinedPick] = {}
-    remaining = list(reversed(LEVELS))
-    for each in sorted(written, key=lambda candidate: -candidate.similarity):
-        if remaining and each.similarity <= ceiling:
-            picks[remaining.pop(0)] = each
-            ceiling = each.similarity - gap
-    return picks
+class _Choice:
+    """One way down the levels."""
 
+    def __init__(
+        self,
+        pool: MinedPool,
+        draw: random.Random,
+        ceiling: float,
+        gap: float | None,
+        relevel: bool,
+        banned: Collection[str | int],
+    ) -> None:
+        self._pool = pool
+        self._draw = draw
+        self._ceiling = ceiling
+        self._gap = gap
+        self._relevel = relevel
+        self._banned = banned
 
-def _mine(ranking: Ranking, low: int, high: int, ceiling: float, draw: random.Random) -> MinedPick | None:
-    """A random member of the band that lies below the ceiling; else the first document below both."""
-    # The similarities fall, so all ranks from the first one at or below the ceiling qualify.
-    first = int(np.searchsorted(-ranking.similarities, -ceiling, side="left"))
-    start, end = max(low, first), min(high, len(ranking.indices))
-    rank = draw.randrange(start, end) if start < end else start
-    if rank >= len(ranking.indices):
+    def with_mined(self, written: Sequence[WrittenPick]) -> Picks:
+        picks: Picks = {}
+        used: set[str] = set()
+        for level, band, (far, near) in zip(
+            reversed(LEVELS), reversed(self._pool.bands), reversed(self._pool.spans), strict=True
+        ):
+            floor = far if self._gap is not None else -1.0
+            fitting = [each for each in self._for_level(written, level, used) if each.similarity >= floor]
+            middle = (far + min(near, self._ceiling)) / 2
+            pick: WrittenPick | MinedPick | None = max(
+                fitting,
+                key=lambda each: (each.asked == level, -abs(each.similarity - middle)),
+                default=None,
+            )
+            pick = pick or self._mine(*band, {each.index for each in picks.values() if isinstance(each, MinedPick)})
+            if pick is None:
+                continue
+            if isinstance(pick, WrittenPick):
+                used.add(pick.text)
+            picks[level] = pick
+            self._fall_below(pick)
+        return picks
+
+    def written_only(self, written: Sequence[WrittenPick]) -> Picks:
+        picks: Picks = {}
+        used: set[str] = set()
+        for level in reversed(LEVELS):
+            fitting = self._for_level(written, level, used)
+            if fitting:
+                pick = max(fitting, key=lambda each: each.similarity)
+                used.add(pick.text)
+                picks[level] = pick
+                self._fall_below(pick)
+        return picks
+
+    def _for_level(self, written: Sequence[WrittenPick], level: Level, used: set[str]) -> list[WrittenPick]:
+        return [
+            each
+            for each in written
+            if each.similarity <= self._ceiling and each.text not in used and (self._relevel or each.asked == level)
+        ]
+
+    def _fall_below(self, pick: WrittenPick | MinedPick) -> None:
+        if self._gap is not None:
+            self._ceiling = pick.similarity - self._gap
+
+    def _mine(self, low: int, high: int, used: Collection[int]) -> MinedPick | None:
+        """A random member of the band that lies below the ceiling; else the first document below both."""
+        pool = self._pool
+        # The similarities fall, so all ranks from the first one at or below the ceiling qualify.
+        first = int(np.searchsorted(-pool.similarities, -self._ceiling, side="left"))
+        start = max(first, int(np.searchsorted(pool.ranks, low)))
+        end = int(np.searchsorted(pool.ranks, high))
+        places = list(range(start, end))
+        self._draw.shuffle(places)
+        for place in (*places, *range(max(start, end), len(pool.indices))):
+            index = int(pool.indices[place])
+            if index not in self._banned and index not in used:
+                return MinedPick(index, float(pool.similarities[place]))
         return None
-    return MinedPick(int(ranking.indices[rank]), float(ranking.similarities[rank]))
-
-
-def _similarity_at(ranking: Ranking, rank: int) -> float:
-    return float(ranking.similarities[min(rank, len(ranking.similarities) - 1)])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from multigrain.audit.checks import Problem, check_negative, check_query
-from multigrain.audit.levels import MinedPick, WrittenPick, pick_negatives
+from multigrain.audit.candidates import RowWork, order_held, reject, written_texts
+from multigrain.audit.checks import Problem, check_positive, check_query
+from multigrain.audit.contamination import Contamination
+from multigrain.audit.duplicates import find_duplicates
+from multigrain.audit.language import check_language, main_language
+from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
+from multigrain.audit.opinions import SecondOpinion
+from multigrain.audit.structure import check_structure, mend
 from multigrain.config import AuditConfig
-from multigrain.mining.bands import rank_corpus, scale_bands
+from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.search import Floats
 from multigrain.records import (
     LEVELS,
@@ -24,12 +30,16 @@ from multigrain.records import (
     SynthesizedRow,
     answering_ids,
 )
-from multigrain.sources.grouping import normalise
 
-__all__ = ["AuditResult", "Embed", "audit_rows"]
+__all__ = ["AuditResult", "Embed", "Rewrite", "audit_rows"]
 
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) L2-normalised vectors."""
+
+Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
+"""Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
+
+_MOST_TURNS = 16  # how often a row's negatives are chosen anew after a second opinion turned some away
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,15 @@ class AuditResult:
         examples: rows with four measured levels, in the order they came in.
         rejections: rows and single negatives that were turned away, each with a reason.
         written_candidates: how many written negatives were looked at.
+        asked_again: how many rows the strategy was asked for again.
+        written_vectors: reference vectors of the written negatives that were measured, by text.
     """
 
     examples: tuple[GradedExample, ...]
     rejections: tuple[Rejection, ...]
     written_candidates: int
+    asked_again: int = 0
+    written_vectors: Mapping[str, Floats] = field(default_factory=dict, repr=False)
 
 
 def audit_rows(
@@ -56,6 +70,9 @@ def audit_rows(
     embed_passages: Embed,
     pool_vectors: Floats,
     seed: int,
+    opinions: Sequence[SecondOpinion] = (),
+    contamination: Contamination | None = None,
+    rewrite: Rewrite | None = None,
 ) -> AuditResult:
     """Check, measure, level and complete written rows.
 
@@ -67,165 +84,256 @@ def audit_rows(
         embed_passages: the reference model's passage side.
         pool_vectors: (len(pool), d) the reference vectors of the pool.
         seed: decides which members of a band are drawn.
+        opinions: who else looks at negatives; asked in order.
+        contamination: the evaluation sets that no row may be in.
+        rewrite: asks the strategy again, where `config.repair` says so.
     """
-    sound, rejections = _check_texts(rows, config)
-    if not sound:
-        return AuditResult((), tuple(rejections), sum(len(row.negatives) for row in rows))
-    place = {document.id: index for index, document in enumerate(pool)}
-    groups = [document.group for document in pool]
-    vectors = _measure(sound, embed_queries, embed_passages)
-    bands = scale_bands(config.bands, len(pool) - 1)
-    rankings = rank_corpus(
-        vectors.queries,
-        pool_vectors,
-        groups,
-        [{groups[place[each]] for each in answering_ids(row) if each in place} for row in sound],
-        depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
-    )
-    examples = []
-    for row, ranking, query_vector, positive_vector in zip(
-        sound, rankings, vectors.queries, vectors.positives, strict=True
-    ):
-        similarity = float(query_vector @ positive_vector)
-        rank = int(np.searchsorted(-ranking.similarities, -similarity, side="left"))
-        if config.round_trip_rank is not None and rank >= config.round_trip_rank:
-            detail = f"{rank} documents are nearer than its own"
-            rejections.append(_reject(row, Problem("round_trip", detail)))
-            continue
-        candidates, refused = _written_candidates(row, vectors.negatives, query_vector, similarity, config)
-        picks = pick_negatives(
-            candidates,
-            ranking,
-            bands,
-            sources=config.negatives,
-            ceiling=similarity - config.false_negative_margin,
-            gap=config.min_level_gap,
-            seed=f"{seed}:{row.id}",
-        )
-        if len(picks) < len(LEVELS):
-            missing = ", ".join(str(int(level)) for level in LEVELS if level not in picks)
-            rejections.append(_reject(row, Problem("no_negative", f"nothing fits level {missing}")))
-            continue
-        rejections.extend(refused)
-        rejections.extend(_unplaced(row, candidates, picks))
-        examples.append(_example(row, similarity, picks, pool, vectors.negatives, query_vector))
-    return AuditResult(tuple(examples), tuple(rejections), sum(len(row.negatives) for row in rows))
+    audit = _Audit(pool, config, embed_queries, embed_passages, pool_vectors, seed)
+    works = audit.measure(audit.sound_rows(rows), contamination)
+    if rewrite is not None and "regenerate" in config.repair and config.negatives != "mined":
+        audit.write_again(works, rewrite)
+    for work in works:
+        audit.pick(work)
+    if config.checks.false_negatives:
+        for opinion in opinions:
+            audit.ask_about_positives(works, opinion)
+        if opinions:
+            audit.settle(works, opinions)
+    examples = [audit.example(work) for work in works if audit.complete(work)]
+    return AuditResult(tuple(examples), tuple(audit.rejections), audit.looked_at, audit.asked_again, audit.vectors)
 
 
-@dataclass(frozen=True)
-class _Vectors:
-    queries: Floats
-    positives: Floats
-    negatives: Mapping[str, Floats]
+class _Audit:
+    """The steps of one audit; what they turn away is gathered in `rejections`."""
 
+    def __init__(
+        self,
+        pool: Sequence[Document],
+        config: AuditConfig,
+        embed_queries: Embed,
+        embed_passages: Embed,
+        pool_vectors: Floats,
+        seed: int,
+    ) -> None:
+        self._pool = pool
+        self._config = config
+        self._embed_queries = embed_queries
+        self._embed_passages = embed_passages
+        self._pool_vectors = pool_vectors
+        self._seed = seed
+        self.vectors: dict[str, Floats] = {}
+        self.rejections: list[Rejection] = []
+        self.looked_at = 0
+        self.asked_again = 0
 
-def _check_texts(rows: Sequence[SynthesizedRow], config: AuditConfig) -> tuple[list[SynthesizedRow], list[Rejection]]:
-    sound, rejections = [], []
-    seen: dict[str, str] = {}
-    for row in rows:
-        problem = check_query(row.query, row.positive, config)
-        key = normalise(row.query)
-        # A given query with several positives has a row for each.
-        if problem is None and key in seen and seen[key] not in row.relevant_ids:
-            problem = Problem("duplicate_query", "another row has the same query")
-        if problem is not None:
-            rejections.append(_reject(row, problem))
-            continue
-        seen[key] = answering_ids(row)[0]
-        sound.append(row)
-    return sound, rejections
-
-
-def _measure(rows: Sequence[SynthesizedRow], embed_queries: Embed, embed_passages: Embed) -> _Vectors:
-    texts = sorted({text for row in rows for text in row.negatives.values() if text.strip()})
-    negatives = dict(zip(texts, embed_passages(texts), strict=True)) if texts else {}
-    return _Vectors(
-        queries=embed_queries([row.query for row in rows]),
-        positives=embed_passages([row.positive for row in rows]),
-        negatives=negatives,
-    )
-
-
-def _written_candidates(
-    row: SynthesizedRow, vectors: Mapping[str, Floats], query: Floats, positive_similarity: float, config: AuditConfig
-) -> tuple[list[WrittenPick], list[Rejection]]:
-    candidates: list[WrittenPick] = []
-    refused = []
-    seen: set[str] = set()
-    for level, text in sorted(row.negatives.items(), reverse=True):
-        problem = check_negative(text, row.query, row.positive, config)
-        if problem is None and normalise(text) in seen:
-            problem = Problem("repeated", "another level of the row has the same text")
-        if problem is None:
-            seen.add(normalise(text))
-            similarity = float(query @ vectors[text])
-            if similarity <= positive_similarity - config.false_negative_margin:
-                candidates.append(WrittenPick(text, level, similarity))
+    def sound_rows(self, rows: Sequence[SynthesizedRow]) -> list[SynthesizedRow]:
+        """The rows whose texts pass by themselves and among each other."""
+        sound: list[SynthesizedRow] = []
+        for given in rows:
+            self.looked_at += len(given.negatives) if isinstance(given.negatives, Mapping) else 0
+            problem = check_structure(given)
+            row = given if problem is None else mend(given)
+            if problem is not None and (self._config.checks.structure or not row.id):
+                self._drop(row, problem)
                 continue
-            problem = Problem("false_negative", f"similarity {similarity:.2f}, its positive {positive_similarity:.2f}")
-        refused.append(_reject(row, problem, level))
-    return candidates, refused
+            written = row.document_id is None
+            problem = check_query(row.query, row.positive, self._config) or check_positive(
+                row.query, row.positive, self._config, written=written
+            )
+            if problem is None and self._config.checks.language:
+                problem = check_language(row.query, self._languages(row))
+            if problem is None:
+                sound.append(row)
+            else:
+                self._drop(row, problem)
+        repeated = find_duplicates(sound, self._config)
+        for place, problem in sorted(repeated.items()):
+            self._drop(sound[place], problem)
+        return [row for place, row in enumerate(sound) if place not in repeated]
+
+    def measure(self, rows: Sequence[SynthesizedRow], contamination: Contamination | None) -> list[RowWork]:
+        """Rank the corpus for each row and measure its texts; rows that fail the round trip go."""
+        if not rows:
+            return []
+        config = self._config
+        queries = self._embed_queries([row.query for row in rows])
+        positives = self._embed_passages([row.positive for row in rows])
+        self._learn([text for row in rows for _, text, _ in written_texts(row)])
+        problems: list[Problem | None] = [None] * len(rows)
+        if contamination is not None and config.checks.decontamination:
+            problems = contamination.check([row.query for row in rows], [row.positive for row in rows], queries)
+        place = {document.id: index for index, document in enumerate(self._pool)}
+        groups = [document.group for document in self._pool]
+        bands = scale_bands(config.bands, max(len(self._pool) - 1, 1))
+        nearest = nearest_bands(bands)
+        rankings: Iterator[Ranking] = rank_corpus(
+            queries,
+            self._pool_vectors,
+            groups,
+            [{groups[place[each]] for each in answering_ids(row) if each in place} for row in rows],
+            depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
+        )
+        works: list[RowWork] = []
+        for row, ranking, query, positive, problem in zip(rows, rankings, queries, positives, problems, strict=True):
+            similarity = float(query @ positive)
+            wrong = problem or self._round_trip(ranking, similarity)
+            if wrong is not None:
+                self._drop(row, wrong)
+                continue
+            own = nearest if row.mining == "nearest" else bands
+            pool = mined_pool(ranking, own, seed=f"{self._seed}:{row.id}")
+            work = RowWork(row, query, similarity, pool, self._languages(row))
+            if config.negatives != "mined":
+                work.consider(written_texts(row), self.vectors, config, 0)
+            works.append(work)
+        return works
+
+    def write_again(self, works: Sequence[RowWork], rewrite: Rewrite) -> None:
+        """Ask for the negatives of rows some of whose levels nothing written fits; new texts join the candidates."""
+        config = self._config
+        for turn in range(1, config.regenerate_rounds + 1):
+            broken = [work for work in works if work.row.negatives and self._broken_levels(work)]
+            if config.regenerate_budget is not None:
+                broken = broken[: max(0, config.regenerate_budget - self.asked_again)]
+            if not broken:
+                return
+            self.asked_again += len(broken)
+            answers = rewrite([work.row for work in broken], turn)
+            self._learn([text for levels in answers.values() for texts in levels.values() for text in texts])
+            for work in broken:
+                levels = answers.get(work.row.id, {})
+                # Only what is missing: a level that was written well stays as it was.
+                missing = self._broken_levels(work)
+                fresh = [(level, text, True) for level in missing for text in levels.get(level, ())]
+                self.looked_at += len(fresh)
+                work.consider(fresh, self.vectors, config, turn)
+
+    def pick(self, work: RowWork, *, refill: bool | None = None) -> None:
+        """Choose a row's negatives from what there is."""
+        config = self._config
+        sources = config.negatives
+        if sources == "hybrid" and not ("refill" in config.repair if refill is None else refill):
+            sources = "written" if work.row.negatives else "mined"  # a row that nothing was written for has no repair
+        work.picks = pick_negatives(
+            work.candidates,
+            work.pool,
+            sources=sources,
+            ceiling=work.ceiling(config),
+            gap=config.min_level_gap,
+            seed=f"{self._seed}:{work.row.id}",
+            relevel="relevel" in config.repair,
+            in_order=config.checks.level_order,
+            banned=work.banned,
+        )
+
+    def ask_about_positives(self, works: Sequence[RowWork], opinion: SecondOpinion) -> None:
+        """Rows whose positive is none go."""
+        asked = [work for work in works if work.problem is None and len(work.picks) == len(LEVELS)]
+        problems = opinion.on_positives([(work.row.query, work.row.positive) for work in asked])
+        for work, problem in zip(asked, problems, strict=True):
+            work.problem = problem
+
+    def settle(self, works: Sequence[RowWork], opinions: Sequence[SecondOpinion]) -> None:
+        """Show the picks to the second opinions, and choose anew where some are turned away, until none is."""
+        for _ in range(_MOST_TURNS):
+            open_picks = [
+                (work, level, pick)
+                for work in works
+                if work.problem is None and len(work.picks) == len(LEVELS)
+                for level, pick in work.unchecked()
+            ]
+            if not open_picks:
+                return
+            refused: dict[int, RowWork] = {}
+            for opinion in opinions:
+                claims = [(work.row.query, work.row.positive, self._text(pick)) for work, _, pick in open_picks]
+                problems = opinion.on_negatives(claims)
+                for (work, level, pick), problem in zip(open_picks, problems, strict=True):
+                    if problem is not None:
+                        work.ban(pick)
+                        work.refused.append(reject(work.row, problem, level, self._text(pick)))
+                        refused[id(work)] = work
+                open_picks = [each for each, problem in zip(open_picks, problems, strict=True) if problem is None]
+            for work, _, pick in open_picks:
+                work.approve(pick)
+            for work in refused.values():
+                self.pick(work)
+        for work in works:
+            if work.problem is None and len(work.picks) == len(LEVELS) and work.unchecked():
+                work.problem = Problem("false_negative", f"no four negatives passed in {_MOST_TURNS} choices")
+
+    def complete(self, work: RowWork) -> bool:
+        """Whether a row is kept; if not, its rejection is noted."""
+        if work.problem is None and len(work.picks) < len(LEVELS):
+            missing = ", ".join(str(int(level)) for level in LEVELS if level not in work.picks)
+            work.problem = Problem("no_negative", f"nothing fits level {missing}")
+        if work.problem is not None:
+            self._drop(work.row, work.problem)
+            return False
+        self.rejections += work.refused
+        self.rejections += work.unplaced()
+        return True
+
+    def example(self, work: RowWork) -> GradedExample:
+        """The row as it is kept, with what was done to it."""
+        negatives, actions = [], []
+        for level in LEVELS:
+            pick = work.picks[level]
+            if isinstance(pick, WrittenPick):
+                negatives.append(Negative(pick.text, level, Origin.WRITTEN, pick.similarity, pick.asked))
+                if pick.round:
+                    actions.append(f"regenerated:{int(level)}")
+                elif pick.spare:
+                    actions.append(f"selected:{int(level)}")
+                if pick.asked != level:
+                    actions.append(f"relevelled:{int(pick.asked)}>{int(level)}")
+            else:
+                negatives.append(Negative(self._text(pick), level, Origin.MINED, pick.similarity))
+                if work.row.negatives:
+                    actions.append(f"refilled:{int(level)}")
+        easiest, low, high, hardest = negatives
+        return GradedExample(
+            id=work.row.id,
+            document_id=work.row.document_id,
+            query=work.row.query,
+            positive=work.row.positive,
+            negatives=(easiest, low, high, hardest),
+            positive_similarity=work.similarity,
+            written_order_held=order_held(work, self.vectors),
+            actions=tuple(actions),
+        )
+
+    def _broken_levels(self, work: RowWork) -> list[Level]:
+        self.pick(work, refill=self._config.negatives == "hybrid")
+        return [level for level in reversed(LEVELS) if not isinstance(work.picks.get(level), WrittenPick)]
+
+    def _round_trip(self, ranking: Ranking, similarity: float) -> Problem | None:
+        limit = self._config.round_trip_rank
+        if limit is None or not self._config.checks.round_trip:
+            return None
+        rank = int(np.searchsorted(-ranking.similarities, -similarity, side="left"))
+        return Problem("round_trip", f"{rank} documents are nearer than its own") if rank >= limit else None
+
+    def _languages(self, row: SynthesizedRow) -> Sequence[str]:
+        if self._config.languages:
+            return self._config.languages
+        if row.document_id is None:
+            return ()
+        return _document_language(row.positive)
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        new = sorted({text for text in texts if text.strip()} - self.vectors.keys())
+        if new:
+            self.vectors.update(zip(new, self._embed_passages(new), strict=True))
+
+    def _text(self, pick: WrittenPick | MinedPick) -> str:
+        return pick.text if isinstance(pick, WrittenPick) else self._pool[pick.index].text
+
+    def _drop(self, row: SynthesizedRow, problem: Problem) -> None:
+        self.rejections.append(reject(row, problem))
 
 
-def _unplaced(
-    row: SynthesizedRow, candidates: Sequence[WrittenPick], picks: Mapping[Level, WrittenPick | MinedPick]
-) -> Iterator[Rejection]:
-    placed = list(picks.values())
-    for candidate in candidates:
-        if candidate not in placed:
-            detail = f"similarity {candidate.similarity:.2f} falls in no free level"
-            yield _reject(row, Problem("no_level", detail), candidate.asked)
-
-
-def _reject(row: SynthesizedRow, problem: Problem, level: Level | None = None) -> Rejection:
-    return Rejection(
-        id=row.id,
-        part="row" if level is None else f"level_{int(level)}",
-        reason=problem.reason,
-        detail=problem.detail,
-        query=row.query,
-        text=row.positive if level is None else row.negatives[level],
-    )
-
-
-def _example(
-    row: SynthesizedRow,
-    positive_similarity: float,
-    picks: Mapping[Level, WrittenPick | MinedPick],
-    pool: Sequence[Document],
-    vectors: Mapping[str, Floats],
-    query: Floats,
-) -> GradedExample:
-    negatives, actions = [], []
-    for level in LEVELS:
-        pick = picks[level]
-        if isinstance(pick, WrittenPick):
-            negatives.append(Negative(pick.text, level, Origin.WRITTEN, pick.similarity, pick.asked))
-            if pick.asked != level:
-                actions.append(f"relevelled:{int(pick.asked)}>{int(level)}")
-        else:
-            negatives.append(Negative(pool[pick.index].text, level, Origin.MINED, pick.similarity))
-            if row.negatives:
-                actions.append(f"refilled:{int(level)}")
-    easiest, low, high, hardest = negatives
-    return GradedExample(
-        id=row.id,
-        document_id=row.document_id,
-        query=row.query,
-        positive=row.positive,
-        negatives=(easiest, low, high, hardest),
-        positive_similarity=positive_similarity,
-        written_order_held=_order_held(row, vectors, query, positive_similarity),
-        actions=tuple(actions),
-    )
-
-
-def _order_held(
-    row: SynthesizedRow, vectors: Mapping[str, Floats], query: Floats, positive_similarity: float
-) -> bool | None:
-    """Whether the four levels as written rise strictly and stay below the positive, under the reference."""
-    texts = [row.negatives.get(level, "") for level in LEVELS]
-    if not all(text in vectors for text in texts):
-        return None
-    rising = [float(query @ vectors[text]) for text in texts] + [positive_similarity]
-    return all(left < right for left, right in itertools.pairwise(rising))
+@functools.lru_cache(maxsize=1024)
+def _document_language(text: str) -> tuple[str, ...]:
+    language = main_language(text[:2000])
+    return () if language is None else (language,)

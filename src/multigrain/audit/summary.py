@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
 from multigrain.records import LEVELS, GradedExample, Origin
 
-__all__ = ["summarise"]
+__all__ = ["repair_counts", "summarise"]
 
 
-def summarise(result: AuditResult, *, requested: int, written: int, reference_model: str) -> dict[str, Any]:
+def summarise(
+    result: AuditResult,
+    *,
+    requested: int,
+    written: int,
+    reference_model: str,
+    probe: SourceProbe | None = None,
+) -> dict[str, Any]:
     """The audit's counts and similarity statistics, as `audit.json` holds them.
 
     Args:
@@ -22,6 +31,7 @@ def summarise(result: AuditResult, *, requested: int, written: int, reference_mo
         requested: rows that were asked for.
         written: rows that the model wrote in a usable form.
         reference_model: names the model that measured.
+        probe: how well written negatives can be told from mined ones; None where it was not tried.
     """
     origins = Counter(negative.origin for example in result.examples for negative in example.negatives)
     held = [example.written_order_held for example in result.examples if example.written_order_held is not None]
@@ -35,9 +45,23 @@ def summarise(result: AuditResult, *, requested: int, written: int, reference_mo
         "rejected": dict(
             Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in result.rejections)
         ),
+        **repair_counts(result),
         "written_order_held_share": sum(held) / len(held) if held else None,
         "reference_model": reference_model,
         "similarity": _similarities(result.examples),
+        "probe": None if probe is None else asdict(probe),
+    }
+
+
+def repair_counts(result: AuditResult) -> dict[str, int]:
+    """Rows kept with a repair of each kind, rows dropped, and how often the strategy was asked again."""
+    done = Counter(
+        kind for example in result.examples for kind in {action.partition(":")[0] for action in example.actions}
+    )
+    return {
+        **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
+        "dropped": sum(each.part == "row" for each in result.rejections),
+        "asked_again": result.asked_again,
     }
 
 

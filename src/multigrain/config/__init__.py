@@ -4,7 +4,16 @@ A config is a YAML file. Unknown keys are refused with the nearest known one, an
 listed in a single error. The field docs below are the text that `multigrain init` writes as comments.
 """
 
-from multigrain.config.audit import AuditConfig, Band
+from multigrain.config.audit import (
+    AuditChecks,
+    AuditConfig,
+    Band,
+    CrossEncoderConfig,
+    DecontaminationConfig,
+    JudgeConfig,
+    ProbeConfig,
+    Repair,
+)
 from multigrain.config.bases import AdaptersName, AttentionName, LoraConfig, PromptsConfig, QuantizeName
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.documents import DocumentsConfig
@@ -34,16 +43,20 @@ __all__ = [
     "STRATEGY_GROUP",
     "AdaptersName",
     "AttentionName",
+    "AuditChecks",
     "AuditConfig",
     "Band",
     "CandidateConfig",
     "ColumnsConfig",
     "Config",
+    "CrossEncoderConfig",
+    "DecontaminationConfig",
     "DocumentsConfig",
     "EndpointConfig",
     "EngineConfig",
     "EvaluationConfig",
     "EvaluationSetConfig",
+    "JudgeConfig",
     "LLMConfig",
     "LoraConfig",
     "Merge",
@@ -51,9 +64,11 @@ __all__ = [
     "PhaseConfig",
     "PoolingName",
     "PriceConfig",
+    "ProbeConfig",
     "PromptsConfig",
     "QuantizeName",
     "QueryType",
+    "Repair",
     "RowSharing",
     "ScheduleName",
     "SynthesisConfig",

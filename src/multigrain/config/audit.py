@@ -3,15 +3,135 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal, Self
+import re
+from typing import Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from multigrain.config.section import Section
 
-__all__ = ["AuditConfig", "Band"]
+__all__ = [
+    "AuditChecks",
+    "AuditConfig",
+    "Band",
+    "CrossEncoderConfig",
+    "DecontaminationConfig",
+    "JudgeConfig",
+    "ProbeConfig",
+    "Repair",
+]
 
 Band = tuple[int, int]
+Repair = Literal["relevel", "regenerate", "refill"]
+
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}")
+
+
+class AuditChecks(Section):
+    """Checks, each on or off."""
+
+    structure: bool = True
+    """Fields of the wrong kind, text that UTF-8 cannot hold. Off: texts are mended where they can be."""
+
+    empty: bool = True
+    """Queries without a word, such as `?!`. Rows whose query is blank, or whose positive has no word, go anyway."""
+
+    short: bool = True
+    """Texts of fewer than min_query_words words."""
+
+    long: bool = True
+    """Queries of more than max_query_words words, passages of more than max_passage_words."""
+
+    language: bool = True
+    """Texts that are surely in none of `languages`."""
+
+    refusal: bool = True
+    """\"I'm sorry, but as an AI …\"."""
+
+    prompt_echo: bool = True
+    """\"Here is the query:\" and other words of the prompt."""
+
+    copied: bool = True
+    """Queries that are a passage of their document, negatives copied from the positive."""
+
+    repeats: bool = True
+    """A text that says the same again and again, that repeats another field of its row, or another row's query."""
+
+    near_duplicates: bool = True
+    """Queries that nearly repeat another row's."""
+
+    decontamination: bool = True
+    """Rows that the sets of `decontamination` hold too."""
+
+    round_trip: bool = True
+    """Queries that don't find their own document among round_trip_rank documents."""
+
+    false_negatives: bool = True
+    """Negatives that are closer to the query than the positive less false_negative_margin, and what a
+    cross-encoder or judge finds."""
+
+    level_order: bool = True
+    """Levels are as they were measured, min_level_gap apart. Off: written negatives stay where they were asked."""
+
+
+class CrossEncoderConfig(Section):
+    """A cross-encoder that looks at each chosen negative beside its query."""
+
+    model: str
+    """A sentence-transformers cross-encoder: a folder or a hub id."""
+
+    margin: float = Field(default=0.1, ge=0, lt=1)
+    """A negative must score this much lower than the positive, on the model's scale from 0 to 1."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Pairs scored at once."""
+
+
+class JudgeConfig(Section):
+    """A language model that judges how well a passage answers, from 0 to 5."""
+
+    positive_at_least: int = Field(default=3, ge=0, le=5)
+    """Rows whose positive is judged lower go."""
+
+    negative_at_most: int = Field(default=3, ge=0, le=5)
+    """Negatives that are judged higher go, and so do those that are judged as high as the positive."""
+
+    max_passages: int | None = Field(default=None, ge=1)
+    """Judge at most this many passages; what is not judged by then is kept as it is (null: no limit)."""
+
+
+class DecontaminationConfig(Section):
+    """Evaluation sets that training must not have seen."""
+
+    sets: list[str] = Field(default_factory=list)
+    """Names from evaluation.sets, and paths of BEIR folders or files of queries. `evaluation` stands for all of
+    evaluation.sets."""
+
+    ngram: int = Field(default=8, ge=1)
+    """Words in a row that count as the same text; a shorter text must be the same as a whole."""
+
+    max_overlap: float = Field(default=0.5, gt=0, le=1)
+    """A text that shares more of its n-grams than this with a set is contaminated."""
+
+    max_similarity: float = Field(default=0.95, gt=0, le=1)
+    """A query that is more similar than this to a set's query, under the reference model, is contaminated."""
+
+    passages: bool = False
+    """Look for positives among the set's relevant passages as well. Off: a set of your own judges the very
+    documents that you search."""
+
+
+class ProbeConfig(Section):
+    """How well a simple classifier tells written negatives from those of the corpus."""
+
+    enabled: bool = True
+    """Run it where there are enough of both."""
+
+    warn_above: float = Field(default=0.75, gt=0.5, lt=1)
+    """Warn where the area under the ROC curve is higher: the model could learn who wrote a text instead."""
+
+    max_texts: int = Field(default=1000, ge=40)
+    """Look at this many texts of each kind at most."""
 
 
 class AuditConfig(Section):
@@ -20,11 +140,33 @@ class AuditConfig(Section):
     reference_model: str = "auto"
     """The encoder that measures similarity. auto: the model that is tuned, as it was before."""
 
+    checks: AuditChecks = Field(default_factory=AuditChecks)
+    """Each check on or off: structure, empty, short, long, language, refusal, prompt_echo, copied, repeats,
+    near_duplicates, decontamination, round_trip, false_negatives, level_order."""
+
+    repair: list[Repair] = Field(default=["relevel", "refill"])
+    """What may be done for a row with a level that nothing fits. relevel: written negatives move to the level they
+    were measured at. regenerate: the strategy is asked again. refill: mined ones take the place. Tried in this
+    order; a row that stays incomplete is dropped, and [] drops every row that is not in order as written."""
+
+    regenerate_rounds: int = Field(default=2, ge=1, le=10)
+    """How often the strategy is asked again for one row, each time with another seed."""
+
+    regenerate_budget: int | None = Field(default=1000, ge=1)
+    """Ask again at most this often in the whole audit (null: no limit but the run's spending limits)."""
+
     min_query_words: int = Field(default=2, ge=1)
     """Shorter queries are dropped."""
 
     max_query_words: int = Field(default=60, ge=2)
     """Longer queries are dropped."""
+
+    max_passage_words: int | None = Field(default=None, ge=2)
+    """Longer written negatives are turned away (null: any length)."""
+
+    languages: list[str] = Field(default_factory=list)
+    """Languages that texts may be in, as ISO 639-1 codes (en, de, …). [] is the language of the row's document;
+    where the model wrote the positive too, any."""
 
     round_trip_rank: int | None = Field(default=20, ge=1)
     """Drop queries that don't find their own document among this many of the corpus (null: keep all)."""
@@ -44,6 +186,30 @@ class AuditConfig(Section):
 
     max_copied_share: float = Field(default=0.8, gt=0, le=1)
     """A written negative that shares more of its word trigrams than this with the positive is a copy."""
+
+    near_duplicate_similarity: float = Field(default=0.8, gt=0, le=1)
+    """Queries whose word trigrams overlap by more than this (Jaccard) are near-duplicates: the first one stays."""
+
+    cross_encoder: CrossEncoderConfig | None = None
+    """A second opinion on false negatives: {model: a cross-encoder's folder or hub id, margin: 0.1}."""
+
+    judge: JudgeConfig | None = None
+    """A third one, by the run's language model, scores from 0 to 5: {positive_at_least: 3, negative_at_most: 3}.
+    Every judgment is a completion that is paid for, and kept in the journal."""
+
+    decontamination: DecontaminationConfig = Field(default_factory=DecontaminationConfig)
+    """Evaluation sets that training must not have seen, e.g. {sets: [evaluation, ./beir/scifact]}."""
+
+    probe: ProbeConfig = Field(default_factory=ProbeConfig)
+    """A classifier that tries to tell written negatives from mined ones; it warns where it can."""
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_codes(cls, values: list[str]) -> list[str]:
+        wrong = [each for each in values if not _LANGUAGE.fullmatch(each)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no language code such as en or de")
+        return values
 
     @model_validator(mode="after")
     def _bands_are_ordered(self) -> Self:

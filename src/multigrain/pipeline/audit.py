@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from multigrain.audit.run import audit_rows
+import numpy as np
+
+from multigrain.audit.marks import apply_marks, read_marks
+from multigrain.audit.opinions import SecondOpinion
+from multigrain.audit.probe import SourceProbe, probe_source
+from multigrain.audit.run import AuditResult, Rewrite, audit_rows
 from multigrain.audit.summary import summarise
+from multigrain.config import Config
 from multigrain.dataset.store import read_rows, write_examples, write_rejections
 from multigrain.errors import SourceError
+from multigrain.mining.search import Floats
+from multigrain.pipeline.audit_sets import find_contamination
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import dataset_identity, require_current, synthesis_identity
 from multigrain.pipeline.reference import reference_model
-from multigrain.records import Split
+from multigrain.pipeline.second_opinions import judging, load_cross_encoder, rewriting
+from multigrain.progress import Progress
+from multigrain.records import Document, Split
 from multigrain.rundir import StageManifest, atomic_write
 from multigrain.sources.store import read_document_table
 
-__all__ = ["audit_stage"]
+__all__ = ["audit_stage", "measured_vectors", "run_probe", "say_summary"]
 
 
 def audit_stage(context: RunContext) -> StageManifest:
@@ -33,7 +45,8 @@ def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
     reference = reference_model(config, cache=context.embeddings)
     with context.progress.task("Measuring the corpus", None):
         pool_vectors = reference.embed_passages([document.text for document in pool])
-    with context.progress.task("Auditing rows", None):
+    contamination = find_contamination(config, reference)
+    with context.progress.task("Auditing rows", None), _helpers(context, pool) as (opinions, rewrite):
         result = audit_rows(
             rows,
             pool,
@@ -42,8 +55,20 @@ def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
             embed_passages=reference.embed_passages,
             pool_vectors=pool_vectors,
             seed=config.seed,
+            opinions=opinions,
+            contamination=contamination,
+            rewrite=rewrite,
         )
-    counts = summarise(result, requested=synthesis["requested"], written=len(rows), reference_model=reference.name)
+    probe = run_probe(result, pool, pool_vectors, config)
+    if run.marks_path.exists():
+        result = apply_marks(result, read_marks(run.marks_path))
+    counts = summarise(
+        result,
+        requested=synthesis["requested"],
+        written=len(rows),
+        reference_model=reference.name,
+        probe=probe,
+    )
     cost = synthesis.get("cost")
     if cost is not None:
         counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
@@ -56,9 +81,62 @@ def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
         )
     write_examples(run.dataset_path, result.examples)
     atomic_write(run.audit_path, json.dumps(counts, indent=2))
-    context.progress.say(
+    say_summary(counts, context.progress)
+    return {key: value for key, value in counts.items() if key != "similarity"}
+
+
+def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
+    """What the audit came to, in a line or two."""
+    cost = counts.get("cost")
+    progress.say(
         f"audit: {counts['kept']} rows kept of {counts['written']} written; negatives: {counts['negatives_mined']} "
         f"mined, {counts['negatives_written']} written (of {counts['written_candidates']} candidates)"
         + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
     )
-    return {key: value for key, value in counts.items() if key != "similarity"}
+    probe = counts["probe"]
+    if probe is not None:
+        line = (
+            f"audit: written and mined negatives are told apart by {probe['features']} with AUC {probe['auc']:.2f} "
+            f"({probe['low']:.2f} to {probe['high']:.2f})"
+        )
+        if probe["warns"]:
+            line += f", above {probe['threshold']:.2f}: a model could learn who wrote a text"
+            if probe["advised_share"] is not None:
+                line += f"; written ones should be at most {probe['advised_share']:.0%} of all negatives"
+        progress.say(line)
+
+
+def measured_vectors(
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Floats
+) -> Callable[[Sequence[str]], Floats]:
+    """The reference vectors of the data set's negatives as they were measured; nothing is encoded again."""
+    rows = {document.text: row for row, document in enumerate(pool)}
+
+    def look_up(texts: Sequence[str]) -> Floats:
+        return np.stack([pool_vectors[rows[text]] if text in rows else result.written_vectors[text] for text in texts])
+
+    return look_up
+
+
+def run_probe(
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Floats, config: Config
+) -> SourceProbe | None:
+    """Try to tell the kept written negatives from the mined ones."""
+    embed = measured_vectors(result, pool, pool_vectors)
+    return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=embed)
+
+
+@contextmanager
+def _helpers(context: RunContext, pool: Sequence[Document]) -> Iterator[tuple[list[SecondOpinion], Rewrite | None]]:
+    """Whoever else has a say, and the strategy if it is to be asked again; the model is closed at the end."""
+    audit = context.config.audit
+    opinions: list[SecondOpinion] = []
+    rewrite: Rewrite | None = None
+    with ExitStack() as stack:
+        if audit.cross_encoder is not None:
+            opinions.append(load_cross_encoder(audit.cross_encoder, context.config.training.trust_remote_code))
+        if audit.judge is not None:
+            opinions.append(stack.enter_context(judging(context.config, context.run, audit.judge)))
+        if "regenerate" in audit.repair:
+            rewrite = stack.enter_context(rewriting(context.config, context.run, pool))
+        yield opinions, rewrite

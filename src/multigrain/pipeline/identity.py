@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
-_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 2, "models": 1, "results": 1}
+_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 1}
 
 _LLM_PACE: Final = {
     "concurrency",
@@ -83,8 +83,16 @@ def synthesis_identity(context: RunContext) -> str:
 
 def dataset_identity(context: RunContext) -> str:
     """Of the audited rows."""
+    config, marks = context.config, context.run.marks_path
+    named = config.audit.decontamination.sets if config.audit.checks.decontamination else []
     return fingerprint(
-        _FORMATS["dataset"], synthesis_identity(context), context.config.audit, _reference_settings(context.config)
+        _FORMATS["dataset"],
+        synthesis_identity(context),
+        config.audit,
+        _reference_settings(config),
+        # Which sets the names stand for.
+        [each.model_dump(mode="json") for each in config.evaluation.sets] if named else [],
+        marks.read_text(encoding="utf-8") if marks.exists() else "",
     )
 
 

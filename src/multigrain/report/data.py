@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from multigrain.audit.probe import SourceProbe
 from multigrain.records import GradedExample
 from multigrain.training.log import TrainingLog
 
@@ -240,6 +241,10 @@ class AuditSummary:
         rejected: rejections by reason.
         written_order_held_share: share of the rows with four written negatives whose measured order was the asked one.
         reference_model: the encoder that measured.
+        probe: whether written negatives can be told from mined ones; None where it was not tried.
+        relevelled: kept rows with a written negative at another level than it was asked for.
+        refilled: kept rows with a mined negative in the place of a written one.
+        regenerated: kept rows with a negative that was written again.
     """
 
     requested: int
@@ -251,6 +256,10 @@ class AuditSummary:
     rejected: dict[str, int]
     written_order_held_share: float | None
     reference_model: str
+    probe: SourceProbe | None = None
+    relevelled: int = 0
+    refilled: int = 0
+    regenerated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

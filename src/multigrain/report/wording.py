@@ -9,11 +9,15 @@ __all__ = ["action_words", "reason_words", "visible"]
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
 
 _REASONS = {
+    "contaminated": "an evaluation set holds it too",
     "copied_document": "copied from the document",
     "copied_query": "repeats the query",
     "duplicate_query": "another row has the same query",
     "empty": "nothing was written",
     "false_negative": "too close to the positive: may be an answer too",
+    "judged_positive": "the judge does not find the answer in its document",
+    "marked_bad": "marked bad by a reader",
+    "near_duplicate": "nearly the same as another row",
     "no_level": "its similarity falls in no free level",
     "no_negative": "no negative found for some level",
     "prompt_echo": "repeats the instructions",
@@ -21,8 +25,10 @@ _REASONS = {
     "repeated": "same text at another level",
     "repetition": "says the same again and again",
     "round_trip": "the query does not find its own document",
+    "schema": "not in the form of a row",
     "too_long": "too long",
     "too_short": "too short",
+    "wrong_language": "in another language",
 }
 
 
@@ -37,6 +43,12 @@ def action_words(action: str) -> str:
         return f"written as level {moved[1]}, measured as level {moved[2]}"
     if filled := re.fullmatch(r"refilled:(\d)", action):
         return f"level {filled[1]} filled from the documents"
+    if again := re.fullmatch(r"regenerated:(\d)", action):
+        return f"level {again[1]} written again"
+    if chosen := re.fullmatch(r"selected:(\d)", action):
+        return f"level {chosen[1]} selected among candidates"
+    if levelled := re.fullmatch(r"levelled:(\d)", action):
+        return f"given level {levelled[1]} by its measured similarity"
     return action
 
 

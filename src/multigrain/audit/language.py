@@ -1,0 +1,62 @@
+"""In which language a text is, as far as a classifier of short texts can be sure of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any, Final
+
+from multigrain.audit.checks import Problem
+
+__all__ = ["check_language", "identify", "known_languages", "main_language"]
+
+# Short English titles come out as another language one time in six, but never with less probability of English
+# than this: of 2,254 package synopses two have less than .01, none less than .001.
+_SURELY_NOT: Final = 0.005
+_SURELY: Final = 0.8
+_FEWEST_LETTERS: Final = 12
+
+
+def check_language(text: str, languages: Collection[str]) -> Problem | None:
+    """Whether a text is surely in none of some languages.
+
+    Args:
+        text: the text; too short a one is never turned away.
+        languages: ISO 639-1 codes.
+    """
+    if not languages or sum(character.isalpha() for character in text) < _shortest(text):
+        return None
+    found = identify(text)
+    if sum(found.get(each, 0.0) for each in languages) >= _SURELY_NOT:
+        return None
+    best = max(found, key=lambda each: found[each])
+    return Problem("wrong_language", f"reads as {best}, not as {' or '.join(sorted(languages))}")
+
+
+def main_language(text: str) -> str | None:
+    """The language of a passage, or None where that is not clear."""
+    found = identify(text)
+    best = max(found, key=lambda each: found[each])
+    return best if found[best] >= _SURELY else None
+
+
+def identify(text: str) -> Mapping[str, float]:
+    """Probabilities by language code."""
+    return {code: float(share) for code, share in _identifier().rank(text.replace("\x00", " "))}
+
+
+def known_languages() -> frozenset[str]:
+    """The codes that can be told apart."""
+    return frozenset(_identifier().labels)
+
+
+def _shortest(text: str) -> int:
+    # A word of Chinese or Japanese is a character or two.
+    return 4 if any(ord(character) > 0x2E80 for character in text) else _FEWEST_LETTERS
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

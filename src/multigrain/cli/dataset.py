@@ -1,0 +1,143 @@
+"""`multigrain dataset`: the audited rows in other tools' forms, and on a hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from multigrain.cli.console import console, print_json, quieten_libraries
+from multigrain.cli.options import JsonOption
+from multigrain.errors import ConfigError, SourceError
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="Graded rows in other tools' forms, and on a hub.", no_args_is_help=True)
+
+_Rows = Annotated[
+    Path,
+    typer.Argument(metavar="RUN|PARQUET", help="A run directory, or graded.parquet."),
+]
+
+
+@_app.command()
+def export(
+    source: _Rows,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="sentence-transformers, flagembedding, tevatron, ms-swift, or multigrain.",
+        ),
+    ] = "sentence-transformers",
+    as_json: JsonOption = False,
+) -> None:
+    """Write graded rows for another training tool, negatives from level 1 to 4."""
+    from multigrain.dataset.export import export_examples
+    from multigrain.dataset.store import read_examples
+
+    chosen = _format(form)
+    examples = read_examples(_parquet(source))
+    export_examples(examples, to, chosen)
+    _tell({"rows": len(examples), "format": chosen, "file": str(to)}, as_json=as_json)
+
+
+@_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A training file in any of the forms.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")],
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="The form to write.")],
+    given: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="The form to read. Default: what the first row looks like.")
+    ] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Change a training file's form as it is, without an audit."""
+    from multigrain.dataset.export import convert as convert_rows
+    from multigrain.dataset.foreign import known_format, read_foreign
+
+    chosen = _format(form)
+    rows, found = read_foreign(source, known_format(given))
+    convert_rows(rows, to, chosen)
+    _tell({"rows": len(rows), "from": found, "format": chosen, "file": str(to)}, as_json=as_json)
+
+
+@_app.command()
+def push(
+    source: _Rows,
+    repository: Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="The data set on the hub.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Where the folder is written. Default: <RUN>/dataset/hub."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write folder and card, and push nothing.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Only its owner sees it.")] = False,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="The licence of the texts, e.g. cc-by-4.0.")
+    ] = None,
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", metavar="CODE", help="A language of the texts; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the rows with a data set card, and push them to the Hugging Face hub.
+
+    The token is the one of `hf auth login`, or $HF_TOKEN.
+    """
+    quieten_libraries()
+    from multigrain.dataset.card import push_folder, write_dataset_folder
+    from multigrain.dataset.store import read_examples
+
+    rows = _parquet(source)
+    examples = read_examples(rows)
+    target = folder if folder is not None else rows.parent / "hub"
+    write_dataset_folder(
+        target,
+        examples,
+        name=repository.rsplit("/", 1)[-1],
+        audit=_audit_figures(rows.parent / "audit.json"),
+        licence=licence,
+        languages=languages or (),
+    )
+    address = None if dry_run else push_folder(target, repository, private=private)
+    _tell({"rows": len(examples), "folder": str(target), "pushed": address}, as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommands to the command line."""
+    app.add_typer(_app, name="dataset")
+
+
+def _format(name: str) -> Any:
+    from multigrain.dataset.foreign import FORMATS, known_format
+
+    chosen = known_format(name)
+    if chosen == "auto":
+        raise ConfigError(f"--format auto: name the form to write ({', '.join(FORMATS)})")
+    return chosen
+
+
+def _parquet(source: Path) -> Path:
+    for path in (source / "dataset" / "graded.parquet", source / "graded.parquet", source):
+        if path.is_file():
+            return path
+    raise SourceError(f"{source}: no graded rows there; give a run directory after `multigrain audit`, or its parquet")
+
+
+def _audit_figures(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _tell(values: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(values)
+    else:
+        words = ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+        console().print(f"dataset: {words}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,186 @@
+"""A folder that a data set hub takes: the rows as Parquet, the audit's figures, and a card that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.dataset.store import write_examples
+from multigrain.errors import MultigrainError, SourceError
+from multigrain.records import LEVELS, GradedExample
+from multigrain.rundir import atomic_directory
+
+__all__ = ["dataset_card", "push_folder", "size_category", "write_dataset_folder"]
+
+_SIZES: Final = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+_SAMPLE: Final = 300  # characters of a text shown on the card
+
+
+def write_dataset_folder(
+    folder: Path,
+    examples: Sequence[GradedExample],
+    *,
+    name: str,
+    audit: Mapping[str, Any] | None = None,
+    licence: str | None = None,
+    languages: Sequence[str] = (),
+) -> None:
+    """Write README.md, data/train-00000-of-00001.parquet and audit.json, whole or not at all.
+
+    Args:
+        folder: where to.
+        examples: the rows.
+        name: what the card calls the data set.
+        audit: the audit's counts; left out where there are none.
+        licence: an identifier that the hub knows, e.g. "cc-by-4.0"; left out where none is given.
+        languages: ISO 639-1 codes.
+
+    Raises:
+        SourceError: no rows.
+    """
+    if not examples:
+        raise SourceError(f"{folder}: there are no rows to write")
+    with atomic_directory(folder) as made:
+        write_examples(made / "data" / "train-00000-of-00001.parquet", examples)
+        card = dataset_card(examples, name=name, audit=audit or {}, licence=licence, languages=languages)
+        (made / "README.md").write_text(card, encoding="utf-8")
+        if audit is not None:
+            (made / "audit.json").write_text(json.dumps(audit, indent=2), encoding="utf-8")
+
+
+def dataset_card(
+    examples: Sequence[GradedExample],
+    *,
+    name: str,
+    audit: Mapping[str, Any],
+    licence: str | None = None,
+    languages: Sequence[str] = (),
+) -> str:
+    """The card: metadata for the hub, and what a reader must know before training on the rows."""
+    from huggingface_hub import DatasetCardData
+
+    metadata = DatasetCardData(
+        pretty_name=" ".join(name.split()),
+        license=licence,
+        language=list(languages) or None,
+        task_categories=["sentence-similarity", "text-retrieval"],
+        size_categories=[size_category(len(examples))],
+        tags=["multigrain", "hard-negatives", "embeddings", "synthetic"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+    )
+    return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n".join(_body(examples, name, audit)) + "\n"
+
+
+def size_category(rows: int) -> str:
+    """The hub's word for a number of rows."""
+    return next((word for limit, word in _SIZES if rows < limit), "n>10M")
+
+
+def push_folder(
+    folder: Path, repository: str, *, private: bool = False, token: str | None = None, endpoint: str | None = None
+) -> str:
+    """Push a written folder to a hub, and return its address.
+
+    Args:
+        folder: what `write_dataset_folder` wrote.
+        repository: OWNER/NAME; made where it is not there.
+        private: whether only its owner sees it.
+        token: None takes the one that `hf auth login` or $HF_TOKEN left.
+        endpoint: another hub's address; None takes $HF_ENDPOINT, or the public one.
+
+    Raises:
+        MultigrainError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        made = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=made.repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            commit_message="Graded rows and their card, by multigrain",
+        )
+    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MultigrainError(
+            f"{repository}: not pushed ({problem}); the folder {folder} is complete, push again when mended"
+        ) from None
+    return str(made)
+
+
+def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]) -> list[str]:
+    written = sum(negative.origin == "written" for each in examples for negative in each.negatives)
+    lines = [
+        f"# {_plain(' '.join(name.split()))}",
+        "",
+        f"{len(examples):,} training rows for text-embedding models: a query, a passage that answers it, and one "
+        "negative at each of four levels of difficulty (1 is the easiest).",
+        "",
+        f"Of {4 * len(examples):,} negatives {written:,} were written by a language model or given, and "
+        f"{4 * len(examples) - written:,} mined from the corpus. Levels were measured"
+        + (f" by `{_plain(str(audit['reference_model']))}`" if audit.get("reference_model") else "")
+        + ", not believed; every row records the similarity of each text to its query, where a negative came from, "
+        "and what the audit did to the row.",
+        "",
+        "| text | mean similarity to the query |",
+        "| --- | --- |",
+        f"| positive | {_mean([each.positive_similarity for each in examples]):.3f} |",
+        *(
+            f"| level {int(level)} | {_mean([each.negatives[level - 1].similarity for each in examples]):.3f} |"
+            for level in reversed(LEVELS)
+        ),
+        "",
+        "## Columns",
+        "",
+        "`query`, `positive`, `negative_1` … `negative_4`, and for each negative `similarity_N`, `origin_N` (written "
+        "or mined) and `written_level_N` (the level that the writer was asked for); `positive_similarity`, `actions`, "
+        "`written_order_held`, `id`, `document_id`.",
+        "",
+        "## What to know before training",
+        "",
+    ]
+    probe = audit.get("probe")
+    if probe:
+        lines.append(
+            f"- A simple classifier tells written from mined negatives with an AUC of {probe['auc']:.2f} "
+            f"({probe['low']:.2f} to {probe['high']:.2f}); .5 is a guess."
+        )
+    if audit.get("rejected"):
+        turned = sum(count for reason, count in audit["rejected"].items() if not reason.startswith("negative:"))
+        lines.append(f"- {turned:,} rows were turned away by the audit; `audit.json` has the reasons.")
+    return [
+        *lines,
+        "- Similarities are one model's. Another model agrees on the order of most pairs of levels, not of all.",
+        "- Text that a language model wrote may be wrong, and was not checked for facts.",
+        "",
+        "## An example",
+        "",
+        f"- **query**: {_excerpt(examples[0].query)}",
+        f"- **positive**: {_excerpt(examples[0].positive)}",
+        *(f"- **level {int(each.level)}**: {_excerpt(each.text)}" for each in reversed(examples[0].negatives)),
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _excerpt(text: str) -> str:
+    flat = " ".join(text.split())
+    return _plain(flat if len(flat) <= _SAMPLE else flat[:_SAMPLE].rsplit(" ", 1)[0] + " …")
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is: nothing in a row may become a link, a heading or a tag."""
+    return "".join(f"\\{each}" if each in "\\`*_{}[]()<>#|!" else each for each in text)

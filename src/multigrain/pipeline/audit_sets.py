@@ -1,0 +1,85 @@
+"""The evaluation sets that training rows must not be in, as the audit compares with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multigrain.audit.contamination import Contamination, EvaluationTexts
+from multigrain.config import Config, EvaluationSetConfig
+from multigrain.errors import ConfigError, SourceError
+from multigrain.evaluation.loading import load_evaluation_set
+from multigrain.evaluation.sets import EvaluationSet
+from multigrain.pipeline.reference import ReferenceModel
+from multigrain.sources.files import read_rows
+
+__all__ = ["decontamination_sets", "find_contamination"]
+
+_QUERY_COLUMNS = ("query", "question", "anchor", "text")
+_ALL = "evaluation"
+
+
+def find_contamination(config: Config, reference: ReferenceModel) -> Contamination | None:
+    """What the audit compares rows with; None where no set is named.
+
+    Raises:
+        EvaluationError, SourceError: a set cannot be read.
+        ConfigError: a name is neither a set of the config nor a path.
+    """
+    if not config.audit.checks.decontamination or not config.audit.decontamination.sets:
+        return None
+    sets = [_texts(each, config) for each in decontamination_sets(config)]
+    queries = [query for each in sets for query in each.queries]
+    vectors = reference.embed_queries(queries) if queries else np.zeros((0, 1), dtype=np.float32)
+    return Contamination(sets, config.audit.decontamination, vectors)
+
+
+def decontamination_sets(config: Config) -> list[EvaluationSetConfig]:
+    """The named sets, each once; a path stands for a set of that name.
+
+    Raises:
+        ConfigError: a name is neither a set of the config nor a path.
+    """
+    known = {each.name: each for each in config.evaluation.sets}
+    found: dict[str, EvaluationSetConfig] = {}
+    for name in config.audit.decontamination.sets:
+        if name == _ALL:
+            found |= known
+        elif name in known:
+            found[name] = known[name]
+        elif name.startswith("package:") or Path(name).expanduser().exists():
+            found[name] = EvaluationSetConfig(name=name, path=name)
+        else:
+            raise ConfigError(
+                f"audit.decontamination.sets: {name!r} is neither the name of one of evaluation.sets "
+                f"({', '.join(known) or 'there are none'}) nor a file or folder that exists"
+            )
+    # Whole, whatever sample is evaluated on: a leak outside of the sample is one all the same.
+    return [each.model_copy(update={"max_queries": None, "max_documents": None}) for each in found.values()]
+
+
+def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
+    path = Path(config.path).expanduser()
+    if not config.path.startswith("package:") and path.is_file() and path.parent.name != "qrels":
+        return EvaluationTexts(config.name, tuple(_queries(path)))
+    loaded = load_evaluation_set(config, seed=run.seed)
+    passages = _relevant_passages(loaded) if run.audit.decontamination.passages else []
+    return EvaluationTexts(config.name, tuple(loaded.queries.values()), tuple(passages))
+
+
+def _relevant_passages(loaded: EvaluationSet) -> Sequence[str]:
+    wanted = {key for grades in loaded.relevant.values() for key, grade in grades.items() if grade > 0}
+    return [loaded.corpus[key] for key in sorted(wanted)]
+
+
+def _queries(path: Path) -> list[str]:
+    """The queries of a table: one a row."""
+    found = []
+    for number, row in read_rows(path):
+        text = next((row[name] for name in _QUERY_COLUMNS if row.get(name)), None)
+        if not isinstance(text, str):
+            raise SourceError(f"{path}, line {number}: no text under {', '.join(_QUERY_COLUMNS)}: {str(row)[:60]}")
+        found.append(text)
+    return found

@@ -1,0 +1,53 @@
+"""Rows that a reader marked bad leave the data set, and stay out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from multigrain.audit.marks import dump_marks, read_marks
+from multigrain.config_file import load_config
+from multigrain.dataset.store import read_examples
+from multigrain.errors import RunDirectoryError, SourceError
+from multigrain.pipeline.audit import audit_stage
+from multigrain.pipeline.context import RunContext
+from multigrain.progress import Progress, SilentProgress
+from multigrain.rundir import RunDirectory, atomic_write
+
+__all__ = ["apply_marks_file"]
+
+
+def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Keep marks in a run, and audit it again without the marked rows. Marks add up.
+
+    Args:
+        directory: the run.
+        marks: what the report's explorer downloaded.
+        progress: who is told.
+
+    Returns:
+        The audit's counts, and how many rows are marked.
+
+    Raises:
+        RunDirectoryError: it is no run that has been audited.
+        SourceError: the file holds no marks, or of no row of this run.
+    """
+    progress = progress or SilentProgress()
+    run = RunDirectory(directory)
+    if not run.config_path.is_file() or not run.dataset_path.is_file():
+        raise RunDirectoryError(
+            f"{directory}: no audited run in it; give the run's directory, which holds config.yaml"
+        )
+    ids = read_marks(marks)
+    known = {each.id for each in read_examples(run.dataset_path)}
+    with run.hold() as held:
+        before = read_marks(held.marks_path) if held.marks_path.exists() else ()
+        foreign = [each for each in ids if each not in known and each not in before]
+        if not ids or len(foreign) == len(ids):
+            raise SourceError(f"{marks}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
+        if foreign:
+            progress.say(f"{len(foreign)} of {len(ids)} marked rows are not in this run's data set; left alone")
+        atomic_write(held.marks_path, dump_marks(dict.fromkeys([*before, *(e for e in ids if e not in foreign)])))
+        context = RunContext(load_config(held.config_path), held, progress, redo=True)
+        done = audit_stage(context)
+        return {**done.counts, "marked": len(read_marks(held.marks_path))}

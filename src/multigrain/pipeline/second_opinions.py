@@ -1,0 +1,138 @@
+"""The models that the audit asks besides the reference: a cross-encoder, a judge, and the strategy once more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from multigrain.audit.judge import JudgeOpinion
+from multigrain.audit.opinions import CrossEncoderOpinion
+from multigrain.audit.run import Rewrite
+from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
+from multigrain.engine.build import build_engine
+from multigrain.engine.protocol import Engine
+from multigrain.errors import ModelError
+from multigrain.llm.build import total_concurrency
+from multigrain.llm.prices import find_price
+from multigrain.pipeline.synthesis import training_units
+from multigrain.records import Document, Level, SynthesizedRow
+from multigrain.rundir import RunDirectory
+from multigrain.synthesis.journal import Journal, JournaledClient
+from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.spending import Spending
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.synthesize import build_strategy
+
+__all__ = ["judging", "load_cross_encoder", "rewriting"]
+
+_HEADS = ("ForSequenceClassification", "ForCausalLM")
+_SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
+
+
+def load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderOpinion:
+    """Load a cross-encoder as a second opinion.
+
+    Raises:
+        ModelError: it cannot be loaded, or gives more than one score a pair.
+    """
+    from sentence_transformers import CrossEncoder
+
+    try:
+        model = CrossEncoder(config.model, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"audit.cross_encoder.model {config.model!r}: cannot be loaded as a cross-encoder ({problem}): "
+            "give a folder or a hub id of a sentence-transformers cross-encoder"
+        ) from None
+    if model.num_labels != 1:
+        raise ModelError(
+            f"audit.cross_encoder.model {config.model!r}: gives {model.num_labels} scores a pair; "
+            "a cross-encoder with one is needed"
+        )
+    made_for = getattr(model.config, "architectures", None) or []
+    if not any(name.endswith(_HEADS) for name in made_for):
+        # It would be loaded all the same, with a head of random weights.
+        raise ModelError(
+            f"audit.cross_encoder.model {config.model!r}: holds {', '.join(made_for) or 'no scoring head'}, which "
+            "scores no pairs; give a cross-encoder, not an embedding model"
+        )
+    return CrossEncoderOpinion(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
+
+
+@contextmanager
+def judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[JudgeOpinion]:
+    """The run's language model as judge; what it answers is kept in the run's journal."""
+    with _asking(config, run, "judge") as (client, engine):
+        prompts = Prompts(config.synthesis.templates)
+        yield JudgeOpinion(client, engine, judge, seed=config.seed, prompts=prompts)
+
+
+@contextmanager
+def rewriting(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[Rewrite]:
+    """The run's strategy, to be asked again for the negatives of given queries, each time with another seed."""
+    units = training_units(config, documents)
+    with _asking(config, run, "regenerate") as (client, engine):
+
+        def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
+            strategy = build_strategy(config.synthesis, config.llm, seed=config.seed + _SEED_STEP * turn)
+            wanted = {row.id: row for row in rows}
+            names = {row.strategy for row in rows}
+            asked: dict[WritingUnit, str] = {}
+            for unit in units:
+                for name in names:
+                    found = wanted.get(row_id(name, unit))
+                    if found is not None:
+                        asked[replace(unit, query=found.query, with_negatives=True)] = found.id
+
+            async def write(unit: WritingUnit) -> SynthesizedRow:
+                return await strategy.write(unit, client)
+
+            answers: dict[str, Mapping[Level, Sequence[str]]] = {}
+            for outcome in engine.map(write, list(asked)):
+                if outcome.value is not None:
+                    answers[asked[outcome.unit]] = _texts(outcome.value)
+            return answers
+
+        yield rewrite
+
+
+@contextmanager
+def _asking(config: Config, run: RunDirectory, purpose: str) -> Iterator[tuple[JournaledClient, Engine]]:
+    with (
+        Journal(run.journal_path) as journal,
+        build_engine(config.engine, concurrency=total_concurrency(config.llm)) as engine,
+    ):
+        spending = Spending(
+            journal.totals(),
+            price=find_price(config.llm),
+            max_cost=config.synthesis.max_cost,
+            max_tokens=config.synthesis.max_total_tokens,
+        )
+        client = JournaledClient(
+            engine.client(config.llm, seed=config.seed),
+            journal,
+            strategy=purpose,
+            may_ask=spending.allows,
+            on_answer=spending.add,
+        )
+        try:
+            yield client, engine
+        finally:
+            engine.run(client.aclose())
+
+
+def _texts(row: SynthesizedRow) -> dict[Level, list[str]]:
+    levels: dict[Level, list[str]] = {level: [text] for level, text in row.negatives.items()}
+    for level, texts in row.candidates.items():
+        levels.setdefault(level, []).extend(texts)
+    return levels
+
+
+def _scores(model: Any, pairs: list[tuple[str, str]], batch_size: int) -> list[float]:
+    from torch.nn import Sigmoid
+
+    scores = model.predict(pairs, batch_size=batch_size, show_progress_bar=False, activation_fn=Sigmoid())
+    return [float(score) for score in scores]

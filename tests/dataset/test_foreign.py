@@ -1,0 +1,182 @@
+"""Other tools' files: read, written, and refused with the line where they are wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multigrain.dataset.export import convert, export_examples, foreign_rows
+from multigrain.dataset.foreign import FORMATS, ForeignRow, known_format, read_foreign
+from multigrain.errors import ConfigError, SourceError
+from multigrain.records import LEVELS, GradedExample, Negative, Origin
+
+ROWS = {
+    "sentence-transformers": {
+        "anchor": "q",
+        "positive": "p",
+        "negative_1": "a",
+        "negative_2": "b",
+        "negative_10": "c",
+    },
+    "flagembedding": {"query": "q", "pos": ["p"], "neg": ["a", "b", "c"], "pos_scores": [0.9], "prompt": "x"},
+    "tevatron": {
+        "query_id": "7",
+        "query": "q",
+        "positive_passages": [{"docid": "1", "title": "", "text": "p"}],
+        "negative_passages": [{"docid": "2", "title": None, "text": "a"}, {"text": "b"}, {"docid": "4", "text": "c"}],
+    },
+    "ms-swift": {
+        "messages": [{"role": "user", "content": "q"}],
+        "positive_messages": [[{"role": "user", "content": "p"}]],
+        "negative_messages": [[{"role": "user", "content": text}] for text in "abc"],
+    },
+}
+EARLIER_SWIFT = {"query": "q", "response": "p", "rejected_response": ["a", "b", "c"]}
+text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=20)
+several = st.lists(text, min_size=1, max_size=3).map(tuple)
+foreign = st.builds(ForeignRow, st.just(1), text, several, st.just(()) | several)
+
+
+def written(path: Path, *rows: object) -> Path:
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("form", "row"), [*ROWS.items(), ("ms-swift", EARLIER_SWIFT)])
+def test_every_form_is_told_by_its_fields_and_read(tmp_path, form, row) -> None:
+    (read,), found = read_foreign(written(tmp_path / "rows.jsonl", row))
+
+    assert found == form
+    assert (read.query, read.positives, read.negatives) == ("q", ("p",), ("a", "b", "c"))
+    assert read.id == ("7" if form == "tevatron" else None)
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "value", "words"),
+    [
+        ("flagembedding", "neg", "a text", "`neg` must be a list of texts, got a text 'a text'"),
+        ("flagembedding", "pos", "a text", "`pos` must be a list of texts, got a text"),
+        ("flagembedding", "pos", [], "`pos` is empty"),
+        ("flagembedding", "neg", ["a", 3], "`neg` must hold texts, got int '3'"),
+        ("flagembedding", "neg", ["a", None], "`neg` must hold texts, got nothing"),
+        ("flagembedding", "query", ["q"], r"`query` must be a text, got list"),
+        ("tevatron", "negative_passages", "a text", "must be a list of passages, got a text"),
+        ("tevatron", "positive_passages", ["a text"], "must hold objects with a `text`"),
+        ("tevatron", "positive_passages", [], "`positive_passages` is empty"),
+        ("ms-swift", "negative_messages", "a text", "must be a list of conversations, got a text"),
+        ("ms-swift", "negative_messages", ["a text"], "must be a list of .role, content. messages"),
+        ("ms-swift", "positive_messages", [[{"role": "user", "content": ["x"]}]], "content is no text"),
+        ("sentence-transformers", "negative_2", ["b"], "`negative_2` must be a text, got list"),
+        ("sentence-transformers", "positive", None, "`positive` must be a text, got nothing"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_an_error_with_its_line(tmp_path, form, field, value, words) -> None:
+    path = written(tmp_path / "rows.jsonl", ROWS[form], {**ROWS[form], field: value})
+
+    with pytest.raises(SourceError, match=words) as failure:
+        read_foreign(path)
+    assert f"{path}, line 2" in str(failure.value)
+
+
+def test_an_earlier_ms_swift_text_where_a_list_belongs_is_an_error_too(tmp_path) -> None:
+    with pytest.raises(SourceError, match="line 1: `rejected_response` must be a list"):
+        read_foreign(written(tmp_path / "rows.jsonl", {**EARLIER_SWIFT, "rejected_response": "a"}))
+
+
+def test_what_is_of_no_known_form_says_which_there_are(tmp_path) -> None:
+    with pytest.raises(SourceError, match=r"fields a, b are those of no known form.*flagembedding"):
+        read_foreign(written(tmp_path / "rows.jsonl", {"a": 1, "b": 2}))
+    with pytest.raises(SourceError, match="no row in it"):
+        read_foreign(written(tmp_path / "empty.jsonl"))
+    with pytest.raises(SourceError, match="no such file"):
+        read_foreign(tmp_path / "missing.jsonl")
+    with pytest.raises(ConfigError, match="did you mean 'flagembedding'"):
+        known_format("flagembeding")
+
+
+def example(number: int) -> GradedExample:
+    negatives = tuple(
+        Negative(f"negative {number} {int(level)}", level, Origin.WRITTEN, 0.1 * int(level), level) for level in LEVELS
+    )
+    return GradedExample(f"r{number}", "d", f"query {number}", f"positive {number}", negatives, 0.75)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None:
+    examples = [example(number) for number in range(3)]
+    path = tmp_path / f"rows{suffix}"
+    possible = {"multigrain": [".parquet"], "sentence-transformers": [".jsonl", ".csv", ".parquet"]}
+    if suffix not in possible.get(form, [".jsonl"]):
+        with pytest.raises(SourceError, match=r"\.jsonl|\.parquet"):
+            export_examples(examples, path, form)
+        return
+    export_examples(examples, path, form)
+
+    rows, found = read_foreign(path)
+
+    assert found == form
+    assert [(row.query, row.positives, row.negatives) for row in rows] == [
+        (row.query, row.positives, row.negatives) for row in foreign_rows(examples)
+    ]
+
+
+@pytest.mark.parametrize("form", ["flagembedding", "tevatron", "ms-swift"])
+@given(rows=st.lists(foreign, min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_any_texts_survive_the_forms_that_hold_lists(tmp_path_factory, form, rows) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    convert(rows, path, form)
+
+    read, _ = read_foreign(path)
+
+    assert [(row.query, row.positives, row.negatives) for row in read] == [
+        (row.query, row.positives, row.negatives) for row in rows
+    ]
+
+
+def test_scores_go_where_the_form_has_a_place_for_them(tmp_path) -> None:
+    export_examples([example(1)], tmp_path / "rows.jsonl", "flagembedding")
+
+    value = json.loads((tmp_path / "rows.jsonl").read_text(encoding="utf-8"))
+
+    assert value["pos_scores"] == [0.75]
+    assert value["neg_scores"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_rows_of_uneven_length_do_not_become_columns(tmp_path) -> None:
+    rows = [ForeignRow(1, "q", ("p",), ("a",)), ForeignRow(2, "q2", ("p",), ("a", "b"))]
+
+    with pytest.raises(SourceError, match="there are 1 to 2; `multigrain audit` gives every row four"):
+        convert(rows, tmp_path / "rows.jsonl", "sentence-transformers")
+
+
+def test_sentence_transformers_columns_stand_in_the_order_that_its_trainer_reads(tmp_path) -> None:
+    from datasets import load_dataset
+
+    export_examples([example(1), example(2)], tmp_path / "rows.parquet", "sentence-transformers")
+
+    loaded = load_dataset("parquet", data_files=str(tmp_path / "rows.parquet"), split="train", cache_dir=str(tmp_path))
+
+    assert loaded.column_names == ["anchor", "positive", *(f"negative_{level}" for level in range(1, 5))]
+
+
+def test_a_folder_that_datasets_saved_is_read(tmp_path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    saved = Dataset.from_list([{"query": "q", "positive": "p", "negative": "n"}])
+    saved.save_to_disk(str(tmp_path / "one"))
+    DatasetDict({"train": saved, "dev": saved}).save_to_disk(str(tmp_path / "two"))
+
+    (row,), form = read_foreign(tmp_path / "one")
+
+    assert (row.query, row.negatives, form) == ("q", ("n",), "sentence-transformers")
+    with pytest.raises(SourceError, match="splits train, dev"):
+        read_foreign(tmp_path / "two")
+    (tmp_path / "three").mkdir()
+    with pytest.raises(SourceError, match="not a folder that datasets"):
+        read_foreign(tmp_path / "three")
