@@ -18,8 +18,9 @@ from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import BertConfig, DebertaV2Config, LlamaConfig
 
+from multigrain.config import TrainingConfig
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.encoder import build_encoder, encode, load, pooling_name, weights_fingerprint
+from multigrain.model.encoder import build_candidate, build_encoder, encode, load, pooling_name, weights_fingerprint
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
 from multigrain.model.transformer import RECEIVED_FEATURE
 
@@ -248,3 +249,22 @@ def test_a_model_without_pooling_is_refused(tiny_folder: Callable[..., Path], tm
         build_encoder(str(tmp_path / "bare"), pooling="ata", device="cpu")
     assert isinstance(class_token[0], Transformer)
     assert isinstance(class_token[1], Pooling)
+
+
+def test_a_candidate_has_the_ata_options_of_its_config(tiny_folder: Callable[..., Path]) -> None:
+    config = TrainingConfig.model_validate(
+        {
+            "base_model": str(tiny_folder(BertConfig)),
+            "max_seq_length": 32,
+            "ata": {"reduce": "sum", "include_prompt": False},
+            "candidates": {
+                "one": {"pooling": "ata"},
+                "two": {"pooling": "ata", "ata": {"sink_clip": 3, "grad": "through"}},
+            },
+        }
+    )
+    one, two = (build_candidate(config.resolve(name), device="cpu") for name in ("one", "two"))
+    assert (one[0].reduction.reduce, one[0].reduction.grad) == ("sum", "detach")
+    assert (one[1].include_prompt, one[1].sink_clip) == (False, None)
+    assert (two[0].reduction.reduce, two[0].reduction.grad) == ("log", "through")
+    assert (two[1].include_prompt, two[1].sink_clip) == (True, 3.0)

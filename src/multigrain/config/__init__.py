@@ -14,7 +14,7 @@ from multigrain.config.audit import (
     ProbeConfig,
     Repair,
 )
-from multigrain.config.bases import AdaptersName, AttentionName, LoraConfig, PromptsConfig, QuantizeName
+from multigrain.config.bases import AdaptersName, AtaConfig, AttentionName, LoraConfig, PromptsConfig, QuantizeName
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.documents import DocumentsConfig
 from multigrain.config.engine import EngineConfig
@@ -42,6 +42,7 @@ __all__ = [
     "BUILT_IN_STRATEGIES",
     "STRATEGY_GROUP",
     "AdaptersName",
+    "AtaConfig",
     "AttentionName",
     "AuditChecks",
     "AuditConfig",

@@ -1,4 +1,4 @@
-"""What a base model is given before it is tuned: attention, adapters, prompts."""
+"""What a base model is given before it is tuned: attention, pooling, adapters, prompts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,31 @@ from pydantic import Field, model_validator
 
 from multigrain.config.section import Section
 
-__all__ = ["AdaptersName", "AttentionName", "LoraConfig", "PromptsConfig", "QuantizeName"]
+__all__ = ["AdaptersName", "AtaConfig", "AttentionName", "LoraConfig", "PromptsConfig", "QuantizeName"]
 
 AttentionName = Literal["keep", "causal", "bidirectional"]
 QuantizeName = Literal["none", "4bit"]
 AdaptersName = Literal["merged", "apart"]
+
+
+class AtaConfig(Section):
+    """How anchor-token-aware pooling weighs tokens. The paper says that weights follow attention; the rest is ours."""
+
+    reduce: Literal["log", "sum", "mean"] = "log"
+    """How the attention that a token receives is summed: log (of 1 + n times it), sum, or mean over the queries that
+    may see the token."""
+
+    heads: Literal["mean", "max"] = "mean"
+    """How heads are joined."""
+
+    grad: Literal["detach", "through"] = "detach"
+    """detach: weights are constants in training. through: gradients flow into them."""
+
+    include_prompt: bool = True
+    """Whether the prompt's tokens are pooled too."""
+
+    sink_clip: float | None = Field(default=None, ge=1)
+    """Cut weights at this multiple of the mean weight, against attention sinks (null: off). No part of the method."""
 
 
 class LoraConfig(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from multigrain.config.bases import AdaptersName, AttentionName, LoraConfig, PromptsConfig, QuantizeName
+from multigrain.config.bases import AdaptersName, AtaConfig, AttentionName, LoraConfig, PromptsConfig, QuantizeName
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
 from multigrain.config.section import Section
@@ -37,7 +37,10 @@ class CandidateConfig(Section):
     """One model to train; what is left out is taken from `training`."""
 
     pooling: PoolingName | None = None
-    """keep (the base model's own), ata, mean, cls or last."""
+    """keep (the base model's own), ata, mean, cls, last, weighted-mean, diagonal or values."""
+
+    ata: AtaConfig | None = None
+    """Options of ATA pooling of its own."""
 
     schedule: ScheduleName | None = None
     """The order in which levels are visited."""
@@ -93,6 +96,9 @@ class TrainingConfig(Section):
     pooling: PoolingName = "keep"
     """keep (the base model's own), ata (anchor-token-aware), mean, cls, last, weighted-mean (later tokens count more),
     diagonal (weighted by the attention a token gives itself) or values (means of attention's value vectors)."""
+
+    ata: AtaConfig = Field(default_factory=AtaConfig)
+    """Options of ATA pooling, and, but for reduce, of diagonal."""
 
     schedule: ScheduleName = "coarse-to-fine"
     """The order in which levels are visited: coarse-to-fine, reverse, random (one level a step), mixed (one a row),

@@ -102,6 +102,7 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
         max_seq_length=settings.max_seq_length,
         trust_remote_code=settings.trust_remote_code,
         device=device,
+        ata=AtaOptions(**settings.ata.model_dump()),
         attention=settings.attention,
         prompts=settings.prompts,
         lora=settings.lora,
