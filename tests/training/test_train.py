@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,20 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import PromptsConfig, TrainingConfig
+from multigrain.config_file import parse_config
+from multigrain.curriculum.lengths import padded_share
 from multigrain.curriculum.pools import level_of
 from multigrain.curriculum.sampler import CurriculumSampling
-from multigrain.errors import ModelError
+from multigrain.errors import ConfigError, ModelError
 from multigrain.model.encoder import build_candidate, build_encoder
+from multigrain.pipeline.context import RunContext
+from multigrain.pipeline.training import training_stage
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.rundir import RunDirectory
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import TrainingPlan, plan_training
 from multigrain.training.estimate import estimate_training
+from multigrain.training.row_texts import RowTexts
 from multigrain.training.train import column_prompts, train_candidate, training_sources
 
 ROWS = 24
@@ -256,3 +264,31 @@ def test_an_estimate_is_measured_and_leaves_nothing_behind(small_bert: Path, tmp
     assert found.memory_bytes > 100e6
     assert found.memory_of == "process"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert: Path, tmp_path: Path) -> None:
+    examples = [
+        replace(each, positive=" ".join([each.positive] * (1 + 9 * (row % 2)))) for row, each in enumerate(_examples())
+    ]
+    plans = [
+        plan_training(training_sources(examples, settings, tmp_path / str(number), seed=3), settings, seed=3)
+        for number, settings in enumerate((_config(steps=16), _config(steps=16, group_by_length=True)))
+    ]
+    plain, grouped = (plan.batches for plan in plans)
+    assert plain != grouped
+    for level in range(4):
+        stretch = slice(4 * level, 4 * level + 4)
+        assert sorted(itertools.chain(*plain[stretch])) == sorted(itertools.chain(*grouped[stretch]))
+        assert {level_of(index, ROWS) for batch in grouped[stretch] for index in batch} == {level + 1}
+    texts = RowTexts([plans[0].dataset])
+    assert padded_share(grouped, texts.length) < 0.6 * padded_share(plain, texts.length)
+
+
+def test_sharded_training_is_refused_before_it_starts(
+    small_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    config = parse_config({"training": {"base_model": str(small_bert)}})
+
+    with pytest.raises(ConfigError, match="sharded training"):
+        training_stage(RunContext(config, RunDirectory(tmp_path)))

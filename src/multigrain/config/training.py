@@ -159,6 +159,10 @@ class TrainingConfig(Section):
     checkpoint_every: int = Field(default=100, ge=1)
     """Steps between checkpoints to resume from."""
 
+    group_by_length: bool = False
+    """Let the batches of a level exchange rows, 16 neighbours at a time, so that texts of a batch are of like length:
+    less padding. Candidates then no longer meet the same queries at the same steps."""
+
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
 

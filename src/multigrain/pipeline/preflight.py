@@ -67,7 +67,7 @@ def check_model(settings: TrainingConfig) -> None:
 
 
 def check_sets(config: Config) -> None:
-    """See that the evaluation sets are there; those of ordinary size are read as the evaluation will read them.
+    """See that the evaluation sets are there; folders of ordinary size are read as the evaluation will read them.
 
     Raises:
         EvaluationError: one cannot be used, or there is nothing at all to evaluate on.
@@ -81,7 +81,11 @@ def check_sets(config: Config) -> None:
             "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
         )
     for each in config.evaluation.sets:
-        if sum(_size(path) for path in _files(each)) <= _READ_WHOLE:
+        files = _files(each)
+        missing = next((path for path in files if not path.exists()), None)
+        if missing is not None:
+            raise EvaluationError(f"evaluation set {each.name!r}: {missing}: no such file or folder")
+        if _is_retrieval(each) and sum(_size(path) for path in files) <= _READ_WHOLE:
             load_evaluation_set(each, seed=config.seed)
 
 
@@ -97,6 +101,12 @@ def check_titles(config: Config, documents: Sequence[Document]) -> None:
             f"evaluation.queries: titles, but none of the {len(held)} held-out documents has a title; name the column "
             "with documents.title_field, or set evaluation.queries: synthetic"
         )
+
+
+def _is_retrieval(settings: EvaluationSetConfig) -> bool:
+    """Whether a set is a folder or a data package: others are opened by what scores them."""
+    path = settings.model_dump().get("path")
+    return isinstance(path, str) and (path.startswith("package:") or Path(path).expanduser().is_dir())
 
 
 def _files(settings: EvaluationSetConfig) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from multigrain.config import TrainingConfig
 from multigrain.dataset.store import read_examples
+from multigrain.errors import ConfigError
 from multigrain.model.encoder import build_candidate
 from multigrain.model.saving import save_candidate
 from multigrain.model.wording import describe_encoder
@@ -30,7 +32,16 @@ _WORTH_SAYING: Final = 90.0  # seconds
 
 
 def training_stage(context: RunContext) -> list[StageManifest]:
-    """Train the config's candidates, one after another."""
+    """Train the config's candidates, one after another.
+
+    Raises:
+        ConfigError: the launcher asks for sharded training.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
+        raise ConfigError(
+            "sharded training (FSDP) is not supported: checkpoints and the saved model would hold one shard. Start "
+            "with torchrun, and save memory by lora, quantize, mini_batch_size and gradient_checkpointing"
+        )
     check_losses(context.config.training)
     if is_main_process():
         _tidy(context)

@@ -12,11 +12,13 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from multigrain.config import TrainingConfig
+from multigrain.curriculum.lengths import group_by_length
 from multigrain.curriculum.plan import cut_for_processes, plan_batches
 from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, RowPool, text_key
 from multigrain.curriculum.schedule import LevelSchedule, level_schedule
 from multigrain.errors import ModelError
 from multigrain.records import LEVELS, GradedExample
+from multigrain.training.row_texts import RowTexts
 
 __all__ = [
     "GRADED",
@@ -167,30 +169,34 @@ def plan_training(
             "negative; raise it, or lower training.accumulation"
         )
     starts = list(itertools.accumulate((len(source.dataset) for source in sources), initial=0))
-    batches: list[list[int]] = []
-    steps: list[str] = []
+    schedule = schedule_of(config, seed=seed)
     try:
-        for step in plan_batches(
-            [source.pool for source in sources],
-            schedule_of(config, seed=seed),
-            steps=config.steps,
-            batch_size=config.batch_size,
-            seed=seed,
-            weights=[source.weight for source in sources],
-            rows=config.rows,
-            parts=parts,
-        ):
-            steps.append(sources[step.source].name)
-            shifted = [starts[step.source] + index for index in step.indices]
-            batches.extend(cut_for_processes(shifted, parts))
+        steps = list(
+            plan_batches(
+                [source.pool for source in sources],
+                schedule,
+                steps=config.steps,
+                batch_size=config.batch_size,
+                seed=seed,
+                weights=[source.weight for source in sources],
+                rows=config.rows,
+                parts=parts,
+            )
+        )
     except ValueError as error:
         raise ModelError(f"training: {error}; give it more rows, or lower the number of parts") from None
+    whole = [[starts[step.source] + index for index in step.indices] for step in steps]
+    if config.group_by_length:
+        stretches = [(step.source, schedule.weights(number)) for number, step in enumerate(steps)]
+        texts = RowTexts([source.dataset for source in sources])
+        whole = group_by_length(whole, texts.length, stretches, texts=texts.keys, seed=seed)
+    batches = [part for batch in whole for part in cut_for_processes(batch, parts)]
     return TrainingPlan(
         dataset=(
             sources[0].dataset if len(sources) == 1 else DatasetDict({each.name: each.dataset for each in sources})
         ),
         batches=batches,
-        sources=steps,
+        sources=[sources[step.source].name for step in steps],
         rows={source.name: len(source.pool) for source in sources},
     )
 
