@@ -175,3 +175,16 @@ def test_the_page_is_written_whole_or_not_at_all(own_run):
         write_report(own_run)
     assert path.read_bytes() == before
     assert [each.name for each in own_run.path.iterdir() if "report" in each.name] == ["report.html"]
+
+
+def test_the_page_says_whether_the_source_of_a_negative_can_be_told(example) -> None:
+    data = load_report_data(example)
+    page = render_report(data)
+
+    assert "Can the source be told?" in page
+    assert ".913</b> (.884 to .940" in page
+    assert data.audit is not None
+    calm = dataclasses.replace(data.audit, probe=dataclasses.replace(data.audit.probe, warns=False, auc=0.6))
+    assert "not enough for a model to learn" in render_report(dataclasses.replace(data, audit=calm))
+    none = dataclasses.replace(data.audit, probe=None)
+    assert "Can the source be told?" not in render_report(dataclasses.replace(data, audit=none))

@@ -213,7 +213,8 @@ class _Audit:
         config = self._config
         sources = config.negatives
         if sources == "hybrid" and not ("refill" in config.repair if refill is None else refill):
-            sources = "written" if work.row.negatives else "mined"  # a row that nothing was written for has no repair
+            # A row that nothing was written for has nothing to repair.
+            sources = "written" if work.row.negatives or work.row.candidates else "mined"
         work.picks = pick_negatives(
             work.candidates,
             work.pool,

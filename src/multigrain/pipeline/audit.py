@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.marks import apply_marks, read_marks
 from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.probe import SourceProbe, probe_source
@@ -28,7 +30,7 @@ from multigrain.records import Document, Split
 from multigrain.rundir import StageManifest, atomic_write
 from multigrain.sources.store import read_document_table
 
-__all__ = ["audit_stage", "measured_vectors", "run_probe", "say_summary"]
+__all__ = ["audit_stage", "judge_counts", "measured_vectors", "run_probe", "say_summary"]
 
 
 def audit_stage(context: RunContext) -> StageManifest:
@@ -59,6 +61,7 @@ def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
             contamination=contamination,
             rewrite=rewrite,
         )
+        judged = judge_counts(opinions)
     probe = run_probe(result, pool, pool_vectors, config)
     if run.marks_path.exists():
         result = apply_marks(result, read_marks(run.marks_path))
@@ -69,6 +72,7 @@ def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
         reference_model=reference.name,
         probe=probe,
     )
+    counts |= judged
     cost = synthesis.get("cost")
     if cost is not None:
         counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
@@ -83,6 +87,12 @@ def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
     atomic_write(run.audit_path, json.dumps(counts, indent=2))
     say_summary(counts, context.progress)
     return {key: value for key, value in counts.items() if key != "similarity"}
+
+
+def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]:
+    """How many passages were judged, and how many were not, under the key that audit.json has for it."""
+    found = [each.counts for each in opinions if isinstance(each, JudgeOpinion)]
+    return {"judge": asdict(found[0])} if found else {}
 
 
 def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:

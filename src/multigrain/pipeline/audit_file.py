@@ -19,7 +19,7 @@ from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.errors import SourceError
-from multigrain.pipeline.audit import run_probe, say_summary
+from multigrain.pipeline.audit import judge_counts, run_probe, say_summary
 from multigrain.pipeline.audit_sets import find_contamination
 from multigrain.pipeline.reference import reference_model
 from multigrain.pipeline.second_opinions import judging, load_cross_encoder
@@ -84,7 +84,8 @@ def audit_file(
             result = audit_rows(
                 rows,
                 pool,
-                config.audit,
+                # Nobody asked for a level: every negative goes where it was measured.
+                config.audit.model_copy(update={"repair": ["relevel", *config.audit.repair]}),
                 embed_queries=reference.embed_queries,
                 embed_passages=reference.embed_passages,
                 pool_vectors=vectors,
@@ -95,6 +96,7 @@ def audit_file(
         probe = run_probe(result, pool, vectors, config)
         result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
         counts = summarise(result, requested=len(rows), written=len(rows), reference_model=reference.name, probe=probe)
+        counts |= judge_counts(opinions)
         counts |= {
             "format": found,
             "written_candidates": sum(len(texts) for row in rows for texts in row.candidates.values()),
