@@ -102,12 +102,7 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
     documents = config.documents
     if documents.path is not None:
         documents = documents.model_copy(update={"path": anchored(documents.path, folder)})
-    sets = [
-        each
-        if each.path.startswith("package:") or Path(each.path).is_absolute()
-        else each.model_copy(update={"path": str(folder / each.path)})
-        for each in config.evaluation.sets
-    ]
+    sets = [_anchor_set(each, folder) for each in config.evaluation.sets]
     evaluation = config.evaluation.model_copy(update={"sets": sets})
     synthesis = config.synthesis
     if synthesis.templates is not None:
@@ -132,3 +127,13 @@ def _anchor_audit(audit: AuditConfig, folder: Path) -> AuditConfig:
     paths = {name: folder / Path(name).expanduser() for name in audit.decontamination.sets}
     names = [str(path) if path.exists() else name for name, path in paths.items()]
     return audit.model_copy(update={"decontamination": audit.decontamination.model_copy(update={"sets": names})})
+
+
+def _anchor_set(config: EvaluationSetConfig, folder: Path) -> EvaluationSetConfig:
+    places = {name: getattr(config, name) for name in ("path", "queries", "documents", "qrels")}
+    moved = {
+        name: str(folder / Path(place).expanduser())
+        for name, place in places.items()
+        if place is not None and not place.startswith(("package:", "mteb:"))
+    }
+    return config.model_copy(update=moved)

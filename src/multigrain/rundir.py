@@ -91,6 +91,11 @@ class RunDirectory:
         return self.path / "synthesis" / "journal.sqlite"
 
     @property
+    def heldout_journal_path(self) -> Path:
+        """Every completion of another model that wrote the held-out queries."""
+        return self.path / "synthesis" / "heldout_journal.sqlite"
+
+    @property
     def rows_path(self) -> Path:
         """The synthesized rows, parsed but not audited."""
         return self.path / "synthesis" / "rows.parquet"

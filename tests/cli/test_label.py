@@ -84,3 +84,44 @@ def test_a_run_that_has_nothing_to_judge_says_so(run: Path, tmp_path: Path) -> N
     (tmp_path / "empty.txt").write_text("\n\n")
     assert isinstance(invoke(run, "--queries", tmp_path / "empty.txt").exception, EvaluationError)
     assert isinstance(invoke(run, "--queries", tmp_path / "missing.txt").exception, EvaluationError)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    for word in ("cat", "dog", "owl", "bee"):
+        (tmp_path / "docs" / f"{word}.txt").write_text(f"the {word} lives here\n")
+    (tmp_path / "asked.txt").write_text("where is the cat\nwhere is the dog\nwhere is the owl\n")
+    return tmp_path
+
+
+def test_models_are_judged_without_a_run_and_the_judgments_score_another_model(place: Path) -> None:
+    from multigrain.cli.evaluate import register as register_evaluate
+
+    arguments = ("one=bm25", "two=bm25", "--documents", place / "docs", "--queries", place / "asked.txt")
+    kept = ("--out", place / "labels", "--depth", 1)
+    first = invoke(*arguments, *kept, answers="y\nq\n")
+    assert first.exit_code == 0, first.output
+    assert "2 of 3 documents left to judge" in first.stdout
+    done = invoke(*arguments, *kept, "--json", answers="y\nn\n")
+    summary = json.loads(done.stdout.strip().splitlines()[-1])
+    assert (summary["judged"], summary["unanswered"]) == (3, 1)
+    (only,) = summary["comparisons"]
+    assert (only["base"], only["model"], only["label"]) == ("one", "two", "judged by a person")
+
+    evaluating = typer.Typer()
+    register_evaluate(evaluating)
+    register(evaluating)
+    found = CliRunner().invoke(evaluating, ["evaluate", "bm25", "--set", summary["set"], "--json"])
+    assert found.exit_code == 0, found.output
+    (scored,) = json.loads(found.stdout.strip().splitlines()[-1])["scores"]
+    assert (scored["label"], scored["queries"], scored["documents"]) == ("judged by a person", 2, 4)
+    assert scored["models"]["bm25"]["score"] == 1
+
+
+def test_models_need_something_to_search(place: Path) -> None:
+    found = invoke("bm25", "auto", "--queries", place / "asked.txt")
+    assert found.exit_code == 2
+    assert "--documents" in found.output
+    twice = invoke("bm25", "bm25", "--documents", place / "docs", "--queries", place / "asked.txt", "--out", place)
+    assert isinstance(twice.exception, EvaluationError)

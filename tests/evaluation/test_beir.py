@@ -9,7 +9,8 @@ import pytest
 
 from multigrain.config import EvaluationSetConfig
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.beir import read_beir, read_qrels
+from multigrain.evaluation.beir import read_beir
+from multigrain.evaluation.judgments import read_qrels
 from multigrain.evaluation.loading import load_evaluation_set
 from multigrain.evaluation.sets import EvaluationSet
 

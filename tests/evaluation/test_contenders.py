@@ -12,12 +12,11 @@ from multigrain.evaluation.comparison import compare_models, compare_stored, sum
 from multigrain.evaluation.contenders import (
     Contender,
     Encoding,
-    OpenedSets,
-    open_sets,
     parse_contender,
     parse_set,
     score_contenders,
 )
+from multigrain.evaluation.loading import OpenedSets, open_sets
 from multigrain.evaluation.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets import EvaluationSet
 from multigrain.evaluation.sts import SimilaritySet
@@ -80,7 +79,7 @@ def test_every_model_is_scored_on_everything_it_can_do(folders: tuple[str, str],
         OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "forgetting"),)),
         Encoding(),
     )
-    assert {(row.set, row.model) for row in found.rows} == {
+    assert {(row.set, row.model) for row in found.rows()} == {
         ("animals", "one"),
         ("animals", "two"),
         ("animals", "bm25"),
@@ -105,7 +104,8 @@ def test_folders_share_no_cached_embedding_and_a_second_run_embeds_nothing(
 
     monkeypatch.setattr("multigrain.evaluation.encoders.SentenceTransformerEncoder.encode_documents", encodes)
     monkeypatch.setattr("multigrain.evaluation.encoders.SentenceTransformerEncoder.encode_queries", encodes)
-    assert score_contenders(contenders, OpenedSets((animals,)), encoding).rows == first.rows
+    again = score_contenders(contenders, OpenedSets((animals,)), encoding)
+    assert list(again.rows()) == list(first.rows())
 
 
 def test_two_models_need_two_names(animals: EvaluationSet) -> None:

@@ -52,7 +52,7 @@ def test_own_queries_are_searched_with_both_models(run: RunDirectory, tmp_path: 
     for name in ("base", "best"):
         assert task.rankings[name]["q2"][0] == "d3", "a word is nearest to itself under any weights"
         assert len(task.rankings[name]["q1"]) == 2
-    assert (task.name, task.base, task.model) == ("queries-asked", "base", "best")
+    assert (task.name, task.base, task.others) == ("queries-asked", "base", ("best",))
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(EvaluationError, match="cannot be read as UTF-8"):
         own_queries(run, path, depth=2)

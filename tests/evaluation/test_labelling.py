@@ -27,7 +27,9 @@ def judged(path: Path, depth: int = 2, limit: int = 8, answer=lambda query, docu
 
 
 def score(session: LabelSession, depth: int = 2):
-    return score_labels(RANKINGS, session, base="base", model="tuned", set_name="own", depth=depth, settings=SETTINGS)
+    return score_labels(
+        RANKINGS, session, base="base", others=["tuned"], set_name="own", depth=depth, settings=SETTINGS
+    )
 
 
 def test_the_pool_holds_what_both_found_and_does_not_say_who() -> None:
@@ -53,11 +55,11 @@ def test_the_pool_holds_what_both_found_and_does_not_say_who() -> None:
 
 def test_the_better_model_scores_better(tmp_path: Path) -> None:
     found = score(judged(tmp_path / "labels.jsonl"))
-    measured = found.conclusion.measured
+    measured = found.conclusions[0].measured
     assert (measured.base_score, measured.losses, measured.queries) == (1.0, 8, 8)
     assert measured.score == pytest.approx(0.6309, abs=1e-3)  # 1 / log2(3): the answer stands second
     assert measured.metric == "nDCG@2"
-    assert found.conclusion.verdict.value == "worse"
+    assert found.conclusions[0].verdict.value == "worse"
 
 
 def test_a_judge_may_stop_anywhere_and_go_on(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_undo_takes_back_one_answer_and_skip_a_whole_query(tmp_path: Path) -> No
 def test_a_query_counts_when_all_its_documents_are_judged_and_something_answers(tmp_path: Path) -> None:
     session = judged(tmp_path / "labels.jsonl", limit=3, answer=lambda query, document: 0)
     found = score(session)
-    assert (found.conclusion, found.judged, found.unanswered) == (None, 3, 3)
+    assert (found.conclusions, found.judged, found.unanswered) == ((), 3, 3)
     session.undo()
     assert score(session).judged == 2
 

@@ -3,15 +3,21 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
+from mteb.abstasks.sts import AbsTaskSTS
+from mteb.abstasks.task_metadata import TaskMetadata
 from sentence_transformers import SentenceTransformer
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.encoders import SentenceTransformerEncoder
 from multigrain.evaluation.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
 from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sts import evaluate_sts, spearman
 
 from .test_encoders import static_model
 
@@ -92,3 +98,47 @@ def test_a_task_whose_data_cannot_be_fetched_says_so(words: EvaluationSet) -> No
     with pytest.raises(EvaluationError, match=r"'words': its data cannot be fetched \(Couldn't reach") as caught:
         evaluate_task(static_model(), task)
     assert "\n" not in str(caught.value)
+
+
+class _Pairs(AbsTaskSTS):
+    """A similarity task on disk, as a user's own or one of the hub's would be."""
+
+    metadata = TaskMetadata(
+        name="Pairs",
+        description="hand-made",
+        dataset={"path": "local", "revision": "local"},
+        type="STS",
+        category="t2t",
+        eval_langs=["eng-Latn"],
+        main_score="cosine_spearman",
+    )
+
+    def load_data(self, num_proc: int | None = None, **_: object) -> None:
+        rows = {"sentence1": ["cat", "cat", "owl dog", "dog"], "sentence2": ["cat", "dog", "cat", "dog owl"]}
+        self.dataset = {"default": {"test": Dataset.from_dict(rows | {"score": [5.0, 2.0, 1.0, 4.0]})}}
+        self.data_loaded = True
+
+
+def test_similarity_tasks_give_every_pair_and_our_own_score() -> None:
+    model = static_model()
+    found = evaluate_task(model, _Pairs(), role="forgetting")
+    ((made, similarities),) = found.similarity
+    assert (made.name, made.role, made.pairs[2]) == ("Pairs", "forgetting", ("owl dog", "cat"))
+    np.testing.assert_allclose(similarities, evaluate_sts(SentenceTransformerEncoder(model), made), rtol=1e-5)
+    assert found.score == pytest.approx(spearman(np.array(made.gold), similarities), abs=1e-6)
+    assert found.retrieval == ()
+
+
+def test_kept_results_of_tasks_are_what_was_kept(tmp_path: Path, words: EvaluationSet) -> None:
+    for task in (_Pairs(), as_mteb_task(words)):
+        made = evaluate_task(static_model(), task)
+        store = ScoreStore(tmp_path, "model")
+        assert store.task(task, "test") is None
+        store.keep_task(task, made)
+        again = store.task(task, "test")
+        assert again is not None
+        assert (again.score, again.retrieval) == (made.score, made.retrieval)
+        for (one, left), (two, right) in zip(made.similarity, again.similarity, strict=True):
+            assert one == two
+            np.testing.assert_array_equal(left, right)
+        assert ScoreStore(tmp_path, "other weights").task(task, "test") is None

@@ -7,7 +7,7 @@ import pytest
 
 from multigrain.ablation.matrix import Matrix, MatrixFile, expand
 from multigrain.config_file import parse_config
-from multigrain.errors import EvaluationError
+from multigrain.errors import ConfigError, EvaluationError
 from multigrain.pipeline import ablate as module
 from multigrain.pipeline.ablate import run_ablation
 
@@ -72,6 +72,7 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
         "ablation.md",
         "ablation.csv",
         "ablation.tex",
+        "ablation.html",
     }
     assert not list((tmp_path / "out").glob("data/*/models/*/*.safetensors")), "models are kept only if asked for"
     assert table.tokens > 0
@@ -126,3 +127,59 @@ def test_nothing_to_judge_by_is_said_before_anything_is_trained(
     with pytest.raises(EvaluationError, match="nothing to judge the arms by"):
         run_ablation(matrix(corpus_file, small_bert, queries="none"), tmp_path / "out")
     assert counted["candidate_stage"] == 0
+
+
+def test_a_plan_is_made_without_making_anything_and_knows_what_is_done(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    from multigrain.pipeline.ablation_plan import plan_ablation, plan_lines
+
+    chosen = matrix(corpus_file, small_bert, seeds=[1, 2])
+    before = plan_ablation(chosen, tmp_path / "out")
+    assert (before.arms, before.seeds, before.done, before.writings, before.datasets) == (4, 2, 0, 1, 2)
+    assert (before.writings_done, before.datasets_done, before.measured) == (0, 0, False)
+    assert before.requests > 0
+    assert 0 < before.seconds_each < before.seconds
+    assert not (tmp_path / "out").exists()
+
+    run_ablation(matrix(corpus_file, small_bert, seeds=[1]), tmp_path / "out")
+    after = plan_ablation(chosen, tmp_path / "out")
+    assert (after.done, after.writings_done, after.datasets_done, after.requests) == (4, 1, 2, 0)
+    assert after.measured
+    lines = "\n".join(plan_lines(after))
+    assert "8 trainings, 4 of them done" in lines
+    assert "measured on 4 finished ones" in lines
+
+
+def test_writing_that_would_cost_more_than_the_budget_is_left_out(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    original = module.dry_run
+
+    def priced(config: Any, folder: Path, *, prompts: int) -> Any:
+        cost = 5.0 if config.synthesis.strategy == "stepwise" else 1.0
+        return replace(original(config, folder, prompts=prompts), cost=cost)
+
+    monkeypatch.setattr(module, "dry_run", priced)
+    vary = {"strategy": ["mgh", "stepwise"]}
+    table = run_ablation(matrix(corpus_file, small_bert, vary=vary, budget_cost=3.0), tmp_path / "out")
+    assert [row.arm for row in table.rows] == ["strategy=mgh"]
+    assert table.not_run == ("strategy=stepwise (seed 13)",)
+    with pytest.raises(ConfigError, match=r"budget_cost 0\.5: writing for .* would cost about \$1\.00"):
+        run_ablation(matrix(corpus_file, small_bert, vary=vary, budget_cost=0.5), tmp_path / "small")
+
+    monkeypatch.setattr(module, "dry_run", lambda *given, **options: replace(original(*given, **options), cost=None))
+    with pytest.raises(ConfigError, match=r"needs to know what the model costs"):
+        run_ablation(matrix(corpus_file, small_bert, vary=vary, budget_cost=0.5), tmp_path / "unknown")
+
+
+def test_the_page_escapes_what_it_shows_and_needs_nothing_else(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    run_ablation(matrix(corpus_file, small_bert, vary={"schedule": ["random"]}), tmp_path / "out")
+    page = (tmp_path / "out" / "ablation.html").read_text()
+    assert "Validation ranks first: schedule=random" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")

@@ -29,6 +29,8 @@ from multigrain.errors import (
     RunMismatchError,
     UnusableOutputError,
 )
+from multigrain.evaluation.compare import CompareSettings
+from multigrain.evaluation.comparison import compare_stored
 from multigrain.pipeline import run, run_stages
 from multigrain.rundir import RunDirectory
 from multigrain.sources.packages import is_installed
@@ -301,6 +303,27 @@ def test_documents_without_titles_are_evaluated_on_written_queries_and_labelled_
     assert "synthetic estimate" in finished.report_path.read_text()
 
 
+def test_another_model_writes_the_held_out_queries(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: _Endpoint
+) -> None:
+    values = _values(corpus_file, small_bert, endpoint.url)
+    values["evaluation"] |= {"queries": "synthetic", "llm": {"provider": "scripted"}}
+    finished = run(parse_config(values), tmp_path / "run")
+
+    counts = finished.manifest("synthesis").counts
+    assert counts["heldout_queries_written"] > 0
+    assert counts["heldout_model"] != counts["model"]
+    assert counts["heldout_completion_tokens"] > 0
+    assert finished.heldout_journal_path.is_file()
+    label = f"synthetic estimate, queries by another model: {counts['heldout_model']}"
+    results = json.loads((finished.results_path / "evaluation.json").read_text())
+    assert {each["label"] for each in results["sets"]} == {label}
+    assert "synthetic estimate" in finished.report_path.read_text()
+
+    compared = compare_stored(finished.path, base="base", settings=CompareSettings(samples=100))
+    assert {each.measured.label for each in compared.conclusions} == {label}
+
+
 def test_nothing_to_evaluate_on_is_said_plainly(
     tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: _Endpoint
 ) -> None:
@@ -386,3 +409,43 @@ def test_the_python_api_is_the_same_run(tmp_path: Path, corpus_file: Path, small
     finished = run(Config.model_validate(values), tmp_path / "run")
 
     assert finished.report_path.is_file()
+
+
+def test_similarity_files_and_mteb_tasks_judge_a_run_too(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: _Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multigrain.evaluation import mteb_tasks
+    from multigrain.evaluation.sets import EvaluationSet
+
+    task = mteb_tasks.as_mteb_task(
+        EvaluationSet("Unrelated", "test", "l", {"a": "river w1", "b": "engine w2"}, {"q": "river", "r": "engine"},
+                      {"q": {"a": 1}, "r": {"b": 1}})
+    )  # fmt: skip
+    monkeypatch.setattr(mteb_tasks, "find_tasks", lambda names: [task])
+    (tmp_path / "pairs.tsv").write_text(
+        "sentence1\tsentence2\tscore\nriver\tvalley\t3\nw1\tw2\t1\nsignal\tsignal\t5\n"
+    )
+    values = _values(corpus_file, small_bert, endpoint.url)
+    values["evaluation"]["sets"] = [
+        {"name": "pairs", "path": str(tmp_path / "pairs.tsv"), "role": "forgetting"},
+        {"name": "unrelated", "path": "mteb:Unrelated", "role": "forgetting"},
+    ]
+    values["evaluation"]["forgetting_threshold"] = 0.9
+    finished = run(parse_config(values), tmp_path / "run")
+
+    results = json.loads((finished.results_path / "evaluation.json").read_text())
+    found = {each["name"]: each for each in results["sets"]}
+    assert (found["pairs"]["metric"], found["pairs"]["queries"], found["pairs"]["role"]) == (
+        "Spearman",
+        3,
+        "forgetting",
+    )
+    assert (found["Unrelated"]["metric"], found["Unrelated"]["documents"]) == ("nDCG@10", 2)
+    assert set(found["pairs"]["models"]) == {"base", results["chosen"]}
+    similarities = pq.read_table(finished.results_path / "similarities.parquet")
+    assert set(similarities["model"].to_pylist()) == {"base", results["chosen"]}
+    counts = finished.manifest("results").counts
+    assert counts["Unrelated"]["forgetting"] in ("kept", "unclear", "forgot")
+    page = finished.report_path.read_text()
+    assert "Spearman" in page
+    assert "90 points allowed" in page

@@ -331,7 +331,7 @@ def _write_results(
         scores, ranks = _draw(each, spec, random)
         models = {
             name: {
-                "ndcg_at_10": float(scores[name].mean()),
+                "score": float(scores[name].mean()),
                 "recall_at_10": float(np.mean([rank is not None for rank in ranks[name]])),
             }
             for name in scores

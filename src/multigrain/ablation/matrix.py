@@ -63,6 +63,9 @@ class MatrixFile(BaseModel):
     budget_seconds: float | None = Field(default=None, gt=0)
     """Start no arm that would take the whole longer than this (null: no limit)."""
 
+    budget_cost: float | None = Field(default=None, gt=0)
+    """Have nothing more written that would take the whole above this many US dollars, by estimate (null: no limit)."""
+
     keep_models: bool = False
     """Keep every trained model, and not only its results."""
 
@@ -100,6 +103,7 @@ class Matrix:
         reference: the arm that the others are compared with.
         seeds: of training.
         budget_seconds: for everything; None for no limit.
+        budget_cost: of all writing, in US dollars; None for no limit.
         keep_models: whether trained models are kept.
     """
 
@@ -108,6 +112,7 @@ class Matrix:
     reference: Arm
     seeds: tuple[int, ...]
     budget_seconds: float | None
+    budget_cost: float | None
     keep_models: bool
 
 
@@ -173,6 +178,7 @@ def expand(found: MatrixFile, shared: Config, *, origin: str) -> Matrix:
         reference=reference,
         seeds=tuple(found.seeds),
         budget_seconds=found.budget_seconds,
+        budget_cost=found.budget_cost,
         keep_models=found.keep_models,
     )
 
@@ -197,6 +203,8 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
         *sections, key = _full_name(axis).split(".")
         place = settings
         for section in sections:
+            if not isinstance(place.get(section), dict):
+                place[section] = {}  # left out, or no section at all: checking the whole says so
             place = place[section]
         place[key] = value
     origin = ", ".join(f"{axis}={shown(value)}" for axis, value in values.items())

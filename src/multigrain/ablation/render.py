@@ -10,7 +10,7 @@ from typing import Final
 from multigrain.ablation.matrix import shown
 from multigrain.ablation.table import AblationTable, Cell, Effect, TableRow
 
-__all__ = ["to_csv", "to_latex", "to_markdown"]
+__all__ = ["is_claimed", "table_notes", "to_csv", "to_latex", "to_markdown"]
 
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
@@ -42,7 +42,7 @@ def to_markdown(table: AblationTable) -> str:
             str(row.rows),
         ]
         lines.append("| " + " | ".join(value.replace("|", "\\|") for value in values) + " |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {note}" for note in table_notes(table))]) + "\n"
 
 
 def to_csv(table: AblationTable) -> str:
@@ -90,7 +90,7 @@ def to_latex(table: AblationTable) -> str:
         scores = [_latex_cell(table, row, name) for name in table.sets]
         values = [*(_latex(each) for each in _axis_values(table, row)), *scores, str(row.seeds), f"{row.seconds:.0f}"]
         lines.append(" & ".join(values) + r" \\")
-    caption = _latex(" ".join(_notes(table)))
+    caption = _latex(" ".join(table_notes(table)))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]) + "\n"
 
 
@@ -113,18 +113,19 @@ def _cell(table: AblationTable, row: TableRow, name: str) -> str:
 def _latex_cell(table: AblationTable, row: TableRow, name: str) -> str:
     cell = row.cells[name]
     difference = cell.from_base.difference
-    starred = f"^{{{_SIGNIFICANT}}}" if _is_claimed(cell.from_base, table, name) else ""
+    starred = f"^{{{_SIGNIFICANT}}}" if is_claimed(cell.from_base, table, name) else ""
     interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
     return f"${100 * cell.ndcg_at_10:.1f}$ (${100 * difference.mean:+.1f}{starred}$ ${interval}$)"
 
 
 def _signed(effect: Effect, table: AblationTable, name: str) -> str:
     found = effect.difference
-    star = _SIGNIFICANT if _is_claimed(effect, table, name) else ""
+    star = _SIGNIFICANT if is_claimed(effect, table, name) else ""
     return f"{100 * found.mean:+.1f}{star} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] d={effect.size:+.2f}"
 
 
-def _is_claimed(effect: Effect, table: AblationTable, name: str) -> bool:
+def is_claimed(effect: Effect, table: AblationTable, name: str) -> bool:
+    """Whether a difference may be claimed: its corrected p-value is small enough, and the set is no validation set."""
     return table.sets[name] != "validation" and effect.adjusted_p < 1 - table.confidence
 
 
@@ -139,12 +140,13 @@ def _figures(effect: Effect | None) -> Sequence[float | str]:
     return [found.mean, found.low, found.high, found.p_value, effect.adjusted_p, effect.size]
 
 
-def _notes(table: AblationTable) -> Iterator[str]:
+def table_notes(table: AblationTable) -> Iterator[str]:
+    """What a reader of the table must know, in sentences."""
     percent = f"{100 * table.confidence:g}%"
     yield (
         "nDCG@10, mean over queries and seeds (± standard deviation between seeds); base and ref: difference in "
-        f"points from the base model and from the reference arm, with its {percent} bootstrap interval over queries, "
-        "and Cohen's d for paired scores."
+        f"points from the base model and from the reference arm, with its {percent} bootstrap interval over queries "
+        "and, where there are several, seeds, and Cohen's d for paired scores."
     )
     yield f"Reference arm: {table.reference}."
     alpha = f"{1 - table.confidence:.2g}"

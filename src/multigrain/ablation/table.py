@@ -1,12 +1,12 @@
 """From per-query results of every arm and seed to one table: means, intervals, effect sizes, time and cost.
 
-Seeds are averaged query by query, and the interval resamples queries: it tells how surely the difference holds for
-other queries. How much it depends on the seed is the spread over seeds, shown beside it.
+Scores are paired by query and by seed. With several seeds the interval resamples both, so it tells how surely the
+difference holds for other queries and other seeds; the spread between seeds is shown beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multigrain.evaluation.sets import Role
-from multigrain.evaluation.significance import PairedDifference, compare_paired, holm
+from multigrain.evaluation.significance import PairedDifference, compare_crossed, holm
 
 __all__ = ["AblationTable", "ArmScores", "Cell", "Effect", "TableRow", "build_table", "effect_size"]
 
@@ -165,24 +165,27 @@ def build_table(
     for each in scores:
         by_arm.setdefault(each.arm, []).append(each)
 
-    def compared(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Effect:
-        found = compare_paired(before, after, samples=samples, confidence=confidence, seed=seed)
-        return Effect(found, found.p_value, effect_size(after - before))
+    def compared(name: str, before: Sequence[Scores], after: Sequence[Scores]) -> Effect:
+        left, right = _stacked(before), _stacked(after)
+        found = compare_crossed(left, right, samples=samples, confidence=confidence, seed=seed)
+        return Effect(found, found.p_value, effect_size(right.mean(axis=0) - left.mean(axis=0)))
 
-    anchors = by_arm.get(reference, [])
+    anchors = {run.seed: run for run in by_arm.get(reference, [])}
     rows = []
     for arm, runs in by_arm.items():
+        shared = [run for run in runs if run.seed in anchors] if arm != reference else []
         cells = {}
         for name in sets:
-            own = _averaged(run.sets[name] for run in runs)
-            base = _averaged(run.base[name] for run in runs)
-            anchor = _averaged(run.sets[name] for run in anchors) if anchors and arm != reference else None
             means = [float(np.mean(list(run.sets[name].values()))) for run in runs]
             cells[name] = Cell(
-                ndcg_at_10=float(own.mean()),
+                ndcg_at_10=float(np.mean(means)),
                 seed_spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-                from_base=compared(name, base, own),
-                from_reference=compared(name, anchor, own) if anchor is not None else None,
+                from_base=compared(name, [run.base[name] for run in runs], [run.sets[name] for run in runs]),
+                from_reference=compared(
+                    name, [anchors[run.seed].sets[name] for run in shared], [run.sets[name] for run in shared]
+                )
+                if shared
+                else None,
             )
         seconds = float(np.mean([run.seconds for run in runs]))
         rows.append(TableRow(arm, runs[0].values, len(runs), cells, seconds, runs[0].rows))
@@ -206,11 +209,9 @@ def effect_size(differences: NDArray[np.float64]) -> float:
     return float(differences.mean()) / spread if spread > 0 else 0.0
 
 
-def _averaged(runs: Iterable[Scores]) -> NDArray[np.float64]:
-    """Each query's mean over seeds, in the order of query ids."""
-    tables = list(runs)
-    scores = np.array([[table[key] for key in sorted(table)] for table in tables], dtype=np.float64)
-    return np.asarray(scores.mean(axis=0))
+def _stacked(tables: Sequence[Scores]) -> NDArray[np.float64]:
+    """(seeds, queries), queries in the order of their ids."""
+    return np.array([[table[key] for key in sorted(table)] for table in tables], dtype=np.float64)
 
 
 def _corrected(rows: Sequence[TableRow], sets: Mapping[str, Role]) -> list[TableRow]:

@@ -17,23 +17,37 @@ __all__ = ["ablate", "register"]
 def ablate(
     matrix: Annotated[
         Path,
-        typer.Argument(metavar="MATRIX", help="A YAML file: config, vary, seeds, reference, skip, budget_seconds."),
+        typer.Argument(
+            metavar="MATRIX", help="A YAML file: config, vary, seeds, reference, skip, budget_seconds, budget_cost."
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Where to keep it. Default: runs/<name of the file>."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, with about how long it takes and costs; do nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a matrix of settings and put what each bought in one table.
 
     Arms share documents, written rows and embeddings; each is trained once with each seed. The same command goes on
-    where it was interrupted. The table is written as ablation.md, ablation.csv and ablation.tex.
+    where it was interrupted. The table is written as ablation.md, .csv, .tex and .html.
     """
     from multigrain.ablation.matrix import load_matrix
 
     found = load_matrix(matrix)
     quieten_libraries()
+    if dry_run:
+        from multigrain.pipeline.ablation_plan import plan_ablation, plan_lines
+
+        plan = plan_ablation(found, out or Path("runs") / matrix.stem)
+        if as_json:
+            print_json(asdict(plan))
+        else:
+            typer.echo("\n".join(plan_lines(plan)))
+        return
     from multigrain.ablation.render import to_markdown
     from multigrain.pipeline.ablate import run_ablation
 

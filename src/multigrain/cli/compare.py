@@ -9,6 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.model_options import (
+    MODELS_HELP,
+    BatchSizeOption,
+    CacheOption,
+    ConfidenceOption,
+    ForgettingOption,
+    MaxDocumentsOption,
+    MaxQueriesOption,
+    SamplesOption,
+    SeedOption,
+    SetOption,
+    SmallestOption,
+    TrustOption,
+    opened,
+)
 from multigrain.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -17,44 +32,32 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "register"]
 
-_SET_HELP = (
-    "[NAME=]PATH to score models on: a BEIR folder, a similarity file (.tsv, .csv, .jsonl with sentence1, sentence2, "
-    "score), package:NAME/FILE, or mteb:TASK. Repeat for more."
-)
-
 
 def compare(
     targets: Annotated[
         list[str],
         typer.Argument(
             metavar="RUN | BASE OTHER...",
-            help="A run directory that has been evaluated; or two or more models, the base first: a folder, a hub id, "
-            "package:NAME, bm25; NAME=MODEL names one, MODEL@POOLING changes its pooling.",
+            help="A run directory that has been evaluated, or a folder that `evaluate --out` wrote; or models: "
+            + MODELS_HELP,
         ),
     ],
-    sets: Annotated[list[str] | None, typer.Option("--set", metavar="SET", help=_SET_HELP)] = None,
-    forgetting: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SET", help="Like --set, for sets unrelated to your domain: they must not get worse."),
-    ] = None,
+    sets: SetOption = None,
+    forgetting: ForgettingOption = None,
     base: Annotated[str, typer.Option(help="RUN only: the model that others are compared with.")] = "base",
-    max_queries: Annotated[int | None, typer.Option(min=2, help="Take a seeded sample of queries.")] = None,
-    max_documents: Annotated[int | None, typer.Option(min=1, help="Take a seeded sample of documents.")] = None,
+    max_queries: MaxQueriesOption = None,
+    max_documents: MaxDocumentsOption = None,
     show: Annotated[int, typer.Option(min=0, help="Wins and losses to show for each set.")] = 3,
-    smallest: Annotated[
-        float, typer.Option(min=0.0001, max=1, help="The smallest difference that matters, on a scale of 0 to 1.")
-    ] = 0.01,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Width of the intervals.")] = 0.95,
-    samples: Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of samples and resamples.")] = 13,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 64,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep embeddings here and reuse them in later comparisons.")
-    ] = None,
+    smallest: SmallestOption = 0.01,
+    confidence: ConfidenceOption = 0.95,
+    samples: SamplesOption = 10_000,
+    seed: SeedOption = 13,
+    batch_size: BatchSizeOption = 64,
+    cache: CacheOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write comparison.json and per_query.parquet here.")
     ] = None,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with models.")] = False,
+    trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare models on the same queries: intervals, a test for each set, and where one wins and the other loses.
@@ -72,15 +75,11 @@ def compare(
         found = compare_stored(Path(targets[0]), base=base, settings=settings)
     else:
         quieten_libraries()
-        from multigrain.evaluation.contenders import Encoding, open_sets, parse_contender, parse_set
+        from multigrain.evaluation.contenders import Encoding, parse_contender
 
-        configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
-        configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]
-        if not configs:
-            raise typer.BadParameter("nothing to score models on: name sets with --set")
         found = compare_models(
             [parse_contender(each) for each in targets],
-            open_sets(configs, seed=seed),
+            opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
             encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
             settings=settings,
             progress=terminal_progress(),

@@ -2,24 +2,137 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
 import typer
 
-from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption
+from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.model_options import (
+    MODELS_HELP,
+    BatchSizeOption,
+    CacheOption,
+    ConfidenceOption,
+    DocumentPromptOption,
+    ForgettingOption,
+    MaxDocumentsOption,
+    MaxQueriesOption,
+    PoolingOption,
+    QueryPromptOption,
+    SamplesOption,
+    SeedOption,
+    SetOption,
+    SmallestOption,
+    TrustOption,
+    opened,
+)
+from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
+from multigrain.config import PoolingName
+from multigrain.errors import EvaluationError
+from multigrain.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
 
 
 def evaluate(
-    config: ConfigArgument, run: RunOption = None, as_json: JsonOption = False, redo: RedoOption = False
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONFIG | RUN | MODEL...",
+            help=f"A run's config or directory; or, with --set, any number of models: {MODELS_HELP}",
+        ),
+    ],
+    run: RunOption = None,
+    redo: RedoOption = False,
+    sets: SetOption = None,
+    forgetting: ForgettingOption = None,
+    pooling: PoolingOption = None,
+    query_prompt: QueryPromptOption = None,
+    document_prompt: DocumentPromptOption = None,
+    max_queries: MaxQueriesOption = None,
+    max_documents: MaxDocumentsOption = None,
+    forgetting_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="What a model may lose on a forgetting set, on a scale of 0 to 1.")
+    ] = 0.01,
+    smallest: SmallestOption = 0.01,
+    confidence: ConfidenceOption = 0.95,
+    samples: SamplesOption = 10_000,
+    seed: SeedOption = 13,
+    batch_size: BatchSizeOption = 64,
+    cache: CacheOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep per-query results, the table and embeddings here; the same command goes on from there.",
+        ),
+    ] = None,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare the base model with every candidate on held-out queries, with confidence intervals.
+    """Evaluate a run, or any models on any sets, side by side with confidence intervals.
 
-    Validation queries choose the model; test queries give the figures.
+    For a run: base model and candidates on held-out queries. Validation queries choose the model; test queries give
+    the figures. With --set: every model on every set, in one table.
     """
-    run_command(config, run, ["evaluation"], as_json=as_json, redo=redo)
+    if not sets and not forgetting:
+        _evaluate_run(targets, run, as_json=as_json, redo=redo)
+        return
+    quieten_libraries()
+    from multigrain.evaluation.compare import CompareSettings
+    from multigrain.evaluation.comparison import compare_models, write_comparison
+    from multigrain.evaluation.contenders import Encoding, parse_contender, with_poolings, with_prompts
+    from multigrain.evaluation.side_by_side import side_by_side, table_lines, table_values
+
+    contenders = with_poolings([parse_contender(each) for each in targets], _poolings(pooling or []))
+    contenders = with_prompts(contenders, queries=query_prompt or [], documents=document_prompt or [])
+    comparison = compare_models(
+        contenders,
+        opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
+        encoding=Encoding(
+            batch_size=batch_size,
+            cache=cache or (out / "embeddings" if out is not None else None),
+            trust_remote_code=trust_remote_code,
+            scores=out / "scores" if out is not None else None,
+        ),
+        settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
+        progress=terminal_progress(),
+    )
+    table = side_by_side(comparison, models=[each.name for each in contenders], threshold=forgetting_threshold)
+    if out is not None:
+        write_comparison(out, comparison)
+        atomic_write(out / "evaluation.md", "\n".join(table_lines(table)) + "\n")
+    if as_json:
+        print_json(table_values(table))
+    else:
+        for line in table_lines(table):
+            typer.echo(line)
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand to the command line."""
     app.command()(evaluate)
+
+
+def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, redo: bool) -> None:
+    if len(targets) > 1:
+        raise typer.BadParameter("nothing to score these models on: name sets with --set")
+    target = Path(targets[0])
+    if target.is_dir():
+        kept = RunDirectory(target).config_path
+        if not kept.is_file():
+            raise EvaluationError(
+                f"{target}: no run directory (it holds no {kept.name}); to evaluate a model, name sets with --set"
+            )
+        run_command(kept, directory or target, ["evaluation"], as_json=as_json, redo=redo)
+    else:
+        run_command(target, directory, ["evaluation"], as_json=as_json, redo=redo)
+
+
+def _poolings(given: list[str]) -> list[PoolingName]:
+    known = get_args(PoolingName)
+    for each in given:
+        if each not in known:
+            raise typer.BadParameter(f"unknown pooling {each!r}; known: {', '.join(known)}")
+    return cast("list[PoolingName]", given)

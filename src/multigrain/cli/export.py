@@ -122,7 +122,8 @@ def _require_fitting(to: str, given: dict[str, bool]) -> None:
 def _sets(
     run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
 ) -> tuple[EvaluationSet, ...]:
-    from multigrain.evaluation.contenders import open_sets, parse_set
+    from multigrain.evaluation.contenders import parse_set
+    from multigrain.evaluation.loading import open_sets
     from multigrain.evaluation.sets import sample
 
     if not named:

@@ -66,10 +66,10 @@ def report_lines(score: LabelScore, session: LabelSession, settings: CompareSett
         f"{score.judged} queries judged, {score.skipped} skipped, {score.unanswered} that nothing found answers; "
         f"{session.remaining} of {session.total} documents left to judge."
     )
-    if score.conclusion is None:
+    if not score.conclusions:
         yield "Not enough queries to tell: at least two must be judged and answered by something."
-    else:
-        yield describe_conclusion(score.conclusion, compared=1, settings=settings)
+    for each in score.conclusions:
+        yield describe_conclusion(each, compared=len(score.conclusions), settings=settings)
 
 
 def summary(score: LabelScore, session: LabelSession) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def summary(score: LabelScore, session: LabelSession) -> dict[str, Any]:
         "skipped": score.skipped,
         "unanswered": score.unanswered,
         "remaining": session.remaining,
-        "comparison": plain(score.conclusion) if score.conclusion is not None else None,
+        "comparisons": [plain(each) for each in score.conclusions],
     }
 
 

@@ -3,62 +3,110 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
+from multigrain.cli.model_options import MODELS_HELP, TrustOption
 from multigrain.cli.options import JsonOption
 from multigrain.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from multigrain.evaluation.label_sources import LabelTask
 
 __all__ = ["label", "register"]
 
 
 def label(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory that has been evaluated.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN | MODEL MODEL...",
+            help=f"A run directory that has been evaluated; or, with --documents and --queries, models: {MODELS_HELP}",
+        ),
+    ],
     queries: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Judge queries of your own, one a line. Default: the run's test queries."),
     ] = None,
+    documents: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Models only: what to search, a folder of texts or a table."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=2, help="How many queries to judge.")] = 50,
     depth: Annotated[int, typer.Option(min=1, max=10, help="How many documents of each model to judge.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Draws the queries and shuffles the documents.")] = 13,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where answers are kept. Default: RUN/labels, or labels.")
+    ] = None,
+    trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge what the base and the tuned model found, without knowing which found it, and score both on that.
+    """Judge what two or more models found, without knowing which found it, and score them on that.
 
-    Answers are kept one by one in RUN/labels; the same command goes on where you stopped.
+    Answers are kept one by one; the same command goes on where you stopped. What is judged becomes a labelled set, a
+    folder that `multigrain evaluate MODEL --set` scores other models on.
     """
-    if queries is not None:
-        quieten_libraries()
-    from multigrain.cli.judge import judge, report_lines, summary
-    from multigrain.evaluation.compare import CompareSettings
-    from multigrain.evaluation.label_sources import own_queries, run_queries
-    from multigrain.evaluation.labelling import LabelSession, pool, score_labels
+    if len(targets) == 1:
+        directory = RunDirectory(Path(targets[0]))
+        if queries is not None:
+            quieten_libraries()
+        from multigrain.evaluation.label_sources import own_queries, run_queries
 
-    directory = RunDirectory(run)
-    settings = CompareSettings(seed=seed)
-    with directory.hold():
-        task = run_queries(directory) if queries is None else own_queries(directory, queries, depth=depth)
-        pooled = pool(task.rankings, task.queries, task.texts, limit=limit, depth=depth, seed=seed)
-        session = LabelSession(pooled, directory.path / "labels" / f"{task.name}.jsonl")
-        judge(session, {each.query_id: place for place, each in enumerate(pooled, start=1)})
-        score = score_labels(
-            task.rankings,
-            session,
-            base=task.base,
-            model=task.model,
-            set_name=task.name,
-            depth=depth,
-            settings=settings,
-        )
-    if as_json:
-        print_json(summary(score, session))
+        with directory.hold():
+            task = run_queries(directory) if queries is None else own_queries(directory, queries, depth=depth)
+            _label(task, out or directory.path / "labels", limit=limit, depth=depth, seed=seed, as_json=as_json)
         return
-    for line in report_lines(score, session, settings):
-        typer.echo(line)
+    if queries is None or documents is None:
+        raise typer.BadParameter("models need something to search: give --documents and --queries")
+    quieten_libraries()
+    from multigrain.evaluation.contenders import Encoding, parse_contender
+    from multigrain.evaluation.label_sources import model_queries
+
+    folder = out or Path("labels")
+    with RunDirectory(folder).hold():
+        task = model_queries(
+            [parse_contender(each) for each in targets],
+            documents,
+            queries,
+            depth=depth,
+            encoding=Encoding(cache=folder / "embeddings", trust_remote_code=trust_remote_code),
+        )
+        _label(task, folder, limit=limit, depth=depth, seed=seed, as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand to the command line."""
     app.command()(label)
+
+
+def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, as_json: bool) -> None:
+    from multigrain.cli.judge import judge, report_lines, summary
+    from multigrain.evaluation.compare import CompareSettings
+    from multigrain.evaluation.labelling import LabelSession, pool, score_labels, write_judged_set
+
+    settings = CompareSettings(seed=seed)
+    pooled = pool(task.rankings, task.queries, task.texts, limit=limit, depth=depth, seed=seed)
+    session = LabelSession(pooled, folder / f"{task.name}.jsonl")
+    judge(session, {each.query_id: place for place, each in enumerate(pooled, start=1)})
+    score = score_labels(
+        task.rankings,
+        session,
+        base=task.base,
+        others=task.others,
+        set_name=task.name,
+        depth=depth,
+        settings=settings,
+    )
+    judged = write_judged_set(folder / task.name, session, task.queries, task.texts)
+    if as_json:
+        print_json(summary(score, session) | {"set": str(folder / task.name) if judged else None})
+        return
+    for line in report_lines(score, session, settings):
+        typer.echo(line)
+    if judged:
+        typer.echo(
+            f"{folder / task.name} is a labelled set now: `multigrain evaluate MODEL --set {folder / task.name}`. "
+            "What a new model finds and nobody judged counts as not relevant there, and is told."
+        )

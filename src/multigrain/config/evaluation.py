@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from multigrain.config.llm import LLMConfig
 from multigrain.config.section import Section
 
 __all__ = ["EvaluationConfig", "EvaluationSetConfig"]
@@ -17,17 +18,39 @@ class EvaluationSetConfig(Section):
     name: str
     """What tables call it."""
 
-    path: str
-    """A BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), or package:NAME/FILE for a known data package."""
+    path: str | None = None
+    """A BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), a .tsv, .csv, .jsonl or .parquet file of sentence
+    pairs (sentence1, sentence2, score), package:NAME/FILE for a known data package, or mteb:NAME for an MTEB task or
+    benchmark."""
+
+    queries: str | None = None
+    """Instead of a path: a file of queries (id and text; .tsv, .csv, .jsonl or .parquet)."""
+
+    documents: str | None = None
+    """The documents that go with `queries`, in any of the same forms."""
+
+    qrels: str | None = None
+    """The relevance judgments that go with `queries`: TREC's four columns, or query id, document id and grade."""
 
     role: Literal["test", "forgetting"] = "test"
     """test: in the domain. forgetting: unrelated; it must not get worse."""
 
     max_queries: int | None = Field(default=None, ge=1)
-    """Take a seeded sample of this many queries, with their relevant documents (null: all)."""
+    """Take a seeded sample of this many queries (or pairs), with their relevant documents (null: all)."""
 
     max_documents: int | None = Field(default=None, ge=1)
     """Take a seeded sample of this many documents, relevant ones always among them (null: all)."""
+
+    @model_validator(mode="after")
+    def _lies_somewhere(self) -> Self:
+        own = [name for name in ("queries", "documents", "qrels") if getattr(self, name) is not None]
+        if self.path is None and len(own) < 3:
+            raise ValueError(f"set {self.name!r}: give a path, or queries, documents and qrels")
+        if self.path is not None and own:
+            raise ValueError(f"set {self.name!r}: give a path or {', '.join(own)}, not both")
+        if self.path is not None and self.path.startswith("mteb:") and (self.max_queries or self.max_documents):
+            raise ValueError(f"set {self.name!r}: MTEB tasks are taken whole; leave max_queries and max_documents out")
+        return self
 
 
 class EvaluationConfig(Section):
@@ -37,11 +60,18 @@ class EvaluationConfig(Section):
     """Held-out queries: the documents' titles (human), or written by the LLM with another prompt
     (a synthetic estimate). auto: titles where at least half of the held-out documents have one."""
 
+    llm: LLMConfig | None = None
+    """Another language model for the held-out queries, with the keys of `llm` (null: the one that writes the
+    training rows). A model that is tested on its own kind of queries looks better than it is."""
+
     bootstrap_samples: int = Field(default=10_000, ge=100)
     """Resamples behind each interval."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Width of the intervals."""
+
+    forgetting_threshold: float = Field(default=0.01, ge=0, lt=1)
+    """What the chosen model may lose on a forgetting set, on a scale of 0 to 1, before it counts as forgetting."""
 
     batch_size: int = Field(default=64, ge=1)
     """Texts encoded at once."""

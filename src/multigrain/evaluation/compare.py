@@ -15,14 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import QueryRow
+from multigrain.evaluation.results import NDCG, SPEARMAN, QueryRow
 from multigrain.evaluation.sets import Role
 from multigrain.evaluation.significance import PairedDifference, compare_paired, holm
 from multigrain.evaluation.sts import Floats, SimilaritySet, compare_similarities, spearman
 
 __all__ = [
-    "NDCG",
-    "SPEARMAN",
     "CompareSettings",
     "Conclusion",
     "Measured",
@@ -35,9 +33,6 @@ __all__ = [
     "measure_similarities",
     "plain",
 ]
-
-NDCG: Final = "nDCG@10"
-SPEARMAN: Final = "Spearman"
 
 # Metrics that differ by less than a float32's rounding are a tie.
 _TIE: Final = 1e-6

@@ -18,16 +18,17 @@ from multigrain.evaluation.compare import (
     plain,
 )
 from multigrain.evaluation.results import QueryRow, write_per_query
-from multigrain.evaluation.stored import PER_QUERY_FILE, open_results
+from multigrain.evaluation.similarity_table import write_similarities
+from multigrain.evaluation.stored import COMPARISON_FILE, PER_QUERY_FILE, SIMILARITIES_FILE, open_results
 from multigrain.progress import Progress
 from multigrain.rundir import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
-    from multigrain.evaluation.contenders import Contender, Encoding, OpenedSets
+    from multigrain.evaluation.contenders import Contender, Encoding
+    from multigrain.evaluation.loading import OpenedSets
+    from multigrain.evaluation.scoring import Scored
 
-__all__ = ["COMPARISON_FILE", "Comparison", "compare_models", "compare_stored", "summarise", "write_comparison"]
-
-COMPARISON_FILE = "comparison.json"
+__all__ = ["Comparison", "compare_models", "compare_stored", "summarise", "write_comparison"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Comparison:
         rows: the per-query results behind them.
         texts: set to document id to text, as far as texts are at hand.
         tasks: MTEB task to model to its main score, for tasks that have one number and no queries.
+        scored: all sets with all models' scores, where models were scored for this comparison.
     """
 
     settings: CompareSettings
@@ -47,6 +49,7 @@ class Comparison:
     rows: list[QueryRow]
     texts: Mapping[str, Mapping[str, str]]
     tasks: Mapping[str, Mapping[str, float]]
+    scored: Scored | None = None
 
 
 def compare_stored(path: Path, *, base: str, settings: CompareSettings) -> Comparison:
@@ -61,7 +64,10 @@ def compare_stored(path: Path, *, base: str, settings: CompareSettings) -> Compa
         EvaluationError: there are no results, or none of the base model.
     """
     stored = open_results(path)
-    measured = measure_rows(stored.rows, base=base, sets=stored.sets, settings=settings)
+    measured = measure_rows(stored.rows, base=base, sets=stored.sets, settings=settings) if stored.rows else []
+    for name, each in stored.similarity.items():
+        if base in stored.similarities[name]:
+            measured += measure_similarities(each, stored.similarities[name], base=base, settings=settings)
     texts = dict.fromkeys(_searched(stored.rows, stored.texts), stored.texts)
     return Comparison(settings, conclude(measured, settings), stored.rows, texts, {})
 
@@ -85,22 +91,25 @@ def compare_models(
     found = score_contenders(contenders, sets, encoding, progress=progress)
     base = contenders[0].name
     infos = {name: SetInfo(each.role, each.label) for name, each in found.sets.items()}
-    measured = measure_rows(found.rows, base=base, sets=infos, settings=settings) if found.rows else []
-    for each in sets.similarity:
-        similarities = found.similarities.get(each.name, {})
-        if base in similarities:
-            measured += measure_similarities(each, similarities, base=base, settings=settings)
+    rows = list(found.rows())
+    measured = measure_rows(rows, base=base, sets=infos, settings=settings) if base in _models(rows) else []
+    for name, each in found.similarity.items():
+        if base in found.similarities[name]:
+            measured += measure_similarities(each, found.similarities[name], base=base, settings=settings)
     return Comparison(
         settings=settings,
         conclusions=conclude(measured, settings),
-        rows=found.rows,
+        rows=rows,
         texts={name: each.corpus for name, each in found.sets.items()},
         tasks={
-            task: {model: score.score for model, score in by_model.items()}
-            for task, by_model in found.tasks.items()
-            if not any(score.retrieval for score in by_model.values())
+            task: {model: score.score for model, score in by_model.items()} for task, by_model in found.tasks.items()
         },
+        scored=found,
     )
+
+
+def _models(rows: Sequence[QueryRow]) -> set[str]:
+    return {row.model for row in rows}
 
 
 def _searched(rows: Sequence[QueryRow], texts: Mapping[str, str]) -> list[str]:
@@ -111,14 +120,18 @@ def _searched(rows: Sequence[QueryRow], texts: Mapping[str, str]) -> list[str]:
 
 def summarise(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values, as `--json` prints them."""
+    known = {each.measured.set: each.measured for each in comparison.conclusions}
     return {
         "settings": asdict(comparison.settings),
+        "sets": {name: {"role": each.role, "label": each.label} for name, each in known.items()},
         "comparisons": [plain(each) for each in comparison.conclusions],
         "tasks": {task: dict(scores) for task, scores in comparison.tasks.items()},
     }
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write comparison.json and per_query.parquet; the folder can be compared again without the models."""
+    """Write comparison.json, per_query.parquet and similarities.parquet: what `compare FOLDER` needs."""
     write_per_query(folder / PER_QUERY_FILE, comparison.rows)
+    if comparison.scored is not None:
+        write_similarities(folder / SIMILARITIES_FILE, comparison.scored.similarity, comparison.scored.similarities)
     atomic_write(folder / COMPARISON_FILE, json.dumps(summarise(comparison), indent=2, ensure_ascii=False))

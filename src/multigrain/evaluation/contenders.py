@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast, get_args
 
-from mteb.abstasks.abstask import AbsTask
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import EvaluationSetConfig, PoolingName
@@ -16,12 +16,11 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
 from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.loading import load_evaluation_set
-from multigrain.evaluation.mteb_tasks import TaskScore, evaluate_task, find_tasks
-from multigrain.evaluation.results import QueryRow, query_rows
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
-from multigrain.evaluation.sets import EvaluationSet, Role
-from multigrain.evaluation.sts import Floats, SimilaritySet, evaluate_sts, read_sts
+from multigrain.evaluation.loading import MTEB, OpenedSets
+from multigrain.evaluation.retrieval import DenseRetriever, Retriever
+from multigrain.evaluation.score_store import ScoreStore
+from multigrain.evaluation.scoring import Scored, score_model, score_retriever
+from multigrain.evaluation.sets import Role
 from multigrain.model.encoder import build_encoder
 from multigrain.progress import Progress, SilentProgress
 
@@ -29,20 +28,20 @@ __all__ = [
     "BM25",
     "Contender",
     "Encoding",
-    "OpenedSets",
-    "SideBySide",
-    "open_sets",
+    "load_contender",
+    "open_retriever",
     "parse_contender",
     "parse_set",
     "score_contenders",
+    "with_poolings",
+    "with_prompts",
 ]
 
 BM25: Final = "bm25"
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
 _POOLINGS: Final = get_args(PoolingName)
-_SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
-_MTEB: Final = "mteb:"
+_OWN_FILES: Final = ("queries", "documents", "qrels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,15 @@ class Contender:
         name: what tables call it.
         reference: `bm25`, a folder, a hub id, `package:NAME` or `auto`.
         pooling: keep (its own), or the pooling that replaces it.
+        query_prompt: put before every query; None for the model's own prompt, if it has one.
+        document_prompt: put before every document; None as above.
     """
 
     name: str
     reference: str
     pooling: PoolingName = "keep"
+    query_prompt: str | None = None
+    document_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +72,14 @@ class Encoding:
         cache: a folder that keeps embeddings between commands; None keeps them for this one only.
         device: where models run; None lets sentence-transformers choose.
         trust_remote_code: run code that comes with models.
+        scores: a folder that keeps scores, so that an interrupted call goes on; None keeps none.
     """
 
     batch_size: int = 64
     cache: Path | None = None
     device: str | None = None
     trust_remote_code: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedSets:
-    """What models are scored on.
-
-    Attributes:
-        retrieval: sets with a corpus.
-        similarity: sentence-similarity sets.
-        tasks: MTEB tasks, each with what it is for.
-    """
-
-    retrieval: tuple[EvaluationSet, ...] = ()
-    similarity: tuple[SimilaritySet, ...] = ()
-    tasks: tuple[tuple[AbsTask, Role], ...] = ()
-
-
-@dataclass(slots=True)
-class SideBySide:
-    """What came out.
-
-    Attributes:
-        rows: every query of every retrieval set, for every model.
-        sets: the retrieval sets by name, those of MTEB's retrieval tasks among them.
-        similarities: similarity set to model to its similarity of each pair.
-        tasks: MTEB task to model to its result; tasks that score by query are in `rows` too.
-    """
-
-    rows: list[QueryRow] = field(default_factory=list)
-    sets: dict[str, EvaluationSet] = field(default_factory=dict)
-    similarities: dict[str, dict[str, Floats]] = field(default_factory=dict)
-    tasks: dict[str, dict[str, TaskScore]] = field(default_factory=dict)
+    scores: Path | None = None
 
 
 def parse_contender(text: str) -> Contender:
@@ -130,63 +103,64 @@ def parse_contender(text: str) -> Contender:
 def parse_set(
     text: str, role: Role, max_queries: int | None = None, max_documents: int | None = None
 ) -> EvaluationSetConfig:
-    """Understand `[NAME=]PATH`; a set without a name is called after its folder or file.
+    """Understand `[NAME=]PATH` or `[NAME=]QUERIES,DOCUMENTS,QRELS`; a set without a name is called after its path.
 
     Args:
         text: the option's value.
         role: what the set is for.
-        max_queries: take a sample of this many queries.
+        max_queries: take a sample of this many queries; MTEB tasks are taken whole.
         max_documents: take a sample of this many documents.
     """
     named = _NAMED.fullmatch(text)
     path = named["rest"] if named else text
-    inside = Path(path.removeprefix("package:").removeprefix(_MTEB))
+    files = path.split(",")
+    own = len(files) == len(_OWN_FILES) and not Path(path).exists()
+    inside = Path(files[-1].removeprefix("package:").removeprefix(MTEB))
     own_name = f"{inside.parent.name}-{inside.stem}" if path.startswith("package:") else inside.stem
+    whole = path.startswith(MTEB)
     return EvaluationSetConfig(
         name=named["name"] if named else own_name,
-        path=path,
         role="forgetting" if role == "forgetting" else "test",
-        max_queries=max_queries,
-        max_documents=max_documents,
+        max_queries=None if whole else max_queries,
+        max_documents=None if whole else max_documents,
+        **(dict(zip(_OWN_FILES, files, strict=True)) if own else {"path": path}),
     )
 
 
-def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSets:
-    """Read sets by what their paths name.
+def with_poolings(contenders: Sequence[Contender], poolings: Sequence[PoolingName]) -> list[Contender]:
+    """Every model with each of some poolings; BM25, which pools nothing, once."""
+    return [
+        variant
+        for each in contenders
+        for variant in (
+            [each]
+            if each.reference == BM25 or not poolings
+            else [replace(each, name=f"{each.name}@{pooling}", pooling=pooling) for pooling in poolings]
+        )
+    ]
 
-    `mteb:TASK` is an MTEB task or benchmark, a .tsv, .csv, .jsonl or .parquet file a similarity set (unless it lies
-    in a `qrels` folder), and anything else a BEIR folder or a data package.
 
-    Args:
-        configs: where the sets lie.
-        seed: of samples.
+def with_prompts(
+    contenders: Sequence[Contender], *, queries: Sequence[str], documents: Sequence[str]
+) -> list[Contender]:
+    """Models with prompts of the user's own; each is `TEXT` for all models, or `MODEL=TEXT` for one."""
+    names = {each.name for each in contenders}
 
-    Raises:
-        EvaluationError: a set cannot be read or scored, an unknown task, or two sets of one name.
-        SourceError: a file cannot be read.
-        MissingExtraError: a data package is not installed.
-    """
-    retrieval: list[EvaluationSet] = []
-    similarity: list[SimilaritySet] = []
-    tasks: list[tuple[AbsTask, Role]] = []
-    for config in configs:
-        if config.path.startswith(_MTEB):
-            tasks += [(task, config.role) for task in find_tasks([config.path.removeprefix(_MTEB)])]
-        elif _is_similarity_file(config.path):
-            similarity.append(read_sts(Path(config.path).expanduser(), name=config.name, role=config.role))
-        else:
-            retrieval.append(load_evaluation_set(config, seed=seed))
-    names = [each.name for each in retrieval] + [each.name for each in similarity]
-    names += [str(task.metadata.name) for task, _ in tasks]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise EvaluationError(f"two sets are called {repeated!r}; name them: --set NAME=PATH")
-    return OpenedSets(tuple(retrieval), tuple(similarity), tuple(tasks))
+    def prompt(name: str, given: Sequence[str]) -> str | None:
+        split = [(each.partition("=")[0], each) for each in given]
+        own = [text.partition("=")[2] for model, text in split if model == name]
+        shared = [text for model, text in split if model not in names]
+        return next(iter(own or shared), None)
+
+    return [
+        replace(each, query_prompt=prompt(each.name, queries), document_prompt=prompt(each.name, documents))
+        for each in contenders
+    ]
 
 
 def score_contenders(
     contenders: Sequence[Contender], sets: OpenedSets, encoding: Encoding, *, progress: Progress | None = None
-) -> SideBySide:
+) -> Scored:
     """Score every model on every set, one model in memory at a time.
 
     BM25 has no vectors: it takes part in retrieval sets only.
@@ -200,48 +174,63 @@ def score_contenders(
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise EvaluationError(f"two models are called {repeated!r}; name them: NAME=REFERENCE")
-    found = SideBySide(sets={each.name: each for each in sets.retrieval})
-    told: Progress = progress or SilentProgress()
+    found = Scored()
     for contender in contenders:
         if contender.reference == BM25:
-            for each in sets.retrieval:
-                found.rows += query_rows(each, contender.name, evaluate_retriever(BM25Retriever(), each))
+            score_retriever(contender.name, BM25Retriever(), sets, found)
             continue
-        model = build_encoder(
-            contender.reference,
-            pooling=contender.pooling,
-            device=encoding.device,
-            trust_remote_code=encoding.trust_remote_code,
+        model = load_contender(contender, encoding)
+        identity = model_fingerprint(model)
+        encoder = CachedEncoder(
+            SentenceTransformerEncoder(model, batch_size=encoding.batch_size), identity, encoding.cache
         )
-        _score_model(contender.name, model, sets, encoding, found, told)
+        with closing(encoder):
+            score_model(
+                contender.name,
+                model,
+                encoder,
+                sets,
+                found,
+                progress=progress or SilentProgress(),
+                batch_size=encoding.batch_size,
+                kept=ScoreStore(encoding.scores, identity),
+            )
     return found
 
 
-def _score_model(
-    name: str, model: SentenceTransformer, sets: OpenedSets, encoding: Encoding, found: SideBySide, progress: Progress
-) -> None:
-    total = len(sets.retrieval) + len(sets.similarity) + len(sets.tasks)
+@contextmanager
+def open_retriever(contender: Contender, encoding: Encoding) -> Iterator[Retriever]:
+    """A model, or BM25, as something that ranks documents.
+
+    Raises:
+        ModelError: it cannot be loaded, or needs remote code.
+        MissingExtraError: its package is not installed.
+    """
+    if contender.reference == BM25:
+        yield BM25Retriever()
+        return
+    model = load_contender(contender, encoding)
     encoder = CachedEncoder(
         SentenceTransformerEncoder(model, batch_size=encoding.batch_size), model_fingerprint(model), encoding.cache
     )
-    with progress.task(f"Evaluating {name}", total) as task:
-        for retrieval_set in sets.retrieval:
-            scores = evaluate_retrieval(encoder, retrieval_set)
-            found.rows += query_rows(retrieval_set, name, scores)
-            task.advance(note=f"{retrieval_set.name} {scores.ndcg_at_10:.3f}")
-        for similarity_set in sets.similarity:
-            found.similarities.setdefault(similarity_set.name, {})[name] = evaluate_sts(encoder, similarity_set)
-            task.advance(note=similarity_set.name)
-        for mteb_task, role in sets.tasks:
-            result = evaluate_task(model, mteb_task, role=role, batch_size=encoding.batch_size)
-            found.tasks.setdefault(result.task, {})[name] = result
-            for made, scores in result.retrieval:
-                found.sets[made.name] = made
-                found.rows += query_rows(made, name, scores)
-            task.advance(note=f"{result.task} {result.score:.3f}")
-    encoder.close()
+    with closing(encoder):
+        yield DenseRetriever(encoder)
 
 
-def _is_similarity_file(path: str) -> bool:
-    inside = Path(path)
-    return not path.startswith("package:") and inside.suffix in _SIMILARITY_SUFFIXES and inside.parent.name != "qrels"
+def load_contender(contender: Contender, encoding: Encoding) -> SentenceTransformer:
+    """Load a model with its pooling and prompts.
+
+    Raises:
+        ModelError: it cannot be loaded, or needs remote code.
+        MissingExtraError: its package is not installed.
+    """
+    model = build_encoder(
+        contender.reference,
+        pooling=contender.pooling,
+        device=encoding.device,
+        trust_remote_code=encoding.trust_remote_code,
+    )
+    for kind, prompt in (("query", contender.query_prompt), ("document", contender.document_prompt)):
+        if prompt is not None:
+            model.prompts[kind] = prompt
+    return model

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from multigrain.config import DocumentsConfig
 from multigrain.config_file import load_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import BASE, read_per_query, read_results
@@ -15,7 +17,10 @@ from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.rundir import RunDirectory
 from multigrain.sources.store import read_document_table
 
-__all__ = ["LabelTask", "own_queries", "run_queries"]
+if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
+    from multigrain.evaluation.contenders import Contender, Encoding
+
+__all__ = ["LabelTask", "model_queries", "own_queries", "run_queries"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class LabelTask:
 
     Attributes:
         name: what the judgments are filed under.
-        base: the first model.
-        model: the second model.
+        base: the model that others are compared with.
+        others: the other models.
         queries: query id to text.
         rankings: model to query id to document ids, best first.
         texts: document id to text.
@@ -33,7 +38,7 @@ class LabelTask:
 
     name: str
     base: str
-    model: str
+    others: tuple[str, ...]
     queries: Mapping[str, str]
     rankings: Mapping[str, Mapping[str, Sequence[str]]]
     texts: Mapping[str, str]
@@ -57,7 +62,7 @@ def run_queries(run: RunDirectory) -> LabelTask:
             for row in own:
                 rankings[row.model][row.query_id] = row.top_ids
             queries = {row.query_id: row.query for row in own}
-            return LabelTask(each.name, BASE, results.chosen, queries, rankings, texts)
+            return LabelTask(each.name, BASE, (results.chosen,), queries, rankings, texts)
     raise EvaluationError(f"{run.path}: no test queries over the run's own documents; give your own with --queries")
 
 
@@ -95,8 +100,46 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
             key: [documents[place].id for place in places] for key, places in zip(queries, found.tolist(), strict=True)
         }
     return LabelTask(
-        f"queries-{path.stem}", BASE, chosen, queries, rankings, {each.id: each.text for each in documents}
+        f"queries-{path.stem}", BASE, (chosen,), queries, rankings, {each.id: each.text for each in documents}
     )
+
+
+def model_queries(
+    contenders: Sequence[Contender], documents: Path, queries: Path, *, depth: int, encoding: Encoding
+) -> LabelTask:
+    """Queries from a text file, one a line, searched in any documents with any models; needs no run.
+
+    Args:
+        contenders: the models, the base first; `bm25` may be one.
+        documents: a folder of texts or a table, as `documents.path` in a config.
+        queries: the file.
+        depth: how many documents each model finds for each query.
+        encoding: how texts are encoded.
+
+    Raises:
+        EvaluationError: a file cannot be read, or two models have one name.
+        SourceError: the documents cannot be read.
+        ModelError: a model cannot be loaded.
+    """
+    from multigrain.evaluation.contenders import open_retriever
+    from multigrain.sources.load import read_documents
+
+    asked = _read_queries(queries)
+    read, _ = read_documents(DocumentsConfig(path=documents))
+    found = [each for each in read if each.text.strip()]
+    names = [each.name for each in contenders]
+    if len(set(names)) < len(names):
+        raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
+    rankings: dict[str, dict[str, Sequence[str]]] = {}
+    for contender in contenders:
+        with open_retriever(contender, encoding) as retriever:
+            places = retriever.rank(list(asked.values()), [each.text for each in found], depth)
+        rankings[contender.name] = {
+            key: [found[place].id for place in row if place >= 0]
+            for key, row in zip(asked, places.tolist(), strict=True)
+        }
+    texts = {each.id: each.text for each in found}
+    return LabelTask(f"queries-{queries.stem}", names[0], tuple(names[1:]), asked, rankings, texts)
 
 
 def _read_queries(path: Path) -> dict[str, str]:

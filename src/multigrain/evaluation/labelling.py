@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ __all__ = [
     "PooledQuery",
     "pool",
     "score_labels",
+    "write_judged_set",
 ]
 
 JUDGED_BY_A_PERSON: Final = "judged by a person"
@@ -85,13 +86,13 @@ class LabelScore:
     """What the judgments say.
 
     Attributes:
-        conclusion: the second model against the first; None where fewer than two queries can be scored.
+        conclusions: each other model against the base; empty where fewer than two queries can be scored.
         judged: queries whose candidates are all judged.
         unanswered: those among them that no candidate answers; they tell the models apart by nothing.
         skipped: queries that the judge skipped.
     """
 
-    conclusion: Conclusion | None
+    conclusions: tuple[Conclusion, ...]
     judged: int
     unanswered: int
     skipped: int
@@ -225,45 +226,78 @@ def score_labels(
     session: LabelSession,
     *,
     base: str,
-    model: str,
+    others: Sequence[str],
     set_name: str,
     depth: int,
     settings: CompareSettings,
 ) -> LabelScore:
-    """Score two models on the judgments, by nDCG at the depth to which everything was judged.
+    """Score models on the judgments, by nDCG at the depth to which everything was judged.
 
     Args:
         rankings: what each model found.
         session: the judgments.
-        base: the first model.
-        model: the second.
+        base: the model that others are compared with.
+        others: the other models.
         set_name: what the result calls the set.
         depth: how many documents of each model were pooled.
         settings: how to compare.
     """
     grades = session.grades()
     answered = {key: found for key, found in grades.items() if any(grade > 0 for grade in found.values())}
-    conclusion = None
+    measured = []
     if len(answered) >= 2:
-        left, right = (_ndcg(answered, rankings[name], depth) for name in (base, model))
-        measured = Measured(
-            set=set_name,
-            role="test",
-            label=JUDGED_BY_A_PERSON,
-            metric=f"nDCG@{depth}",
-            base=base,
-            model=model,
-            queries=len(answered),
-            base_score=float(left.mean()),
-            score=float(right.mean()),
-            difference=compare_paired(
-                left, right, samples=settings.samples, confidence=settings.confidence, seed=settings.seed
-            ),
-            wins=int(np.count_nonzero(right > left)),
-            losses=int(np.count_nonzero(right < left)),
-        )
-        (conclusion,) = conclude([measured], settings)
-    return LabelScore(conclusion, len(grades), len(grades) - len(answered), session.skipped)
+        left = _ndcg(answered, rankings[base], depth)
+        for model in others:
+            right = _ndcg(answered, rankings[model], depth)
+            measured.append(
+                Measured(
+                    set=set_name,
+                    role="test",
+                    label=JUDGED_BY_A_PERSON,
+                    metric=f"nDCG@{depth}",
+                    base=base,
+                    model=model,
+                    queries=len(answered),
+                    base_score=float(left.mean()),
+                    score=float(right.mean()),
+                    difference=compare_paired(
+                        left, right, samples=settings.samples, confidence=settings.confidence, seed=settings.seed
+                    ),
+                    wins=int(np.count_nonzero(right > left)),
+                    losses=int(np.count_nonzero(right < left)),
+                )
+            )
+    unanswered = len(grades) - len(answered)
+    return LabelScore(tuple(conclude(measured, settings)), len(grades), unanswered, session.skipped)
+
+
+def write_judged_set(folder: Path, session: LabelSession, queries: Mapping[str, str], texts: Mapping[str, str]) -> int:
+    """Write what is judged as a BEIR folder that `multigrain evaluate` reads, with the documents that do not answer.
+
+    Queries that nothing answers, or that are not judged completely, are left out.
+
+    Args:
+        folder: where to.
+        session: the judgments.
+        queries: query id to text.
+        texts: document id to text; all of them are searched.
+
+    Returns:
+        How many queries it holds; with none, nothing is written.
+    """
+    grades = {key: found for key, found in session.grades().items() if any(grade > 0 for grade in found.values())}
+    if not grades:
+        return 0
+    qrels = [f"{key}\t{document}\t{grade}" for key, found in grades.items() for document, grade in found.items()]
+    atomic_write(folder / "corpus.jsonl", _json_lines({"_id": key, "text": text} for key, text in texts.items()))
+    atomic_write(folder / "queries.jsonl", _json_lines({"_id": key, "text": queries[key]} for key in grades))
+    atomic_write(folder / "qrels" / "test.tsv", "\n".join(["query-id\tcorpus-id\tscore", *qrels]) + "\n")
+    atomic_write(folder / "about.json", json.dumps({"label": JUDGED_BY_A_PERSON}) + "\n")
+    return len(grades)
+
+
+def _json_lines(rows: Iterable[Mapping[str, str]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _ndcg(

@@ -6,6 +6,7 @@ one name (`no_model_name/available`) and would hand one model's scores to anothe
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import tempfile
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import mteb
+import numpy as np
 from datasets import Dataset
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from sentence_transformers import SentenceTransformer
 
@@ -27,8 +30,9 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.beir import GIVEN_JUDGMENTS
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.sets import EvaluationSet, Role
+from multigrain.evaluation.sts import GIVEN_SCORES, Floats, SimilaritySet
 
-__all__ = ["TaskScore", "as_mteb_task", "evaluate_task", "find_tasks"]
+__all__ = ["TaskScore", "as_mteb_task", "evaluate_task", "find_tasks", "task_sets"]
 
 # Renames that MTEB and sentence-transformers announce to MTEB itself: nothing a user could mend.
 _OWN_RENAMES: Final = ("The fill_missing parameter is deprecated", "The `get_sentence_embedding_dimension` method")
@@ -44,6 +48,7 @@ class TaskScore:
         metric: the task's main metric, in MTEB's name.
         score: that metric, averaged as MTEB does over languages and splits.
         retrieval: for retrieval tasks, each subset as a set and the model's score by query; else empty.
+        similarity: for similarity tasks, each subset as a set and the model's similarity by pair; else empty.
     """
 
     task: str
@@ -51,6 +56,7 @@ class TaskScore:
     metric: str
     score: float
     retrieval: tuple[tuple[EvaluationSet, SetScores], ...]
+    similarity: tuple[tuple[SimilaritySet, Floats], ...] = ()
 
 
 def find_tasks(names: Sequence[str]) -> list[AbsTask]:
@@ -92,14 +98,7 @@ def evaluate_task(
         EvaluationError: the task's data cannot be fetched.
     """
     name = str(task.metadata.name)
-    try:
-        task.load_data()
-    except OSError as error:  # no network, no such data set, a gated one: all of them are OSErrors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EvaluationError(
-            f"MTEB task {name!r}: its data cannot be fetched ({reason}); connect to the hub once, or choose a task "
-            "that is in the cache"
-        ) from error
+    _load(task)
     with tempfile.TemporaryDirectory(prefix="multigrain-mteb-") as folder, warnings.catch_warnings():
         for announced in _OWN_RENAMES:
             warnings.filterwarnings("ignore", message=announced)
@@ -113,13 +112,15 @@ def evaluate_task(
             prediction_folder=folder,
         )
         (scores,) = result.task_results
-        retrieval = tuple(_by_query(task, Path(folder), role)) if isinstance(task, AbsTaskRetrieval) else ()
+        has_parts = isinstance(task, AbsTaskRetrieval | AbsTaskSTS)
+        retrieval, similarity = _outcomes(task, Path(folder), role) if has_parts else ([], [])
     return TaskScore(
         task=name,
         kind=str(task.metadata.type),
         metric=str(task.metadata.main_score),
         score=float(scores.get_score()),
-        retrieval=retrieval,
+        retrieval=tuple(retrieval),
+        similarity=tuple(similarity),
     )
 
 
@@ -181,20 +182,64 @@ def _known_names() -> tuple[str, ...]:
     return (*tasks, *(str(benchmark.name) for benchmark in mteb.get_benchmarks()))
 
 
-def _by_query(task: AbsTaskRetrieval, folder: Path, role: Role) -> Iterator[tuple[EvaluationSet, SetScores]]:
-    """Score each subset's predictions query by query, from the file that MTEB wrote."""
-    predictions = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
-    for subset, splits in task.dataset.items():
+def task_sets(task: AbsTask, role: Role) -> tuple[dict[str, EvaluationSet], dict[str, SimilaritySet]]:
+    """The retrieval and similarity sets that a task consists of, by name; both are empty for other tasks.
+
+    Raises:
+        EvaluationError: the task's data cannot be fetched.
+    """
+    _load(task)
+    retrieval: dict[str, EvaluationSet] = {}
+    similarity: dict[str, SimilaritySet] = {}
+    for name, _, _, data in _parts(task):
+        if isinstance(task, AbsTaskRetrieval) and isinstance(data["queries"]["text"][0], str):
+            retrieval[name] = _as_set(name, data, role)
+        elif isinstance(task, AbsTaskSTS):
+            pairs = tuple(zip(*(data[str(column)] for column in task.column_names), strict=True))
+            # MTEB scores pairs with empty texts too; then its own number stands for the whole.
+            with contextlib.suppress(EvaluationError):
+                similarity[name] = SimilaritySet(name, role, GIVEN_SCORES, pairs, tuple(map(float, data["score"])))
+    return retrieval, similarity
+
+
+def _load(task: AbsTask) -> None:
+    try:
+        task.load_data()
+    except OSError as error:  # no network, no such data set, a gated one: all of them are OSErrors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EvaluationError(
+            f"MTEB task {str(task.metadata.name)!r}: its data cannot be fetched ({reason}); connect to the hub once, "
+            "or choose a task that is in the cache"
+        ) from error
+
+
+def _parts(task: AbsTask) -> Iterator[tuple[str, str, str, Any]]:
+    """A name, subset, split and data for each part that a task has data for."""
+    for subset, splits in (task.dataset or {}).items():
         for split, data in splits.items():
-            run = predictions.get(subset, {}).get(split)
-            if run is None or not isinstance(data["queries"]["text"][0], str):
-                continue  # not run, or conversations instead of queries
             parts = [str(task.metadata.name), *([subset] if subset != "default" else [])]
-            made = _as_set("/".join(parts + ([split] if len(splits) > 1 else [])), data, role)
-            yield (
-                made,
-                score_ranking({query: _best_first(task, query, run.get(query, {})) for query in made.queries}, made),
-            )
+            yield "/".join(parts + ([split] if len(splits) > 1 else [])), subset, split, data
+
+
+def _outcomes(
+    task: AbsTask, folder: Path, role: Role
+) -> tuple[list[tuple[EvaluationSet, SetScores]], list[tuple[SimilaritySet, Floats]]]:
+    """What was found for each query and pair, from the file that MTEB wrote."""
+    predictions = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
+    retrieval, similarity = task_sets(task, role)
+    by_query, by_pair = [], []
+    for name, subset, split, _ in _parts(task):
+        found = predictions.get(subset, {}).get(split)
+        if found is None:
+            continue  # not run
+        if name in retrieval and isinstance(task, AbsTaskRetrieval):
+            made = retrieval[name]
+            ranking = {query: _best_first(task, query, found.get(query, {})) for query in made.queries}
+            by_query.append((made, score_ranking(ranking, made)))
+        elif name in similarity:
+            values = found.get("similarity_scores") or found["cosine_scores"]
+            by_pair.append((similarity[name], np.asarray(values, dtype=np.float64).ravel()))
+    return by_query, by_pair
 
 
 def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,11 +21,14 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets import EvaluationSet, Role
 from multigrain.evaluation.significance import PairedDifference, compare_paired
+from multigrain.evaluation.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.rundir import atomic_write
 
 __all__ = [
     "BASE",
     "CHOSEN_BY",
+    "NDCG",
+    "SPEARMAN",
     "EvaluationResults",
     "ModelScores",
     "QueryRow",
@@ -34,12 +38,15 @@ __all__ = [
     "read_per_query",
     "read_results",
     "summarise_set",
+    "summarise_similarity",
     "write_per_query",
     "write_results",
 ]
 
 BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
+NDCG: Final = "nDCG@10"
+SPEARMAN: Final = "Spearman"
 
 _PER_QUERY: Final = pa.schema(
     [
@@ -58,10 +65,19 @@ _PER_QUERY: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
-    """Mean scores of one model on one set, 0 to 1."""
+    """One model on one set.
 
-    ndcg_at_10: float
-    recall_at_10: float
+    Attributes:
+        score: the set's metric: for retrieval nDCG@10, mean over queries, 0 to 1.
+        recall_at_10: the same; None where nothing is retrieved.
+        judged_at_10: share of the first 10 documents that somebody judged; None where judgments are not pooled.
+        condensed: nDCG@10 with unjudged documents left out instead of taken as not relevant; None as above.
+    """
+
+    score: float
+    recall_at_10: float | None = None
+    judged_at_10: float | None = None
+    condensed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +88,27 @@ class SetResult:
         name: the set's name.
         role: what it is for.
         label: who judged.
-        queries: how many queries were scored.
-        documents: how many documents were searched.
-        models: model name to mean scores.
-        delta: model name to its nDCG@10 minus the base model's; every model but the base.
+        queries: how many queries (or pairs) were scored; 0 where MTEB gives one number only.
+        documents: how many documents were searched; None where nothing is.
+        models: model name to scores.
+        delta: model name to its score minus the base model's; every model but the base. Empty where a task has one
+            number and no parts to resample.
+        metric: what the scores are.
     """
 
     name: str
     role: Role
     label: str
     queries: int
-    documents: int
+    documents: int | None
     models: Mapping[str, ModelScores]
     delta: Mapping[str, PairedDifference]
+    metric: str = NDCG
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "pairs" if self.metric == SPEARMAN else "queries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +123,7 @@ class EvaluationResults:
         confidence: width of the intervals.
         seed: of the resampling.
         chosen_by: how `chosen` was chosen.
+        forgetting_threshold: what the chosen model may lose on a forgetting set.
     """
 
     chosen: str
@@ -108,6 +133,7 @@ class EvaluationResults:
     confidence: float
     seed: int
     chosen_by: str = CHOSEN_BY
+    forgetting_threshold: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +184,64 @@ def summarise_set(
     Raises:
         EvaluationError: fewer than two queries.
     """
-    reference = scores[base].ndcg_by_query
+    reference = scores[base].ndcg_by_query if base in scores else None
     return SetResult(
         name=evaluation_set.name,
         role=evaluation_set.role,
         label=evaluation_set.label,
         queries=len(evaluation_set.queries),
         documents=len(evaluation_set.corpus),
-        models={name: ModelScores(each.ndcg_at_10, each.recall_at_10) for name, each in scores.items()},
+        models={name: _model_scores(each, pooled=evaluation_set.pooled) for name, each in scores.items()},
         delta={
             name: compare_paired(reference, each.ndcg_by_query, samples=samples, confidence=confidence, seed=seed)
             for name, each in scores.items()
-            if name != base
+            if reference is not None and name != base
         },
     )
+
+
+def summarise_similarity(
+    similarity_set: SimilaritySet,
+    similarities: Mapping[str, Floats],
+    *,
+    base: str = BASE,
+    samples: int = 2_000,
+    confidence: float = 0.95,
+    seed: int,
+) -> SetResult:
+    """Turn every model's similarities on one set into correlations and paired differences from the base model.
+
+    Args:
+        similarity_set: the pairs and people's scores.
+        similarities: model name to its similarity of each pair; holds the base model's.
+        base: the model that others are compared with.
+        samples: resamples behind each interval.
+        confidence: width of the intervals.
+        seed: of the resampling.
+    """
+    gold = np.array(similarity_set.gold)
+    return SetResult(
+        name=similarity_set.name,
+        role=similarity_set.role,
+        label=similarity_set.label,
+        queries=len(gold),
+        documents=None,
+        models={name: ModelScores(spearman(gold, found)) for name, found in similarities.items()},
+        delta={
+            name: compare_similarities(
+                gold, similarities[base], found, samples=min(samples, 2_000), confidence=confidence, seed=seed
+            )
+            for name, found in similarities.items()
+            if base in similarities and name != base
+        },
+        metric=SPEARMAN,
+    )
+
+
+def _model_scores(scores: SetScores, *, pooled: bool) -> ModelScores:
+    if not pooled:
+        return ModelScores(scores.ndcg_at_10, scores.recall_at_10)
+    return ModelScores(scores.ndcg_at_10, scores.recall_at_10, scores.judged_at_10, scores.condensed_ndcg_at_10)
 
 
 def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> list[QueryRow]:

@@ -57,6 +57,8 @@ class QueryScore:
         recall_at_10: share of the relevant documents among the first 10.
         rank_of_first_relevant: from 1; None where none is among the first `DEPTH`.
         top_ids: the first 10 documents, best first.
+        judged_at_10: share of those that have a judgment, whatever it is.
+        condensed_ndcg_at_10: nDCG@10 of the ranking without the documents that nobody judged.
     """
 
     query_id: str
@@ -64,6 +66,8 @@ class QueryScore:
     recall_at_10: float
     rank_of_first_relevant: int | None
     top_ids: tuple[str, ...]
+    judged_at_10: float = 1.0
+    condensed_ndcg_at_10: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,16 @@ class SetScores:
     def recall_at_10(self) -> float:
         """Mean over queries, 0 to 1."""
         return float(np.mean([each.recall_at_10 for each in self.queries]))
+
+    @property
+    def judged_at_10(self) -> float:
+        """Mean over queries, 0 to 1."""
+        return float(np.mean([each.judged_at_10 for each in self.queries]))
+
+    @property
+    def condensed_ndcg_at_10(self) -> float:
+        """Mean over queries, 0 to 1."""
+        return float(np.mean([each.condensed_ndcg_at_10 for each in self.queries]))
 
     @property
     def ndcg_by_query(self) -> NDArray[np.float64]:
@@ -159,23 +173,45 @@ def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: Evaluati
         evaluation_set: holds the judgments.
     """
     judgments = {query_id: dict(grades) for query_id, grades in evaluation_set.relevant.items()}
-    # trec_eval orders by score: falling whole numbers hand it our order as it is.
-    run = {
-        query_id: {document_id: float(len(found) - rank) for rank, document_id in enumerate(found)}
-        for query_id, found in ranking.items()
-    }
-    measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
+    measured = _measure(ranking, judgments)
+    condensed = measured
+    if evaluation_set.pooled:
+        known = {
+            query_id: [document_id for document_id in found if document_id in judgments[query_id]]
+            for query_id, found in ranking.items()
+        }
+        condensed = _measure(known, judgments)
     return SetScores(
         set_name=evaluation_set.name,
         queries=tuple(
-            _query_score(query_id, ranking[query_id], judgments[query_id], measured.get(query_id, {}))
+            _query_score(
+                query_id,
+                ranking[query_id],
+                judgments[query_id],
+                measured.get(query_id, {}),
+                condensed.get(query_id, {}).get(_NDCG, 0.0),
+            )
             for query_id in evaluation_set.queries
         ),
     )
 
 
+def _measure(
+    ranking: Mapping[str, Sequence[str]], judgments: Mapping[str, Mapping[str, int]]
+) -> Mapping[str, Mapping[str, float]]:
+    # trec_eval orders by score: falling whole numbers hand it our order as it is.
+    run = {
+        query_id: {document_id: float(len(found) - rank) for rank, document_id in enumerate(found)}
+        for query_id, found in ranking.items()
+    }
+    measured: Mapping[str, Mapping[str, float]] = pytrec_eval.RelevanceEvaluator(
+        judgments, {"ndcg_cut.10", "recall.10"}
+    ).evaluate(run)
+    return measured
+
+
 def _query_score(
-    query_id: str, found: Sequence[str], grades: Mapping[str, int], measured: Mapping[str, float]
+    query_id: str, found: Sequence[str], grades: Mapping[str, int], measured: Mapping[str, float], condensed: float
 ) -> QueryScore:
     ranks = (rank for rank, document_id in enumerate(found, start=1) if grades.get(document_id, 0) > 0)
     return QueryScore(
@@ -185,4 +221,6 @@ def _query_score(
         recall_at_10=measured.get(_RECALL, 0.0),
         rank_of_first_relevant=next(ranks, None),
         top_ids=tuple(found[:10]),
+        judged_at_10=float(np.mean([document_id in grades for document_id in found[:10]])) if found else 1.0,
+        condensed_ndcg_at_10=condensed,
     )

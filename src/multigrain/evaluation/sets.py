@@ -66,6 +66,11 @@ class EvaluationSet:
         self._check_queries()
         self._check_judgments()
 
+    @property
+    def pooled(self) -> bool:
+        """Whether judges said of some documents that they do not answer: then what nobody judged is known too."""
+        return any(grade <= 0 for grades in self.relevant.values() for grade in grades.values())
+
     def _check_queries(self) -> None:
         for query_id, query in self.queries.items():
             if not query.strip():

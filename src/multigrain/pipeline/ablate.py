@@ -7,7 +7,7 @@
         arms/ARM-SEED/       its per-query results
       base/KEY/          the per-query results of a base model
       embeddings/        vectors of the base models
-      ablation.md, ablation.csv, ablation.tex
+      ablation.md, ablation.csv, ablation.tex, ablation.html
 
 Folders are named for the settings that made them, so a changed matrix reuses what still holds.
 """
@@ -26,10 +26,10 @@ from multigrain.ablation.matrix import CANDIDATE, Arm, Matrix
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
 from multigrain.ablation.table import AblationTable, ArmScores, build_table
 from multigrain.config import CandidateConfig, Config, fingerprint
-from multigrain.errors import EvaluationError
+from multigrain.errors import ConfigError, EvaluationError
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
-from multigrain.evaluation.loading import load_evaluation_set
+from multigrain.evaluation.loading import open_sets
 from multigrain.evaluation.results import BASE, query_rows, read_per_query, write_per_query
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets import EvaluationSet
@@ -37,17 +37,24 @@ from multigrain.model.encoder import load
 from multigrain.pipeline.audit import audit_stage
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.documents import documents_stage
+from multigrain.pipeline.dry_run import dry_run
 from multigrain.pipeline.evaluation import domain_sets
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.pipeline.synthesis import synthesis_stage
 from multigrain.pipeline.training import candidate_stage
 from multigrain.progress import Progress, SilentProgress
+from multigrain.report.ablation import render_ablation
 from multigrain.rundir import RunDirectory, StageManifest, atomic_directory, atomic_write
 from multigrain.sources.store import read_document_table
 
-__all__ = ["TABLE_FILES", "run_ablation"]
+__all__ = ["TABLE_FILES", "auditing_key", "run_ablation", "writing_key"]
 
-TABLE_FILES: Final = {"ablation.md": to_markdown, "ablation.csv": to_csv, "ablation.tex": to_latex}
+TABLE_FILES: Final = {
+    "ablation.md": to_markdown,
+    "ablation.csv": to_csv,
+    "ablation.tex": to_latex,
+    "ablation.html": render_ablation,
+}
 
 _FORMAT: Final = 1
 _SCORES: Final = "per_query.parquet"
@@ -114,7 +121,10 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
     run = _written(ablation, config)
     context = ablation.context(config, run.path)
     sets = [*domain_sets(context, read_document_table(run.documents_path))]
-    sets += [load_evaluation_set(each, seed=config.seed) for each in config.evaluation.sets]
+    others = open_sets(config.evaluation.sets, seed=config.seed)
+    sets += others.retrieval
+    if others.similarity or others.tasks:
+        ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
     if not any(each.role == "test" for each in sets):
         raise EvaluationError(
             "nothing to judge the arms by: set evaluation.queries to titles or synthetic, or name a test set under "
@@ -123,11 +133,30 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
     yield from sets
 
 
+def writing_key(config: Config) -> str:
+    """What folders of written rows are named: the same for arms that write alike."""
+    return fingerprint(
+        config.seed,
+        config.documents,
+        config.llm,
+        config.synthesis,
+        config.evaluation.queries,
+        config.evaluation.llm,
+    )[:16]
+
+
+def auditing_key(config: Config) -> str:
+    """What folders of graded rows are named: the same for arms that audit alike."""
+    measured = config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
+    return fingerprint(writing_key(config), config.audit, measured)[:16]
+
+
 def _written(ablation: _Ablation, config: Config) -> RunDirectory:
     """Documents and written rows for a config, made once for all arms that write alike."""
-    key = fingerprint(config.seed, config.documents, config.llm, config.synthesis, config.evaluation.queries)[:16]
+    key = writing_key(config)
     if key not in ablation.written:
         context = ablation.context(config, ablation.out / "writing" / key)
+        _check_cost(ablation, context)
         documents_stage(context)
         synthesis_stage(context)
         context.save_config()
@@ -135,11 +164,35 @@ def _written(ablation: _Ablation, config: Config) -> RunDirectory:
     return ablation.written[key]
 
 
+def _check_cost(ablation: _Ablation, context: RunContext) -> None:
+    """Refuse to have anything written that would, by estimate, go beyond the budget.
+
+    Raises:
+        _TooDearError: it would.
+        ConfigError: nobody knows what the model costs.
+    """
+    budget = ablation.matrix.budget_cost
+    if budget is None or context.run.manifest("synthesis") is not None:
+        return
+    estimate = dry_run(context.config, context.run.path, prompts=0)
+    if estimate.cost is None:
+        raise ConfigError("budget_cost needs to know what the model costs: set llm.prices in the config")
+    spent = sum(each.counts.get("cost") or 0.0 for each in ablation.shared() if each.stage == "synthesis")
+    if spent + estimate.cost > budget:
+        raise _TooDearError(
+            f"budget_cost {budget:g}: writing for {context.run.path} would cost about ${estimate.cost:.2f} on top of "
+            f"${spent:.2f}; raise it, or have less written"
+        )
+
+
+class _TooDearError(ConfigError):
+    """What an arm needs written would cost more than the budget."""
+
+
 def _audited(ablation: _Ablation, config: Config) -> tuple[RunContext, StageManifest]:
     """Graded rows for a config, made once for all arms that audit alike."""
     written = _written(ablation, config)
-    measured = config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
-    key = fingerprint(written.path.name, config.audit, measured)[:16]
+    key = auditing_key(config)
     if key not in ablation.audited:
         context = ablation.context(config, ablation.out / "data" / key)
         for stage in _WRITING:
@@ -153,14 +206,18 @@ def _share(source: Path, target: Path) -> None:
     if (target / "manifest.json").exists():
         return
     with atomic_directory(target) as folder:
-        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("journal.sqlite*"))
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*journal.sqlite*"))
 
 
 def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
     if _over_budget(ablation):
         ablation.not_run.append(f"{arm.name} (seed {seed})")
         return
-    prepared, audited = _audited(ablation, arm.config)
+    try:
+        prepared, audited = _audited(ablation, arm.config)
+    except _TooDearError:
+        ablation.not_run.append(f"{arm.name} (seed {seed})")
+        return
     name = f"{arm.key}-{seed}"
     settings = arm.config.training.resolve(CANDIDATE)
     training = settings.model_copy(update={"candidates": {name: CandidateConfig()}})

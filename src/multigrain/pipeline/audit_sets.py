@@ -10,14 +10,16 @@ import numpy as np
 from multigrain.audit.contamination import Contamination, EvaluationTexts
 from multigrain.config import Config, EvaluationSetConfig
 from multigrain.errors import ConfigError, SourceError
-from multigrain.evaluation.loading import load_evaluation_set
+from multigrain.evaluation.loading import open_sets
 from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sts import SimilaritySet
 from multigrain.pipeline.reference import ReferenceModel
 from multigrain.sources.files import read_rows
 
 __all__ = ["decontamination_sets", "find_contamination"]
 
 _QUERY_COLUMNS = ("query", "question", "anchor", "text")
+_SENTENCE_COLUMNS = ("sentence1", "sentence2")
 _ALL = "evaluation"
 
 
@@ -61,12 +63,23 @@ def decontamination_sets(config: Config) -> list[EvaluationSetConfig]:
 
 
 def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
-    path = Path(config.path).expanduser()
-    if not config.path.startswith("package:") and path.is_file() and path.parent.name != "qrels":
+    path = None if config.path is None else Path(config.path).expanduser()
+    if path is not None and path.is_file() and path.parent.name != "qrels":
         return EvaluationTexts(config.name, tuple(_queries(path)))
-    loaded = load_evaluation_set(config, seed=run.seed)
-    passages = _relevant_passages(loaded) if run.audit.decontamination.passages else []
-    return EvaluationTexts(config.name, tuple(loaded.queries.values()), tuple(passages))
+    opened = open_sets([config], seed=run.seed)
+    loaded = list(opened.retrieval)
+    pairs: list[SimilaritySet] = []
+    for task, role in opened.tasks:
+        from multigrain.evaluation.mteb_tasks import task_sets
+
+        retrieval, similarity = task_sets(task, role)
+        loaded += retrieval.values()
+        pairs += similarity.values()
+    queries = [query for each in loaded for query in each.queries.values()]
+    queries += [text for each in pairs for pair in each.pairs for text in pair]
+    wanted = loaded if run.audit.decontamination.passages else []
+    passages = [text for each in wanted for text in _relevant_passages(each)]
+    return EvaluationTexts(config.name, tuple(queries), tuple(passages))
 
 
 def _relevant_passages(loaded: EvaluationSet) -> Sequence[str]:
@@ -75,11 +88,12 @@ def _relevant_passages(loaded: EvaluationSet) -> Sequence[str]:
 
 
 def _queries(path: Path) -> list[str]:
-    """The queries of a table: one a row."""
-    found = []
+    """The queries of a table, one a row; or the sentences of a file of pairs, two a row."""
+    found: list[str] = []
     for number, row in read_rows(path):
-        text = next((row[name] for name in _QUERY_COLUMNS if row.get(name)), None)
-        if not isinstance(text, str):
+        pair = [row[name] for name in _SENTENCE_COLUMNS if row.get(name)]
+        texts = pair or [row[name] for name in _QUERY_COLUMNS if row.get(name)][:1]
+        if not texts or not all(isinstance(text, str) for text in texts):
             raise SourceError(f"{path}, line {number}: no text under {', '.join(_QUERY_COLUMNS)}: {str(row)[:60]}")
-        found.append(text)
+        found += texts
     return found

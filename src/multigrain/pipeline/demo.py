@@ -47,7 +47,7 @@ def demo_summary(run: RunDirectory, *, total_seconds: float, setup_seconds: floa
         },
         "chosen": f"tuned_{results.chosen}",
         "validation": {
-            name: round(scores.ndcg_at_10, 4)
+            name: round(scores.score, 4)
             for each in results.sets
             if each.role == "validation"
             for name, scores in each.models.items()
@@ -66,7 +66,7 @@ def demo_summary(run: RunDirectory, *, total_seconds: float, setup_seconds: floa
 
 def _scores(found: SetResult, name: str) -> dict[str, float]:
     scores = found.models[name]
-    return {"ndcg_at_10": round(scores.ndcg_at_10, 4), "recall_at_10": round(scores.recall_at_10, 4)}
+    return {"ndcg_at_10": round(scores.score, 4), "recall_at_10": round(scores.recall_at_10 or 0.0, 4)}
 
 
 def _forgetting(results: EvaluationResults) -> dict[str, Any] | None:

@@ -14,19 +14,17 @@ from sentence_transformers import SentenceTransformer
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
-from multigrain.evaluation.loading import load_evaluation_set
+from multigrain.evaluation.forgetting import judge_forgetting
+from multigrain.evaluation.loading import OpenedSets, open_sets
 from multigrain.evaluation.results import (
     BASE,
     CHOSEN_BY,
     EvaluationResults,
-    SetResult,
     choose,
-    query_rows,
-    summarise_set,
     write_per_query,
     write_results,
 )
-from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval
+from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets import (
     HUMAN_TITLES,
     SYNTHETIC_ESTIMATE,
@@ -35,6 +33,8 @@ from multigrain.evaluation.sets import (
     from_documents,
     from_queries,
 )
+from multigrain.evaluation.similarity_table import write_similarities
+from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
 from multigrain.pipeline.context import RunContext, complete_stage
@@ -61,40 +61,45 @@ def evaluation_stage(context: RunContext) -> StageManifest:
 
 
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
-    run = context.run
-    documents = read_document_table(run.documents_path)
-    domain = list(domain_sets(context, documents))
-    others = [load_evaluation_set(each, seed=context.config.seed) for each in context.config.evaluation.sets]
+    documents = read_document_table(context.run.documents_path)
+    domain = OpenedSets(retrieval=tuple(domain_sets(context, documents)))
+    others = open_sets(context.config.evaluation.sets, seed=context.config.seed)
     if not domain and not others:
         raise EvaluationError(
             "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
         )
+    twice = {each.name for each in domain.retrieval} & {each.name for each in context.config.evaluation.sets}
+    if twice:
+        raise EvaluationError(f"evaluation.sets: {twice.pop()!r} is what the run's own set is called; rename it")
     encoders: dict[str, CachedEncoder] = {}
-    scores: dict[str, dict[str, SetScores]] = {each.name: {} for each in [*domain, *others]}
+    found = Scored()
 
-    def score(name: str, sets: Sequence[EvaluationSet]) -> None:
+    def score(name: str, sets: OpenedSets) -> None:
         model = _model(context, name)
         if name not in encoders:
             encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
             encoders[name] = CachedEncoder(encoder, model_fingerprint(model))
-        with (
-            encoding_precision(context.config, model),
-            context.progress.task(f"Evaluating {name}", len(sets)) as task,
-        ):
-            for each in sets:
-                scores[each.name][name] = evaluate_retrieval(encoders[name], each)
-                task.advance(note=f"{each.name} {scores[each.name][name].ndcg_at_10:.3f}")
+        with encoding_precision(context.config, model):
+            score_model(
+                name,
+                model,
+                encoders[name],
+                sets,
+                found,
+                progress=context.progress,
+                batch_size=context.config.evaluation.batch_size,
+            )
 
     for name in (BASE, *names):
         score(name, domain)
-    chosen = _choose(context, domain, scores, names)
-    for name in (BASE, chosen):
-        score(name, others)
+    chosen = _choose(context, found, names)
+    if others:
+        for name in (BASE, chosen):
+            score(name, others)
     for encoder in encoders.values():
         encoder.close()
-    sets = [*domain, *others]
-    results = _results(context, sets, scores, names, chosen)
-    _write(context, results, sets, scores)
+    results = _results(context, found, names, chosen)
+    _write(context, results, found)
     return _headline(context, results)
 
 
@@ -111,19 +116,24 @@ def domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[
         held = [document for document in documents if document.split is split]
         queries = [(document.id, written[document.id]) for document in held if document.id in written]
         if queries:
-            yield from_queries(queries, documents, name=name, role=role, label=SYNTHETIC_ESTIMATE)
+            yield from_queries(queries, documents, name=name, role=role, label=_written_label(context))
         elif held:
             yield from_documents(documents, split, documents, name, role, label=HUMAN_TITLES)
+
+
+def _written_label(context: RunContext) -> str:
+    """Who wrote the held-out queries: always an estimate, and a better one where it was another model."""
+    manifest = context.run.manifest("synthesis")
+    other = None if manifest is None else manifest.counts.get("heldout_model")
+    return SYNTHETIC_ESTIMATE if other is None else f"{SYNTHETIC_ESTIMATE}, queries by another model: {other}"
 
 
 def _model(context: RunContext, name: str) -> SentenceTransformer:
     return base_model(context.config) if name == BASE else load(str(context.run.candidate_path(name)))
 
 
-def _choose(
-    context: RunContext, sets: Sequence[EvaluationSet], scores: dict[str, dict[str, SetScores]], names: Sequence[str]
-) -> str:
-    validation = [scores[each.name] for each in sets if each.role == "validation"]
+def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
+    validation = [found.scores[name] for name, each in found.sets.items() if each.role == "validation"]
     if not validation:
         if len(names) > 1:
             raise EvaluationError(
@@ -137,47 +147,31 @@ def _choose(
     return chosen
 
 
-def _results(
-    context: RunContext,
-    sets: Sequence[EvaluationSet],
-    scores: dict[str, dict[str, SetScores]],
-    names: Sequence[str],
-    chosen: str,
-) -> EvaluationResults:
+def _results(context: RunContext, found: Scored, names: Sequence[str], chosen: str) -> EvaluationResults:
     settings = context.config.evaluation
+    results = found.results(
+        samples=settings.bootstrap_samples, confidence=settings.confidence, seed=context.config.seed
+    )
     return EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),
-        sets=tuple(
-            summarise_set(
-                each,
-                scores[each.name],
-                samples=settings.bootstrap_samples,
-                confidence=settings.confidence,
-                seed=context.config.seed,
-            )
-            for each in sets
-        ),
+        sets=tuple(results),
         bootstrap_samples=settings.bootstrap_samples,
         confidence=settings.confidence,
         seed=context.config.seed,
-        chosen_by=CHOSEN_BY if any(each.role == "validation" for each in sets) else "being the only candidate",
+        chosen_by=CHOSEN_BY
+        if any(each.role == "validation" for each in found.sets.values())
+        else "being the only candidate",
+        forgetting_threshold=settings.forgetting_threshold,
     )
 
 
-def _write(
-    context: RunContext,
-    results: EvaluationResults,
-    sets: Sequence[EvaluationSet],
-    scores: dict[str, dict[str, SetScores]],
-) -> None:
+def _write(context: RunContext, results: EvaluationResults, found: Scored) -> None:
     run = context.run
-    write_per_query(
-        run.results_path / "per_query.parquet",
-        [row for each in sets for name, found in scores[each.name].items() for row in query_rows(each, name, found)],
-    )
-    write_results(run.results_path / "evaluation.json", results)
-    _write_anchors(context, results.models[1:], sets)
+    write_per_query(run.results_path / PER_QUERY_FILE, found.rows())
+    write_similarities(run.results_path / SIMILARITIES_FILE, found.similarity, found.similarities)
+    write_results(run.results_path / RESULTS_FILE, results)
+    _write_anchors(context, results.models[1:], list(found.sets.values()))
     with atomic_directory(run.model_path) as folder:
         # Links where the file system has them: the chosen model costs no disk of its own.
         shutil.copytree(run.candidate_path(results.chosen), folder, dirs_exist_ok=True, copy_function=_link_or_copy)
@@ -208,21 +202,26 @@ def _write_anchors(context: RunContext, names: Sequence[str], sets: Sequence[Eva
 
 def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]:
     """The figures that a summary shows: the chosen model against the base on every set."""
-    sets: dict[str, SetResult] = {each.name: each for each in results.sets}
     counts: dict[str, Any] = {"chosen": results.chosen}
-    for name, each in sets.items():
-        delta = each.delta[results.chosen]
-        counts[name] = {
+    for each in results.sets:
+        base, chosen = each.models[BASE].score, each.models[results.chosen].score
+        delta = each.delta.get(results.chosen)
+        counts[each.name] = {
             "role": each.role,
             "label": each.label,
+            "metric": each.metric,
             "queries": each.queries,
-            BASE: each.models[BASE].ndcg_at_10,
-            results.chosen: each.models[results.chosen].ndcg_at_10,
-            "delta": {"mean": delta.mean, "low": delta.low, "high": delta.high},
+            BASE: base,
+            results.chosen: chosen,
+            "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
         }
-        context.progress.say(
-            f"{name} ({each.label}, {each.queries} queries): nDCG@10 {each.models[BASE].ndcg_at_10:.3f} → "
-            f"{each.models[results.chosen].ndcg_at_10:.3f} with {results.chosen} "
-            f"({100 * delta.mean:+.1f} points [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}])"
-        )
+        said = f"{each.name} ({each.label}" + (f", {each.queries} {each.unit})" if each.queries else ")")
+        said += f": {each.metric} {base:.3f} → {chosen:.3f} with {results.chosen} ({100 * (chosen - base):+.1f} points"
+        context.progress.say(said + (f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}])" if delta else ")"))
+    forgetting = judge_forgetting(results.sets, model=results.chosen, threshold=results.forgetting_threshold)
+    for judged in forgetting:
+        counts[judged.set]["forgetting"] = str(judged.verdict)
+        context.progress.say(judged.sentence)
+    if not forgetting:
+        context.progress.say("forgetting: not checked; name unrelated sets under evaluation.sets, role: forgetting")
     return counts

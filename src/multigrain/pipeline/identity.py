@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
-_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 1}
+_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 2}
 
 _LLM_PACE: Final = {
     "concurrency",
@@ -77,6 +77,7 @@ def synthesis_identity(context: RunContext) -> str:
         few_shot_fingerprint(config),
         config.llm.model_dump(mode="json", exclude=_LLM_PACE),
         config.evaluation.queries,
+        None if config.evaluation.llm is None else config.evaluation.llm.model_dump(mode="json", exclude=_LLM_PACE),
         config.seed,
     )
 

@@ -74,7 +74,7 @@ def check_sets(config: Config) -> None:
         SourceError: a file cannot be read.
         MissingExtraError: one comes in a package that is not installed.
     """
-    from multigrain.evaluation.loading import load_evaluation_set
+    from multigrain.evaluation.loading import open_sets
 
     if config.evaluation.queries == "none" and not config.evaluation.sets:
         raise EvaluationError(
@@ -85,8 +85,8 @@ def check_sets(config: Config) -> None:
         missing = next((path for path in files if not path.exists()), None)
         if missing is not None:
             raise EvaluationError(f"evaluation set {each.name!r}: {missing}: no such file or folder")
-        if _is_retrieval(each) and sum(_size(path) for path in files) <= _READ_WHOLE:
-            load_evaluation_set(each, seed=config.seed)
+        if sum(_size(path) for path in files) <= _READ_WHOLE:
+            open_sets([each], seed=config.seed)
 
 
 def check_titles(config: Config, documents: Sequence[Document]) -> None:
@@ -101,12 +101,6 @@ def check_titles(config: Config, documents: Sequence[Document]) -> None:
             f"evaluation.queries: titles, but none of the {len(held)} held-out documents has a title; name the column "
             "with documents.title_field, or set evaluation.queries: synthetic"
         )
-
-
-def _is_retrieval(settings: EvaluationSetConfig) -> bool:
-    """Whether a set is a folder or a data package: others are opened by what scores them."""
-    path = settings.model_dump().get("path")
-    return isinstance(path, str) and (path.startswith("package:") or Path(path).expanduser().is_dir())
 
 
 def _files(settings: EvaluationSetConfig) -> list[Path]:

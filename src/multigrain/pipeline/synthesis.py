@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multigrain.config import Config
+from multigrain.config import Config, LLMConfig
 from multigrain.dataset.store import write_rows
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine, Failure
@@ -26,6 +26,7 @@ from multigrain.sources.store import read_document_table
 from multigrain.sources.titles import titles_suffice
 from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.journal import Journal, JournaledClient
+from multigrain.synthesis.journal_records import JournalTotals
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.spending import Spending
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
@@ -117,10 +118,13 @@ def _write(context: RunContext) -> dict[str, Any]:
         session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(config.llm))
         try:
             rows, counts = _write_rows(session, strategy, training_units(config, documents))
-            heldout = _write_heldout(session, documents)
+            heldout = {} if config.evaluation.llm is not None else _write_heldout(session, documents)
         finally:
             engine.run(client.aclose())
         totals = journal.totals()
+    others: dict[str, Any] = {}
+    if config.evaluation.llm is not None:
+        heldout, others = _write_heldout_by_another(context, config.evaluation.llm, documents, spent=totals)
     write_rows(context.run.rows_path, rows)
     atomic_write(context.run.heldout_queries_path, dump_heldout_queries(heldout))
     cost = None if price is None else round(totals.cost(price), 6)
@@ -132,6 +136,7 @@ def _write(context: RunContext) -> dict[str, Any]:
         "model": client.identity,
         "strategy": strategy.name,
         "heldout_queries_written": len(heldout),
+        **others,
     }
     context.progress.say(_summary(counts))
     return counts
@@ -192,7 +197,49 @@ def _write_rows(
     return [rows[unit] for unit in units if unit in rows], counts
 
 
-def _write_heldout(session: _Session, documents: Sequence[Document]) -> dict[str, str]:
+def _write_heldout_by_another(
+    context: RunContext, llm: LLMConfig, documents: Sequence[Document], *, spent: JournalTotals
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Held-out queries by the model of `evaluation.llm`, in a journal of its own: it has a price of its own too."""
+    config = context.config
+    if not _needs_written_queries(config, [each for each in documents if each.split is not Split.TRAIN]):
+        return {}, {}
+    price, own = find_price(llm), find_price(config.llm)
+    cost_before = 0.0 if own is None else spent.cost(own)
+    tokens_before = spent.prompt_tokens + spent.completion_tokens
+    limits = config.synthesis
+    with (
+        Journal(context.run.heldout_journal_path) as journal,
+        build_engine(config.engine, concurrency=total_concurrency(llm)) as engine,
+    ):
+        spending = Spending(
+            journal.totals(),
+            price=price,
+            max_cost=None if limits.max_cost is None else max(0.0, limits.max_cost - cost_before),
+            max_tokens=None if limits.max_total_tokens is None else max(0, limits.max_total_tokens - tokens_before),
+        )
+        client = JournaledClient(
+            engine.client(llm, seed=config.seed),
+            journal,
+            strategy="heldout",
+            may_ask=spending.allows,
+            on_answer=spending.add,
+        )
+        session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(llm))
+        try:
+            queries = _write_heldout(session, documents, llm)
+        finally:
+            engine.run(client.aclose())
+        totals = journal.totals()
+    return queries, {
+        "heldout_model": client.identity,
+        "heldout_prompt_tokens": totals.prompt_tokens,
+        "heldout_completion_tokens": totals.completion_tokens,
+        "heldout_cost": None if price is None else round(totals.cost(price), 6),
+    }
+
+
+def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMConfig | None = None) -> dict[str, str]:
     config = session.context.config
     heldout = [document for document in documents if document.split is not Split.TRAIN]
     if not _needs_written_queries(config, heldout):
@@ -204,7 +251,7 @@ def _write_heldout(session: _Session, documents: Sequence[Document]) -> dict[str
             heldout,
             session.client,
             session.engine,
-            config.llm,
+            llm or config.llm,
             characters=config.synthesis.document_characters,
             seed=config.seed,
             prompts=Prompts(config.synthesis.templates),

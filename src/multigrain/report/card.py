@@ -91,9 +91,9 @@ def _scores(data: CardData) -> list[dict[str, Any]]:
                 "role": each.role,
                 "label": each.label,
                 "queries": each.queries,
-                "metric": "nDCG@10",
-                "base": None if base is None else round(base.ndcg_at_10, 4),
-                "tuned": None if tuned is None else round(tuned.ndcg_at_10, 4),
+                "metric": each.metric,
+                "base": None if base is None else round(base.score, 4),
+                "tuned": None if tuned is None else round(tuned.score, 4),
                 "delta": None if tuned is None else tuned.delta,
             }
         )

@@ -67,14 +67,14 @@ class ModelScore:
 
     Attributes:
         name: "base" or a candidate's name.
-        ndcg_at_10: mean over queries.
-        recall_at_10: mean over queries.
-        delta: nDCG@10 minus the base model's, paired by query; None for the base itself.
+        score: the set's metric; for retrieval the mean of nDCG@10 over queries.
+        recall_at_10: mean over queries; None where nothing is retrieved.
+        delta: the score minus the base model's, paired by query; None for the base itself.
     """
 
     name: str
-    ndcg_at_10: float
-    recall_at_10: float
+    score: float
+    recall_at_10: float | None
     delta: Interval | None = None
 
 
@@ -86,17 +86,19 @@ class EvaluationSet:
         name: what tables call it.
         role: validation chose the model, test judges it, forgetting must not get worse.
         label: what the queries are, e.g. "human-written summary lines".
-        queries: number of queries.
-        documents: number of documents searched.
+        queries: number of queries or pairs; 0 where a task has one number and no parts.
+        documents: number of documents searched; None where nothing is.
         scores: in the order of the models, those the set was run with.
+        metric: what the scores are.
     """
 
     name: str
     role: Literal["validation", "test", "forgetting"]
     label: str
     queries: int
-    documents: int
+    documents: int | None
     scores: tuple[ModelScore, ...]
+    metric: str = "nDCG@10"
 
     def score(self, model: str) -> ModelScore | None:
         """The score of one model, or None where it was not run on this set."""
@@ -115,6 +117,7 @@ class Evaluation:
         bootstrap_samples: resamples behind each interval.
         confidence: of the intervals, e.g. 0.95.
         seed: of the resampling.
+        forgetting_threshold: what the chosen model may lose on an unrelated set, on a scale of 0 to 1.
     """
 
     chosen: str
@@ -124,6 +127,7 @@ class Evaluation:
     bootstrap_samples: int
     confidence: float
     seed: int
+    forgetting_threshold: float = 0.01
 
     def with_role(self, role: str) -> tuple[EvaluationSet, ...]:
         """The sets that play one role."""
@@ -131,8 +135,9 @@ class Evaluation:
 
     @property
     def headline_set(self) -> EvaluationSet | None:
-        """The first test set: the one the report's first sentence speaks of."""
-        return next(iter(self.with_role("test")), None)
+        """The first test set, one of queries before any other: the one the report's first sentence speaks of."""
+        tested = self.with_role("test")
+        return next((each for each in tested if each.metric == "nDCG@10"), next(iter(tested), None))
 
 
 @dataclass(frozen=True, slots=True)

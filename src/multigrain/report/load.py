@@ -132,7 +132,7 @@ def _evaluation_set(values: Mapping[str, Any], models: Collection[str]) -> Evalu
     scores = [
         ModelScore(
             name=name,
-            ndcg_at_10=values["models"][name]["ndcg_at_10"],
+            score=values["models"][name]["score"],
             recall_at_10=values["models"][name]["recall_at_10"],
             delta=_interval(values["delta"].get(name)),
         )
@@ -146,6 +146,7 @@ def _evaluation_set(values: Mapping[str, Any], models: Collection[str]) -> Evalu
         queries=values["queries"],
         documents=values["documents"],
         scores=tuple(scores),
+        metric=values.get("metric", "nDCG@10"),
     )
 
 

@@ -19,25 +19,25 @@ from markupsafe import Markup
 from multigrain.report import charts, explorer, figures, verdict, wording
 from multigrain.report.data import ReportData
 
-__all__ = ["render_report"]
+__all__ = ["digest", "environment", "render_report", "static_text"]
 
 _SCRIPTS = ("page.js", "explorer.js")
 
 
 def render_report(data: ReportData) -> str:
     """The report as one HTML page: no network, no other files; equal data gives an equal page."""
-    style = Markup(_static("report.css"))  # noqa: S704 -- our own file
+    style = Markup(static_text("report.css"))  # noqa: S704 -- our own file
     # Modules have a scope each; together in one element they would share one.
-    scripts = [Markup(_static(name)) for name in _SCRIPTS]  # noqa: S704 -- our own files
-    hashes = " ".join(f"'{_digest(script)}'" for script in scripts)
+    scripts = [Markup(static_text(name)) for name in _SCRIPTS]  # noqa: S704 -- our own files
+    hashes = " ".join(f"'{digest(script)}'" for script in scripts)
     policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src {hashes}; "
+        f"default-src 'none'; style-src '{digest(style)}'; script-src {hashes}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     rows = explorer.shown_rows(data.rows)
     packed = explorer.pack_rows(rows)
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             data=data,
@@ -56,7 +56,8 @@ def render_report(data: ReportData) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with every value escaped."""
     environment = Environment(
         loader=PackageLoader("multigrain.report"),
         autoescape=True,
@@ -94,9 +95,11 @@ def _visible(value: Any) -> Any:
 
 
 @cache
-def _static(name: str) -> str:
+def static_text(name: str) -> str:
+    """One of the page's own style sheets or scripts."""
     return files("multigrain.report").joinpath("static", name).read_text(encoding="utf-8")
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """The hash by which a content security policy names a text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -54,12 +54,12 @@ def headline(evaluation: Evaluation, changes: tuple[QueryChanges, ...] = ()) -> 
     if base is None or chosen is None or chosen.delta is None:
         title = f"{evaluation.chosen} was not compared with the base model on {tested.name}"
         return Statement("unclear", "not compared", title, ())
-    before, after = figures.score(base.ndcg_at_10), figures.score(chosen.ndcg_at_10)
+    before, after = figures.score(base.score), figures.score(chosen.score)
     verdict = chosen.delta.verdict
     badge, title = {
-        "better": ("measured gain", f"Tuning raised nDCG@10 from {before} to {after}"),
-        "unclear": ("no measurable gain", f"No measurable gain: nDCG@10 {before} before, {after} after"),
-        "worse": ("worse than before", f"The tuned model is worse: nDCG@10 fell from {before} to {after}"),
+        "better": ("measured gain", f"Tuning raised {tested.metric} from {before} to {after}"),
+        "unclear": ("no measurable gain", f"No measurable gain: {tested.metric} {before} before, {after} after"),
+        "worse": ("worse than before", f"The tuned model is worse: {tested.metric} fell from {before} to {after}"),
     }[verdict]
     details = [
         f"{figures.interval(chosen.delta)} points ({evaluation.confidence:.0%} interval) on "
@@ -92,16 +92,27 @@ def _first_place(tested: EvaluationSet, changes: tuple[QueryChanges, ...]) -> li
 
 
 def judge_forgetting(evaluation: Evaluation) -> tuple[SetVerdict, ...]:
-    """Whether the chosen model lost anything on the unrelated sets."""
-    words: dict[Verdict, str] = {
-        "better": "measurably better than before",
-        "unclear": "no measurable change",
-        "worse": "measurably worse than before",
-    }
+    """Whether the chosen model lost more than it may on the unrelated sets."""
+    threshold = evaluation.forgetting_threshold
+    allowed = f"{100 * threshold:g} point" + ("" if threshold == 0.01 else "s")
     judged = []
     for each in evaluation.with_role("forgetting"):
-        chosen = each.score(evaluation.chosen)
-        if chosen is not None and chosen.delta is not None:
-            verdict = chosen.delta.verdict
-            judged.append(SetVerdict(each.name, verdict, figures.interval(chosen.delta), words[verdict]))
+        base, chosen = each.score("base"), each.score(evaluation.chosen)
+        if base is None or chosen is None or chosen is base:
+            continue
+        change = chosen.score - base.score
+        low, high = (change, change) if chosen.delta is None else (chosen.delta.low, chosen.delta.high)
+        figure = figures.points(change) if chosen.delta is None else figures.interval(chosen.delta)
+        verdict, words = _lost(change, low, high, threshold, allowed)
+        judged.append(SetVerdict(each.name, verdict, figure, words))
     return tuple(judged)
+
+
+def _lost(change: float, low: float, high: float, threshold: float, allowed: str) -> tuple[Verdict, str]:
+    if low > 0:
+        return "better", "measurably better than before"
+    if low >= -threshold:
+        return "unclear", f"nothing lost beyond the {allowed} allowed"
+    if change < -threshold and high < 0:
+        return "worse", f"forgotten: more than the {allowed} allowed is lost"
+    return "unclear", f"too few queries to tell whether more than the {allowed} allowed is lost"

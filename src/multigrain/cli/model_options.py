@@ -1,0 +1,99 @@
+"""Options of the commands that score any models on any sets: `evaluate` and `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from multigrain.evaluation.loading import OpenedSets
+
+__all__ = [
+    "MODELS_HELP",
+    "BatchSizeOption",
+    "CacheOption",
+    "ConfidenceOption",
+    "DocumentPromptOption",
+    "ForgettingOption",
+    "MaxDocumentsOption",
+    "MaxQueriesOption",
+    "PoolingOption",
+    "QueryPromptOption",
+    "SamplesOption",
+    "SeedOption",
+    "SetOption",
+    "SmallestOption",
+    "TrustOption",
+    "opened",
+]
+
+MODELS_HELP = (
+    "a folder, a hub id, package:NAME or bm25; NAME=MODEL names one, MODEL@POOLING changes its pooling. The first is "
+    "what the others are compared with."
+)
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SET",
+        help="[NAME=]PATH to score models on: a BEIR folder, a file of sentence pairs (.tsv, .csv, .jsonl, .parquet "
+        "with sentence1, sentence2, score), three files QUERIES,DOCUMENTS,QRELS, package:NAME/FILE, or mteb:NAME "
+        "(a task or a benchmark). Repeat for more.",
+    ),
+]
+ForgettingOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SET", help="Like --set, for sets unrelated to your domain: they must not get worse."),
+]
+MaxQueriesOption = Annotated[int | None, typer.Option(min=2, help="Take a seeded sample of queries or pairs.")]
+MaxDocumentsOption = Annotated[int | None, typer.Option(min=1, help="Take a seeded sample of documents.")]
+PoolingOption = Annotated[
+    list[str] | None, typer.Option(metavar="POOLING", help="Score each model with this pooling. Repeat for more.")
+]
+QueryPromptOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[MODEL=]TEXT", help="Put this before every query, for all models or one."),
+]
+DocumentPromptOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[MODEL=]TEXT", help="Put this before every document, for all models or one."),
+]
+SmallestOption = Annotated[
+    float, typer.Option(min=0.0001, max=1, help="The smallest difference that matters, on a scale of 0 to 1.")
+]
+ConfidenceOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Width of the intervals.")]
+SamplesOption = Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of samples and resamples.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Texts encoded at once.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Keep embeddings here and reuse them in later commands.")
+]
+TrustOption = Annotated[bool, typer.Option(help="Run code that comes with models.")]
+
+
+def opened(
+    sets: Sequence[str] | None,
+    forgetting: Sequence[str] | None,
+    *,
+    max_queries: int | None,
+    max_documents: int | None,
+    seed: int,
+) -> OpenedSets:
+    """Open the sets that the options name.
+
+    Raises:
+        typer.BadParameter: they name none.
+        EvaluationError: a set cannot be read or scored.
+    """
+    from multigrain.evaluation.contenders import parse_set
+    from multigrain.evaluation.loading import open_sets
+
+    configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
+    configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]
+    if not configs:
+        raise typer.BadParameter("nothing to score models on: name sets with --set")
+    return open_sets(configs, seed=seed)

@@ -1,0 +1,170 @@
+"""One model on any number of sets of every kind, and what came out for all models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sentence_transformers import SentenceTransformer
+
+from multigrain.evaluation.encoders import Encoder
+from multigrain.evaluation.loading import OpenedSets
+from multigrain.evaluation.results import (
+    BASE,
+    ModelScores,
+    QueryRow,
+    SetResult,
+    query_rows,
+    summarise_set,
+    summarise_similarity,
+)
+from multigrain.evaluation.retrieval import Retriever, SetScores, evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.score_store import ScoreStore
+from multigrain.evaluation.sets import EvaluationSet, Role
+from multigrain.evaluation.sts import Floats, SimilaritySet, evaluate_sts
+from multigrain.progress import Progress
+
+if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
+    from multigrain.evaluation.mteb_tasks import TaskScore
+
+__all__ = ["Scored", "score_model", "score_retriever"]
+
+
+@dataclass(slots=True)
+class Scored:
+    """What came out.
+
+    Attributes:
+        sets: the retrieval sets by name, those of MTEB's retrieval tasks among them.
+        scores: retrieval set to model to its scores.
+        similarity: the similarity sets by name, those of MTEB's tasks among them.
+        similarities: similarity set to model to its similarity of each pair.
+        tasks: MTEB task to model to its result, for tasks that have one number and no parts.
+        roles: what such tasks are for.
+    """
+
+    sets: dict[str, EvaluationSet] = field(default_factory=dict)
+    scores: dict[str, dict[str, SetScores]] = field(default_factory=dict)
+    similarity: dict[str, SimilaritySet] = field(default_factory=dict)
+    similarities: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    tasks: dict[str, dict[str, TaskScore]] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+
+    def keep_retrieval(self, name: str, chosen: EvaluationSet, scores: SetScores) -> None:
+        """Take in a model's scores on a retrieval set."""
+        self.sets[chosen.name] = chosen
+        self.scores.setdefault(chosen.name, {})[name] = scores
+
+    def keep_similarity(self, name: str, chosen: SimilaritySet, similarities: Floats) -> None:
+        """Take in a model's similarities on a similarity set."""
+        self.similarity[chosen.name] = chosen
+        self.similarities.setdefault(chosen.name, {})[name] = similarities
+
+    def keep_task(self, name: str, task: TaskScore, role: Role) -> None:
+        """Take in a model's result on an MTEB task: its parts, or its one number."""
+        for evaluation_set, scores in task.retrieval:
+            self.keep_retrieval(name, evaluation_set, scores)
+        for similarity_set, similarities in task.similarity:
+            self.keep_similarity(name, similarity_set, similarities)
+        if not task.retrieval and not task.similarity:
+            self.tasks.setdefault(task.task, {})[name] = task
+            self.roles[task.task] = role
+
+    def rows(self) -> Iterator[QueryRow]:
+        """Every query of every retrieval set, for every model."""
+        for set_name, by_model in self.scores.items():
+            for name, scores in by_model.items():
+                yield from query_rows(self.sets[set_name], name, scores)
+
+    def results(
+        self, *, base: str = BASE, samples: int = 10_000, confidence: float = 0.95, seed: int
+    ) -> Iterator[SetResult]:
+        """Every set with all models' scores and their paired differences from the base model.
+
+        Args:
+            base: the model that others are compared with.
+            samples: resamples behind each interval.
+            confidence: width of the intervals.
+            seed: of the resampling.
+
+        Raises:
+            EvaluationError: a set has fewer than two queries.
+        """
+        for set_name, scores in self.scores.items():
+            yield summarise_set(
+                self.sets[set_name], scores, base=base, samples=samples, confidence=confidence, seed=seed
+            )
+        for set_name, similarities in self.similarities.items():
+            yield summarise_similarity(
+                self.similarity[set_name],
+                similarities,
+                base=base,
+                samples=samples,
+                confidence=confidence,
+                seed=seed,
+            )
+        for task_name, tasks in self.tasks.items():
+            first = next(iter(tasks.values()))
+            yield SetResult(
+                name=task_name,
+                role=self.roles[task_name],
+                label=f"MTEB, {first.kind}",
+                queries=0,
+                documents=None,
+                models={name: ModelScores(each.score) for name, each in tasks.items()},
+                delta={},
+                metric=first.metric,
+            )
+
+
+def score_model(
+    name: str,
+    model: SentenceTransformer,
+    encoder: Encoder,
+    sets: OpenedSets,
+    found: Scored,
+    *,
+    progress: Progress,
+    batch_size: int = 64,
+    kept: ScoreStore | None = None,
+) -> None:
+    """Score a model on every set, into `found`.
+
+    Args:
+        name: what tables call it.
+        model: the loaded model; MTEB tasks are handed it as it is.
+        encoder: the same model behind a cache.
+        sets: what to score on.
+        found: takes the scores in.
+        progress: who is told.
+        batch_size: texts that MTEB encodes at once.
+        kept: scores of an earlier call that was interrupted; takes new ones in.
+
+    Raises:
+        EvaluationError: the vectors cannot be used, or a task's data is out of reach.
+    """
+    store = kept or ScoreStore(None, "")
+    with progress.task(f"Evaluating {name}", len(sets)) as task:
+        for retrieval_set in sets.retrieval:
+            scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
+            found.keep_retrieval(name, retrieval_set, scores)
+            task.advance(note=f"{retrieval_set.name} {scores.ndcg_at_10:.3f}")
+        for similarity_set in sets.similarity:
+            similarities = store.similarity(similarity_set, partial(evaluate_sts, encoder, similarity_set))
+            found.keep_similarity(name, similarity_set, similarities)
+            task.advance(note=similarity_set.name)
+        for mteb_task, role in sets.tasks:
+            from multigrain.evaluation.mteb_tasks import evaluate_task
+
+            result = store.task(mteb_task, role) or evaluate_task(model, mteb_task, role=role, batch_size=batch_size)
+            store.keep_task(mteb_task, result)
+            found.keep_task(name, result, role)
+            task.advance(note=f"{result.task} {result.score:.3f}")
+
+
+def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, found: Scored) -> None:
+    """Score a retriever that has no vectors, such as BM25, on the retrieval sets, into `found`."""
+    for each in sets.retrieval:
+        found.keep_retrieval(name, each, evaluate_retriever(retriever, each))
