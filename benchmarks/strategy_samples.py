@@ -48,6 +48,8 @@ SEED: Final = 13
 LLM: Final = LLMConfig(temperature=0.2, max_tokens=512)
 """Models of this size wander when they are sampled hotter."""
 
+SELECTORS: Final = ("fixed", "balanced", "likelihood")
+
 DOCUMENTS: Final = (
     Document(
         "relief-valve",
@@ -192,18 +194,27 @@ def write_section(
 
 
 def write_sections(
-    model: LLMClient, scorer: Scorer | None, engine: Engine, journal: Journal, *, rows: int, folder: Path
+    model: LLMClient,
+    scorer: Scorer | None,
+    engine: Engine,
+    journal: Journal,
+    *,
+    rows: int,
+    folder: Path,
+    strategies: Sequence[str] = BUILT_IN_STRATEGIES,
+    selectors: Sequence[str] = SELECTORS,
 ) -> list[Section]:
-    """Every strategy on the first documents, and one of them with few-shot examples."""
+    """Strategies on the first documents, and one of them with few-shot examples."""
     units = [WritingUnit(document, style=Style(query_type="summary")) for document in DOCUMENTS[:rows]]
     found = [
         write_section(name, {"strategy": name}, JournaledClient(model, journal, strategy=name), engine, units)
-        for name in BUILT_IN_STRATEGIES
+        for name in strategies
     ]
     path = folder / "examples.jsonl"
     path.write_text("\n".join(each.model_dump_json(exclude_none=True) for each in EXAMPLES), encoding="utf-8")
     client = JournaledClient(model, journal, strategy="mgh")
-    for selector, count in (("fixed", 2), ("balanced", 3), ("likelihood", 2)):
+    for selector in selectors:
+        count = 3 if selector == "balanced" else 2
         if selector == "likelihood" and scorer is None:
             continue
         ranked = (
@@ -280,12 +291,14 @@ def page(models: Mapping[str, list[tuple[Section, Measured]]], command: str) -> 
         "",
         f"    {command}",
         "",
-        f"Seed {SEED}, temperature {LLM.temperature}, at most {LLM.max_tokens} tokens an answer.",
+        f"Seed {SEED}, temperature {LLM.temperature}, at most {LLM.max_tokens} tokens an answer; seconds are those of",
+        "one thread beside other work.",
         "",
         "The documents:",
         "",
     ]
-    lines += [f"- **{each.id}**: {each.text}" for each in DOCUMENTS]
+    shown = {sample.unit.document.id for parts in models.values() for part, _ in parts for sample in part.samples}
+    lines += [f"- **{each.id}**: {each.text}" for each in DOCUMENTS if each.id in shown]
     for model, parts in models.items():
         lines += ["", f"## {model}", "", *_table(parts)]
         for section, measured in parts:
@@ -329,7 +342,8 @@ def _sample(sample: Sample, measured: Measured) -> list[str]:
     near = measured.similarities[row.id]
     lines = [f"- **{where}**, query: {_code(row.query)}"]
     if row.positive == sample.unit.document.text:
-        lines.append(f"  - positive [{near[row.positive]:.2f}]: the document")
+        copied = ", copied word for word" if row.strategy == "paraphrase" else ""
+        lines.append(f"  - positive [{near[row.positive]:.2f}]: the document{copied}")
     else:
         lines.append(f"  - positive [{near[row.positive]:.2f}]: {_code(row.positive)}")
     for level, text, spare in written(row):
@@ -352,6 +366,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--model", action="append", help="a .gguf file or package:NAME; may be given twice")
     parser.add_argument("--rows", type=int, default=2, choices=(1, 2, 3), help="documents for each strategy")
+    parser.add_argument("--strategy", nargs="*", default=BUILT_IN_STRATEGIES, help="these only")
+    parser.add_argument("--few-shot", nargs="*", default=SELECTORS, choices=SELECTORS, help="these selectors only")
     parser.add_argument("--journal", type=Path, help="keep answers here, and ask nothing that it holds")
     parser.add_argument("--write", type=Path, help="write the page of samples to this file")
     parser.add_argument("--threads", type=int, default=1, help="of the model")
@@ -367,7 +383,16 @@ def main() -> None:
                 model = LocalLLM(name, concurrency=1, threads=arguments.threads, context_tokens=4096)
                 title = model.identity.split(":")[1].removesuffix(".gguf")
                 print(title, flush=True)
-                parts = write_sections(model, model, engine, journal, rows=arguments.rows, folder=Path(folder))
+                parts = write_sections(
+                    model,
+                    model,
+                    engine,
+                    journal,
+                    rows=arguments.rows,
+                    folder=Path(folder),
+                    strategies=arguments.strategy,
+                    selectors=arguments.few_shot,
+                )
                 engine.run(model.aclose())
                 models[title] = [
                     (each, measure(each, reference.embed_queries, reference.embed_passages)) for each in parts

@@ -44,3 +44,9 @@ def test_every_strategy_is_asked_and_every_answer_is_shown(tmp_path: Path) -> No
     assert figures["mgh"]["failed"] == {"prose": 2}
     assert figures["over-generate"]["negatives"] > figures["mgh-levels"]["negatives"] == 8
     assert (figures["mined"]["calls"], figures["mined"]["rows"], figures["mined"]["negatives"]) == (2, 2, 0)
+
+
+def test_the_docs_show_samples_of_every_strategy() -> None:
+    shown = (Path(__file__).resolve().parents[2] / "docs" / "samples.md").read_text(encoding="utf-8")
+
+    assert all(f"### {name}\n" in shown for name in BUILT_IN_STRATEGIES)
