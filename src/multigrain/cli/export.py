@@ -68,7 +68,7 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="Documents to distil on. Default: the run's documents and queries."),
     ] = None,
-    dtype: Annotated[_Dtype | None, typer.Option(help="vllm, tei: of the weights. Default: as they are.")] = None,
+    dtype: Annotated[_Dtype | None, typer.Option(help="vllm, tei: of the weights. Default: as loaded.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of samples and of --distil.")] = 13,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -86,14 +86,17 @@ def export(
     quieten_libraries()
     from multigrain.export.job import ExportJob
     from multigrain.export.write import check_destination, export_model
+    from multigrain.model.adapters import merge_adapters
     from multigrain.model.encoder import load
     from multigrain.pipeline.export import open_run
 
     run = open_run(Path(model))
     destination = out or (run.exports / to if run else Path(f"{Path(model.rstrip('/')).name.replace(':', '-')}-{to}"))
     check_destination(destination, overwrite=overwrite)
+    encoder = load(model if run is None else str(run.model), device="cpu", trust_remote_code=trust_remote_code)
+    merge_adapters(encoder)  # other runtimes know no LoRA
     job = ExportJob(
-        model=load(model if run is None else str(run.model), device="cpu", trust_remote_code=trust_remote_code).eval(),
+        model=encoder.eval(),
         source=model,
         destination=destination,
         sets=_sets(run, sets or [], max_queries, max_documents, seed),

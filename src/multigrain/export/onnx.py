@@ -111,6 +111,7 @@ def write_graph(graph: EmbeddingGraph, path: Path) -> None:
         inputs, shapes = (*inputs, torch.tensor(1)), shapes | {"prompt_length": None}
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.parameters())
     try:
+        # Gradients would choose other kernels, whose layouts the exporter cannot follow (MPNet).
         with _quiet(), evaluating(graph), torch.no_grad():
             # The exporter looks at the outermost flag, not at the parts'.
             graph.training = False

@@ -72,8 +72,7 @@ class ObservedMPNetSelfAttention(MPNetSelfAttention):
         observer = _ANNOUNCED.get()
         if observer is not None:
             observer.observe(self, Scores(query, key, self.attention_head_size**-0.5, bias=added), value)
-        # Contiguous says nothing new here, but an exported graph lays SDPA's output out in another way.
-        return (self.o(context.transpose(1, 2).contiguous().flatten(2)),)
+        return (self.o(context.transpose(1, 2).flatten(2)),)
 
 
 def observe_mpnet(model: nn.Module) -> bool:
