@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import typer
 import yaml
 from sentence_transformers import SentenceTransformer
@@ -15,11 +14,9 @@ from tests.conftest import SUBJECTS, VERBS
 from typer.testing import CliRunner
 
 from multigrain.cli import export
-from multigrain.config import LoraConfig
 from multigrain.config_file import parse_config
 from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError, ExportError, ModelError, StageOrderError
-from multigrain.model.adapters import add_adapters
 from multigrain.model.encoder import build_encoder, load, pooling_name
 from multigrain.records import Document, GradedExample, Level, Negative, Origin, Split
 from multigrain.rundir import RunDirectory
@@ -97,22 +94,6 @@ def test_a_folder_that_needs_no_flag(app: typer.Typer, small_bert: Path, tmp_pat
     with pytest.raises(ConfigError, match="holds files already"):
         CliRunner().invoke(app, [str(small_bert), "--to", "tei", "--out", str(out)], catch_exceptions=False)
     call(app, small_bert, "--to", "tei", "--out", out, "--overwrite")
-
-
-def test_adapters_are_merged(app: typer.Typer, small_bert: Path, tmp_path: Path) -> None:
-    tuned = build_encoder(str(small_bert), pooling="mean", device="cpu")
-    add_adapters(tuned, LoraConfig())
-    torch.manual_seed(0)
-    for name, weight in tuned.named_parameters():
-        if "lora_B" in name:
-            weight.data.normal_(std=0.3)
-    tuned.eval().save_pretrained(str(tmp_path / "tuned"))
-    assert (tmp_path / "tuned" / "adapter_config.json").is_file()
-    found = call(app, tmp_path / "tuned", "--to", "vllm", "--out", tmp_path / "out")
-    exported = SentenceTransformer(found["out"], device="cpu")
-    assert not (tmp_path / "out" / "adapter_config.json").exists()
-    np.testing.assert_allclose(exported.encode(TEXTS), tuned.encode(TEXTS), atol=1e-5)
-    assert not np.allclose(exported.encode(TEXTS), load(str(small_bert), device="cpu").encode(TEXTS), atol=1e-3)
 
 
 def test_mistakes(app: typer.Typer, small_bert: Path, run: RunDirectory, tmp_path: Path) -> None:
