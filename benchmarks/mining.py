@@ -1,7 +1,7 @@
 """Mining hard negatives: how fast, in how much memory, next to sentence-transformers' miner.
 
     python benchmarks/mining.py            # about 5 minutes on 2 idle cores; 3 GB on the disk while it runs
-    python benchmarks/mining.py --quick    # half a minute: a tenth of the vectors, three rounds less
+    python benchmarks/mining.py --quick    # half a minute: a tenth of the vectors
     python benchmarks/mining.py --json     # one JSON object as the last line
 
 Part one: 200,000 × 384 vectors, 5,000 queries, the 200 nearest with an absolute margin of 0.05, 5 negatives a query.
@@ -237,7 +237,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the vectors, two rounds")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the vectors")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the shards lie")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
@@ -251,7 +252,8 @@ def main() -> None:
         folder, asked, seed = arguments.large
         print(json.dumps(large(Path(folder), int(asked), int(seed))))
         return
-    sizes = (20_000, 500, 2, 200_000) if arguments.quick else (200_000, 5_000, 5, 2_000_000)
+    rounds = arguments.rounds
+    sizes = (20_000, 500, rounds, 200_000) if arguments.quick else (200_000, 5_000, rounds, 2_000_000)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = measure(*sizes, arguments.seed, Path(place))
     if arguments.json:

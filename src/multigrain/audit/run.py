@@ -18,7 +18,7 @@ from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.structure import check_structure, mend
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
-from multigrain.mining.search import Floats
+from multigrain.mining.search import Floats, Rows
 from multigrain.records import (
     LEVELS,
     Document,
@@ -68,7 +68,7 @@ def audit_rows(
     *,
     embed_queries: Embed,
     embed_passages: Embed,
-    pool_vectors: Floats,
+    pool_vectors: Rows,
     seed: int,
     opinions: Sequence[SecondOpinion] = (),
     contamination: Contamination | None = None,
@@ -112,7 +112,7 @@ class _Audit:
         config: AuditConfig,
         embed_queries: Embed,
         embed_passages: Embed,
-        pool_vectors: Floats,
+        pool_vectors: Rows,
         seed: int,
     ) -> None:
         self._pool = pool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -74,6 +75,10 @@ def mine(
     text_field: Annotated[str, typer.Option(help="Column of the corpus.")] = "text",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 13,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Embed and search on the engine of this config, e.g. on a Ray cluster."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,6 +90,8 @@ def mine(
     if graded and (first_rank or last_rank is not None or sampling != "top"):
         raise ConfigError("--graded has ranks of its own: leave --first-rank, --last-rank and --sampling out")
     quieten_libraries()
+    from multigrain.config_file import load_config
+    from multigrain.engine.build import build_engine
     from multigrain.mining.corpus import CorpusFiles, TextList
     from multigrain.mining.rules import MiningRules
     from multigrain.pipeline.mine import ModelEmbedder, plan, read_pairs
@@ -121,10 +128,20 @@ def mine(
             f"{planned['embedded']} of them embedded already; nothing was done"
         )
         return
-    done = mine_pairs(
-        asked, texts, rules, embedder, store=place, out=out, form=form, scores=scores, recall=approximate,
-        progress=progress,
-    )  # fmt: skip
+    with build_engine(load_config(config).engine) if config is not None else nullcontext() as engine:
+        done = mine_pairs(
+            asked,
+            texts,
+            rules,
+            embedder,
+            store=place,
+            out=out,
+            form=form,
+            scores=scores,
+            recall=approximate,
+            engine=engine,
+            progress=progress,
+        )
     if as_json:
         print_json({"out": str(out), **asdict(done)})
         return

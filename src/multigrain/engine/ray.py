@@ -39,6 +39,7 @@ _LOG = logging.getLogger(__name__)
 _ATTEMPTS: Final = 3
 _REST_SECONDS: Final = 60.0
 _CALLS_A_WORKER: Final = 4_096
+_DROP_SECONDS: Final = 15.0
 
 
 class RayEngine:
@@ -186,12 +187,12 @@ class _Pool:
         return number
 
     async def drop(self, job: int) -> None:
-        """Let workers let go of a job."""
+        """Let workers let go of a job; one that never came up, or does not answer, is not waited for."""
         self._jobs.pop(job, None)
         for seat in self._seats:
-            if job in seat.jobs:
-                with suppress(RayError):
-                    await seat.actor.drop.remote(job)
+            if job in seat.jobs and seat.jobs[job].done():
+                with suppress(RayError, TimeoutError):
+                    await asyncio.wait_for(asyncio.wrap_future(seat.actor.drop.remote(job).future()), _DROP_SECONDS)
 
     async def call(
         self, method: str, job: int, payload: Any, *, tried: set[int] | None = None, attempts: int = _ATTEMPTS

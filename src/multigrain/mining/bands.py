@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from multigrain.config import Band
-from multigrain.mining.search import Floats, Indices, top_k
+from multigrain.mining.search import Floats, Indices, Rows, top_k
 
 __all__ = ["Ranking", "nearest_bands", "rank_corpus", "scale_bands"]
 
@@ -67,13 +67,13 @@ def nearest_bands(bands: Sequence[Band]) -> tuple[Band, ...]:
 
 
 def rank_corpus(
-    queries: Floats, corpus: Floats, groups: Sequence[int], own_groups: Sequence[Collection[int]], *, depth: int
+    queries: Floats, corpus: Rows, groups: Sequence[int], own_groups: Sequence[Collection[int]], *, depth: int
 ) -> Iterator[Ranking]:
     """Rank the corpus for each query, leaving out everything that shares a group with what answers it.
 
     Args:
         queries: (n, d) query vectors, L2-normalised.
-        corpus: (m, d) corpus vectors, L2-normalised.
+        corpus: (m, d) corpus vectors, L2-normalised; read block by block.
         groups: for each corpus row its near-duplicate group.
         own_groups: for each query the groups of the documents that answer it; none where they are not of the corpus.
         depth: how many ranks are wanted.

@@ -96,6 +96,7 @@ def top_k(
             block = np.ascontiguousarray(corpus[offset : offset + _CORPUS_BLOCK], dtype=np.float32)
             _check(block, queries, offset)
             out = None if left_out is None else left_out[offset : offset + len(block)]
+            out = out if out is not None and out.any() else None
 
             def search(start: int, block: Floats = block, offset: int = offset, out: Mask | None = out) -> None:
                 best.offer(queries, slice(start, start + _QUERY_BLOCK), block, offset, out)

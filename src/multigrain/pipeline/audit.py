@@ -19,12 +19,13 @@ from multigrain.audit.summary import summarise
 from multigrain.config import Config
 from multigrain.dataset.store import read_rows, write_examples, write_rejections
 from multigrain.errors import SourceError
-from multigrain.mining.search import Floats
+from multigrain.mining.search import NO_ROW, Floats, Rows, rows_at
 from multigrain.pipeline.audit_sets import find_contamination
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import dataset_identity, require_current, synthesis_identity
-from multigrain.pipeline.reference import reference_model
+from multigrain.pipeline.reference import ReferenceModel
 from multigrain.pipeline.second_opinions import judging, load_cross_encoder, rewriting
+from multigrain.pipeline.spread import SpreadReference, corpus_vectors, spread_reference
 from multigrain.progress import Progress
 from multigrain.records import Document, Split
 from multigrain.rundir import StageManifest, atomic_write
@@ -40,13 +41,20 @@ def audit_stage(context: RunContext) -> StageManifest:
 
 
 def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
+    with spread_reference(context.config, cache=context.embeddings) as reference:
+        return _measure_and_keep(context, synthesis, reference)
+
+
+def _measure_and_keep(
+    context: RunContext, synthesis: dict[str, Any], reference: ReferenceModel | SpreadReference
+) -> dict[str, Any]:
     config, run = context.config, context.run
     rows = read_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
     pool = [document for document in read_document_table(run.documents_path) if document.split is Split.TRAIN]
-    reference = reference_model(config, cache=context.embeddings)
     with context.progress.task("Measuring the corpus", None):
-        pool_vectors = reference.embed_passages([document.text for document in pool])
+        texts = [document.text for document in pool]
+        pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
     with context.progress.task("Auditing rows", None), _helpers(context, pool) as (opinions, rewrite):
         result = audit_rows(
@@ -117,20 +125,23 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
 
 
 def measured_vectors(
-    result: AuditResult, pool: Sequence[Document], pool_vectors: Floats
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows
 ) -> Callable[[Sequence[str]], Floats]:
     """The reference vectors of the data set's negatives as they were measured; nothing is encoded again."""
     rows = {document.text: row for row, document in enumerate(pool)}
 
     def look_up(texts: Sequence[str]) -> Floats:
-        return np.stack([pool_vectors[rows[text]] if text in rows else result.written_vectors[text] for text in texts])
+        places = np.asarray([rows.get(text, NO_ROW) for text in texts], dtype=np.int64)
+        mined = places != NO_ROW
+        own = iter(rows_at(pool_vectors, places[mined]) if mined.any() else ())
+        return np.stack(
+            [next(own) if known else result.written_vectors[text] for text, known in zip(texts, mined, strict=True)]
+        )
 
     return look_up
 
 
-def run_probe(
-    result: AuditResult, pool: Sequence[Document], pool_vectors: Floats, config: Config
-) -> SourceProbe | None:
+def run_probe(result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, config: Config) -> SourceProbe | None:
     """Try to tell the kept written negatives from the mined ones."""
     embed = measured_vectors(result, pool, pool_vectors)
     return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=embed)

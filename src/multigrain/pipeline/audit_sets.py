@@ -14,6 +14,7 @@ from multigrain.evaluation.loading import open_sets
 from multigrain.evaluation.sets import EvaluationSet
 from multigrain.evaluation.sts import SimilaritySet
 from multigrain.pipeline.reference import ReferenceModel
+from multigrain.pipeline.spread import SpreadReference
 from multigrain.sources.files import read_rows
 
 __all__ = ["decontamination_sets", "find_contamination"]
@@ -23,7 +24,7 @@ _SENTENCE_COLUMNS = ("sentence1", "sentence2")
 _ALL = "evaluation"
 
 
-def find_contamination(config: Config, reference: ReferenceModel) -> Contamination | None:
+def find_contamination(config: Config, reference: ReferenceModel | SpreadReference) -> Contamination | None:
     """What the audit compares rows with; None where no set is named.
 
     Raises:

@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from multigrain.config import fingerprint
+from multigrain.engine.protocol import Engine
 from multigrain.errors import ConfigError, SourceError
 from multigrain.mining.approximate import ApproximateSearch
 from multigrain.mining.corpus import CorpusFiles, TextList, shards_of
 from multigrain.mining.lexical import LexicalIndex
-from multigrain.mining.mine import Keys, Mined, QueryBlock, mine_negatives
+from multigrain.mining.mine import Keys, Mined, QueryBlock, Search, mine_negatives
 from multigrain.mining.rules import MiningRules, text_keys
 from multigrain.mining.search import Floats
 from multigrain.mining.vectors import ShardWork, VectorStore, missing_shards, write_shard
+from multigrain.pipeline.spread import Embedder, SpreadEmbedder, SpreadSearch, write_shards
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import atomic_write
 from multigrain.sources.files import read_rows
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from multigrain.pipeline.reference import ReferenceModel
 
 __all__ = [
-    "Embedder",
     "MinePlan",
     "MineSummary",
     "ModelEmbedder",
@@ -40,23 +41,6 @@ __all__ = [
 ]
 
 _SHARD_ROWS: Final = 16_384
-
-
-class Embedder(Protocol):
-    """A model that embeds: what `evaluation.encoders.Encoder` is, with a name for its vectors."""
-
-    @property
-    def identity(self) -> str:
-        """A fingerprint of what decides the vectors."""
-        ...
-
-    def embed_queries(self, texts: Sequence[str]) -> Floats:
-        """(n, d) L2-normalised."""
-        ...
-
-    def embed_passages(self, texts: Sequence[str]) -> Floats:
-        """(n, d) L2-normalised."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -200,7 +184,7 @@ def mine(
     form: Literal["n-tuple", "triplet", "labeled-list"] = "n-tuple",
     scores: bool = False,
     recall: float | None = None,
-    write: Callable[[Iterator[ShardWork]], Iterable[int]] | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> MineSummary:
     """Mine and write.
@@ -215,7 +199,7 @@ def mine(
         form: n-tuple (anchor, positive, negative_1…), triplet (a row a negative), labeled-list (texts and labels).
         scores: add the similarities.
         recall: search approximately, at this recall and better; None searches exactly.
-        write: see `embed_corpus`; None embeds here.
+        engine: embeds and searches on its workers; the store is then one that they all share. None does it here.
         progress: who is told.
     """
     if out.suffix not in (".parquet", ".jsonl"):
@@ -223,22 +207,21 @@ def mine(
     progress = progress or SilentProgress()
     summary = MineSummary(len(pairs.queries), sum(len(each) for each in pairs.positives), 0)
     clock = time.monotonic()
-    put = write or (lambda works: _write_here(works, store, embedder))
-    vectors, keys = embed_corpus(corpus, store, embedder.identity, put, progress=progress)
+    vectors, keys = embed_corpus(corpus, store, embedder.identity, _writer(store, embedder, engine), progress=progress)
     summary.corpus = len(vectors)
-    block = _query_block(pairs, embedder)
+    block = _query_block(pairs, embedder if engine is None else SpreadEmbedder(embedder, engine))
     summary.seconds["embedding"], clock = round(time.monotonic() - clock, 3), time.monotonic()
-    search = None
+    search: Search | None = None if engine is None else SpreadSearch(store, engine)
     if recall is not None:
-        search = ApproximateSearch(vectors)
-        measured = search.tune(block.vectors, depth=min(rules.depth, 100), wanted=recall, seed=rules.seed)
+        graph = ApproximateSearch(vectors)
+        measured = graph.tune(block.vectors, depth=min(rules.depth, 100), wanted=recall, seed=rules.seed)
         summary.recall = round(measured.value, 4)
         summary.search = "approximate" if measured.value >= recall else "exact"
         progress.say(
             f"approximate search finds {measured.value:.1%} of the {measured.depth} nearest"
             + ("" if summary.search == "approximate" else f", less than {recall:.1%}: searching exactly")
         )
-        search = search if summary.search == "approximate" else None
+        search = graph if summary.search == "approximate" else search
     lexical = None if rules.fuse == "dense" else LexicalIndex(list(corpus))
     with progress.task("Mining", len(block)) as task:
         mined = []
@@ -260,6 +243,12 @@ def mine(
     summary.rows, summary.negatives = len(rows), sum(len(each.indices) for each in kept)
     _write_rows(out, rows)
     return summary
+
+
+def _writer(place: str, embedder: Embedder, engine: Engine | None) -> Callable[[Iterator[ShardWork]], Iterable[int]]:
+    if engine is None:
+        return lambda works: _write_here(works, place, embedder)
+    return lambda works: write_shards(engine, works, place, embedder)
 
 
 def _write_here(works: Iterator[ShardWork], place: str, embedder: Embedder) -> Iterator[int]:
