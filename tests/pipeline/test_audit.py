@@ -107,7 +107,7 @@ def test_an_evaluation_set_s_queries_are_kept_out_of_training(tmp_path, corpus_f
     run = run_stages(parse_config(settings(corpus_file, small_bert)), tmp_path / "run", STAGES)
     before = read_examples(run.dataset_path)
     held = tmp_path / "held-out.jsonl"
-    held.write_text("\n".join(json.dumps({"query": each.query.upper()}) for each in before[:3]), encoding="utf-8")
+    held.write_text("\n".join(json.dumps({"query": f"{each.query}?!"}) for each in before[:3]), encoding="utf-8")
     guarded = settings(corpus_file, small_bert, decontamination={"sets": [str(held)], "max_similarity": 1.0})
 
     run_stages(parse_config(guarded), tmp_path / "run", ["audit"], redo=True)
@@ -115,7 +115,9 @@ def test_an_evaluation_set_s_queries_are_kept_out_of_training(tmp_path, corpus_f
     gone = {each.id for each in before} - {each.id for each in read_examples(run.dataset_path)}
     assert {each.id for each in before[:3]} <= gone
     counts = json.loads(run.audit_path.read_text(encoding="utf-8"))
-    assert counts["rejected"]["contaminated"] == len(gone)
+    # A row that went for another reason before may be among them.
+    assert len(before) > len(gone)
+    assert counts["rejected"]["contaminated"] >= len(gone)
 
 
 def test_a_set_that_is_neither_a_name_nor_a_path_is_refused(tmp_path, corpus_file, small_bert) -> None:

@@ -14,6 +14,8 @@ from multigrain.sources.grouping import word_ngrams
 
 __all__ = ["Contamination", "EvaluationTexts"]
 
+_ROUNDING = 1e-5  # equal texts come out a little above 1
+
 
 @dataclass(frozen=True)
 class EvaluationTexts:
@@ -61,7 +63,7 @@ class Contamination:
         ]
         if len(self._vectors) and len(vectors):
             similarities, nearest = top_k(vectors, self._vectors, 1)
-            for row in np.flatnonzero(similarities[:, 0] > self._config.max_similarity):
+            for row in np.flatnonzero(similarities[:, 0] > self._config.max_similarity + _ROUNDING):
                 near = int(nearest[row, 0])
                 detail = f"similarity {similarities[row, 0]:.2f} to {self._names[near]}: {self._texts[near][:80]}"
                 problems[row] = problems[row] or Problem("contaminated", detail)
