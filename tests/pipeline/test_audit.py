@@ -12,8 +12,10 @@ import pytest
 from multigrain.config_file import load_config, parse_config
 from multigrain.dataset.store import read_examples
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
+from multigrain.pipeline.audit_file import audit_file
 from multigrain.pipeline.marking import apply_marks_file
 from multigrain.pipeline.run import run_stages
+from multigrain.records import Level, Origin
 from multigrain.rundir import RunDirectory
 
 STAGES = ["documents", "synthesis", "audit"]
@@ -168,3 +170,107 @@ def test_a_folder_that_is_no_cross_encoder_is_one_line(tmp_path, corpus_file, sm
 
     with pytest.raises(ModelError, match="cannot be loaded as a cross-encoder"):
         run_stages(parse_config(values), tmp_path / "run", STAGES)
+
+
+WORDS = ["river", "engine", "garden", "market", "signal", "bridge", "planet", "fabric", "recipe", "valley"]
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """Thirty rows with none to seven negatives, some of them copies of the positive."""
+    path = tmp_path / "theirs.jsonl"
+    rows = []
+    for number in range(30):
+        one, two = WORDS[number % 10], WORDS[(number * 3 + 1) % 10]
+        positive = f"{one} {two} w{number} w{number + 1} w{number + 2}"
+        negatives = [f"{two} w{number + 50 + step} w{step} {WORDS[step]}" for step in range(number % 8)]
+        rows.append(
+            {"query": f"{one} {two} w{number}", "pos": [positive], "neg": [*negatives, positive][: number % 8]}
+        )
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def file_config(model: Path, **audit: Any) -> Any:
+    return parse_config(
+        {
+            "audit": {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0, **audit},
+            "training": {"base_model": str(model), "max_seq_length": 32, "precision": "float32"},
+        }
+    )
+
+
+def test_somebody_s_file_gets_four_measured_levels_however_many_negatives_it_had(tmp_path, theirs, small_bert) -> None:
+    counts = audit_file(theirs, tmp_path / "out", file_config(small_bert))
+
+    examples = read_examples(RunDirectory(tmp_path / "out").dataset_path)
+    assert counts["format"] == "flagembedding"
+    assert counts["kept"] == len(examples) > 15
+    assert counts["kept"] + counts["dropped"] == 30
+    positives = {json.loads(line)["pos"][0] for line in theirs.read_text(encoding="utf-8").splitlines()}
+    for each in examples:
+        similarities = [negative.similarity for negative in each.negatives]
+        assert similarities == sorted(similarities)
+        assert all(negative.written_level is None for negative in each.negatives)
+        for negative in each.negatives:
+            own = negative.origin is Origin.WRITTEN
+            assert f"{'levelled' if own else 'refilled'}:{int(negative.level)}" in each.actions or own
+            assert own or negative.text in positives
+            assert negative.text != each.positive
+    assert any(negative.origin is Origin.WRITTEN for each in examples for negative in each.negatives)
+    assert {each.id for each in examples} <= {f"theirs-{line}" for line in range(1, 31)}
+
+
+def test_without_refilling_a_file_s_rows_need_four_negatives_of_their_own_or_none(
+    tmp_path, theirs, small_bert
+) -> None:
+    audit_file(theirs, tmp_path / "out", file_config(small_bert, repair=[]))
+
+    examples = read_examples(RunDirectory(tmp_path / "out").dataset_path)
+    # Rows that came without any negative have nothing to repair, and are mined.
+    without = {f"theirs-{n + 1}" for n in range(0, 30, 8)}
+    enough = {f"theirs-{n + 1}" for n in range(30) if n % 8 >= 4}
+    assert {each.id for each in examples} <= without | enough
+    for each in examples:
+        origin = Origin.MINED if each.id in without else Origin.WRITTEN
+        assert all(negative.origin is origin for negative in each.negatives)
+
+
+def test_a_file_with_too_few_passages_needs_a_corpus(tmp_path, small_bert) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("anchor,positive,negative\nriver engine,river engine w1,garden w2\n", encoding="utf-8")
+    more = tmp_path / "more.jsonl"
+    texts = [f"{WORDS[n % 10]} {WORDS[n // 10]} w{n}" for n in range(40)]
+    more.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+
+    with pytest.raises(SourceError, match=r"only 1 different usable positives.*--corpus"):
+        audit_file(few, tmp_path / "out", file_config(small_bert))
+    counts = audit_file(few, tmp_path / "out", file_config(small_bert), corpus=more)
+
+    assert counts["kept"] == 1
+    assert counts["documents"] == 41
+
+
+def test_a_query_s_other_positives_are_never_its_negatives(tmp_path, small_bert) -> None:
+    path = tmp_path / "several.jsonl"
+    answers = [f"river engine w{number}" for number in range(6)]
+    others = [f"{WORDS[2 + n % 8]} {WORDS[2 + n // 8]} w{n}" for n in range(40)]
+    rows = [{"query": "river engine", "pos": answers[:3], "neg": []}, {"query": "River  engine!", "pos": answers[3:]}]
+    rows += [{"query": f"{text} query", "pos": [text], "neg": []} for text in others]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+
+    audit_file(path, tmp_path / "out", file_config(small_bert))
+
+    examples = read_examples(RunDirectory(tmp_path / "out").dataset_path)
+    mine = [each for each in examples if each.query.lower().startswith("river")]
+    assert {each.positive for each in mine} == set(answers)
+    for each in mine:
+        assert not {negative.text for negative in each.negatives} & set(answers)
+
+
+def test_the_level_of_a_kept_row_s_negatives_is_its_place(tmp_path, theirs, small_bert) -> None:
+    audit_file(theirs, tmp_path / "out", file_config(small_bert, negatives="mined"))
+
+    for each in read_examples(RunDirectory(tmp_path / "out").dataset_path):
+        assert [negative.level for negative in each.negatives] == list(Level)
+        assert all(negative.origin is Origin.MINED for negative in each.negatives)
