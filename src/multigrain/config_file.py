@@ -118,8 +118,18 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
     if training.base_model.startswith(("./", "../", "~")):
         base = Path(training.base_model).expanduser()
         training = training.model_copy(update={"base_model": str(folder / base)})
-    changed = {"documents": documents, "synthesis": synthesis, "training": training, "evaluation": evaluation}
-    return config.model_copy(update={**changed, "audit": _anchor_audit(config.audit, folder)})
+    changed: dict[str, Any] = {
+        "documents": documents,
+        "synthesis": synthesis,
+        "audit": _anchor_audit(config.audit, folder),
+        "training": training,
+        "evaluation": evaluation,
+    }
+    if config.tasks.path is not None:
+        changed["tasks"] = config.tasks.model_copy(update={"path": anchored(config.tasks.path, folder)})
+    if config.pairs.path is not None:
+        changed["pairs"] = config.pairs.model_copy(update={"path": anchored(config.pairs.path, folder)})
+    return config.model_copy(update=changed)
 
 
 def _anchor_audit(audit: AuditConfig, folder: Path) -> AuditConfig:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 __all__ = [
     "LEVELS",
     "Document",
+    "GivenQuery",
     "GradedExample",
     "Level",
     "Mining",
@@ -106,6 +107,23 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenQuery:
+    """A query of the user's own, with the documents that answer it.
+
+    Attributes:
+        id: unique within the run.
+        text: the query, never changed.
+        document_ids: the documents that answer it; at least one.
+        split: what it may be used for.
+    """
+
+    id: str
+    text: str
+    document_ids: tuple[str, ...]
+    split: Split = Split.TRAIN
+
+
+@dataclass(frozen=True, slots=True)
 class SynthesizedRow:
     """What a language model wrote for one document or task, parsed but not yet audited.
 
@@ -120,6 +138,7 @@ class SynthesizedRow:
             their measured similarity.
         mining: where levels are mined for which nothing was written.
         relevant_ids: further documents that answer the query; never its negatives.
+        given: whether the query is the user's own: then it stands as it is.
         query_type: what kind of query it is (a query type, or a task's kind); None where it was given.
         task: the task that it was written for; None where there was a document.
     """
@@ -132,6 +151,7 @@ class SynthesizedRow:
     strategy: str = "mgh"
     candidates: dict[Level, tuple[str, ...]] = field(default_factory=dict)
     relevant_ids: tuple[str, ...] = ()
+    given: bool = False
     query_type: str | None = None
     task: str | None = None
     mining: Mining = "bands"

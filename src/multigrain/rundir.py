@@ -3,8 +3,8 @@
     RUN/
       config.yaml              the config that made it
       lock                     held (flock) by the process at work, with its pid and host
-      documents/               documents.parquet
-      synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl
+      documents/               documents.parquet; from pairs also queries.jsonl; from tasks only tasks.jsonl
+      synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl; from tasks also documents.parquet
       marks.jsonl              rows that a reader marked bad, where there are any
       dataset/                 graded.parquet, rejects.parquet, audit.json
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
@@ -82,8 +82,24 @@ class RunDirectory:
 
     @property
     def documents_path(self) -> Path:
-        """The documents with their groups and splits."""
-        return self.path / "documents" / "documents.parquet"
+        """What is searched and mined, with groups and splits: documents as read or, from tasks, as written."""
+        written = self.written_documents_path
+        return written if written.exists() else self.path / "documents" / "documents.parquet"
+
+    @property
+    def written_documents_path(self) -> Path:
+        """The positives that were written in a run from tasks."""
+        return self.path / "synthesis" / "documents.parquet"
+
+    @property
+    def queries_path(self) -> Path:
+        """The given queries of a run from pairs, with their positives and splits."""
+        return self.path / "documents" / "queries.jsonl"
+
+    @property
+    def tasks_path(self) -> Path:
+        """The tasks of a run from tasks, with their splits."""
+        return self.path / "documents" / "tasks.jsonl"
 
     @property
     def journal_path(self) -> Path:
@@ -210,6 +226,11 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{path}: not a manifest of this version ({error}): delete it to run the stage again"
             ) from None
+
+    def forget_sources(self) -> None:
+        """Remove what a run started from, before it starts from something else."""
+        for path in (self.written_documents_path, self.documents_path, self.queries_path, self.tasks_path):
+            path.unlink(missing_ok=True)
 
     def is_complete(self, stage: str, fingerprint: str) -> bool:
         """Whether a stage has been completed from exactly these inputs."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from multigrain.config import AuditConfig
+from multigrain.records import SynthesizedRow, TaskKind
 from multigrain.sources.grouping import normalise, word_ngrams
 
-__all__ = ["Problem", "check_negative", "check_positive", "check_query", "containment"]
+__all__ = ["Problem", "check_negative", "check_positive", "check_query", "containment", "limits_for"]
 
 _REFUSAL: Final = re.compile(
     r"\b(as an ai\b|i(?:'| a)m sorry|i (?:can(?:no|')t|am unable to|won't) |language model\b|i apologi[sz]e)", re.I
@@ -21,6 +22,7 @@ _ECHO: Final = re.compile(
     re.I,
 )
 _MIN_COPIED_WORDS: Final = 8
+_LONGEST_TASK_QUERY: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Problem:
 
     reason: str
     detail: str
+
+
+def limits_for(row: SynthesizedRow, config: AuditConfig) -> AuditConfig:
+    """The limits on lengths as they go for a row: rows for tasks have long queries or passages of one word by kind."""
+    if row.task is None or row.query_type not in tuple(TaskKind):
+        return config
+    changes: dict[str, Any] = {"min_query_words": 1}
+    if row.query_type in (TaskKind.LONG_SHORT, TaskKind.LONG_LONG):
+        changes["max_query_words"] = _LONGEST_TASK_QUERY
+    return config.model_copy(update=changes)
 
 
 def check_query(query: str, positive: str, config: AuditConfig) -> Problem | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from multigrain.audit.checks import Problem
 from multigrain.config import AuditConfig
@@ -10,6 +11,8 @@ from multigrain.records import Document, SynthesizedRow, answering_ids
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 
 __all__ = ["find_duplicates"]
+
+_LABEL_WORDS: Final = 8
 
 
 def find_duplicates(rows: Sequence[SynthesizedRow], config: AuditConfig) -> dict[int, Problem]:
@@ -31,7 +34,7 @@ def find_duplicates(rows: Sequence[SynthesizedRow], config: AuditConfig) -> dict
                 found[place] = Problem("duplicate_query", "another row has the same query")
     if config.checks.near_duplicates:
         left = [place for place in range(len(rows)) if place not in found]
-        written = [place for place in left if rows[place].document_id is None]
+        written = [place for place in left if rows[place].document_id is None and not _is_label(rows[place].positive)]
         for places, what in ((left, "query"), (written, "positive")):
             texts = [Document(str(place), getattr(rows[place], what)) for place in places]
             groups = near_duplicate_groups(texts, config.near_duplicate_similarity)
@@ -46,3 +49,8 @@ def find_duplicates(rows: Sequence[SynthesizedRow], config: AuditConfig) -> dict
 def _both_positives(first: SynthesizedRow, second: SynthesizedRow) -> bool:
     """Whether two rows are one query's, with a positive each."""
     return answering_ids(first)[0] in second.relevant_ids
+
+
+def _is_label(text: str) -> bool:
+    """Whether a positive is a label, a name or a headline, which many queries may rightly share."""
+    return len(normalise(text).split()) < _LABEL_WORDS

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from multigrain.audit.candidates import RowWork, order_held, reject, written_texts
-from multigrain.audit.checks import Problem, check_positive, check_query
+from multigrain.audit.checks import Problem, check_positive, check_query, limits_for
 from multigrain.audit.contamination import Contamination
 from multigrain.audit.duplicates import find_duplicates
 from multigrain.audit.language import check_language, main_language
@@ -137,9 +137,10 @@ class _Audit:
                 self._drop(row, problem)
                 continue
             written = row.document_id is None
-            problem = check_query(row.query, row.positive, self._config) or check_positive(
-                row.query, row.positive, self._config, written=written
-            )
+            # A query that somebody gave is no writer's mistake, whatever it looks like.
+            limits = limits_for(row, self._config)
+            problem = None if row.given else check_query(row.query, row.positive, limits)
+            problem = problem or check_positive(row.query, row.positive, limits, written=written)
             if problem is None and self._config.checks.language:
                 problem = check_language(row.query, self._languages(row))
             if problem is None:
@@ -176,7 +177,7 @@ class _Audit:
         works: list[RowWork] = []
         for row, ranking, query, positive, problem in zip(rows, rankings, queries, positives, problems, strict=True):
             similarity = float(query @ positive)
-            wrong = problem or self._round_trip(ranking, similarity)
+            wrong = problem or (None if row.given else self._round_trip(ranking, similarity))
             if wrong is not None:
                 self._drop(row, wrong)
                 continue
@@ -184,7 +185,7 @@ class _Audit:
             pool = mined_pool(ranking, own, seed=f"{self._seed}:{row.id}")
             work = RowWork(row, query, similarity, pool, self._languages(row))
             if config.negatives != "mined":
-                work.consider(written_texts(row), self.vectors, config, 0)
+                work.consider(written_texts(row), self.vectors, limits_for(row, config), 0)
             works.append(work)
         return works
 

@@ -21,6 +21,7 @@ from multigrain.config.engine import EngineConfig
 from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.mixing import ColumnsConfig, MixSourceConfig
+from multigrain.config.pairs import PairsConfig
 from multigrain.config.root import Config, fingerprint
 from multigrain.config.synthesis import (
     BUILT_IN_STRATEGIES,
@@ -29,6 +30,7 @@ from multigrain.config.synthesis import (
     SynthesisConfig,
     strategy_entry_points,
 )
+from multigrain.config.tasks import TasksConfig
 from multigrain.config.training import (
     CandidateConfig,
     Merge,
@@ -62,6 +64,7 @@ __all__ = [
     "LoraConfig",
     "Merge",
     "MixSourceConfig",
+    "PairsConfig",
     "PhaseConfig",
     "PoolingName",
     "PriceConfig",
@@ -73,6 +76,7 @@ __all__ = [
     "RowSharing",
     "ScheduleName",
     "SynthesisConfig",
+    "TasksConfig",
     "TrainingConfig",
     "fingerprint",
     "strategy_entry_points",

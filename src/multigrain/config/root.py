@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -13,8 +13,10 @@ from multigrain.config.documents import DocumentsConfig
 from multigrain.config.engine import EngineConfig
 from multigrain.config.evaluation import EvaluationConfig
 from multigrain.config.llm import LLMConfig
+from multigrain.config.pairs import PairsConfig
 from multigrain.config.section import Section
 from multigrain.config.synthesis import SynthesisConfig
+from multigrain.config.tasks import TasksConfig
 from multigrain.config.training import TrainingConfig
 
 __all__ = ["Config", "fingerprint"]
@@ -30,13 +32,35 @@ class Config(Section):
     seed: int = Field(default=13, ge=0)
     """Seeds sampling, splitting, writing and training."""
 
+    start_from: Literal["documents", "tasks", "pairs"] = "documents"
+    """documents: queries and negatives are written for them. tasks: everything is written. pairs: queries and the
+    passages that answer them are given, negatives are written."""
+
     documents: DocumentsConfig = Field(default_factory=DocumentsConfig)
+    tasks: TasksConfig = Field(default_factory=TasksConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig)
     llm: LLMConfig = Field(default_factory=LLMConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
     audit: AuditConfig = Field(default_factory=AuditConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    @model_validator(mode="after")
+    def _roads_are_whole(self) -> Self:
+        if self.start_from == "pairs" and self.pairs.path is None:
+            raise ValueError("start_from: pairs needs pairs.path")
+        if self.start_from == "pairs" and self.documents.chunk_size is not None:
+            raise ValueError("documents.chunk_size: given positives are not chunked; leave it out")
+        if self.start_from == "tasks" and self.documents.path is not None:
+            raise ValueError("start_from: tasks has no documents; leave documents.path out")
+        if self.start_from != "documents" and self.evaluation.queries == "titles":
+            raise ValueError(f"evaluation.queries: start_from: {self.start_from} has no titles; leave it at auto")
+        if self.start_from == "tasks" and self.evaluation.llm is not None:
+            raise ValueError("evaluation.llm: start_from: tasks has no documents to ask about; leave it out")
+        if self.start_from == "pairs" and self.evaluation.queries == "synthetic":
+            raise ValueError("evaluation.queries: start_from: pairs asks with held-out pairs; leave it at auto")
+        return self
 
     @model_validator(mode="before")
     @classmethod

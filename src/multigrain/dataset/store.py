@@ -62,6 +62,7 @@ _ROWS_SCHEMA = pa.schema(
         _text("mining", nullable=True),
         *(pa.field(f"candidates_{level}", pa.list_(pa.string())) for level in range(1, len(LEVELS) + 1)),
         pa.field("relevant_ids", pa.list_(pa.string())),
+        pa.field("given", pa.bool_()),
         _text("query_type", nullable=True),
         _text("task", nullable=True),
     ]
@@ -97,6 +98,7 @@ def write_rows(path: Path, rows: Sequence[SynthesizedRow]) -> None:
             "mining": row.mining,
             **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
             "relevant_ids": list(row.relevant_ids),
+            "given": row.given,
             "query_type": row.query_type,
             "task": row.task,
         }
@@ -120,6 +122,7 @@ def read_rows(path: Path) -> tuple[SynthesizedRow, ...]:
             candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
             mining=row["mining"] or "bands",
             relevant_ids=tuple(row["relevant_ids"] or ()),
+            given=bool(row["given"]),
             query_type=row["query_type"],
             task=row["task"],
         )

@@ -18,6 +18,7 @@ from multigrain.errors import EvaluationError
 from multigrain.records import Document, Split
 
 __all__ = [
+    "GIVEN_PAIRS",
     "HUMAN_TITLES",
     "SYNTHETIC_ESTIMATE",
     "EvaluationSet",
@@ -30,6 +31,7 @@ __all__ = [
 
 Role = Literal["validation", "test", "forgetting"]
 
+GIVEN_PAIRS: Final = "held-out given pairs"
 HUMAN_TITLES: Final = "human-written titles"
 SYNTHETIC_ESTIMATE: Final = "synthetic estimate"
 

@@ -127,7 +127,7 @@ def _fill(schema: Mapping[str, Any], definitions: Mapping[str, Any], words: list
         properties = schema.get("properties", {})
         return {name: _fill(part, definitions, words, f"{salt}.{name}") for name, part in properties.items()}
     if kind == "array":
-        count = max(schema.get("minItems", 1), 1)
+        count = max(schema.get("maxItems", schema.get("minItems", 1)), 1)
         return [_fill(schema.get("items", {}), definitions, words, f"{salt}.{index}") for index in range(count)]
     if kind in ("integer", "number"):
         return schema.get("minimum", 1)

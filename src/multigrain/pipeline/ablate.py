@@ -137,7 +137,10 @@ def writing_key(config: Config) -> str:
     """What folders of written rows are named: the same for arms that write alike."""
     return fingerprint(
         config.seed,
+        config.start_from,
         config.documents,
+        config.tasks,
+        config.pairs,
         config.llm,
         config.synthesis,
         config.evaluation.queries,

@@ -159,5 +159,5 @@ def _helpers(context: RunContext, pool: Sequence[Document]) -> Iterator[tuple[li
         if audit.judge is not None:
             opinions.append(stack.enter_context(judging(context.config, context.run, audit.judge)))
         if "regenerate" in audit.repair:
-            rewrite = stack.enter_context(rewriting(context.config, context.run, pool))
+            rewrite = stack.enter_context(rewriting(context.config, context.run))
         yield opinions, rewrite

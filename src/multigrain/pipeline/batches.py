@@ -9,12 +9,11 @@ from multigrain.config import Config
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.build import client_identity
+from multigrain.pipeline.material import heldout_units, read_material, training_units
 from multigrain.pipeline.run import run_stages
 from multigrain.pipeline.strategy import run_strategy
-from multigrain.pipeline.synthesis import training_units
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
-from multigrain.sources.store import read_document_table
 from multigrain.synthesis.batch import BatchImport, BatchRound, import_batch_results, write_batch_round
 from multigrain.synthesis.journal import Journal
 
@@ -43,7 +42,8 @@ def write_batch(
     run_stages(config, directory, ["documents"], progress=progress)
     with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
         strategy = run_strategy(config, held, ask=True, progress=progress)
-        units = training_units(config, read_document_table(held.documents_path))
+        material = read_material(config, held)
+        units = [*training_units(config, material), *heldout_units(config, material)]
         with progress.task("Collecting requests", None):
             return write_batch_round(
                 units,

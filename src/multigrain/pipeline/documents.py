@@ -1,31 +1,152 @@
-"""Stage 1: read the documents, group near-duplicates, split."""
+"""Stage 1: read the documents or the pairs, or think of tasks; group near-duplicates, split."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+from multigrain.config import Config
+from multigrain.engine.local import LocalEngine
+from multigrain.errors import ConfigError, UnusableOutputError
+from multigrain.llm.build import build_client, total_concurrency
+from multigrain.llm.prices import find_price
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import documents_identity
+from multigrain.records import Split, Task
 from multigrain.rundir import StageManifest
 from multigrain.sources.load import load_corpus
-from multigrain.sources.store import write_document_table
+from multigrain.sources.pairs import load_pairs
+from multigrain.sources.store import write_document_table, write_query_table
+from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
+from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
+from multigrain.synthesis.journal import Journal, JournaledClient
+from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.spending import Spending
 
 __all__ = ["documents_stage"]
 
 
 def documents_stage(context: RunContext) -> StageManifest:
-    """Read and split the run's documents."""
-    config = context.config
+    """Get what the run starts from: its documents, its pairs, or its tasks."""
+    work = {"documents": _read_documents, "pairs": _read_pairs, "tasks": _get_tasks}[context.config.start_from]
+    return complete_stage(context, "documents", documents_identity(context.config), lambda: work(context))
 
-    def work() -> dict[str, Any]:
-        with context.progress.task("Reading documents", None):
-            corpus = load_corpus(config.documents, seed=config.seed)
-            write_document_table(context.run.documents_path, corpus.documents)
-        counts = corpus.counts
+
+def _read_documents(context: RunContext) -> dict[str, Any]:
+    config, run = context.config, context.run
+    with context.progress.task("Reading documents", None):
+        corpus = load_corpus(config.documents, seed=config.seed)
+        run.forget_sources()
+        write_document_table(run.documents_path, corpus.documents)
+    counts = corpus.counts
+    context.progress.say(
+        f"documents: {counts['documents']} from {counts['source']} "
+        f"({counts['train']} to train on, {counts['validation']} validation, {counts['test']} test)"
+    )
+    return counts
+
+
+def _read_pairs(context: RunContext) -> dict[str, Any]:
+    config, run = context.config, context.run
+    with context.progress.task("Reading pairs", None):
+        found = load_pairs(config.pairs, config.documents, seed=config.seed)
+        run.forget_sources()
+        write_document_table(run.documents_path, found.documents)
+        write_query_table(run.queries_path, found.queries)
+    counts = found.counts
+    context.progress.say(
+        f"pairs: {counts['queries']} queries with {counts['pairs']} positives from {counts['source']}, "
+        f"{counts['documents']} documents ({counts['train']} queries to train on, {counts['validation']} validation, "
+        f"{counts['test']} test)"
+    )
+    if counts["split_by"] == "queries":
         context.progress.say(
-            f"documents: {counts['documents']} from {counts['source']} "
-            f"({counts['train']} to train on, {counts['validation']} validation, {counts['test']} test)"
+            "pairs: most queries share positives, so they are split by their own words: held-out queries may have "
+            "positives that training saw"
         )
-        return counts
+    return counts
 
-    return complete_stage(context, "documents", documents_identity(config), work)
+
+def _get_tasks(context: RunContext) -> dict[str, Any]:
+    config, run = context.config, context.run
+    counts: dict[str, Any] = {}
+    if config.tasks.path is not None:
+        tasks = read_tasks(config.tasks.path)
+        counts["source"] = str(config.tasks.path)
+    else:
+        found = _brainstorm(context)
+        tasks = found.tasks
+        counts |= {
+            "source": "brainstorm",
+            "suggested": found.suggested,
+            "near_duplicates": found.near_duplicates,
+            "unusable": found.unusable,
+            "failed": dict(found.failed),
+            "missing": {str(kind): count for kind, count in found.missing().items()},
+        }
+    tasks = split_tasks(tasks, config.tasks, config.documents)
+    run.forget_sources()
+    write_task_table(run.tasks_path, tasks)
+    kinds = Counter(str(task.kind) for task in tasks)
+    sides = Counter(task.split for task in tasks)
+    counts |= {"tasks": len(tasks), "kinds": dict(kinds), **{str(side): sides[side] for side in Split}}
+    context.progress.say(_summary(config, tasks, counts))
+    return counts
+
+
+def _brainstorm(context: RunContext) -> Brainstorm:
+    config = context.config
+    prompts = Prompts(config.synthesis.templates)
+    prompts.check()
+    with (
+        Journal(context.run.journal_path) as journal,
+        LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
+        context.progress.task("Thinking of tasks", None) as task,
+    ):
+        spending = Spending(
+            journal.totals(),
+            price=find_price(config.llm),
+            max_cost=config.synthesis.max_cost,
+            max_tokens=config.synthesis.max_total_tokens,
+        )
+        client = JournaledClient(
+            build_client(config.llm, seed=config.seed),
+            journal,
+            strategy=BRAINSTORM,
+            may_ask=spending.allows,
+            on_answer=spending.add,
+        )
+        try:
+            found = brainstorm(
+                config.tasks,
+                client,
+                engine,
+                config.llm,
+                seed=config.seed,
+                prompts=prompts,
+                on_done=lambda _: task.advance(),
+            )
+        finally:
+            engine.run(client.aclose())
+    if found.failed.get("over_limit"):
+        raise ConfigError(
+            "tasks: the spending limit was reached before the tasks were found: "
+            "raise synthesis.max_cost or synthesis.max_total_tokens"
+        )
+    if not found.tasks:
+        failure = f" ({found.failure.kind}: {found.failure.detail})" if found.failure is not None else ""
+        raise UnusableOutputError(
+            f"model {client.identity}: no usable task came of {found.suggested} suggestions{failure}; "
+            "write your own and name the file under tasks.path, or use a larger model"
+        )
+    return found
+
+
+def _summary(config: Config, tasks: list[Task], counts: dict[str, Any]) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts["kinds"].items())
+    line = f"tasks: {len(tasks)} from {counts['source']} ({kinds})"
+    if counts.get("near_duplicates"):
+        line += f"; {counts['near_duplicates']} of {counts['suggested']} suggestions repeated another"
+    if counts.get("missing"):
+        line += "; short of " + ", ".join(f"{count} {kind}" for kind, count in counts["missing"].items())
+    return line

@@ -26,6 +26,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets import (
+    GIVEN_PAIRS,
     HUMAN_TITLES,
     SYNTHETIC_ESTIMATE,
     EvaluationSet,
@@ -42,7 +43,7 @@ from multigrain.pipeline.identity import candidate_identity, candidate_stage_nam
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.records import Document, Split
 from multigrain.rundir import StageManifest, atomic_directory, atomic_write
-from multigrain.sources.store import read_document_table
+from multigrain.sources.store import read_document_table, read_query_table
 from multigrain.synthesis.heldout import read_heldout_queries
 
 __all__ = ["domain_sets", "evaluation_stage"]
@@ -108,11 +109,17 @@ def domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[
     if context.config.evaluation.queries == "none":
         return
     written = read_heldout_queries(context.run.heldout_queries_path)
+    given = read_query_table(context.run.queries_path) if context.config.start_from == "pairs" else ()
     splits: dict[str, tuple[Split, Role]] = {
         "validation": (Split.VALIDATION, "validation"),
         "test": (Split.TEST, "test"),
     }
     for name, (split, role) in splits.items():
+        asked = [(each, query.text) for query in given if query.split is split for each in query.document_ids]
+        if asked:
+            yield from_queries(asked, documents, name=name, role=role, label=GIVEN_PAIRS)
+        if context.config.start_from == "pairs":
+            continue
         held = [document for document in documents if document.split is split]
         queries = [(document.id, written[document.id]) for document in held if document.id in written]
         if queries:

@@ -15,8 +15,10 @@ from multigrain.pipeline.context import RunContext, differences
 from multigrain.pipeline.strategy import few_shot_fingerprint
 from multigrain.rundir import StageManifest
 from multigrain.sources.content import content_fingerprint
+from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.load import source_fingerprint
 from multigrain.sources.packages import resolve_encoder
+from multigrain.sources.pairs import pairs_fingerprint
 from multigrain.synthesis.prompts import Prompts
 from multigrain.training.fingerprint import mix_fingerprint
 
@@ -58,6 +60,18 @@ def documents_identity(config: Config) -> str:
     Raises:
         SourceError: the documents' path is missing.
     """
+    if config.start_from == "tasks":
+        return fingerprint(_FORMATS["documents"], "tasks", _tasks_settings(config), config.documents, config.seed)
+    if config.start_from == "pairs":
+        corpus = source_fingerprint(config.documents) if config.documents.path is not None else ""
+        return fingerprint(
+            _FORMATS["documents"],
+            config.pairs,
+            pairs_fingerprint(config.pairs),
+            config.documents,
+            corpus,
+            config.seed,
+        )
     return fingerprint(_FORMATS["documents"], config.documents, source_fingerprint(config.documents), config.seed)
 
 
@@ -73,6 +87,7 @@ def synthesis_identity(context: RunContext) -> str:
         # The documents as they were read: later stages run where the documents themselves are no longer at hand.
         context.run.require("documents", "multigrain synthesize").fingerprint,
         config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
+        config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
         config.llm.model_dump(mode="json", exclude=_LLM_PACE),
@@ -148,6 +163,18 @@ def require_current(context: RunContext, stage: str, identity: str, command: str
             f"{differences(context, manifest)}; run `{command} --redo` first, or use the config that made it"
         )
     return manifest
+
+
+def _tasks_settings(config: Config) -> list[Any]:
+    """What decides the tasks: the file that names them or, where they are brainstormed, the model and its prompt."""
+    if config.tasks.path is not None:
+        path = existing_path(config.tasks.path, "tasks.path")
+        return [str(path), files_fingerprint(path), config.tasks.hold_out]
+    return [
+        config.tasks.model_dump(mode="json", exclude={"rows", "languages"}),
+        config.llm.model_dump(mode="json", exclude=_LLM_PACE),
+        Prompts(config.synthesis.templates).fingerprint(),
+    ]
 
 
 def _reference_settings(config: Config) -> list[Any]:

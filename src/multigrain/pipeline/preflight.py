@@ -42,7 +42,8 @@ def preflight(context: RunContext, stages: Sequence[str]) -> None:
             check_model(TrainingConfig(base_model=config.audit.reference_model, max_seq_length=None))
     if "evaluation" in stages:
         check_sets(config)
-        check_titles(config, read_document_table(context.run.documents_path))
+        if config.evaluation.queries == "titles":
+            check_titles(config, read_document_table(context.run.documents_path))
 
 
 def check_model(settings: TrainingConfig) -> None:

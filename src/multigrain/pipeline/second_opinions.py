@@ -16,8 +16,8 @@ from multigrain.engine.protocol import Engine
 from multigrain.errors import ModelError
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.prices import find_price
-from multigrain.pipeline.synthesis import training_units
-from multigrain.records import Document, Level, SynthesizedRow
+from multigrain.pipeline.material import read_material, training_units
+from multigrain.records import Level, SynthesizedRow
 from multigrain.rundir import RunDirectory
 from multigrain.synthesis.journal import Journal, JournaledClient
 from multigrain.synthesis.prompts import Prompts
@@ -71,9 +71,9 @@ def judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[J
 
 
 @contextmanager
-def rewriting(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[Rewrite]:
+def rewriting(config: Config, run: RunDirectory) -> Iterator[Rewrite]:
     """The run's strategy, to be asked again for the negatives of given queries, each time with another seed."""
-    units = training_units(config, documents)
+    units = training_units(config, read_material(config, run))
     with _asking(config, run, "regenerate") as (client, engine):
 
         def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
@@ -85,7 +85,13 @@ def rewriting(config: Config, run: RunDirectory, documents: Sequence[Document]) 
                 for name in names:
                     found = wanted.get(row_id(name, unit))
                     if found is not None:
-                        asked[replace(unit, query=found.query, with_negatives=True)] = found.id
+                        document = unit.document
+                        if (
+                            unit.task is not None
+                        ):  # the written positive is the document that negatives are written for
+                            document = replace(document, text=found.positive)
+                        again = replace(unit, document=document, task=None, query=found.query, with_negatives=True)
+                        asked[again] = found.id
 
             async def write(unit: WritingUnit) -> SynthesizedRow:
                 return await strategy.write(unit, client)

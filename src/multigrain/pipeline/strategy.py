@@ -14,6 +14,7 @@ from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory, atomic_write
 from multigrain.synthesis.few_shot import Demonstration, read_demonstrations
 from multigrain.synthesis.likelihood import rank_by_likelihood
+from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy
 from multigrain.synthesis.synthesize import build_strategy
 
@@ -54,7 +55,10 @@ def run_strategy(config: Config, run: RunDirectory, *, ask: bool, progress: Prog
             ]
             atomic_write(path, json.dumps({"key": key, "ranked": entries}, ensure_ascii=False, indent=1))
             ranked = [example for example, _ in scored]
-    return build_strategy(synthesis, config.llm, seed=config.seed, demonstrations=ranked)
+    strategy = build_strategy(synthesis, config.llm, seed=config.seed, demonstrations=ranked)
+    if config.start_from == "tasks":
+        return for_tasks(strategy, synthesis, config.llm, seed=config.seed)
+    return strategy
 
 
 def few_shot_fingerprint(config: Config) -> str:

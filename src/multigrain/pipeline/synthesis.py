@@ -19,10 +19,11 @@ from multigrain.llm.prices import find_price
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_stage_name, synthesis_identity
+from multigrain.pipeline.material import heldout_units, read_material, training_units
 from multigrain.pipeline.strategy import run_strategy
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
-from multigrain.sources.store import read_document_table
+from multigrain.sources.store import write_document_table
 from multigrain.sources.titles import titles_suffice
 from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.journal import Journal, JournaledClient
@@ -30,13 +31,14 @@ from multigrain.synthesis.journal_records import JournalTotals
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.spending import Spending
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
-from multigrain.synthesis.synthesize import synthesize, write_heldout_queries, writing_units
+from multigrain.synthesis.synthesize import synthesize, write_heldout_queries
+from multigrain.synthesis.written import written_corpus
 
-__all__ = ["synthesis_stage", "training_units"]
+__all__ = ["synthesis_stage"]
 
 
 def synthesis_stage(context: RunContext) -> StageManifest:
-    """Write rows for the training documents, and held-out queries where the documents have no titles.
+    """Write rows for what the run starts from, and held-out queries where it has none.
 
     A synthesis that a limit ended goes on where that limit has been raised, and what was made of it is made again.
     """
@@ -64,12 +66,6 @@ def _may_go_on(config: Config, made: StageManifest | None) -> bool:
     return any(before.get(name) is not None and (now[name] or math.inf) > before[name] for name in names)
 
 
-def training_units(config: Config, documents: Sequence[Document]) -> list[WritingUnit]:
-    """The rows that a config asks for, in order."""
-    train = [document for document in documents if document.split is Split.TRAIN]
-    return writing_units(train, config.synthesis, seed=config.seed)
-
-
 @dataclass
 class _Session:
     """What one session of writing works with."""
@@ -94,7 +90,7 @@ class _Session:
 def _write(context: RunContext) -> dict[str, Any]:
     config = context.config
     Prompts(config.synthesis.templates).check()
-    documents = read_document_table(context.run.documents_path)
+    material = read_material(config, context.run)
     price = find_price(config.llm)
     strategy = run_strategy(config, context.run, ask=True, progress=context.progress)
     with (
@@ -117,14 +113,24 @@ def _write(context: RunContext) -> dict[str, Any]:
         # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
         session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(config.llm))
         try:
-            rows, counts = _write_rows(session, strategy, training_units(config, documents))
-            heldout = {} if config.evaluation.llm is not None else _write_heldout(session, documents)
+            rows, counts = _write_rows(session, strategy, training_units(config, material))
+            if config.start_from == "tasks":
+                asked = _write_heldout_rows(session, strategy, heldout_units(config, material))
+                corpus = written_corpus(
+                    [*((row, Split.TRAIN) for row in rows), *asked],
+                    similarity=config.documents.near_duplicate_similarity,
+                )
+                rows, heldout = list(corpus.rows), corpus.heldout
+                counts |= {"near_heldout": corpus.near_heldout, "kinds": dict(Counter(row.query_type for row in rows))}
+                write_document_table(context.run.written_documents_path, corpus.documents)
+            else:
+                heldout = {} if config.evaluation.llm is not None else _write_heldout(session, material.documents)
         finally:
             engine.run(client.aclose())
         totals = journal.totals()
     others: dict[str, Any] = {}
     if config.evaluation.llm is not None:
-        heldout, others = _write_heldout_by_another(context, config.evaluation.llm, documents, spent=totals)
+        heldout, others = _write_heldout_by_another(context, config.evaluation.llm, material.documents, spent=totals)
     write_rows(context.run.rows_path, rows)
     atomic_write(context.run.heldout_queries_path, dump_heldout_queries(heldout))
     cost = None if price is None else round(totals.cost(price), 6)
@@ -197,6 +203,21 @@ def _write_rows(
     return [rows[unit] for unit in units if unit in rows], counts
 
 
+def _write_heldout_rows(
+    session: _Session, strategy: Strategy, units: Sequence[WritingUnit]
+) -> list[tuple[SynthesizedRow, Split]]:
+    """Query and positive of rows that are never trained on, in the order they were asked for."""
+    found: dict[WritingUnit, SynthesizedRow] = {}
+    session.over_limit = 0
+    with session.context.progress.task("Writing held-out rows", len(units)) as task:
+        for outcome in synthesize(units, strategy, session.client, session.engine, stop=session.must_stop):
+            session.done(outcome.failure)
+            if outcome.value is not None:
+                found[outcome.unit] = outcome.value
+            task.advance()
+    return [(found[unit], unit.document.split) for unit in units if unit in found]
+
+
 def _write_heldout_by_another(
     context: RunContext, llm: LLMConfig, documents: Sequence[Document], *, spent: JournalTotals
 ) -> tuple[dict[str, str], dict[str, Any]]:
@@ -265,6 +286,8 @@ def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMCon
 
 
 def _needs_written_queries(config: Config, heldout: Sequence[Document]) -> bool:
+    if config.start_from == "pairs":
+        return False
     wanted = config.evaluation.queries
     return wanted == "synthetic" or (wanted == "auto" and not titles_suffice(heldout))
 

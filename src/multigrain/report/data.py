@@ -195,16 +195,18 @@ class QueryChanges:
 
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:
-    """What went in: documents by split, what was too short, what was cut, and where they came from."""
+    """What went in, by split: documents, given queries (a run from pairs) or tasks, and where they came from."""
 
-    documents: int
     train: int
     validation: int
     test: int
-    groups: int
-    too_short: int
-    cut: int
     source: str
+    documents: int = 0
+    queries: int = 0
+    tasks: int = 0
+    groups: int = 0
+    too_short: int = 0
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multigrain.records import Document, Split
+from multigrain.records import Document, GivenQuery, Split
 from multigrain.rundir import atomic_write
 
-__all__ = ["read_document_table", "write_document_table"]
+__all__ = ["read_document_table", "read_query_table", "write_document_table", "write_query_table"]
 
 _SCHEMA = pa.schema(
     [
@@ -44,3 +46,14 @@ def read_document_table(path: Path) -> tuple[Document, ...]:
         Document(id=row["id"], text=row["text"], title=row["title"], group=row["group"], split=Split(row["split"]))
         for row in pq.read_table(path, schema=_SCHEMA).to_pylist()
     )
+
+
+def write_query_table(path: Path, queries: Sequence[GivenQuery]) -> None:
+    """Write given queries as JSON lines, whole or not at all."""
+    atomic_write(path, "".join(json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries))
+
+
+def read_query_table(path: Path) -> tuple[GivenQuery, ...]:
+    """Read queries that `write_query_table` wrote, in their order."""
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
+    return tuple(GivenQuery(row["id"], row["text"], tuple(row["document_ids"]), Split(row["split"])) for row in rows)

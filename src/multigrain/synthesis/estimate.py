@@ -87,6 +87,7 @@ def estimate_synthesis(
     price: PriceConfig | None,
     journal: Journal | None = None,
     prompts: int = 3,
+    before: Sequence[CompletionRequest] = (),
 ) -> Estimate:
     """Count requests and tokens on evenly spread rows and scale up. Asks no model.
 
@@ -98,6 +99,7 @@ def estimate_synthesis(
         price: of the model.
         journal: what is known already; its answers also tell how long answers are.
         prompts: how many requests to show.
+        before: what is asked before any row, and says by whom.
     """
     step = max(1, len(units) // _SAMPLED_ROWS)
     sample = units[::step][:_SAMPLED_ROWS]
@@ -109,19 +111,19 @@ def estimate_synthesis(
     scale = len(units) / len(sample) if sample else 0.0
     usual = journal.usual_lengths() if journal is not None else {}
     parts: dict[str, _Sums] = {name: _Sums() for name in sorted(rows)}
-    for request in asked:
+    for request, times in (*((request, 1.0) for request in before), *((request, scale) for request in asked)):
         name = request.asked_by or strategy.name
         known = journal is not None and journal.find(request_key(identity, strategy.name, request)) is not None
         length = min(usual.get(name) or _assumed_length(request), request.max_tokens)
-        parts.setdefault(name, _Sums()).add(request, length, known=known)
+        parts.setdefault(name, _Sums()).add(request, length, times, known=known)
     whole = _Sums()
     for part in parts.values():
         whole.join(part)
-    reading, writing, at_most = whole.reading * scale, whole.writing * scale, whole.at_most * scale
+    reading, writing, at_most = whole.reading, whole.writing, whole.at_most
     return Estimate(
         rows=len(units),
-        requests=round(whole.requests * scale),
-        in_journal=round(whole.known * scale),
+        requests=round(whole.requests),
+        in_journal=round(whole.known),
         prompt_tokens=round(reading),
         completion_tokens=round(writing),
         completion_tokens_at_most=round(at_most),
@@ -130,31 +132,31 @@ def estimate_synthesis(
         strategies={
             name: StrategyShare(
                 rows=round(rows[name] * scale),
-                requests=round(part.requests * scale),
-                prompt_tokens=round(part.reading * scale),
-                completion_tokens=round(part.writing * scale),
+                requests=round(part.requests),
+                prompt_tokens=round(part.reading),
+                completion_tokens=round(part.writing),
             )
             for name, part in parts.items()
         },
-        prompts=tuple(request.messages for request in asked[:prompts]),
+        prompts=tuple(request.messages for request in (*before[:1], *asked)[:prompts]),
     )
 
 
 @dataclass
 class _Sums:
-    requests: int = 0
-    known: int = 0
+    requests: float = 0.0
+    known: float = 0.0
     reading: float = 0.0
     writing: float = 0.0
     at_most: float = 0.0
 
-    def add(self, request: CompletionRequest, length: float, *, known: bool) -> None:
-        self.requests += 1
-        self.known += known
+    def add(self, request: CompletionRequest, length: float, times: float, *, known: bool) -> None:
+        self.requests += times
+        self.known += times * known
         if not known:
-            self.reading += _prompt_tokens(request)
-            self.writing += length
-            self.at_most += request.max_tokens
+            self.reading += times * _prompt_tokens(request)
+            self.writing += times * length
+            self.at_most += times * request.max_tokens
 
     def join(self, other: _Sums) -> None:
         self.requests += other.requests
@@ -185,7 +187,7 @@ def _assumed_length(request: CompletionRequest) -> float:
 def _texts(schema: Mapping[str, Any]) -> int:
     """How many texts an answer of a schema holds."""
     if schema.get("type") == "array":
-        return int(schema.get("minItems", 1)) * _texts(schema.get("items", {}))
+        return int(schema.get("maxItems", schema.get("minItems", 1))) * _texts(schema.get("items", {}))
     properties = schema.get("properties")
     return sum(map(_texts, properties.values())) if properties else 1
 

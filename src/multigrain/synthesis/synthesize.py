@@ -102,6 +102,7 @@ def synthesize(
             query=row.query if unit.query is None else unit.query,
             query_type=row.query_type or (unit.style.query_type if unit.query is None else None),
             relevant_ids=unit.relevant_ids,
+            given=unit.query is not None,
         )
 
     return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)

@@ -1,0 +1,302 @@
+"""Query-document pairs: queries that are given, the passages that answer them, and a split that keeps them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from multigrain.config import DocumentsConfig, PairsConfig
+from multigrain.errors import SourceError
+from multigrain.records import Document, GivenQuery, Split
+from multigrain.sources.files import existing_path, files_fingerprint
+from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.load import read_documents, split_groups, storable, text_place
+from multigrain.sources.rows import Row, open_rows, row_kind
+
+__all__ = ["PairCorpus", "PairTable", "load_pairs", "pairs_fingerprint", "prepare_pairs", "read_pairs"]
+
+_MIN_QUERIES: Final = 10
+_LARGEST_COMPONENT: Final = 0.5
+_MOST_USABLE: Final = {Split.TEST: 0, Split.VALIDATION: 1, Split.TRAIN: 2}
+
+
+@dataclass
+class PairTable:
+    """Pairs as they were read.
+
+    Attributes:
+        documents: by normalised text: every passage once, whoever names it.
+        positives: by normalised query: its words and the passages that answer it.
+        pairs: how many were read.
+        incomplete: rows without a query or without a positive.
+    """
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    positives: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    pairs: int = 0
+    incomplete: int = 0
+
+    def document(self, text: str, identifier: str | None = None, title: str | None = None) -> str:
+        """The id of the passage, which is kept if it is new."""
+        text = storable(text).strip()
+        key = normalise(text) or text
+        if key not in self.documents:
+            made = identifier or "p-" + hashlib.sha256(key.encode()).hexdigest()[:12]
+            self.documents[key] = Document(id=storable(made), text=text, title=title)
+        return self.documents[key].id
+
+    def answer(self, query: str, document_id: str) -> None:
+        """Note that a passage answers a query."""
+        self.pairs += 1
+        query = storable(query).strip()
+        _, known = self.positives.setdefault(normalise(query) or query, (query, []))
+        if document_id not in known:
+            known.append(document_id)
+
+
+@dataclass(frozen=True)
+class PairCorpus:
+    """The run's given queries and what is searched for them.
+
+    Attributes:
+        documents: the positives, and the documents of `documents.path` where that is set.
+        queries: each with its positives and its split.
+        counts: documents, queries, pairs, train, validation, test, groups, incomplete, split_by, source.
+    """
+
+    documents: tuple[Document, ...]
+    queries: tuple[GivenQuery, ...]
+    counts: dict[str, int | str]
+
+
+def load_pairs(config: PairsConfig, documents: DocumentsConfig, *, seed: int) -> PairCorpus:
+    """Read and prepare the pairs that a config names.
+
+    Raises:
+        SourceError: they cannot be read, or too few are usable.
+    """
+    table = read_pairs(config)
+    if documents.path is not None or documents.kind == "docstrings":
+        for document in read_documents(documents)[0]:
+            if len(document.text.strip()) >= documents.min_characters:
+                table.document(document.text, document.id, document.title)
+    _check_ids(table)
+    return prepare_pairs(table, config, documents, seed=seed)
+
+
+def pairs_fingerprint(config: PairsConfig) -> str:
+    """Changes when the files behind `read_pairs` do; reads no content.
+
+    Raises:
+        SourceError: the path is missing.
+    """
+    path = existing_path(config.path, "pairs.path")
+    if not path.is_dir():
+        return files_fingerprint(path)
+    seen = hashlib.sha256()
+    for each in (path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / f"{config.split}.tsv"):
+        if each.is_file():
+            status = each.stat()
+            seen.update(f"{each.name}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
+    return seen.hexdigest()
+
+
+def read_pairs(config: PairsConfig) -> PairTable:
+    """Read the pairs that a config names, as they are.
+
+    Raises:
+        SourceError: the path is missing, of an unknown kind, malformed at some line, or has no such column.
+    """
+    path = existing_path(config.path, "pairs.path")
+    kind = config.kind if config.kind != "auto" else "beir" if path.is_dir() else row_kind(path)
+    if kind is None:
+        raise SourceError(
+            f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .csv, .tsv or .parquet file, "
+            "hf:OWNER/NAME, or a BEIR folder"
+        )
+    table = PairTable()
+    if kind == "beir":
+        _read_beir(path, config.split, table)
+        return table
+    for row in open_rows(path, kind):
+        query = row.text(config.query_field, option="pairs.query_field")
+        positives = row.texts(config.positive_field, option="pairs.positive_field")
+        if query is None or not positives:
+            table.incomplete += 1
+            continue
+        for positive in positives:
+            table.answer(query, table.document(positive))
+    return table
+
+
+def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig, *, seed: int) -> PairCorpus:
+    """Sample, group and split given queries.
+
+    Queries that share a positive, or a near-duplicate of one, are on the same side, and so are the documents that
+    only they name. Where that ties more than half of all queries together (every document answers many queries),
+    queries are split by their own words instead, and a held-out query may have positives that training saw.
+
+    Args:
+        table: the pairs.
+        config: how many.
+        shares: how much is held out, what near-duplicates are, and how long a document may be.
+        seed: of the sample.
+
+    Raises:
+        SourceError: fewer than 10 queries, or none left to train on.
+    """
+    keys = sorted(table.positives, key=text_place)
+    if config.limit is not None and len(keys) > config.limit:
+        keys = random.Random(seed).sample(keys, config.limit)
+    if len(keys) < _MIN_QUERIES:
+        raise SourceError(
+            f"pairs.path {config.path}: {len(keys)} queries with a positive ({table.incomplete} rows lack one or the "
+            f"other); at least {_MIN_QUERIES} are needed"
+        )
+    documents = [_cut(each, shares.max_characters) for each in table.documents.values()]
+    place = {document.id: position for position, document in enumerate(documents)}
+    answering = {key: [place[each] for each in table.positives[key][1]] for key in keys}
+    groups, by_query, split_by = _tie(documents, answering, shares)
+    owners: dict[int, list[str]] = defaultdict(list)
+    for key in keys:
+        owners[by_query[key]].append(key)
+    # One place for all of a group, whatever its size: the smallest of many hashes would be a held-out one.
+    sides = split_groups(list(owners), [text_place(min(members)) for members in owners.values()], shares)
+    splits = {key: sides[by_query[key]] for key in keys}
+    count = Counter(splits.values())
+    if not count[Split.TRAIN]:
+        raise SourceError(
+            f"pairs.path {config.path}: all {len(keys)} queries fell on the validation and test sides, none is left "
+            "to train on; give more pairs, or lower documents.validation_share and documents.test_share"
+        )
+    held = _document_splits(groups, answering, splits, by_documents=split_by == "documents")
+    queries = [
+        GivenQuery(
+            id=f"q-{hashlib.sha256(key.encode()).hexdigest()[:12]}",
+            text=table.positives[key][0],
+            document_ids=tuple(table.positives[key][1]),
+            split=splits[key],
+        )
+        for key in keys
+    ]
+    return PairCorpus(
+        tuple(
+            replace(document, group=group, split=held.get(position, Split.TRAIN))
+            for position, (document, group) in enumerate(zip(documents, groups, strict=True))
+        ),
+        tuple(queries),
+        {
+            "documents": len(documents),
+            "queries": len(queries),
+            "pairs": sum(len(query.document_ids) for query in queries),
+            **{str(side): count[side] for side in Split},
+            "groups": len(owners),
+            "incomplete": table.incomplete,
+            "split_by": split_by,
+            "source": str(config.path),
+        },
+    )
+
+
+def _tie(
+    documents: Sequence[Document], answering: dict[str, list[int]], shares: DocumentsConfig
+) -> tuple[list[int], dict[str, int], str]:
+    """The group of every document and of every query, and what the split goes by."""
+    similarity = shares.near_duplicate_similarity
+    together = ((places[0], other) for places in answering.values() for other in places[1:])
+    groups = near_duplicate_groups(documents, similarity, together=together)
+    by_query = {key: groups[places[0]] for key, places in answering.items()}
+    if max(Counter(by_query.values()).values()) <= _LARGEST_COMPONENT * len(by_query):
+        return groups, by_query, "documents"
+    alike = near_duplicate_groups([Document(key, key) for key in by_query], similarity)
+    return near_duplicate_groups(documents, similarity), dict(zip(by_query, alike, strict=True)), "queries"
+
+
+def _document_splits(
+    groups: Sequence[int], answering: dict[str, list[int]], splits: dict[str, Split], *, by_documents: bool
+) -> dict[int, Split]:
+    """The side of documents that answer a query and, where the split goes by documents, of their near-duplicates."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups):
+        members[group].append(position)
+    found: dict[int, Split] = {}
+    for key, places in answering.items():
+        for place in places:
+            for position in members[groups[place]] if by_documents else [place]:
+                # A document that training may use stays usable, whoever else asks for it.
+                found[position] = max(found.get(position, splits[key]), splits[key], key=_MOST_USABLE.__getitem__)
+    return found
+
+
+def _cut(document: Document, characters: int) -> Document:
+    if len(document.text) <= characters:
+        return document
+    return replace(document, text=document.text[:characters].rsplit(maxsplit=1)[0])
+
+
+def _check_ids(table: PairTable) -> None:
+    taken = Counter(document.id for document in table.documents.values())
+    twice = next((identifier for identifier, times in taken.items() if times > 1), None)
+    if twice is not None:
+        raise SourceError(f"documents.path and pairs.path give different texts the id {twice!r}; ids must be unique")
+
+
+def _read_beir(folder: Path, split: str, table: PairTable) -> None:
+    corpus: dict[str, str] = {}
+    for row, identifier in _records(folder / "corpus.jsonl"):
+        title = row.text("title", option="title") if "title" in row.values else None
+        text = row.text("text", option="text") or ""
+        whole = f"{title} {text}".strip() if title else text  # as BEIR and MTEB have it
+        if whole:
+            corpus[identifier] = table.document(whole, identifier)
+    queries = {identifier: row.text("text", option="text") for row, identifier in _records(folder / "queries.jsonl")}
+    path = folder / "qrels" / f"{split}.tsv"
+    if not path.is_file():
+        there = ", ".join(sorted(each.stem for each in (folder / "qrels").glob("*.tsv"))) or "none"
+        raise SourceError(f"{path}: no such file; pairs.split can be: {there}")
+    for row in open_rows(path, "csv"):
+        if _grade(row) <= 0:
+            continue
+        query_id = _named(row, "query-id", queries, "queries.jsonl")
+        document_id = _named(row, "corpus-id", corpus, "corpus.jsonl")
+        query = queries[query_id]
+        if query is None:
+            table.incomplete += 1
+        else:
+            table.answer(query, corpus[document_id])
+
+
+def _records(path: Path) -> Iterator[tuple[Row, str]]:
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; a BEIR folder has corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")
+    seen: set[str] = set()
+    for row in open_rows(path, "jsonl"):
+        identifier = row.identifier("_id") or row.identifier("id")
+        if identifier is None:
+            raise SourceError(f"{row.place}: no `_id`")
+        if identifier in seen:
+            raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
+        seen.add(identifier)
+        yield row, identifier
+
+
+def _grade(row: Row) -> float:
+    given = row.value("score", option="the qrels' columns")
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        raise SourceError(f"{row.place}: score {given!r} is no number") from None
+
+
+def _named(row: Row, column: str, known: Iterable[str], file: str) -> str:
+    identifier = row.identifier(column)
+    if identifier is None:
+        raise SourceError(f"{row.place}: no {column}; the qrels' columns are query-id, corpus-id and score")
+    if identifier not in known:
+        raise SourceError(f"{row.place}: {column} {identifier!r} is not in {file}")
+    return identifier
