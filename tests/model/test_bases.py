@@ -119,6 +119,11 @@ def test_adapters_give_the_same_vectors_merged_and_apart(
         again = load(str(tmp_path / kind), device="cpu")
         assert has_adapters(again) == (kind == "apart")
         np.testing.assert_allclose(encode(again, TEXTS), expected, atol=1e-5)
+        # What an export does: adapters that were loaded become part of the weights, and the whole is saved.
+        merge_adapters(again)
+        again.save_pretrained(str(tmp_path / f"{kind}-whole"), create_model_card=False)
+        whole = load(str(tmp_path / f"{kind}-whole"), device="cpu")
+        np.testing.assert_allclose(encode(whole, TEXTS), expected, atol=1e-5)
 
 
 def test_only_adapters_learn_and_merging_frees_the_rest(tiny_folder: Folder) -> None:

@@ -118,6 +118,12 @@ def merge_adapters(model: SentenceTransformer) -> None:
             setattr(backbone.get_submodule(parent), child, layer.get_base_layer())
     del backbone.peft_config
     backbone._hf_peft_config_loaded = False
+    # Where adapters were loaded, transformers would save the weights under adapters' names, and find none at load.
+    conversions = getattr(backbone, "_weight_conversions", None) or []
+    if any(
+        "base_model" in str(name) for each in conversions for name in (*each.source_patterns, *each.target_patterns)
+    ):
+        backbone._weight_conversions = None
     for parameter in backbone.parameters():
         parameter.requires_grad_(True)
 
