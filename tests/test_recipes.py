@@ -49,6 +49,7 @@ SHAPE: dict[str, Any] = {
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
 # What stands in for each recipe's base: architecture, and how the published model pools (None: it does not say).
 STAND_INS: dict[str, tuple[Any, dict[str, Any], str | None]] = {
+    "cluster": (BertConfig, {}, "mean"),
     "demo": (BertConfig, {}, "mean"),
     "documents": (BertConfig, {}, "cls"),
     "multilingual": (XLMRobertaConfig, {"pad_token_id": 1}, "mean"),

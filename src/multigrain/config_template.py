@@ -27,18 +27,30 @@ _STARTERS: dict[str, dict[str, Any]] = {
 }
 
 
-def config_template(*, documents: str, provider: str) -> str:
+def config_template(
+    *,
+    documents: str,
+    provider: str,
+    model: str | None = None,
+    base_url: str | None = None,
+    base_model: str = "auto",
+) -> str:
     """A config file's text.
 
     Args:
         documents: the documents' path.
         provider: "local" or "openai".
+        model: the language model; None for the provider's usual one.
+        base_url: the endpoint; None for the provider's usual one.
+        base_model: what is tuned.
     """
     chosen: dict[str, dict[str, Any]] = {
         "documents": {"path": documents},
-        "training": {"base_model": "auto", "pooling": "keep", "schedule": "coarse-to-fine", "steps": 200},
+        "training": {"base_model": base_model, "pooling": "keep", "schedule": "coarse-to-fine", "steps": 200},
         **_STARTERS[provider],
     }
+    given = {"model": model, "base_url": base_url}
+    chosen["llm"] = {**chosen["llm"], **{key: value for key, value in given.items() if value is not None}}
     defaults = Config()
     parts = [
         "# multigrain config. Lines that start with `# ` and a key show the default; uncomment to change.",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from multigrain.cli.console import console
-from multigrain.config_template import config_template
+from multigrain.cli.questions import ask_missing, somebody_is_there
+from multigrain.cli.start import Start, start_text
 from multigrain.errors import ConfigError
-from multigrain.recipes import recipe_names, recipe_summary, recipe_text
+from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.rundir import atomic_write
 
 __all__ = ["init", "register"]
@@ -25,36 +24,37 @@ def init(
         typer.Option("--documents", "-d", help="Your documents: a folder, or a .jsonl, .csv or .parquet file."),
     ] = None,
     provider: Annotated[
-        Literal["local", "openai"], typer.Option(help="local: llama.cpp in this process. openai: any /v1 endpoint.")
-    ] = "local",
+        Literal["local", "openai"] | None,
+        typer.Option(help="local: llama.cpp in this process (the default). openai: any /v1 endpoint."),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The endpoint; makes the provider openai.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="The language model that writes.")] = None,
+    base_model: Annotated[str | None, typer.Option(metavar="NAME", help="The embedding model to tune.")] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="Start from a recipe; --recipe list shows what there is.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for what is not given.")] = False,
 ) -> None:
-    """Write a commented config to start from: every setting explained, or a recipe for a known case."""
+    """Write a commented config to start from: every setting explained, or a recipe for a known case.
+
+    At a terminal it asks for what the options leave out; piped, or with --yes, it never asks.
+    """
     if recipe == "list":
         for name in recipe_names():
             typer.echo(f"{name:<18}{recipe_summary(name)}")
         return
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already: choose another name, or --force to overwrite it")
-    if recipe is None:
-        text = config_template(documents=documents or "documents", provider=provider)
-    else:
-        text = recipe_text(recipe)
-        if documents is not None:
-            text = _with_documents(text, documents, recipe)
-    atomic_write(path, text)
+    if recipe is not None:
+        recipe_summary(recipe)  # a wrong name is told before anything is asked
+    start = Start(documents, recipe, provider, base_url, model, base_model)
+    if not yes and somebody_is_there():
+        start = ask_missing(start, beside=path.parent)
+    atomic_write(path, start_text(start))
     console().print(f"wrote {path}; next: multigrain run {path}", highlight=False, soft_wrap=True)
-
-
-def _with_documents(text: str, documents: str, recipe: str) -> str:
-    """A recipe's text with other documents; every recipe but the demo's names them in one line."""
-    found, count = re.subn(r"(?m)^  path: documents\b", lambda _: f"  path: {json.dumps(documents)}", text, count=1)
-    if not count:
-        raise ConfigError(f"recipe {recipe!r} brings its own documents: leave --documents out")
-    return found
 
 
 def register(app: typer.Typer) -> None:

@@ -24,10 +24,9 @@ def recipe(name: str) -> Config:
 
 
 def recipe_names() -> list[str]:
-    """The names of all recipes, sorted."""
-    return sorted(
-        each.name.removesuffix(".yaml") for each in files(__package__).iterdir() if each.name.endswith(".yaml")
-    )
+    """The names of all recipes, sorted. What goes with one for another program (`*.serve.yaml`) is none itself."""
+    names = (each.name.removesuffix(".yaml") for each in files(__package__).iterdir() if each.name.endswith(".yaml"))
+    return sorted(name for name in names if not name.endswith(".serve"))
 
 
 def recipe_summary(name: str) -> str:
@@ -36,14 +35,14 @@ def recipe_summary(name: str) -> str:
 
 
 def recipe_text(name: str) -> str:
-    """The recipe's YAML, comments and all.
+    """The YAML of a recipe, or of a file that goes with one, comments and all.
 
     Raises:
         ConfigError: there is no such recipe.
     """
-    names = recipe_names()
-    if name not in names:
+    names, file = recipe_names(), files(__package__).joinpath(f"{name}.yaml")
+    if name not in names and not (name.endswith(".serve") and file.is_file()):
         near = difflib.get_close_matches(name, names, n=1)
         guess = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"no recipe {name!r}: {guess}there are {', '.join(names)}")
-    return files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8")

@@ -1,0 +1,111 @@
+"""The questions that `multigrain init` asks a person at a terminal, each with an answer that Enter takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from multigrain.cli.start import OPENAI_URL, Start, recipe_values
+from multigrain.recipes import recipe_names, recipe_summary
+
+__all__ = ["ask_missing", "somebody_is_there"]
+
+_SERVED_HERE = "http://localhost:8000/v1"
+_LIKELY_FOLDERS = ("documents", "docs", "data", "corpus")
+_NO_RECIPE = "none"
+
+
+def somebody_is_there() -> bool:
+    """Whether a person can be asked: both ends are terminals."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ask_missing(start: Start, *, beside: Path) -> Start:
+    """Ask for whatever the command line left out.
+
+    Args:
+        start: what it gave.
+        beside: the folder of the config, from which its paths are taken.
+    """
+    typer.echo("Enter takes the answer in brackets. Every answer is a line in the file, and can be changed there.\n")
+    own = {} if start.recipe is None else recipe_values(start.recipe)
+    if start.documents is None and (not own or "path" in own.get("documents", {})):
+        start = replace(start, documents=_documents(beside))
+    if start.recipe is None and start.provider is None and start.base_url is None:
+        chosen = _recipe()
+        start = replace(start, recipe=chosen)
+        own = {} if chosen is None else recipe_values(chosen)
+    start = _language_model(start, own.get("llm", {}), has_recipe=bool(own))
+    if start.base_model is None:
+        base = own.get("training", {}).get("base_model", "auto")
+        typer.echo(
+            "\nThe model to tune: a sentence-transformers model of the hub, or a folder. auto: all-MiniLM-L6-v2."
+        )
+        start = replace(start, base_model=typer.prompt("base model", default=base))
+    return start
+
+
+def _documents(beside: Path) -> str:
+    likely = next((name for name in _LIKELY_FOLDERS if (beside / name).is_dir()), "documents")
+    typer.echo("Your documents: a folder of text files, or one .jsonl, .csv, .tsv or .parquet file.")
+    while True:
+        given: str = typer.prompt("documents", default=likely).strip()
+        path = Path(given).expanduser()
+        if given.startswith("hf:") or (beside / path).exists():
+            return given if given.startswith("hf:") else str(path)
+        typer.echo(f"  {given}: nothing there, seen from {beside.resolve()}.")
+        if typer.confirm("  Write it down all the same?", default=False):
+            return str(path)
+
+
+def _recipe() -> str | None:
+    names = [name for name in recipe_names() if "path" in recipe_values(name).get("documents", {})]
+    typer.echo("\nA recipe is a config for a known case; none writes down every setting with its default.")
+    for name in (_NO_RECIPE, *names):
+        about = "every setting, explained: the one to take if unsure" if name == _NO_RECIPE else recipe_summary(name)
+        typer.echo(f"  {name:<18}{about}")
+    answer = _one_of("recipe", (_NO_RECIPE, *names), default=_NO_RECIPE)
+    return None if answer == _NO_RECIPE else answer
+
+
+def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> Start:
+    """Who writes: the provider where no recipe decides it, then the endpoint and the model's name there."""
+    if not has_recipe and start.provider is None and start.base_url is None:
+        typer.echo(
+            "\nThe language model that writes. local: a tiny one inside this process, for trying things out; needs "
+            "no key.\nopenai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …): better queries and negatives."
+        )
+        start = replace(start, provider=_one_of("provider", ("local", "openai"), default=_usual_provider()))
+    endpoint = own.get("provider") == "openai" if has_recipe else start.wants_endpoint
+    if not endpoint:
+        return start
+    if start.base_url is None:
+        typer.echo("")
+        start = replace(start, base_url=typer.prompt("endpoint", default=own.get("base_url") or _usual_endpoint()))
+    if start.model is None:
+        usual = own.get("model") or ("gpt-4o-mini" if start.base_url == OPENAI_URL else "Qwen/Qwen2.5-7B-Instruct")
+        start = replace(start, model=typer.prompt("its model", default=usual))
+    return start
+
+
+def _usual_provider() -> str:
+    endpoint_known = any(os.environ.get(name) for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"))
+    return "openai" if endpoint_known or find_spec("xllamacpp") is None else "local"
+
+
+def _usual_endpoint() -> str:
+    return os.environ.get("OPENAI_BASE_URL") or (OPENAI_URL if os.environ.get("OPENAI_API_KEY") else _SERVED_HERE)
+
+
+def _one_of(question: str, choices: Sequence[str], *, default: str) -> str:
+    while True:
+        answer: str = typer.prompt(question, default=default).strip()
+        if answer in choices:
+            return answer
+        typer.echo(f"  {answer!r} is none of {', '.join(choices)}.")

@@ -1,0 +1,109 @@
+"""What `multigrain init` starts a config from: given on the command line, asked for, or left at its default."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from multigrain.config_file import parse_config
+from multigrain.config_template import config_template
+from multigrain.errors import ConfigError
+from multigrain.recipes import recipe_text
+
+__all__ = ["OPENAI_URL", "Start", "recipe_values", "start_text"]
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a config starts from; None is what was neither given nor asked.
+
+    Attributes:
+        documents: path of the documents.
+        recipe: name of a recipe.
+        provider: "local" or "openai".
+        base_url: the endpoint.
+        model: the language model.
+        base_model: the model that is tuned.
+    """
+
+    documents: str | None = None
+    recipe: str | None = None
+    provider: str | None = None
+    base_url: str | None = None
+    model: str | None = None
+    base_model: str | None = None
+
+    @property
+    def wants_endpoint(self) -> bool:
+        """Whether an endpoint was asked for, in so many words or by its address."""
+        return self.provider == "openai" or (self.provider is None and self.base_url is not None)
+
+
+def start_text(start: Start) -> str:
+    """The config's text.
+
+    Raises:
+        ConfigError: choices that do not go together, or values that no config may have.
+    """
+    text = _template(start) if start.recipe is None else _recipe(start, start.recipe)
+    parse_config(yaml.safe_load(text), origin="these choices")
+    return text
+
+
+def recipe_values(name: str) -> dict[str, Any]:
+    """What a recipe sets, as plain values.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    values: dict[str, Any] = yaml.safe_load(recipe_text(name))
+    return values
+
+
+def _template(start: Start) -> str:
+    if start.provider == "local" and start.base_url is not None:
+        raise ConfigError("--base-url is an endpoint's: leave it out, or take --provider openai")
+    return config_template(
+        documents=start.documents or "documents",
+        provider="openai" if start.wants_endpoint else "local",
+        model=start.model,
+        base_url=start.base_url,
+        base_model=start.base_model or "auto",
+    )
+
+
+def _recipe(start: Start, name: str) -> str:
+    values, text = recipe_values(name), recipe_text(name)
+    own = values.get("llm", {}).get("provider", "local")
+    if start.provider not in (None, own) or (own == "local" and start.base_url is not None):
+        raise ConfigError(f"recipe {name!r} has llm.provider {own}: leave --provider and --base-url out, or --recipe")
+    if start.documents is not None and "path" not in values.get("documents", {}):
+        raise ConfigError(f"recipe {name!r} brings its own documents: leave --documents out")
+    wanted = {
+        ("documents", "path"): start.documents,
+        ("llm", "base_url"): start.base_url,
+        ("llm", "model"): start.model,
+        ("training", "base_model"): start.base_model,
+    }
+    return _with_values(text, {place: value for place, value in wanted.items() if value is not None})
+
+
+def _with_values(text: str, wanted: Mapping[tuple[str, str], str]) -> str:
+    """A config's text with other values on lines that it has, every comment kept."""
+    lines, section, left = text.splitlines(), "", dict(wanted)
+    for number, line in enumerate(lines):
+        if match := re.match(r"(\w+):", line):
+            section = match[1]
+        elif (match := re.match(r"  (\w+):\s*(?:\"[^\"]*\"|[^\s#]+)(.*)", line)) and (section, match[1]) in left:
+            value = left.pop((section, match[1]))
+            lines[number] = f"  {match[1]}: {json.dumps(value, ensure_ascii=False)}{match[2]}"
+    if left:
+        raise ConfigError(f"this recipe has no {', '.join('.'.join(place) for place in left)} that could be changed")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,160 @@
+"""`multigrain init` at a terminal and without one: what it asks, what it never asks, what it writes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from multigrain.cli.start import Start, start_text
+from multigrain.config_file import load_config, parse_config
+from multigrain.errors import ConfigError
+from multigrain.recipes import recipe_names, recipe_text
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+
+
+def at_a_terminal(arguments: list[str], answers: list[tuple[str, str]], *, cwd: Path) -> tuple[int, str]:
+    """Run init under a pseudo-terminal, giving each answer when its question stands at the end of the screen."""
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "multigrain", "init", *arguments],
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env={**ENVIRONMENT, "TERM": "dumb", "COLUMNS": "200"},
+    )
+    os.close(theirs)
+    screen, asked, deadline = "", 0, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not select.select([terminal], [], [], 0.2)[0]:
+            continue
+        try:
+            read = os.read(terminal, 65536).decode()
+        except OSError:  # the other end is closed
+            break
+        if not read:
+            break
+        screen += read
+        last = screen.rsplit("\n", 1)[-1]
+        if asked < len(answers) and last.lstrip().startswith(answers[asked][0]) and last.endswith(": "):
+            os.write(terminal, (answers[asked][1] + "\n").encode())
+            asked += 1
+    else:
+        process.kill()
+    os.close(terminal)
+    status = process.wait()
+    assert asked == len(answers), screen
+    return status, screen
+
+
+def test_enter_takes_good_defaults(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    questions = ["documents [docs]", "recipe [none]", "provider [local]", "base model [auto]"]
+
+    status, screen = at_a_terminal([], [(question, "") for question in questions], cwd=tmp_path)
+
+    assert status == 0, screen
+    config = load_config(tmp_path / "config.yaml")
+    assert config.documents.path == tmp_path / "docs"
+    assert (config.llm.provider, config.training.base_model) == ("local", "auto")
+
+
+def test_answers_are_written_down_and_wrong_ones_asked_again(tmp_path: Path) -> None:
+    answers = [
+        ("documents [documents]", "nowhere"),
+        ("Write it down all the same?", "n"),
+        ("documents [documents]", "notes.jsonl"),
+        ("Write it down all the same?", "y"),
+        ("recipe", "nonsuch"),
+        ("recipe", ""),
+        ("provider", "openai"),
+        ("endpoint [http://localhost:8000/v1]", "http://gpu1:8000/v1"),
+        ("its model", "served: one"),
+        ("base model", "BAAI/bge-small-en-v1.5"),
+    ]
+
+    status, screen = at_a_terminal(["mine.yaml"], answers, cwd=tmp_path)
+
+    assert status == 0, screen
+    assert "nothing there" in screen
+    config = load_config(tmp_path / "mine.yaml")
+    assert config.documents.path == tmp_path / "notes.jsonl"
+    assert (config.llm.provider, config.llm.base_url, config.llm.model) == (
+        "openai",
+        "http://gpu1:8000/v1",
+        "served: one",
+    )
+    assert config.training.base_model == "BAAI/bge-small-en-v1.5"
+
+
+def test_only_what_the_options_leave_out_is_asked(tmp_path: Path) -> None:
+    answers = [("endpoint [http://localhost:8000/v1]", ""), ("base model [BAAI/bge-small-en-v1.5]", "")]
+
+    given = ["--documents", "texts", "--recipe", "documents", "--model", "served"]
+    status, screen = at_a_terminal(given, answers, cwd=tmp_path)
+
+    assert status == 0, screen
+    assert load_config(tmp_path / "config.yaml").llm.model == "served"
+    assert "# validation queries choose between them" in (tmp_path / "config.yaml").read_text()
+
+
+def test_yes_asks_nothing_at_a_terminal(tmp_path: Path) -> None:
+    assert at_a_terminal(["--yes"], [], cwd=tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("stdin", [subprocess.DEVNULL, subprocess.PIPE], ids=["no input", "a pipe"])
+def test_nothing_is_asked_without_a_terminal(tmp_path: Path, stdin: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "multigrain", "init"],
+        cwd=tmp_path,
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=ENVIRONMENT,
+    )
+
+    assert done.stdout == ""
+    assert load_config(tmp_path / "config.yaml").llm.provider == "local"
+
+
+def test_an_address_is_an_endpoint() -> None:
+    config = parse_config(yaml.safe_load(start_text(Start(base_url="http://h:1/v1"))))
+
+    assert (config.llm.provider, config.llm.base_url) == ("openai", "http://h:1/v1")
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "\n  path:" in recipe_text(name)])
+@pytest.mark.parametrize("odd", ["a: b # c", 'O\'Neill "x"', "été"])
+def test_a_recipe_takes_other_values_and_keeps_the_rest(name: str, odd: str) -> None:
+    made = yaml.safe_load(start_text(Start(odd, name, base_url="http://h:1/v1", model=odd, base_model=odd)))
+
+    expected = yaml.safe_load(recipe_text(name))
+    expected["documents"]["path"] = expected["llm"]["model"] = expected["training"]["base_model"] = odd
+    expected["llm"]["base_url"] = "http://h:1/v1"
+    assert made == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (Start(provider="local", base_url="http://h/v1"), "--base-url"),
+        (Start(recipe="documents", provider="local"), "llm.provider openai"),
+        (Start(recipe="demo", documents="texts"), "brings its own documents"),
+        (Start(recipe="nonsuch"), "no recipe 'nonsuch'"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(start: Start, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        start_text(start)
