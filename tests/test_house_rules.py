@@ -22,6 +22,7 @@ ORDER = [
     "config",
     "config_file",
     "progress",
+    "tables",
     "rundir",
     "recipes",
     "config_template",

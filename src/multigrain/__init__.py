@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling
     from multigrain.pipeline import run
+    from multigrain.pipeline.describe import compare, describe
     from multigrain.records import Document, GradedExample, Level
     from multigrain.rundir import RunDirectory
 
@@ -29,6 +30,8 @@ _HOMES = {
     "Level": "multigrain.records",
     "MultigrainError": "multigrain.errors",
     "RunDirectory": "multigrain.rundir",
+    "compare": "multigrain.pipeline.describe",
+    "describe": "multigrain.pipeline.describe",
     "load": "multigrain.model.encoder",
     "load_config": "multigrain.config_file",
     "run": "multigrain.pipeline",
@@ -43,6 +46,8 @@ __all__ = [
     "MultigrainError",
     "RunDirectory",
     "__version__",
+    "compare",
+    "describe",
     "load",
     "load_config",
     "run",

@@ -99,16 +99,14 @@ def register(app: typer.Typer) -> None:
 
 
 def _lines(comparison: Comparison, show: int) -> Iterator[str]:
-    from multigrain.evaluation.wording import describe_conclusion
+    from multigrain.evaluation.comparison import sentences
 
-    for each in comparison.conclusions:
-        yield describe_conclusion(each, compared=len(comparison.conclusions), settings=comparison.settings)
-        yield from _changes(comparison, each, show)
-    for task, scores in comparison.tasks.items():
-        shown = ", ".join(f"{model} {score:.3f}" for model, score in scores.items())
-        yield f"{task} (MTEB's score, one number without an interval): {shown}."
     if not comparison.conclusions and not comparison.tasks:
-        yield "Nothing to compare: no set was scored for more than one model."
+        yield str(comparison)
+    for number, sentence in enumerate(sentences(comparison)):
+        yield sentence
+        if number < len(comparison.conclusions):
+            yield from _changes(comparison, comparison.conclusions[number], show)
 
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from multigrain.evaluation.compare import (
     CompareSettings,
@@ -20,15 +20,19 @@ from multigrain.evaluation.compare import (
 from multigrain.evaluation.results import QueryRow, write_per_query
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import COMPARISON_FILE, PER_QUERY_FILE, SIMILARITIES_FILE, open_results
+from multigrain.evaluation.wording import describe_conclusion
 from multigrain.progress import Progress
 from multigrain.rundir import atomic_write
+from multigrain.tables import Table
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
     from multigrain.evaluation.contenders import Contender, Encoding
     from multigrain.evaluation.loading import OpenedSets
     from multigrain.evaluation.scoring import Scored
 
-__all__ = ["Comparison", "compare_models", "compare_stored", "summarise", "write_comparison"]
+__all__ = ["Comparison", "compare_models", "compare_stored", "sentences", "summarise", "write_comparison"]
+
+_NOTHING: Final = "Nothing to compare: no set was scored for more than one model."
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,35 @@ class Comparison:
     texts: Mapping[str, Mapping[str, str]]
     tasks: Mapping[str, Mapping[str, float]]
     scored: Scored | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(sentences(self)) or _NOTHING
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                f"{each.measured.set}: {each.measured.model}",
+                f"{each.measured.queries:,}",
+                f"{each.measured.base_score:.3f} → {each.measured.score:.3f}",
+                f"{100 * each.measured.difference.mean:+.1f} "
+                f"[{100 * each.measured.difference.low:+.1f}, {100 * each.measured.difference.high:+.1f}]",
+                f"{each.adjusted_p:.2g}",
+                each.verdict.value,
+            ]
+            for each in self.conclusions
+        ]
+        columns = ["set: model", "queries", "base → model", "points [interval]", "p", "verdict"]
+        title = f"Compared with {self.conclusions[0].measured.base}" if rows else "Comparison"
+        return Table(title, columns, rows, list(sentences(self)) or [_NOTHING])._repr_html_()
+
+
+def sentences(comparison: Comparison) -> Iterator[str]:
+    """What it comes to: a sentence for each conclusion, in their order, then one for each task."""
+    for each in comparison.conclusions:
+        yield describe_conclusion(each, compared=len(comparison.conclusions), settings=comparison.settings)
+    for task, scores in comparison.tasks.items():
+        shown = ", ".join(f"{model} {score:.3f}" for model, score in scores.items())
+        yield f"{task} (MTEB's score, one number without an interval): {shown}."
 
 
 def compare_stored(path: Path, *, base: str, settings: CompareSettings) -> Comparison:

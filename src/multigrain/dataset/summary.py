@@ -1,0 +1,114 @@
+"""A graded data set in figures, for people at a prompt or in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from multigrain.records import LEVELS, GradedExample, Origin
+from multigrain.tables import Table
+
+__all__ = ["DatasetSummary", "SimilaritySpread", "summarise_examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimilaritySpread:
+    """Measured similarity to the query, of the positives or of one level.
+
+    Attributes:
+        name: "positive", or the level.
+        median: half of the texts lie below.
+        low: a tenth does.
+        high: nine tenths do.
+        written: share that a language model wrote; the others come from the corpus. None for positives.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    written: float | None = None
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What a graded data set holds, and what was turned away from it.
+
+    Printed, it is a table; the last expression of a notebook cell, the same table in HTML.
+
+    Attributes:
+        rows: how many it has.
+        documents: how many documents they are about.
+        similarities: of positives and of each level, level 1 (easiest) first.
+        order_held: share of the rows whose written levels measured in the order they were asked for; None where no
+            row was written at all levels.
+        rejected: reason to how often, for whole rows and for `negative:REASON`; empty where no audit is known.
+    """
+
+    rows: int
+    documents: int
+    similarities: tuple[SimilaritySpread, ...]
+    order_held: float | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+    def _table(self) -> Table:
+        rows = [
+            [
+                each.name,
+                f"{each.median:.3f}",
+                f"{each.low:.3f} to {each.high:.3f}",
+                "" if each.written is None else f"{each.written:.0%}",
+            ]
+            for each in self.similarities
+        ]
+        notes = []
+        if self.order_held is not None:
+            notes.append(f"{self.order_held:.0%} of the rows written at all levels measured in the order asked for.")
+        if self.rejected:
+            reasons = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
+            notes.append("Turned away: " + ", ".join(f"{name} {count:,}" for name, count in reasons) + ".")
+        return Table(
+            title=f"{self.rows:,} graded rows about {self.documents:,} documents",
+            columns=["similarity to the query", "median", "10% to 90%", "written"],
+            rows=rows,
+            notes=notes,
+        )
+
+
+def summarise_examples(
+    examples: Sequence[GradedExample], *, rejected: Mapping[str, int] | None = None
+) -> DatasetSummary:
+    """Summarise graded rows.
+
+    Args:
+        examples: the rows.
+        rejected: reason to how often, as the audit counted.
+    """
+    held = [each.written_order_held for each in examples if each.written_order_held is not None]
+    similarities = []
+    if examples:
+        similarities.append(_spread("positive", [each.positive_similarity for each in examples]))
+        for place, level in enumerate(LEVELS):
+            negatives = [each.negatives[place] for each in examples]
+            written = sum(each.origin is Origin.WRITTEN for each in negatives) / len(negatives)
+            similarities.append(_spread(f"level {int(level)}", [each.similarity for each in negatives], written))
+    return DatasetSummary(
+        rows=len(examples),
+        documents=len({each.document_id for each in examples if each.document_id is not None}),
+        similarities=tuple(similarities),
+        order_held=sum(held) / len(held) if held else None,
+        rejected=dict(rejected or {}),
+    )
+
+
+def _spread(name: str, values: Sequence[float], written: float | None = None) -> SimilaritySpread:
+    low, median, high = (float(each) for each in np.percentile(values, [10, 50, 90]))
+    return SimilaritySpread(name, median, low, high, written)

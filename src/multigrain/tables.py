@@ -1,0 +1,65 @@
+"""A small table of figures, as plain text and as HTML that a notebook shows."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns, rows, and sentences below. Texts may come from anywhere.
+
+    Attributes:
+        title: one line above it.
+        columns: their heads; the first column is text, the others are figures.
+        rows: a cell for each column.
+        notes: sentences below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        cells = [[_plain(cell) for cell in row] for row in (self.columns, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if place == 0 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+        return "\n".join([_plain(self.title), *(lines if self.rows else ()), *map(_plain, self.notes)])
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><strong>{_html(self.title)}</strong></p>"]
+        if self.rows:
+            head = "".join(f'<th scope="col">{_html(each)}</th>' for each in self.columns)
+            body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in self.rows)
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts += [f"<p>{_html(note)}</p>" for note in self.notes]
+        return f"<div>{''.join(parts)}</div>"
+
+
+def _cells(row: Sequence[str]) -> list[str]:
+    first, *rest = row
+    return [
+        f'<th scope="row" style="text-align:left">{_html(first)}</th>',
+        *(f'<td style="text-align:right">{_html(each)}</td>' for each in rest),
+    ]
+
+
+def _html(text: str) -> str:
+    return escape(_plain(text), quote=True)
+
+
+def _plain(text: str) -> str:
+    """One line without control characters, so that no text can steer a terminal or turn its neighbours around."""
+    return " ".join("".join(" " if unicodedata.category(each)[0] == "C" else each for each in text).split())
