@@ -9,7 +9,9 @@ one node is killed: first its worker process with SIGKILL, while its requests ar
 that comes out is acknowledged to the endpoint, whose log holds everything. As in `synthesis_kill.py` nothing is taken
 from the run's own counters. Keys of the JSON object:
 
-    lost          acknowledged rows without their completion in the journal, and rows that never came out
+    lost          acknowledged rows without their completion in the journal, units without an outcome, and units whose
+                  outcome is a failure although the journal holds no completion of theirs
+    failed        units whose answers could not be used (the endpoint truncates and misspells on purpose), by kind
     duplicates    completions kept twice, rows that came out twice, and requests for what the journal held already
     asked_again   answers that had left the endpoint and died with the node before they reached the journal
     nodes_before, nodes_after    worker nodes alive
@@ -51,6 +53,7 @@ def measure(rows: int, seed: int, folder: Path) -> dict[str, Any]:
     journal_path, log = folder / "journal.sqlite", folder / "endpoint.log"
     units = [WritingUnit(Document(f"d{n}", f"[unit {n}] A text about rivers and bridges.")) for n in range(rows)]
     finished: Counter[int] = Counter()
+    failed: dict[int, str] = {}
     killed_at = 0.0
     began = time.monotonic()
     with (
@@ -66,9 +69,10 @@ def measure(rows: int, seed: int, folder: Path) -> dict[str, Any]:
             client = JournaledClient(engine.client(config, seed=seed), journal, strategy="mgh")
             endpoint = HTTPConnection(url.split("/")[2])
             for outcome in synthesize(units, MghStrategy(), client, engine):
-                if outcome.value is None:
-                    continue
                 number = int(outcome.unit.document.id[1:])
+                if outcome.failure is not None:
+                    failed[number] = outcome.failure.kind
+                    continue
                 finished[number] += 1
                 endpoint.request("POST", "/acknowledge", json.dumps({"units": [number]}))
                 endpoint.getresponse().read()
@@ -88,11 +92,14 @@ def measure(rows: int, seed: int, folder: Path) -> dict[str, Any]:
     )
     answered = Counter(event.mark for event in events if event.kind == "answered")
     return {
-        "lost": len(acknowledged - kept_units) + sum(n not in finished for n in range(rows)),
+        "lost": len(acknowledged - kept_units)
+        + sum(n not in finished and n not in failed for n in range(rows))
+        + sum(n not in kept_units for n in failed),
         "duplicates": len(marks) - len(set(marks)) + sum(finished.values()) - len(finished) + repeated,
         "asked_again": sum(count - 1 for count in answered.values()),
         "rows": rows,
         "finished": len(finished),
+        "failed": dict(Counter(failed.values())),
         "completions": len(marks),
         "requests": sum(event.kind == "asked" for event in events),
         "acknowledged": len(acknowledged),
@@ -128,7 +135,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--rows", type=int, default=1_200)
+    parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
