@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from multigrain.model.attention import ATTENTION_NAME, OBSERVER_ARGUMENT, LayerTrace, ReceivedAttention
-from multigrain.model.mpnet import announced, install
+from multigrain.model.mpnet import announced, observe_mpnet
 from multigrain.model.received import Reduction
 
 LIMIT = 1e-4
@@ -134,7 +134,7 @@ def batch(lengths: list[int], side: str) -> dict[str, Tensor]:
 
 def received(model: Any, features: dict[str, Tensor], reduction: Reduction) -> Tensor:
     """What the product reads from the layer that runs last."""
-    if not install(model):
+    if not observe_mpnet(model):
         model.set_attn_implementation(ATTENTION_NAME)
     layers = run(model, features, LayerTrace()).layers
     calls = sum(layer is layers[-1] for layer in layers)

@@ -175,10 +175,11 @@ def _used(environment: Environment, name: str, seen: set[str]) -> tuple[set[str]
     """The variables that a template and what it includes need, and its blocks."""
     seen.add(name)
     tree = environment.parse(_source(environment, name))
-    used = set(meta.find_undeclared_variables(tree))
     blocks = {block.name for block in tree.find_all(nodes.Block)}
-    # What a loop or a `set` of this template gives to the parts that it includes.
+    # What a loop or a `set` of this template gives to itself, and to the parts that it includes. (Jinja takes a name
+    # that is set within an `if` for one that may have to come from outside.)
     own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    used = set(meta.find_undeclared_variables(tree)) - own
     for other in meta.find_referenced_templates(tree):
         if other is not None and other not in seen:
             more, inherited = _used(environment, other, seen)
