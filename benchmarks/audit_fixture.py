@@ -26,6 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
+
 from benchmarks.corpora import aptsearch, subset
 from benchmarks.fetching import FetchError, split_archive
 from multigrain.audit.run import AuditResult, audit_rows

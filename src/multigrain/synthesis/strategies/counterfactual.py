@@ -15,34 +15,19 @@ from dataclasses import dataclass
 from multigrain.llm.protocol import LLMClient
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Level, SynthesizedRow
+from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Edit
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import written_row
 
 __all__ = ["CounterfactualStrategy", "edit"]
 
 
 @dataclass(frozen=True)
-class CounterfactualStrategy:
-    """Asks for the query, then for an edit.
+class CounterfactualStrategy(PassageStrategy):
+    """Asks for the query, then for an edit."""
 
-    Attributes:
-        writer: asks the model.
-        write_positive: whether the positive is written too.
-    """
-
-    writer: Writer = DEFAULT_WRITER
-    write_positive: bool = False
-
-    @classmethod
-    def from_settings(cls, settings: StrategySettings) -> CounterfactualStrategy:
-        """The strategy that a config describes."""
-        return cls(settings.writer, settings.synthesis.positive == "written")
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "counterfactual"
+    name = "counterfactual"
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in two calls; see `Strategy.write`.

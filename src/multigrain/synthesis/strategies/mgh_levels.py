@@ -10,34 +10,19 @@ from dataclasses import dataclass
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Passage
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import written_row
 
 __all__ = ["MghLevelsStrategy"]
 
 
 @dataclass(frozen=True)
-class MghLevelsStrategy:
-    """Asks for the query, then for level 1, 2, 3 and 4, one after another.
+class MghLevelsStrategy(PassageStrategy):
+    """Asks for the query, then for level 1, 2, 3 and 4, one after another."""
 
-    Attributes:
-        writer: asks the model.
-        write_positive: whether the positive is written too.
-    """
-
-    writer: Writer = DEFAULT_WRITER
-    write_positive: bool = False
-
-    @classmethod
-    def from_settings(cls, settings: StrategySettings) -> MghLevelsStrategy:
-        """The strategy that a config describes."""
-        return cls(settings.writer, settings.synthesis.positive == "written")
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "mgh-levels"
+    name = "mgh-levels"
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in five calls, four where the query is given; see `Strategy.write`."""

@@ -8,38 +8,29 @@ little. What a model learns from them is the baseline that written negatives hav
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from multigrain.llm.protocol import LLMClient
-from multigrain.records import SynthesizedRow
+from multigrain.records import Mining, SynthesizedRow
+from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import written_row
 
 __all__ = ["MinedStrategy"]
 
 
 @dataclass(frozen=True)
-class MinedStrategy:
+class MinedStrategy(PassageStrategy):
     """Asks for the query, or for nothing where it is given.
 
     Attributes:
-        writer: asks the model.
-        write_positive: whether the positive is written too.
+        mining: where the negatives come from.
     """
 
-    writer: Writer = DEFAULT_WRITER
-    write_positive: bool = False
-
-    @classmethod
-    def from_settings(cls, settings: StrategySettings) -> MinedStrategy:
-        """The strategy that a config describes."""
-        return cls(settings.writer, settings.synthesis.positive == "written")
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "mined"
+    name = "mined"
+    mining: ClassVar[Mining] = "nearest"
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in one call at most; see `Strategy.write`."""
         query, positive = await self.writer.opening(client, unit, write_positive=self.write_positive)
-        return written_row(self.name, unit, query=query, positive=positive, mining="nearest")
+        return written_row(self.name, unit, query=query, positive=positive, mining=self.mining)

@@ -8,40 +8,35 @@ reference model choose anew from what was paid for. **Ours**.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import passages_shape
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import StrategySettings, written_row
 
 __all__ = ["OverGenerateStrategy"]
 
 
 @dataclass(frozen=True)
-class OverGenerateStrategy:
+class OverGenerateStrategy(PassageStrategy):
     """Asks for the query, then for all levels at once, a call each.
 
     Attributes:
-        writer: asks the model.
         count: candidates a level.
-        write_positive: whether the positive is written too.
     """
 
-    writer: Writer = DEFAULT_WRITER
+    name = "over-generate"
+
     count: int = 3
-    write_positive: bool = False
 
     @classmethod
-    def from_settings(cls, settings: StrategySettings) -> OverGenerateStrategy:
+    def from_settings(cls, settings: StrategySettings) -> Self:
         """The strategy that a config describes."""
-        return cls(settings.writer, settings.synthesis.candidates, settings.synthesis.positive == "written")
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "over-generate"
+        return replace(super().from_settings(settings), count=settings.synthesis.candidates)
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in five calls, four where the query is given; see `Strategy.write`."""

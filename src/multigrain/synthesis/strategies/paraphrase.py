@@ -8,39 +8,35 @@ documents themselves are positives as well. The prompts: **ours**.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import SynthesizedRow
+from multigrain.synthesis.strategies.base import BuiltInStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Passage
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import StrategySettings, written_row
 
 __all__ = ["ParaphraseStrategy"]
 
 
 @dataclass(frozen=True)
-class ParaphraseStrategy:
+class ParaphraseStrategy(BuiltInStrategy):
     """Asks for the query, then for a paraphrase.
 
     Attributes:
-        writer: asks the model.
         of: what is paraphrased.
     """
 
-    writer: Writer = DEFAULT_WRITER
+    name = "paraphrase"
+
     of: Literal["document", "query"] = "document"
 
     @classmethod
-    def from_settings(cls, settings: StrategySettings) -> ParaphraseStrategy:
+    def from_settings(cls, settings: StrategySettings) -> Self:
         """The strategy that a config describes."""
-        return cls(settings.writer, settings.synthesis.paraphrase)
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "paraphrase"
+        return replace(super().from_settings(settings), of=settings.synthesis.paraphrase)
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in two calls, one where the query is given; see `Strategy.write`."""

@@ -12,34 +12,19 @@ from dataclasses import dataclass
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Passage
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import written_row
 
 __all__ = ["RankingChainStrategy"]
 
 
 @dataclass(frozen=True)
-class RankingChainStrategy:
-    """Asks for the query, then for four rewrites, one after another.
+class RankingChainStrategy(PassageStrategy):
+    """Asks for the query, then for four rewrites, one after another."""
 
-    Attributes:
-        writer: asks the model.
-        write_positive: whether the positive is written too.
-    """
-
-    writer: Writer = DEFAULT_WRITER
-    write_positive: bool = False
-
-    @classmethod
-    def from_settings(cls, settings: StrategySettings) -> RankingChainStrategy:
-        """The strategy that a config describes."""
-        return cls(settings.writer, settings.synthesis.positive == "written")
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "ranking-chain"
+    name = "ranking-chain"
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in five calls, four where the query is given; see `Strategy.write`."""

@@ -9,8 +9,9 @@ from typing import Final
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
 from multigrain.synthesis.plain_text import whole_sentences
+from multigrain.synthesis.strategies.base import BuiltInStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, StrategySettings, Writer, written_row
+from multigrain.synthesis.strategies.writer import written_row
 
 __all__ = ["StepwiseStrategy"]
 
@@ -18,24 +19,10 @@ _NEGATIVE_TOKENS: Final = 72
 
 
 @dataclass(frozen=True)
-class StepwiseStrategy:
-    """Asks for the query, then, where negatives are wanted, for each of them by itself.
+class StepwiseStrategy(BuiltInStrategy):
+    """Asks for the query, then, where negatives are wanted, for each of them by itself."""
 
-    Attributes:
-        writer: asks the model.
-    """
-
-    writer: Writer = DEFAULT_WRITER
-
-    @classmethod
-    def from_settings(cls, settings: StrategySettings) -> StepwiseStrategy:
-        """The strategy that a config describes."""
-        return cls(settings.writer)
-
-    @property
-    def name(self) -> str:
-        """What configs and journals call it."""
-        return "stepwise"
+    name = "stepwise"
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row in five calls, in one where no negatives are wanted; see `Strategy.write`."""
