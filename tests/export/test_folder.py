@@ -125,7 +125,7 @@ def test_the_code_is_in_step_with_our_sources(tmp_path: Path) -> None:
     # Nothing of ours is imported, nothing is left over, nothing is missing.
     assert not [line for line in source.splitlines() if line.startswith(("from multigrain", "import multigrain"))]
     assert "AtaOptions" not in source
-    assert len(source.splitlines()) < 900
+    assert len(source.splitlines()) < 1000
     (tmp_path / CODE_FILE).write_text(source)
     checked = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", str(tmp_path / CODE_FILE)],

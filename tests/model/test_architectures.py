@@ -136,13 +136,13 @@ def test_the_last_layer_is_read_once_a_forward(
     trace, reduced = LayerTrace(), []
     observe, reduce = ReceivedAttention.observe, ReceivedAttention._reduce
 
-    def observe_and_note(self: ReceivedAttention, layer: torch.nn.Module, scores: Any, value: Tensor) -> None:
+    def observe_and_note(self: ReceivedAttention, layer: torch.nn.Module, scores: Any, value: Tensor) -> Tensor | None:
         trace.observe(layer, scores, value)
-        observe(self, layer, scores, value)
+        return observe(self, layer, scores, value)
 
-    def reduce_and_note(self: ReceivedAttention, scores: Any) -> Tensor:
+    def reduce_and_note(self: ReceivedAttention, scores: Any, value: Tensor) -> tuple[Tensor | None, Tensor]:
         reduced.append(len(trace.layers))
-        return reduce(self, scores)
+        return reduce(self, scores, value)
 
     monkeypatch.setattr(ReceivedAttention, "observe", observe_and_note)
     monkeypatch.setattr(ReceivedAttention, "_reduce", reduce_and_note)

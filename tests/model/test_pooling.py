@@ -121,8 +121,8 @@ def test_one_call_a_forward(tiny_folder: Callable[..., Path], monkeypatch: pytes
         layer.register_forward_hook(lambda *_, number=number: calls.append(number))
     taken: list[int] = []
     monkeypatch.setattr(
-        "multigrain.model.attention.attention_received",
-        lambda scores, valid, reduction: taken.append(len(calls)) or torch.ones(scores.query.shape[0::2]),
+        "multigrain.model.attention.attended_and_received",
+        lambda scores, value, valid, reduction: (taken.append(len(calls)), torch.ones(scores.query.shape[0::2])),
     )
     model.encode(TEXTS, batch_size=2)
     # Two batches of three layers: reduced once in each, while the last layer runs.

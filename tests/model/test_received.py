@@ -15,7 +15,15 @@ from transformers import AutoModel, BertConfig, LlamaConfig
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_encoder
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import ReduceName, Reduction, Scores, attention_received, by_batch, by_text
+from multigrain.model.received import (
+    ReduceName,
+    Reduction,
+    Scores,
+    attended_and_received,
+    attention_received,
+    by_batch,
+    by_text,
+)
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, observed
 
 from .conftest import TEXTS
@@ -196,6 +204,55 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
                 patch.setattr("multigrain.model.received._CPU_BLOCK", 4 * 37 * 5)
                 blocks = attention_received(scores, valid, reduction)
             torch.testing.assert_close(whole, blocks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("hiding", ["nothing", "causal", "window", "holes"])
+def test_output_from_the_same_blocks_is_that_of_sdpa(
+    hiding: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    batch, heads, groups, length, size = 3, 4, 2, 37, 8
+    query = torch.randn(batch, length, heads, size, dtype=dtype).transpose(1, 2)
+    key, value = torch.randn(2, batch, length, groups, size, dtype=dtype).transpose(2, 3)
+    valid, mask, bias = None, None, None
+    if hiding == "holes":
+        valid = torch.rand(batch, length) > 0.3
+        valid[1] = True
+        valid[2, :20] = False
+        mask = valid[:, None, None, :]
+        bias = torch.randn(1, heads, length, length, dtype=dtype)
+    elif hiding == "window":
+        near = (torch.arange(length)[:, None] - torch.arange(length)).abs() < 5
+        mask = near[None, None]
+    added = mask if bias is None else bias.masked_fill(~mask, -torch.inf)
+    repeated = [each.repeat_interleave(heads // groups, dim=1) for each in (key, value)]
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, *repeated, attn_mask=added, is_causal=hiding == "causal"
+    )
+    scores = Scores(query, key, size**-0.5, mask=mask, causal=hiding == "causal", bias=bias)
+    monkeypatch.setattr("multigrain.model.received._CPU_BLOCK", heads * length * 16)  # three blocks
+    for reduce, heads_by in ALL_REDUCTIONS:
+        reduction = Reduction(reduce=reduce, heads=heads_by)
+        output, received = attended_and_received(scores, value, valid, reduction)
+        assert torch.equal(received, attention_received(scores, valid, reduction))
+        assert (output.dtype, output.shape) == (dtype, expected.shape)
+        kept = torch.ones(batch, length, dtype=torch.bool) if valid is None else valid
+        near = {"atol": 1e-6, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.02}
+        torch.testing.assert_close(output.transpose(1, 2)[kept], expected.transpose(1, 2)[kept], **near)
+        assert not output.transpose(1, 2)[~kept].any()
+
+
+def test_a_layer_in_training_keeps_its_dropout(tiny_folder: Callable[..., Path]) -> None:
+    folder = str(tiny_folder(BertConfig, attention_probs_dropout_prob=0.9, hidden_dropout_prob=0.0))
+    model = build_encoder(folder, pooling="ata", device="cpu").train()
+    features = model.preprocess(TEXTS)
+    with torch.no_grad():  # as gradient caching runs it first
+        torch.manual_seed(0)
+        first = model[0](dict(features))["token_embeddings"]
+    torch.manual_seed(0)
+    second = model[0](dict(features))["token_embeddings"]
+    assert torch.equal(first, second)
 
 
 def test_padding_between_tokens_is_left_out() -> None:

@@ -101,9 +101,9 @@ class EmbeddingGraph(nn.Module):
 class _TracedAttention(ReceivedAttention):
     """ReceivedAttention in plain operations."""
 
-    def _reduce(self, scores: Scores) -> Tensor:
+    def _reduce(self, scores: Scores, value: Tensor) -> tuple[None, Tensor]:
         assert self._valid is not None  # noqa: S101 (the graph always has a mask)
-        return received_plainly(scores, self._valid, self._reduction)
+        return None, received_plainly(scores, self._valid, self._reduction)
 
 
 def received_plainly(scores: Scores, valid: Tensor, reduction: Reduction) -> Tensor:

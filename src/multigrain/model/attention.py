@@ -2,8 +2,9 @@
 
 Registered under a name of its own, with SDPA's mask function: a name without a mask function gets no mask at all, and
 a name with "flash" in it is treated as FlashAttention and gets another one. Every layer computes what SDPA computes;
-an observer handed down the model's keyword arguments sees each layer's queries and keys. Keyword arguments belong to
-one forward pass, so threads do not meet, and they are there again when gradient checkpointing repeats a layer.
+an observer handed down the model's keyword arguments sees each layer's queries, keys and values first, and may hand
+back the layer's output where it came upon it anyway. Keyword arguments belong to one forward pass, so threads do not
+meet, and they are there again when gradient checkpointing repeats a layer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from multigrain.errors import ModelError
-from multigrain.model.received import Reduction, Scores, attention_received
+from multigrain.model.received import Reduction, Scores, attended_and_received, attention_received
 
 __all__ = ["ATTENTION_NAME", "OBSERVER_ARGUMENT", "AttentionObserver", "LayerTrace", "ReceivedAttention"]
 
@@ -28,13 +29,17 @@ OBSERVER_ARGUMENT: Final = "attention_observer"
 class AttentionObserver(Protocol):
     """Sees every layer's attention in one forward pass of a model."""
 
-    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> None:
-        """Called by a layer, after it has computed its own attention.
+    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> Tensor | None:
+        """Called by a layer, before it computes its own attention.
 
         Args:
             layer: the attention module that calls.
             scores: what its attention scores are made from.
             value: what it mixes, (batch, key heads, tokens, head size).
+
+        Returns:
+            None, which leaves the output to the layer; or the output, (batch, heads, tokens, head size), as SDPA would
+            compute it.
         """
 
 
@@ -78,30 +83,36 @@ class ReceivedAttention:
         self._received: Tensor | None = None
         self._open = True
 
-    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> None:
+    def observe(self, layer: nn.Module, scores: Scores, value: Tensor) -> Tensor | None:
         """Reduce the scores, if it is the layer to read and the forward pass is not a repetition.
 
         Raises:
             ModelError: the layer's queries are not its keys (a cache is in use).
         """
         if layer is not self._layer:
-            return
+            return None
         # Gradient checkpointing runs the layer again, with this very observer, in the backward pass. Where gradients
         # flow through the weights, that repetition must save the same tensors as the first run did.
         self.calls += self._open
         if self._open and self.calls == self._expected:
-            self._received = self._reduce(scores)
-        elif not self._open and self._reduction.grad == "through" and torch.is_grad_enabled():
-            self._reduce(scores)
+            output, self._received = self._reduce(scores, value)
+            return output
+        if not self._open and self._reduction.grad == "through" and torch.is_grad_enabled():
+            self._reduce(scores, value)
+        return None
 
-    def _reduce(self, scores: Scores) -> Tensor:
+    def _reduce(self, scores: Scores, value: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The layer's output, where it came from the same blocks, and the weights."""
         queries, keys = scores.query.shape[2], scores.key.shape[2]
         if queries != keys or (self._valid is not None and self._valid.shape[1] != keys):
             raise ModelError(
                 f"ATA pooling reads a whole text at once, but {queries} queries met {keys} keys: "
                 "encode without a key-value cache"
             )
-        return attention_received(scores, self._valid, self._reduction)
+        # A layer in training may drop attention; on a GPU its own kernel is faster than blocks of ours.
+        if scores.query.device.type == "cpu" and not torch.is_grad_enabled() and not self._layer.training:
+            return attended_and_received(scores, value, self._valid, self._reduction)
+        return None, attention_received(scores, self._valid, self._reduction)
 
     def take(self) -> Tensor:
         """Hand over the weights, (batch, tokens), and close: this observer keeps nothing.
@@ -134,6 +145,20 @@ def _observed_sdpa(
     observer: AttentionObserver | None = kwargs.pop(OBSERVER_ARGUMENT, None)
     if kwargs.get("s_aux") is not None:
         raise ModelError(f"{type(module).__name__} uses attention sinks, which SDPA cannot compute")
+    if observer is not None:
+        # The argument goes before the module's attribute: a decoder made bidirectional keeps module.is_causal.
+        causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+        scores = Scores(
+            query=query,
+            key=key,
+            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+            mask=attention_mask,
+            causal=attention_mask is None and bool(causal),
+            bias=position_bias,
+        )
+        given = observer.observe(module, scores, value)
+        if given is not None:
+            return given.transpose(1, 2).contiguous(), None
     output, _ = sdpa_attention_forward(
         module,
         query,
@@ -146,18 +171,6 @@ def _observed_sdpa(
         position_bias=position_bias,
         **kwargs,
     )
-    if observer is not None:
-        # The argument goes before the module's attribute: a decoder made bidirectional keeps module.is_causal.
-        causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-        scores = Scores(
-            query=query,
-            key=key,
-            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            mask=attention_mask,
-            causal=attention_mask is None and bool(causal),
-            bias=position_bias,
-        )
-        observer.observe(module, scores, value)
     return output, None
 
 

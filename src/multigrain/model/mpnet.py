@@ -65,13 +65,17 @@ class ObservedMPNetSelfAttention(MPNetSelfAttention):
         added = position_bias
         if attention_mask is not None:
             added = attention_mask if added is None else added + attention_mask
-        dropout = self.dropout.p if self.training else 0.0
-        context = scaled_dot_product_attention(
-            query, key, value, attn_mask=None if added is None else added.to(query.dtype), dropout_p=dropout
-        )
-        observer = _ANNOUNCED.get()
+        observer, context = _ANNOUNCED.get(), None
         if observer is not None:
-            observer.observe(self, Scores(query, key, self.attention_head_size**-0.5, bias=added), value)
+            context = observer.observe(self, Scores(query, key, self.attention_head_size**-0.5, bias=added), value)
+        if context is None:
+            context = scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=None if added is None else added.to(query.dtype),
+                dropout_p=self.dropout.p if self.training else 0.0,
+            )
         return (self.o(context.transpose(1, 2).flatten(2)),)
 
 

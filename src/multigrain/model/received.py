@@ -9,6 +9,9 @@ With A (heads x queries x keys) the attention of one layer over one text, the we
 
 over the text's own tokens i; padding neither gives nor receives. Dropout is left out: the weights are those of the
 undisturbed attention. A is rebuilt from queries and keys, a block of queries at a time, in float32.
+
+Rebuilding A is most of what a layer's attention costs. So where nothing is trained, the layer's output is made from
+the same blocks (`attended_and_received`), and SDPA need not compute A a second time.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ __all__ = [
     "ReduceName",
     "Reduction",
     "Scores",
+    "attended_and_received",
     "attention_received",
     "by_batch",
     "by_text",
@@ -123,8 +127,7 @@ def attention_received(scores: Scores, valid: Tensor | None, reduction: Reductio
     Returns:
         (batch, tokens) float32 weights (float64 for float64 input), >= 0, zero for padding, not normalised.
     """
-    device, length = scores.query.device.type, scores.query.shape[2]
-    scores = replace(scores, mask=_square(scores.mask, length), bias=_square(scores.bias, length))
+    device, scores = scores.query.device.type, _squared(scores)
     through = reduction.grad == "through" and torch.is_grad_enabled()
     # Autocast would compute the scores in half precision again.
     with torch.set_grad_enabled(through), torch.autocast(device_type=device, enabled=False):
@@ -132,8 +135,35 @@ def attention_received(scores: Scores, valid: Tensor | None, reduction: Reductio
         return by_text(scores, valid, reduction) if device == "cpu" else by_batch(scores, valid, reduction)
 
 
+def attended_and_received(
+    scores: Scores, value: Tensor, valid: Tensor | None, reduction: Reduction
+) -> tuple[Tensor, Tensor]:
+    """The layer's own output and `attention_received`, from one and the same attention. For CPUs; not differentiable.
+
+    Args:
+        scores: what the layer's attention is computed from.
+        value: (batch, key heads, tokens, head size), what attention mixes.
+        valid: as for `attention_received`.
+        reduction: as for `attention_received`.
+
+    Returns:
+        Output as SDPA gives it but for rounding, (batch, heads, tokens, head size), in the value's dtype and zero for
+        padding, laid out in memory as (batch, tokens, heads, head size); and the weights.
+    """
+    scores = _squared(scores)
+    batch, heads, length, _ = scores.query.shape
+    output = value.new_zeros((batch, length, heads, value.shape[3])).transpose(1, 2)
+    with torch.no_grad(), torch.autocast(device_type=scores.query.device.type, enabled=False):
+        return output, by_text(scores, valid, reduction, _Mixing(value, output))
+
+
+def _squared(scores: Scores) -> Scores:
+    """Mask and bias with both of their token dimensions spelled out, so that they can be cut."""
+    length = scores.query.shape[2]
+    return replace(scores, mask=_square(scores.mask, length), bias=_square(scores.bias, length))
+
+
 def _square(square: Tensor | None, length: int) -> Tensor | None:
-    """A mask or bias with both of its token dimensions spelled out, so that it can be cut."""
     return None if square is None else square.expand(*square.shape[:-2], length, length)
 
 
@@ -153,13 +183,45 @@ class _Room:
         return self._flat[name][:size].view(shape)
 
 
-def by_text(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Mixing:
+    """Values, and where what attention makes of them is written.
+
+    Attributes:
+        value: (texts, key heads, tokens, head size).
+        output: (texts, heads, tokens, head size).
+    """
+
+    value: Tensor
+    output: Tensor
+
+    def text(self, index: int, tokens: slice | Tensor) -> _Mixing:
+        """One text's, cut to the tokens given: of a span the output is a view, of positions a copy."""
+        one = slice(index, index + 1)
+        return _Mixing(self.value[one][:, :, tokens].contiguous(), self.output[one][:, :, tokens])
+
+    def mix(self, attention: Tensor, rows: slice, columns: slice, room: _Room) -> None:
+        """Write the output of a block of queries, from its attention: (texts, heads, rows, columns)."""
+        texts, heads, count, length = attention.shape
+        groups, size = self.value.shape[1], self.value.shape[3]
+        if attention.dtype != self.value.dtype:
+            cast = room.tensor("cast", attention.shape, self.value)
+            attention = attention.to(self.value.dtype) if cast is None else cast.copy_(attention)
+        stacked = attention.view(texts * groups, heads // groups * count, length)
+        mixed = torch.bmm(stacked, self.value.flatten(0, 1)[:, columns])
+        self.output[:, :, rows] = mixed.view(texts, heads, count, size)
+
+
+def by_text(scores: Scores, valid: Tensor | None, reduction: Reduction, mixing: _Mixing | None = None) -> Tensor:
     """`attention_received`, one text after the other, each cut to its own tokens."""
     batch, _, length, _ = scores.query.shape
     room = _Room()
     received = []
     for index, tokens in enumerate(_spans(valid) if valid is not None else [slice(0, length)] * batch):
-        row = _reduce(scores.text(index, tokens), None, reduction, room)
+        own = None if mixing is None else mixing.text(index, tokens)
+        row = _reduce(scores.text(index, tokens), None, reduction, room, own)
+        if own is not None and mixing is not None and not isinstance(tokens, slice):
+            mixing.output[index].index_copy_(1, tokens, own.output[0])
         if isinstance(tokens, slice):
             received.append(torch.nn.functional.pad(row, (tokens.start, length - tokens.stop)))
         else:
@@ -181,7 +243,9 @@ def _spans(valid: Tensor) -> Iterator[slice | Tensor]:
         yield slice(first, last + 1) if last - first + 1 == len(tokens) else tokens
 
 
-def _reduce(scores: Scores, valid: Tensor | None, reduction: Reduction, room: _Room) -> Tensor:
+def _reduce(
+    scores: Scores, valid: Tensor | None, reduction: Reduction, room: _Room, mixing: _Mixing | None = None
+) -> Tensor:
     """Sum over blocks of queries. Returns (texts, tokens)."""
     texts, _, length, _ = scores.query.shape
     precision = torch.promote_types(scores.query.dtype, torch.float32)
@@ -196,7 +260,7 @@ def _reduce(scores: Scores, valid: Tensor | None, reduction: Reduction, room: _R
             arguments = (scores, rows, columns, valid, reduction, room)
             given = checkpoint(_given, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
-            given = _given(scores, rows, columns, valid, reduction, room)
+            given = _given(scores, rows, columns, valid, reduction, room, mixing)
         received[:, columns] += given
     if reduction.reduce == "mean":
         received = received / seen_by(scores, valid).clamp(min=1)
@@ -223,10 +287,18 @@ def _columns(scores: Scores, rows: slice) -> slice:
 
 
 def _given(
-    scores: Scores, rows: slice, columns: slice, valid: Tensor | None, reduction: Reduction, room: _Room
+    scores: Scores,
+    rows: slice,
+    columns: slice,
+    valid: Tensor | None,
+    reduction: Reduction,
+    room: _Room,
+    mixing: _Mixing | None = None,
 ) -> Tensor:
     """What a block of queries gives to each of these keys: (texts, columns)."""
     attention = _attention(scores, rows, columns, room)
+    if mixing is not None:
+        mixing.mix(attention, rows, columns, room)
     counted = None if valid is None else valid[:, None, rows].to(attention.dtype)
     if reduction.reduce == "diagonal":
         # A query gives to one key, its own; every other key of the block gets nothing from it.
@@ -269,7 +341,8 @@ def _attention(scores: Scores, rows: slice, columns: slice, room: _Room) -> Tens
         first = rows.start - columns.start + 1
         later = torch.ones(count, length, dtype=torch.bool, device=query.device).triu(first)
         logits.masked_fill_(later, hidden)
-    return torch.softmax(logits, -1, out=room.tensor("attention", logits.shape, query))
+    # In place where that is allowed: a second buffer would push the first out of the cache.
+    return torch.softmax(logits, -1, out=None if torch.is_grad_enabled() else logits)
 
 
 def seen_by(scores: Scores, valid: Tensor | None) -> Tensor:
