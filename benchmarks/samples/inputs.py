@@ -33,7 +33,7 @@ OWN_TASKS: Final[Mapping[TaskKind, str]] = {
 """A task for each kind, where the model thought of none that is usable."""
 
 TASKS_ASKED_FOR: Final = 3
-LONGEST_DOCUMENT: Final = 100
+LONGEST_DOCUMENT: Final = 50
 """Words of a written document: five of 500 words are beyond one core's patience, and a small model's context."""
 
 DOCUMENTS: Final = (

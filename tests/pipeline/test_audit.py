@@ -221,6 +221,43 @@ def test_somebody_s_file_gets_four_measured_levels_however_many_negatives_it_had
     assert {each.id for each in examples} <= {f"theirs-{line}" for line in range(1, 31)}
 
 
+def test_a_file_s_missing_levels_can_be_written_within_a_budget(tmp_path, theirs, small_bert) -> None:
+    config = file_config(
+        small_bert,
+        negatives="written",
+        repair=["relevel", "regenerate"],
+        regenerate_budget=9,
+        max_copied_share=1.0,
+        checks={"repeats": False, "copied": False},
+    ).model_copy(update={"llm": parse_config({"llm": {"provider": "scripted"}}).llm})
+
+    counts = audit_file(theirs, tmp_path / "out", config)
+    run = RunDirectory(tmp_path / "out")
+
+    assert counts["asked_again"] == asked(run, "regenerate") == 9
+    examples = read_examples(run.dataset_path)
+    assert all(negative.origin is Origin.WRITTEN for each in examples for negative in each.negatives)
+    given = {row["query"]: set(row["neg"]) for row in map(json.loads, theirs.read_text(encoding="utf-8").splitlines())}
+    fresh = {
+        (each.id, negative.level)
+        for each in examples
+        for negative in each.negatives
+        if negative.text not in given[each.query]
+    }
+    # What was written anew is in the data set, and nothing else says that it was.
+    assert fresh
+    assert fresh == {
+        (each.id, Level(int(action[12:])))
+        for each in examples
+        for action in each.actions
+        if action.startswith("regenerated:")
+    }
+    assert len({row for row, _ in fresh}) <= 9
+    # Asked once more, the journal answers.
+    assert audit_file(theirs, tmp_path / "out", config)["kept"] == counts["kept"]
+    assert asked(run, "regenerate") == 9
+
+
 def test_without_refilling_a_file_s_rows_need_four_negatives_of_their_own_or_none(
     tmp_path, theirs, small_bert
 ) -> None:

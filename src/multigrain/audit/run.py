@@ -193,7 +193,9 @@ class _Audit:
         """Ask for the negatives of rows some of whose levels nothing written fits; new texts join the candidates."""
         config = self._config
         for turn in range(1, config.regenerate_rounds + 1):
-            broken = [work for work in works if work.row.negatives and self._broken_levels(work)]
+            broken = [
+                work for work in works if (work.row.negatives or work.row.candidates) and self._broken_levels(work)
+            ]
             if config.regenerate_budget is not None:
                 broken = broken[: max(0, config.regenerate_budget - self.asked_again)]
             if not broken:

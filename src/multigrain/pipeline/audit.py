@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +13,7 @@ from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.marks import apply_marks, read_marks
 from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.probe import SourceProbe, probe_source
-from multigrain.audit.run import AuditResult, Rewrite, audit_rows
+from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.audit.summary import summarise
 from multigrain.config import Config
 from multigrain.dataset.store import read_rows, write_examples, write_rejections
@@ -24,7 +23,7 @@ from multigrain.pipeline.audit_sets import find_contamination
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import dataset_identity, require_current, synthesis_identity
 from multigrain.pipeline.reference import ReferenceModel
-from multigrain.pipeline.second_opinions import judging, load_cross_encoder, rewriting
+from multigrain.pipeline.second_opinions import advisers, row_units
 from multigrain.pipeline.spread import SpreadReference, corpus_vectors, spread_reference
 from multigrain.progress import Progress
 from multigrain.records import Document, Split
@@ -56,7 +55,10 @@ def _measure_and_keep(
         texts = [document.text for document in pool]
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
-    with context.progress.task("Auditing rows", None), _helpers(context, pool) as (opinions, rewrite):
+    with (
+        context.progress.task("Auditing rows", None),
+        advisers(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
+    ):
         result = audit_rows(
             rows,
             pool,
@@ -121,6 +123,8 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
             line += f", above {probe['threshold']:.2f}: a model could learn who wrote a text"
             if probe["advised_share"] is not None:
                 line += f"; written ones should be at most {probe['advised_share']:.0%} of all negatives"
+            else:
+                line += f"; at {probe['written_share']:.0%} of all negatives, written ones are too few for that to pay"
         progress.say(line)
 
 
@@ -145,19 +149,3 @@ def run_probe(result: AuditResult, pool: Sequence[Document], pool_vectors: Rows,
     """Try to tell the kept written negatives from the mined ones."""
     embed = measured_vectors(result, pool, pool_vectors)
     return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=embed)
-
-
-@contextmanager
-def _helpers(context: RunContext, pool: Sequence[Document]) -> Iterator[tuple[list[SecondOpinion], Rewrite | None]]:
-    """Whoever else has a say, and the strategy if it is to be asked again; the model is closed at the end."""
-    audit = context.config.audit
-    opinions: list[SecondOpinion] = []
-    rewrite: Rewrite | None = None
-    with ExitStack() as stack:
-        if audit.cross_encoder is not None:
-            opinions.append(load_cross_encoder(audit.cross_encoder, context.config.training.trust_remote_code))
-        if audit.judge is not None:
-            opinions.append(stack.enter_context(judging(context.config, context.run, audit.judge)))
-        if "regenerate" in audit.repair:
-            rewrite = stack.enter_context(rewriting(context.config, context.run))
-        yield opinions, rewrite

@@ -6,12 +6,10 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure
 from multigrain.audit.summary import summarise
@@ -22,12 +20,13 @@ from multigrain.errors import SourceError
 from multigrain.pipeline.audit import judge_counts, run_probe, say_summary
 from multigrain.pipeline.audit_sets import find_contamination
 from multigrain.pipeline.reference import reference_model
-from multigrain.pipeline.second_opinions import judging, load_cross_encoder
+from multigrain.pipeline.second_opinions import advisers
 from multigrain.progress import Progress, SilentProgress
 from multigrain.records import Document, GradedExample, Level, SynthesizedRow
 from multigrain.rundir import RunDirectory, atomic_write
 from multigrain.sources.files import read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.synthesis.strategies.protocol import WritingUnit
 
 __all__ = ["audit_file", "foreign_documents", "synthesized_rows"]
 
@@ -70,15 +69,13 @@ def audit_file(
             f"{path}: only {len(pool)} different usable positives, at least {_FEWEST_DOCUMENTS} are needed to fill "
             "levels from: give more documents with --corpus"
         )
-    with RunDirectory(directory).hold() as run, ExitStack() as stack:
+    with (
+        RunDirectory(directory).hold() as run,
+        advisers(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+    ):
         reference = reference_model(config)
         with progress.task("Measuring the corpus", None):
             vectors = reference.embed_passages([each.text for each in pool])
-        opinions: list[SecondOpinion] = []
-        if config.audit.cross_encoder is not None:
-            opinions.append(load_cross_encoder(config.audit.cross_encoder, config.training.trust_remote_code))
-        if config.audit.judge is not None:
-            opinions.append(stack.enter_context(judging(config, run, config.audit.judge)))
         contamination = find_contamination(config, reference)
         with progress.task("Auditing rows", None):
             result = audit_rows(
@@ -92,6 +89,7 @@ def audit_file(
                 seed=config.seed,
                 opinions=opinions,
                 contamination=contamination,
+                rewrite=rewrite,
             )
         probe = run_probe(result, pool, vectors, config)
         result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
@@ -99,7 +97,8 @@ def audit_file(
         counts |= judge_counts(opinions)
         counts |= {
             "format": found,
-            "written_candidates": sum(len(texts) for row in rows for texts in row.candidates.values()),
+            "written_candidates": result.written_candidates
+            + sum(len(texts) for row in rows for texts in row.candidates.values()),
             "documents": len(pool),
         }
         write_rejections(run.rejects_path, result.rejections)
@@ -150,6 +149,11 @@ def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], confi
     documents = [Document(key, text) for key, text in texts.items()]
     groups = near_duplicate_groups(documents, config.documents.near_duplicate_similarity)
     return [replace(each, group=group) for each, group in zip(documents, groups, strict=True)]
+
+
+def _unit(row: SynthesizedRow) -> WritingUnit:
+    """What negatives are written from, where they are to be written again."""
+    return WritingUnit(Document(row.document_id or row.id, row.positive), query=row.query)
 
 
 def _as_theirs(example: GradedExample) -> GradedExample:

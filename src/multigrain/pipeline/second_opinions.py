@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from multigrain.audit.judge import JudgeOpinion
-from multigrain.audit.opinions import CrossEncoderOpinion
+from multigrain.audit.opinions import CrossEncoderOpinion, SecondOpinion
 from multigrain.audit.run import Rewrite
 from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
 from multigrain.engine.build import build_engine
@@ -17,6 +17,7 @@ from multigrain.errors import ModelError
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.prices import find_price
 from multigrain.pipeline.material import read_material, training_units
+from multigrain.pipeline.strategy import ranked_examples
 from multigrain.records import Level, SynthesizedRow
 from multigrain.rundir import RunDirectory
 from multigrain.synthesis.journal import Journal, JournaledClient
@@ -25,13 +26,37 @@ from multigrain.synthesis.spending import Spending
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["judging", "load_cross_encoder", "rewriting"]
+__all__ = ["advisers", "row_units"]
 
 _HEADS = ("ForSequenceClassification", "ForCausalLM")
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
 
 
-def load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderOpinion:
+@contextmanager
+def advisers(
+    config: Config, run: RunDirectory, units: Callable[[], Mapping[str, WritingUnit]]
+) -> Iterator[tuple[list[SecondOpinion], Rewrite | None]]:
+    """Whoever else has a say, and the strategy if it is to be asked again; the model is closed at the end.
+
+    Args:
+        config: the run's.
+        run: keeps answers in its journal.
+        units: what each row was written from, by the row's id; called where the strategy is to be asked again.
+    """
+    audit = config.audit
+    opinions: list[SecondOpinion] = []
+    rewrite: Rewrite | None = None
+    with ExitStack() as stack:
+        if audit.cross_encoder is not None:
+            opinions.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
+        if audit.judge is not None:
+            opinions.append(stack.enter_context(_judging(config, run, audit.judge)))
+        if "regenerate" in audit.repair:
+            rewrite = stack.enter_context(_rewriting(config, run, units()))
+        yield opinions, rewrite
+
+
+def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderOpinion:
     """Load a cross-encoder as a second opinion.
 
     Raises:
@@ -63,35 +88,35 @@ def load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fal
 
 
 @contextmanager
-def judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[JudgeOpinion]:
+def _judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[JudgeOpinion]:
     """The run's language model as judge; what it answers is kept in the run's journal."""
     with _asking(config, run, "judge") as (client, engine):
         prompts = Prompts(config.synthesis.templates)
         yield JudgeOpinion(client, engine, judge, seed=config.seed, prompts=prompts)
 
 
-@contextmanager
-def rewriting(config: Config, run: RunDirectory) -> Iterator[Rewrite]:
-    """The run's strategy, to be asked again for the negatives of given queries, each time with another seed."""
+def row_units(config: Config, run: RunDirectory, rows: Sequence[SynthesizedRow]) -> dict[str, WritingUnit]:
+    """What each of a run's rows was written from, by the row's id."""
     units = training_units(config, read_material(config, run))
+    return {row_id(name, unit): unit for name in {row.strategy for row in rows} for unit in units}
+
+
+@contextmanager
+def _rewriting(config: Config, run: RunDirectory, units: Mapping[str, WritingUnit]) -> Iterator[Rewrite]:
+    """The run's strategy, to be asked again for the negatives of given queries, each time with another seed.
+
+    Args:
+        config: the run's.
+        run: keeps the answers in its journal.
+        units: what each row was written from, by the row's id; other rows are not asked for.
+    """
+    examples = ranked_examples(config, run, ask=False)
     with _asking(config, run, "regenerate") as (client, engine):
 
         def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
-            strategy = build_strategy(config.synthesis, config.llm, seed=config.seed + _SEED_STEP * turn)
-            wanted = {row.id: row for row in rows}
-            names = {row.strategy for row in rows}
-            asked: dict[WritingUnit, str] = {}
-            for unit in units:
-                for name in names:
-                    found = wanted.get(row_id(name, unit))
-                    if found is not None:
-                        document = unit.document
-                        if (
-                            unit.task is not None
-                        ):  # the written positive is the document that negatives are written for
-                            document = replace(document, text=found.positive)
-                        again = replace(unit, document=document, task=None, query=found.query, with_negatives=True)
-                        asked[again] = found.id
+            seed = config.seed + _SEED_STEP * turn
+            strategy = build_strategy(config.synthesis, config.llm, seed=seed, demonstrations=examples)
+            asked = {_negatives_of(row, units[row.id]): row.id for row in rows if row.id in units}
 
             async def write(unit: WritingUnit) -> SynthesizedRow:
                 return await strategy.write(unit, client)
@@ -103,6 +128,13 @@ def rewriting(config: Config, run: RunDirectory) -> Iterator[Rewrite]:
             return answers
 
         yield rewrite
+
+
+def _negatives_of(row: SynthesizedRow, unit: WritingUnit) -> WritingUnit:
+    """The unit, to be written once more with the query that the row has."""
+    # For a task, the written positive is the document that negatives are written for.
+    document = unit.document if unit.task is None else replace(unit.document, text=row.positive)
+    return replace(unit, document=document, task=None, query=row.query, with_negatives=True)
 
 
 @contextmanager

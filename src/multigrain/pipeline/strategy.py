@@ -18,7 +18,7 @@ from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["few_shot_fingerprint", "run_strategy"]
+__all__ = ["few_shot_fingerprint", "ranked_examples", "run_strategy"]
 
 _RANKED: Final = "few_shot.json"
 _FORMAT: Final = 1
@@ -39,26 +39,35 @@ def run_strategy(config: Config, run: RunDirectory, *, ask: bool, progress: Prog
         MissingExtraError, ModelError, LLMError: examples are to be ranked, and the local model cannot be used.
     """
     synthesis = config.synthesis
-    ranked: Sequence[Demonstration] | None = None
-    if synthesis.few_shot == "likelihood" and synthesis.few_shot_path is not None:
-        ranked = read_demonstrations(synthesis.few_shot_path)
-        path = run.path / "synthesis" / _RANKED
-        key = fingerprint(_FORMAT, few_shot_fingerprint(config), synthesis.few_shot_model, config.seed)
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if kept.get("key") == key:
-            ranked = [Demonstration.model_validate(each["example"]) for each in kept["ranked"]]
-        elif ask:
-            scored = _rank(config, ranked, progress or SilentProgress())
-            entries = [
-                {"score": round(score, 6), "example": example.model_dump(mode="json", exclude_none=True)}
-                for example, score in scored
-            ]
-            atomic_write(path, json.dumps({"key": key, "ranked": entries}, ensure_ascii=False, indent=1))
-            ranked = [example for example, _ in scored]
-    strategy = build_strategy(synthesis, config.llm, seed=config.seed, demonstrations=ranked)
+    examples = ranked_examples(config, run, ask=ask, progress=progress)
+    strategy = build_strategy(synthesis, config.llm, seed=config.seed, demonstrations=examples)
     if config.start_from == "tasks":
         return for_tasks(strategy, synthesis, config.llm, seed=config.seed)
     return strategy
+
+
+def ranked_examples(
+    config: Config, run: RunDirectory, *, ask: bool, progress: Progress | None = None
+) -> Sequence[Demonstration] | None:
+    """The few-shot examples, best first; None where they are shown in the order of their file. See `run_strategy`."""
+    synthesis = config.synthesis
+    if synthesis.few_shot != "likelihood" or synthesis.few_shot_path is None:
+        return None
+    examples = read_demonstrations(synthesis.few_shot_path)
+    path = run.path / "synthesis" / _RANKED
+    key = fingerprint(_FORMAT, few_shot_fingerprint(config), synthesis.few_shot_model, config.seed)
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("key") == key:
+        return [Demonstration.model_validate(each["example"]) for each in kept["ranked"]]
+    if not ask:
+        return examples
+    scored = _rank(config, examples, progress or SilentProgress())
+    entries = [
+        {"score": round(score, 6), "example": example.model_dump(mode="json", exclude_none=True)}
+        for example, score in scored
+    ]
+    atomic_write(path, json.dumps({"key": key, "ranked": entries}, ensure_ascii=False, indent=1))
+    return [example for example, _ in scored]
 
 
 def few_shot_fingerprint(config: Config) -> str:
