@@ -208,7 +208,7 @@ class Rejection:
 
     Attributes:
         id: the synthesized row's id.
-        part: "row", or "level_1" … "level_4" for one negative.
+        part: "row", or for one negative "level_1" … "level_4"; "negative" where nobody asked for a level.
         reason: a short stable word, e.g. "round_trip", "copied_document", "duplicate_query".
         detail: the figure or text behind it, for people.
         query: the written query.

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from multigrain.config_file import load_config, parse_config
@@ -218,6 +219,15 @@ def test_somebody_s_file_gets_four_measured_levels_however_many_negatives_it_had
             assert own or negative.text in positives
             assert negative.text != each.positive
     assert any(negative.origin is Origin.WRITTEN for each in examples for negative in each.negatives)
+    # Each of their negatives is in its row, or turned away with a reason.
+    rejected = pq.read_table(RunDirectory(tmp_path / "out").rejects_path).to_pylist()
+    assert {each["part"] for each in rejected} <= {"row", "negative"}
+    assert all(each["reason"] and each["detail"] for each in rejected)
+    given = {row["query"]: row["neg"] for row in map(json.loads, theirs.read_text(encoding="utf-8").splitlines())}
+    for each in examples:
+        used = [negative.text for negative in each.negatives if negative.origin is Origin.WRITTEN]
+        out = [row["text"] for row in rejected if row["id"] == each.id]
+        assert sorted(used + out) == sorted(given[each.query])
     assert {each.id for each in examples} <= {f"theirs-{line}" for line in range(1, 31)}
 
 

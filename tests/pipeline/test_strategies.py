@@ -73,6 +73,28 @@ def test_changed_examples_make_the_rows_out_of_date(tmp_path: Path, corpus_file:
     assert dry_run(settings, tmp_path / "run").in_journal == 0
 
 
+def test_a_template_of_the_users_own_is_asked_and_a_changed_one_makes_the_rows_out_of_date(
+    tmp_path: Path, corpus_file: Path
+) -> None:
+    template = tmp_path / "words" / "query.jinja"
+    template.parent.mkdir()
+    template.write_text("{% block user %}Dear model, ask for {{ document }}, a {{ style.query_type }}.{% endblock %}")
+    settings = config(corpus_file, strategy="mined-bands", templates=str(template.parent))
+    run = run_stages(settings, tmp_path / "run", ["documents", "synthesis"])
+
+    with Journal(run.journal_path) as journal:
+        asked = [entry.request["messages"][-1]["content"] for entry in journal.entries()]
+    prompts = [text for text in asked if text.startswith("Dear model, ask for ")]
+    assert len(prompts) == len(read_rows(run.rows_path)) > 10
+    run_stages(settings, tmp_path / "run", ["synthesis"])  # complete, and skipped
+
+    template.write_text(template.read_text().replace("Dear", "Esteemed"))
+
+    with pytest.raises(RunMismatchError):
+        run_stages(settings, tmp_path / "run", ["synthesis"])
+    assert dry_run(settings, tmp_path / "run").in_journal == 0
+
+
 def test_examples_are_ranked_once_by_a_real_model_and_the_ranking_is_kept(tmp_path: Path, corpus_file: Path) -> None:
     path = tmp_path / "examples.jsonl"
     texts = {

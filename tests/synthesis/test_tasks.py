@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 
 import pytest
 
-from multigrain.config import DocumentsConfig, LLMConfig, SynthesisConfig, TasksConfig
+from multigrain.config import BUILT_IN_STRATEGIES, DocumentsConfig, LLMConfig, SynthesisConfig, TasksConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.protocol import CompletionRequest
-from multigrain.llm.scripted import ScriptedLLM
+from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Split, SynthesizedRow, TaskKind
 from multigrain.sources.tasks import make_task, split_tasks
 from multigrain.synthesis.brainstorm import Brainstorm, brainstorm, shares_of
 from multigrain.synthesis.knobs import task_style
+from multigrain.synthesis.strategies.from_task import for_tasks
+from multigrain.synthesis.synthesize import build_strategy
 from multigrain.synthesis.units import task_units
 from multigrain.synthesis.written import written_corpus
 
@@ -101,6 +104,40 @@ def test_knobs_follow_their_weights_and_scores_their_levels() -> None:
         assert similar.negative_scores[-1] < similar.positive_score
         pair = task_style(bitext, index, config, seed=1)
         assert {pair.language, pair.document_language} == {"English", "German"}
+
+
+def edits_what_is_there(request: CompletionRequest) -> str:
+    if request.schema is not None and "original" in request.schema["properties"]:
+        text = request.messages[-1].content.split("<text>\n")[1]
+        return json.dumps({"original": text.split()[0], "replacement": "Never"})
+    return plausible_answer(request)
+
+
+@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("kind", TaskKind)
+def test_every_strategy_writes_for_every_kind_of_task(name: str, kind: TaskKind) -> None:
+    synthesis = SynthesisConfig.model_validate({"strategy": name})
+    strategy = for_tasks(build_strategy(synthesis, LLMConfig(), seed=1), synthesis, LLMConfig(), seed=1)
+    config = TasksConfig(rows=20, kinds={kind: 1.0}, languages={"English": 1.0, "German": 1.0})
+    units = task_units([make_task(kind, "Given this, find that.")], config, synthesis, DocumentsConfig(), seed=1)
+    train = next(unit for unit in units if unit.document.split is Split.TRAIN)
+    held_out = next(unit for unit in units if unit.document.split is not Split.TRAIN)
+
+    llm = ScriptedLLM(edits_what_is_there)
+    row = asyncio.run(strategy.write(train, llm))
+    pair = asyncio.run(strategy.write(held_out, ScriptedLLM(edits_what_is_there)))
+
+    assert (row.strategy, row.task, row.query_type, row.document_id) == (name, "Given this, find that.", kind, None)
+    written = {"counterfactual": 1, "single": 1, "hybrid": 2, "mined": 0, "mined-bands": 0, "paraphrase": 0}
+    assert len(row.negatives) == written.get(name, 4)
+    texts = [row.query, row.positive, *row.negatives.values()]
+    assert all(text.strip() for text in texts)
+    assert len(set(texts)) == len(texts)
+    if name != "paraphrase":  # the others are shown the written positive as if it had been given
+        assert all(row.positive in each.messages[-1].content for each in llm.requests[1:2])
+    assert pair.query
+    assert pair.positive
+    assert pair.negatives == {}
 
 
 def test_rows_are_shared_out_over_kinds_and_tasks_and_held_out_ones_get_no_negatives() -> None:

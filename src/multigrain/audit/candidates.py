@@ -79,11 +79,20 @@ class RowWork:
                 problem = Problem("false_negative", figures)
             self.refused.append(reject(self.row, problem, level, text))
 
-    def unplaced(self) -> Iterator[Rejection]:
-        """Candidates that no level took. A spare one that was not chosen is no loss to tell of."""
+    def unplaced(self, *, spares: bool) -> Iterator[Rejection]:
+        """Candidates that no level took.
+
+        Args:
+            spares: tell of spare ones too. Of several that a model wrote for one level, those that were not chosen
+                are no loss; those of somebody's own file are asked after.
+        """
         placed = [pick.text for pick in self.picks.values() if isinstance(pick, WrittenPick)]
         for each in self.candidates:
-            if each.text not in placed and each.text not in self.banned and not each.spare:
+            if (
+                each.text not in placed
+                and each.text not in self.banned
+                and (not each.spare or (spares and not each.round))
+            ):
                 detail = f"similarity {each.similarity:.2f} falls in no free level"
                 yield reject(self.row, Problem("no_level", detail), each.asked, each.text)
 

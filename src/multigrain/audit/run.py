@@ -73,6 +73,7 @@ def audit_rows(
     opinions: Sequence[SecondOpinion] = (),
     contamination: Contamination | None = None,
     rewrite: Rewrite | None = None,
+    tell_spares: bool = False,
 ) -> AuditResult:
     """Check, measure, level and complete written rows.
 
@@ -87,8 +88,9 @@ def audit_rows(
         opinions: who else looks at negatives; asked in order.
         contamination: the evaluation sets that no row may be in.
         rewrite: asks the strategy again, where `config.repair` says so.
+        tell_spares: whether candidates of kept rows that no level took are among the rejections.
     """
-    audit = _Audit(pool, config, embed_queries, embed_passages, pool_vectors, seed)
+    audit = _Audit(pool, config, embed_queries, embed_passages, pool_vectors, seed, tell_spares=tell_spares)
     works = audit.measure(audit.sound_rows(rows), contamination)
     if rewrite is not None and "regenerate" in config.repair and config.negatives != "mined":
         audit.write_again(works, rewrite)
@@ -114,7 +116,10 @@ class _Audit:
         embed_passages: Embed,
         pool_vectors: Rows,
         seed: int,
+        *,
+        tell_spares: bool,
     ) -> None:
+        self._tell_spares = tell_spares
         self._pool = pool
         self._config = config
         self._embed_queries = embed_queries
@@ -275,7 +280,7 @@ class _Audit:
             self._drop(work.row, work.problem)
             return False
         self.rejections += work.refused
-        self.rejections += work.unplaced()
+        self.rejections += work.unplaced(spares=self._tell_spares)
         return True
 
     def example(self, work: RowWork) -> GradedExample:

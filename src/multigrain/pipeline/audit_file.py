@@ -90,6 +90,7 @@ def audit_file(
                 opinions=opinions,
                 contamination=contamination,
                 rewrite=rewrite,
+                tell_spares=True,
             )
         probe = run_probe(result, pool, vectors, config)
         result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
@@ -101,7 +102,12 @@ def audit_file(
             + sum(len(texts) for row in rows for texts in row.candidates.values()),
             "documents": len(pool),
         }
-        write_rejections(run.rejects_path, result.rejections)
+        rejections = [
+            # No level was asked for, so none is named.
+            each if each.part == "row" else replace(each, part="negative")
+            for each in result.rejections
+        ]
+        write_rejections(run.rejects_path, rejections)
         write_examples(run.dataset_path, result.examples)
         atomic_write(run.audit_path, json.dumps(counts, indent=2))
     say_summary(counts, progress)

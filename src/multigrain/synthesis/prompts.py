@@ -15,8 +15,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +52,13 @@ class Prompts:
     """
 
     folder: Path | None = None
+    _state: tuple[tuple[str, int, int], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Templates are compiled once for each state of the folder: a notebook's next run sees an edited file.
+        paths = sorted(self.folder.glob(f"*{_ENDING}")) if self.folder is not None else []
+        states = ((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+        object.__setattr__(self, "_state", tuple(states))
 
     def render(self, template: str, **values: Any) -> tuple[Message, ...]:
         """Fill a template into chat messages.
@@ -63,7 +70,7 @@ class Prompts:
         Raises:
             ConfigError: a template of the user's own cannot be filled.
         """
-        loaded = _environment(self.folder).get_template(f"{template}{_ENDING}")
+        loaded = _environment(self.folder, self._state).get_template(f"{template}{_ENDING}")
         try:
             texts = _blocks(loaded, values)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
@@ -89,12 +96,12 @@ class Prompts:
             raise ConfigError(f"synthesis.templates {self.folder}: no *{_ENDING} file in the folder")
         for path in paths:
             if not path.name.startswith("_"):  # parts, which templates include
-                _check(path, _environment(self.folder))
+                _check(path, _environment(self.folder, self._state))
 
     def fingerprint(self) -> str:
         """Changes when any template does, built-in or the user's own."""
         seen = hashlib.sha256()
-        environment = _environment(self.folder)
+        environment = _environment(self.folder, self._state)
         for name in sorted(environment.list_templates(extensions=["jinja"])):
             seen.update(f"{name}\x1f{_source(environment, name)}\x1e".encode())
         return seen.hexdigest()
@@ -126,8 +133,9 @@ def _blocks(loaded: Template, values: dict[str, Any]) -> dict[str, str]:
     return {name: "".join(block(context)).strip() for name, block in loaded.blocks.items()}
 
 
-@cache
-def _environment(folder: Path | None) -> Environment:
+@lru_cache(maxsize=16)
+def _environment(folder: Path | None, state: tuple[tuple[str, int, int], ...]) -> Environment:
+    """The templates of a folder over the built-in ones; `state` only tells one state of its files from the next."""
     loaders = [PackageLoader("multigrain.synthesis", "templates")]
     # Prompts are plain text for a model, not HTML: escaping would change what it reads.
     return Environment(
