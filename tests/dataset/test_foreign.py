@@ -139,6 +139,53 @@ def test_any_texts_survive_the_forms_that_hold_lists(tmp_path_factory, form, row
     ]
 
 
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["\x00", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner),
+    max_leaves=6,
+)
+sound_rows = st.sampled_from(
+    [
+        {"anchor": "q", "positive": "p", "negative": "n"},
+        {"query": "q", "pos": ["p"], "neg": ["n"]},
+        {"query": "q", "positive_passages": [{"docid": "1", "title": "", "text": "p"}], "negative_passages": []},
+        {"messages": [{"role": "user", "content": "q"}], "positive_messages": [[{"role": "user", "content": "p"}]]},
+        {"query": "q", "response": "p", "rejected_response": ["n"]},
+    ]
+)
+
+
+def rows_or_refusal(path: Path, form: str) -> list[ForeignRow] | str:
+    try:
+        return read_foreign(path, form)[0]
+    except SourceError as error:
+        return str(error)
+
+
+@given(sound=sound_rows, place=st.integers(0, 2), value=json_values, form=st.sampled_from(["auto", *FORMATS[:4]]))
+@settings(max_examples=200, deadline=None)
+def test_any_value_at_all_is_read_as_texts_or_refused_in_one_line(tmp_path_factory, sound, place, value, form) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    changed = {name: value if place == number else old for number, (name, old) in enumerate(sound.items())}
+    path.write_text(f"{json.dumps(sound)}\n{json.dumps(changed)}\n", encoding="utf-8")
+
+    found = rows_or_refusal(path, form)
+
+    if isinstance(found, str):
+        assert found.startswith(f"{path}, line ")
+        assert "\n" not in found
+    else:
+        assert len(found) == 2
+        assert all(row.positives for row in found)
+        texts = [text for row in found for text in (row.query, *row.positives, *row.negatives)]
+        assert all(isinstance(text, str) for text in texts)
+
+
 def test_scores_go_where_the_form_has_a_place_for_them(tmp_path) -> None:
     export_examples([example(1)], tmp_path / "rows.jsonl", "flagembedding")
 

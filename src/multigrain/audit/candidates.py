@@ -88,11 +88,8 @@ class RowWork:
         """
         placed = [pick.text for pick in self.picks.values() if isinstance(pick, WrittenPick)]
         for each in self.candidates:
-            if (
-                each.text not in placed
-                and each.text not in self.banned
-                and (not each.spare or (spares and not each.round))
-            ):
+            told = not each.spare or (spares and not each.round)
+            if told and each.text not in placed and each.text not in self.banned:
                 detail = f"similarity {each.similarity:.2f} falls in no free level"
                 yield reject(self.row, Problem("no_level", detail), each.asked, each.text)
 
