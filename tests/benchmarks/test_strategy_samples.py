@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.samples import page
-from benchmarks.samples.asking import CpuTimed, asking
+from benchmarks.samples.asking import CpuTimed, Section, asking
 from benchmarks.samples.inputs import OWN_TASKS
 
 from multigrain.config import BUILT_IN_STRATEGIES
@@ -28,6 +28,11 @@ def embed(texts: Sequence[str]) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def render(sections: Sequence[Section]) -> str:
+    parts = [(each, page.measure(each, embed, embed)) for each in sections]
+    return page.page({"scripted": parts}, "python benchmark.py", {"scripted": "No file."})
+
+
 def without_graded_answers(request: CompletionRequest) -> str:
     return "`no` JSON | at all" if "level_1" in str(request.schema) else plausible_answer(request)
 
@@ -42,7 +47,7 @@ def test_every_strategy_is_asked_and_every_answer_is_shown(tmp_path: Path) -> No
     assert set(BUILT_IN_STRATEGIES) < set(titles)
     # Two ways that open with the same question about a document ask it once.
     assert entries == sum(each.calls for each in found) - 2
-    shown = page.page({"scripted": list(zip(found, measured, strict=True))}, "command")
+    shown = render(found)
     assert all(f"### {title}\n" in shown for title in titles)
     # mgh's answers are no JSON: the row fails, and both attempts are shown, harmless to Markdown.
     assert shown.count("  - said: `` `no` JSON | at all ``") >= 4
@@ -67,7 +72,7 @@ def test_every_kind_of_task_is_thought_of_and_written_for(tmp_path: Path) -> Non
     with asking(ScriptedLLM(script), None, tmp_path / "j.sqlite", rows=1) as ask:
         found = ask.tasks()
 
-    shown = page.page({"scripted": [(each, page.measure(each, embed, embed)) for each in found]}, "command")
+    shown = render(found)
     assert [each.title for each in found] == [f"task of kind {kind}" for kind in TaskKind]
     for section, kind in zip(found, TaskKind, strict=True):
         (sample,) = section.samples
@@ -86,7 +91,11 @@ def test_a_second_time_nothing_is_asked_and_the_page_is_the_same(tmp_path: Path)
     def samples(model: ScriptedLLM) -> str:
         with asking(CpuTimed(model), None, tmp_path / "j.sqlite", rows=1) as ask:
             found = [*ask.strategies(["mgh", "over-generate"]), *ask.tasks([TaskKind.STS])]
-        return page.page({"scripted": [(each, page.measure(each, embed, embed)) for each in found]}, "command")
+        return page.page(
+            {"scripted": [(each, page.measure(each, embed, embed)) for each in found]},
+            "command",
+            {"scripted": "a script"},
+        )
 
     first, second = ScriptedLLM(), ScriptedLLM()
 
