@@ -69,10 +69,25 @@ hostile_rows = st.builds(
 )
 
 
-def check(rows: list[SynthesizedRow], config: AuditConfig, folder: Path) -> int:
-    """Audit rows, hold what is kept to its promises, and return how many that are."""
+def check(rows: list[SynthesizedRow], config: AuditConfig, again: list[str], folder: Path) -> int:
+    """Audit rows, hold what is kept to its promises, and return how many that are.
+
+    Args:
+        rows: what was written.
+        config: checks and repairs.
+        again: what the model says where it is asked again.
+        folder: for files.
+    """
     result = audit_rows(
-        rows, DOCUMENTS, config, embed_queries=embed, embed_passages=embed, pool_vectors=VECTORS, seed=1
+        rows,
+        DOCUMENTS,
+        config,
+        embed_queries=embed,
+        embed_passages=embed,
+        pool_vectors=VECTORS,
+        seed=1,
+        rewrite=lambda broken, turn: {row.id: dict.fromkeys(LEVELS, again[turn - 1 :]) for row in broken},
+        tell_spares=len(again) > 1,
     )
     write_examples(folder / "graded.parquet", result.examples)
     write_rejections(folder / "rejects.parquet", result.rejections)
@@ -113,10 +128,13 @@ configs = st.builds(
 )
 
 
-@given(rows=st.lists(hostile_rows, min_size=1, max_size=6), config=configs)
+written_again = st.lists(texts | texts | good, max_size=3)
+
+
+@given(rows=st.lists(hostile_rows, min_size=1, max_size=6), config=configs, again=written_again)
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-def test_hostile_rows_break_nothing_and_nothing_unfit_is_kept(tmp_path_factory, rows, config) -> None:
-    check(rows, config, tmp_path_factory.mktemp("hostile"))
+def test_hostile_rows_break_nothing_and_nothing_unfit_is_kept(tmp_path_factory, rows, config, again) -> None:
+    check(rows, config, again, tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.mark.slow
@@ -126,12 +144,12 @@ def test_twenty_thousand_hostile_rows(tmp_path) -> None:
     kept: list[int] = []
     seen: list[int] = []
 
-    @given(rows=st.lists(hostile_rows, min_size=10, max_size=14), config=configs)
+    @given(rows=st.lists(hostile_rows, min_size=10, max_size=14), config=configs, again=written_again)
     @settings(
         max_examples=2100, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
     )
-    def run(rows: list[SynthesizedRow], config: AuditConfig) -> None:
-        kept.append(check(rows, config, tmp_path))
+    def run(rows: list[SynthesizedRow], config: AuditConfig, again: list[str]) -> None:
+        kept.append(check(rows, config, again, tmp_path))
         seen.append(len(rows))
 
     run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.opinions import CrossEncoderOpinion
 from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.config import AuditConfig, JudgeConfig
+from multigrain.dataset.store import write_rejections
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM
@@ -167,6 +169,33 @@ def test_negatives_written_again_fill_what_was_broken_and_stay_within_the_budget
     assert "regenerated:4" in done["r0"]
     assert "regenerated:4" in done["r1"]
     assert "refilled:4" in done["r2"]
+
+
+@pytest.mark.parametrize("unfit", ["a NUL \x00 is here", "half a pair \ud83c is here"])
+def test_what_is_written_again_is_held_to_the_schema_too(unfit: str, tmp_path: Path) -> None:
+    row = SynthesizedRow("r", "d0", "the query of all", POOL[0].text, {Level.HARD: "too near the answer 0"})
+    told: list[str] = []
+
+    def learn(texts: Sequence[str]) -> np.ndarray:
+        told.extend(texts)
+        return embed(texts)
+
+    result = audit_rows(
+        [row],
+        POOL,
+        CONFIG.model_copy(update={"repair": ["regenerate", "refill"]}),
+        embed_queries=embed,
+        embed_passages=learn,
+        pool_vectors=embed([each.text for each in POOL]),
+        seed=2,
+        rewrite=lambda broken, turn: {each.id: {Level.HARD: [unfit]} for each in broken},
+    )
+
+    assert unfit not in told  # a tokeniser would fail on it
+    (example,) = result.examples
+    assert "refilled:4" in example.actions
+    assert {(each.part, each.reason) for each in result.rejections} >= {("level_4", "schema")}
+    write_rejections(tmp_path / "rejects.parquet", result.rejections)
 
 
 def test_without_refilling_a_row_is_dropped_unless_its_own_negatives_are_in_order() -> None:

@@ -15,7 +15,7 @@ from multigrain.audit.duplicates import find_duplicates
 from multigrain.audit.language import check_language, main_language
 from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.opinions import SecondOpinion
-from multigrain.audit.structure import check_structure, mend
+from multigrain.audit.structure import check_structure, check_text, mend, mend_text
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.search import Floats, Rows
@@ -207,14 +207,23 @@ class _Audit:
                 return
             self.asked_again += len(broken)
             answers = rewrite([work.row for work in broken], turn)
-            self._learn([text for levels in answers.values() for texts in levels.values() for text in texts])
-            for work in broken:
-                levels = answers.get(work.row.id, {})
-                # Only what is missing: a level that was written well stays as it was.
-                missing = self._broken_levels(work)
-                fresh = [(level, text, True) for level in missing for text in levels.get(level, ())]
-                self.looked_at += len(fresh)
-                work.consider(fresh, self.vectors, config, turn)
+            fresh = [self._usable(work, answers.get(work.row.id, {})) for work in broken]
+            self._learn([text for texts in fresh for _, text in texts])
+            for work, texts in zip(broken, fresh, strict=True):
+                work.consider([(level, text, True) for level, text in texts], self.vectors, config, turn)
+
+    def _usable(self, work: RowWork, levels: Mapping[Level, Sequence[str]]) -> list[tuple[Level, str]]:
+        """New texts for what a row is missing: a level that was written well stays as it was."""
+        found: list[tuple[Level, str]] = []
+        for level in self._broken_levels(work):
+            for text in levels.get(level, ()):
+                self.looked_at += 1
+                problem = check_text("a negative", text)
+                if problem is None:
+                    found.append((level, text))
+                else:
+                    work.refused.append(reject(work.row, problem, level, mend_text(text)))
+        return found
 
     def pick(self, work: RowWork, *, refill: bool | None = None) -> None:
         """Choose a row's negatives from what there is."""

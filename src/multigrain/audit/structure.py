@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from multigrain.audit.checks import Problem
 from multigrain.records import LEVELS, Mining, SynthesizedRow
 
-__all__ = ["check_structure", "mend"]
+__all__ = ["check_structure", "check_text", "mend", "mend_text"]
 
 _MAX_CHARACTERS: Final = 1_000_000
 _UNWRITABLE: Final = re.compile("[\ud800-\udfff]")
@@ -41,15 +41,23 @@ def check_structure(row: SynthesizedRow) -> Problem | None:
         if problem is not None:
             return problem
     for name, value in fields.items():
-        if not isinstance(value, str):
-            return Problem("schema", f"{name} is {type(value).__name__}, not text")
-        if _UNWRITABLE.search(value):
-            return Problem("schema", f"{name} holds half a surrogate pair, which UTF-8 cannot")
-        if "\x00" in value:
-            return Problem("schema", f"{name} holds a NUL character")
-        if len(value) > _MAX_CHARACTERS:
-            return Problem("schema", f"{name} has {len(value)} characters, at most {_MAX_CHARACTERS}")
+        problem = check_text(name, value)
+        if problem is not None:
+            return problem
     return None if row.id else Problem("schema", "id is empty")
+
+
+def check_text(name: str, value: Any) -> Problem | None:
+    """What makes a value unfit to be a text of the data set, or None; `name` is what the problem calls it."""
+    if not isinstance(value, str):
+        return Problem("schema", f"{name} is {type(value).__name__}, not text")
+    if _UNWRITABLE.search(value):
+        return Problem("schema", f"{name} holds half a surrogate pair, which UTF-8 cannot")
+    if "\x00" in value:
+        return Problem("schema", f"{name} holds a NUL character")
+    if len(value) > _MAX_CHARACTERS:
+        return Problem("schema", f"{name} has {len(value)} characters, at most {_MAX_CHARACTERS}")
+    return None
 
 
 def mend(row: SynthesizedRow) -> SynthesizedRow:
@@ -59,22 +67,22 @@ def mend(row: SynthesizedRow) -> SynthesizedRow:
     candidates: Any = row.candidates
     return replace(
         row,
-        id=_mended(row.id),
-        document_id=_mended(row.document_id) if isinstance(row.document_id, str) else None,
+        id=mend_text(row.id),
+        document_id=mend_text(row.document_id) if isinstance(row.document_id, str) else None,
         relevant_ids=tuple(each for each in relevant if isinstance(each, str)),
         mining=row.mining if row.mining in get_args(Mining) else "bands",
-        query_type=_mended(row.query_type) or None,
-        task=_mended(row.task) or None,
-        query=_mended(row.query),
-        positive=_mended(row.positive),
-        strategy=_mended(row.strategy),
+        query_type=mend_text(row.query_type) or None,
+        task=mend_text(row.task) or None,
+        query=mend_text(row.query),
+        positive=mend_text(row.positive),
+        strategy=mend_text(row.strategy),
         negatives={
-            level: _mended(negatives[level])
+            level: mend_text(negatives[level])
             for level in LEVELS
             if isinstance(negatives, Mapping) and isinstance(negatives.get(level), str)
         },
         candidates={
-            level: tuple(_mended(text) for text in candidates[level] if isinstance(text, str))
+            level: tuple(mend_text(text) for text in candidates[level] if isinstance(text, str))
             for level in LEVELS
             if isinstance(candidates, Mapping) and isinstance(candidates.get(level), tuple | list)
         },
@@ -96,5 +104,6 @@ def _check_levels(name: str, collection: Any, fields: dict[str, Any]) -> Problem
     return None
 
 
-def _mended(value: Any) -> str:
+def mend_text(value: Any) -> str:
+    """A text without what no file can hold; empty for anything else than a text."""
     return _CONTROL.sub("", value)[:_MAX_CHARACTERS] if isinstance(value, str) else ""
