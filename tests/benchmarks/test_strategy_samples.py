@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from benchmarks.samples import page
 from benchmarks.samples.asking import CpuTimed, Section, asking
-from benchmarks.samples.inputs import OWN_TASKS
+from benchmarks.samples.inputs import OWN_TASKS, VARIANTS
 
 from multigrain.config import BUILT_IN_STRATEGIES
 from multigrain.llm.protocol import CompletionRequest
@@ -114,7 +114,11 @@ def test_a_models_text_means_nothing_in_markdown(text: str) -> None:
     assert paragraph.count("<") == 4
 
 
-def test_the_docs_show_samples_of_every_strategy() -> None:
+def test_the_docs_show_samples_of_every_strategy_and_kind_of_task_by_each_model() -> None:
     shown = PAGE.read_text(encoding="utf-8")
 
-    assert all(f"### {name}\n" in shown for name in BUILT_IN_STRATEGIES)
+    models = shown.split("\n## ")[1:]
+    assert len(models) >= 2
+    for model in models:
+        assert all(f"### {name}\n" in model for name in VARIANTS)
+        assert all(f"### task of kind {kind}\n" in model for kind in TaskKind)
