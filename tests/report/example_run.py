@@ -160,6 +160,7 @@ def _write_dataset(
             "model": spec.text("llm", "llama.cpp/smollm2-135m-instruct-q4_1"),
             "strategy": "stepwise",
             "stopped_by_budget": True,
+            "cost": 0.4217,
         },
         241.7,
     )

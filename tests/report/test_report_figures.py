@@ -54,3 +54,10 @@ def test_percentages_never_round_something_to_nothing(part, whole, text):
 def test_times_are_shown_to_the_minute():
     assert figures.clock("2026-03-01T09:30:59+00:00") == "2026-03-01 09:30 UTC"
     assert figures.clock("yesterday") == "yesterday"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12.4, "$12.40"), (1234.5, "$1,234.50"), (0.42, "$0.42"), (0.00312, "$0.0031")]
+)
+def test_dollars_show_cents_or_the_first_two_digits(value, text):
+    assert figures.dollars(value) == text

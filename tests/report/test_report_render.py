@@ -76,6 +76,15 @@ def test_nothing_on_the_page_is_loaded_from_anywhere(page):
     assert not re.search(r"@import|url\(", page)
 
 
+def test_what_the_language_model_cost_stands_in_the_overview(page, example):
+    assert "for <b>$0.42</b>" in page
+    free = load_report_data(example)
+    free = dataclasses.replace(free, synthesis=dataclasses.replace(free.synthesis, cost=0.0, stopped_by_budget=False))
+    assert "$" not in render_report(free).partition('id="result"')[0].rpartition("Written by")[2]
+    limited = dataclasses.replace(free, synthesis=dataclasses.replace(free.synthesis, stopped_by_limit=True))
+    assert "The spending limit ended the writing." in render_report(limited)
+
+
 def test_the_page_stays_light(page):
     assert len(page.encode()) < 250_000
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, ModelScore, QueryChanges
@@ -28,6 +30,13 @@ def test_nothing_is_claimed_where_the_interval_holds_zero(delta):
     assert said.verdict == "unclear"
     assert said.title.startswith("No measurable gain")
     assert "chance" in " ".join(said.details)
+
+
+def test_few_queries_are_called_few_where_they_leave_it_open():
+    few, many = _evaluation(Interval(0.02, -0.1, 0.1)), _evaluation(Interval(0.02, -0.1, 0.1))
+    few = replace(few, sets=(replace(few.sets[0], queries=13),))
+    assert "So few queries" in " ".join(headline(few).details)
+    assert "So few queries" not in " ".join(headline(many).details)
 
 
 def test_a_loss_is_called_one():

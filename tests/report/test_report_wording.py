@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from multigrain.report.wording import action_words, reason_words
+from multigrain.report.wording import action_words, model_words, reason_words
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,11 @@ from multigrain.report.wording import action_words, reason_words
 )
 def test_actions_are_phrases_and_unknown_ones_are_kept(action, words):
     assert action_words(action) == words
+
+
+def test_a_local_model_is_named_without_the_mark_of_its_file():
+    assert model_words("local:small.gguf:44a49a59291c") == "local:small.gguf"
+    assert model_words("openai:org/model:free") == "openai:org/model:free"
 
 
 def test_unknown_reasons_are_shown_in_their_own_words():

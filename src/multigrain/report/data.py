@@ -222,6 +222,8 @@ class SynthesisCounts:
         model: its identity.
         strategy: how it was asked.
         stopped_by_budget: whether the time budget ended it.
+        stopped_by_limit: whether the limit on cost or tokens ended it.
+        cost: dollars for all completions; None where no price is known.
     """
 
     requested: int
@@ -232,6 +234,8 @@ class SynthesisCounts:
     model: str
     strategy: str
     stopped_by_budget: bool
+    stopped_by_limit: bool = False
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 
 from multigrain.report.data import Interval
 
-__all__ = ["clock", "count", "duration", "interval", "percent", "points", "score"]
+__all__ = ["clock", "count", "dollars", "duration", "interval", "percent", "points", "score"]
 
 _MINUS = "−"
 _TIE = "\u00a0"  # a space that no line breaks at
@@ -51,6 +51,11 @@ def percent(part: float, whole: float = 1.0) -> str:
     if 0 < share < 0.1:
         return "under 0.1%"
     return f"{share:.1f}%" if 0 < share < 9.95 else f"{share:.0f}%"
+
+
+def dollars(value: float) -> str:
+    """An amount of money, with as many decimals as small ones need: "$12.40", "$0.0031"."""
+    return f"${value:,.2f}" if value >= 0.995 else f"${value:.2g}"
 
 
 def duration(seconds: float) -> str:

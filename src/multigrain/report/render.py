@@ -72,10 +72,12 @@ def environment() -> Environment:
         interval=figures.interval,
         count=figures.count,
         percent=figures.percent,
+        dollars=figures.dollars,
         duration=figures.duration,
         clock=figures.clock,
         action_words=wording.action_words,
         reason_words=wording.reason_words,
+        model_words=wording.model_words,
     )
     environment.globals.update(
         Axis=charts.Axis,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from multigrain.report import figures
 from multigrain.report.data import Evaluation, EvaluationSet, QueryChanges, Verdict
 
 __all__ = ["SetVerdict", "Statement", "headline", "judge_forgetting"]
+
+_FEW_QUERIES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ def headline(evaluation: Evaluation, changes: tuple[QueryChanges, ...] = ()) -> 
     ]
     if verdict == "unclear":
         details.append("The interval contains zero: this run cannot tell the difference from chance.")
+        if tested.queries < _FEW_QUERIES:
+            details.append(
+                "So few queries show large differences only; more documents, or labelled queries, tell more."
+            )
     details += _first_place(tested, changes)
     if "synthetic" in tested.label.lower():
         details.append("The queries were written by a language model: take this as an estimate, not as a proof.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["action_words", "reason_words", "visible"]
+__all__ = ["action_words", "model_words", "reason_words", "visible"]
 
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
 
@@ -50,6 +50,11 @@ def action_words(action: str) -> str:
     if levelled := re.fullmatch(r"levelled:(\d)", action):
         return f"given level {levelled[1]} by its measured similarity"
     return action
+
+
+def model_words(identity: str) -> str:
+    """A language model's identity without the mark that tells files of one name apart."""
+    return re.sub(r"^(local:.+):[0-9a-f]{12}$", r"\1", identity)
 
 
 def visible(text: str) -> str:
