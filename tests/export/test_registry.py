@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from multigrain.errors import ConfigError, ExportError
+import multigrain.export
+from multigrain.errors import ConfigError, ExportError, MissingExtraError
 from multigrain.export.job import ExportJob
 from multigrain.export.registry import BUILT_IN, exporter, exporter_names
 from multigrain.export.write import check_destination, export_model
@@ -53,6 +54,17 @@ def test_every_built_in_can_be_loaded() -> None:
     for name in BUILT_IN:
         assert callable(exporter(name))
     assert set(BUILT_IN) <= set(exporter_names())
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_form_whose_extra_is_missing_names_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [each for each in sys.modules if each.startswith("multigrain.export.")]:
+        monkeypatch.delitem(sys.modules, module)
+        monkeypatch.delattr(multigrain.export, module.rpartition(".")[2], raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails as if it were not there
+
+    with pytest.raises(MissingExtraError, match=rf'--to {name} needs .*pip install "multigrain\[{name}\]"'):
+        exporter(name)
 
 
 def test_a_plug_in_is_found_and_used(plugin: Any, tmp_path: Path) -> None:

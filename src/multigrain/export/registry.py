@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Final, cast
 
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, MissingExtraError
 from multigrain.export.job import Exporter
 
 __all__ = ["BUILT_IN", "GROUP", "exporter", "exporter_names"]
@@ -25,6 +25,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "vllm": "multigrain.export.servers:export_vllm",
     }
 )
+_EXTRAS: Final = {"onnx": "onnx", "openvino": "openvino"}  # form: the extra that brings what it imports
 
 
 def exporter_names() -> list[str]:
@@ -37,13 +38,13 @@ def exporter(name: str) -> Exporter:
 
     Raises:
         ConfigError: no such exporter, two of one name, or a plug-in that cannot be loaded.
+        MissingExtraError: what it needs is not installed.
     """
     plugins = [point for point in entry_points(group=GROUP) if point.name == name]
     if name in BUILT_IN:
         if plugins:
             raise ConfigError(f"exporter {name!r}: {_origin(plugins[0])} offers one of that name, which is ours")
-        module, attribute = BUILT_IN[name].split(":")
-        return cast("Exporter", getattr(import_module(module), attribute))
+        return _built_in(name)
     if not plugins:
         raise ConfigError(f"--to {name}: no such exporter; known: {', '.join(exporter_names())}")
     if len(plugins) > 1:
@@ -57,6 +58,16 @@ def exporter(name: str) -> Exporter:
     if not callable(found):
         raise ConfigError(f"exporter {name!r} of {_origin(plugins[0])}: {plugins[0].value} is not callable")
     return cast("Exporter", found)
+
+
+def _built_in(name: str) -> Exporter:
+    module, attribute = BUILT_IN[name].split(":")
+    try:
+        return cast("Exporter", getattr(import_module(module), attribute))
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS or error.name is None or error.name.startswith("multigrain"):
+            raise
+        raise MissingExtraError(error.name, f"--to {name}", f'pip install "multigrain[{_EXTRAS[name]}]"') from None
 
 
 def _origin(point: EntryPoint) -> str:
