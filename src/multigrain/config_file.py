@@ -29,26 +29,46 @@ __all__ = ["load_config", "parse_config"]
 def load_config(path: Path) -> Config:
     """Read a YAML config file; relative document and set paths are taken from the file's folder.
 
+    Args:
+        path: the file, or a run directory: the config that made it.
+
     Raises:
         ConfigError: the file is missing, is not YAML, or has wrong keys or values (all listed at once).
     """
+    if path.is_dir():
+        if not (path / "config.yaml").is_file():
+            raise ConfigError(
+                f"{path}: a folder, and no run: if your documents are in it, `multigrain init --documents {path}` "
+                "writes a config for them"
+            )
+        path = path / "config.yaml"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if path.suffix.lower() not in (".yaml", ".yml"):
+            raise ConfigError(f"{path}: no such config file or run; `multigrain init` writes a config") from None
         raise ConfigError(f"{path}: no such config file; `multigrain init {path}` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {problem}") from None
+        raise ConfigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
     config = parse_config(values, origin=str(path))
     return _anchor_paths(config, path.resolve().parent)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong and where, as people count lines; the parser's own words take a dozen lines."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    said = ", ".join(str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}; look at the indentation, colons and quotes there"
 
 
 def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:

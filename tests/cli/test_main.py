@@ -166,6 +166,14 @@ def test_running_again_keeps_every_stage(finished: Path) -> None:
     assert again.stderr.count("kept") == 5
 
 
+def test_a_run_directory_stands_for_its_config(finished: Path) -> None:
+    again = multigrain("run", "runs/c", cwd=finished)
+
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("kept") == 5
+    assert not (finished / "runs" / "config").exists()
+
+
 def test_another_config_in_the_same_directory_is_refused_and_harms_nothing(finished: Path) -> None:
     values = yaml.safe_load((finished / "c.yaml").read_text())
     values["training"]["steps"] = 5

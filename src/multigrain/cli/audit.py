@@ -66,7 +66,7 @@ def audit(
     """
     if marks is not None:
         _apply_marks(what, marks, as_json=as_json)
-    elif what.suffix.lower() in _CONFIGS:
+    elif what.suffix.lower() in _CONFIGS or (what / "config.yaml").is_file():
         for name, value in (
             ("--config", config),
             ("--corpus", corpus),

@@ -17,13 +17,16 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.progress import Task as RichTask
 from rich.progress import TaskID as RichTaskID
+from rich.text import Text
 
 from multigrain.progress import Progress, Task
 
@@ -78,6 +81,7 @@ class _Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            _RateColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[note]}"),
@@ -87,6 +91,12 @@ class _Bars:
 
     def say(self, line: str) -> None:
         self._console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        """The rate of late, or nothing before there is one."""
+        return Text(_rate(task.speed) if task.speed else "", style="dim")
 
 
 class _BarTask:
@@ -129,5 +139,24 @@ class _LineTask:
             return
         self._shown = now
         rate = self._done / max(now - self._started, 1e-9)
-        of_total = f"/{self._total}" if self._total is not None else ""
-        self._show(f"{self._title}: {self._done}{of_total} ({rate:.1f}/s) {note}".rstrip())
+        if self._total is None:
+            of_total, left = "", ""
+        else:
+            of_total, left = f"/{self._total}", f", {_duration((self._total - self._done) / max(rate, 1e-9))} left"
+        if self._done == self._total:
+            left = f" in {_duration(now - self._started)}"
+        shown = f", {note}" if note else ""
+        self._show(f"{self._title}: {self._done}{of_total} ({_rate(rate)}{left}){shown}")
+
+
+def _rate(a_second: float) -> str:
+    """A rate with a number that can be read: a second, or a minute where it is less than one."""
+    return f"{a_second:.1f}/s" if a_second >= 1 else f"{a_second * 60:.1f}/min"
+
+
+def _duration(seconds: float) -> str:
+    """E.g. "50 s", "4 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Final
 
 import typer
 
@@ -32,11 +34,21 @@ from multigrain.cli import (
     train,
 )
 from multigrain.cli.console import console
+from multigrain.cli.welcome import welcome
 from multigrain.errors import MultigrainError
 
 __all__ = ["app", "main"]
 
 _DEBUG = "--debug"
+_INTERRUPTED: Final = 130
+
+_PANELS: Final[dict[str, tuple[ModuleType, ...]]] = {
+    "Start": (init, run, demo, status, doctor),
+    "One stage": (synthesize, audit, train, evaluate, report),
+    "Proof": (compare, label, ablate, anchors),
+    "The model": (export, card, push),
+    "Data": (mine, dataset, journal, batch),
+}
 
 app = typer.Typer(
     name="multigrain",
@@ -46,7 +58,7 @@ app = typer.Typer(
     epilog="Start with `multigrain demo`, or `multigrain init` and `multigrain run config.yaml`. "
     "Exit codes: 0 done, 2 config or usage, 3 documents, 4 missing extra, 5 language model, 6 run directory, "
     "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 130 interrupted.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -60,38 +72,30 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show tracebacks.")] = False,
 ) -> None:
     del version, debug  # --version has done its work by now; main() looks for --debug itself
+    if context.invoked_subcommand is None:
+        typer.echo(welcome(Path.cwd()))
 
 
-for _command in (
-    run,
-    demo,
-    init,
-    synthesize,
-    audit,
-    train,
-    evaluate,
-    export,
-    report,
-    card,
-    push,
-    compare,
-    label,
-    ablate,
-    anchors,
-    mine,
-    dataset,
-    journal,
-    batch,
-    status,
-    doctor,
-):
-    _command.register(app)
+def _register() -> None:
+    """Add every subcommand, under the heading that help shows it by."""
+    for panel, modules in _PANELS.items():
+        for module in modules:
+            commands, groups = len(app.registered_commands), len(app.registered_groups)
+            module.register(app)
+            for command in app.registered_commands[commands:]:
+                command.rich_help_panel = panel
+            for group in app.registered_groups[groups:]:
+                group.rich_help_panel = panel
+
+
+_register()
 
 
 def main() -> None:
@@ -103,10 +107,13 @@ def main() -> None:
         return
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # typer's word for Ctrl-C, when it was nowhere caught
+            raise KeyboardInterrupt
     except MultigrainError as error:
         _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; the same command goes on where this one stopped", 130)
+        typer.echo(err=True)  # the terminal shows ^C, or an unanswered question, on the line before
+        _fail("interrupted; nothing that was finished is lost, the same command goes on from there", _INTERRUPTED)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; what was finished is kept, run again when mended", 1)

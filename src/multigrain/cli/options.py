@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 ConfigArgument = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="The run's YAML config; `multigrain init` writes one.")
+    Path, typer.Argument(metavar="CONFIG", help="The YAML config that `multigrain init` writes, or a run's directory.")
 ]
 CompleteRunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run.")]
 RunOption = Annotated[
@@ -42,5 +42,7 @@ MaxTokensOption = Annotated[
 
 
 def run_directory(config: Path, chosen: Path | None) -> Path:
-    """The run directory that was chosen, or the one named after the config."""
-    return chosen if chosen is not None else Path("runs") / config.stem
+    """The run directory that was chosen, the one that was given as the config, or the one named after the config."""
+    if chosen is not None:
+        return chosen
+    return config if config.is_dir() else Path("runs") / config.stem

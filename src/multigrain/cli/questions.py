@@ -52,7 +52,7 @@ def ask_missing(start: Start, *, beside: Path) -> Start:
 
 
 def _documents(beside: Path) -> str:
-    likely = next((name for name in _LIKELY_FOLDERS if (beside / name).is_dir()), "documents")
+    likely = _likely_folder(beside)
     typer.echo("Your documents: a folder of text files, or one .jsonl, .csv, .tsv or .parquet file.")
     while True:
         given: str = typer.prompt("documents", default=likely).strip()
@@ -64,11 +64,21 @@ def _documents(beside: Path) -> str:
             return str(path)
 
 
+def _likely_folder(beside: Path) -> str:
+    """A folder of a usual name, else the only one there is, else a name to make one by."""
+    usual = next((name for name in _LIKELY_FOLDERS if (beside / name).is_dir()), None)
+    if usual is not None or not beside.is_dir():
+        return usual or _LIKELY_FOLDERS[0]
+    folders = [each.name for each in beside.iterdir() if each.is_dir() and each.name[0] not in "._"]
+    others = [name for name in folders if name != "runs"]
+    return others[0] if len(others) == 1 else _LIKELY_FOLDERS[0]
+
+
 def _recipe() -> str | None:
     names = [name for name in recipe_names() if "path" in recipe_values(name).get("documents", {})]
-    typer.echo("\nA recipe is a config for a known case; none writes down every setting with its default.")
+    typer.echo("\nA recipe is a config made for a known case. If unsure, take none: every setting with its default.")
     for name in (_NO_RECIPE, *names):
-        about = "every setting, explained: the one to take if unsure" if name == _NO_RECIPE else recipe_summary(name)
+        about = "no recipe: every setting, explained" if name == _NO_RECIPE else recipe_summary(name)
         typer.echo(f"  {name:<18}{about}")
     answer = _one_of("recipe", (_NO_RECIPE, *names), default=_NO_RECIPE)
     return None if answer == _NO_RECIPE else answer
@@ -78,7 +88,7 @@ def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> S
     """Who writes: the provider where no recipe decides it, then the endpoint and the model's name there."""
     if not has_recipe and start.provider is None and start.base_url is None:
         typer.echo(
-            "\nThe language model that writes. local: a tiny one inside this process, for trying things out; needs "
+            "\nThe language model that writes. local: a small one inside this process, for trying things out; needs "
             "no key.\nopenai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …): better queries and negatives."
         )
         start = replace(start, provider=_one_of("provider", ("local", "openai"), default=_usual_provider()))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from multigrain.cli.console import print_json
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, run_directory
+from multigrain.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    from multigrain.pipeline.status import RunStatus
 
 __all__ = ["register", "status"]
 
@@ -17,19 +21,34 @@ _MARKS: Final = {"complete": "✓", "begun": "…", "open": "·"}
 
 
 def status(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN | CONFIG]", help="A run directory, or its config. Default: every run in runs/."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show where a run stands: stages, completions, cost so far, and what to do next.
 
     Reads only, so it is safe while the run is at work.
     """
-    from multigrain.pipeline.status import run_status
+    from multigrain.pipeline.status import run_status, runs_in
 
-    found = run_status(run)
+    if run is not None:
+        found = [run_status(run_directory(run, None) if run.is_file() else run)]
+    else:
+        found = [run_status(each) for each in runs_in(Path("runs"))]
+    if not found:
+        raise RunDirectoryError("no run in runs/ here: name a directory, or start one with `multigrain run CONFIG`")
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(found[0]) if len(found) == 1 else {"runs": [asdict(each) for each in found]})
         return
+    for number, each in enumerate(found):
+        if number:
+            typer.echo()
+        _show(each)
+
+
+def _show(found: RunStatus) -> None:
     typer.echo(f"{found.path}")
     width = max(len(stage.name) for stage in found.stages)
     for stage in found.stages:
@@ -37,7 +56,7 @@ def status(
         typer.echo(f"  {_MARKS[stage.state]} {stage.name:{width}}  {took:>9}  {stage.detail}".rstrip())
     if found.journal:
         values = found.journal
-        cost = "" if values["cost"] is None else f", ${values['cost']:.4f}"
+        cost = "" if not values["cost"] else f", ${values['cost']:.4f}"
         failed = sum(values["failures"].values())
         typer.echo(
             f"  journal: {values['completions']:,} completions, {failed:,} failures, "

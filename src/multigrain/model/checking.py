@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from multigrain.config import AttentionName
 from multigrain.errors import ModelError
 from multigrain.model.attention_direction import is_decoder
-from multigrain.model.loading import locate, one_line
+from multigrain.model.loading import locate, unloadable
 from multigrain.model.static import STATIC_PREFIX, is_model2vec
 
 __all__ = ["check_reference"]
@@ -44,7 +44,7 @@ def check_reference(
     try:
         config: Any = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{reference}: cannot be loaded as an encoder: {one_line(error)}") from None
+        raise unloadable(reference, error) from None
     if reference.startswith(STATIC_PREFIX):
         return
     positions = getattr(config, "max_position_embeddings", None)

@@ -14,9 +14,9 @@ from sentence_transformers.util import is_sentence_transformer_model
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.static import STATIC_PREFIX, is_model2vec, read_model2vec, token_embeddings
-from multigrain.sources.packages import resolve_encoder
+from multigrain.sources.packages import encoder_name, resolve_encoder
 
-__all__ = ["is_raw", "load_any", "locate", "one_line"]
+__all__ = ["is_raw", "load_any", "locate", "one_line", "unloadable"]
 
 # Classes of this package that a saved model may name. They are imported from here, never from the model's folder.
 _OWN_MODULES = frozenset(
@@ -66,9 +66,27 @@ def load_any(
             raise ModelError(
                 f"{reference}: needs code that comes with the model; set trust_remote_code if you trust its author"
             ) from error
-        raise ModelError(f"{reference}: cannot be loaded as an encoder: {one_line(error)}") from error
+        raise unloadable(reference, error) from error
     half = model.dtype in (torch.float16, torch.bfloat16)
     return model.float() if half and quantization is None and not supports_native_bf16(model.device) else model
+
+
+def unloadable(reference: str, error: Exception) -> ModelError:
+    """The error for a model that could not be loaded, in words that say which it was and what can be done.
+
+    Args:
+        reference: what was to be loaded.
+        error: what the libraries said.
+    """
+    name = encoder_name(reference)
+    shown = reference if name == reference else f"{reference} ({name})"
+    said = one_line(error)
+    if "connect to" in said or "offline" in said.lower():
+        said = (
+            "it is no folder, not in the hub's cache, and the hub cannot be reached: name a folder, or put the model "
+            "into the cache where there is a network; `multigrain doctor` looks at the hub"
+        )
+    return ModelError(f"{shown}: cannot be loaded as an encoder: {said}")
 
 
 def locate(reference: str) -> str:

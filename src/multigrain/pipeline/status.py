@@ -15,7 +15,7 @@ from multigrain.llm.prices import find_price
 from multigrain.rundir import RunDirectory, StageManifest
 from multigrain.synthesis.journal import Journal
 
-__all__ = ["RunStatus", "StageState", "StageStatus", "journal_summary", "run_status"]
+__all__ = ["RunStatus", "StageState", "StageStatus", "journal_summary", "run_status", "runs_in"]
 
 StageState = Literal["complete", "begun", "open"]
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
@@ -68,7 +68,7 @@ def run_status(path: Path) -> RunStatus:
         RunDirectoryError: there is no run at `path`.
     """
     run = RunDirectory(path)
-    if not path.is_dir() or not any((path / name).exists() for name in ("lock", "config.yaml", "documents")):
+    if not _is_run(path):
         raise RunDirectoryError(f"{path}: no run here; `multigrain run CONFIG --run {path}` starts one")
     config = _config(run)
     stages = tuple(_stages(run, config))
@@ -76,6 +76,15 @@ def run_status(path: Path) -> RunStatus:
     report = run.report_path if run.report_path.is_file() else None
     holder = run.holder()
     return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report))
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The run directories directly below a folder, by name; none where there is no such folder."""
+    return sorted(each for each in folder.glob("*") if _is_run(each))
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and any((path / name).exists() for name in ("lock", "config.yaml", "documents"))
 
 
 def journal_summary(path: Path, config: Config | None) -> dict[str, Any]:
@@ -165,5 +174,5 @@ def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | No
         return f"{holder} is at work; this shows what was on disk a moment ago"
     if all(stage.state == "complete" for stage in stages) and report is not None:
         return f"complete: open {report}"
-    saved = run.config_path if run.config_path.is_file() else "CONFIG"
-    return f"not complete: `multigrain run {saved} --run {run.path}` goes on where it stopped"
+    given = f"{run.path}" if run.config_path.is_file() else f"CONFIG --run {run.path}"
+    return f"not complete: `multigrain run {given}` goes on where it stopped"

@@ -293,12 +293,9 @@ def _needs_written_queries(config: Config, heldout: Sequence[Document]) -> bool:
 
 
 def _note(written: int, failed: int, cost: float | None) -> str:
-    parts = [f"{written} written"]
-    if failed:
-        parts.append(f"{failed} failed")
-    if cost:
-        parts.append(f"${cost:.2f}")
-    return ", ".join(parts)
+    """How it goes, for somebody who may want to stop it: the share of answers that are of use, and what they cost."""
+    usable = f"{written / max(written + failed, 1):.0%} usable"
+    return f"{usable}, ${cost:.2f} so far" if cost else usable
 
 
 def _summary(counts: dict[str, Any]) -> str:

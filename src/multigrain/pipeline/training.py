@@ -29,6 +29,7 @@ __all__ = ["candidate_stage", "training_stage"]
 
 _TIMED_STEPS: Final = 4
 _WORTH_SAYING: Final = 90.0  # seconds
+_OFTEN: Final = 50  # passes over the rows from which on a person should hear of them
 
 
 def training_stage(context: RunContext) -> list[StageManifest]:
@@ -73,6 +74,11 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
     examples = read_examples(context.run.dataset_path)
     model = build_candidate(settings, seed=context.config.seed)
     context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
+    if (passes := settings.steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
+        context.progress.say(
+            f"{name}: {settings.steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
+            f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
+        )
     validation = validation_for_merge(context, settings.merge) if settings.merge is not None else None
     weights = WeightMerge(model) if settings.merge is not None else None
     with context.progress.task(f"Training {name}", settings.steps) as task:
