@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Normalize, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    BertConfig,
-    MistralConfig,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    XLMRobertaConfig,
-)
+from tests.stand_ins import STAND_INS, make_stand_in
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
@@ -33,64 +19,6 @@ from multigrain.model.saving import save_candidate
 from multigrain.recipes import recipe, recipe_names, recipe_text
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.train import train_candidate
-
-WORDS = [f"w{number}" for number in range(60)]
-SHAPE: dict[str, Any] = {
-    "vocab_size": 65,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 70,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
-GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
-# What stands in for each recipe's base: architecture, and how the published model pools (None: it does not say).
-STAND_INS: dict[str, tuple[Any, dict[str, Any], str | None]] = {
-    "cluster": (BertConfig, {}, "mean"),
-    "demo": (BertConfig, {}, "mean"),
-    "documents": (BertConfig, {}, "cls"),
-    "multilingual": (XLMRobertaConfig, {"pad_token_id": 1}, "mean"),
-    "paper-mistral-7b": (MistralConfig, GROUPED, None),
-    "qwen3-0.6b": (Qwen3Config, GROUPED, "lasttoken"),
-    "two-gpus": (BertConfig, {}, "cls"),
-}
-
-
-def _tokenizer() -> PreTrainedTokenizerFast:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend = Tokenizer(
-        models.WordLevel({token: number for number, token in enumerate([*special, *WORDS])}, unk_token="[UNK]")
-    )
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    named = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **named, pad_token="[PAD]", model_max_length=64)
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path) -> Callable[[str], Path]:
-    def make(name: str) -> Path:
-        torch.manual_seed(1)
-        config_class, settings, pooling = STAND_INS[name]
-        config = config_class(**{**SHAPE, **settings})
-        weights = tmp_path / "weights"
-        maker = AutoModelForCausalLM if pooling is None else AutoModel
-        maker.from_config(config).save_pretrained(weights)
-        _tokenizer().save_pretrained(weights)
-        if pooling is None:
-            return weights
-        modules = [Transformer(str(weights)), Pooling(32, pooling_mode=pooling), Normalize()]
-        SentenceTransformer(modules=modules, device="cpu").save_pretrained(
-            str(tmp_path / "model"), create_model_card=False
-        )
-        return tmp_path / "model"
-
-    return make
 
 
 def _examples() -> list[GradedExample]:
@@ -115,12 +43,12 @@ def test_every_recipe_has_a_stand_in() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STAND_INS))
-def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(
-    name: str, stand_in: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(name: str, tmp_path: Path) -> None:
     training = recipe(name).training
-    changes = {"base_model": str(stand_in(name)), "max_seq_length": 32, "steps": 1, "batch_size": 4}
-    training = training.model_copy(update={**changes, "precision": "float32", "warmup_share": 0.0})
+    changes = {"base_model": str(make_stand_in(name, tmp_path)), "max_seq_length": 32, "steps": 1, "batch_size": 4}
+    # One process takes the step here; tests/training/test_sharding.py shards the fsdp recipe over two.
+    changes |= {"precision": "float32", "warmup_share": 0.0, "fsdp": False}
+    training = training.model_copy(update=changes)
     assert training.candidates
     for candidate in training.candidates:
         settings = training.resolve(candidate)

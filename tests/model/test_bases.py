@@ -160,7 +160,6 @@ def test_four_bits_without_a_gpu_are_refused_in_a_line(tiny_folder: Folder) -> N
             {"lora": {}, "adapters": "apart", "attention": "bidirectional"},
             "adapters: apart are saved without the model's config",
         ),
-        ({"lora": {}, "merge": 0.5}, "merge averages whole weights"),
         ({"lora": {"rank": 8}}, "training.lora.rank: unknown key"),
         ({"prompts": {"query": "q: ", "instruction": "find"}}, "give query or instruction, not both"),
         ({"prompts": {"template": "Instruct:"}}, "template must hold"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +73,16 @@ def test_validation_queries_choose_the_share_and_test_queries_are_not_looked_at(
         return evaluate_retrieval(encoder, evaluation_set)
 
     monkeypatch.setattr(merging, "evaluate_retrieval", spy)
-    candidates = {"tuned": {}, "merged": {"merge": "auto"}, "half": {"merge": 0.5}}
+    lora = {"lora": {"r": 4}}
+    candidates = {
+        "tuned": {},
+        "merged": {"merge": "auto"},
+        "half": {"merge": 0.5},
+        "adapted": lora,
+        "adapted-half": {**lora, "merge": 0.5},
+    }
     context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, candidates=candidates))
-    tuned, merged, half = training_stage(context)
+    tuned, merged, half, *_ = training_stage(context)
 
     assert seen == ["validation"] * len(AUTOMATIC_SHARES)
     scores = merged.counts["merged_by_validation"]
@@ -81,9 +90,11 @@ def test_validation_queries_choose_the_share_and_test_queries_are_not_looked_at(
     assert scores[f"{merged.counts['merged']:g}"] == max(scores.values())
     assert "merged" not in tuned.counts
     assert half.counts["merged"] == 0.5
-    base, whole = load_file(small_bert / "model.safetensors"), _weights(context, "tuned")
-    assert any(not torch.equal(base[name], whole[name]) for name in base)
-    for name, share in (("merged", merged.counts["merged"]), ("half", 0.5)):
+    base = load_file(small_bert / "model.safetensors")
+    shares = [("tuned", "merged", merged.counts["merged"]), ("tuned", "half", 0.5), ("adapted", "adapted-half", 0.5)]
+    for unmerged, name, share in shares:
+        whole = _weights(context, unmerged)
+        assert any(not torch.equal(base[key], whole[key]) for key in base)
         for key, weight in _weights(context, name).items():
             torch.testing.assert_close(weight, base[key] + share * (whole[key] - base[key]), rtol=1e-5, atol=1e-6)
         log = json.loads((context.run.candidate_path(name) / "training_log.json").read_text())
@@ -125,16 +136,22 @@ def test_a_changed_set_to_mix_in_is_noticed(tmp_path: Path, corpus_file: Path, s
         training_stage(context)
 
 
-def _launch(config: Path, run: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def _start(config: Path, run: Path, *command: str) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
+    return subprocess.Popen(
         [*launcher, "-m", "multigrain", *command, str(config), "--run", str(run), "--json"],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
-        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
     )
+
+
+def _launch(config: Path, run: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    process = _start(config, run, *command)
+    output, errors = process.communicate(timeout=400)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 @pytest.mark.slow
@@ -157,3 +174,34 @@ def test_the_command_trains_under_a_launcher_and_one_process_alone_writes(
     refused = _launch(config, context.run.path, "run")
     assert refused.returncode
     assert "2 processes can only train together" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [False, True], ids=["whole", "sharded"])
+def test_ctrl_c_under_a_launcher_leaves_a_checkpoint_that_the_same_command_goes_on_from(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, fsdp: bool
+) -> None:
+    values = _values(corpus_file, small_bert, steps=400, checkpoint_every=97, fsdp=fsdp)
+    context = _prepared(tmp_path / "run", values)
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(values))
+
+    process = _start(config, context.run.path, "train")
+    while not list(context.run.checkpoints_path.glob("*/checkpoint-97")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them; the launcher passes it on as well
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode
+    assert errors.count("the same command goes on where this one stopped") == 1
+    left = [int(path.name.rpartition("-")[2]) for path in context.run.checkpoints_path.glob("*/checkpoint-*")]
+    assert 97 < max(left) < 2 * 97
+
+    done = _launch(config, context.run.path, "train")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("Training tuned …") == 1
+    folder = context.run.candidate_path("tuned")
+    log = json.loads((folder / "training_log.json").read_text())
+    assert [each["step"] for each in log["history"]] == list(range(1, 401))
+    assert _weights(context, "tuned").keys() == load_file(small_bert / "model.safetensors").keys()
+    assert not any(context.run.checkpoints_path.glob("*"))

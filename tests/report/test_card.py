@@ -51,6 +51,28 @@ def test_the_card_gives_the_measured_figures_with_their_intervals(with_model: Ru
     assert "multigrain run config.yaml" in body
 
 
+def test_the_card_says_how_the_model_was_trained(with_model: RunDirectory) -> None:
+    chosen = json.loads((with_model.results_path / "evaluation.json").read_text())["chosen"]
+    path = with_model.candidate_path(chosen) / "training_log.json"
+    log = json.loads(path.read_text())
+    assert "Merged against forgetting" not in write_card(with_model).read_text()
+
+    changes = {
+        "loss": "masked",
+        "processes": 2,
+        "accumulation": 4,
+        "merged": 0.75,
+        "sources": {"graded": 90, "nq": 10},
+    }
+    path.write_text(json.dumps({**log, **changes}))
+    body = write_card(with_model).read_text()
+
+    assert "(90 graded, 9 nq)" in body
+    assert "loss\nmasked, learning rate" in body
+    assert "2 processes, 4 accumulated parts a step" in body
+    assert "Merged against forgetting: 75% of the tuned weights" in body
+
+
 def test_places_on_this_machine_stay_here(with_model: RunDirectory, tmp_path: Path) -> None:
     text = with_model.config_path.read_text()
     secret = tmp_path / "confidential"

@@ -12,16 +12,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import PromptsConfig, TrainingConfig
-from multigrain.config_file import parse_config
 from multigrain.curriculum.lengths import padded_share
 from multigrain.curriculum.pools import level_of
 from multigrain.curriculum.sampler import CurriculumSampling
-from multigrain.errors import ConfigError, ModelError
+from multigrain.errors import ModelError
 from multigrain.model.encoder import build_candidate, build_encoder
-from multigrain.pipeline.context import RunContext
-from multigrain.pipeline.training import training_stage
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
-from multigrain.rundir import RunDirectory
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import TrainingPlan, plan_training
 from multigrain.training.estimate import estimate_training
@@ -282,13 +278,3 @@ def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert
         assert {level_of(index, ROWS) for batch in grouped[stretch] for index in batch} == {level + 1}
     texts = RowTexts([plans[0].dataset])
     assert padded_share(grouped, texts.length) < 0.6 * padded_share(plain, texts.length)
-
-
-def test_sharded_training_is_refused_before_it_starts(
-    small_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    config = parse_config({"training": {"base_model": str(small_bert)}})
-
-    with pytest.raises(ConfigError, match="sharded training"):
-        training_stage(RunContext(config, RunDirectory(tmp_path)))

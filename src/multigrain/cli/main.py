@@ -127,7 +127,12 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    console().print(f"[bold red]error:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+    from multigrain.training.processes import is_main_process, process_rank
+
+    # Of processes that train together, each fails for itself; that they were interrupted needs to be said once.
+    if is_main_process() or code != _INTERRUPTED:
+        place = "" if is_main_process() else f" process {process_rank()}"
+        console().print(f"[bold red]error{place}:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
     sys.exit(code)
 
 

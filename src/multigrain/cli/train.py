@@ -41,8 +41,12 @@ def train(
     settings = load_config(config)
     quieten_libraries()
     from multigrain.pipeline.training_estimate import estimate_candidates
+    from multigrain.training.processes import check_sharding, is_main_process
 
+    check_sharding(settings.training)
     found = estimate_candidates(settings, Path(run_directory(config, run)))
+    if not is_main_process():
+        return
     if as_json:
         print_json({"candidates": [asdict(each) for each in found]})
     else:

@@ -10,6 +10,7 @@ from multigrain.config.bases import AdaptersName, AtaConfig, AttentionName, Lora
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
 from multigrain.config.section import Section
+from multigrain.config.sharding import FsdpConfig
 
 __all__ = ["CandidateConfig", "Merge", "PoolingName", "RowSharing", "ScheduleName", "TrainingConfig"]
 
@@ -166,6 +167,13 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
 
+    fsdp: bool = False
+    """Shard weights, gradients and optimiser over the processes that train together (PyTorch's FSDP2), for models that
+    do not fit one device. Needs a launcher; the same model comes out."""
+
+    fsdp_config: FsdpConfig = Field(default_factory=FsdpConfig)
+    """Options of fsdp."""
+
     report_to: list[str] = Field(default_factory=list)
     """Trackers that the trainer also reports to: tensorboard, wandb, trackio, mlflow, … (their own packages and
     environment variables apply)."""
@@ -224,13 +232,21 @@ class TrainingConfig(Section):
             settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
             if settings.quantize != "none" and settings.lora is None:
                 raise ValueError(f"{place}quantize: {settings.quantize} tunes adapters only; set lora")
-            if settings.lora is not None and settings.merge is not None:
-                raise ValueError(f"{place}merge averages whole weights; with lora, a smaller alpha has that effect")
             if settings.lora is not None and settings.adapters == "apart" and settings.attention != "keep":
                 raise ValueError(
                     f"{place}adapters: apart are saved without the model's config, so that attention: "
                     f"{settings.attention} would be lost; use adapters: merged"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_sharded(self) -> Self:
+        for name in self.candidates if self.fsdp else ():
+            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
+            if settings.quantize != "none":
+                raise ValueError(f"{place}fsdp shards no 4-bit weights; use lora alone (quantize: none)")
+            if settings.loss == "guided":
+                raise ValueError(f"{place}fsdp would leave the guide of loss: guided on the CPU; use masked")
         return self
 
     def resolve(self, name: str) -> TrainingConfig:

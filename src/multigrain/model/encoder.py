@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module, Transformer
+from sentence_transformers.util import get_device_name
 
 from multigrain.config import AttentionName, LoraConfig, PoolingName, PromptsConfig, QuantizeName, TrainingConfig
 from multigrain.errors import ModelError
@@ -37,6 +38,7 @@ def build_encoder(
     lora: LoraConfig | None = None,
     quantize: QuantizeName = "none",
     seed: int = 0,
+    computed_on: str | None = None,
 ) -> SentenceTransformer:
     """Load a base and give it the pooling asked for; what follows the pooling (normalising, dense) stays.
 
@@ -55,6 +57,7 @@ def build_encoder(
         lora: adapters to put in; None for none.
         quantize: hold the base in fewer bits.
         seed: of the adapters' first values.
+        computed_on: the device that the model will be moved to, where that is not `device`: it decides the precision.
 
     Raises:
         ModelError: the base cannot be loaded, reads fewer tokens, pools nothing, or its architecture cannot do
@@ -62,7 +65,11 @@ def build_encoder(
         MissingExtraError: `package:NAME`, or what adapters and quantizing need, is not installed.
     """
     model = load_any(
-        reference, device=device, trust_remote_code=trust_remote_code, quantization=quantization(quantize)
+        reference,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        quantization=quantization(quantize),
+        computed_on=computed_on,
     )
     if max_seq_length is not None:
         _limit_tokens(model, max_seq_length, reference)
@@ -90,30 +97,32 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
     Args:
         settings: the candidate's (`TrainingConfig.resolve`).
         seed: of the adapters' first values, where there are adapters.
-        device: where to put it; None lets sentence-transformers choose.
+        device: where to put it; None lets sentence-transformers choose. A model that will be sharded waits on the CPU.
 
     Raises:
         ModelError: as `build_encoder`.
         MissingExtraError: as `build_encoder`.
     """
+    computed_on = device or get_device_name()
     model = build_encoder(
         settings.base_model,
         pooling=settings.pooling,
         max_seq_length=settings.max_seq_length,
         trust_remote_code=settings.trust_remote_code,
-        device=device,
+        device="cpu" if settings.fsdp else device,
         ata=AtaOptions(**settings.ata.model_dump()),
         attention=settings.attention,
         prompts=settings.prompts,
         lora=settings.lora,
         quantize=settings.quantize,
         seed=seed,
+        computed_on=computed_on,
     )
     if settings.gradient_checkpointing:
         _recompute_activations(model)
     if settings.lora is None:
         return model.float()
-    if model.dtype == torch.float16 and settings.quantize == "none" and supports_native_bf16(model.device):
+    if model.dtype == torch.float16 and settings.quantize == "none" and supports_native_bf16(computed_on):
         for name, parameter in model.named_parameters():
             if "lora_" not in name:
                 parameter.data = parameter.data.bfloat16()

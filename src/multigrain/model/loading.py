@@ -30,7 +30,12 @@ _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json"
 
 
 def load_any(
-    reference: str, *, device: str | None = None, trust_remote_code: bool = False, quantization: Any = None
+    reference: str,
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    quantization: Any = None,
+    computed_on: str | None = None,
 ) -> SentenceTransformer:
     """Load an encoder: a folder (this package's own included), a hub id, `package:NAME`, `auto` or `static:` before.
 
@@ -41,6 +46,7 @@ def load_any(
         device: where to put it; None lets sentence-transformers choose.
         trust_remote_code: run code that comes with the model.
         quantization: transformers' quantization config; None for none.
+        computed_on: the device that it will be moved to; None for `device`.
 
     Raises:
         ModelError: no such folder, nothing usable in it, the hub does not deliver, or the model needs its own code.
@@ -68,7 +74,8 @@ def load_any(
             ) from error
         raise unloadable(reference, error) from error
     half = model.dtype in (torch.float16, torch.bfloat16)
-    return model.float() if half and quantization is None and not supports_native_bf16(model.device) else model
+    keeps_half = quantization is not None or supports_native_bf16(computed_on or model.device)
+    return model.float() if half and not keeps_half else model
 
 
 def unloadable(reference: str, error: Exception) -> ModelError:

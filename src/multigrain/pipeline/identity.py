@@ -49,7 +49,15 @@ _LLM_PACE: Final = {
 SPENDING_LIMITS: Final = {"budget_seconds", "max_cost", "max_total_tokens"}
 """Settings of synthesis that decide when it stops, and not what it writes: another limit asks for no `--redo`."""
 
-_TRAINING_PACE: Final = {"candidates", "checkpoint_every", "report_to", "gradient_checkpointing", "mix"}
+_TRAINING_PACE: Final = {
+    "candidates",
+    "checkpoint_every",
+    "report_to",
+    "gradient_checkpointing",
+    "fsdp",
+    "fsdp_config",
+    "mix",
+}
 """Settings of training that decide how it is watched and what it costs, and not what comes out; and the sets to mix
 in, which are known by their content."""
 

@@ -12,7 +12,7 @@ from multigrain.pipeline.context import RunContext
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses
-from multigrain.training.processes import is_main_process, process_count
+from multigrain.training.processes import check_sharding, is_main_process, process_count
 
 __all__ = ["STAGES", "run", "run_stages", "stage_summaries"]
 
@@ -107,6 +107,7 @@ def run_stages(
             "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
         )
     if "training" in stages:
+        check_sharding(config.training)
         check_losses(config.training)
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)

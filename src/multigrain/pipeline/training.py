@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -10,7 +9,6 @@ from typing import Any, Final
 
 from multigrain.config import TrainingConfig
 from multigrain.dataset.store import read_examples
-from multigrain.errors import ConfigError
 from multigrain.model.encoder import build_candidate
 from multigrain.model.saving import save_candidate
 from multigrain.model.wording import describe_encoder
@@ -36,13 +34,8 @@ def training_stage(context: RunContext) -> list[StageManifest]:
     """Train the config's candidates, one after another.
 
     Raises:
-        ConfigError: the launcher asks for sharded training.
+        ConfigError: a loss that cannot be trained.
     """
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
-        raise ConfigError(
-            "sharded training (FSDP) is not supported: checkpoints and the saved model would hold one shard. Start "
-            "with torchrun, and save memory by lora, quantize, mini_batch_size and gradient_checkpointing"
-        )
     check_losses(context.config.training)
     if is_main_process():
         _tidy(context)
@@ -89,7 +82,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             name=name,
             seed=context.config.seed,
             # Checkpoints of other settings must never be resumed from: their folder is named for these.
-            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity),
+            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity, settings),
             on_step=_Advance(task, context.progress, name),
         )
     counts = {"candidate": name, "rows": log.rows, "steps": log.steps}
@@ -117,14 +110,15 @@ def _merged_counts(context: RunContext, name: str, merged: ChosenMerge) -> dict[
     return {"merged": merged.share, "merged_by_validation": merged.validation}
 
 
-def _checkpoint_folder(name: str, identity: str) -> str:
-    return f"{name}-{identity[:12]}"
+def _checkpoint_folder(name: str, identity: str, settings: TrainingConfig) -> str:
+    # The same model comes out of sharded training, but checkpoints are of another form.
+    return f"{name}-{identity[:12]}{'-sharded' if settings.fsdp else ''}"
 
 
 def _tidy(context: RunContext) -> None:
     """Name the checkpoints of other settings, which nothing goes on from; remove them where stages are redone."""
-    names = context.config.training.candidates
-    current = {_checkpoint_folder(name, candidate_identity(context, name)) for name in names}
+    training = context.config.training
+    current = {_checkpoint_folder(name, candidate_identity(context, name), training) for name in training.candidates}
     found = abandoned_checkpoints(context.run.checkpoints_path, current)
     if not found:
         return

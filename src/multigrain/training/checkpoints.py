@@ -12,24 +12,28 @@ from typing import Final
 __all__ = ["abandoned_checkpoints", "last_complete_checkpoint"]
 
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
-_PARTS: Final = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "modules.json")
+_PARTS: Final = ("optimizer.pt", "scheduler.pt", "modules.json")
+_SHARDED_PARTS: Final = ("optimizer.bin", "scheduler.pt", "pytorch_model_fsdp.bin")
 # The trainer writes its state last: a folder without a whole one was being written when the process died.
 _STATE: Final = "trainer_state.json"
 
 
-def last_complete_checkpoint(folder: Path, *, processes: int = 1, remove: bool = True) -> Path | None:
+def last_complete_checkpoint(
+    folder: Path, *, processes: int = 1, remove: bool = True, sharded: bool = False
+) -> Path | None:
     """The newest checkpoint that was written to its end; unfinished ones are removed.
 
     Args:
         folder: where the trainer keeps its checkpoints; need not exist.
         processes: that train together, each of which keeps its own random state.
         remove: whether this process is the one to remove unfinished ones.
+        sharded: whether training is (`fsdp`): its checkpoints are of other files.
     """
     if not folder.is_dir():
         return None
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     for path in sorted(found, key=lambda each: int(each.name.rsplit("-", 1)[1]), reverse=True):
-        if _is_complete(path, processes):
+        if _is_complete(path, processes, _SHARDED_PARTS if sharded else _PARTS):
             return path
         if remove:
             shutil.rmtree(path)
@@ -48,7 +52,7 @@ def abandoned_checkpoints(folder: Path, current: Collection[str]) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in current)
 
 
-def _is_complete(checkpoint: Path, processes: int) -> bool:
+def _is_complete(checkpoint: Path, processes: int, parts: Collection[str]) -> bool:
     try:
         json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -58,4 +62,4 @@ def _is_complete(checkpoint: Path, processes: int) -> bool:
     written = {path.name for path in checkpoint.glob("rng_state*.pth")}
     wanted = {f"rng_state_{rank}.pth" for rank in range(processes)}
     has_random_state = "rng_state.pth" in written or wanted <= written
-    return has_random_state and all((checkpoint / part).is_file() for part in _PARTS if not part.startswith("rng"))
+    return has_random_state and all((checkpoint / part).is_file() for part in parts)

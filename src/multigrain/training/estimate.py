@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
+from multigrain.training.sharding import training_device
 from multigrain.training.train import train_candidate
 
 __all__ = ["TrainingEstimate", "estimate_training"]
@@ -76,9 +77,10 @@ def estimate_training(
         update={"steps": min(config.steps, _WARM_UP + _MEASURED), "checkpoint_every": 10**9, "report_to": []}
     )
     times: list[float] = [time.perf_counter()]
-    on_gpu = model.device.type == "cuda"
+    device = training_device(config, model)
+    on_gpu = device.type == "cuda"
     if on_gpu:
-        torch.cuda.reset_peak_memory_stats(model.device)
+        torch.cuda.reset_peak_memory_stats(device)
     with tempfile.TemporaryDirectory() as folder:
         train_candidate(
             model,
@@ -98,7 +100,7 @@ def estimate_training(
         steps=config.steps,
         seconds_a_step=round(a_step, 4),
         seconds=round(a_step * config.steps, 1),
-        memory_bytes=torch.cuda.max_memory_allocated(model.device) if on_gpu else _peak_of_process(),
+        memory_bytes=torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process(),
         memory_of="GPU" if on_gpu else "process",
         weights=counts[0],
         tuned_weights=counts[1],

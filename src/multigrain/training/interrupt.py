@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import Any, Final, Self
 
+import torch
+from torch import distributed
 from transformers import TrainerCallback
 
 __all__ = ["OrderlyInterrupt"]
@@ -17,22 +19,24 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 class OrderlyInterrupt(TrainerCallback):
     """Used around training: the first signal asks for a checkpoint and an end, the second ends at once.
 
-    Signals reach the main thread only, so elsewhere nothing is changed.
+    Signals reach the main thread only, so elsewhere nothing is changed. Several processes hear of a signal at
+    different steps, or not at all: they tell each other after every step, and end together. A launcher passes signals
+    on that the terminal has sent already, so there the second one is not taken for impatience.
 
     Args:
-        listening: False leaves signals as they are.
+        processes: that train together.
 
     Attributes:
         asked: whether a signal has come.
     """
 
-    def __init__(self, *, listening: bool = True) -> None:
-        self.listening = listening
+    def __init__(self, *, processes: int = 1) -> None:
+        self.processes = processes
         self.asked = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if self.listening and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             self._before = {each: signal.signal(each, self._on_signal) for each in _SIGNALS}
         return self
 
@@ -42,11 +46,15 @@ class OrderlyInterrupt(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after every optimiser step."""
+        if self.processes > 1:
+            asked = torch.tensor(int(self.asked), device=args.device)
+            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+            self.asked = bool(asked)
         if self.asked:
             control.should_save = True
             control.should_training_stop = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and self.processes == 1:
             raise KeyboardInterrupt
         self.asked = True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["is_main_process", "process_count", "process_rank"]
+from multigrain.config import TrainingConfig
+from multigrain.errors import ConfigError
+
+__all__ = ["check_sharding", "is_main_process", "process_count", "process_rank"]
 
 
 def process_count() -> int:
@@ -20,3 +23,21 @@ def process_rank() -> int:
 def is_main_process() -> bool:
     """Whether this is the one that writes files and reports."""
     return process_rank() == 0
+
+
+def check_sharding(config: TrainingConfig) -> None:
+    """See that what the config says of sharding is what the launcher started.
+
+    Raises:
+        ConfigError: sharding and one process; or sharding that accelerate was told of and the config was not.
+    """
+    if config.fsdp and process_count() == 1:
+        raise ConfigError(
+            "training.fsdp shards the model over several processes, and this is one: complete the stages before with "
+            "`multigrain audit`, then `torchrun --nproc-per-node 2 -m multigrain train config.yaml`"
+        )
+    if not config.fsdp and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
+        raise ConfigError(
+            "the launcher asks for sharded training (FSDP), and the config does not: set training.fsdp: true, and its "
+            "options under training.fsdp_config"
+        )

@@ -36,7 +36,14 @@ from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 from multigrain.training.losses.registry import build_loss, graded_shape
 from multigrain.training.mixing import mix_source
-from multigrain.training.processes import is_main_process, process_count, process_rank
+from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
+from multigrain.training.sharding import (
+    ShardingTrainer,
+    fsdp_arguments,
+    gather_into,
+    training_device,
+    twin_to_shard,
+)
 
 __all__ = ["StepListener", "column_prompts", "train_candidate", "training_sources"]
 
@@ -65,7 +72,8 @@ def train_candidate(
     """Tune a model in place.
 
     Where `checkpoints` holds one of an interrupted run, training goes on from it with the very batches that remain.
-    Under torchrun every process calls this with the same arguments, and ends with the same weights.
+    Under torchrun every process calls this with the same arguments, and ends with the same weights; where training is
+    sharded (`fsdp`) the main process alone does, and the others end without weights.
 
     Args:
         model: base model with the candidate's pooling.
@@ -77,7 +85,8 @@ def train_candidate(
         on_step: told of every step.
 
     Raises:
-        ConfigError: the loss is unknown, has wrong options, or cannot be trained on the schedule's rows.
+        ConfigError: the loss is unknown, has wrong options, or cannot be trained on the schedule's rows; or sharding
+            is asked for in one process.
         SourceError: a set to mix in cannot be used.
         ModelError: fewer than two rows, so that no batch has an in-batch negative; a batch that cannot be cut into
             equal parts; or the loss became NaN.
@@ -85,16 +94,19 @@ def train_candidate(
     """
     if config.graded_weight and len(examples) < 2:
         raise ModelError(f"candidate {name!r}: {len(examples)} training rows; at least 2 are needed, better thousands")
+    check_sharding(config)
     started = time.monotonic()
     settings = _Settings(name, config, seed, _use_bf16(config, model))
     # Every process reads its own copy: they may not share a disk.
     sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed)
     plan = plan_training(sources, config, seed=seed, processes=process_count())
     recorder = _StepRecorder(config.steps, on_step)
-    trainer = _build_trainer(model, settings, plan, checkpoints, recorder)
-    last = last_complete_checkpoint(checkpoints, processes=process_count(), remove=is_main_process())
-    # Several processes would not hear of a signal at the same step, and wait for each other.
-    with OrderlyInterrupt(listening=process_count() == 1) as interrupt:
+    trained = twin_to_shard(model) if config.fsdp else model
+    trainer = _build_trainer(trained, settings, plan, checkpoints, recorder)
+    last = last_complete_checkpoint(
+        checkpoints, processes=process_count(), remove=is_main_process(), sharded=config.fsdp
+    )
+    with OrderlyInterrupt(processes=process_count()) as interrupt:
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if interrupt.asked and trainer.state.global_step < config.steps:
@@ -102,6 +114,8 @@ def train_candidate(
     log = _log_of(trainer.state.log_history, settings, plan, seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
         raise ModelError(f"candidate {name!r}: the loss is not a number; lower training.learning_rate")
+    if config.fsdp:
+        gather_into(model, trainer)
     trainer.accelerator.wait_for_everyone()
     if is_main_process():
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -143,6 +157,7 @@ def _build_trainer(
     recorder: TrainerCallback,
 ) -> SentenceTransformerTrainer:
     config = settings.config
+    device = training_device(config, model)
     first = plan.dataset if len(plan.rows) == 1 else next(iter(plan.dataset.values()))
     # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.
     model.model_card_data.widget = [{"text": first[0]["query"]}]
@@ -160,19 +175,20 @@ def _build_trainer(
         lr_scheduler_type="linear",
         warmup_steps=round(config.warmup_share * config.steps),
         bf16=settings.bf16,
-        use_cpu=model.device.type == "cpu",
+        use_cpu=device.type == "cpu",
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.checkpoint_every,
         save_total_limit=2,
         seed=settings.seed,
-        dataloader_pin_memory=model.device.type == "cuda",
+        dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
         prompts=column_prompts(model),
         report_to=list(config.report_to) or "none",
+        **fsdp_arguments(config, model),
     )
-    trainer = SentenceTransformerTrainer(
+    trainer = (ShardingTrainer if config.fsdp else SentenceTransformerTrainer)(
         model=model,
         args=arguments,
         train_dataset=plan.dataset,
@@ -211,7 +227,7 @@ class _StepRecorder(TrainerCallback):
 
 def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
     if config.precision == "auto":
-        return supports_native_bf16(model.device)
+        return supports_native_bf16(training_device(config, model))
     return config.precision == "bf16"
 
 

@@ -1,0 +1,116 @@
+"""Training with weights, gradients and optimiser sharded over the processes (FSDP2), by the trainer's own switches.
+
+The trainer shards a twin of the model, block by block. What sentence-transformers' trainer cannot do is done here: it
+would save one process's shards as if they were the model, and cannot read a sharded checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.fsdp_utils import load_fsdp_model
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from torch import nn
+
+from multigrain.config import TrainingConfig
+from multigrain.training.processes import is_main_process
+
+__all__ = ["ShardingTrainer", "fsdp_arguments", "gather_into", "training_device", "twin_to_shard"]
+
+
+def training_device(config: TrainingConfig, model: SentenceTransformer) -> torch.device:
+    """Where steps are computed. A model that will be sharded waits on the CPU, since one device may not hold it."""
+    found = torch.accelerator.current_accelerator() if config.fsdp and torch.accelerator.is_available() else None
+    return model.device if found is None else found
+
+
+def fsdp_arguments(config: TrainingConfig, model: SentenceTransformer) -> dict[str, Any]:
+    """The trainer's `fsdp` and `fsdp_config`; nothing where training is not sharded.
+
+    Blocks that are gathered one at a time are those that transformers names for the architecture. A model without
+    such (a static one) is one piece.
+    """
+    if not config.fsdp:
+        return {}
+    blocks = config.fsdp_config.transformer_layer_cls_to_wrap or _blocks(model)
+    options = {
+        **config.fsdp_config.model_dump(),
+        # Where there is no GPU they are there anyway, and torch would look for one.
+        "cpu_offload": config.fsdp_config.cpu_offload and torch.accelerator.is_available(),
+        "version": 2,
+        "state_dict_type": "FULL_STATE_DICT",
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP" if blocks else "NO_WRAP",
+        "transformer_layer_cls_to_wrap": blocks or None,
+    }
+    return {"fsdp": True, "fsdp_config": options}
+
+
+def twin_to_shard(model: SentenceTransformer) -> SentenceTransformer:
+    """A copy of a model whose weights lie in the same memory, for the trainer to cut up.
+
+    The main process keeps the model itself, whole and on the CPU, to gather into at the end; the others let go of
+    theirs (its weights are on the meta device afterwards).
+
+    Args:
+        model: whole, on the CPU.
+    """
+    shared: dict[int, Any] = {
+        id(weight): nn.Parameter(weight.data, requires_grad=weight.requires_grad) for weight in model.parameters()
+    }
+    twin = copy.deepcopy(model, shared)
+    # accelerate looks for the last norm among this attribute's children, and would take sentence-transformers'
+    # Normalize for it, which has no weights and cannot be sharded.
+    twin.base_model_prefix = "transformers_model"
+    # BERT's pooler takes no part in an embedding. A weight that could learn and never does has no optimiser state, and
+    # a checkpoint without it would be refused.
+    pooler = getattr(twin.transformers_model, "pooler", None)
+    if pooler is not None:
+        pooler.requires_grad_(False)
+    if not is_main_process():
+        model.to("meta")
+    return twin
+
+
+def gather_into(model: SentenceTransformer, trainer: SentenceTransformerTrainer) -> None:
+    """Put the trained shards together again, in the main process's whole model. All processes must call this.
+
+    Args:
+        model: what the trainer's sharded twin was made of.
+        trainer: after training.
+    """
+    weights = trainer.accelerator.get_state_dict(trainer.model)
+    if is_main_process():
+        model.load_state_dict(weights)
+
+
+class ShardingTrainer(SentenceTransformerTrainer):
+    """The trainer with checkpoints that hold the whole state of a sharded training, however many processes resume."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Called by the trainer as it starts. accelerate shards on GPUs alone, and on the CPU would not say so."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if state.distributed_type == DistributedType.MULTI_CPU:
+            plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            if self.args.bf16:
+                plugin.set_mixed_precision("bf16")
+            state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP  # as accelerate itself does on GPUs
+            self.is_fsdp_enabled = True
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Nothing: the trainer writes the weights of a checkpoint with its optimiser's state."""
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
+        plugin = self.accelerator.state.fsdp_plugin
+        load_fsdp_model(plugin, self.accelerator, self.model if model is None else model, checkpoint_path)
+
+
+def _blocks(model: SentenceTransformer) -> list[str]:
+    named = getattr(model.transformers_model, "_no_split_modules", None) or ()
+    present = {type(module).__name__ for module in model.modules()}
+    return sorted(present.intersection(named))
