@@ -7,6 +7,7 @@
       synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl; from tasks also documents.parquet
       marks.jsonl              rows that a reader marked bad, where there are any
       dataset/                 graded.parquet, rejects.parquet, audit.json
+      logs/                    of TensorBoard, where training reports to it
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
       model/                   a copy of the chosen candidate
       results/                 evaluation.json, per_query.parquet, anchors.json
@@ -150,6 +151,11 @@ class RunDirectory:
     def checkpoints_path(self) -> Path:
         """The folder that interrupted training resumes from."""
         return self.path / "checkpoints"
+
+    @property
+    def logs_path(self) -> Path:
+        """The folder that TensorBoard is pointed at, where training reports to it."""
+        return self.path / "logs"
 
     @property
     def results_path(self) -> Path:

@@ -13,6 +13,7 @@ from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses
 from multigrain.training.processes import check_sharding, is_main_process, process_count
+from multigrain.training.trackers import check_trackers
 
 __all__ = ["STAGES", "run", "run_stages", "stage_summaries"]
 
@@ -109,6 +110,7 @@ def run_stages(
     if "training" in stages:
         check_sharding(config.training)
         check_losses(config.training)
+        check_trackers(config.training)
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
         STAGES["training"](context)

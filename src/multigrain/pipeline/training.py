@@ -83,6 +83,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             seed=context.config.seed,
             # Checkpoints of other settings must never be resumed from: their folder is named for these.
             checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity, settings),
+            logs=context.run.logs_path / _checkpoint_folder(name, identity, settings),
             on_step=_Advance(task, context.progress, name),
         )
     counts = {"candidate": name, "rows": log.rows, "steps": log.steps}

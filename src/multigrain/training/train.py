@@ -44,6 +44,7 @@ from multigrain.training.sharding import (
     training_device,
     twin_to_shard,
 )
+from multigrain.training.trackers import keep_logs
 
 __all__ = ["StepListener", "column_prompts", "train_candidate", "training_sources"]
 
@@ -67,6 +68,7 @@ def train_candidate(
     name: str,
     seed: int,
     checkpoints: Path,
+    logs: Path | None = None,
     on_step: StepListener | None = None,
 ) -> TrainingLog:
     """Tune a model in place.
@@ -82,6 +84,7 @@ def train_candidate(
         name: the candidate's name, for its log.
         seed: of row order, level draws and dropout.
         checkpoints: a folder for this candidate's checkpoints; removed when training is complete.
+        logs: a folder for TensorBoard's logs, where `config.report_to` names it; None puts them beside `checkpoints`.
         on_step: told of every step.
 
     Raises:
@@ -103,6 +106,7 @@ def train_candidate(
     recorder = _StepRecorder(config.steps, on_step)
     trained = twin_to_shard(model) if config.fsdp else model
     trainer = _build_trainer(trained, settings, plan, checkpoints, recorder)
+    keep_logs(trainer, checkpoints.with_name(f"{checkpoints.name}-logs") if logs is None else logs)
     last = last_complete_checkpoint(
         checkpoints, processes=process_count(), remove=is_main_process(), sharded=config.fsdp
     )
@@ -186,6 +190,7 @@ def _build_trainer(
         disable_tqdm=True,
         prompts=column_prompts(model),
         report_to=list(config.report_to) or "none",
+        run_name=settings.name,
         **fsdp_arguments(config, model),
     )
     trainer = (ShardingTrainer if config.fsdp else SentenceTransformerTrainer)(

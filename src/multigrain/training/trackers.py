@@ -1,0 +1,65 @@
+"""TensorBoard, Weights & Biases and their like: the trainer's own reporting, checked before anything is paid for."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from multigrain.config import TrainingConfig
+from multigrain.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+__all__ = ["check_trackers", "keep_logs"]
+
+# The trainer's names, each with the module that it needs and the package that brings it.
+_TRACKERS: Final = {
+    "azure_ml": ("azureml", "azureml-sdk"),
+    "clearml": ("clearml", "clearml"),
+    "codecarbon": ("codecarbon", "codecarbon"),
+    "comet_ml": ("comet_ml", "comet-ml"),
+    "dagshub": ("dagshub", "dagshub"),
+    "dvclive": ("dvclive", "dvclive"),
+    "flyte": ("flytekit", "flytekit"),
+    "kubeflow": ("kubeflow", "kubeflow"),
+    "mlflow": ("mlflow", "mlflow"),
+    "neptune": ("neptune", "neptune"),
+    "swanlab": ("swanlab", "swanlab"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "trackio": ("trackio", "trackio"),
+    "wandb": ("wandb", "wandb"),
+}
+
+
+def check_trackers(config: TrainingConfig) -> None:
+    """See that every tracker of `report_to` is known and installed.
+
+    Raises:
+        ConfigError: the trainer knows none of this name.
+        MissingExtraError: its package is not installed.
+    """
+    for name in config.report_to:
+        if name not in _TRACKERS:
+            nearest = difflib.get_close_matches(name, _TRACKERS, n=1)
+            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            raise ConfigError(f"training.report_to: no tracker {name!r}{hint}; there are {', '.join(_TRACKERS)}")
+        module, package = _TRACKERS[name]
+        if find_spec(module) is None:
+            raise MissingExtraError(package, f"training.report_to: {name}", f"pip install {package}")
+
+
+def keep_logs(trainer: Trainer, folder: Path) -> None:
+    """Have TensorBoard write where its logs outlive the checkpoints; `$TENSORBOARD_LOGGING_DIR` goes before.
+
+    Args:
+        trainer: before training.
+        folder: where to.
+    """
+    from transformers.integrations import TensorBoardCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder)
