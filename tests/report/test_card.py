@@ -67,8 +67,7 @@ def test_the_card_says_how_the_model_was_trained(with_model: RunDirectory) -> No
     path.write_text(json.dumps({**log, **changes}))
     body = write_card(with_model).read_text()
 
-    assert "(90 graded, 9 nq)" in body
-    assert "loss\nmasked, learning rate" in body
+    assert "rows (90 graded, 10 nq), loss masked, learning rate" in " ".join(body.split())
     assert "2 processes, 4 accumulated parts a step" in body
     assert "Merged against forgetting: 75% of the tuned weights" in body
 

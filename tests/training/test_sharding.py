@@ -81,7 +81,7 @@ def test_blocks_are_those_that_transformers_names(small_bert: Path) -> None:
     model = encoder(small_bert)
     found = fsdp_arguments(config_of(fsdp=True, fsdp_config={"reshard_after_forward": False}), model)
 
-    assert found["fsdp_config"]["transformer_layer_cls_to_wrap"] == ["BertLayer"]
+    assert found["fsdp_config"]["transformer_layer_cls_to_wrap"] == ["BertEmbeddings", "BertLayer"]
     assert (found["fsdp_config"]["version"], found["fsdp_config"]["reshard_after_forward"]) == (2, False)
     assert fsdp_arguments(config_of(), model) == {}
 

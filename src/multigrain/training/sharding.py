@@ -64,7 +64,7 @@ def twin_to_shard(model: SentenceTransformer) -> SentenceTransformer:
     twin = copy.deepcopy(model, shared)
     # accelerate looks for the last norm among this attribute's children, and would take sentence-transformers'
     # Normalize for it, which has no weights and cannot be sharded.
-    twin.base_model_prefix = "transformers_model"
+    twin.base_model_prefix = "transformers_model"  # type: ignore[assignment]
     # BERT's pooler takes no part in an embedding. A weight that could learn and never does has no optimiser state, and
     # a checkpoint without it would be refused.
     pooler = getattr(twin.transformers_model, "pooler", None)

@@ -58,7 +58,7 @@ def keep_logs(trainer: Trainer, folder: Path) -> None:
         trainer: before training.
         folder: where to.
     """
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations.integration_utils import TensorBoardCallback
 
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
