@@ -139,7 +139,7 @@ def test_a_changed_set_to_mix_in_is_noticed(tmp_path: Path, corpus_file: Path, s
 def _start(config: Path, run: Path, *command: str) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        [*launcher, "-m", "multigrain", *command, str(config), "--run", str(run), "--json"],
+        [*launcher, "-m", "multigrain", *command, str(config), "-r", str(run), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
