@@ -127,8 +127,10 @@ def _fitted(rules: MiningRules, candidates: int) -> MiningRules:
 
 def _most_excluded(excluded: Sequence[Sequence[int]], keys: Keys, hidden: Mask) -> int:
     """The most rows that one query's exclusions can hide: each key stands once among rows that are not hidden."""
-    known = np.unique(np.asarray([key for each in excluded for key in each], dtype=np.uint64))
-    present = set(known[np.isin(known, keys[~hidden])].tolist()) if len(known) else set()
+    known = {key for each in excluded for key in each}
+    asked = np.fromiter(known, dtype=np.uint64, count=len(known))
+    # Keys of rows that are not hidden differ from each other.
+    present = set(asked[np.isin(asked, keys[~hidden], assume_unique=True)].tolist())
     return max((len(present.intersection(each)) for each in excluded), default=0)
 
 

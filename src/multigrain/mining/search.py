@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from multigrain.errors import SourceError
+from multigrain.mining.best import NO_ROW, Best, Floats, Indices, Mask, Rows
+from multigrain.mining.rounded import RoundedPass, rounding_pays
 
-__all__ = ["NO_ROW", "Floats", "Indices", "Rows", "rows_at", "top_k"]
-
-Floats: TypeAlias = npt.NDArray[np.float32]
-Indices: TypeAlias = npt.NDArray[np.int64]
-Mask: TypeAlias = npt.NDArray[np.bool_]
-
-NO_ROW: Final = -1
-"""Stands for a corpus row where there are fewer than were asked for; its score is minus infinity."""
+__all__ = ["NO_ROW", "Floats", "Indices", "Mask", "Rows", "rows_at", "top_k"]
 
 # Tiles of scores (queries × corpus rows), 16 MiB a thread: measured on 2 cores with 384 dimensions and k = 200,
 # within 3% of the best of 128-1024 × 2048-16384.
@@ -30,22 +23,6 @@ _QUERY_BLOCK = 512
 _CORPUS_TILE = 8_192
 # Rows of the corpus that are in memory at once.
 _CORPUS_BLOCK = 32_768
-
-_EMPTY: Final = np.iinfo(np.int64).min
-_LOW_BITS: Final = 32
-_LAST: Final = 2**_LOW_BITS - 1
-
-
-class Rows(Protocol):
-    """Vectors that are read by slices: an array, a memory map, a store of shards."""
-
-    def __len__(self) -> int:
-        """How many rows."""
-        ...
-
-    def __getitem__(self, rows: slice, /) -> Any:
-        """Rows as a (rows, dimensions) array."""
-        ...
 
 
 def rows_at(corpus: Rows, rows: Indices) -> Floats:
@@ -66,7 +43,9 @@ def top_k(
 ) -> tuple[Floats, Indices]:
     """The k nearest corpus rows of each query by inner product, nearest first.
 
-    The corpus is read once, block by block; memory holds one block, a tile of scores a thread, and the result.
+    The corpus is read block by block: once, or twice where the processor multiplies bfloat16 faster than float32 and a
+    first pass in it pays (see `rounded`). The result is that of float32 either way. Memory holds one block, a tile of
+    scores a thread, and the result.
     Ties go to the smaller corpus index, so that results do not depend on block sizes.
 
     Args:
@@ -84,119 +63,97 @@ def top_k(
         SourceError: vectors that are not finite, or of different dimensions.
     """
     k = min(k, len(corpus))
-    best = _Best.empty(len(queries), k, ceilings)
     if not len(queries) or not k:
-        return best.result()
+        return Best.empty(len(queries), k).result()
     if not math.isfinite(float(np.sum(queries, dtype=np.float64))):
         raise SourceError("query vectors are not finite (NaN or infinity): the model's weights are damaged")
-    starts = range(0, len(queries), _QUERY_BLOCK)
-    workers = min(threads or _cores(), len(starts))
-    with _one_blas_thread_each(workers) as run:
-        for offset in range(0, len(corpus), _CORPUS_BLOCK):
-            block = np.ascontiguousarray(corpus[offset : offset + _CORPUS_BLOCK], dtype=np.float32)
-            _check(block, queries, offset)
-            out = None if left_out is None else left_out[offset : offset + len(block)]
-            out = out if out is not None and out.any() else None
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    ceilings = None if ceilings is None else np.ascontiguousarray(ceilings, dtype=np.float32)
+    if not rounding_pays(len(queries), len(corpus), k):
+        return _search(queries, corpus, k, ceilings, left_out, threads)
+    scores, rows, left = _search_rounded(queries, corpus, k, ceilings, left_out, threads)
+    if left.any():
+        own = None if ceilings is None else ceilings[left]
+        scores[left], rows[left] = _search(queries[left], corpus, k, own, left_out, threads)
+    return scores, rows
 
-            def search(start: int, block: Floats = block, offset: int = offset, out: Mask | None = out) -> None:
-                best.offer(queries, slice(start, start + _QUERY_BLOCK), block, offset, out)
 
-            run(search, starts)
+def _search(
+    queries: Floats, corpus: Rows, k: int, ceilings: Floats | None, left_out: Mask | None, threads: int | None
+) -> tuple[Floats, Indices]:
+    """In float32, in one pass."""
+    best = Best.empty(len(queries), k)
+    buffers: list[Floats] = []
+    with _on_cores(len(queries), threads) as run:
+        for offset, block in _blocks(queries, corpus):
+
+            def search(rows: slice, block: Floats = block, offset: int = offset) -> None:
+                asked = queries[rows]
+                buffer = buffers.pop() if buffers else np.empty(_QUERY_BLOCK * _CORPUS_TILE, dtype=np.float32)
+                for start in range(0, len(block), _CORPUS_TILE):
+                    part = block[start : start + _CORPUS_TILE]
+                    scores = buffer[: len(asked) * len(part)].reshape(len(asked), len(part))
+                    np.matmul(asked, part.T, out=scores)
+                    hidden = _hidden(left_out, offset + start, len(part))
+                    if hidden is not None:
+                        scores[:, hidden] = -np.inf
+                    best.offer(rows, scores, offset + start, None if ceilings is None else ceilings[rows, None])
+                buffers.append(buffer)
+
+            run(search)
+        run(best.merge)
     return best.result()
 
 
-@dataclass
-class _Best:
-    """The best rows of each query so far.
+def _search_rounded(
+    queries: Floats, corpus: Rows, k: int, ceilings: Floats | None, left_out: Mask | None, threads: int | None
+) -> tuple[Floats, Indices, Mask]:
+    """In bfloat16 first; (n,) which queries that did not settle."""
+    import torch
 
-    Score and index are packed into one integer that sorts as they should: picking the best is then one partition.
+    search = RoundedPass(queries, k, ceilings)
+    buffers: list[Any] = []
+    with _on_cores(len(queries), threads) as run:
+        for offset, block in _blocks(queries, corpus):
+            rounded = torch.empty(block.shape, dtype=torch.bfloat16)
 
-    Attributes:
-        keys: (n, k) packed scores and indices, in no order.
-        floors: (n,) the score that a row must exceed to get in.
-        ceilings: (n,) the score that it must not exceed; None for none.
-    """
+            def convert(part: slice, block: Floats = block, rounded: Any = rounded) -> None:
+                search.round(block[part], rounded[part])
 
-    keys: Indices
-    floors: Floats
-    ceilings: Floats | None = None
-    buffers: list[Floats] = field(default_factory=list)
+            def look(rows: slice, offset: int = offset, rounded: Any = rounded) -> None:
+                count = len(queries[rows])
+                room = buffers.pop() if buffers else torch.empty(_QUERY_BLOCK * _CORPUS_TILE, dtype=torch.bfloat16)
+                for start in range(0, len(rounded), _CORPUS_TILE):
+                    tile = rounded[start : start + _CORPUS_TILE]
+                    out = room[: count * len(tile)].view(count, len(tile))
+                    search.look(rows, tile, offset + start, _hidden(left_out, offset + start, len(tile)), out)
+                buffers.append(room)
 
-    @classmethod
-    def empty(cls, queries: int, k: int, ceilings: Floats | None) -> _Best:
-        return cls(
-            np.full((queries, k), _EMPTY, dtype=np.int64),
-            np.full(queries, -np.inf, dtype=np.float32),
-            None if ceilings is None else np.ascontiguousarray(ceilings, dtype=np.float32),
-        )
-
-    def offer(self, queries: Floats, rows: slice, block: Floats, offset: int, left_out: Mask | None) -> None:
-        """Look through a block of the corpus for some queries."""
-        asked = np.ascontiguousarray(queries[rows], dtype=np.float32)
-        ceilings = None if self.ceilings is None else self.ceilings[rows, None]
-        buffer = self._take_buffer()
-        for start in range(0, len(block), _CORPUS_TILE):
-            part = block[start : start + _CORPUS_TILE]
-            scores = buffer[: len(asked) * len(part)].reshape(len(asked), len(part))
-            np.matmul(asked, part.T, out=scores)
-            if left_out is not None:
-                scores[:, left_out[start : start + len(part)]] = -np.inf
-            self._merge(rows, scores, offset + start, ceilings)
-        self.buffers.append(buffer)
-
-    def result(self) -> tuple[Floats, Indices]:
-        """Scores and indices, best first."""
-        best_first = np.sort(self.keys, axis=1)[:, ::-1]
-        missing = best_first == _EMPTY
-        indices = np.where(missing, NO_ROW, _LAST - (best_first & _LAST))
-        return np.where(missing, np.float32(-np.inf), _scores(best_first)), indices
-
-    def _take_buffer(self) -> Floats:
-        try:
-            return self.buffers.pop()
-        except IndexError:
-            return np.empty(_QUERY_BLOCK * _CORPUS_TILE, dtype=np.float32)
-
-    def _merge(self, rows: slice, scores: Floats, start: int, ceilings: Floats | None) -> None:
-        floors = self.floors[rows, None]
-        allowed = None if ceilings is None else scores <= ceilings
-        # Rows come in rising order, so an equal score never displaces one that is in already.
-        passing = scores > floors
-        if allowed is not None:
-            passing &= allowed
-        keys = self.keys[rows]
-        k = keys.shape[1]
-        if scores.shape[1] > 2 * k and np.count_nonzero(passing) > len(scores) * scores.shape[1] // 2:
-            # The first tile: nearly everything passes. Find where its own k best begin.
-            shown = scores if allowed is None else np.where(allowed, scores, np.float32(-np.inf))
-            own = np.partition(shown, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
-            passing &= scores >= own
-        found = np.flatnonzero(passing)
-        if not found.size:
-            return
-        row, column = np.divmod(found, scores.shape[1])
-        counts = np.bincount(row, minlength=len(scores))
-        most = int(counts.max())
-        slots = np.arange(found.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        wide = np.full((len(scores), k + most), _EMPTY, dtype=np.int64)
-        wide[:, :k] = keys
-        wide[row, k + slots] = _pack(scores.reshape(-1)[found], start + column)
-        wide.partition(most, axis=1)
-        self.keys[rows] = wide[:, most:]
-        lowest = wide[:, most:].min(axis=1)
-        self.floors[rows] = np.where(lowest == _EMPTY, np.float32(-np.inf), _scores(lowest))
+            run(convert, _slices(len(block), _CORPUS_TILE // 4))
+            run(look)
+        run(search.choose)
+        for offset, block in _blocks(queries, corpus):
+            run(lambda rows, block=block, offset=offset: search.measure(rows, block, offset))
+        run(search.finish)
+    return search.scores, search.rows, search.unsettled
 
 
-def _pack(scores: Floats, indices: Indices) -> Indices:
-    """Integers that sort by score, then by falling index (IEEE 754: magnitudes of negative numbers run backwards)."""
-    bits = (scores + np.float32(0.0)).view(np.int32)  # adding zero makes -0.0 equal to 0.0
-    ordered = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
-    return (ordered << _LOW_BITS) | (_LAST - indices)
+def _blocks(queries: Floats, corpus: Rows) -> Iterator[tuple[int, Floats]]:
+    """The corpus block by block, each with its first row's index, looked over."""
+    for offset in range(0, len(corpus), _CORPUS_BLOCK):
+        block = np.ascontiguousarray(corpus[offset : offset + _CORPUS_BLOCK], dtype=np.float32)
+        _check(block, queries, offset)
+        yield offset, block
 
 
-def _scores(keys: Indices) -> Floats:
-    ordered = (keys >> _LOW_BITS).astype(np.int32)
-    return np.where(ordered < 0, ordered ^ np.int32(0x7FFFFFFF), ordered).astype(np.int32).view(np.float32)
+def _hidden(left_out: Mask | None, start: int, count: int) -> Mask | None:
+    """The rows of a tile that nobody may find; None where there are none."""
+    hidden = None if left_out is None else left_out[start : start + count]
+    return hidden if hidden is not None and hidden.any() else None
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _check(block: Floats, queries: Floats, offset: int) -> None:
@@ -218,16 +175,41 @@ def _cores() -> int:
 
 
 @contextmanager
-def _one_blas_thread_each(workers: int) -> Iterator[Any]:
-    """Yields a function that runs work over query blocks; with several workers each multiplies on one core.
+def _on_cores(queries: int, threads: int | None) -> Iterator[Callable[..., None]]:
+    """Yields a function that does a piece of work for every block of queries, or for every slice that it is given.
 
-    So the looking through is shared between the cores as the multiplying is. One block of queries alone is
-    multiplied by all the cores that BLAS has.
+    With several blocks each is multiplied on one core, so that the looking through is shared between the cores as the
+    multiplying is. One block alone is multiplied by all the cores that the library has.
     """
+    blocks = _slices(queries, _QUERY_BLOCK)
+    workers = min(threads or _cores(), len(blocks))
+
+    def one_by_one(work: Callable[[slice], None], slices: Sequence[slice] = blocks) -> None:
+        for each in slices:
+            work(each)
+
     if workers <= 1:
-        yield lambda work, starts: [work(start) for start in starts]
+        yield one_by_one
         return
+    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+
+        def side_by_side(work: Callable[[slice], None], slices: Sequence[slice] = blocks) -> None:
+            for _ in pool.map(work, slices):
+                pass
+
+        yield side_by_side
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Every thread that is started within multiplies on one core, with numpy and with torch."""
+    import torch
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        yield lambda work, starts: list(pool.map(work, starts))
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=1, user_api="blas"):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

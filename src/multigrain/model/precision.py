@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["mixed_precision", "supports_native_bf16"]
+from multigrain.processor import cpu_multiplies_bf16
 
-_CPU_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+__all__ = ["mixed_precision", "supports_native_bf16"]
 
 
 def supports_native_bf16(device: str | torch.device) -> bool:
@@ -23,8 +23,7 @@ def supports_native_bf16(device: str | torch.device) -> bool:
     """
     kind = torch.device(device).type
     if kind == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return any(capabilities.get(name, False) for name in _CPU_INSTRUCTIONS)
+        return cpu_multiplies_bf16()
     if kind == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return False
