@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python b
 from benchmarks.corpora import aptsearch, subset
 from benchmarks.fetching import FetchError, split_archive
 from multigrain.audit.run import AuditResult, audit_rows
-from multigrain.audit.summary import repair_counts
+from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
 from multigrain.evaluation.significance import bootstrap_interval
 from multigrain.mining.search import Floats
@@ -62,7 +62,7 @@ def corpus(rows: Sequence[SynthesizedRow], documents: Sequence[Document]) -> lis
     """The documents and those of the rows, each text once, near-duplicates grouped."""
     texts = dict.fromkeys([*(row.positive for row in rows), *(each.text for each in documents)])
     found = [Document(_identity(text), text) for text in texts]
-    groups = near_duplicate_groups(found, _NEAR_DUPLICATE)
+    groups = near_duplicate_groups(texts, _NEAR_DUPLICATE)
     return [replace(each, group=group) for each, group in zip(found, groups, strict=True)]
 
 
@@ -135,11 +135,12 @@ def main(arguments: list[str] | None = None) -> int:
     scorer = SentenceTransformer(str(next(folder.glob("*/modules.json")).parent), device="cpu")
     pool = corpus(rows, documents)
     result = _audit(rows, pool, reference)
+    counts = summarise(result, requested=len(rows), written=len(rows), reference_model="")
     figures: dict[str, Any] = {
         "kept": len(result.examples),
         "of": len(rows),
         **judge(result.examples, scorer),
-        **{key: value for key, value in repair_counts(result).items() if key in ("relevelled", "refilled", "dropped")},
+        **{key: counts[key] for key in ("relevelled", "refilled", "dropped")},
         "smallest_gap": smallest_gap(result.examples),
         "written_negatives_kept": sum(n.origin == "written" for each in result.examples for n in each.negatives),
         "documents": len(pool),

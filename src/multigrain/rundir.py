@@ -31,11 +31,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
 
-__all__ = ["RunDirectory", "StageManifest", "atomic_directory", "atomic_write"]
+__all__ = ["RunDirectory", "StageManifest", "atomic_directory", "atomic_stream", "atomic_write", "writing"]
 
 _RECORDED_PACKAGES = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
 
@@ -290,29 +290,49 @@ def atomic_write(path: Path, data: str | bytes) -> None:
     Raises:
         RunDirectoryError: the disk is full, or the place cannot be written.
     """
-    raw = data.encode() if isinstance(data, str) else data
+    with atomic_stream(path) as stream, writing(path):
+        stream.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_stream(path: Path) -> Iterator[BinaryIO]:
+    """A file to write bit by bit: it takes its name when the block ends well, and is gone when it does not.
+
+    Raises:
+        RunDirectoryError: the place cannot be written. What fails within the block is left as it is; see `writing`.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
-        _write_and_rename(path, raw)
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            with writing(path):
+                handle.flush()
+                os.fsync(handle.fileno())
+        with writing(path):
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says it in one line where a file cannot be written.
+
+    Raises:
+        RunDirectoryError: the disk is full, or the place cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         raise RunDirectoryError(
             f"{path}: cannot be written ({error.strerror}); nothing is half-written: free the disk or mend the "
             "permissions, and run again"
         ) from None
-
-
-def _write_and_rename(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(raw)
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

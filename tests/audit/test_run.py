@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -162,3 +163,31 @@ def test_the_round_trip_is_checked_however_shallow_the_bands_are() -> None:
     result = audit([wrong], bands=bands, round_trip_rank=20)
 
     assert [each.reason for each in result.rejections] == ["round_trip"]
+
+
+def test_the_size_of_a_lot_changes_nothing() -> None:
+    rows = [
+        row(
+            number,
+            f"please {about(number % 12, 4)} question{number} now",
+            {Level.HARD: f"{about(number % 12, 3)} own{number}"},
+        )
+        for number in range(40)
+    ]
+    rows += [row(41, rows[3].query), row(42, "")]
+    asked = {
+        "embed_queries": embed,
+        "embed_passages": embed,
+        "pool_vectors": embed([each.text for each in POOL]),
+        "seed": 3,
+    }
+    config = AuditConfig(bands=[(60, 119), (30, 60), (10, 30), (0, 10)], min_level_gap=0.001, round_trip_rank=40)
+
+    whole = audit_rows(rows, POOL, config, **asked)
+    parts = audit_rows(rows, POOL, config, lot_rows=7, **asked)
+
+    assert len(whole.examples) > 20
+    assert {"duplicate_query", "false_negative"} <= {each.reason for each in whole.rejections}
+    assert parts.examples == whole.examples
+    assert Counter(parts.rejections) == Counter(whole.rejections)
+    assert parts.written_candidates == whole.written_candidates

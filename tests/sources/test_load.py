@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import itertools
 import json
+import random
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rensa import RMinHash
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
 from multigrain.sources.docstrings import read_docstrings
+from multigrain.sources.grouping import near_duplicate_groups, word_ngrams
 from multigrain.sources.load import load_corpus, prepare_corpus, source_fingerprint
 from multigrain.sources.store import read_document_table, write_document_table
 
@@ -265,3 +269,30 @@ def test_two_rules_are_no_front_matter(tmp_path: Path) -> None:
         (tmp_path / f"{number}.md").write_text(text)
 
     assert all("A remark" in each.text for each in load_corpus(DocumentsConfig(path=tmp_path), seed=1).documents)
+
+
+def test_groups_are_those_of_every_text_compared_with_every_other() -> None:
+    """More texts than a block of signatures holds; boilerplate, near-duplicates, and texts of their own."""
+    chance = random.Random(4)
+    words = [f"w{number}" for number in range(400)]
+    texts = [" ".join(chance.choices(words, k=30)) for _ in range(300)]
+    for _ in range(120):
+        changed = chance.choice(texts).split()
+        changed[chance.randrange(len(changed))] = chance.choice(words)
+        texts.append(" ".join(changed))
+    texts += ["the same imprint at the foot of every page"] * 4_000
+
+    groups = near_duplicate_groups(iter(texts), 0.7)
+
+    signatures = {}
+    for place, text in enumerate(texts):
+        signatures.setdefault(text, (place, RMinHash(num_perm=128, seed=7)))[1]
+    for text, (_, minhash) in signatures.items():
+        minhash.update(sorted(word_ngrams(text)))
+    expected = {text: place for text, (place, _) in signatures.items()}
+    for (left, (_, one)), (right, (_, other)) in itertools.combinations(signatures.items(), 2):
+        if one.jaccard(other) >= 0.7 and expected[left] != expected[right]:
+            low, high = sorted((expected[left], expected[right]))
+            expected = {text: low if group == high else group for text, group in expected.items()}
+    assert groups == [expected[text] for text in texts]
+    assert len(set(groups)) < len(signatures)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
 
 from multigrain.audit.checks import Problem
 from multigrain.config import AuditConfig
-from multigrain.records import Document, SynthesizedRow, answering_ids
+from multigrain.records import SynthesizedRow, answering_ids
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 
 __all__ = ["find_duplicates"]
@@ -15,40 +16,68 @@ __all__ = ["find_duplicates"]
 _LABEL_WORDS: Final = 8
 
 
-def find_duplicates(rows: Sequence[SynthesizedRow], config: AuditConfig) -> dict[int, Problem]:
+def find_duplicates(
+    rows: Sequence[SynthesizedRow], config: AuditConfig, places: Sequence[int] | None = None
+) -> dict[int, Problem]:
     """Rows to turn away because an earlier one has the same query, or nearly so; by their place.
 
     Positives are compared too where a language model wrote them: rows for one document share its text by design.
-    A given query with several positives has a row for each, and all of them stay.
+    A given query with several positives has a row for each, and all of them stay. Rows are gone through in order a
+    few times and not kept, so that they may lie in a file.
 
     Args:
         rows: in order: the first of several stays.
         config: which checks are on.
+        places: of the rows to look at, rising; None for all.
     """
+    places = range(len(rows)) if places is None else places
     found: dict[int, Problem] = {}
     if config.checks.repeats:
-        seen: dict[str, SynthesizedRow] = {}
-        for place, row in enumerate(rows):
-            first = seen.setdefault(normalise(row.query), row)
-            if first is not row and not _both_positives(first, row):
-                found[place] = Problem("duplicate_query", "another row has the same query")
+        first_of: dict[bytes, int] = {}
+        pairs = []
+        for place, row in _at(rows, places):
+            first = first_of.setdefault(hashlib.blake2b(normalise(row.query).encode(), digest_size=16).digest(), place)
+            if first != place:
+                pairs.append((place, first))
+        for place, _ in _strangers(rows, pairs):
+            found[place] = Problem("duplicate_query", "another row has the same query")
     if config.checks.near_duplicates:
-        left = [place for place in range(len(rows)) if place not in found]
-        written = [place for place in left if rows[place].document_id is None and not _is_label(rows[place].positive)]
-        for places, what in ((left, "query"), (written, "positive")):
-            texts = [Document(str(place), getattr(rows[place], what)) for place in places]
+        left = [place for place in places if place not in found]
+        written = [place for place, row in _at(rows, left) if row.document_id is None and not _is_label(row.positive)]
+        sides: tuple[tuple[list[int], Literal["query", "positive"]], ...] = ((left, "query"), (written, "positive"))
+        for looked_at, side in sides:
+            texts = (row.query if side == "query" else row.positive for _, row in _at(rows, looked_at))
             groups = near_duplicate_groups(texts, config.near_duplicate_similarity)
-            for own, group in enumerate(groups):
-                place, first_place = places[own], places[group]
-                if own != group and place not in found and not _both_positives(rows[first_place], rows[place]):
-                    detail = f"its {what} is nearly that of row {rows[first_place].id}"
-                    found[place] = Problem("near_duplicate", detail)
+            pairs = [
+                (looked_at[own], looked_at[group])
+                for own, group in enumerate(groups)
+                if own != group and looked_at[own] not in found
+            ]
+            for place, earlier in _strangers(rows, pairs):
+                found[place] = Problem("near_duplicate", f"its {side} is nearly that of row {earlier}")
     return found
 
 
-def _both_positives(first: SynthesizedRow, second: SynthesizedRow) -> bool:
-    """Whether two rows are one query's, with a positive each."""
-    return answering_ids(first)[0] in second.relevant_ids
+def _at(rows: Sequence[SynthesizedRow], places: Iterable[int]) -> Iterator[tuple[int, SynthesizedRow]]:
+    """Rows at rising places, read in one go."""
+    coming = iter(places)
+    wanted = next(coming, None)
+    for place, row in enumerate(rows if wanted is not None else ()):
+        if place == wanted:
+            yield place, row
+            wanted = next(coming, None)
+            if wanted is None:
+                return
+
+
+def _strangers(rows: Sequence[SynthesizedRow], pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str]]:
+    """Of pairs of rows (later, earlier) those that are not one query's: the later's place, the earlier's id."""
+    earlier = {place: (row.id, answering_ids(row)) for place, row in _at(rows, sorted({first for _, first in pairs}))}
+    first_of = dict(pairs)
+    for place, row in _at(rows, [place for place, _ in pairs]):
+        identifier, answers = earlier[first_of[place]]
+        if answers[0] not in row.relevant_ids:
+            yield place, identifier
 
 
 def _is_label(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from multigrain.audit.checks import Problem
+from multigrain.audit.opinions import pair_key
 from multigrain.config import JudgeConfig
 from multigrain.engine.protocol import Engine
 from multigrain.llm.protocol import CompletionRequest, LLMClient
@@ -63,7 +64,7 @@ class JudgeOpinion:
         self._config = config
         self._seed = seed
         self._prompts = prompts
-        self._known: dict[tuple[str, str], int | None] = {}
+        self._known: dict[bytes, int | None] = {}
         self.counts = JudgeCounts()
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
@@ -72,7 +73,7 @@ class JudgeOpinion:
         least = self._config.positive_at_least
         return [
             Problem("judged_positive", f"the judge gives its positive {score} of 5, at least {least}")
-            if (score := self._known[pair]) is not None and score < least
+            if (score := self._known[pair_key(*pair)]) is not None and score < least
             else None
             for pair in pairs
         ]
@@ -82,7 +83,7 @@ class JudgeOpinion:
         self._learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
         problems: list[Problem | None] = []
         for query, positive, text in claims:
-            score, right = self._known[query, text], self._known[query, positive]
+            score, right = self._known[pair_key(query, text)], self._known[pair_key(query, positive)]
             wrong = score is not None and (
                 score > self._config.negative_at_most or (right is not None and score >= right)
             )
@@ -91,14 +92,14 @@ class JudgeOpinion:
         return problems
 
     def _learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._known]
         if self._config.max_passages is not None:
             room = max(0, self._config.max_passages - self.counts.judged - self.counts.failed)
             self.counts.over_limit += len(new[room:])
-            self._known |= dict.fromkeys(new[room:])
+            self._known |= {pair_key(*pair): None for pair in new[room:]}
             new = new[:room]
         for outcome in self._engine.map(self._judge, new):
-            self._known[outcome.unit] = outcome.value
+            self._known[pair_key(*outcome.unit)] = outcome.value
             if outcome.value is not None:
                 self.counts.judged += 1
             elif outcome.failure is not None and outcome.failure.kind == "over_limit":

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from multigrain.audit.checks import Problem
 
-__all__ = ["CrossEncoderOpinion", "PairScores", "SecondOpinion"]
+__all__ = ["CrossEncoderOpinion", "PairScores", "SecondOpinion", "pair_key"]
 
 PairScores = Callable[[list[tuple[str, str]]], Sequence[float]]
 """Scores (query, passage) pairs from 0 to 1: how well the passage answers."""
+
+
+def pair_key(query: str, passage: str) -> bytes:
+    """Stands for a pair wherever it is remembered: 16 bytes, however long the texts are."""
+    digest = hashlib.blake2b(f"{len(query)}:".encode(), digest_size=16)
+    digest.update((query + passage).encode("utf-8", "surrogatepass"))
+    return digest.digest()
 
 
 class SecondOpinion(Protocol):
@@ -37,7 +45,7 @@ class CrossEncoderOpinion:
     def __init__(self, scores: PairScores, margin: float) -> None:
         self._scores = scores
         self._margin = margin
-        self._known: dict[tuple[str, str], float] = {}
+        self._known: dict[bytes, float] = {}
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
         """Nothing: a positive is only what negatives are compared with."""
@@ -48,7 +56,7 @@ class CrossEncoderOpinion:
         self._learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
         problems: list[Problem | None] = []
         for query, positive, text in claims:
-            right, score = self._known[query, positive], self._known[query, text]
+            right, score = self._known[pair_key(query, positive)], self._known[pair_key(query, text)]
             # A score that is no number says nothing in the negative's favour.
             close = not score <= right - self._margin
             detail = f"the cross-encoder scores it {score:.2f}, its positive {right:.2f}"
@@ -56,7 +64,7 @@ class CrossEncoderOpinion:
         return problems
 
     def _learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._known]
         if new:
             for pair, score in zip(new, self._scores(new), strict=True):
-                self._known[pair] = float(score) if math.isfinite(score) else math.nan
+                self._known[pair_key(*pair)] = float(score) if math.isfinite(score) else math.nan

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ class SourceProbe:
 
 
 def probe_source(
-    examples: Sequence[GradedExample],
+    examples: Iterable[GradedExample],
     config: ProbeConfig,
     *,
     seed: int,
@@ -120,26 +120,51 @@ def _advised_share(area: float, share: float, threshold: float) -> float | None:
 
 
 def _sample(
-    examples: Sequence[GradedExample], most: int, seed: int
+    examples: Iterable[GradedExample], most: int, seed: int
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64], tuple[int, int]]:
     """Distinct texts of each kind, their labels (1 is written), the rows they stand in, and how many there were."""
-    kinds: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    kinds = (_Smallest(most), _Smallest(most))
     total = [0, 0]
     for place, example in enumerate(examples):
         for negative in example.negatives:
             kind = int(negative.origin is Origin.WRITTEN)
             total[kind] += 1
-            kinds[kind].setdefault(negative.text, place)
+            kinds[kind].offer(_hash(negative.text, seed), negative.text, place)
     texts: list[str] = []
     labels: list[int] = []
     groups: list[int] = []
     size = min(most, len(kinds[0]), len(kinds[1]))  # as many of each: chance is then .5 for any classifier
     for label, found in enumerate(kinds):
-        chosen = sorted(found, key=lambda text: _hash(text, seed))[:size]
-        texts += chosen
+        chosen = found.first(size)
+        texts += [text for text, _ in chosen]
         labels += [label] * len(chosen)
-        groups += [found[text] for text in chosen]
+        groups += [place for _, place in chosen]
     return texts, np.array(labels, dtype=np.int64), np.array(groups, dtype=np.int64), (total[0], total[1])
+
+
+class _Smallest:
+    """The texts of the smallest hashes among however many, each once, with the place where it came first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: dict[bytes, tuple[str, int]] = {}
+        self._bar: bytes | None = None
+
+    def __len__(self) -> int:
+        return min(len(self._found), self._most)
+
+    def offer(self, digest: bytes, text: str, place: int) -> None:
+        """Another text; one that has been dropped is dropped again."""
+        if self._bar is not None and digest > self._bar:
+            return
+        self._found.setdefault(digest, (text, place))
+        if len(self._found) > 2 * self._most:
+            self._found = {each: self._found[each] for each in sorted(self._found)[: self._most]}
+            self._bar = max(self._found)
+
+    def first(self, count: int) -> list[tuple[str, int]]:
+        """That many texts and places, by hash."""
+        return [self._found[each] for each in sorted(self._found)[:count]]
 
 
 def _hash(text: str, seed: int) -> bytes:

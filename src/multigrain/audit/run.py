@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from multigrain.audit.duplicates import find_duplicates
 from multigrain.audit.language import check_language, main_language
 from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.opinions import SecondOpinion
-from multigrain.audit.structure import check_structure, check_text, mend, mend_text
+from multigrain.audit.structure import MendedRows, check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.search import Floats, Rows
@@ -31,7 +32,7 @@ from multigrain.records import (
     answering_ids,
 )
 
-__all__ = ["AuditResult", "Embed", "Rewrite", "audit_rows"]
+__all__ = ["AuditResult", "Embed", "Rewrite", "audit_lots", "audit_rows"]
 
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) L2-normalised vectors."""
@@ -39,7 +40,8 @@ Embed = Callable[[Sequence[str]], Floats]
 Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
 """Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
-_MOST_TURNS = 16  # how often a row's negatives are chosen anew after a second opinion turned some away
+_LOT_ROWS: Final = 8_192  # vectors of a lot's texts are in memory: about 10 KB a row at 384 dimensions
+_MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a second opinion turned some away
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,28 @@ class AuditResult:
         written_vectors: reference vectors of the written negatives that were measured, by text.
     """
 
-    examples: tuple[GradedExample, ...]
-    rejections: tuple[Rejection, ...]
+    examples: Sequence[GradedExample]
+    rejections: Sequence[Rejection]
     written_candidates: int
     asked_again: int = 0
     written_vectors: Mapping[str, Floats] = field(default_factory=dict, repr=False)
 
 
 def audit_rows(
+    rows: Sequence[SynthesizedRow], pool: Sequence[Document], config: AuditConfig, **asked: Any
+) -> AuditResult:
+    """The whole of `audit_lots`, in memory."""
+    lots = list(audit_lots(rows, pool, config, **asked))
+    return AuditResult(
+        tuple(example for lot in lots for example in lot.examples),
+        tuple(rejection for lot in lots for rejection in lot.rejections),
+        sum(lot.written_candidates for lot in lots),
+        sum(lot.asked_again for lot in lots),
+        {text: vector for lot in lots for text, vector in lot.written_vectors.items()},
+    )
+
+
+def audit_lots(
     rows: Sequence[SynthesizedRow],
     pool: Sequence[Document],
     config: AuditConfig,
@@ -74,11 +90,14 @@ def audit_rows(
     contamination: Contamination | None = None,
     rewrite: Rewrite | None = None,
     tell_spares: bool = False,
-) -> AuditResult:
-    """Check, measure, level and complete written rows.
+    lot_rows: int = _LOT_ROWS,
+) -> Iterator[AuditResult]:
+    """Check, measure, level and complete written rows, a lot at a time: so much is in memory, however many there are.
+
+    Rows are compared with each other first, all of them; what else becomes of a row does not depend on its lot.
 
     Args:
-        rows: what was written.
+        rows: what was written; gone through in order a few times, and not kept.
         pool: documents that negatives may be mined from; they must hold every row's own document.
         config: checks and limits.
         embed_queries: the reference model's query side.
@@ -89,9 +108,30 @@ def audit_rows(
         contamination: the evaluation sets that no row may be in.
         rewrite: asks the strategy again, where `config.repair` says so.
         tell_spares: whether candidates of kept rows that no level took are among the rejections.
+        lot_rows: how many rows are a lot.
+
+    Yields:
+        What the audit made of each lot, in order.
     """
     audit = _Audit(pool, config, embed_queries, embed_passages, pool_vectors, seed, tell_spares=tell_spares)
-    works = audit.measure(audit.sound_rows(rows), contamination)
+    problems = audit.compare(rows)
+    for start in range(0, len(rows), lot_rows):
+        lot = rows[start : start + lot_rows]
+        wrong = [problems.get(start + place) for place in range(len(lot))]
+        yield _audit_lot(audit, lot, wrong, contamination, opinions, rewrite, config)
+
+
+def _audit_lot(
+    audit: _Audit,
+    rows: Sequence[SynthesizedRow],
+    problems: Sequence[Problem | None],
+    contamination: Contamination | None,
+    opinions: Sequence[SecondOpinion],
+    rewrite: Rewrite | None,
+    config: AuditConfig,
+) -> AuditResult:
+    audit.begin_lot(rows)
+    works = audit.measure(audit.sound_rows(rows, problems), contamination)
     if rewrite is not None and "regenerate" in config.repair and config.negatives != "mined":
         audit.write_again(works, rewrite)
     for work in works:
@@ -106,7 +146,7 @@ def audit_rows(
 
 
 class _Audit:
-    """The steps of one audit; what they turn away is gathered in `rejections`."""
+    """The steps of one audit; what they turn away of a lot is gathered in `rejections`."""
 
     def __init__(
         self,
@@ -130,32 +170,50 @@ class _Audit:
         self.rejections: list[Rejection] = []
         self.looked_at = 0
         self.asked_again = 0
+        self._asked_before = 0
+        self._places = {document.id: place for place, document in enumerate(pool)}
+        self._groups = [document.group for document in pool]
 
-    def sound_rows(self, rows: Sequence[SynthesizedRow]) -> list[SynthesizedRow]:
-        """The rows whose texts pass by themselves and among each other."""
+    def compare(self, rows: Sequence[SynthesizedRow]) -> dict[int, Problem]:
+        """Which rows do not pass by themselves, or repeat another; by their place."""
+        problems: dict[int, Problem] = {}
+        for place, given in enumerate(rows):
+            problem = self._unsound(given)
+            if problem is not None:
+                problems[place] = problem
+        sound = [place for place in range(len(rows)) if place not in problems]
+        return problems | find_duplicates(MendedRows(rows), self._config, sound)
+
+    def begin_lot(self, rows: Sequence[SynthesizedRow]) -> None:
+        """Forget the last lot."""
+        self.vectors, self.rejections = {}, []
+        self._asked_before += self.asked_again
+        self.asked_again = 0
+        self.looked_at = sum(len(row.negatives) if isinstance(row.negatives, Mapping) else 0 for row in rows)
+
+    def sound_rows(self, rows: Sequence[SynthesizedRow], problems: Sequence[Problem | None]) -> list[SynthesizedRow]:
+        """The rows of a lot that nothing was found against, mended; the others are turned away."""
         sound: list[SynthesizedRow] = []
-        for given in rows:
-            self.looked_at += len(given.negatives) if isinstance(given.negatives, Mapping) else 0
-            problem = check_structure(given)
-            row = given if problem is None else mend(given)
-            if problem is not None and (self._config.checks.structure or not row.id):
-                self._drop(row, problem)
-                continue
-            written = row.document_id is None
-            # A query that somebody gave is no writer's mistake, whatever it looks like.
-            limits = limits_for(row, self._config)
-            problem = None if row.given else check_query(row.query, row.positive, limits)
-            problem = problem or check_positive(row.query, row.positive, limits, written=written)
-            if problem is None and self._config.checks.language:
-                problem = check_language(row.query, self._languages(row))
+        for given, problem in zip(rows, problems, strict=True):
             if problem is None:
-                sound.append(row)
+                sound.append(mended(given))
             else:
-                self._drop(row, problem)
-        repeated = find_duplicates(sound, self._config)
-        for place, problem in sorted(repeated.items()):
-            self._drop(sound[place], problem)
-        return [row for place, row in enumerate(sound) if place not in repeated]
+                self._drop(mended(given), problem)
+        return sound
+
+    def _unsound(self, given: SynthesizedRow) -> Problem | None:
+        """What is wrong with a row by itself."""
+        problem = check_structure(given)
+        row = given if problem is None else mend(given)
+        if problem is not None and (self._config.checks.structure or not row.id):
+            return problem
+        # A query that somebody gave is no writer's mistake, whatever it looks like.
+        limits = limits_for(row, self._config)
+        problem = None if row.given else check_query(row.query, row.positive, limits)
+        problem = problem or check_positive(row.query, row.positive, limits, written=row.document_id is None)
+        if problem is None and self._config.checks.language:
+            problem = check_language(row.query, self._languages(row))
+        return problem
 
     def measure(self, rows: Sequence[SynthesizedRow], contamination: Contamination | None) -> list[RowWork]:
         """Rank the corpus for each row and measure its texts; rows that fail the round trip go."""
@@ -168,15 +226,14 @@ class _Audit:
         problems: list[Problem | None] = [None] * len(rows)
         if contamination is not None and config.checks.decontamination:
             problems = contamination.check([row.query for row in rows], [row.positive for row in rows], queries)
-        place = {document.id: index for index, document in enumerate(self._pool)}
-        groups = [document.group for document in self._pool]
+        places, groups = self._places, self._groups
         bands = scale_bands(config.bands, max(len(self._pool) - 1, 1))
         nearest = nearest_bands(bands)
         rankings: Iterator[Ranking] = rank_corpus(
             queries,
             self._pool_vectors,
             groups,
-            [{groups[place[each]] for each in answering_ids(row) if each in place} for row in rows],
+            [{groups[places[each]] for each in answering_ids(row) if each in places} for row in rows],
             depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
         )
         works: list[RowWork] = []
@@ -202,7 +259,8 @@ class _Audit:
                 work for work in works if (work.row.negatives or work.row.candidates) and self._broken_levels(work)
             ]
             if config.regenerate_budget is not None:
-                broken = broken[: max(0, config.regenerate_budget - self.asked_again)]
+                left = config.regenerate_budget - self._asked_before - self.asked_again
+                broken = broken[: max(0, left)]
             if not broken:
                 return
             self.asked_again += len(broken)

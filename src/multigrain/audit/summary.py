@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,9 +12,9 @@ import numpy as np
 
 from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
-from multigrain.records import LEVELS, GradedExample, Origin
+from multigrain.records import LEVELS, Origin
 
-__all__ = ["repair_counts", "summarise"]
+__all__ = ["summarise"]
 
 
 def summarise(
@@ -33,8 +34,16 @@ def summarise(
         reference_model: names the model that measured.
         probe: how well written negatives can be told from mined ones; None where it was not tried.
     """
-    origins = Counter(negative.origin for example in result.examples for negative in example.negatives)
-    held = [example.written_order_held for example in result.examples if example.written_order_held is not None]
+    origins: Counter[Origin] = Counter()
+    held: Counter[bool | None] = Counter()
+    done: Counter[str] = Counter()
+    similar = array("d")  # of a row: positive, level 1 to 4
+    for example in result.examples:
+        origins.update(negative.origin for negative in example.negatives)
+        held[example.written_order_held] += 1
+        done.update({action.partition(":")[0] for action in example.actions})
+        similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
+    reasons = Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in result.rejections)
     return {
         "requested": requested,
         "written": written,
@@ -42,39 +51,25 @@ def summarise(
         "negatives_written": origins[Origin.WRITTEN],
         "negatives_mined": origins[Origin.MINED],
         "written_candidates": result.written_candidates,
-        "rejected": dict(
-            Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in result.rejections)
-        ),
-        **repair_counts(result),
-        "written_order_held_share": sum(held) / len(held) if held else None,
+        "rejected": dict(reasons),
+        **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
+        "dropped": sum(count for reason, count in reasons.items() if not reason.startswith("negative:")),
+        "asked_again": result.asked_again,
+        "written_order_held_share": held[True] / (held[True] + held[False]) if held[True] + held[False] else None,
         "reference_model": reference_model,
-        "similarity": _similarities(result.examples),
+        "similarity": _similarities(similar),
         "probe": None if probe is None else asdict(probe),
     }
 
 
-def repair_counts(result: AuditResult) -> dict[str, int]:
-    """Rows kept with a repair of each kind, rows dropped, and how often the strategy was asked again."""
-    done = Counter(
-        kind for example in result.examples for kind in {action.partition(":")[0] for action in example.actions}
-    )
-    return {
-        **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
-        "dropped": sum(each.part == "row" for each in result.rejections),
-        "asked_again": result.asked_again,
-    }
-
-
-def _similarities(examples: Sequence[GradedExample]) -> dict[str, dict[str, float]]:
-    if not examples:
+def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
+    if not similar:
         return {}
-    series = {"positive": [example.positive_similarity for example in examples]}
-    for level in LEVELS:
-        series[f"level_{int(level)}"] = [example.negatives[level - 1].similarity for example in examples]
+    names = ("positive", *(f"level_{int(level)}" for level in LEVELS))
     return {
         name: {
             "mean": float(np.mean(values)),
             **{f"p{share}": float(np.percentile(values, share)) for share in (10, 50, 90)},
         }
-        for name, values in series.items()
+        for name, values in zip(names, np.asarray(similar).reshape(-1, len(names)).T, strict=True)
     }

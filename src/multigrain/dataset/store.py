@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from multigrain.parquet import StoredTable, TableWriter, open_table, write_table
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
-from multigrain.rundir import atomic_write
 
 __all__ = [
     "GRADED_SCHEMA",
+    "open_examples",
+    "open_rejections",
+    "open_rows",
     "read_examples",
     "read_rows",
     "write_examples",
     "write_rejections",
     "write_rows",
+    "writing_examples",
+    "writing_rejections",
+    "writing_rows",
 ]
 
 
@@ -69,71 +75,99 @@ _ROWS_SCHEMA = pa.schema(
 )
 
 
-def write_examples(path: Path, examples: Sequence[GradedExample]) -> None:
+def write_examples(path: Path, examples: Iterable[GradedExample]) -> None:
     """Write graded rows, whole or not at all."""
-    _write(path, [_example_row(example) for example in examples], GRADED_SCHEMA)
+    write_table(path, GRADED_SCHEMA, _example_row, examples)
+
+
+def writing_examples(path: Path) -> AbstractContextManager[TableWriter[GradedExample]]:
+    """A file of graded rows to write as they come."""
+    return open_table(path, GRADED_SCHEMA, _example_row)
 
 
 def read_examples(path: Path) -> tuple[GradedExample, ...]:
-    """Read graded rows that `write_examples` wrote, in their order."""
-    return tuple(_example(row) for row in pq.read_table(path, schema=GRADED_SCHEMA).to_pylist())
+    """Read graded rows that `write_examples` wrote, in their order, into memory."""
+    return tuple(open_examples(path))
 
 
-def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
+def open_examples(path: Path) -> StoredTable[GradedExample]:
+    """Graded rows that `write_examples` wrote, in their order, read as they are asked for."""
+    return StoredTable(path, GRADED_SCHEMA, _example)
+
+
+def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """Write what was turned away, with reasons."""
-    names = _REJECTS_SCHEMA.names
-    _write(path, [{name: getattr(each, name) for name in names} for each in rejections], _REJECTS_SCHEMA)
+    write_table(path, _REJECTS_SCHEMA, _rejection_row, rejections)
 
 
-def write_rows(path: Path, rows: Sequence[SynthesizedRow]) -> None:
+def open_rejections(path: Path) -> StoredTable[Rejection]:
+    """What `write_rejections` wrote, read as it is asked for."""
+    return StoredTable(path, _REJECTS_SCHEMA, lambda row: Rejection(**row))
+
+
+def writing_rejections(path: Path) -> AbstractContextManager[TableWriter[Rejection]]:
+    """A file of rejections to write as they come."""
+    return open_table(path, _REJECTS_SCHEMA, _rejection_row)
+
+
+def write_rows(path: Path, rows: Iterable[SynthesizedRow]) -> None:
     """Write synthesized rows, whole or not at all."""
-    values = [
-        {
-            "id": row.id,
-            "document_id": row.document_id,
-            "query": row.query,
-            "positive": row.positive,
-            **{f"negative_{int(level)}": row.negatives.get(level) for level in LEVELS},
-            "strategy": row.strategy,
-            "mining": row.mining,
-            **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
-            "relevant_ids": list(row.relevant_ids),
-            "given": row.given,
-            "query_type": row.query_type,
-            "task": row.task,
-        }
-        for row in rows
-    ]
-    _write(path, values, _ROWS_SCHEMA)
+    write_table(path, _ROWS_SCHEMA, _synthesized_row, rows)
+
+
+def writing_rows(path: Path) -> AbstractContextManager[TableWriter[SynthesizedRow]]:
+    """A file of synthesized rows to write as they come."""
+    return open_table(path, _ROWS_SCHEMA, _synthesized_row)
 
 
 def read_rows(path: Path) -> tuple[SynthesizedRow, ...]:
-    """Read synthesized rows that `write_rows` wrote, in their order."""
-    return tuple(
-        SynthesizedRow(
-            id=row["id"],
-            document_id=row["document_id"],
-            query=row["query"],
-            positive=row["positive"],
-            negatives={
-                level: row[f"negative_{int(level)}"] for level in LEVELS if row[f"negative_{int(level)}"] is not None
-            },
-            strategy=row["strategy"],
-            candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
-            mining=row["mining"] or "bands",
-            relevant_ids=tuple(row["relevant_ids"] or ()),
-            given=bool(row["given"]),
-            query_type=row["query_type"],
-            task=row["task"],
-        )
-        for row in pq.read_table(path, schema=_ROWS_SCHEMA).to_pylist()
+    """Read synthesized rows that `write_rows` wrote, in their order, into memory."""
+    return tuple(open_rows(path))
+
+
+def open_rows(path: Path) -> StoredTable[SynthesizedRow]:
+    """Synthesized rows that `write_rows` wrote, in their order, read as they are asked for."""
+    return StoredTable(path, _ROWS_SCHEMA, _synthesized)
+
+
+def _rejection_row(rejection: Rejection) -> dict[str, Any]:
+    return {name: getattr(rejection, name) for name in _REJECTS_SCHEMA.names}
+
+
+def _synthesized_row(row: SynthesizedRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "document_id": row.document_id,
+        "query": row.query,
+        "positive": row.positive,
+        **{f"negative_{int(level)}": row.negatives.get(level) for level in LEVELS},
+        "strategy": row.strategy,
+        "mining": row.mining,
+        **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
+        "relevant_ids": list(row.relevant_ids),
+        "given": row.given,
+        "query_type": row.query_type,
+        "task": row.task,
+    }
+
+
+def _synthesized(row: dict[str, Any]) -> SynthesizedRow:
+    return SynthesizedRow(
+        id=row["id"],
+        document_id=row["document_id"],
+        query=row["query"],
+        positive=row["positive"],
+        negatives={
+            level: row[f"negative_{int(level)}"] for level in LEVELS if row[f"negative_{int(level)}"] is not None
+        },
+        strategy=row["strategy"],
+        candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
+        mining=row["mining"] or "bands",
+        relevant_ids=tuple(row["relevant_ids"] or ()),
+        given=bool(row["given"]),
+        query_type=row["query_type"],
+        task=row["task"],
     )
-
-
-def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    atomic_write(path, sink.getvalue().to_pybytes())
 
 
 def _example_row(example: GradedExample) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,10 +13,16 @@ from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.marks import apply_marks, read_marks
 from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.probe import SourceProbe, probe_source
-from multigrain.audit.run import AuditResult, audit_rows
+from multigrain.audit.run import AuditResult, Embed, audit_lots
 from multigrain.audit.summary import summarise
 from multigrain.config import Config
-from multigrain.dataset.store import read_rows, write_examples, write_rejections
+from multigrain.dataset.store import (
+    open_examples,
+    open_rejections,
+    open_rows,
+    writing_examples,
+    writing_rejections,
+)
 from multigrain.errors import SourceError
 from multigrain.mining.search import NO_ROW, Floats, Rows, rows_at
 from multigrain.pipeline.audit_sets import find_contamination
@@ -25,12 +31,15 @@ from multigrain.pipeline.identity import dataset_identity, require_current, synt
 from multigrain.pipeline.reference import ReferenceModel
 from multigrain.pipeline.second_opinions import advisers, row_units
 from multigrain.pipeline.spread import SpreadReference, corpus_vectors, spread_reference
-from multigrain.progress import Progress
+from multigrain.progress import Progress, Task
 from multigrain.records import Document, Split
-from multigrain.rundir import StageManifest, atomic_write
+from multigrain.rundir import RunDirectory, StageManifest, atomic_write
 from multigrain.sources.store import read_document_table
 
 __all__ = ["audit_stage", "judge_counts", "measured_vectors", "run_probe", "say_summary"]
+
+
+_REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the probe
 
 
 def audit_stage(context: RunContext) -> StageManifest:
@@ -48,7 +57,7 @@ def _measure_and_keep(
     context: RunContext, synthesis: dict[str, Any], reference: ReferenceModel | SpreadReference
 ) -> dict[str, Any]:
     config, run = context.config, context.run
-    rows = read_rows(run.rows_path)
+    rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
     pool = [document for document in read_document_table(run.documents_path) if document.split is Split.TRAIN]
     with context.progress.task("Measuring the corpus", None):
@@ -56,10 +65,10 @@ def _measure_and_keep(
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
     with (
-        context.progress.task("Auditing rows", None),
+        context.progress.task("Auditing rows", len(rows)) as task,
         advisers(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
     ):
-        result = audit_rows(
+        lots = audit_lots(
             rows,
             pool,
             config.audit,
@@ -71,10 +80,9 @@ def _measure_and_keep(
             contamination=contamination,
             rewrite=rewrite,
         )
+        result = _write(run, _counted(lots, task))
         judged = judge_counts(opinions)
-    probe = run_probe(result, pool, pool_vectors, config)
-    if run.marks_path.exists():
-        result = apply_marks(result, read_marks(run.marks_path))
+    probe = run_probe(result, pool, pool_vectors, config, reference.embed_passages)
     counts = summarise(
         result,
         requested=synthesis["requested"],
@@ -86,17 +94,38 @@ def _measure_and_keep(
     cost = synthesis.get("cost")
     if cost is not None:
         counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
-    write_rejections(run.rejects_path, result.rejections)
     if len(result.examples) < 2:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["rejected"].items())
         raise SourceError(
             f"audit: {len(result.examples)} of {len(rows)} rows were kept ({reasons}); at least 2 are needed. "
             f"{run.rejects_path} has every reason; the limits are in the config's audit section"
         )
-    write_examples(run.dataset_path, result.examples)
     atomic_write(run.audit_path, json.dumps(counts, indent=2))
     say_summary(counts, context.progress)
     return {key: value for key, value in counts.items() if key != "similarity"}
+
+
+def _write(run: RunDirectory, lots: Iterator[AuditResult]) -> AuditResult:
+    """Write what the audit makes of every lot as it comes; the whole result then lies on the disk."""
+    marked = frozenset(read_marks(run.marks_path)) if run.marks_path.exists() else frozenset()
+    looked_at = asked_again = 0
+    vectors: dict[str, Floats] = {}
+    with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as kept:
+        for lot in (apply_marks(each, marked) if marked else each for each in lots):
+            kept.add(lot.examples)
+            turned_away.add(lot.rejections)
+            looked_at, asked_again = looked_at + lot.written_candidates, asked_again + lot.asked_again
+            if len(vectors) + len(lot.written_vectors) <= _REMEMBERED:
+                vectors |= lot.written_vectors
+    examples, rejections = open_examples(run.dataset_path), open_rejections(run.rejects_path)
+    return AuditResult(examples, rejections, looked_at, asked_again, vectors)
+
+
+def _counted(lots: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
+    for lot in lots:
+        yield lot
+        dropped = sum(each.part == "row" for each in lot.rejections)
+        task.advance(len(lot.examples) + dropped)
 
 
 def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]:
@@ -129,23 +158,32 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
 
 
 def measured_vectors(
-    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, embed: Embed
 ) -> Callable[[Sequence[str]], Floats]:
-    """The reference vectors of the data set's negatives as they were measured; nothing is encoded again."""
+    """The reference vectors of the data set's negatives as they were measured; what is not remembered is encoded."""
     rows = {document.text: row for row, document in enumerate(pool)}
 
     def look_up(texts: Sequence[str]) -> Floats:
         places = np.asarray([rows.get(text, NO_ROW) for text in texts], dtype=np.int64)
         mined = places != NO_ROW
         own = iter(rows_at(pool_vectors, places[mined]) if mined.any() else ())
+        forgotten = [
+            text for text, known in zip(texts, mined, strict=True) if not known and text not in result.written_vectors
+        ]
+        again = dict(zip(forgotten, embed(forgotten), strict=True)) if forgotten else {}
         return np.stack(
-            [next(own) if known else result.written_vectors[text] for text, known in zip(texts, mined, strict=True)]
+            [
+                next(own) if known else again[text] if text in again else result.written_vectors[text]
+                for text, known in zip(texts, mined, strict=True)
+            ]
         )
 
     return look_up
 
 
-def run_probe(result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, config: Config) -> SourceProbe | None:
+def run_probe(
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, config: Config, embed: Embed
+) -> SourceProbe | None:
     """Try to tell the kept written negatives from the mined ones."""
-    embed = measured_vectors(result, pool, pool_vectors)
-    return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=embed)
+    look_up = measured_vectors(result, pool, pool_vectors, embed)
+    return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=look_up)

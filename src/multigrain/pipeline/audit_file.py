@@ -92,7 +92,7 @@ def audit_file(
                 rewrite=rewrite,
                 tell_spares=True,
             )
-        probe = run_probe(result, pool, vectors, config)
+        probe = run_probe(result, pool, vectors, config, reference.embed_passages)
         result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
         counts = summarise(result, requested=len(rows), written=len(rows), reference_model=reference.name, probe=probe)
         counts |= judge_counts(opinions)
@@ -153,7 +153,7 @@ def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], confi
     for text in more:
         texts.setdefault(_identity(text), text)
     documents = [Document(key, text) for key, text in texts.items()]
-    groups = near_duplicate_groups(documents, config.documents.near_duplicate_similarity)
+    groups = near_duplicate_groups(texts.values(), config.documents.near_duplicate_similarity)
     return [replace(each, group=group) for each, group in zip(documents, groups, strict=True)]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from multigrain.config import Config, LLMConfig
-from multigrain.dataset.store import write_rows
+from multigrain.dataset.store import write_rows, writing_rows
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine, Failure
 from multigrain.errors import ConfigError, UnusableOutputError
@@ -113,8 +113,10 @@ def _write(context: RunContext) -> dict[str, Any]:
         # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
         session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(config.llm))
         try:
-            rows, counts = _write_rows(session, strategy, training_units(config, material))
+            units = training_units(config, material)
             if config.start_from == "tasks":
+                rows: list[SynthesizedRow] = []
+                counts = _write_rows(session, strategy, units, rows.append)
                 asked = _write_heldout_rows(session, strategy, heldout_units(config, material))
                 corpus = written_corpus(
                     [*((row, Split.TRAIN) for row in rows), *asked],
@@ -122,8 +124,11 @@ def _write(context: RunContext) -> dict[str, Any]:
                 )
                 rows, heldout = list(corpus.rows), corpus.heldout
                 counts |= {"near_heldout": corpus.near_heldout, "kinds": dict(Counter(row.query_type for row in rows))}
+                write_rows(context.run.rows_path, rows)
                 write_document_table(context.run.written_documents_path, corpus.documents)
             else:
+                with writing_rows(context.run.rows_path) as kept:
+                    counts = _write_rows(session, strategy, units, lambda row: kept.add([row]))
                 heldout = {} if config.evaluation.llm is not None else _write_heldout(session, material.documents)
         finally:
             engine.run(client.aclose())
@@ -131,14 +136,13 @@ def _write(context: RunContext) -> dict[str, Any]:
     others: dict[str, Any] = {}
     if config.evaluation.llm is not None:
         heldout, others = _write_heldout_by_another(context, config.evaluation.llm, material.documents, spent=totals)
-    write_rows(context.run.rows_path, rows)
     atomic_write(context.run.heldout_queries_path, dump_heldout_queries(heldout))
     cost = None if price is None else round(totals.cost(price), 6)
     counts |= {
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
         "cost": cost,
-        "cost_per_row": None if cost is None or not rows else round(cost / len(rows), 8),
+        "cost_per_row": None if cost is None or not counts["written"] else round(cost / counts["written"], 8),
         "model": client.identity,
         "strategy": strategy.name,
         "heldout_queries_written": len(heldout),
@@ -149,11 +153,13 @@ def _write(context: RunContext) -> dict[str, Any]:
 
 
 def _write_rows(
-    session: _Session, strategy: Strategy, units: Sequence[WritingUnit]
-) -> tuple[list[SynthesizedRow], dict[str, Any]]:
+    session: _Session, strategy: Strategy, units: Sequence[WritingUnit], keep: Callable[[SynthesizedRow], None]
+) -> dict[str, Any]:
+    """Write the rows of units; `keep` gets them in the units' order, whichever are finished first."""
     config = session.context.config
     session.journal.forget_failures_of_rows()
-    rows: dict[WritingUnit, SynthesizedRow] = {}
+    in_order = _InOrder(units, keep)
+    writers: Counter[str] = Counter()
     limited = False
     failed: Counter[str] = Counter()
     with session.context.progress.task("Writing queries and negatives", len(units)) as task:
@@ -166,8 +172,9 @@ def _write_rows(
             stop=session.must_stop,
         ):
             session.done(outcome.failure)
+            in_order.done(outcome.unit, outcome.value)
             if outcome.value is not None:
-                rows[outcome.unit] = outcome.value
+                writers[outcome.value.strategy] += 1
             elif outcome.failure is not None and outcome.failure.kind == "over_limit":
                 limited = True
             elif outcome.failure is not None:
@@ -179,9 +186,10 @@ def _write_rows(
                         strategy=strategy.name,
                         client=session.client.identity,
                     )
-            task.advance(note=_note(len(rows), failed.total(), session.spending.cost))
-    asked = len(rows) + failed.total()
-    if not rows:
+            task.advance(note=_note(writers.total(), failed.total(), session.spending.cost))
+    in_order.end()
+    asked = writers.total() + failed.total()
+    if not writers:
         if limited:
             raise ConfigError(
                 "synthesis: the spending limit was reached before any row was finished: "
@@ -192,15 +200,44 @@ def _write_rows(
             f"model {session.client.identity}: none of {asked} answers could be used ({kinds}); "
             f"a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
         )
-    counts = {
+    return {
         "requested": asked,
-        "written": len(rows),
+        "written": writers.total(),
         "failed": dict(failed),
-        "written_by": dict(Counter(row.strategy for row in rows.values())),
+        "written_by": dict(writers),
         "stopped_by_budget": asked < len(units) and not limited,
         "stopped_by_limit": limited,
     }
-    return [rows[unit] for unit in units if unit in rows], counts
+
+
+class _InOrder:
+    """Passes rows on in the order of their units; only those that wait for a slower one are held.
+
+    Args:
+        units: all of them.
+        keep: who gets the rows.
+    """
+
+    def __init__(self, units: Sequence[WritingUnit], keep: Callable[[SynthesizedRow], None]) -> None:
+        self._units, self._keep = units, keep
+        self._next = 0
+        self._waiting: dict[WritingUnit, SynthesizedRow | None] = {}
+
+    def done(self, unit: WritingUnit, row: SynthesizedRow | None) -> None:
+        """A unit is finished, with a row or without."""
+        self._waiting[unit] = row
+        while self._next < len(self._units) and self._units[self._next] in self._waiting:
+            self._pass_on(self._waiting.pop(self._units[self._next]))
+            self._next += 1
+
+    def end(self) -> None:
+        """No more is coming: units that were never finished hold nothing up any longer."""
+        for unit in self._units[self._next :]:
+            self._pass_on(self._waiting.pop(unit, None))
+
+    def _pass_on(self, row: SynthesizedRow | None) -> None:
+        if row is not None:
+            self._keep(row)
 
 
 def _write_heldout_rows(

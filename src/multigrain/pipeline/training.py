@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from multigrain.config import TrainingConfig
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.model.encoder import build_candidate
 from multigrain.model.saving import save_candidate
 from multigrain.model.wording import describe_encoder
@@ -64,7 +64,7 @@ def candidate_stage(context: RunContext, name: str, *, data: RunContext | None =
 
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:
-    examples = read_examples(context.run.dataset_path)
+    examples = open_examples(context.run.dataset_path)
     model = build_candidate(settings, seed=context.config.seed)
     context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
     if (passes := settings.steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
-from multigrain.records import Document
+import numpy as np
+
+from multigrain.sources.signatures import BLOCK, Indices, Signatures
 
 __all__ = ["count_words", "near_duplicate_groups", "normalise", "word_ngrams"]
 
 # Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese): each character is a word.
 _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-_PERMUTATIONS: Final = 128
-_SEED: Final = 7  # of the hash family; it decides nothing but which hash functions are drawn
 
 
 def normalise(text: str) -> str:
@@ -36,43 +37,61 @@ def word_ngrams(text: str, n: int = 3) -> set[str]:
 
 
 def near_duplicate_groups(
-    documents: Sequence[Document], similarity: float, *, together: Iterable[tuple[int, int]] = ()
+    texts: Iterable[str], similarity: float, *, together: Iterable[tuple[int, int]] = ()
 ) -> list[int]:
-    """Group documents whose word trigrams overlap, transitively.
+    """Group texts whose word trigrams overlap, transitively.
+
+    Texts are read once, a block at a time, and their MinHash signatures lie in a temporary file (768 bytes a text);
+    memory holds some 30 bytes a text.
 
     Args:
-        documents: the documents.
-        similarity: Jaccard overlap from which two documents are near-duplicates, 0-1.
-        together: places of documents that belong to one group whatever their words: two and two.
+        texts: the texts.
+        similarity: Jaccard overlap from which two texts are near-duplicates, 0-1.
+        together: places of texts that belong to one group whatever their words: two and two.
 
     Returns:
-        For each document the index of the first document of its group.
+        For each text the index of the first text of its group.
     """
-    from rensa import RMinHash, RMinHashLSH
-
-    index = RMinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, num_bands=32)
-    parents = list(range(len(documents)))
-    hashes: list[RMinHash] = []
-    for position, document in enumerate(documents):
-        minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
-        minhash.update(sorted(word_ngrams(document.text)))
-        for other in index.query(minhash):
-            if minhash.jaccard(hashes[other]) >= similarity:
-                _join(parents, position, other)
-        index.insert(position, minhash)
-        hashes.append(minhash)
+    with Signatures() as signatures:
+        source = iter(texts)
+        while block := list(islice(source, BLOCK)):
+            signatures.add(sorted(word_ngrams(text)) for text in block)
+        parents = np.arange(len(signatures), dtype=np.int64)
+        for bucket in signatures.buckets():
+            _join_bucket(parents, bucket, signatures, similarity)
     for left, right in together:
         _join(parents, left, right)
-    return [_root(parents, position) for position in range(len(documents))]
+    found: list[int] = _roots(parents).tolist()
+    return found
 
 
-def _root(parents: list[int], position: int) -> int:
+def _join_bucket(parents: Indices, bucket: Indices, signatures: Signatures, similarity: float) -> None:
+    """Join the texts of a bucket that are similar; those that are of one group already are not compared."""
+    if len({_root(parents, int(each)) for each in bucket}) == 1:
+        return
+    held, first, which = np.unique(signatures.at(bucket), axis=0, return_index=True, return_inverse=True)
+    for place, own in enumerate(which.reshape(-1)):  # equal signatures first: boilerplate comes by the thousand
+        _join(parents, int(bucket[place]), int(bucket[first[own]]))
+    for place in range(1, len(held)):
+        alike = (held[:place] == held[place]).mean(axis=1) >= similarity
+        for other in np.flatnonzero(alike):
+            _join(parents, int(bucket[first[place]]), int(bucket[first[other]]))
+
+
+def _root(parents: Indices, position: int) -> int:
     while parents[position] != position:
         parents[position] = parents[parents[position]]
-        position = parents[position]
+        position = int(parents[position])
     return position
 
 
-def _join(parents: list[int], left: int, right: int) -> None:
+def _roots(parents: Indices) -> Indices:
+    """Everybody's root: a parent's parent, until nothing changes."""
+    while not np.array_equal(further := parents[parents], parents):
+        parents = further
+    return parents
+
+
+def _join(parents: Indices, left: int, right: int) -> None:
     low, high = sorted((_root(parents, left), _root(parents, right)))
     parents[high] = low

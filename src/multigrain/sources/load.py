@@ -108,7 +108,7 @@ def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, se
     usable, families = _chunk(usable, config, dropped)
     first = {family: position for position, family in reversed(list(enumerate(families)))}
     groups = near_duplicate_groups(
-        usable,
+        (document.text for document in usable),
         config.near_duplicate_similarity,
         together=((first[family], position) for position, family in enumerate(families)),
     )
@@ -134,14 +134,14 @@ def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, se
 
 def _clean(documents: Sequence[Document], min_characters: int) -> tuple[list[Document], dict[str, int]]:
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     usable = []
     for document in documents:
         text = storable(document.text).strip()
         if len(text) < min_characters:
             counts["too_short"] += 1
             continue
-        key = normalise(text)
+        key = _identity(text)
         if key in seen:
             counts["repeated"] += 1
             continue
@@ -157,7 +157,7 @@ def _chunk(
     """The chunks of the documents, each once and none too long, and for each the whole text that it comes from."""
     chunks: list[Document] = []
     families: list[str] = []
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     for document in documents:
         parts = [document]
         if config.chunk_size is not None:
@@ -170,7 +170,7 @@ def _chunk(
             )
             counts["chunked"] += len(parts) > 1
         for part in parts:
-            key = normalise(part.text)
+            key = _identity(part.text)
             if key in seen:  # the same imprint at the foot of every file
                 counts["repeated"] += 1
                 continue
@@ -182,6 +182,11 @@ def _chunk(
             chunks.append(replace(part, text=text))
             families.append(document.text)
     return chunks, families
+
+
+def _identity(text: str) -> bytes:
+    """The same for texts that are the same but for case, punctuation and spaces; 16 bytes, however long they are."""
+    return hashlib.blake2b(normalise(text).encode(), digest_size=16).digest()
 
 
 def storable(text: str) -> str:

@@ -209,12 +209,16 @@ def _tie(
     """The group of every document and of every query, and what the split goes by."""
     similarity = shares.near_duplicate_similarity
     together = ((places[0], other) for places in answering.values() for other in places[1:])
-    groups = near_duplicate_groups(documents, similarity, together=together)
+    groups = near_duplicate_groups(_texts(documents), similarity, together=together)
     by_query = {key: groups[places[0]] for key, places in answering.items()}
     if max(Counter(by_query.values()).values()) <= _LARGEST_COMPONENT * len(by_query):
         return groups, by_query, "documents"
-    alike = near_duplicate_groups([Document(key, key) for key in by_query], similarity)
-    return near_duplicate_groups(documents, similarity), dict(zip(by_query, alike, strict=True)), "queries"
+    alike = near_duplicate_groups(by_query, similarity)
+    return near_duplicate_groups(_texts(documents), similarity), dict(zip(by_query, alike, strict=True)), "queries"
+
+
+def _texts(documents: Sequence[Document]) -> Iterator[str]:
+    return (document.text for document in documents)
 
 
 def _document_splits(

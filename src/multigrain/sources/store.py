@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from multigrain.parquet import StoredTable, write_table
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.rundir import atomic_write
 
@@ -26,26 +27,28 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_document_table(path: Path, documents: Sequence[Document]) -> None:
+def write_document_table(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as Parquet, whole or not at all."""
-    columns = {
-        "id": [document.id for document in documents],
-        "text": [document.text for document in documents],
-        "title": [document.title for document in documents],
-        "group": [document.group for document in documents],
-        "split": [str(document.split) for document in documents],
-    }
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
-    atomic_write(path, sink.getvalue().to_pybytes())
+    write_table(path, _SCHEMA, _row, documents)
 
 
 def read_document_table(path: Path) -> tuple[Document, ...]:
     """Read documents that `write_document_table` wrote, in their order."""
-    return tuple(
-        Document(id=row["id"], text=row["text"], title=row["title"], group=row["group"], split=Split(row["split"]))
-        for row in pq.read_table(path, schema=_SCHEMA).to_pylist()
-    )
+    return tuple(StoredTable(path, _SCHEMA, _document))
+
+
+def _row(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "text": document.text,
+        "title": document.title,
+        "group": document.group,
+        "split": str(document.split),
+    }
+
+
+def _document(row: dict[str, Any]) -> Document:
+    return Document(id=row["id"], text=row["text"], title=row["title"], group=row["group"], split=Split(row["split"]))
 
 
 def write_query_table(path: Path, queries: Sequence[GivenQuery]) -> None:

@@ -16,7 +16,7 @@ from multigrain.config import LLMConfig, TasksConfig
 from multigrain.engine.protocol import Engine, Failure
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.structured import answer_schema, ask
-from multigrain.records import Document, Task, TaskKind
+from multigrain.records import Task, TaskKind
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.tasks import make_task
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
@@ -203,9 +203,7 @@ def _keep(
             continue
         new.append(make_task(kind, plain))
     together: Sequence[Task] = [*tasks, *new]
-    groups = near_duplicate_groups(
-        [Document(task.id, task.text) for task in together], config.near_duplicate_similarity
-    )
+    groups = near_duplicate_groups((task.text for task in together), config.near_duplicate_similarity)
     seen = set(groups[: len(tasks)])
     for task, group in zip(new, groups[len(tasks) :], strict=True):
         if group in seen:

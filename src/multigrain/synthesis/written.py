@@ -44,7 +44,7 @@ def written_corpus(rows: Sequence[tuple[SynthesizedRow, Split]], *, similarity: 
         similarity: Jaccard overlap of word trigrams from which two positives are near-duplicates.
     """
     documents = [Document(id=row.id, text=row.positive, split=split) for row, split in rows]
-    groups = near_duplicate_groups(documents, similarity)
+    groups = near_duplicate_groups((document.text for document in documents), similarity)
     members: dict[int, list[Split]] = defaultdict(list)
     for group, (row, split) in zip(groups, rows, strict=True):
         if len(normalise(row.positive).split()) >= _LABEL_WORDS:

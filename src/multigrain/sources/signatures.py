@@ -1,0 +1,94 @@
+"""MinHash signatures of many texts in a temporary file, and the texts that share a band of theirs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BLOCK", "Indices", "Signatures"]
+
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+BLOCK: Final = 4_096
+"""Texts that are best added at once; all blocks but the last have as many."""
+
+_PERMUTATIONS: Final = 128
+_BANDS: Final = 32  # of four permutations each
+_SEED: Final = 7  # of the hash family; it decides nothing but which hash functions are drawn
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Signatures:
+    """A context: the file is gone when it ends. On disk 768 bytes a text, in memory 16 while a band is sorted."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> Signatures:
+        # Signatures in their order; and per block, band after band, a hash of each text's band.
+        self._signatures: Any = tempfile.TemporaryFile()
+        self._bands: Any = tempfile.TemporaryFile()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._signatures.close()
+        self._bands.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, shingles: Iterable[list[str]]) -> None:
+        """The next block of texts, each by its shingles."""
+        from rensa import RMinHash
+
+        def signature(each: list[str]) -> npt.NDArray[np.uint32]:
+            minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
+            minhash.update(each)
+            return np.asarray(minhash.digest(), dtype=np.uint32)
+
+        made = np.stack([signature(each) for each in shingles])
+        self._signatures.write(made.tobytes())
+        halves = made.view(np.uint64).reshape(len(made), _BANDS, -1)  # (texts, bands, 2)
+        # Two bands that are equal have equal hashes; signatures decide, so that others may have them too.
+        self._bands.write(np.ascontiguousarray(((halves[:, :, 0] * _MIX) ^ halves[:, :, 1]).T).tobytes())
+        self._count += len(made)
+
+    def at(self, places: Indices) -> npt.NDArray[np.uint32]:
+        """(len(places), 128) the signatures of some texts."""
+        self._signatures.flush()
+        width = _PERMUTATIONS * 4
+        raw = b"".join(self._read(self._signatures, int(place) * width, width) for place in places)
+        return np.frombuffer(raw, dtype=np.uint32).reshape(-1, _PERMUTATIONS)
+
+    def buckets(self) -> Iterator[Indices]:
+        """For every band the texts that have it in common, two and more, in rising order."""
+        if not self._count:
+            return
+        self._bands.flush()
+        for band in range(_BANDS):
+            hashes = self._band(band)
+            order = np.argsort(hashes, kind="stable")
+            same = np.diff(hashes[order]) == 0
+            # Where a stretch of equal hashes begins, and where it ends.
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+            for first, last in edges.reshape(-1, 2).tolist():
+                yield order[first : last + 1]
+
+    def _band(self, band: int) -> npt.NDArray[np.uint64]:
+        parts = []
+        for start in range(0, self._count, BLOCK):
+            rows = min(BLOCK, self._count - start)
+            parts.append(self._read(self._bands, (start * _BANDS + rows * band) * 8, rows * 8))
+        return np.frombuffer(b"".join(parts), dtype=np.uint64)
+
+    @staticmethod
+    def _read(file: Any, start: int, size: int) -> bytes:
+        file.seek(start)
+        return bytes(file.read(size))
