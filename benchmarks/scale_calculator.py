@@ -53,9 +53,12 @@ class Figures:
         journal_bytes_per_row: measured.
         dataset_bytes_per_row: measured; a graded row in Parquet.
         document_bytes_on_disk: measured; Parquet.
-        document_bytes_in_memory: measured; a `Document` while grouping and auditing.
         minhash_seconds_per_document: measured; one core.
-        minhash_bytes_per_document: measured.
+        minhash_bytes_per_document: of signatures and bands, in a temporary file.
+        documents_memory_per_row: measured by `bounded_memory.py`, in the one process that runs the stage.
+        synthesis_memory_per_row: likewise.
+        audit_memory_per_row: likewise.
+        training_memory_per_row: likewise.
         search_gflops: measured; of exact search on one core.
         gpu_search_gflops: assumed; float32 matrix products of one GPU, top-k included.
     """
@@ -81,9 +84,12 @@ class Figures:
     journal_bytes_per_row: float = 4800
     dataset_bytes_per_row: float = 1030
     document_bytes_on_disk: float = 400
-    document_bytes_in_memory: float = 1170
     minhash_seconds_per_document: float = 0.00008
-    minhash_bytes_per_document: float = 1500
+    minhash_bytes_per_document: float = 768
+    documents_memory_per_row: float = 1
+    synthesis_memory_per_row: float = 1
+    audit_memory_per_row: float = 1
+    training_memory_per_row: float = 1
     search_gflops: float = 108
     gpu_search_gflops: float = 20_000
 
@@ -130,8 +136,8 @@ def estimate(figures: Figures) -> list[Stage]:
             "documents",
             core_hours=grouping,
             hours=grouping,
-            storage_gb=f.documents * f.document_bytes_on_disk / 1e9,
-            driver_gb=f.documents * (f.document_bytes_in_memory + f.minhash_bytes_per_document) / 1e9,
+            storage_gb=f.documents * (f.document_bytes_on_disk + f.minhash_bytes_per_document) / 1e9,
+            driver_gb=f.documents * f.documents_memory_per_row / 1e9,
         ),
         Stage(
             "synthesis",
@@ -140,7 +146,7 @@ def estimate(figures: Figures) -> list[Stage]:
             core_hours=driver,
             hours=max(llm_gpu / f.gpus, driver),
             storage_gb=rows * f.journal_bytes_per_row / 1e9,
-            driver_gb=rows * f.document_bytes_in_memory * 2 / 1e9,
+            driver_gb=rows * f.synthesis_memory_per_row / 1e9,
             dollars=llm_gpu * f.gpu_hour,
         ),
         Stage(
@@ -156,10 +162,16 @@ def estimate(figures: Figures) -> list[Stage]:
             core_hours=search / f.search_gflops / 3600,
             hours=search / f.gpu_search_gflops / 3600 / f.gpus,
             storage_gb=kept * f.dataset_bytes_per_row / 1e9,
-            driver_gb=kept * f.document_bytes_in_memory * 3 / 1e9,
+            driver_gb=rows * f.audit_memory_per_row / 1e9,
             dollars=search / f.gpu_search_gflops / 3600 * f.gpu_hour,
         ),
-        Stage("training", gpu_hours=train_gpu, hours=train_gpu / min(f.gpus, 8), dollars=train_gpu * f.gpu_hour),
+        Stage(
+            "training",
+            gpu_hours=train_gpu,
+            hours=train_gpu / min(f.gpus, 8),
+            driver_gb=kept * f.training_memory_per_row / 1e9,
+            dollars=train_gpu * f.gpu_hour,
+        ),
     ]
 
 
@@ -222,7 +234,6 @@ def measure(figures: Figures, rows: int = 2_000) -> Figures:
         began = time.perf_counter()
         top_k(corpus[:2_048], corpus, 200)
         search = time.perf_counter() - began
-        memory = sys.getsizeof(documents[0]) + sys.getsizeof(documents[0].text) + sys.getsizeof(documents[0].id)
         return replace(
             figures,
             prompt_tokens=(asked - sum(len(document.text) for document in documents)) / rows / 4,
@@ -230,7 +241,6 @@ def measure(figures: Figures, rows: int = 2_000) -> Figures:
             journal_bytes_per_row=journal_bytes / len(written),
             dataset_bytes_per_row=(folder / "graded.parquet").stat().st_size / len(written),
             document_bytes_on_disk=(folder / "documents.parquet").stat().st_size / rows,
-            document_bytes_in_memory=float(memory),
             minhash_seconds_per_document=minhash / rows,
             search_gflops=2 * 2_048 * len(corpus) * 384 / search / 1e9 / (os.cpu_count() or 1),
         )

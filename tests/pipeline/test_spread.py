@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from multigrain.mining.search import top_k
 from multigrain.pipeline import spread
 from multigrain.pipeline.mine import ModelEmbedder, PairFile, mine
 from multigrain.pipeline.spread import SpreadEmbedder, SpreadSearch, corpus_vectors
+from multigrain.progress import SilentProgress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,27 @@ def test_mining_on_an_engine_gives_what_it_gives_here(tmp_path: Path) -> None:
     summary = mine(PAIRS, TextList(TEXTS), rules, Hashes(), store=str(tmp_path / "b"), out=tmp_path / "b.jsonl")
     assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
     assert summary.corpus == 2_500
+
+
+def test_a_long_exact_search_is_announced_with_its_alternative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard(SilentProgress):
+        said: ClassVar[list[str]] = []
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    rules = MiningRules(negatives=2)
+    places = {"store": str(tmp_path / "a"), "out": tmp_path / "a.jsonl"}
+    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), **places)
+    assert Heard.said == []
+    monkeypatch.setattr("multigrain.pipeline.mine._FLOPS_A_CORE", 1.0)
+    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), **places)
+
+    (line,) = Heard.said
+    assert "30 queries in 2,500 texts" in line
+    assert "--approximate" in line
 
 
 @pytest.mark.slow
