@@ -193,13 +193,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000], help="two sizes and more, rising")
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 40_000], help="two sizes and more, rising")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the runs lie")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(one(arguments.one[0], Path(arguments.one[1]))))
         return
+    if len(arguments.rows) < 2 or arguments.rows[0] >= arguments.rows[-1]:
+        parser.error("--rows: two sizes and more, rising")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = measure(arguments.rows, Path(place), lambda line: print(line, flush=True))
     if arguments.json:
