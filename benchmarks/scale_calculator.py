@@ -86,10 +86,10 @@ class Figures:
     document_bytes_on_disk: float = 400
     minhash_seconds_per_document: float = 0.00008
     minhash_bytes_per_document: float = 768
-    documents_memory_per_row: float = 1
-    synthesis_memory_per_row: float = 1
-    audit_memory_per_row: float = 1
-    training_memory_per_row: float = 1
+    documents_memory_per_row: float = 2490
+    synthesis_memory_per_row: float = 1480
+    audit_memory_per_row: float = 8900
+    training_memory_per_row: float = 1070
     search_gflops: float = 108
     gpu_search_gflops: float = 20_000
 
