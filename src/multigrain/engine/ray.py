@@ -40,6 +40,7 @@ _ATTEMPTS: Final = 3
 _REST_SECONDS: Final = 60.0
 _CALLS_A_WORKER: Final = 4_096
 _DROP_SECONDS: Final = 15.0
+_TOGETHER_SECONDS: Final = 0.5
 
 
 class RayEngine:
@@ -178,6 +179,7 @@ class _Pool:
         self._config = config
         self._numbers = itertools.count()
         self._jobs: dict[int, bytes] = {}
+        self._asked: dict[int, float] = {}  # when a job was first asked for
         self._seats: list[_Seat] = [self._hire() for _ in range(size)]
 
     def job(self, work: Any) -> int:
@@ -189,6 +191,7 @@ class _Pool:
     async def drop(self, job: int) -> None:
         """Let workers let go of a job; one that never came up, or does not answer, is not waited for."""
         self._jobs.pop(job, None)
+        self._asked.pop(job, None)
         for seat in self._seats:
             if job in seat.jobs and seat.jobs[job].done():
                 with suppress(RayError, TimeoutError):
@@ -248,9 +251,11 @@ class _Pool:
     async def _freest(self, job: int, tried: set[int]) -> _Seat:
         """The worker with least to do among those that hold the job; waits where none does yet.
 
-        A worker that the cluster has no room for keeps nobody waiting while there is another.
+        A worker that the cluster has no room for keeps nobody waiting while there is another, but for a job's first
+        moment: were the first worker that holds it given all that is asked at once, most would wait for their turn.
         """
         deadline = time.monotonic() + self._config.start_seconds
+        together = self._asked.setdefault(job, time.monotonic()) + _TOGETHER_SECONDS
         while True:
             for seat in self._seats:
                 if job not in seat.jobs:
@@ -261,6 +266,10 @@ class _Pool:
             up = [seat for seat in self._seats if job in seat.jobs and seat.jobs[job].done()]
             left = [seat for seat in up if seat.number not in tried] or up
             awake = [seat for seat in left if seat.resting_until <= time.monotonic()]
+            missing = [seat.jobs[job] for seat in self._seats if job in seat.jobs and not seat.jobs[job].done()]
+            if left and missing and (moment := together - time.monotonic()) > 0:
+                await asyncio.wait(missing, timeout=moment)
+                continue
             if left:
                 return min(awake or left, key=lambda seat: seat.in_flight)
             if time.monotonic() > deadline:
