@@ -24,7 +24,7 @@ def demo(
     as_json: JsonOption = False,
     redo: RedoOption = False,
 ) -> None:
-    """Tune a small model on the docstrings of your installed Python packages, and prove it, in ten minutes.
+    """Tune a small model on the docstrings of your installed Python packages, and prove it.
 
     Real from end to end, with no key, no hub and no GPU: an embedded language model writes queries for docstrings,
     negatives come at four levels, all-MiniLM-L6-v2 is trained three ways (ATA pooling, mean pooling, and in-batch
