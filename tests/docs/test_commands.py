@@ -93,6 +93,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     served.close()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=pytest.mark.slow if page in SLOW_PAGES else ()) for page in PAGES]
 )
@@ -181,6 +182,7 @@ BENCHMARKS = sorted(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", BENCHMARKS)
 def test_every_benchmark_that_is_named_knows_its_options(command: str) -> None:
     """They take minutes, and some need data: their help is asked for, and has every option that the docs give."""

@@ -26,11 +26,12 @@ def test_it_is_kept_without_outputs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # minutes on an idle machine
 def test_it_runs_to_a_tuned_model_and_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     notebook = read()
-    client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}})
 
     asyncio.run(client.async_execute())
 
