@@ -35,7 +35,6 @@ NOT_RUN = {
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
     "multigrain export runs/handbook --to openvino --out handbook-openvino": "needs openvino, tests/export when there",
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
-    "accelerate launch --config_file fsdp.yaml -m multigrain train config.yaml": "needs GPUs, and is refused",
     "torchrun --nproc-per-node 8 -m multigrain train config.yaml": "8 GPUs; tests/training runs 2 processes",
     "torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29500 -m multigrain train "
     "config.yaml": "4 machines; tests/training runs 2 processes",
