@@ -25,7 +25,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
         "vllm": "multigrain.export.servers:export_vllm",
     }
 )
-_EXTRAS: Final = {"onnx": "onnx", "openvino": "openvino"}  # form: the extra that brings what it imports
+_NEED_EXTRA: Final = ("onnx", "openvino")  # what they import comes with the extra of the same name
 
 
 def exporter_names() -> list[str]:
@@ -65,9 +65,9 @@ def _built_in(name: str) -> Exporter:
     try:
         return cast("Exporter", getattr(import_module(module), attribute))
     except ModuleNotFoundError as error:
-        if name not in _EXTRAS or error.name is None or error.name.startswith("multigrain"):
+        if name not in _NEED_EXTRA or error.name is None or error.name.startswith("multigrain"):
             raise
-        raise MissingExtraError(error.name, f"--to {name}", f'pip install "multigrain[{_EXTRAS[name]}]"') from None
+        raise MissingExtraError(error.name, f"--to {name}", f'pip install "multigrain[{name}]"') from None
 
 
 def _origin(point: EntryPoint) -> str:
