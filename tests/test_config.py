@@ -62,6 +62,24 @@ def test_a_candidate_overrides_what_it_names_and_inherits_the_rest() -> None:
     assert (b.pooling, b.schedule, b.steps) == ("keep", "in-batch", 7)
 
 
+@pytest.mark.parametrize(
+    ("training", "rows", "steps"),
+    [
+        ({}, 36, 20),
+        ({}, 500, 63),
+        ({}, 50_000, 200),
+        ({"batch_size": 8}, 200, 100),
+        ({"mix": [{"name": "a", "path": "b"}]}, 500, 125),
+        ({"mix": [{"name": "a", "path": "b"}], "graded_weight": 0}, 0, 200),
+        ({"steps": 7}, 50_000, 7),
+    ],
+)
+def test_without_a_number_of_steps_rows_are_met_once_a_level(
+    training: dict[str, object], rows: int, steps: int
+) -> None:
+    assert parse_config({"training": training}).training.steps_for(rows) == steps
+
+
 @pytest.mark.parametrize("provider", ["local", "openai"])
 def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(tmp_path: Path, provider: str) -> None:
     text = config_template(documents="texts", provider=provider)

@@ -46,7 +46,7 @@ def config_template(
     """
     chosen: dict[str, dict[str, Any]] = {
         "documents": {"path": documents},
-        "training": {"base_model": base_model, "pooling": "keep", "schedule": "coarse-to-fine", "steps": 200},
+        "training": {"base_model": base_model, "pooling": "keep", "schedule": "coarse-to-fine", "steps": "auto"},
         **_STARTERS[provider],
     }
     given = {"model": model, "base_url": base_url}

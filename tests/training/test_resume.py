@@ -32,7 +32,7 @@ class StoppedError(Exception):
 
 def _first_steps(config: TrainingConfig) -> list[int]:
     """The first step (from 1) of every stretch but the first; the middle where there is one only."""
-    found = [each.start + 1 for each in stretches(schedule_of(config, seed=SEED), config.steps)]
+    found = [each.start + 1 for each in stretches(schedule_of(config, config.steps, seed=SEED), config.steps)]
     return found[1:] or [config.steps // 2]
 
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 import signal
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,6 +261,15 @@ def test_an_estimate_is_measured_and_leaves_nothing_behind(small_bert: Path, tmp
     assert found.memory_bytes > 100e6
     assert found.memory_of == "process"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_that_are_left_open_are_planned_from_the_graded_rows(tmp_path: Path) -> None:
+    config = _config(steps="auto", batch_size=2)
+    plan = plan_training(training_sources(_examples(), config, tmp_path, seed=3), config, seed=3)
+
+    assert len(plan.sources) == len(plan.batches) == 2 * ROWS
+    visits = Counter(index % ROWS for batch in plan.batches for index in batch)
+    assert set(visits.values()) == {4}
 
 
 def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert: Path, tmp_path: Path) -> None:

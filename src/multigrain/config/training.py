@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import math
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +31,11 @@ ScheduleName = Literal[
     "custom",
 ]
 RowSharing = Literal["all", "split"]
+# Where steps is auto. A level sees every row once; fewer steps than this are hardly more than the warm-up, and more
+# are, on a CPU, a wait that nobody asked for.
+_VISITS_A_ROW: Final = 4
+_FEWEST_STEPS: Final = 20
+_MOST_STEPS: Final = 200
 _Share = Annotated[float, Field(gt=0, le=1)]
 Merge = _Share | list[_Share] | Literal["auto"]
 
@@ -114,8 +120,9 @@ class TrainingConfig(Section):
     """all: every level draws from all rows. split: rows are dealt out to the levels, in proportion to their steps, so
     that a row is met at one level only."""
 
-    steps: int = Field(default=200, ge=1)
-    """Optimiser steps of the whole run."""
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Optimiser steps of the whole run. auto: as many as meet each graded row about four times, once a level, but 20
+    at least and 200 at most."""
 
     batch_size: int = Field(default=32, ge=2)
     """Queries a step, over all processes and all parts of an accumulated step."""
@@ -248,6 +255,20 @@ class TrainingConfig(Section):
             if settings.loss == "guided":
                 raise ValueError(f"{place}fsdp would leave the guide of loss: guided on the CPU; use masked")
         return self
+
+    def steps_for(self, rows: int) -> int:
+        """Optimiser steps of a run; where `steps` is auto, as many as its rows deserve.
+
+        Args:
+            rows: graded rows, of which each step of their own takes `batch_size`.
+        """
+        if self.steps != "auto":
+            return self.steps
+        weights = self.graded_weight + sum(source.weight for source in self.mix)
+        if not self.graded_weight:
+            return _MOST_STEPS
+        visits = _VISITS_A_ROW * rows * weights / self.graded_weight
+        return min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(visits / self.batch_size)))
 
     def resolve(self, name: str) -> TrainingConfig:
         """The settings of one candidate, with its overrides applied and no further candidates.

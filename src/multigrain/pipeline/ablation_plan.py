@@ -93,7 +93,7 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     datasets_done = sum(_has(out / "data" / key, "dataset") for key in datasets)
     documents, searched = _sizes(matrix.reference.config)
     per_text = _seconds_a_text(matrix.reference.config, documents)
-    each = statistics.mean(finished) if finished else _estimated(matrix, per_text, searched)
+    each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
     remaining = len(matrix.arms) * len(matrix.seeds) - len(finished)
     costs = [estimate.cost for estimate in estimates]
     return AblationPlan(
@@ -164,13 +164,21 @@ def _seconds_a_text(config: Config, texts: list[str]) -> float:
     return (time.perf_counter() - started) / len(sample)
 
 
-def _estimated(matrix: Matrix, per_text: float, searched: int) -> float:
+def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: int) -> float:
     """Mean seconds of training and evaluating an arm."""
     each = []
     for arm in matrix.arms:
         settings = arm.config.training.resolve(CANDIDATE)
-        each.append(settings.steps * settings.batch_size * _TEXTS_OF_A_ROW * _STEP_COST * per_text)
+        steps = settings.steps_for(_most_rows(arm.config, len(documents)))
+        each.append(steps * settings.batch_size * _TEXTS_OF_A_ROW * _STEP_COST * per_text)
     return statistics.mean(each) + searched * per_text
+
+
+def _most_rows(config: Config, documents: int) -> int:
+    """Rows that training would have if all that is asked for were written and kept."""
+    share = 1 - config.documents.validation_share - config.documents.test_share
+    written = min(round(documents * share), config.synthesis.max_documents or documents)
+    return written * config.synthesis.queries_per_document
 
 
 def _duration(seconds: float) -> str:

@@ -148,7 +148,10 @@ def _candidate(run: RunDirectory, name: str, config: Config | None) -> StageStat
     ]
     if not found:
         return StageStatus(stage, "open")
-    steps = f" of {config.training.steps}" if config is not None else ""
+    dataset = run.manifest("dataset")
+    steps = ""
+    if config is not None and dataset is not None:
+        steps = f" of {config.training.steps_for(dataset.counts['kept'])}"
     return StageStatus(stage, "begun", f"step {max(found)}{steps}")
 
 

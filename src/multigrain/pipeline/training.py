@@ -67,14 +67,15 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
     examples = open_examples(context.run.dataset_path)
     model = build_candidate(settings, seed=context.config.seed)
     context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
-    if (passes := settings.steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
+    steps = settings.steps_for(len(examples))
+    if (passes := steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
         context.progress.say(
-            f"{name}: {settings.steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
+            f"{name}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
             f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
         )
     validation = validation_for_merge(context, settings.merge) if settings.merge is not None else None
     weights = WeightMerge(model) if settings.merge is not None else None
-    with context.progress.task(f"Training {name}", settings.steps) as task:
+    with context.progress.task(f"Training {name}", steps) as task:
         log = train_candidate(
             model,
             examples,

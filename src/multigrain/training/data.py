@@ -169,13 +169,14 @@ def plan_training(
             "negative; raise it, or lower training.accumulation"
         )
     starts = list(itertools.accumulate((len(source.dataset) for source in sources), initial=0))
-    schedule = schedule_of(config, seed=seed)
+    count = config.steps_for(sum(len(source.pool) for source in sources if source.name == GRADED))
+    schedule = schedule_of(config, count, seed=seed)
     try:
         steps = list(
             plan_batches(
                 [source.pool for source in sources],
                 schedule,
-                steps=config.steps,
+                steps=count,
                 batch_size=config.batch_size,
                 seed=seed,
                 weights=[source.weight for source in sources],
@@ -201,9 +202,9 @@ def plan_training(
     )
 
 
-def schedule_of(config: TrainingConfig, *, seed: int) -> LevelSchedule:
-    """The schedule that a candidate's settings ask for."""
-    return level_schedule(config.schedule, config.steps, seed=seed, phases=config.curriculum)
+def schedule_of(config: TrainingConfig, steps: int, *, seed: int) -> LevelSchedule:
+    """The schedule that a candidate's settings ask for, over a run of so many steps."""
+    return level_schedule(config.schedule, steps, seed=seed, phases=config.curriculum)
 
 
 def _graded_rows(examples: Sequence[GradedExample], shape: GradedShape) -> Iterator[tuple[str, ...]]:

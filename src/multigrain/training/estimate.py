@@ -73,8 +73,9 @@ def estimate_training(
     weights_bytes = sum(each.numel() * each.element_size() for each in model.parameters())
     tuned_bytes = sum(each.numel() * each.element_size() for each in tuned)
     counts = sum(each.numel() for each in model.parameters()), sum(each.numel() for each in tuned)
+    steps = config.steps_for(len(examples))
     few = config.model_copy(
-        update={"steps": min(config.steps, _WARM_UP + _MEASURED), "checkpoint_every": 10**9, "report_to": []}
+        update={"steps": min(steps, _WARM_UP + _MEASURED), "checkpoint_every": 10**9, "report_to": []}
     )
     times: list[float] = [time.perf_counter()]
     device = training_device(config, model)
@@ -97,9 +98,9 @@ def estimate_training(
     saved = tuned_bytes if config.adapters == "apart" and config.lora is not None else weights_bytes
     return TrainingEstimate(
         candidate=name,
-        steps=config.steps,
+        steps=steps,
         seconds_a_step=round(a_step, 4),
-        seconds=round(a_step * config.steps, 1),
+        seconds=round(a_step * steps, 1),
         memory_bytes=torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process(),
         memory_of="GPU" if on_gpu else "process",
         weights=counts[0],

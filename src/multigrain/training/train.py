@@ -103,7 +103,8 @@ def train_candidate(
     # Every process reads its own copy: they may not share a disk.
     sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed)
     plan = plan_training(sources, config, seed=seed, processes=process_count())
-    recorder = _StepRecorder(config.steps, on_step)
+    steps = len(plan.sources)
+    recorder = _StepRecorder(steps, on_step)
     trained = twin_to_shard(model) if config.fsdp else model
     trainer = _build_trainer(trained, settings, plan, checkpoints, recorder)
     keep_logs(trainer, checkpoints.with_name(f"{checkpoints.name}-logs") if logs is None else logs)
@@ -113,7 +114,7 @@ def train_candidate(
     with OrderlyInterrupt(processes=process_count()) as interrupt:
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    if interrupt.asked and trainer.state.global_step < config.steps:
+    if interrupt.asked and trainer.state.global_step < steps:
         raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
     log = _log_of(trainer.state.log_history, settings, plan, seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
@@ -177,7 +178,7 @@ def _build_trainer(
         multi_dataset_batch_sampler=sampling,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=round(config.warmup_share * config.steps),
+        warmup_steps=round(config.warmup_share * len(plan.sources)),
         bf16=settings.bf16,
         use_cpu=device.type == "cpu",
         logging_steps=1,
@@ -238,7 +239,7 @@ def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
 
 def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPlan, *, seconds: float) -> TrainingLog:
     config = settings.config
-    schedule = schedule_of(config, seed=settings.seed)
+    schedule = schedule_of(config, len(plan.sources), seed=settings.seed)
     has_levels = graded_shape(config) == "triples" and GRADED in plan.rows
     steps = []
     for entry in history:
@@ -258,7 +259,7 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
         candidate=settings.name,
         pooling=config.pooling,
         schedule=config.schedule,
-        steps=config.steps,
+        steps=len(plan.sources),
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         temperature=config.temperature,
@@ -270,7 +271,7 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
         sources=plan.rows,
         history=tuple(steps),
         boundaries=tuple(
-            Boundary(each.step + 1, int(each.level)) for each in boundaries(schedule, config.steps) if has_levels
+            Boundary(each.step + 1, int(each.level)) for each in boundaries(schedule, len(plan.sources)) if has_levels
         ),
         seconds=round(seconds, 3),
     )
