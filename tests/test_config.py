@@ -63,6 +63,25 @@ def test_a_candidate_overrides_what_it_names_and_inherits_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"training": {"steps": "many"}},
+            "training.steps: Input should be a valid integer, .* or 'auto', got 'many'",
+        ),
+        ({"training": {"merge": [2]}}, "training.merge: .* or less than or equal to 1 or 'auto', got \\[2\\]"),
+        ({"training": {"mix": [{"name": "a"}]}}, "training.mix.0.path: Field required$"),
+        ({"audit": {"bands": [[1, 2], [3]]}}, "audit.bands.1.1: Field required; audit.bands.2: Field required"),
+    ],
+)
+def test_a_setting_that_may_take_several_forms_is_one_problem_under_its_own_name(
+    values: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(values)
+
+
+@pytest.mark.parametrize(
     ("training", "rows", "steps"),
     [
         ({}, 36, 20),

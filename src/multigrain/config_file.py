@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,36 @@ def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: " + "; ".join(_describe(problem) for problem in error.errors())) from None
+        # Pydantic tells each form that a setting may take apart, under a name that is no key: they are one problem.
+        places: dict[tuple[Any, ...], list[Any]] = {}
+        for problem in error.errors():
+            places.setdefault(_place(problem, values), []).append(problem)
+        raise ConfigError(f"{origin}: " + "; ".join(itertools.starmap(_describe, places.items()))) from None
 
 
-def _describe(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+def _place(problem: Any, values: Any) -> tuple[Any, ...]:
+    """Where the problem is, in keys that the user wrote; and the key that is missing, where one is."""
+    place: list[Any] = []
+    for part in problem["loc"]:
+        keys = values if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ()
+        if part not in keys:
+            return tuple(place) if problem["type"] != "missing" else (*place, part)
+        place.append(part)
+        values = values[part]
+    return tuple(place)
+
+
+def _describe(place: tuple[Any, ...], problems: list[Any]) -> str:
+    key, problem = ".".join(str(part) for part in place) or "(top level)", problems[0]
     if problem["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"][:-1]), n=1)
         return f"{key}: unknown key" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
     given = repr(problem["input"])
-    shown = "" if isinstance(problem["input"], dict) or len(given) > 60 else f", got {given}"
-    return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+    telling = problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= 60
+    shown = f", got {given}" if telling else ""
+    said = [each["msg"].removeprefix("Value error, ") for each in problems]
+    others = [each.removeprefix("Input should be ") for each in said[1:]]
+    return f"{key}: {' or '.join(dict.fromkeys([said[0], *others]))}{shown}"
 
 
 _ITEM_SECTIONS = {

@@ -74,7 +74,7 @@ def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path) ->
         ("- 1", 2, ["expected a mapping"]),
         ({"trainning": {}}, 2, ["trainning: unknown key", "'training'"]),
         ({"training": {"stps": 3}, "llm": {"temprature": 1}}, 2, ["training.stps", "'steps'", "llm.temprature"]),
-        ({"training": {"steps": 0}}, 2, ["training.steps", "greater than or equal to 1", "got 0"]),
+        ({"training": {"steps": 0}}, 2, ["training.steps", "greater than or equal to 1 or 'auto', got 0"]),
         ({"documents": {"path": "nowhere"}}, 3, ["nowhere", "no such file or folder"]),
         ({"documents": {"path": "empty"}}, 3, ["empty", "no .md"]),
     ],
