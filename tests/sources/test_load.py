@@ -159,7 +159,7 @@ def test_documents_survive_the_disk(tmp_path: Path) -> None:
     corpus = prepare_corpus(_documents(30), _config(), seed=1)
     write_document_table(tmp_path / "documents.parquet", corpus.documents)
 
-    assert read_document_table(tmp_path / "documents.parquet") == corpus.documents
+    assert read_document_table(tmp_path / "documents.parquet") == tuple(corpus.documents)
 
 
 def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_lone_surrogates_and_nul_characters_are_replaced(tmp_path: Path) -> None
     corpus = load_corpus(DocumentsConfig(path=path), seed=1)
     write_document_table(tmp_path / "documents.parquet", corpus.documents)
 
-    assert read_document_table(tmp_path / "documents.parquet") == corpus.documents
+    assert read_document_table(tmp_path / "documents.parquet") == tuple(corpus.documents)
     assert "0" in {document.id for document in corpus.documents}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -171,8 +172,11 @@ class _Audit:
         self.looked_at = 0
         self.asked_again = 0
         self._asked_before = 0
-        self._places = {document.id: place for place, document in enumerate(pool)}
-        self._groups = [document.group for document in pool]
+        self._places: dict[str, int] = {}
+        self._groups = array("q")
+        for place, document in enumerate(pool):
+            self._places[document.id] = place
+            self._groups.append(document.group)
 
     def compare(self, rows: Sequence[SynthesizedRow]) -> dict[int, Problem]:
         """Which rows do not pass by themselves, or repeat another; by their place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Iterator
@@ -143,7 +144,7 @@ def _has(folder: Path, stage: str) -> bool:
 def _sizes(config: Config) -> tuple[list[str], int]:
     """The documents' texts, and how many documents each model has to search in all sets."""
     read, _ = read_documents(config.documents)
-    texts = [each.text for each in read][: config.documents.limit]
+    texts = [each.text for each in itertools.islice(read, config.documents.limit)]
     others = open_sets(config.evaluation.sets, seed=config.seed)
     own = 0 if config.evaluation.queries == "none" else len(texts)
     searched = own + sum(len(each.corpus) + len(each.queries) for each in others.retrieval)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +35,8 @@ from multigrain.pipeline.spread import SpreadReference, corpus_vectors, spread_r
 from multigrain.progress import Progress, Task
 from multigrain.records import Document, Split
 from multigrain.rundir import RunDirectory, StageManifest, atomic_write
-from multigrain.sources.store import read_document_table
+from multigrain.sources.store import open_document_table
+from multigrain.spool import Spool, View
 
 __all__ = ["audit_stage", "judge_counts", "measured_vectors", "run_probe", "say_summary"]
 
@@ -59,9 +61,9 @@ def _measure_and_keep(
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = [document for document in read_document_table(run.documents_path) if document.split is Split.TRAIN]
+    pool = Spool(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
     with context.progress.task("Measuring the corpus", None):
-        texts = [document.text for document in pool]
+        texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
     with (
@@ -161,9 +163,10 @@ def measured_vectors(
     result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, embed: Embed
 ) -> Callable[[Sequence[str]], Floats]:
     """The reference vectors of the data set's negatives as they were measured; what is not remembered is encoded."""
-    rows = {document.text: row for row, document in enumerate(pool)}
 
     def look_up(texts: Sequence[str]) -> Floats:
+        wanted = frozenset(texts)
+        rows = {document.text: row for row, document in enumerate(pool) if document.text in wanted}
         places = np.asarray([rows.get(text, NO_ROW) for text in texts], dtype=np.int64)
         mined = places != NO_ROW
         own = iter(rows_at(pool_vectors, places[mined]) if mined.any() else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multigrain.config import Config
@@ -9,8 +10,9 @@ from multigrain.records import Document, GivenQuery, Split, Task
 from multigrain.rundir import RunDirectory
 from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
-from multigrain.sources.store import read_document_table, read_query_table
+from multigrain.sources.store import open_document_table, read_query_table
 from multigrain.sources.tasks import make_task, read_task_table, read_tasks, split_tasks
+from multigrain.spool import Spool
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import writing_units
@@ -29,7 +31,7 @@ class Material:
         tasks: where there are no documents.
     """
 
-    documents: tuple[Document, ...] = ()
+    documents: Sequence[Document] = ()
     queries: tuple[GivenQuery, ...] = ()
     tasks: tuple[Task, ...] = ()
 
@@ -39,7 +41,7 @@ def read_material(config: Config, run: RunDirectory) -> Material:
     if config.start_from == "tasks":
         return Material(tasks=read_task_table(run.tasks_path))
     queries = read_query_table(run.queries_path) if config.start_from == "pairs" else ()
-    return Material(read_document_table(run.documents_path), queries)
+    return Material(open_document_table(run.documents_path), queries)
 
 
 def load_material(config: Config) -> Material:
@@ -64,13 +66,13 @@ def load_material(config: Config) -> Material:
     return Material(tasks=tuple(split_tasks(tasks, config.tasks, config.documents)))
 
 
-def training_units(config: Config, material: Material) -> list[WritingUnit]:
+def training_units(config: Config, material: Material) -> Sequence[WritingUnit]:
     """The rows that a config asks for, in order."""
     if config.start_from == "tasks":
         return [unit for unit in _task_units(config, material) if unit.document.split is Split.TRAIN]
     if config.start_from == "pairs":
         return pair_units(material.queries, material.documents, config.synthesis, seed=config.seed)
-    train = [document for document in material.documents if document.split is Split.TRAIN]
+    train = Spool(document for document in material.documents if document.split is Split.TRAIN)
     return writing_units(train, config.synthesis, seed=config.seed)
 
 

@@ -25,6 +25,7 @@ from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
 from multigrain.sources.store import write_document_table
 from multigrain.sources.titles import titles_suffice
+from multigrain.spool import Spool
 from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.journal import Journal, JournaledClient
 from multigrain.synthesis.journal_records import JournalTotals
@@ -260,7 +261,7 @@ def _write_heldout_by_another(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Held-out queries by the model of `evaluation.llm`, in a journal of its own: it has a price of its own too."""
     config = context.config
-    if not _needs_written_queries(config, [each for each in documents if each.split is not Split.TRAIN]):
+    if not _needs_written_queries(config, Spool(each for each in documents if each.split is not Split.TRAIN)):
         return {}, {}
     price, own = find_price(llm), find_price(config.llm)
     cost_before = 0.0 if own is None else spent.cost(own)
@@ -299,7 +300,7 @@ def _write_heldout_by_another(
 
 def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMConfig | None = None) -> dict[str, str]:
     config = session.context.config
-    heldout = [document for document in documents if document.split is not Split.TRAIN]
+    heldout = Spool(document for document in documents if document.split is not Split.TRAIN)
     if not _needs_written_queries(config, heldout):
         return {}
     queries: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from multigrain.config import DocumentsConfig
@@ -17,11 +17,12 @@ from multigrain.sources.rows import ROW_KINDS, Row, open_rows, read_rows, row_ki
 __all__ = ["existing_path", "files_fingerprint", "read_files", "read_rows"]
 
 
-def read_files(config: DocumentsConfig) -> tuple[list[Document], int]:
+def read_files(config: DocumentsConfig) -> tuple[Iterable[Document], int]:
     """Read the documents at `config.path`.
 
     Returns:
-        The documents, and how many files were skipped because they held no text.
+        The documents, which are read as they are asked for, once; and how many files were skipped because they held
+        no text.
 
     Raises:
         SourceError: the path is missing, of an unknown kind, unreadable, not UTF-8, malformed at some line,
@@ -76,15 +77,13 @@ def _kind_of(path: Path) -> str:
     return kind
 
 
-def _documents(rows: Iterable[Row], config: DocumentsConfig) -> list[Document]:
-    documents: dict[str, Document] = {}
+def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Document]:
+    seen: set[str] = set()
     for row in rows:
         text = row.text(config.text_field, option="documents.text_field")
         identifier = row.identifier(config.id_field) or f"row-{row.number}"
-        if identifier in documents:
+        if identifier in seen:
             raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
         title = row.values.get(config.title_field) if config.title_field else None
-        documents[identifier] = Document(
-            id=identifier, text=text or "", title=title.strip() or None if isinstance(title, str) else None
-        )
-    return list(documents.values())
+        seen.add(identifier)
+        yield Document(id=identifier, text=text or "", title=title.strip() or None if isinstance(title, str) else None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from multigrain.config import DocumentsConfig
@@ -15,6 +16,7 @@ from multigrain.sources.chunking import chunk_document
 from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
 from multigrain.sources.files import existing_path, files_fingerprint, read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.spool import Spool
 
 __all__ = [
     "Corpus",
@@ -36,11 +38,11 @@ class Corpus:
     """The run's documents, each with its group and split, and what was done to get them.
 
     Attributes:
-        documents: in a stable order.
+        documents: in a stable order; on the disk, so that there may be more than memory holds.
         counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source.
     """
 
-    documents: tuple[Document, ...]
+    documents: Sequence[Document]
     counts: dict[str, int | str]
 
     def of(self, split: Split) -> tuple[Document, ...]:
@@ -59,11 +61,11 @@ def load_corpus(config: DocumentsConfig, *, seed: int) -> Corpus:
     return replace(corpus, counts={**corpus.counts, "unreadable": unreadable})
 
 
-def read_documents(config: DocumentsConfig) -> tuple[list[Document], int]:
+def read_documents(config: DocumentsConfig) -> tuple[Iterable[Document], int]:
     """Read the documents that a config names, as they are.
 
     Returns:
-        The documents, and how many files were skipped because they held no text.
+        The documents, which may be gone through once, and how many files were skipped because they held no text.
 
     Raises:
         SourceError: they cannot be read.
@@ -85,38 +87,39 @@ def source_fingerprint(config: DocumentsConfig) -> str:
     return files_fingerprint(existing_path(config.path, "documents.path"))
 
 
-def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, seed: int) -> Corpus:
+def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, seed: int) -> Corpus:
     """Clean, sample, chunk, group and split documents.
 
     The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes. The
-    chunks of a document share its group and its side.
+    chunks of a document share its group and its side. Documents go through memory one by one, and wait on the disk.
 
     Raises:
         SourceError: fewer than 10 usable documents, or a split that came out empty.
     """
     usable, dropped = _clean(documents, config.min_characters)
+    read = len(usable) + dropped["too_short"] + dropped["repeated"]
     source = str(config.path) if config.kind != "docstrings" else "docstrings of installed packages"
     if len(usable) < _MIN_DOCUMENTS:
         raise SourceError(
-            f"{source}: {len(usable)} usable documents of {len(documents)} read ({dropped['too_short']} shorter than "
+            f"{source}: {len(usable)} usable documents of {read} read ({dropped['too_short']} shorter than "
             f"documents.min_characters={config.min_characters}, {dropped['repeated']} repeated); "
             f"at least {_MIN_DOCUMENTS} are needed"
         )
     if config.limit is not None and len(usable) > config.limit:
-        chosen = set(random.Random(seed).sample(range(len(usable)), config.limit))
-        usable = [document for position, document in enumerate(usable) if position in chosen]
-    usable, families = _chunk(usable, config, dropped)
-    first = {family: position for position, family in reversed(list(enumerate(families)))}
+        chosen = sorted(random.Random(seed).sample(range(len(usable)), config.limit))
+        usable = Spool(usable[position] for position in chosen)
+    parts, families, places = _chunk(usable, config, dropped)
     groups = near_duplicate_groups(
-        (document.text for document in usable),
+        (document.text for document in parts),
         config.near_duplicate_similarity,
-        together=((first[family], position) for position, family in enumerate(families)),
+        # The chunks of a document stand one after another.
+        together=((left, left + 1) for left in range(len(parts) - 1) if families[left] == families[left + 1]),
     )
-    sides = split_groups(groups, [text_place(family) for family in families], config)
-    split = [
-        replace(document, group=group, split=sides[group]) for document, group in zip(usable, groups, strict=True)
-    ]
-    count = Counter(document.split for document in split)
+    sides = split_groups(groups, places, config)
+    split = Spool(
+        replace(document, group=group, split=sides[group]) for document, group in zip(parts, groups, strict=True)
+    )
+    count = Counter(sides[group] for group in groups)
     if not count[Split.TRAIN]:
         raise SourceError(
             f"{source}: all {len(split)} documents fell on the validation and test sides, none is left to train on; "
@@ -129,13 +132,13 @@ def prepare_corpus(documents: Sequence[Document], config: DocumentsConfig, *, se
         **dropped,
         "source": source,
     }
-    return Corpus(tuple(split), counts)
+    return Corpus(split, counts)
 
 
-def _clean(documents: Sequence[Document], min_characters: int) -> tuple[list[Document], dict[str, int]]:
+def _clean(documents: Iterable[Document], min_characters: int) -> tuple[Spool[Document], dict[str, int]]:
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
     seen: set[bytes] = set()
-    usable = []
+    usable: Spool[Document] = Spool()
     for document in documents:
         text = storable(document.text).strip()
         if len(text) < min_characters:
@@ -152,13 +155,18 @@ def _clean(documents: Sequence[Document], min_characters: int) -> tuple[list[Doc
 
 
 def _chunk(
-    documents: Sequence[Document], config: DocumentsConfig, counts: dict[str, int]
-) -> tuple[list[Document], list[str]]:
-    """The chunks of the documents, each once and none too long, and for each the whole text that it comes from."""
-    chunks: list[Document] = []
-    families: list[str] = []
+    documents: Iterable[Document], config: DocumentsConfig, counts: dict[str, int]
+) -> tuple[Spool[Document], array[int], array[float]]:
+    """The chunks of the documents, each once and none too long.
+
+    Returns:
+        The chunks; for each the number of the document that it comes from; and the place of that one's whole text.
+    """
+    chunks: Spool[Document] = Spool()
+    families, places = array("q"), array("d")
     seen: set[bytes] = set()
-    for document in documents:
+    for family, document in enumerate(documents):
+        place = text_place(document.text)
         parts = [document]
         if config.chunk_size is not None:
             parts = chunk_document(
@@ -180,8 +188,9 @@ def _chunk(
                 counts["cut"] += 1
                 text = text[: config.max_characters].rsplit(maxsplit=1)[0]
             chunks.append(replace(part, text=text))
-            families.append(document.text)
-    return chunks, families
+            families.append(family)
+            places.append(place)
+    return chunks, families, places
 
 
 def _identity(text: str) -> bytes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from multigrain.config.location import is_hub
 from multigrain.errors import SourceError
@@ -135,30 +135,47 @@ def read_text(path: Path) -> str:
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{path}, line {number}: not JSON ({error}): {line[:60]!r}") from None
-        if not isinstance(row, dict):
-            raise SourceError(f"{path}, line {number}: expected an object, got {type(row).__name__}: {line[:60]!r}")
-        yield number, row
+    # Not split at other characters that end a line elsewhere, such as U+2028: in JSON they are text.
+    with _text_stream(path, newline="\n") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            shown = repr(line.removesuffix("\n")[:60])
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise SourceError(f"{path}, line {number}: not JSON ({error}): {shown}") from None
+            if not isinstance(row, dict):
+                raise SourceError(f"{path}, line {number}: expected an object, got {type(row).__name__}: {shown}")
+            yield number, row
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_MAX_CSV_FIELD)
-    reader = csv.DictReader(
-        # Not splitlines(): it would also split at characters that are text, such as U+2028.
-        io.StringIO(read_text(path), newline=""),
-        delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
-    )
+    with _text_stream(path, newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise SourceError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+
+
+@contextmanager
+def _text_stream(path: Path, *, newline: str) -> Iterator[TextIO]:
+    """A UTF-8 file to read bit by bit.
+
+    Raises:
+        SourceError: it is not UTF-8, or cannot be read.
+    """
     try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise SourceError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+        with path.open(encoding="utf-8-sig", newline=newline) as stream:
+            yield stream
+    except UnicodeDecodeError:
+        read_text(path)  # says where: the stream knows the place within its buffer only
+        raise
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -14,7 +14,13 @@ from multigrain.parquet import StoredTable, write_table
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.rundir import atomic_write
 
-__all__ = ["read_document_table", "read_query_table", "write_document_table", "write_query_table"]
+__all__ = [
+    "open_document_table",
+    "read_document_table",
+    "read_query_table",
+    "write_document_table",
+    "write_query_table",
+]
 
 _SCHEMA = pa.schema(
     [
@@ -32,9 +38,17 @@ def write_document_table(path: Path, documents: Iterable[Document]) -> None:
     write_table(path, _SCHEMA, _row, documents)
 
 
+def open_document_table(path: Path) -> StoredTable[Document]:
+    """Documents that `write_document_table` wrote, in their order, read as they are asked for.
+
+    Going through them in order is fast. To ask for them at random, put them into a `Spool` first.
+    """
+    return StoredTable(path, _SCHEMA, _document)
+
+
 def read_document_table(path: Path) -> tuple[Document, ...]:
-    """Read documents that `write_document_table` wrote, in their order."""
-    return tuple(StoredTable(path, _SCHEMA, _document))
+    """Read documents that `write_document_table` wrote, in their order, into memory."""
+    return tuple(open_document_table(path))
 
 
 def _row(document: Document) -> dict[str, Any]:

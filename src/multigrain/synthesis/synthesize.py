@@ -7,11 +7,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
+from multigrain.spool import View
 from multigrain.synthesis.few_shot import Demonstration, build_selector
 from multigrain.synthesis.plain_text import clean_line
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
@@ -48,8 +51,8 @@ def build_strategy(
     return build_named(StrategySettings(synthesis, llm, seed, writer))
 
 
-def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> list[WritingUnit]:
-    """The rows to write, in the order they are asked for.
+def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
+    """The rows to write, in the order they are asked for; each is made when it is looked at.
 
     The order is a seeded hash, so that whatever a budget allows is a fair sample; every document gets its first
     query before any gets its second.
@@ -59,17 +62,20 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
         config: how many, and for which share negatives are written.
         seed: of the order.
     """
-    ordered = sorted(documents, key=lambda document: _place(seed, "order", document.id))[: config.max_documents]
-    return [
-        WritingUnit(
+    places = np.fromiter((_place(seed, "order", each.id) for each in documents), dtype=np.float64)
+    order = np.argsort(places, kind="stable")[: config.max_documents]
+
+    def unit(number: int) -> WritingUnit:
+        index, place = divmod(number, len(order))
+        document = documents[int(order[place])]
+        return WritingUnit(
             document=document,
             index=index,
             with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
             style=_style(document, index, config, seed=seed),
         )
-        for index in range(config.queries_per_document)
-        for document in ordered
-    ]
+
+    return View(range(config.queries_per_document * len(order)), unit)
 
 
 def synthesize(

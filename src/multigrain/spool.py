@@ -1,0 +1,128 @@
+"""Sequences of records that lie in a temporary file, and are read from it as they are asked for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import weakref
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar, overload
+
+from multigrain.rundir import writing
+
+__all__ = ["Spool", "View"]
+
+Item = TypeVar("Item")
+Source = TypeVar("Source")
+
+_WAITING_BYTES: Final = 1 << 20  # written at once
+_ITEMS_A_READ: Final = 512
+
+
+class Spool(Sequence[Item]):
+    """Records in a file without a name, gone with the object: appended one by one, then read by place or in order.
+
+    In memory it holds eight bytes a record, so that a corpus may be larger than memory where any of its documents may
+    be asked for at any time. The file lies where `$TMPDIR` says. Only this process writes and reads it, so records are
+    pickled.
+
+    Args:
+        items: the first records.
+
+    Raises:
+        RunDirectoryError: the disk is full.
+    """
+
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        file: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as the object
+        weakref.finalize(self, file.close)
+        self._file = file
+        self._starts = array("q", [0])
+        self._waiting = bytearray()
+        self._written = 0
+        for item in items:
+            self.append(item)
+
+    def append(self, item: Item) -> None:
+        """Add a record at the end."""
+        self._waiting += pickle.dumps(item, protocol=pickle.HIGHEST_PROTOCOL)
+        self._starts.append(self._written + len(self._waiting))
+        if len(self._waiting) >= _WAITING_BYTES:
+            self._flush()
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __iter__(self) -> Iterator[Item]:
+        for start in range(0, len(self), _ITEMS_A_READ):
+            yield from self._read(start, min(start + _ITEMS_A_READ, len(self)))
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step != 1:
+                return [self[each] for each in range(start, stop, step)]
+            return self._read(start, stop) if stop > start else []
+        place = place + len(self) if place < 0 else place
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self._read(place, place + 1)[0]
+
+    def _flush(self) -> None:
+        with writing(Path(tempfile.gettempdir())):
+            while self._waiting:
+                done = self._file.write(self._waiting)
+                self._written += done
+                del self._waiting[:done]
+
+    def _read(self, start: int, stop: int) -> list[Item]:
+        self._flush()
+        begin, end = self._starts[start], self._starts[stop]
+        raw = bytearray()
+        while len(raw) < end - begin:  # one call gives 2 GiB at most
+            part = os.pread(self._file.fileno(), end - begin - len(raw), begin + len(raw))
+            if not part:
+                raise OSError(f"a temporary file in {tempfile.gettempdir()} is shorter than what was written to it")
+            raw += part
+        edges = [self._starts[place] - begin for place in range(start, stop + 1)]
+        whole = memoryview(raw)
+        return [pickle.loads(whole[left:right]) for left, right in pairwise(edges)]  # noqa: S301 - our own file
+
+
+class View(Sequence[Item], Generic[Source, Item]):
+    """What a function makes of each record of a sequence, made when it is asked for.
+
+    Args:
+        source: the records.
+        make: makes an item of a record.
+    """
+
+    def __init__(self, source: Sequence[Source], make: Callable[[Source], Item]) -> None:
+        self._source, self._make = source, make
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self._make, self._source)
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
+        if isinstance(place, slice):
+            return [self._make(each) for each in self._source[place]]
+        return self._make(self._source[place])
