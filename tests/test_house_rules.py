@@ -25,6 +25,7 @@ ORDER = [
     "processor",
     "tables",
     "rundir",
+    "shards",
     "parquet",
     "recipes",
     "config_template",

@@ -13,7 +13,8 @@
       results/                 evaluation.json, per_query.parquet, anchors.json
       report.html
 
-Each of the folders also holds `manifest.json`, written when its stage is complete and never before.
+Each of the folders also holds `manifest.json`, written when its stage is complete and never before. Large tables
+(documents, rows, graded, rejects) are folders of shards under the same names; see `multigrain.shards`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,16 @@ from typing import Any, BinaryIO, TextIO
 
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
 
-__all__ = ["RunDirectory", "StageManifest", "atomic_directory", "atomic_stream", "atomic_write", "writing"]
+__all__ = [
+    "RunDirectory",
+    "StageManifest",
+    "atomic_directory",
+    "atomic_stream",
+    "atomic_write",
+    "remove",
+    "take_place",
+    "writing",
+]
 
 _RECORDED_PACKAGES = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
 
@@ -236,7 +246,7 @@ class RunDirectory:
     def forget_sources(self) -> None:
         """Remove what a run started from, before it starts from something else."""
         for path in (self.written_documents_path, self.documents_path, self.queries_path, self.tasks_path):
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def is_complete(self, stage: str, fingerprint: str) -> bool:
         """Whether a stage has been completed from exactly these inputs."""
@@ -343,16 +353,38 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            discarded = path.with_name(f".{path.name}.discarded-{time.time_ns()}")
-            path.rename(discarded)
-            temporary.rename(path)
-            shutil.rmtree(discarded)
-        else:
-            temporary.rename(path)
+        take_place(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def take_place(made: Path, path: Path) -> None:
+    """Give a finished file or folder its name, whatever stood there before.
+
+    A file takes the place of a file in one step. Where a folder is involved the system has no such step: what was
+    there is moved aside first and comes back if the new one cannot be moved; if the process is killed between the
+    two, nothing of that name is there.
+    """
+    if not os.path.lexists(path) or not (made.is_dir() or path.is_dir()):
+        made.replace(path)
+        return
+    discarded = path.with_name(f".{path.name}.discarded-{time.time_ns()}")
+    path.rename(discarded)
+    try:
+        made.rename(path)
+    except BaseException:
+        discarded.rename(path)
+        raise
+    remove(discarded)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _versions() -> dict[str, str]:

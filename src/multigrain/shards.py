@@ -1,0 +1,225 @@
+"""Which files are a table: a Parquet file by itself, or the shards in a folder, as its manifest says.
+
+    NAME.parquet/
+      part-00000.parquet, part-00001.parquet, …
+      _manifest.json      rows and columns of the table; of every shard its rows, bytes and CRC-32
+
+Other tools read such a folder by its name, and leave out files whose names begin with `_`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from multigrain.errors import RunDirectoryError
+
+__all__ = [
+    "MANIFEST_NAME",
+    "RUN_AGAIN",
+    "Shard",
+    "TableManifest",
+    "is_table",
+    "reading",
+    "stored_manifest",
+    "table_files",
+    "verify_table",
+]
+
+MANIFEST_NAME: Final = "_manifest.json"
+"""The file of a folder of shards that says which belong to it."""
+
+RUN_AGAIN: Final = "run the stage that wrote it again"
+"""What to do about a table that is not what was written."""
+
+_FORMAT: Final = 1
+_BLOCK: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of a table.
+
+    Attributes:
+        file: its name in the table's folder.
+        rows: how many it holds.
+        bytes: its size.
+        crc32: of its bytes, as eight hexadecimal digits.
+    """
+
+    file: str
+    rows: int
+    bytes: int
+    crc32: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableManifest:
+    """What belongs to a table that is a folder of shards.
+
+    Attributes:
+        rows: of all shards.
+        columns: a line a column: its name and its type.
+        shards: in the order of their rows.
+        format: of the manifest.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    format: int = _FORMAT
+
+    def dump(self) -> str:
+        """The manifest as it is written."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def parse(cls, text: str | bytes, table: object) -> TableManifest:
+        """Read a manifest.
+
+        Args:
+            text: what the file holds.
+            table: the folder, for the message.
+
+        Raises:
+            RunDirectoryError: it is none, of another format, or does not agree with itself.
+        """
+        try:
+            values = json.loads(text)
+            found = cls(
+                rows=values["rows"],
+                columns=tuple(values["columns"]),
+                shards=tuple(Shard(**each) for each in values["shards"]),
+                format=values["format"],
+            )
+            agrees = found.rows == sum(each.rows for each in found.shards) and all(map(_is_shard, found.shards))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunDirectoryError(
+                f"{table}: {MANIFEST_NAME} cannot be understood ({error!r}): {RUN_AGAIN}"
+            ) from None
+        if found.format != _FORMAT:
+            raise RunDirectoryError(
+                f"{table}: {MANIFEST_NAME} is of format {found.format}, and this version reads {_FORMAT}: {RUN_AGAIN}"
+            )
+        if not agrees:
+            raise RunDirectoryError(f"{table}: {MANIFEST_NAME} does not agree with itself: {RUN_AGAIN}")
+        return found
+
+    def check(self, sizes: Mapping[str, int], table: object) -> None:
+        """Compare with the files that are there; their contents are not read.
+
+        Args:
+            sizes: bytes of every file in the folder, by name.
+            table: the folder, for the message.
+
+        Raises:
+            RunDirectoryError: a shard is missing, of another size, or not one of the table's.
+        """
+        for each in self.shards:
+            if each.file not in sizes:
+                raise RunDirectoryError(f"{table}: shard {each.file} is missing: {RUN_AGAIN}")
+            if sizes[each.file] != each.bytes:
+                raise RunDirectoryError(
+                    f"{table}: shard {each.file} has {sizes[each.file]} bytes, and its manifest says {each.bytes}: "
+                    f"{RUN_AGAIN}"
+                )
+        # Whoever reads the folder by its name would read these as well.
+        known = {each.file for each in self.shards}
+        strange = sorted(name for name in sizes if _is_read(name) and name not in known)
+        if strange:
+            raise RunDirectoryError(f"{table}: {strange[0]} is not in its manifest: {RUN_AGAIN}")
+
+
+def is_table(path: Path) -> bool:
+    """Whether there is a file at a path, or a folder with the name of a Parquet file."""
+    return path.is_file() or (path.suffix.lower() == ".parquet" and path.is_dir())
+
+
+def table_files(path: Path) -> list[Path]:
+    """The Parquet files of a table, in the order of their rows: the file itself, or a folder's shards.
+
+    Raises:
+        RunDirectoryError: the folder has no manifest, or not the shards that it names.
+    """
+    manifest = stored_manifest(path)
+    return [path] if manifest is None else [path / each.file for each in manifest.shards]
+
+
+def verify_table(path: Path) -> None:
+    """Read every byte of a folder of shards and compare it with its checksums; nothing is known of a single file.
+
+    Raises:
+        RunDirectoryError: a shard is not what was written.
+    """
+    manifest = stored_manifest(path)
+    for each in manifest.shards if manifest is not None else ():
+        if _crc32(path / each.file) != each.crc32:
+            raise RunDirectoryError(
+                f"{path}: shard {each.file} is not what was written (its CRC-32 differs): {RUN_AGAIN}"
+            )
+
+
+def stored_manifest(path: Path) -> TableManifest | None:
+    """The manifest of a folder, compared with its files; None for a single file.
+
+    Raises:
+        RunDirectoryError: the folder has none, or not the shards that it names.
+    """
+    if not path.is_dir():
+        return None
+    try:
+        text = (path / MANIFEST_NAME).read_bytes()
+        sizes = {each.name: each.stat().st_size for each in os.scandir(path)}
+    except FileNotFoundError:
+        raise RunDirectoryError(
+            f"{path}: a folder without {MANIFEST_NAME}, which says what belongs to the table: {RUN_AGAIN}"
+        ) from None
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror}): {RUN_AGAIN}") from None
+    manifest = TableManifest.parse(text, path)
+    manifest.check(sizes, path)
+    return manifest
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Says it in one line where a file cannot be read.
+
+    Raises:
+        RunDirectoryError: it cannot be read, or is no Parquet file.
+        FileNotFoundError: there is none.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # of pyarrow's errors, those about a file are one or the other
+        raise RunDirectoryError(f"{path}: cannot be read ({_first_line(error)}): {RUN_AGAIN}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _is_shard(shard: Shard) -> bool:
+    """Whether a manifest's entry is the name of a file in the folder, with figures."""
+    figures = isinstance(shard.rows, int) and isinstance(shard.bytes, int) and isinstance(shard.crc32, str)
+    return figures and _is_read(shard.file) and Path(shard.file).name == shard.file
+
+
+def _is_read(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
+
+
+def _crc32(path: Path) -> str:
+    found = 0
+    with reading(path), path.open("rb") as handle:
+        while block := handle.read(_BLOCK):
+            found = zlib.crc32(block, found)
+    return f"{found:08x}"
