@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from multigrain.errors import SourceError
+from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.mining.vectors import file_system
+from multigrain.shards import MANIFEST_NAME, TableManifest
 from multigrain.sources.files import read_rows
 
 __all__ = ["CorpusFiles", "TextList", "shards_of"]
@@ -61,7 +62,7 @@ class CorpusFiles:
             if not files.isdir(place):
                 found.append(place)
                 continue
-            inside = sorted(path for path in files.ls(place, detail=False) if path.endswith((".parquet", ".jsonl")))
+            inside = _inside(files, place)
             if not inside:
                 raise SourceError(f"corpus {place}: no .parquet or .jsonl file in the folder")
             found.extend(files.unstrip_protocol(path) if "://" in place else path for path in inside)
@@ -121,6 +122,31 @@ class CorpusFiles:
         if not isinstance(text, str):
             raise SourceError(f"{path}, line {number}: {self.field!r} is {type(text).__name__}, not text")
         return text
+
+
+def _inside(files: Any, folder: str) -> list[str]:
+    """The tables in a folder, by name; of a table that is a folder of shards, the shards that its manifest names."""
+    entries = {each["name"].rstrip("/"): each for each in files.ls(folder, detail=True)}
+    manifest = next((path for path in entries if path.rsplit("/", 1)[-1] == MANIFEST_NAME), None)
+    if manifest is not None:
+        return _shards(files, folder, manifest, entries)
+    found: list[str] = []
+    for path in sorted(entries):
+        if entries[path]["type"] == "directory" and path.endswith(".parquet"):
+            found.extend(_inside(files, path))
+        elif path.endswith((".parquet", ".jsonl")):
+            found.append(path)
+    return found
+
+
+def _shards(files: Any, folder: str, manifest: str, entries: Mapping[str, Any]) -> list[str]:
+    paths = {path.rsplit("/", 1)[-1]: path for path in entries}
+    try:
+        told = TableManifest.parse(files.cat_file(manifest), folder)
+        told.check({name: entries[path]["size"] for name, path in paths.items()}, folder)
+    except RunDirectoryError as error:
+        raise SourceError(f"corpus {error}") from None
+    return [paths[each.file] for each in told.shards]
 
 
 def shards_of(texts: Iterator[str], rows: int) -> Iterator[Sequence[str]]:

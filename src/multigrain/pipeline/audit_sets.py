@@ -15,6 +15,7 @@ from multigrain.evaluation.sets import EvaluationSet
 from multigrain.evaluation.sts import SimilaritySet
 from multigrain.pipeline.reference import ReferenceModel
 from multigrain.pipeline.spread import SpreadReference
+from multigrain.shards import is_table
 from multigrain.sources.files import read_rows
 
 __all__ = ["decontamination_sets", "find_contamination"]
@@ -65,7 +66,7 @@ def decontamination_sets(config: Config) -> list[EvaluationSetConfig]:
 
 def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
     path = None if config.path is None else Path(config.path).expanduser()
-    if path is not None and path.is_file() and path.parent.name != "qrels":
+    if path is not None and is_table(path) and path.parent.name != "qrels":
         return EvaluationTexts(config.name, tuple(_queries(path)))
     opened = open_sets([config], seed=run.seed)
     loaded = list(opened.retrieval)

@@ -13,6 +13,7 @@ from typing import Final
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
+from multigrain.shards import is_table
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 from multigrain.sources.load import read_documents, split_groups, storable, text_place
@@ -99,7 +100,8 @@ def pairs_fingerprint(config: PairsConfig) -> str:
     if not path.is_dir():
         return files_fingerprint(path)
     seen = hashlib.sha256()
-    for each in (path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / f"{config.split}.tsv"):
+    beir = [path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / f"{config.split}.tsv"]
+    for each in sorted(path.iterdir()) if is_table(path) else beir:
         if each.is_file():
             status = each.stat()
             seen.update(f"{each.name}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
@@ -113,7 +115,7 @@ def read_pairs(config: PairsConfig) -> PairTable:
         SourceError: the path is missing, of an unknown kind, malformed at some line, or has no such column.
     """
     path = existing_path(config.path, "pairs.path")
-    kind = config.kind if config.kind != "auto" else "beir" if path.is_dir() else row_kind(path)
+    kind = config.kind if config.kind != "auto" else "beir" if path.is_dir() and not is_table(path) else row_kind(path)
     if kind is None:
         raise SourceError(
             f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .csv, .tsv or .parquet file, "

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from multigrain.config.location import is_hub
-from multigrain.errors import SourceError
+from multigrain.errors import RunDirectoryError, SourceError
+from multigrain.shards import MANIFEST_NAME, table_files
 from multigrain.sources.hub import read_hub
 
 __all__ = ["ROW_KINDS", "Row", "open_rows", "read_rows", "read_text", "row_kind"]
@@ -20,6 +21,7 @@ ROW_KINDS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv"
 """What a table's file name ends on, and what it then holds."""
 
 _MAX_CSV_FIELD: Final = 16_000_000
+_LOT: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def open_rows(path: Path, kind: str) -> Iterator[Row]:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read any table: the rows of a JSONL, CSV, TSV or Parquet file, each with its line number.
+    """Read any table: a JSONL, CSV, TSV or Parquet file, or a folder of Parquet shards; rows with their line numbers.
 
     Raises:
         SourceError: the file is of another kind, unreadable, not UTF-8, or malformed at some line.
@@ -179,14 +181,26 @@ def _text_stream(path: Path, *, newline: str) -> Iterator[TextIO]:
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    yield from enumerate((row for lot in _parquet_lots(path) for row in lot), start=1)
+
+
+def _parquet_lots(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a file or of a folder of shards, some thousand at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        if path.is_dir() and not (path / MANIFEST_NAME).exists():  # somebody else's folder of Parquet files
+            yield pq.read_table(path).to_pylist()
+            return
+        for file in table_files(path):
+            with pq.ParquetFile(file) as opened:
+                for batch in opened.iter_batches(batch_size=_LOT):
+                    yield batch.to_pylist()
+    except RunDirectoryError as error:
+        raise SourceError(str(error)) from None
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(f"{path}: not a Parquet file ({error})") from None
-    yield from enumerate(table.to_pylist(), start=1)
 
 
 _Reader = Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]

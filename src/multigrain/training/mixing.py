@@ -13,6 +13,7 @@ import datasets
 
 from multigrain.config import MixSourceConfig
 from multigrain.errors import SourceError
+from multigrain.shards import MANIFEST_NAME, table_files
 from multigrain.training.data import PairRow, TrainingSource, pair_source
 
 __all__ = ["MixedRows", "load_mix_source", "mix_source", "read_pairs"]
@@ -143,7 +144,8 @@ def _open(config: MixSourceConfig, path: Path) -> datasets.Dataset:
             return _split_of(loaded, config)
         return loaded
     if path.is_dir():
-        files = sorted(str(each) for each in path.glob("*.parquet"))
+        ours = (path / MANIFEST_NAME).is_file()
+        files = list(map(str, table_files(path) if ours else sorted(path.glob("*.parquet"))))
         if not files:
             raise SourceError(
                 f"training.mix {config.name!r} ({config.path}): the folder holds neither Parquet files nor a data set "
