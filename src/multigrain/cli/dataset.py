@@ -11,6 +11,7 @@ import typer
 from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import JsonOption
 from multigrain.errors import ConfigError, SourceError
+from multigrain.shards import is_table
 
 __all__ = ["register"]
 
@@ -18,7 +19,7 @@ _app = typer.Typer(help="Graded rows in other tools' forms, and on a hub.", no_a
 
 _Rows = Annotated[
     Path,
-    typer.Argument(metavar="RUN|PARQUET", help="A run directory, or graded.parquet."),
+    typer.Argument(metavar="RUN|PARQUET", help="A run directory, or graded.parquet (a file, or a folder of shards)."),
 ]
 
 
@@ -38,10 +39,10 @@ def export(
 ) -> None:
     """Write graded rows for another training tool, negatives from level 1 to 4."""
     from multigrain.dataset.export import export_examples
-    from multigrain.dataset.store import read_examples
+    from multigrain.dataset.store import open_examples
 
     chosen = _format(form)
-    examples = read_examples(_parquet(source))
+    examples = open_examples(_parquet(source))
     export_examples(examples, to, chosen)
     _tell({"rows": len(examples), "format": chosen, "file": str(to)}, as_json=as_json)
 
@@ -58,12 +59,12 @@ def convert(
 ) -> None:
     """Change a training file's form as it is, without an audit."""
     from multigrain.dataset.export import convert as convert_rows
-    from multigrain.dataset.foreign import known_format, read_foreign
+    from multigrain.dataset.foreign import known_format, open_foreign
 
     chosen = _format(form)
-    rows, found = read_foreign(source, known_format(given))
-    convert_rows(rows, to, chosen)
-    _tell({"rows": len(rows), "from": found, "format": chosen, "file": str(to)}, as_json=as_json)
+    rows, found = open_foreign(source, known_format(given))
+    count = convert_rows(rows, to, chosen)
+    _tell({"rows": count, "from": found, "format": chosen, "file": str(to)}, as_json=as_json)
 
 
 @_app.command()
@@ -90,10 +91,10 @@ def push(
     """
     quieten_libraries()
     from multigrain.dataset.card import push_folder, write_dataset_folder
-    from multigrain.dataset.store import read_examples
+    from multigrain.dataset.store import open_examples
 
     rows = _parquet(source)
-    examples = read_examples(rows)
+    examples = open_examples(rows)
     target = folder if folder is not None else rows.parent / "hub"
     write_dataset_folder(
         target,
@@ -123,7 +124,7 @@ def _format(name: str) -> Any:
 
 def _parquet(source: Path) -> Path:
     for path in (source / "dataset" / "graded.parquet", source / "graded.parquet", source):
-        if path.is_file():
+        if is_table(path):
             return path
     raise SourceError(f"{source}: no graded rows there; give a run directory after `multigrain audit`, or its parquet")
 

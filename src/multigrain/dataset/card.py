@@ -10,7 +10,8 @@ from typing import Any, Final
 from multigrain.dataset.store import write_examples
 from multigrain.errors import MultigrainError, SourceError
 from multigrain.records import LEVELS, GradedExample
-from multigrain.rundir import atomic_directory
+from multigrain.rundir import atomic_directory, remove
+from multigrain.shards import table_files
 
 __all__ = ["dataset_card", "push_folder", "size_category", "write_dataset_folder"]
 
@@ -33,11 +34,11 @@ def write_dataset_folder(
     licence: str | None = None,
     languages: Sequence[str] = (),
 ) -> None:
-    """Write README.md, data/train-00000-of-00001.parquet and audit.json, whole or not at all.
+    """Write README.md, data/train-00000-of-00001.parquet (or several of them) and audit.json, whole or not at all.
 
     Args:
         folder: where to.
-        examples: the rows.
+        examples: the rows; passed through once for the files and once for the card.
         name: what the card calls the data set.
         audit: the audit's counts; left out where there are none.
         licence: an identifier that the hub knows, e.g. "cc-by-4.0"; left out where none is given.
@@ -49,11 +50,21 @@ def write_dataset_folder(
     if not examples:
         raise SourceError(f"{folder}: there are no rows to write")
     with atomic_directory(folder) as made:
-        write_examples(made / "data" / "train-00000-of-00001.parquet", examples)
+        _write_data(made / "data", examples)
         card = dataset_card(examples, name=name, audit=audit or {}, licence=licence, languages=languages)
         (made / "README.md").write_text(card, encoding="utf-8")
         if audit is not None:
             (made / "audit.json").write_text(json.dumps(audit, indent=2), encoding="utf-8")
+
+
+def _write_data(folder: Path, examples: Sequence[GradedExample]) -> None:
+    """Write rows under the names that a hub gives to the shards of a split."""
+    table = folder / "train.parquet"
+    write_examples(table, examples)
+    shards = table_files(table)
+    for number, shard in enumerate(shards):
+        shard.rename(folder / f"train-{number:05}-of-{len(shards):05}.parquet")
+    remove(table)
 
 
 def dataset_card(
@@ -120,7 +131,14 @@ def push_folder(
 
 
 def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]) -> list[str]:
-    written = sum(negative.origin == "written" for each in examples for negative in each.negatives)
+    written = 0
+    positive, levels = 0.0, [0.0] * len(LEVELS)  # sums of similarities
+    for each in examples:
+        positive += each.positive_similarity
+        for place, negative in enumerate(each.negatives):
+            written += negative.origin == "written"
+            levels[place] += negative.similarity
+    first = examples[0]
     lines = [
         f"# {_plain(' '.join(name.split()))}",
         "",
@@ -135,11 +153,8 @@ def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]
         "",
         "| text | mean similarity to the query |",
         "| --- | --- |",
-        f"| positive | {_mean([each.positive_similarity for each in examples]):.3f} |",
-        *(
-            f"| level {int(level)} | {_mean([each.negatives[level - 1].similarity for each in examples]):.3f} |"
-            for level in reversed(LEVELS)
-        ),
+        f"| positive | {positive / len(examples):.3f} |",
+        *(f"| level {int(level)} | {levels[level - 1] / len(examples):.3f} |" for level in reversed(LEVELS)),
         "",
         "## Columns",
         "",
@@ -166,14 +181,10 @@ def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]
         "",
         "## An example",
         "",
-        f"- **query**: {_excerpt(examples[0].query)}",
-        f"- **positive**: {_excerpt(examples[0].positive)}",
-        *(f"- **level {int(each.level)}**: {_excerpt(each.text)}" for each in reversed(examples[0].negatives)),
+        f"- **query**: {_excerpt(first.query)}",
+        f"- **positive**: {_excerpt(first.positive)}",
+        *(f"- **level {int(each.level)}**: {_excerpt(each.text)}" for each in reversed(first.negatives)),
     ]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _excerpt(text: str) -> str:

@@ -1,27 +1,41 @@
-"""Graded rows in the forms that other training tools read; `foreign` reads them all back."""
+"""Graded rows in the forms that other training tools read; `foreign` reads them all back. Rows go by one at a time."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from multigrain.dataset.foreign import ForeignRow, FormatName
 from multigrain.dataset.store import write_examples
 from multigrain.errors import SourceError
 from multigrain.records import GradedExample
-from multigrain.rundir import atomic_write
+from multigrain.rundir import atomic_stream, writing
 
 __all__ = ["convert", "export_examples", "foreign_rows"]
 
+_LOT: Final = 4_096  # rows of a Parquet file's row group
 
-def export_examples(examples: Sequence[GradedExample], path: Path, form: FormatName) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A row, with similarities of its positive and negatives where they are known."""
+
+    row: ForeignRow
+    scores: tuple[float, list[float]] | None = None
+
+
+def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatName) -> None:
     """Write graded rows for another tool. Negatives go from level 1 (easiest) to level 4.
 
     Args:
-        examples: the rows.
+        examples: the rows; read once.
         path: .jsonl; for sentence-transformers also .csv or .parquet, for multigrain .parquet.
         form: whose file it is.
 
@@ -33,80 +47,97 @@ def export_examples(examples: Sequence[GradedExample], path: Path, form: FormatN
             raise SourceError(f"{path}: multigrain's own rows go into a .parquet file")
         write_examples(path, examples)
         return
-    scores = {each.id: (each.positive_similarity, [n.similarity for n in each.negatives]) for each in examples}
-    convert(foreign_rows(examples), path, form, scores)
+    _write(map(_scored, enumerate(examples, start=1)), path, form)
 
 
 def foreign_rows(examples: Iterable[GradedExample]) -> list[ForeignRow]:
     """Graded rows without what only we know of them."""
-    return [
-        ForeignRow(line, each.query, (each.positive,), tuple(n.text for n in each.negatives), each.id)
-        for line, each in enumerate(examples, start=1)
-    ]
+    return [_scored(each).row for each in enumerate(examples, start=1)]
 
 
-def convert(
-    rows: Sequence[ForeignRow],
-    path: Path,
-    form: FormatName,
-    scores: Mapping[str, tuple[float, list[float]]] | None = None,
-) -> None:
+def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     """Write rows in another form.
 
     Args:
-        rows: the rows.
+        rows: the rows; read once.
         path: where to; its ending decides the kind of file.
         form: whose file it is.
-        scores: similarities of positive and negatives by row id, for forms that have a place for them.
+
+    Returns:
+        How many rows there were.
 
     Raises:
         SourceError: the form has no file of that kind, or cannot hold the rows.
     """
     if form == "multigrain":
         raise SourceError(f"{path}: multigrain's own rows hold measured levels: `multigrain audit` makes them")
-    values = list(_WRITERS[form](rows, scores or {}))
+    return _write(map(_Scored, rows), path, form)
+
+
+def _scored(numbered: tuple[int, GradedExample]) -> _Scored:
+    line, each = numbered
+    row = ForeignRow(line, each.query, (each.positive,), tuple(n.text for n in each.negatives), each.id)
+    return _Scored(row, (each.positive_similarity, [n.similarity for n in each.negatives]))
+
+
+def _write(rows: Iterable[_Scored], path: Path, form: FormatName) -> int:
+    write = _kind(path, form)
+    count = 0
+
+    def counted() -> Iterator[_Scored]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row
+
+    with atomic_stream(path) as stream:
+        write(path, stream, _WRITERS[form](counted()))
+    return count
+
+
+def _kind(path: Path, form: FormatName) -> Callable[[Path, BinaryIO, Iterator[dict[str, Any]]], None]:
+    """What writes the file that a path's ending promises."""
     if path.suffix in (".jsonl", ".ndjson"):
-        atomic_write(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
-    elif form != "sentence-transformers":
+        return _write_jsonl
+    if form != "sentence-transformers":
         raise SourceError(f"{path}: {form} reads .jsonl; give a path that ends so")
-    elif path.suffix == ".csv":
-        _write_csv(path, values)
-    elif path.suffix == ".parquet":
-        _write_parquet(path, values)
-    else:
-        raise SourceError(f"{path}: cannot tell what to write; end it in .jsonl, .csv or .parquet")
+    if path.suffix == ".csv":
+        return _write_csv
+    if path.suffix == ".parquet":
+        return _write_parquet
+    raise SourceError(f"{path}: cannot tell what to write; end it in .jsonl, .csv or .parquet")
 
 
-def _sentence_transformers(
-    rows: Sequence[ForeignRow], scores: Mapping[str, tuple[float, list[float]]]
-) -> Iterator[dict[str, Any]]:
+def _sentence_transformers(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
     # The trainer reads columns by their order, and every row must fill them all.
-    counts = {len(row.negatives) for row in rows}
+    counts: set[int] = set()
+    for row in (each.row for each in rows):
+        counts.add(len(row.negatives))
+        if len(counts) > 1:
+            continue  # nothing of it will be kept; the others are counted for the message
+        several = len(row.negatives) != 1
+        names = [f"negative_{n}" for n in range(1, len(row.negatives) + 1)] if several else ["negative"]
+        for positive in row.positives:
+            yield {"anchor": row.query, "positive": positive, **dict(zip(names, row.negatives, strict=True))}
     if len(counts) > 1:
         raise SourceError(
             f"sentence-transformers columns need as many negatives in every row, and there are {min(counts)} to "
             f"{max(counts)}; `multigrain audit` gives every row four"
         )
-    several = counts != {1}
-    for row in rows:
-        for positive in row.positives:
-            names = [f"negative_{n}" for n in range(1, len(row.negatives) + 1)] if several else ["negative"]
-            yield {"anchor": row.query, "positive": positive, **dict(zip(names, row.negatives, strict=True))}
 
 
-def _flagembedding(
-    rows: Sequence[ForeignRow], scores: Mapping[str, tuple[float, list[float]]]
-) -> Iterator[dict[str, Any]]:
-    for row in rows:
+def _flagembedding(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
+    for each in rows:
+        row = each.row
         value: dict[str, Any] = {"query": row.query, "pos": list(row.positives), "neg": list(row.negatives)}
-        if row.id is not None and row.id in scores:
-            positive, negatives = scores[row.id]
-            value |= {"pos_scores": [round(positive, 6)], "neg_scores": [round(each, 6) for each in negatives]}
+        if each.scores is not None:
+            positive, negatives = each.scores
+            value |= {"pos_scores": [round(positive, 6)], "neg_scores": [round(score, 6) for score in negatives]}
         yield value
 
 
-def _tevatron(rows: Sequence[ForeignRow], scores: Mapping[str, tuple[float, list[float]]]) -> Iterator[dict[str, Any]]:
-    for row in rows:
+def _tevatron(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
+    for row in (each.row for each in rows):
         yield {
             "query_id": row.id or str(row.line),
             "query": row.query,
@@ -115,8 +146,8 @@ def _tevatron(rows: Sequence[ForeignRow], scores: Mapping[str, tuple[float, list
         }
 
 
-def _ms_swift(rows: Sequence[ForeignRow], scores: Mapping[str, tuple[float, list[float]]]) -> Iterator[dict[str, Any]]:
-    for row in rows:
+def _ms_swift(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
+    for row in (each.row for each in rows):
         yield {
             "messages": [_message(row.query)],
             "positive_messages": [[_message(text)] for text in row.positives],
@@ -124,7 +155,7 @@ def _ms_swift(rows: Sequence[ForeignRow], scores: Mapping[str, tuple[float, list
         }
 
 
-_WRITERS: Final[Mapping[FormatName, Callable[..., Iterator[dict[str, Any]]]]] = {
+_WRITERS: Final[Mapping[FormatName, Callable[[Iterator[_Scored]], Iterator[dict[str, Any]]]]] = {
     "sentence-transformers": _sentence_transformers,
     "flagembedding": _flagembedding,
     "tevatron": _tevatron,
@@ -140,21 +171,34 @@ def _message(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def _write_csv(path: Path, values: list[dict[str, Any]]) -> None:
-    import csv
-    import io
+def _write_jsonl(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]]) -> None:
+    for value in values:
+        line = json.dumps(value, ensure_ascii=False) + "\n"
+        with writing(path):
+            stream.write(line.encode())
 
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fieldnames=list(values[0]) if values else ["anchor", "positive"])
+
+def _write_csv(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]]) -> None:
+    first = next(values, None)
+    names = ["anchor", "positive"] if first is None else list(first)
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    writer = csv.DictWriter(text, fieldnames=names)
     writer.writeheader()
-    writer.writerows(values)
-    atomic_write(path, out.getvalue())
+    for value in chain([] if first is None else [first], values):
+        with writing(path):
+            writer.writerow(value)
+    with writing(path):
+        text.flush()
+    text.detach()  # the stream is somebody else's to close
 
 
-def _write_parquet(path: Path, values: list[dict[str, Any]]) -> None:
+def _write_parquet(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(values), sink, compression="zstd")
-    atomic_write(path, sink.getvalue().to_pybytes())
+    lot = list(islice(values, _LOT))
+    schema = pa.Table.from_pylist(lot).schema
+    with writing(path), pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        while lot:
+            writer.write_table(pa.Table.from_pylist(lot, schema=schema))
+            lot = list(islice(values, _LOT))

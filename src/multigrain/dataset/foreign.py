@@ -18,14 +18,16 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
+from multigrain.shards import is_table
 from multigrain.sources.files import read_rows
 
-__all__ = ["FORMATS", "ForeignRow", "FormatName", "detect_format", "known_format", "read_foreign"]
+__all__ = ["FORMATS", "ForeignRow", "FormatName", "detect_format", "known_format", "open_foreign", "read_foreign"]
 
 FormatName = Literal["sentence-transformers", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
@@ -54,10 +56,10 @@ class ForeignRow:
 
 
 def read_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[list[ForeignRow], FormatName]:
-    """Read a training file, or a folder that `datasets` saved.
+    """Read a training file, or a folder that `datasets` saved, into memory.
 
     Args:
-        path: JSONL, CSV, TSV or Parquet, or the folder.
+        path: JSONL, CSV, TSV or Parquet (a file, or a folder of shards), or the folder.
         form: how rows are laid out; "auto" goes by the first row's fields.
 
     Returns:
@@ -66,18 +68,21 @@ def read_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tup
     Raises:
         SourceError: the file is missing, malformed, of no known form, or a value is of the wrong kind.
     """
+    rows, found = open_foreign(path, form)
+    return list(rows), found
+
+
+def open_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[Iterator[ForeignRow], FormatName]:
+    """As `read_foreign`, with rows that are read as they are asked for; what is wrong with one is raised then."""
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
-    rows = _saved_dataset(path) if path.is_dir() else read_rows(path)
-    found: FormatName | None = None if form == "auto" else form
-    read: list[ForeignRow] = []
-    for number, row in rows:
-        at = f"{path}, line {number}"
-        found = found or detect_format(row, at)
-        read.append(_READERS[found](row, number, at))
-    if found is None or not read:
+    rows = read_rows(path) if is_table(path) else _saved_dataset(path)
+    first = next(rows, None)
+    if first is None:
         raise SourceError(f"{path}: no row in it")
-    return read, found
+    found = detect_format(first[1], f"{path}, line {first[0]}") if form == "auto" else form
+    read = _READERS[found]
+    return (read(row, number, f"{path}, line {number}") for number, row in chain([first], rows)), found
 
 
 def detect_format(row: Mapping[str, Any], at: str) -> FormatName:

@@ -14,6 +14,7 @@ from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, R
 
 __all__ = [
     "GRADED_SCHEMA",
+    "open_example_ids",
     "open_examples",
     "open_rejections",
     "open_rows",
@@ -93,6 +94,11 @@ def read_examples(path: Path) -> tuple[GradedExample, ...]:
 def open_examples(path: Path) -> StoredTable[GradedExample]:
     """Graded rows that `write_examples` wrote, in their order, read as they are asked for."""
     return StoredTable(path, GRADED_SCHEMA, _example)
+
+
+def open_example_ids(path: Path) -> StoredTable[str]:
+    """The ids of graded rows, in their order; nothing else of them is read."""
+    return StoredTable(path, pa.schema([GRADED_SCHEMA.field("id")]), lambda row: str(row["id"]))
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:

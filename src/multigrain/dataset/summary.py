@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,27 +85,35 @@ class DatasetSummary:
 
 
 def summarise_examples(
-    examples: Sequence[GradedExample], *, rejected: Mapping[str, int] | None = None
+    examples: Iterable[GradedExample], *, rejected: Mapping[str, int] | None = None
 ) -> DatasetSummary:
-    """Summarise graded rows.
+    """Summarise graded rows. Of a row its similarities are kept, and the id of its document.
 
     Args:
-        examples: the rows.
+        examples: the rows; read once.
         rejected: reason to how often, as the audit counted.
     """
-    held = [each.written_order_held for each in examples if each.written_order_held is not None]
-    similarities = []
-    if examples:
-        similarities.append(_spread("positive", [each.positive_similarity for each in examples]))
-        for place, level in enumerate(LEVELS):
-            negatives = [each.negatives[place] for each in examples]
-            written = sum(each.origin is Origin.WRITTEN for each in negatives) / len(negatives)
-            similarities.append(_spread(f"level {int(level)}", [each.similarity for each in negatives], written))
+    positives, negatives = array("d"), [array("d") for _ in LEVELS]
+    written = [0] * len(LEVELS)
+    held = asked = 0
+    documents = set()
+    for each in examples:
+        documents.add(each.document_id)
+        positives.append(each.positive_similarity)
+        for place, negative in enumerate(each.negatives):
+            negatives[place].append(negative.similarity)
+            written[place] += negative.origin is Origin.WRITTEN
+        held += bool(each.written_order_held)
+        asked += each.written_order_held is not None
+    rows = len(positives)
+    similarities = [_spread("positive", positives)] if rows else []
+    for place, level in enumerate(LEVELS if rows else ()):
+        similarities.append(_spread(f"level {int(level)}", negatives[place], written[place] / rows))
     return DatasetSummary(
-        rows=len(examples),
-        documents=len({each.document_id for each in examples if each.document_id is not None}),
+        rows=rows,
+        documents=len(documents - {None}),
         similarities=tuple(similarities),
-        order_held=sum(held) / len(held) if held else None,
+        order_held=held / asked if asked else None,
         rejected=dict(rejected or {}),
     )
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.dataset.summary import DatasetSummary, summarise_examples
 from multigrain.errors import RunDirectoryError
 from multigrain.rundir import RunDirectory
@@ -31,7 +31,7 @@ def describe(run: RunDirectory | str | Path) -> DatasetSummary:
     opened.require("dataset", "multigrain audit")
     try:
         rejected = json.loads(opened.audit_path.read_text(encoding="utf-8"))["rejected"]
-        return summarise_examples(read_examples(opened.dataset_path), rejected=rejected)
+        return summarise_examples(open_examples(opened.dataset_path), rejected=rejected)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(
             f"{opened.dataset_path.parent}: not in the form of this version ({error}): audit the run again"

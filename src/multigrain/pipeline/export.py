@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigrain.config_file import load_config
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.evaluation.sets import EvaluationSet
 from multigrain.pipeline.context import RunContext
 from multigrain.pipeline.evaluation import domain_sets
@@ -54,6 +54,6 @@ def open_run(path: Path) -> FinishedRun | None:
         model=run.model_path,
         exports=run.path / "exports",
         documents=tuple(document.text for document in documents),
-        queries=tuple(dict.fromkeys(example.query for example in read_examples(run.dataset_path))),
+        queries=tuple(dict.fromkeys(example.query for example in open_examples(run.dataset_path))),
         sets=tuple(validation or sets),
     )

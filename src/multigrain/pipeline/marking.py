@@ -7,12 +7,13 @@ from typing import Any
 
 from multigrain.audit.marks import dump_marks, read_marks
 from multigrain.config_file import load_config
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_example_ids
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.pipeline.audit import audit_stage
 from multigrain.pipeline.context import RunContext
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory, atomic_write
+from multigrain.shards import is_table
 
 __all__ = ["apply_marks_file"]
 
@@ -34,12 +35,12 @@ def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None 
     """
     progress = progress or SilentProgress()
     run = RunDirectory(directory)
-    if not run.config_path.is_file() or not run.dataset_path.is_file():
+    if not run.config_path.is_file() or not is_table(run.dataset_path):
         raise RunDirectoryError(
             f"{directory}: no audited run in it; give the run's directory, which holds config.yaml"
         )
     ids = read_marks(marks)
-    known = {each.id for each in read_examples(run.dataset_path)}
+    known = set(ids).intersection(open_example_ids(run.dataset_path))
     with run.hold() as held:
         before = read_marks(held.marks_path) if held.marks_path.exists() else ()
         foreign = [each for each in ids if each not in known and each not in before]

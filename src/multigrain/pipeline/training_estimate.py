@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.config import Config
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.model.encoder import build_candidate
 from multigrain.pipeline.context import RunContext
 from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, dataset_identity, require_current
@@ -29,7 +29,7 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
     """
     context = RunContext(config, RunDirectory(directory))
     require_current(context, "dataset", dataset_identity(context), "multigrain audit")
-    examples = read_examples(context.run.dataset_path)
+    examples = open_examples(context.run.dataset_path)
     found = []
     for name in config.training.candidates:
         if not context.run.is_complete(candidate_stage_name(name), candidate_identity(context, name)):

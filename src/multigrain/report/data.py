@@ -5,6 +5,7 @@ Scores are shares in 0..1 (nDCG@10, recall@10); differences are in the same unit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -405,7 +406,7 @@ class ReportData:
         audit: what was kept.
         drops: what was rejected, most frequent first.
         similarity: of positives and negatives to their queries; None where no row was kept.
-        rows: all kept rows, for the explorer.
+        rows: all kept rows, for the explorer; read from the data set as they are asked for.
         samples: a few of them, evenly spread over the data set.
         training: one entry a candidate.
         anchors: texts with token weights.
@@ -421,7 +422,7 @@ class ReportData:
     audit: AuditSummary | None
     drops: tuple[Drop, ...]
     similarity: Similarity | None
-    rows: tuple[GradedExample, ...]
+    rows: Sequence[GradedExample]
     samples: tuple[GradedExample, ...]
     training: tuple[TrainingLog, ...]
     anchors: tuple[AnchorText, ...]

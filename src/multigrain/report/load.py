@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from multigrain.dataset.store import GRADED_SCHEMA, read_examples
+from multigrain.dataset.store import GRADED_SCHEMA, open_examples
 from multigrain.errors import RunDirectoryError
+from multigrain.parquet import StoredTable
 from multigrain.records import LEVELS, GradedExample, Origin
 from multigrain.report.data import (
     AnchorText,
@@ -37,6 +39,7 @@ from multigrain.report.data import (
 )
 from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
 from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.shards import is_table, table_files
 from multigrain.training.log import TrainingLog
 
 __all__ = ["load_report_data"]
@@ -62,7 +65,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
     finished = run.require("results", "multigrain evaluate")
     evaluation = _evaluation(run.results_path / "evaluation.json")
     config = _config_text(run.config_path)
-    rows = _rows(run.dataset_path)
+    rows, similarity = _rows(run.dataset_path)
     return ReportData(
         title=run.path.resolve().name,
         evaluated_at=finished.finished_at,
@@ -72,7 +75,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
         synthesis=_counts(run, "synthesis", SynthesisCounts),
         audit=_json(run.audit_path, AuditSummary),
         drops=_drops(run.rejects_path),
-        similarity=_similarity(rows),
+        similarity=similarity,
         rows=rows,
         samples=tuple(rows[i] for i in spread(len(rows), _SAMPLES)),
         training=tuple(
@@ -157,11 +160,12 @@ def _interval(values: Mapping[str, Any] | None) -> Interval | None:
 
 
 def _table(path: Path, columns: list[str], **options: Any) -> pa.Table | None:
-    """Some columns of a Parquet file, or None where there is no such file."""
-    if not path.is_file():
+    """Some columns of a table, or None where there is none."""
+    if not is_table(path):
         return None
+    files = [str(each) for each in table_files(path)]
     try:
-        table = pq.read_table(path, columns=columns, **options)
+        table = pq.read_table(files, columns=columns, **options)
     except (OSError, pa.ArrowInvalid) as error:
         raise _not_understood(path, str(error).splitlines()[0]) from None
     missing = [name for name in columns if name not in table.column_names]
@@ -228,48 +232,68 @@ def _excerpt(text: str) -> str:
 
 
 def _drops(path: Path) -> tuple[Drop, ...]:
-    table = _table(path, ["part", "reason", "detail", "query", "text"])
-    if table is None:
+    if not is_table(path):
         return ()
-    by_reason: dict[str, list[dict[str, str]]] = {}
-    for row in table.to_pylist():
-        by_reason.setdefault(row["reason"], []).append(row)
-    drops = [
-        Drop(
-            reason=reason,
-            rows=sum(row["part"] == "row" for row in rows),
-            negatives=sum(row["part"] != "row" for row in rows),
-            examples=tuple(
-                DropExample(query=row["query"], part=row["part"], text=row["text"], detail=row["detail"])
-                for row in (rows[i] for i in spread(len(rows), _EXAMPLES))
-            ),
-        )
-        for reason, rows in by_reason.items()
-    ]
+    whole, parts = Counter[str](), Counter[str]()
+    for row in _records(path, ["part", "reason"]):
+        (whole if row["part"] == "row" else parts)[row["reason"]] += 1
+    counts = whole + parts
+    examples = _drop_examples(path, counts)
+    drops = [Drop(reason, whole[reason], parts[reason], tuple(examples[reason])) for reason in counts]
     return tuple(sorted(drops, key=lambda drop: (-drop.rows, -drop.negatives, drop.reason)))
 
 
-def _rows(path: Path) -> tuple[GradedExample, ...]:
-    if not path.is_file():
-        return ()
+def _drop_examples(path: Path, counts: Mapping[str, int]) -> dict[str, list[DropExample]]:
+    """A few rejections of each reason, evenly spread over those that have it."""
+    wanted = {reason: set(spread(count, _EXAMPLES)) for reason, count in counts.items()}
+    seen = Counter[str]()
+    found: dict[str, list[DropExample]] = {reason: [] for reason in counts}
+    for row in _records(path, ["part", "reason", "detail", "query", "text"]):
+        reason = row["reason"]
+        if seen[reason] in wanted[reason]:
+            found[reason].append(
+                DropExample(query=row["query"], part=row["part"], text=row["text"], detail=row["detail"])
+            )
+        seen[reason] += 1
+    return found
+
+
+def _records(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of a table's rows, read as they are asked for."""
+    _require_columns(path, columns)
+    yield from StoredTable(path, pa.schema([(name, pa.string()) for name in columns]), dict)
+
+
+def _require_columns(path: Path, columns: Collection[str]) -> None:
     try:
-        missing = set(GRADED_SCHEMA.names) - set(pq.read_schema(path).names)
-        if missing:
-            raise _not_understood(path, f"no column {', '.join(sorted(missing))}")
-        return read_examples(path)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        missing = set(columns) - set(pq.read_schema(table_files(path)[0]).names)
+    except (OSError, ValueError) as error:
+        raise _not_understood(path, str(error).splitlines()[0]) from None
+    if missing:
+        raise _not_understood(path, f"no column {', '.join(sorted(missing))}")
+
+
+def _rows(path: Path) -> tuple[Sequence[GradedExample], Similarity | None]:
+    """All kept rows, to be read as they are asked for, and how similar their texts are to their queries."""
+    if not is_table(path):
+        return (), None
+    _require_columns(path, GRADED_SCHEMA.names)
+    try:
+        rows = open_examples(path)
+        return rows, _similarity(rows)
+    except (OSError, ValueError) as error:
         raise _not_understood(path, str(error).splitlines()[0]) from None
 
 
 def _similarity(rows: Sequence[GradedExample]) -> Similarity | None:
-    negatives = [row.negatives for row in rows]
-    return summarise_similarity(
-        np.array([row.positive_similarity for row in rows], dtype=np.float32),
-        np.array([[each.similarity for each in four] for four in negatives], dtype=np.float32).reshape(
-            -1, len(LEVELS)
-        ),
-        np.array([[each.origin is Origin.WRITTEN for each in four] for four in negatives]).reshape(-1, len(LEVELS)),
-    )
+    positive = np.empty(len(rows), dtype=np.float32)
+    levels = np.empty((len(rows), len(LEVELS)), dtype=np.float32)
+    written = np.empty((len(rows), len(LEVELS)), dtype=np.bool_)
+    for place, row in enumerate(rows):
+        positive[place] = row.positive_similarity
+        levels[place] = [each.similarity for each in row.negatives]
+        written[place] = [each.origin is Origin.WRITTEN for each in row.negatives]
+    return summarise_similarity(positive, levels, written)
 
 
 def _reproduction(
