@@ -17,8 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain import parquet, shards
-from multigrain.errors import RunDirectoryError
+from multigrain.config import PairsConfig
+from multigrain.errors import RunDirectoryError, SourceError
+from multigrain.mining.corpus import CorpusFiles
 from multigrain.parquet import StoredTable, write_table
+from multigrain.sources.pairs import pairs_fingerprint, read_pairs
+from multigrain.sources.rows import read_rows
 
 SCHEMA = pa.schema([pa.field("number", pa.int64()), pa.field("word", pa.string())])
 
@@ -263,7 +267,9 @@ _LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 import pyarrow as pa
-from multigrain.errors import RunDirectoryError
+from multigrain.config import PairsConfig
+from multigrain.errors import RunDirectoryError, SourceError
+from multigrain.mining.corpus import CorpusFiles
 from multigrain.parquet import write_table
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -404,3 +410,40 @@ def test_only_the_columns_that_are_asked_for_are_read(tmp_path: Path) -> None:
     assert list(StoredTable(tmp_path / "t.parquet", asked, dict)) == [
         {"word": f"w{number}", "later": None} for number in range(3)
     ]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_corpus_is_read_shard_by_shard_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "b.parquet"
+    write_table(path, SCHEMA, _row, range(34))
+    write_table(tmp_path / "in" / "a.parquet", SCHEMA, _row, range(5))
+    beside = [f"w{number}" for number in range(5)]
+    words = [f"w{number}" for number in range(34)]
+
+    for place, texts in ((path, words), (path.parent, beside + words), (f"file://{path}", words)):
+        corpus = CorpusFiles((str(place),), field="word")
+        assert list(corpus) == texts
+        assert corpus.pick({0, 4}) == {0: texts[0], 4: texts[4]}
+    (path / "part-00001.parquet").unlink()
+    for place in (path, path.parent, f"file://{path}"):
+        with pytest.raises(SourceError, match=r"b\.parquet: shard part-00001\.parquet is missing"):
+            list(CorpusFiles((str(place),), field="word"))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_rows_of_ones_own_may_lie_in_shards(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, SCHEMA, _row, range(34))
+
+    assert list(read_rows(path)) == [(number + 1, _row(number)) for number in range(34)]
+    pairs = PairsConfig.model_validate({"path": path, "query_field": "word", "positive_field": "word"})
+    before = pairs_fingerprint(pairs)
+    assert len(read_pairs(pairs).positives) == 34
+    write_table(path, SCHEMA, _row, range(35))
+    assert pairs_fingerprint(pairs) != before
+    _cut_shard(path)
+    with pytest.raises(SourceError, match=r"shard part-00002\.parquet has"):
+        list(read_rows(path))
+    _without_manifest(path)
+    write_table(path / "part-00002.parquet", SCHEMA, _row, range(2))
+    assert len(list(read_rows(path))) == 27  # somebody else's folder: it says nothing about itself

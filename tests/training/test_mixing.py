@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pytest
 import yaml
 
+from multigrain import parquet
 from multigrain.config import MixSourceConfig
 from multigrain.config_file import load_config
 from multigrain.errors import SourceError
@@ -47,6 +49,12 @@ def _write(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
         path.mkdir()
         datasets.Dataset.from_list(rows[:9]).to_parquet(str(path / "a.parquet"))
         datasets.Dataset.from_list(rows[9:]).to_parquet(str(path / "b.parquet"))
+    elif kind == "shards":
+        path = folder / "pairs.parquet"
+        schema = pa.schema([(name, pa.string()) for name in rows[0]])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parquet, "_SHARD_ROWS", 7)
+            parquet.write_table(path, schema, dict, rows)
     elif kind == "saved":
         datasets.Dataset.from_list(rows).save_to_disk(str(path))
     else:
@@ -62,7 +70,7 @@ def _read(config: MixSourceConfig, counts: MixedRows | None = None) -> list[Pair
     return list(read_pairs(load_mix_source(config), config, counts or MixedRows(), seed=1))
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "folder", "saved", "saved-splits"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "folder", "shards", "saved", "saved-splits"])
 def test_a_set_reads_the_same_from_anything_it_is_kept_in(tmp_path: Path, kind: str) -> None:
     found = _read(_source(_write(tmp_path, kind, ROWS)))
 
