@@ -4,7 +4,8 @@
       part-00000.parquet, part-00001.parquet, …
       _manifest.json      rows and columns of the table; of every shard its rows, bytes and CRC-32
 
-Other tools read such a folder by its name, and leave out files whose names begin with `_`.
+pandas and pyarrow read such a folder by its name, and leave out files whose names begin with `_`; polars takes
+`NAME.parquet/*.parquet`.
 """
 
 from __future__ import annotations
