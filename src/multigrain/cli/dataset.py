@@ -19,7 +19,7 @@ _app = typer.Typer(help="Graded rows in other tools' forms, and on a hub.", no_a
 
 _Rows = Annotated[
     Path,
-    typer.Argument(metavar="RUN|PARQUET", help="A run directory, or graded.parquet (a file, or a folder of shards)."),
+    typer.Argument(metavar="RUN|PARQUET", help="A run directory, or graded.parquet."),
 ]
 
 
