@@ -26,6 +26,7 @@ ORDER = [
     "tables",
     "rundir",
     "shards",
+    "spool",
     "parquet",
     "recipes",
     "config_template",

@@ -14,6 +14,7 @@ from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
 from multigrain.sources.docstrings import read_docstrings
+from multigrain.sources.files import files_fingerprint
 from multigrain.sources.grouping import near_duplicate_groups, word_ngrams
 from multigrain.sources.load import load_corpus, prepare_corpus, source_fingerprint
 from multigrain.sources.store import read_document_table, write_document_table
@@ -51,13 +52,17 @@ def test_a_folder_of_text_and_markdown_gives_documents_with_headings_as_titles(t
     assert by_id["sub/plain.txt"].title is None
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet", "shards"])
 def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: str) -> None:
     rows = [
         {"id": f"r{n}", "text": f'Row "{n}", with a comma — and more words {n}.', "title": f"T {n}"} for n in range(12)
     ]
-    path = tmp_path / f"rows.{suffix}"
-    if suffix == "jsonl":
+    path = tmp_path / f"rows.{suffix.replace('shards', 'parquet')}"
+    if suffix == "shards":
+        path.mkdir()
+        for part in range(2):
+            pq.write_table(pa.Table.from_pylist(rows[6 * part : 6 * part + 6]), path / f"part-{part}.parquet")
+    elif suffix == "jsonl":
         path.write_text("\n".join(json.dumps(row) for row in rows))
     elif suffix == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -69,6 +74,10 @@ def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: st
     corpus = load_corpus(DocumentsConfig(path=path, min_characters=5), seed=1)
 
     assert [(each.id, each.text, each.title) for each in corpus.documents] == [tuple(row.values()) for row in rows]
+    known = files_fingerprint(path)
+    changed = path / "part-1.parquet" if path.is_dir() else path
+    changed.write_bytes(changed.read_bytes() + b" ")
+    assert files_fingerprint(path) != known
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from multigrain.config import DocumentsConfig
 from multigrain.config.location import is_hub
 from multigrain.errors import SourceError
 from multigrain.records import Document
+from multigrain.shards import is_table
 from multigrain.sources.folder import READ_SUFFIXES, folder_files, read_folder
 from multigrain.sources.hub import hub_fingerprint
 from multigrain.sources.rows import ROW_KINDS, Row, open_rows, read_rows, row_kind
@@ -40,7 +41,7 @@ def files_fingerprint(path: Path) -> str:
     """A hash over the names, sizes and times of change of the files at a path."""
     if is_hub(path):
         return hub_fingerprint(path)
-    files = [path] if path.is_file() else folder_files(path)
+    files = [path] if path.is_file() else sorted(path.iterdir()) if is_table(path) else folder_files(path)
     seen = hashlib.sha256()
     for each in files:
         status = each.stat()
@@ -68,7 +69,7 @@ def existing_path(path: Path | None, option: str) -> Path:
 
 
 def _kind_of(path: Path) -> str:
-    kind = "folder" if path.is_dir() else row_kind(path)
+    kind = "folder" if path.is_dir() and not is_table(path) else row_kind(path)
     if kind is None:
         hint = "give the folder it is in, or" if path.suffix.lower() in READ_SUFFIXES else "expected a folder or"
         raise SourceError(
