@@ -13,7 +13,7 @@ from multigrain.llm.protocol import Completion, CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document
-from multigrain.synthesis.plain_text import clean_line, summary_as_query
+from multigrain.synthesis.plain_text import about_the_subject, clean_line, summary_as_query
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -120,6 +120,46 @@ def test_the_first_line_is_taken_without_its_wrapping(answer: str, line: str) ->
 )
 def test_a_summary_becomes_a_query_about_the_subject_and_not_about_the_text(summary: str, query: str) -> None:
     assert summary_as_query(summary) == query
+
+
+@pytest.mark.parametrize(
+    ("answer", "query"),
+    [
+        ("This text highlights how to close a valve", "how to close a valve"),
+        ("The document states that valves close by hand.", "valves close by hand."),
+        ("this text field", "this text field"),
+        ("The code of conduct says no", "The code of conduct says no"),
+    ],
+)
+def test_no_query_opens_with_words_about_the_text(answer: str, query: str) -> None:
+    assert about_the_subject(answer) == query
+
+
+@pytest.mark.parametrize(("words", "calls"), [(8, 1), (60, 2), (500, 2)])
+@pytest.mark.parametrize("heldout", [False, True])
+def test_a_query_that_was_cut_gets_twice_the_room_and_is_never_half_a_query(
+    words: int, calls: int, heldout: bool
+) -> None:
+    def answer(request: CompletionRequest) -> Completion:
+        said = " ".join(f"w{number}" for number in range(min(words, request.max_tokens)))
+        return Completion(said, "length" if request.max_tokens < words else "stop", "m")
+
+    llm = ScriptedLLM(answer)
+    strategy = build_strategy(SynthesisConfig(strategy="mined"), LLMConfig(), seed=1)
+    with LocalEngine(concurrency=1) as engine:
+        if heldout:
+            (query,) = write_heldout_queries([DOCUMENT], llm, engine, LLMConfig(), characters=500, seed=1)
+            written, failure = query.value, query.failure
+        else:
+            (row,) = synthesize([WritingUnit(DOCUMENT)], strategy, llm, engine)
+            written, failure = row.value and row.value.query, row.failure
+
+    assert llm.calls == calls
+    if words == 500:
+        assert failure is not None
+        assert failure.kind == "truncated"
+    else:
+        assert written == " ".join(f"w{number}" for number in range(words))
 
 
 def test_templates_have_no_placeholder_left_unfilled() -> None:

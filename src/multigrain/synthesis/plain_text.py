@@ -7,7 +7,7 @@ from typing import Final
 
 from multigrain.llm.protocol import Completion
 
-__all__ = ["clean_line", "summary_as_query", "whole_sentences"]
+__all__ = ["about_the_subject", "clean_line", "summary_as_query", "whole_sentences"]
 
 _LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
@@ -16,7 +16,7 @@ _ABOUT_THE_TEXT: Final = re.compile(
     r"^(?:this|the|that) (?:\w+ ){0,2}?(?:text|document|documentation|passage|article|paragraph|snippet|section"
     r"|code|script) (?:\w+ly )?(?:is about|is an? (?:description|explanation|summary|overview) of|deals with|describes"
     r"|explains|discusses|provides|presents|outlines|summari[sz]es|introduces|defines|details|shows|covers"
-    r"|talks about)\s+"
+    r"|talks about|highlights|emphasi[sz]es|stresses|states|says|explores|focuses on|concerns)\s+(?:that\s+)?"
     r"(?:(?:a|an|the) (?:(?:brief|short|detailed|clear|concise) )?"
     r"(?:description|explanation|summary|overview|definition|discussion) of\s+)?",
     re.I,
@@ -29,9 +29,14 @@ def clean_line(answer: str) -> str:
     return _LABEL.sub("", lines[0]).strip().strip("\"'`*").strip() if lines else ""
 
 
+def about_the_subject(query: str) -> str:
+    """A query without an opening that speaks of the text instead of its subject."""
+    return _ABOUT_THE_TEXT.sub("", query, count=1).strip()
+
+
 def summary_as_query(summary: str) -> str:
-    """A summary without the words that speak of the text instead of its subject."""
-    return _ABOUT_THE_TEXT.sub("", summary, count=1).strip().rstrip(".")
+    """A summary without the words that speak of the text instead of its subject, and without its full stop."""
+    return about_the_subject(summary).rstrip(".")
 
 
 def whole_sentences(answer: Completion) -> str:

@@ -16,7 +16,7 @@ from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
 from multigrain.spool import View
 from multigrain.synthesis.few_shot import Demonstration, build_selector
-from multigrain.synthesis.plain_text import clean_line
+from multigrain.synthesis.plain_text import about_the_subject, clean_line
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.registry import build_named
@@ -139,16 +139,22 @@ def write_heldout_queries(
     """
 
     async def write(document: Document) -> str:
-        request = CompletionRequest(
-            messages=prompts.render("heldout_query", document=document.text[:characters]),
-            temperature=llm.temperature,
-            top_p=llm.top_p,
-            max_tokens=_HELDOUT_TOKENS,
-            seed=seed,
-            stop=("\n",),
-            asked_by="heldout",  # whichever strategy writes the rows, these stay what they are
-        )
-        query = clean_line((await client.complete(request)).text)
+        for room in (_HELDOUT_TOKENS, 2 * _HELDOUT_TOKENS):
+            request = CompletionRequest(
+                messages=prompts.render("heldout_query", document=document.text[:characters]),
+                temperature=llm.temperature,
+                top_p=llm.top_p,
+                max_tokens=room,
+                seed=seed,
+                stop=("\n",),
+                asked_by="heldout",  # whichever strategy writes the rows, these stay what they are
+            )
+            answer = await client.complete(request)
+            if answer.finish_reason != "length":
+                break
+        else:
+            raise UnusableAnswer("truncated", f"the query was cut at {2 * _HELDOUT_TOKENS} tokens")
+        query = about_the_subject(clean_line(answer.text))
         if not query:
             raise UnusableAnswer("empty", "the model wrote no query")
         return query

@@ -14,7 +14,7 @@ from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Me
 from multigrain.llm.structured import UnusableAnswer, ask
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
-from multigrain.synthesis.plain_text import clean_line, summary_as_query
+from multigrain.synthesis.plain_text import about_the_subject, clean_line, summary_as_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 from multigrain.synthesis.strategies.shapes import Opening
@@ -143,17 +143,20 @@ class Writer:
         """The unit's query: the given one, or one written in a call of its own.
 
         Raises:
-            UnusableAnswer: the model wrote none.
+            UnusableAnswer: the model wrote none, or came to no end with twice the usual room.
         """
         if unit.query is not None:
             return unit.query
         summary = unit.style.query_type == "summary"
         # A summary's second sentence is about details; a query is one.
         stop = ("\n", ". ") if summary else ("\n",)
-        answer = await self.text(client, unit, "query", shows="query", max_tokens=_QUERY_TOKENS, stop=stop)
-        query = clean_line(answer.text)
-        if summary:
-            query = summary_as_query(query)
+        for room in (_QUERY_TOKENS, 2 * _QUERY_TOKENS):
+            answer = await self.text(client, unit, "query", shows="query", max_tokens=room, stop=stop)
+            if answer.finish_reason != "length":
+                break
+        else:  # half a sentence is a query that nobody has
+            raise UnusableAnswer("truncated", f"the query was cut at {2 * _QUERY_TOKENS} tokens")
+        query = summary_as_query(clean_line(answer.text)) if summary else about_the_subject(clean_line(answer.text))
         if not query:
             raise UnusableAnswer("empty", "the model wrote no query")
         return query
