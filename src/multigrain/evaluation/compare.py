@@ -32,6 +32,7 @@ __all__ = [
     "measure_rows",
     "measure_similarities",
     "plain",
+    "queries_to_tell",
 ]
 
 # Metrics that differ by less than a float32's rounding are a tie.
@@ -236,6 +237,20 @@ def conclude(measured: Sequence[Measured], settings: CompareSettings) -> list[Co
     return [_conclude(each, adjusted[str(place)], settings) for place, each in enumerate(measured)]
 
 
+def queries_to_tell(queries: int, width: float, *, smallest: float = 0.01) -> int:
+    """About how many queries would tell two models apart.
+
+    An interval no wider than the smallest difference that matters cannot hold both zero and such a difference, and its
+    width shrinks with the square root of the number of queries.
+
+    Args:
+        queries: how many were asked.
+        width: of the interval of the difference that they gave, on a scale of 0 to 1.
+        smallest: the smallest difference that matters.
+    """
+    return max(queries + 1, math.ceil(queries * (width / smallest) ** 2))
+
+
 def plain(conclusion: Conclusion) -> dict[str, Any]:
     """A conclusion as JSON-like values."""
     return {
@@ -314,10 +329,7 @@ def _conclude(measured: Measured, adjusted_p: float, settings: CompareSettings) 
         verdict = Verdict.UNDECIDED
     needed = None
     if verdict is Verdict.UNDECIDED:
-        # An interval no wider than the smallest difference that matters cannot hold both zero and such a difference.
-        # Its width shrinks with the square root of the number of queries.
-        width = difference.high - difference.low
-        needed = max(measured.queries + 1, math.ceil(measured.queries * (width / settings.smallest) ** 2))
+        needed = queries_to_tell(measured.queries, difference.high - difference.low, smallest=settings.smallest)
     return Conclusion(measured, adjusted_p, verdict, needed)
 
 

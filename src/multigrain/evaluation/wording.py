@@ -8,7 +8,7 @@ from typing import Final
 
 from multigrain.evaluation.compare import CompareSettings, Conclusion, QueryChange, Verdict
 
-__all__ = ["describe_change", "describe_conclusion", "printable"]
+__all__ = ["describe_change", "describe_conclusion", "printable", "rough"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069]+")
 _EXCERPT: Final = 160
@@ -78,10 +78,10 @@ def _claim(conclusion: Conclusion, smallest: float) -> str:
     if conclusion.queries_needed is None:
         return said
     margin = f"{100 * smallest:g} point" + ("" if smallest == 0.01 else "s")
-    return f"{said}; to be sure within {margin} takes about {_rounded(conclusion.queries_needed):,}"
+    return f"{said}; to be sure within {margin} takes about {rough(conclusion.queries_needed):,}"
 
 
-def _rounded(count: int) -> int:
+def rough(count: int) -> int:
     """Two significant digits: it is an estimate."""
     step: int = 10 ** max(0, len(str(count)) - 2)
     return round(count / step) * step

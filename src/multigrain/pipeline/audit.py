@@ -139,9 +139,15 @@ def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]
 def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
     """What the audit came to, in a line or two."""
     cost = counts.get("cost")
+    dropped = ", ".join(
+        f"{count} {reason.replace('_', ' ')}" for reason, count in counts["rejected"].items() if ":" not in reason
+    )
+    wrote = counts["written_candidates"]
     progress.say(
-        f"audit: {counts['kept']} rows kept of {counts['written']} written; negatives: {counts['negatives_mined']} "
-        f"mined, {counts['negatives_written']} written (of {counts['written_candidates']} candidates)"
+        f"audit: {counts['kept']} rows kept of {counts['written']}"
+        + (f" (not kept: {dropped})" if dropped else "")
+        + f"; their negatives: {counts['negatives_mined']} mined from the documents"
+        + (f", {counts['negatives_written']} of the {wrote} that the model wrote" if wrote else "")
         + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
     )
     probe = counts["probe"]

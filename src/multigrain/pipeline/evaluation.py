@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.compare import queries_to_tell
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
 from multigrain.evaluation.forgetting import judge_forgetting
@@ -36,6 +38,7 @@ from multigrain.evaluation.sets import (
 )
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
+from multigrain.evaluation.wording import rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
 from multigrain.pipeline.context import RunContext, complete_stage
@@ -46,7 +49,7 @@ from multigrain.rundir import StageManifest, atomic_directory, atomic_write
 from multigrain.sources.store import read_document_table, read_query_table
 from multigrain.synthesis.heldout import read_heldout_queries
 
-__all__ = ["domain_sets", "evaluation_stage"]
+__all__ = ["advice", "domain_sets", "evaluation_stage"]
 
 _ANCHOR_TEXTS = 6
 _ANCHOR_CHARACTERS = 300
@@ -149,8 +152,6 @@ def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
             )
         return names[0]
     chosen = choose({name: validation[0][name].ndcg_at_10 for name in names})
-    if validation[0][chosen].ndcg_at_10 <= validation[0][BASE].ndcg_at_10:
-        context.progress.say("evaluation: no candidate beats the base model on the validation queries")
     return chosen
 
 
@@ -230,5 +231,38 @@ def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]
         counts[judged.set]["forgetting"] = str(judged.verdict)
         context.progress.say(judged.sentence)
     if not forgetting:
-        context.progress.say("forgetting: not checked; name unrelated sets under evaluation.sets, role: forgetting")
+        context.progress.say(
+            "forgetting: not checked; name a labelled set of another domain under evaluation.sets, e.g. "
+            "{name: other, path: a BEIR folder, role: forgetting}"
+        )
+    for line in advice(results, context.run.model_path):
+        context.progress.say(line)
     return counts
+
+
+def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
+    """What the figures come to: whether the test could tell, and what to do with the model.
+
+    Args:
+        results: of the run.
+        model: where the chosen model lies.
+    """
+    chosen = results.chosen
+    for each in results.sets:
+        delta = each.delta.get(chosen)
+        if each.role == "test" and delta is not None and delta.low <= 0 <= delta.high:
+            needed = queries_to_tell(each.queries, delta.high - delta.low)
+            yield (
+                f"{each.name}: {each.queries} queries cannot tell {chosen} from base; to be sure within a point takes "
+                f"about {rough(needed):,}"
+            )
+    judges = [each for each in results.sets if each.role == "validation"]
+    judges = judges or [each for each in results.sets if each.role == "test"]
+    if any(each.models[chosen].score > each.models[BASE].score for each in judges[:1]):
+        yield f"model: {model} holds {chosen}; SentenceTransformer({str(model)!r}) loads it"
+    else:
+        yield (
+            f"model: {model} holds {chosen}, although it does no better than the base model on the "
+            f"{judges[0].role if judges else 'held-out'} queries: keep the base model until more documents, or a "
+            "better language model, show a gain"
+        )

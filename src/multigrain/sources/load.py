@@ -31,6 +31,7 @@ __all__ = [
 
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2
+_NAMED = 3  # documents that were left out
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Corpus:
 
     Attributes:
         documents: in a stable order; on the disk, so that there may be more than memory holds.
-        counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source.
+        counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source, and
+            left_out: the ids of the first few that are too short or repeated.
     """
 
     documents: Sequence[Document]
@@ -96,7 +98,7 @@ def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, se
     Raises:
         SourceError: fewer than 10 usable documents, or a split that came out empty.
     """
-    usable, dropped = _clean(documents, config.min_characters)
+    usable, dropped, left_out = _clean(documents, config.min_characters)
     read = len(usable) + dropped["too_short"] + dropped["repeated"]
     source = str(config.path) if config.kind != "docstrings" else "docstrings of installed packages"
     if len(usable) < _MIN_DOCUMENTS:
@@ -131,27 +133,29 @@ def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, se
         "groups": len(set(groups)),
         **dropped,
         "source": source,
+        "left_out": ", ".join(left_out),
     }
     return Corpus(split, counts)
 
 
-def _clean(documents: Iterable[Document], min_characters: int) -> tuple[Spool[Document], dict[str, int]]:
+def _clean(documents: Iterable[Document], min_characters: int) -> tuple[Spool[Document], dict[str, int], list[str]]:
+    """The documents that can be used, counts of the others, and the ids of the first few of these."""
+    left_out: list[str] = []
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
     seen: set[bytes] = set()
     usable: Spool[Document] = Spool()
     for document in documents:
         text = storable(document.text).strip()
-        if len(text) < min_characters:
-            counts["too_short"] += 1
-            continue
         key = _identity(text)
-        if key in seen:
-            counts["repeated"] += 1
+        if len(text) < min_characters or key in seen:
+            counts["too_short" if len(text) < min_characters else "repeated"] += 1
+            if len(left_out) < _NAMED:
+                left_out.append(storable(document.id))
             continue
         seen.add(key)
         title = storable(document.title).strip() or None if document.title is not None else None
         usable.append(replace(document, id=storable(document.id), text=text, title=title))
-    return usable, counts
+    return usable, counts, left_out
 
 
 def _chunk(
