@@ -114,5 +114,6 @@ def test_ctrl_c_is_one_line_and_its_own_exit_code(tmp_path: Path, corpus_file: P
 
     assert process.returncode == 130
     assert said.strip().splitlines() == [
-        "error: interrupted; nothing that was finished is lost, the same command goes on from there"
+        "stopping: every answer that has arrived is kept",
+        "interrupted; nothing that was finished is lost, the same command goes on from there",
     ]

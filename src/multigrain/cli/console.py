@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -21,13 +21,13 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.progress import TaskID as RichTaskID
 from rich.text import Text
 
+from multigrain.cli.pace import Pace
 from multigrain.progress import Progress, Task
 
 __all__ = ["console", "print_json", "quieten_libraries", "terminal_progress"]
@@ -74,37 +74,42 @@ class _Bars:
         self._console = target
 
     @contextmanager
-    def task(self, title: str, total: int | None) -> Iterator[Task]:
+    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
-            _RateColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
+            _PaceColumn(),
             TextColumn("[dim]{task.fields[note]}"),
         )
         with RichProgress(*columns, console=self._console, transient=True) as bars:
-            yield _BarTask(bars, bars.add_task(title, total=total, note=""))
+            pace = Pace(total)
+            yield _BarTask(bars, bars.add_task(title, total=total, unit=unit, pace=pace, note=""), pace)
 
     def say(self, line: str) -> None:
         self._console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
 
+    def remark(self, line: str) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
 
-class _RateColumn(ProgressColumn):
+
+class _PaceColumn(ProgressColumn):
     def render(self, task: RichTask) -> Text:
-        """The rate of late, or nothing before there is one."""
-        return Text(_rate(task.speed) if task.speed else "", style="dim")
+        """The rate and the time that is left, or nothing before enough has been seen."""
+        return Text(_pace_words(task.fields["pace"]), style="dim")
 
 
 class _BarTask:
-    def __init__(self, bars: RichProgress, identifier: RichTaskID) -> None:
+    def __init__(self, bars: RichProgress, identifier: RichTaskID, pace: Pace) -> None:
         self._bars = bars
         self._identifier = identifier
+        self._pace = pace
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
+    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        self._pace.advance(steps, resumed=resumed)
         self._bars.update(self._identifier, advance=steps, note=escape(note))
 
 
@@ -113,40 +118,48 @@ class _Lines:
         self._console = target
 
     @contextmanager
-    def task(self, title: str, total: int | None) -> Iterator[Task]:
-        self._print(f"{title} …")
-        yield _LineTask(self._print, title, total)
+    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
+        self.say(f"{title} …")
+        yield _LineTask(self.say, title, unit, Pace(total))
 
     def say(self, line: str) -> None:
-        self._print(line)
-
-    def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def remark(self, line: str) -> None:
+        self.say(line)
 
 
 class _LineTask:
-    def __init__(self, show: Any, title: str, total: int | None) -> None:
+    def __init__(self, show: Callable[[str], None], title: str, unit: str, pace: Pace) -> None:
         self._show = show
         self._title = title
-        self._total = total
-        self._done = 0
-        self._started = self._shown = time.monotonic()
+        self._unit = f" {unit}" if unit else ""
+        self._pace = pace
+        self._shown = time.monotonic()
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._done += steps
+    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        pace = self._pace
+        pace.advance(steps, resumed=resumed)
         now = time.monotonic()
-        if now - self._shown < _PLAIN_INTERVAL and self._done != self._total:
+        if now - self._shown < _PLAIN_INTERVAL and pace.done != pace.total:
             return
         self._shown = now
-        rate = self._done / max(now - self._started, 1e-9)
-        if self._total is None:
-            of_total, left = "", ""
-        else:
-            of_total, left = f"/{self._total}", f", {_duration((self._total - self._done) / max(rate, 1e-9))} left"
-        if self._done == self._total:
-            left = f" in {_duration(now - self._started)}"
+        of_total = "" if pace.total is None else f"/{pace.total}"
+        words = _end_words(pace) if pace.done == pace.total else _pace_words(pace)
         shown = f", {note}" if note else ""
-        self._show(f"{self._title}: {self._done}{of_total} ({_rate(rate)}{left}){shown}")
+        self._show(f"{self._title}: {pace.done}{of_total}{self._unit}{f' ({words})' if words else ''}{shown}")
+
+
+def _pace_words(pace: Pace) -> str:
+    """The rate, and the time that is left where there is an end; empty as long as too little has been seen."""
+    if pace.rate is None:
+        return ""
+    return _rate(pace.rate) + ("" if pace.left is None else f", {_duration(pace.left)} left")
+
+
+def _end_words(pace: Pace) -> str:
+    rate = "" if pace.overall is None else f"{_rate(pace.overall)} "
+    return f"{rate}in {_duration(pace.elapsed)}"
 
 
 def _rate(a_second: float) -> str:

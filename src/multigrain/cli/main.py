@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -41,6 +41,7 @@ __all__ = ["app", "main"]
 
 _DEBUG = "--debug"
 _INTERRUPTED: Final = 130
+_GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"
 
 _PANELS: Final[dict[str, tuple[ModuleType, ...]]] = {
     "Start": (init, run, demo, status, doctor),
@@ -55,7 +56,7 @@ app = typer.Typer(
     help="Teach a text-embedding model your domain, coarse to fine.\n\n"
     "Documents go in; a language model writes queries and graded negatives; they are measured and filtered; a "
     "sentence-transformers model is trained on them from easy to hard; a report says what that bought.",
-    epilog="Start with `multigrain demo`, or `multigrain init` and `multigrain run config.yaml`. "
+    epilog="Start with `multigrain init` and `multigrain run config.yaml`; without documents, with `multigrain demo`. "
     "Exit codes: 0 done, 2 config or usage, 3 documents, 4 missing extra, 5 language model, 6 run directory, "
     "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 130 interrupted.",
     invoke_without_command=True,
@@ -111,9 +112,8 @@ def main() -> None:
             raise KeyboardInterrupt
     except MultigrainError as error:
         _fail(str(error), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        typer.echo(err=True)  # the terminal shows ^C, or an unanswered question, on the line before
-        _fail("interrupted; nothing that was finished is lost, the same command goes on from there", _INTERRUPTED)
+    except (typer.Abort, KeyboardInterrupt) as stopped:
+        _end_interrupted(str(stopped) or _GOES_ON)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; what was finished is kept, run again when mended", 1)
@@ -129,11 +129,21 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     from multigrain.training.processes import is_main_process, process_rank
 
-    # Of processes that train together, each fails for itself; that they were interrupted needs to be said once.
-    if is_main_process() or code != _INTERRUPTED:
-        place = "" if is_main_process() else f" process {process_rank()}"
-        console().print(f"[bold red]error{place}:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+    place = "" if is_main_process() else f" process {process_rank()}"
+    console().print(f"[bold red]error{place}:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+def _end_interrupted(message: str) -> NoReturn:
+    """What was asked for is no error, so it is not called one."""
+    from multigrain.training.processes import is_main_process
+
+    # Of processes that train together, each fails for itself; that they were interrupted needs to be said once.
+    if is_main_process():
+        if console().is_terminal:
+            typer.echo(err=True)  # the terminal shows ^C, or an unanswered question, on the line before
+        console().print(_escaped(message), highlight=False, soft_wrap=True)
+    sys.exit(_INTERRUPTED)
 
 
 def _escaped(message: str) -> str:

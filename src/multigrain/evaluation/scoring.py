@@ -146,11 +146,11 @@ def score_model(
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
     store = kept or ScoreStore(None, "")
-    with progress.task(f"Evaluating {name}", len(sets)) as task:
+    with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
             found.keep_retrieval(name, retrieval_set, scores)
-            task.advance(note=f"{retrieval_set.name} {scores.ndcg_at_10:.3f}")
+            task.advance(note=f"{retrieval_set.name} nDCG@10 {scores.ndcg_at_10:.3f}")
         for similarity_set in sets.similarity:
             similarities = store.similarity(similarity_set, partial(evaluate_sts, encoder, similarity_set))
             found.keep_similarity(name, similarity_set, similarities)

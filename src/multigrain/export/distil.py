@@ -58,7 +58,7 @@ def distil_to_mean(job: ExportJob, settings: DistilSettings) -> Distilled:
     """
     student = copy.deepcopy(job.model)
     replace_pooling(student, "mean", AtaOptions())
-    with job.progress.task("Distilling to mean pooling", settings.steps) as task:
+    with job.progress.task("Distilling to mean pooling", settings.steps, unit="steps") as task:
         similarity = train_student(job.model, student, settings, task)
     costs = []
     for each in job.sets:

@@ -295,12 +295,15 @@ def _score(
         SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size), model_fingerprint(model), cache
     )
     rows, counts = [], {}
-    with encoding_precision(config, model), ablation.progress.task(f"Scoring {name}", len(ablation.sets)) as task:
+    with (
+        encoding_precision(config, model),
+        ablation.progress.task(f"Scoring {name}", len(ablation.sets), unit="sets") as task,
+    ):
         for each in ablation.sets:
             scores = evaluate_retrieval(encoder, each)
             rows += query_rows(each, name, scores)
             counts[each.name] = scores.ndcg_at_10
-            task.advance(note=f"{each.name} {scores.ndcg_at_10:.3f}")
+            task.advance(note=f"{each.name} nDCG@10 {scores.ndcg_at_10:.3f}")
     encoder.close()
     write_per_query(folder / _SCORES, rows)
     return counts

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from multigrain.config import Config, LLMConfig
 from multigrain.dataset.store import write_rows, writing_rows
@@ -21,6 +21,7 @@ from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_stage_name, synthesis_identity
 from multigrain.pipeline.material import heldout_units, read_material, training_units
 from multigrain.pipeline.strategy import run_strategy
+from multigrain.progress import telling_of_interrupt
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.rundir import StageManifest, atomic_write
 from multigrain.sources.store import write_document_table
@@ -37,6 +38,8 @@ from multigrain.synthesis.written import written_corpus
 
 __all__ = ["synthesis_stage"]
 
+_STOPPING: Final = "stopping: every answer that has arrived is kept"
+
 
 def synthesis_stage(context: RunContext) -> StageManifest:
     """Write rows for what the run starts from, and held-out queries where it has none.
@@ -51,7 +54,8 @@ def synthesis_stage(context: RunContext) -> StageManifest:
         for stage in ("results", *made, "dataset", "synthesis"):
             context.run.invalidate(stage)
         shutil.rmtree(context.run.checkpoints_path, ignore_errors=True)
-    return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
+    with telling_of_interrupt(context.progress, _STOPPING):
+        return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
 
 
 def _may_go_on(config: Config, made: StageManifest | None) -> bool:
@@ -78,10 +82,18 @@ class _Session:
     spending: Spending
     patience: int
     over_limit: int = 0
+    asked_for_rows: int = 0
 
     def done(self, failure: Failure | None) -> None:
         """Count rows in a row that the spending limit turned away."""
         self.over_limit = self.over_limit + 1 if failure is not None and failure.kind == "over_limit" else 0
+
+    def resumed(self) -> bool:
+        """Whether a finished row came from the journal alone: nothing was asked since the one before."""
+        if self.asked_for_rows >= self.client.asked:
+            return True
+        self.asked_for_rows += 1
+        return False
 
     def must_stop(self) -> bool:
         """Whether the limit is reached, and whatever the journal holds beyond has been read."""
@@ -187,7 +199,8 @@ def _write_rows(
                         strategy=strategy.name,
                         client=session.client.identity,
                     )
-            task.advance(note=_note(writers.total(), failed.total(), session.spending.cost))
+            note = _note(writers.total(), failed.total(), session.spending.cost)
+            task.advance(note=note, resumed=session.resumed())
     in_order.end()
     asked = writers.total() + failed.total()
     if not writers:

@@ -27,6 +27,7 @@ __all__ = ["candidate_stage", "training_stage"]
 
 _TIMED_STEPS: Final = 4
 _WORTH_SAYING: Final = 90.0  # seconds
+_STOPPING: Final = "stopping after this step; a checkpoint is written first (Ctrl-C again: at once, without one)"
 _OFTEN: Final = 50  # passes over the rows from which on a person should hear of them
 
 
@@ -75,7 +76,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
         )
     validation = validation_for_merge(context, settings.merge) if settings.merge is not None else None
     weights = WeightMerge(model) if settings.merge is not None else None
-    with context.progress.task(f"Training {name}", steps) as task:
+    with context.progress.task(f"Training {name}", steps, unit="steps") as task:
         log = train_candidate(
             model,
             examples,
@@ -86,6 +87,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity, settings),
             logs=context.run.logs_path / _checkpoint_folder(name, identity, settings),
             on_step=_Advance(task, context.progress, name),
+            on_interrupt=lambda: context.progress.remark(_STOPPING),
         )
     counts = {"candidate": name, "rows": log.rows, "steps": log.steps}
     if not is_main_process():
@@ -148,6 +150,9 @@ class _Advance:
         self._times: list[float] = []
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
+        if step > self._seen + 1:  # the first after a resume: an earlier session took those before it
+            self._task.advance(step - 1 - self._seen, resumed=True)
+            self._seen = step - 1
         self._task.advance(step - self._seen, note=f"loss {loss:.3f}")
         self._seen = step
         self._times.append(time.monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Self
 
@@ -25,13 +26,15 @@ class OrderlyInterrupt(TrainerCallback):
 
     Args:
         processes: that train together.
+        on_first: called once, at the first signal: what follows takes as long as a step.
 
     Attributes:
         asked: whether a signal has come.
     """
 
-    def __init__(self, *, processes: int = 1) -> None:
+    def __init__(self, *, processes: int = 1, on_first: Callable[[], None] | None = None) -> None:
         self.processes = processes
+        self.on_first = on_first
         self.asked = False
         self._before: dict[int, Any] = {}
 
@@ -57,4 +60,6 @@ class OrderlyInterrupt(TrainerCallback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked and self.processes == 1:
             raise KeyboardInterrupt
+        if not self.asked and self.on_first is not None:
+            self.on_first()
         self.asked = True

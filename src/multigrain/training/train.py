@@ -70,6 +70,7 @@ def train_candidate(
     checkpoints: Path,
     logs: Path | None = None,
     on_step: StepListener | None = None,
+    on_interrupt: Callable[[], None] | None = None,
 ) -> TrainingLog:
     """Tune a model in place.
 
@@ -86,6 +87,7 @@ def train_candidate(
         checkpoints: a folder for this candidate's checkpoints; removed when training is complete.
         logs: a folder for TensorBoard's logs, where `config.report_to` names it; None puts them beside `checkpoints`.
         on_step: told of every step.
+        on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
 
     Raises:
         ConfigError: the loss is unknown, has wrong options, or cannot be trained on the schedule's rows; or sharding
@@ -111,7 +113,7 @@ def train_candidate(
     last = last_complete_checkpoint(
         checkpoints, processes=process_count(), remove=is_main_process(), sharded=config.fsdp
     )
-    with OrderlyInterrupt(processes=process_count()) as interrupt:
+    with OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt:
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if interrupt.asked and trainer.state.global_step < steps:
