@@ -67,9 +67,9 @@ def test_a_candidate_overrides_what_it_names_and_inherits_the_rest() -> None:
     [
         (
             {"training": {"steps": "many"}},
-            "training.steps: Input should be a valid integer, .* or 'auto', got 'many'",
+            "training.steps: expected a whole number or auto, got 'many'",
         ),
-        ({"training": {"merge": [2]}}, "training.merge: .* or less than or equal to 1 or 'auto', got \\[2\\]"),
+        ({"training": {"merge": [2]}}, "training.merge: expected .* or at most 1 or auto, got \\[2\\]"),
         ({"training": {"mix": [{"name": "a"}]}}, "training.mix.0.path: Field required$"),
         ({"audit": {"bands": [[1, 2], [3]]}}, "audit.bands.1.1: Field required; audit.bands.2: Field required"),
     ],

@@ -20,6 +20,7 @@ ORDER = [
     "errors",
     "records",
     "config",
+    "config_words",
     "config_file",
     "progress",
     "processor",

@@ -21,7 +21,8 @@ from multigrain.config import (
     PhaseConfig,
     PriceConfig,
 )
-from multigrain.config.location import anchored
+from multigrain.config.location import anchored, near_name
+from multigrain.config_words import expectation, yaml_problem
 from multigrain.errors import ConfigError
 
 __all__ = ["load_config", "parse_config"]
@@ -47,29 +48,24 @@ def load_config(path: Path) -> Config:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if path.suffix.lower() not in (".yaml", ".yml"):
-            raise ConfigError(f"{path}: no such config file or run; `multigrain init` writes a config") from None
-        raise ConfigError(f"{path}: no such config file; `multigrain init {path}` writes one") from None
+            raise ConfigError(
+                f"{path}: no such config file or run{near_name(path)}; `multigrain init` writes a config"
+            ) from None
+        raise ConfigError(
+            f"{path}: no such config file{near_name(path)}; `multigrain init {path}` writes one"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from None
+        raise ConfigError(f"{path}: not valid YAML: {yaml_problem(error, text)}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
     config = parse_config(values, origin=str(path))
     return _anchor_paths(config, path.resolve().parent)
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong and where, as people count lines; the parser's own words take a dozen lines."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    said = ", ".join(str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}; look at the indentation, colons and quotes there"
 
 
 def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:
@@ -112,9 +108,7 @@ def _describe(place: tuple[Any, ...], problems: list[Any]) -> str:
     given = repr(problem["input"])
     telling = problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= 60
     shown = f", got {given}" if telling else ""
-    said = [each["msg"].removeprefix("Value error, ") for each in problems]
-    others = [each.removeprefix("Input should be ") for each in said[1:]]
-    return f"{key}: {' or '.join(dict.fromkeys([said[0], *others]))}{shown}"
+    return f"{key}: {expectation(problems)}{shown}"
 
 
 _ITEM_SECTIONS = {

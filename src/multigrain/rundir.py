@@ -185,12 +185,14 @@ class RunDirectory:
     def hold(self) -> Iterator[RunDirectory]:
         """Make the directory if need be and keep every other process out while working in it.
 
-        The lock is the operating system's: it goes with the process, however that ends.
+        The lock is the operating system's: it goes with the process, however that ends. A directory that was made
+        here goes again where an error ends the work before anything of it is on the disk.
 
         Raises:
             RunBusyError: another process holds it.
             RunDirectoryError: it cannot be made or written.
         """
+        made = [each for each in (self.path, *self.path.parents) if not each.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = (self.path / "lock").open("a+", encoding="utf-8")
@@ -200,7 +202,22 @@ class RunDirectory:
             ) from None
         with handle:
             self._lock(handle)
-            yield self
+            try:
+                yield self
+            except BaseException:
+                self._leave_nothing(made)
+                raise
+
+    def _leave_nothing(self, made: list[Path]) -> None:
+        """Remove the directories that were made, where they hold nothing but the lock."""
+        if not made or [each.name for each in self.path.rglob("*") if not each.is_dir()] != ["lock"]:
+            return
+        remove(self.path)
+        for each in made[1:]:
+            try:
+                each.rmdir()
+            except OSError:  # somebody has put something there
+                return
 
     def holder(self) -> str | None:
         """Who works in the directory now, in words; None for nobody."""

@@ -83,6 +83,29 @@ def test_an_endpoint_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert "127.0.0.1:9" in found.found
 
 
+def test_documents_are_looked_at(tmp_path: Path) -> None:
+    def found(**documents: object) -> Finding:
+        return _find(parse_config({"documents": documents}), tmp_path, "documents")
+
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    assert found(path=str(tmp_path / "nowhere")).state == "problem"
+    assert "no .md" in found(path=str(folder)).found
+    for number in range(12):
+        (folder / f"{number}.txt").write_text(f"A text that is long enough to be a document, number {number}.")
+    assert (found(path=str(folder)).state, "12 documents" in found(path=str(folder)).found) == ("ok", True)
+    (folder / "3.txt").write_bytes(b"\0\1\2")
+    assert "not text" in found(path=str(folder)).found
+    assert found(path=str(folder), unreadable="skip").state == "ok"
+    assert "at least 10" in found(path=str(folder), min_characters=1000).found
+
+
+def test_nothing_has_to_be_done_about_the_hub_where_both_models_are_here(url: str, tmp_path: Path) -> None:
+    here = {"llm": {"provider": "openai", "model": "m", "base_url": url}, "training": {"base_model": str(tmp_path)}}
+    found = _find(parse_config(here), tmp_path, "hub")
+    assert (found.state, found.advice) == ("ok", "nothing has to be done: both models are here")
+
+
 def test_a_base_model_that_cannot_be_had_is_a_problem(tmp_path: Path) -> None:
     config = parse_config({"training": {"base_model": "nobody/no-such-model-of-the-test"}})
     assert _find(config, tmp_path, "base model").state == "problem"

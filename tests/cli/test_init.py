@@ -97,6 +97,35 @@ def test_answers_are_written_down_and_wrong_ones_asked_again(tmp_path: Path) -> 
     assert config.training.base_model == "BAAI/bge-small-en-v1.5"
 
 
+def test_neither_yes_nor_no_is_asked_again(tmp_path: Path) -> None:
+    answers = [
+        ("documents [documents]", "nowhere"),
+        ("Write it down all the same?", "maybe"),
+        ("Write it down all the same?", "yes"),
+        ("recipe", ""),
+        ("provider", "ollama"),
+        ("endpoint [http://localhost:11434/v1]", ""),
+        ("its model [qwen2.5:7b]", ""),
+        ("base model", ""),
+    ]
+
+    status, screen = at_a_terminal([], answers, cwd=tmp_path)
+
+    assert status == 0, screen
+    assert "'maybe' is neither: y for yes, n or Enter for no." in screen
+    config = load_config(tmp_path / "config.yaml")
+    assert (config.llm.provider, config.llm.base_url) == ("openai", "http://localhost:11434/v1")
+
+
+def test_an_end_at_a_question_says_that_nothing_was_written(tmp_path: Path) -> None:
+    status, screen = at_a_terminal([], [("documents [documents]", "nowhere"), ("Write it", "\x04")], cwd=tmp_path)
+
+    assert status == 130, screen
+    assert "stopped; no file was written, the same command asks again" in screen
+    assert "error" not in screen
+    assert not (tmp_path / "config.yaml").exists()
+
+
 def test_only_what_the_options_leave_out_is_asked(tmp_path: Path) -> None:
     answers = [("endpoint [http://localhost:8000/v1]", ""), ("base model [BAAI/bge-small-en-v1.5]", "")]
 

@@ -74,7 +74,7 @@ def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path) ->
         ("- 1", 2, ["expected a mapping"]),
         ({"trainning": {}}, 2, ["trainning: unknown key", "'training'"]),
         ({"training": {"stps": 3}, "llm": {"temprature": 1}}, 2, ["training.stps", "'steps'", "llm.temprature"]),
-        ({"training": {"steps": 0}}, 2, ["training.steps", "greater than or equal to 1 or 'auto', got 0"]),
+        ({"training": {"steps": 0}}, 2, ["training.steps", "expected at least 1 or auto, got 0"]),
         ({"documents": {"path": "nowhere"}}, 3, ["nowhere", "no such file or folder"]),
         ({"documents": {"path": "empty"}}, 3, ["empty", "no .md"]),
     ],
@@ -164,6 +164,7 @@ def test_running_again_keeps_every_stage(finished: Path) -> None:
 
     assert again.returncode == 0
     assert again.stderr.count("kept") == 5
+    assert again.stderr.splitlines()[-1] == "nothing left to do: every stage was complete before"
 
 
 def test_a_run_directory_stands_for_its_config(finished: Path) -> None:

@@ -52,8 +52,18 @@ def test_a_folder_of_documents_given_as_config_is_told_apart_from_a_run(tmp_path
 
 def test_broken_yaml_is_told_by_line(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("seed: 1\ndocuments:\n  path: a\n bad: 2\n")
-    with pytest.raises(ConfigError, match="line 4, column 2: ") as caught:
+    with pytest.raises(ConfigError, match="line 4 is indented by 1 space, the line before by 2: "):
         load_config(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("seed: 1\n# a note\ndocuments:\n  path: a\n    text_field: b\n")
+    with pytest.raises(ConfigError, match="line 5 is indented by 4 spaces, the line before by 2: "):
+        load_config(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("seed: 1\ndocuments:\n\tpath: a\n")
+    with pytest.raises(ConfigError, match="line 3 is indented with a tab"):
+        load_config(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("seed: 1\ndocuments: {path: a, text_field: 'b}\n")
+    with pytest.raises(ConfigError, match="column") as caught:
+        load_config(tmp_path / "c.yaml")
+    assert "indented" not in str(caught.value)
     assert "unicode string" not in str(caught.value)
 
 

@@ -181,12 +181,14 @@ def test_refusals_end_the_run_at_once(endpoint: Endpoint, answer: web.Response, 
     assert len(endpoint.bodies) == 1
 
 
-def test_nothing_at_the_address(endpoint: Endpoint) -> None:
+def test_nothing_at_the_address(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     endpoint.close()
     with pytest.raises(EndpointUnreachableError, match=r"nothing answers.*Connection refused"):
         run(client(endpoint, max_retries=1), request())
+    told = f"no answer from {endpoint.url} (Connection refused); trying again, 1 of 1"
+    assert [record.message for record in caplog.records if "no answer" in record.message] == [told]
     unknown = OpenAICompatibleLLM("m", find_endpoint("http://no-such-host.invalid/v1", "X"), max_retries=0)
-    with pytest.raises(EndpointUnreachableError, match="nothing answers"):
+    with pytest.raises(EndpointUnreachableError, match=r"nothing answers \(no such host\).*multigrain doctor CONFIG"):
         run(unknown, request())
 
 

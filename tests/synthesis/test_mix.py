@@ -77,7 +77,7 @@ def test_an_estimate_of_a_mix_says_what_each_strategy_costs() -> None:
         ("mgh_levels", "did you mean 'mgh-levels'"),
         ({"mgh": 1, "hibrid": 1}, "did you mean 'hybrid'"),
         ({"mgh": 0}, "at least one weight"),
-        ({"mgh": -1, "mined": 2}, "greater than or equal to 0"),
+        ({"mgh": -1, "mined": 2}, "at least 0"),
         ({}, "at least one weight"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.options import JsonOption, RedoOption
+from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, run_directory
 from multigrain.cli.stages import run_command
 from multigrain.config import Config
 from multigrain.config_file import load_config
@@ -23,11 +23,11 @@ def audit(
     what: Annotated[
         Path,
         typer.Argument(
-            metavar="CONFIG|FILE|RUN",
+            metavar="[CONFIG|FILE|RUN]",
             help="A run's YAML config; a training file of your own (JSONL, CSV, Parquet, or a folder that datasets "
             "saved); or, with --marks, a run directory.",
         ),
-    ],
+    ] = CONFIG_HERE,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +65,7 @@ def audit(
     Writes dataset/graded.parquet, dataset/rejects.parquet and dataset/audit.json.
     """
     if marks is not None:
-        _apply_marks(what, marks, as_json=as_json)
+        _apply_marks(run_directory(what, None) if what == CONFIG_HERE else what, marks, as_json=as_json)
     elif what.suffix.lower() in _CONFIGS or (what / "config.yaml").is_file():
         for name, value in (
             ("--config", config),

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.options import ConfigArgument, JsonOption, RunOption, run_directory
+from multigrain.cli.options import (
+    CONFIG_HERE,
+    ConfigArgument,
+    ConfigHereArgument,
+    JsonOption,
+    RunOption,
+    run_directory,
+)
 from multigrain.config_file import load_config
 
 __all__ = ["read", "register", "write"]
@@ -24,7 +31,7 @@ _app = typer.Typer(
 
 @_app.command()
 def write(
-    config: ConfigArgument,
+    config: ConfigHereArgument = CONFIG_HERE,
     run: RunOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the files go. Default: batches in the run.")

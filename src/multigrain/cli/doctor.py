@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
-from multigrain.cli.console import print_json, quieten_libraries
-from multigrain.cli.options import JsonOption, run_directory
+from multigrain.cli.console import console, print_json, quieten_libraries
+from multigrain.cli.options import CONFIG_HERE, JsonOption, run_directory
 from multigrain.config_file import load_config
 
 __all__ = ["doctor", "register"]
@@ -19,14 +19,21 @@ _MARKS: Final = {"ok": "✓", "note": "·", "problem": "✗"}
 
 def doctor(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Look at this config's models and endpoint too.")
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="Look at its documents, models and endpoint too. Default: config.yaml, if here.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at versions, device, memory, disk, models, endpoint and hub, and say what to fix.
+    """Look at versions, device, memory, disk, documents, models, endpoint and hub, and say what to fix.
 
     Exits with 1 where a run would fail. Nothing is downloaded, and no model is asked for anything.
     """
+    if config is None and CONFIG_HERE.is_file():
+        config = CONFIG_HERE
+        console().print(f"with {config}", highlight=False)
     settings = load_config(config) if config is not None else None
     quieten_libraries()
     from multigrain.pipeline.doctor import diagnose

@@ -29,7 +29,7 @@ from multigrain.cli.model_options import (
 from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
-from multigrain.errors import EvaluationError
+from multigrain.errors import EvaluationError, RunDirectoryError
 from multigrain.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
@@ -126,8 +126,22 @@ def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, 
                 f"{target}: no run directory (it holds no {kept.name}); to evaluate a model, name sets with --set"
             )
         run_command(kept, directory or target, ["evaluation"], as_json=as_json, redo=redo)
-    else:
+    elif target.exists() or target.suffix.lower() in (".yaml", ".yml"):
         run_command(target, directory, ["evaluation"], as_json=as_json, redo=redo)
+    else:
+        raise RunDirectoryError(_no_run(target))
+
+
+def _no_run(target: Path) -> str:
+    from multigrain.pipeline.status import runs_in
+
+    found = runs_in(Path("runs"))
+    there = f"there are {', '.join(map(str, found))}" if found else "and none is in runs/ here"
+    example = found[0] if found else "runs/NAME"
+    return (
+        f"{target}: no run is there; {there}: `multigrain evaluate {example}` evaluates a run, "
+        f"`multigrain evaluate {target} --set PATH` a model"
+    )
 
 
 def _poolings(given: list[str]) -> list[PoolingName]:

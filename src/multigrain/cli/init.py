@@ -9,10 +9,12 @@ import typer
 
 from multigrain.cli.console import console
 from multigrain.cli.questions import ask_missing, somebody_is_there
-from multigrain.cli.start import Start, start_text
+from multigrain.cli.start import Start, recipe_line, start_text
+from multigrain.config_file import load_config
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.rundir import atomic_write
+from multigrain.sources.glance import look_at_input
 
 __all__ = ["init", "register"]
 
@@ -24,8 +26,10 @@ def init(
         typer.Option("--documents", "-d", help="Your documents: a folder, or a .jsonl, .csv or .parquet file."),
     ] = None,
     provider: Annotated[
-        Literal["local", "openai"] | None,
-        typer.Option(help="local: llama.cpp in this process (the default). openai: any /v1 endpoint."),
+        Literal["local", "openai", "ollama"] | None,
+        typer.Option(
+            help="local: llama.cpp in this process (the default). openai: any /v1 endpoint. ollama: Ollama's, here."
+        ),
     ] = None,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The endpoint; makes the provider openai.")
@@ -44,17 +48,29 @@ def init(
     """
     if recipe == "list":
         for name in recipe_names():
-            typer.echo(f"{name:<18}{recipe_summary(name)}")
+            typer.echo(recipe_line(name))
         return
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already: choose another name, or --force to overwrite it")
     if recipe is not None:
         recipe_summary(recipe)  # a wrong name is told before anything is asked
-    start = Start(documents, recipe, provider, base_url, model, base_model)
+    start = Start(documents, recipe, provider, base_url, model, base_model).for_ollama()
     if not yes and somebody_is_there():
-        start = ask_missing(start, beside=path.parent)
+        try:
+            start = ask_missing(start, beside=path.parent)
+        except (typer.Abort, KeyboardInterrupt):
+            raise typer.Abort("stopped; no file was written, the same command asks again") from None
     atomic_write(path, start_text(start))
-    console().print(f"wrote {path}; next: multigrain run {path}", highlight=False, soft_wrap=True)
+    seen = look_at_input(load_config(path))
+    if seen.problem:
+        _print(f"warning: {seen.problem}")
+        _print(f"wrote {path}; mend documents.path or what is there, then: multigrain run {path}")
+    else:
+        _print(f"wrote {path} ({seen.found}); next: multigrain run {path}")
+
+
+def _print(line: str) -> None:
+    console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

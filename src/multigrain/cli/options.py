@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "CONFIG_HERE",
     "CompleteRunArgument",
     "ConfigArgument",
+    "ConfigHereArgument",
     "JsonOption",
     "MaxCostOption",
     "MaxTokensOption",
@@ -18,9 +20,9 @@ __all__ = [
     "run_directory",
 ]
 
-ConfigArgument = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="The YAML config that `multigrain init` writes, or a run's directory.")
-]
+_CONFIG_HELP = "The YAML config that `multigrain init` writes, or a run's directory."
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help=_CONFIG_HELP)]
+ConfigHereArgument = Annotated[Path, typer.Argument(metavar="[CONFIG]", help=_CONFIG_HELP)]
 CompleteRunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run.")]
 RunOption = Annotated[
     Path | None,
@@ -39,6 +41,10 @@ MaxTokensOption = Annotated[
     int | None,
     typer.Option("--max-tokens", metavar="N", min=1, help="Stop asking before the run takes more tokens than this."),
 ]
+
+
+CONFIG_HERE = Path("config.yaml")
+"""What is taken where no config is given: the file that `multigrain init` writes."""
 
 
 def run_directory(config: Path, chosen: Path | None) -> Path:

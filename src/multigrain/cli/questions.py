@@ -11,8 +11,8 @@ from pathlib import Path
 
 import typer
 
-from multigrain.cli.start import OPENAI_URL, Start, recipe_values
-from multigrain.recipes import recipe_names, recipe_summary
+from multigrain.cli.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
+from multigrain.recipes import recipe_names
 
 __all__ = ["ask_missing", "somebody_is_there"]
 
@@ -60,7 +60,7 @@ def _documents(beside: Path) -> str:
         if given.startswith("hf:") or (beside / path).exists():
             return given if given.startswith("hf:") else str(path)
         typer.echo(f"  {given}: nothing there, seen from {beside.resolve()}.")
-        if typer.confirm("  Write it down all the same?", default=False):
+        if _yes("  Write it down all the same?"):
             return str(path)
 
 
@@ -78,28 +78,40 @@ def _recipe() -> str | None:
     names = [name for name in recipe_names() if "path" in recipe_values(name).get("documents", {})]
     typer.echo("\nA recipe is a config made for a known case. If unsure, take none: every setting with its default.")
     for name in (_NO_RECIPE, *names):
-        about = "no recipe: every setting, explained" if name == _NO_RECIPE else recipe_summary(name)
-        typer.echo(f"  {name:<18}{about}")
+        none = f"{name:<18}no recipe: every setting, explained"
+        typer.echo(f"  {none if name == _NO_RECIPE else recipe_line(name)}")
     answer = _one_of("recipe", (_NO_RECIPE, *names), default=_NO_RECIPE)
     return None if answer == _NO_RECIPE else answer
 
 
 def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> Start:
     """Who writes: the provider where no recipe decides it, then the endpoint and the model's name there."""
+    usual_url: str | None = None
+    usual_model: str | None = None
     if not has_recipe and start.provider is None and start.base_url is None:
         typer.echo(
             "\nThe language model that writes. local: a small one inside this process, for trying things out; needs "
-            "no key.\nopenai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …): better queries and negatives."
+            "no key.\nopenai: any OpenAI-compatible endpoint (vLLM, OpenAI, …): better queries and negatives.\n"
+            "ollama: the endpoint of Ollama on this machine."
         )
-        start = replace(start, provider=_one_of("provider", ("local", "openai"), default=_usual_provider()))
+        chosen = _one_of("provider", ("local", "openai", "ollama"), default=_usual_provider())
+        start = replace(start, provider="openai" if chosen == "ollama" else chosen)
+        if chosen == "ollama":
+            usual_url, usual_model = OLLAMA_URL, OLLAMA_MODEL
     endpoint = own.get("provider") == "openai" if has_recipe else start.wants_endpoint
     if not endpoint:
         return start
     if start.base_url is None:
         typer.echo("")
-        start = replace(start, base_url=typer.prompt("endpoint", default=own.get("base_url") or _usual_endpoint()))
+        start = replace(
+            start, base_url=typer.prompt("endpoint", default=own.get("base_url") or usual_url or _usual_endpoint())
+        )
     if start.model is None:
-        usual = own.get("model") or ("gpt-4o-mini" if start.base_url == OPENAI_URL else "Qwen/Qwen2.5-7B-Instruct")
+        usual = (
+            own.get("model")
+            or usual_model
+            or ("gpt-4o-mini" if start.base_url == OPENAI_URL else "Qwen/Qwen2.5-7B-Instruct")
+        )
         start = replace(start, model=typer.prompt("its model", default=usual))
     return start
 
@@ -111,6 +123,15 @@ def _usual_provider() -> str:
 
 def _usual_endpoint() -> str:
     return os.environ.get("OPENAI_BASE_URL") or (OPENAI_URL if os.environ.get("OPENAI_API_KEY") else _SERVED_HERE)
+
+
+def _yes(question: str) -> bool:
+    """A question that Enter answers with no."""
+    while True:
+        answer: str = typer.prompt(f"{question} [y/N]", default="n", show_default=False).strip().lower()
+        if answer in ("y", "yes", "n", "no"):
+            return answer.startswith("y")
+        typer.echo(f"  {answer!r} is neither: y for yes, n or Enter for no.")
 
 
 def _one_of(question: str, choices: Sequence[str], *, default: str) -> str:

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption
+from multigrain.cli.console import console
+from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, RunOption, run_directory
 from multigrain.cli.stages import run_command
+from multigrain.errors import RunDirectoryError
 
 __all__ = ["register", "report"]
 
 
 def report(
-    config: ConfigArgument, run: RunOption = None, as_json: JsonOption = False, redo: RedoOption = False
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN | CONFIG]",
+            help="A run directory, or its config. Default: the one run in runs/, where it is one.",
+        ),
+    ] = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    redo: RedoOption = False,
 ) -> None:
     """Draw the report: one self-contained page."""
-    run_command(config, run, ["report"], as_json=as_json, redo=redo)
+    run_command(config or _the_run_here(), run, ["report"], as_json=as_json, redo=redo)
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand to the command line."""
     app.command()(report)
+
+
+def _the_run_here() -> Path:
+    """The only run in runs/, or the run of the config that lies here; it is said which."""
+    from multigrain.pipeline.status import runs_in
+
+    found = runs_in(Path("runs"))
+    own = run_directory(CONFIG_HERE, None)
+    chosen = found[0] if len(found) == 1 else own if own in found else None
+    if chosen is None:
+        there = f"there are {', '.join(map(str, found))}" if found else "no run is in runs/ here"
+        raise RunDirectoryError(f"no run was named, and {there}: give one, as in `multigrain report runs/NAME`")
+    console().print(f"the run in {chosen}", highlight=False, soft_wrap=True)
+    return chosen

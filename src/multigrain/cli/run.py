@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from multigrain.cli.options import (
-    ConfigArgument,
+    CONFIG_HERE,
+    ConfigHereArgument,
     JsonOption,
     MaxCostOption,
     MaxTokensOption,
@@ -18,7 +19,7 @@ __all__ = ["register", "run"]
 
 
 def run(
-    config: ConfigArgument,
+    config: ConfigHereArgument = CONFIG_HERE,
     run: RunOption = None,
     as_json: JsonOption = False,
     redo: RedoOption = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import yaml
@@ -13,11 +13,13 @@ import yaml
 from multigrain.config_file import parse_config
 from multigrain.config_template import config_template
 from multigrain.errors import ConfigError
-from multigrain.recipes import recipe_text
+from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
 
-__all__ = ["OPENAI_URL", "Start", "recipe_values", "start_text"]
+__all__ = ["OLLAMA_MODEL", "OLLAMA_URL", "OPENAI_URL", "Start", "recipe_line", "recipe_values", "start_text"]
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
+OLLAMA_URL: Final = "http://localhost:11434/v1"
+OLLAMA_MODEL: Final = "qwen2.5:7b"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Start:
     Attributes:
         documents: path of the documents.
         recipe: name of a recipe.
-        provider: "local" or "openai".
+        provider: "local", "openai", or "ollama" for the endpoint that it is; see `for_ollama`.
         base_url: the endpoint.
         model: the language model.
         base_model: the model that is tuned.
@@ -39,6 +41,12 @@ class Start:
     base_url: str | None = None
     model: str | None = None
     base_model: str | None = None
+
+    def for_ollama(self) -> Start:
+        """Ollama by its name is an endpoint on this machine; everything else stays as it is."""
+        if self.provider != "ollama":
+            return self
+        return replace(self, provider="openai", base_url=self.base_url or OLLAMA_URL, model=self.model or OLLAMA_MODEL)
 
     @property
     def wants_endpoint(self) -> bool:
@@ -55,6 +63,12 @@ def start_text(start: Start) -> str:
     text = _template(start) if start.recipe is None else _recipe(start, start.recipe)
     parse_config(yaml.safe_load(text), origin="these choices")
     return text
+
+
+def recipe_line(name: str) -> str:
+    """A recipe's line in a list: what it is for, and what it needs."""
+    needs = recipe_needs(name)
+    return f"{name:<18}{recipe_summary(name)}{f' [needs {needs}]' if needs else ''}"
 
 
 def recipe_values(name: str) -> dict[str, Any]:

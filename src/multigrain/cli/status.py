@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["register", "status"]
 
 _MARKS: Final = {"complete": "✓", "begun": "…", "open": "·"}
+_WORDS: Final = {"open": "not begun"}
 
 
 def status(
@@ -52,7 +53,7 @@ def _show(found: RunStatus) -> None:
     typer.echo(f"{found.path}")
     width = max(len(stage.name) for stage in found.stages)
     for stage in found.stages:
-        took = f"{stage.seconds:,.0f} s" if stage.seconds is not None else stage.state
+        took = f"{stage.seconds:,.0f} s" if stage.seconds is not None else _WORDS.get(stage.state, stage.state)
         typer.echo(f"  {_MARKS[stage.state]} {stage.name:{width}}  {took:>9}  {stage.detail}".rstrip())
     if found.journal:
         values = found.journal

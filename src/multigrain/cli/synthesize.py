@@ -9,7 +9,8 @@ import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
 from multigrain.cli.options import (
-    ConfigArgument,
+    CONFIG_HERE,
+    ConfigHereArgument,
     JsonOption,
     MaxCostOption,
     MaxTokensOption,
@@ -27,7 +28,7 @@ __all__ = ["register", "synthesize"]
 
 
 def synthesize(
-    config: ConfigArgument,
+    config: ConfigHereArgument = CONFIG_HERE,
     run: RunOption = None,
     as_json: JsonOption = False,
     redo: RedoOption = False,

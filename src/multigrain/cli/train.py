@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
-from multigrain.cli.options import ConfigArgument, JsonOption, RedoOption, RunOption, run_directory
+from multigrain.cli.options import CONFIG_HERE, ConfigHereArgument, JsonOption, RedoOption, RunOption, run_directory
 from multigrain.cli.stages import run_command
 from multigrain.config_file import load_config
 
@@ -20,7 +20,7 @@ __all__ = ["register", "train"]
 
 
 def train(
-    config: ConfigArgument,
+    config: ConfigHereArgument = CONFIG_HERE,
     run: RunOption = None,
     as_json: JsonOption = False,
     redo: RedoOption = False,

@@ -32,8 +32,8 @@ class DocumentsConfig(Section):
     """Column with a title that is not part of the text: it becomes a held-out query. Missing is fine."""
 
     unreadable: Literal["refuse", "skip"] = "refuse"
-    """What becomes of HTML, PDF and DOCX files without text (scans, encrypted ones): refuse names the first and
-    stops, skip leaves them out and counts them."""
+    """What becomes of files in a folder that hold no text (binaries, scans, encrypted ones, links to nothing): refuse
+    names the first, counts the others and stops, skip leaves them out and counts them."""
 
     chunk_size: int | None = Field(default=None, ge=20)
     """Cut documents that are longer than this into chunks, at paragraphs and sentences where possible (null: don't).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import time
@@ -27,6 +28,8 @@ from multigrain.llm.retry import RETRIED_STATUS, backoff_seconds, retry_after_se
 from multigrain.llm.wire import read_completion
 
 __all__ = ["OpenAICompatibleLLM"]
+
+_LOG = logging.getLogger(__name__)
 
 _LARGEST_ANSWER: Final = 16 * 2**20
 _REFUSED_STATUS: Final = frozenset({401, 402, 403, 404})
@@ -91,6 +94,7 @@ class OpenAICompatibleLLM:
         self._chance = random.Random(seed)
         self._session: aiohttp.ClientSession | None = None
         self._answered = 0
+        self._told = 0
         self._failed_in_a_row: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -155,10 +159,12 @@ class OpenAICompatibleLLM:
             if not reply.connected and attempt >= self._attempts and self._answered == answered_before:
                 raise EndpointUnreachableError(
                     f"llm.base_url {self._endpoint.url}: nothing answers ({failure.detail}): "
-                    f"is the server running, and the address right?"
+                    f"is the server running, and the address right? `multigrain doctor CONFIG` asks it"
                 )
             if not _worth_repeating(failure, attempt, self._attempts):
                 raise failure
+            if not reply.connected:
+                self._tell_of_retry(attempt, failure)
             await asyncio.sleep(reply.pause if reply.pause is not None else backoff_seconds(attempt, self._chance))
 
     async def _post(self, body: dict[str, Any]) -> _Reply:
@@ -195,10 +201,23 @@ class OpenAICompatibleLLM:
     def _adapt(self, reply: _Reply, sent_at: float) -> None:
         if reply.failure is None:
             self._answered += 1
+            self._told = 0
         if reply.status == 429 or (reply.status == 503 and reply.pause is not None):
             self._limit.pushed_back(sent_at, reply.pause)
         elif reply.status == 200:
             self._limit.succeeded()
+
+    def _tell_of_retry(self, attempt: int, failure: CompletionFailure) -> None:
+        """Say once for all requests in flight that nothing answers: the waits until it is given up are long."""
+        if attempt > self._told:
+            self._told = attempt
+            _LOG.warning(
+                "no answer from %s (%s); trying again, %d of %d",
+                self._endpoint.url,
+                failure.detail,
+                attempt,
+                self._attempts - 1,
+            )
 
     def _judge(self, reply: _Reply, body: dict[str, Any], version: int) -> CompletionFailure | None:
         """What an HTTP answer means; None for a completion.
@@ -285,6 +304,8 @@ def _complaint(reply: _Reply) -> tuple[int, str]:
 
 
 def _why(error: aiohttp.ClientError, endpoint: Endpoint) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no such host"
     number = getattr(error, "errno", None)
     return os.strerror(number) if number and number > 0 else endpoint.redact(str(error) or type(error).__name__)
 

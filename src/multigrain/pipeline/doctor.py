@@ -6,13 +6,14 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import MultigrainError
+from multigrain.sources.glance import look_at_input
 from multigrain.sources.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
 __all__ = ["Finding", "diagnose"]
@@ -51,10 +52,10 @@ class Finding:
 
 
 def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
-    """Look at versions, device, memory, disk, models, endpoint and hub, one after the other.
+    """Look at versions, device, memory, disk, documents, models, endpoint and hub, one after the other.
 
     Args:
-        config: whose models and endpoint to look at; None for the defaults.
+        config: whose documents, models and endpoint to look at; None for the defaults.
         directory: where runs would be kept.
     """
     yield _versions()
@@ -64,9 +65,17 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
     yield _disk(directory)
     settings = config or Config()
     hub = _hub()
-    yield _encoder(settings.training.base_model, hub)
-    yield _llm(settings.llm, hub, named=config is not None)
-    yield hub
+    if config is not None:
+        yield _documents(config)
+    models = [_encoder(settings.training.base_model, hub), _llm(settings.llm, hub, named=config is not None)]
+    yield from models
+    here = all(each.state == "ok" and "will be downloaded" not in each.found for each in models)
+    yield replace(hub, state="ok", advice="nothing has to be done: both models are here") if here else hub
+
+
+def _documents(config: Config) -> Finding:
+    seen = look_at_input(config)
+    return Finding("documents", "problem", seen.problem) if seen.problem else Finding("documents", "ok", seen.found)
 
 
 def _versions() -> Finding:
@@ -100,23 +109,25 @@ def _extras() -> Iterator[Finding]:
 def _device() -> Finding:
     import torch
 
-    from multigrain.model.precision import supports_native_bf16
-
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-        return Finding("device", "ok", f"{len(names)} x {names[0]}, bf16 {_yes(supports_native_bf16('cuda'))}")
+        return Finding("device", "ok", f"{len(names)} x {names[0]}, {_bf16('cuda')}")
     if torch.backends.mps.is_available():
         return Finding("device", "ok", "Apple GPU (mps)")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    found = f"CPU, {cores} cores, {threads} torch threads, bf16 in hardware: {_yes(supports_native_bf16('cpu'))}"
+    found = f"CPU, {cores} cores, {threads} torch threads, {_bf16('cpu')}"
     if threads < cores // 2:
         return Finding("device", "note", found, "few threads: unset OMP_NUM_THREADS to use all cores")
     return Finding("device", "ok", found)
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _bf16(device: str) -> str:
+    from multigrain.model.precision import supports_native_bf16
+
+    if supports_native_bf16(device):
+        return "bf16 in hardware: yes, numbers of half the size, so it trains faster"
+    return "bf16 in hardware: no, so it trains in float32, which is slower and no worse"
 
 
 def _memory() -> Finding:

@@ -117,11 +117,20 @@ def run_stages(
         return context.run
     with RunDirectory(Path(directory)).hold() as held:
         context = RunContext(config, held, progress or SilentProgress(), redo)
+        before = _manifests(held)
         for stage in stages:
             if stage == "synthesis" and held.manifest("synthesis") is None:
                 _preflight(context, stages)
             STAGES[stage](context)
+        if len(stages) == len(STAGES) and _manifests(held) == before:
+            context.progress.say("nothing left to do: every stage was complete before")
     return held
+
+
+def _manifests(held: RunDirectory) -> dict[Path, str]:
+    """What says of each stage that it is complete."""
+    found = (*held.path.glob("*/manifest.json"), *held.path.glob("models/*/manifest.json"))
+    return {path: path.read_text(encoding="utf-8") for path in found}
 
 
 def stage_summaries(held: RunDirectory, names: Sequence[str]) -> dict[str, Any]:

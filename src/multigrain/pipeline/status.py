@@ -177,5 +177,14 @@ def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | No
         return f"{holder} is at work; this shows what was on disk a moment ago"
     if all(stage.state == "complete" for stage in stages) and report is not None:
         return f"complete: open {report}"
-    given = f"{run.path}" if run.config_path.is_file() else f"CONFIG --run {run.path}"
-    return f"not complete: `multigrain run {given}` goes on where it stopped"
+    return f"not complete: `multigrain run {_config_words(run)}` goes on where it stopped"
+
+
+def _config_words(run: RunDirectory) -> str:
+    """What `multigrain run` is to be given: the run where it keeps its config, else the file it is named after."""
+    if run.config_path.is_file():
+        return str(run.path)
+    own = Path(f"{run.path.name}.yaml")
+    if run.path.parent == Path("runs") and own.is_file():
+        return str(own)
+    return f"CONFIG --run {run.path}"

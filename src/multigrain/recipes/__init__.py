@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib.resources import files
+from typing import Final
 
 import yaml
 
@@ -11,7 +12,15 @@ from multigrain.config import Config
 from multigrain.config_file import parse_config
 from multigrain.errors import ConfigError
 
-__all__ = ["recipe", "recipe_names", "recipe_summary", "recipe_text"]
+__all__ = ["recipe", "recipe_names", "recipe_needs", "recipe_summary", "recipe_text"]
+
+_HARDWARE: Final = {
+    "cluster": "a Ray cluster with GPUs",
+    "fsdp": "eight GPUs",
+    "paper-mistral-7b": "a GPU of 80 GB",
+    "qwen3-0.6b": "a GPU of 24 GB",
+    "two-gpus": "two GPUs",
+}
 
 
 def recipe(name: str) -> Config:
@@ -32,6 +41,13 @@ def recipe_names() -> list[str]:
 def recipe_summary(name: str) -> str:
     """What a recipe is for: the first line of its comments."""
     return recipe_text(name).splitlines()[0].removeprefix("#").strip()
+
+
+def recipe_needs(name: str) -> str:
+    """What a recipe cannot do without, in a few words: an endpoint, GPUs, a cluster; empty for nothing."""
+    own = yaml.safe_load(recipe_text(name))
+    endpoint = own.get("llm", {}).get("provider") == "openai"
+    return ", ".join([*(["an endpoint"] if endpoint else []), *([_HARDWARE[name]] if name in _HARDWARE else [])])
 
 
 def recipe_text(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from multigrain.config import DocumentsConfig
-from multigrain.config.location import is_hub
+from multigrain.config.location import is_hub, near_name
 from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.shards import is_table
@@ -64,7 +64,7 @@ def existing_path(path: Path | None, option: str) -> Path:
             f"{option} is not set: give a folder of files, a .jsonl, .csv or .parquet file, or hf:OWNER/NAME"
         )
     if not is_hub(path) and not path.exists():
-        raise SourceError(f"{option} {path}: no such file or folder")
+        raise SourceError(f"{option} {path}: no such file or folder{near_name(path)}")
     return path
 
 

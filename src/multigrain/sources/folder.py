@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,9 +13,9 @@ import yaml
 from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.rich import RICH_SUFFIXES, UnreadableError, read_rich
-from multigrain.sources.rows import read_text
+from multigrain.sources.rows import NotTextError, read_text
 
-__all__ = ["READ_SUFFIXES", "folder_files", "read_folder"]
+__all__ = ["READ_SUFFIXES", "folder_files", "folder_texts", "read_folder"]
 
 _MARKDOWN: Final = (".md", ".markdown")
 READ_SUFFIXES: Final = (*_MARKDOWN, ".rst", ".txt", *RICH_SUFFIXES)
@@ -23,6 +24,7 @@ READ_SUFFIXES: Final = (*_MARKDOWN, ".rst", ".txt", *RICH_SUFFIXES)
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _RUN_MARK: Final = "documents/manifest.json"
+_NAMED: Final = 5  # further files that cannot be read, in one message
 
 
 def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple[list[Document], int]:
@@ -30,7 +32,7 @@ def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple
 
     Args:
         folder: the folder; hidden folders and run directories in it are left out.
-        unreadable: what becomes of HTML, PDF and Word files that hold no text.
+        unreadable: what becomes of files that hold no text: binaries, scans, links to nothing.
 
     Returns:
         The documents, and how many files were skipped.
@@ -39,19 +41,15 @@ def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple
         SourceError: no such folder, no document in it, or one that cannot be read.
         MissingExtraError: there are HTML, PDF or Word files, and what reads them is not installed.
     """
-    if not folder.is_dir():
-        raise SourceError(f"documents.path {folder}: not a folder; set documents.kind to what it holds")
-    paths = folder_files(folder)
-    if not paths:
-        raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder")
+    paths = _checked(folder)
     documents = []
     skipped = 0
-    for path in paths:
+    for number, path in enumerate(paths):
         try:
             title, text = _read(path)
-        except UnreadableError:
+        except (UnreadableError, NotTextError) as error:
             if unreadable == "refuse":
-                raise
+                raise type(error)(_with_the_others(str(error), paths[number + 1 :])) from None
             skipped += 1
             continue
         documents.append(Document(id=path.relative_to(folder).as_posix(), text=text, title=title))
@@ -59,7 +57,68 @@ def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """The folder's documents, without what hidden folders and run directories hold."""
+    """The folder's documents, without what hidden folders and run directories hold; links to nothing are none."""
+    return [path for path in _listed(folder) if path.exists()]
+
+
+def folder_texts(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple[Iterator[str], list[Path]]:
+    """The texts of a folder's files, one by one as they are; and the HTML, PDF and Word files, which stay closed.
+
+    Raises:
+        SourceError: no such folder, or no document in it; and, as the texts are read, one that cannot be.
+    """
+    paths = _checked(folder)
+    rich = [path for path in paths if _is_rich(path)]
+    plain = [path for path in paths if not _is_rich(path)]
+
+    def texts() -> Iterator[str]:
+        for number, path in enumerate(plain):
+            try:
+                yield read_text(path)
+            except NotTextError as error:
+                if unreadable == "refuse":
+                    raise NotTextError(_with_the_others(str(error), plain[number + 1 :])) from None
+
+    return texts(), rich
+
+
+def _is_rich(path: Path) -> bool:
+    return path.suffix.lower() in RICH_SUFFIXES and path.exists()
+
+
+def _checked(folder: Path) -> list[Path]:
+    """The files of a folder that holds documents.
+
+    Raises:
+        SourceError: no such folder, or no document in it.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"documents.path {folder}: not a folder; set documents.kind to what it holds")
+    paths = _listed(folder)
+    if not paths:
+        raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder")
+    return paths
+
+
+def _with_the_others(said: str, rest: Sequence[Path]) -> str:
+    """What is wrong with a file, and how many of those after it are no text either; PDFs and the like wait."""
+    others = [path for path in rest if not _is_rich(path) and _is_bad(path)]
+    if others:
+        few = ", ".join(path.name for path in others[:_NAMED])
+        said += f"; {len(others)} more cannot be read: {few}{', …' if len(others) > _NAMED else ''}"
+    hint = "set documents.unreadable: skip"
+    return said if hint in said and not others else f"{said.removesuffix(f'; or {hint}')}; or {hint}"
+
+
+def _is_bad(path: Path) -> bool:
+    try:
+        read_text(path)
+    except SourceError:
+        return True
+    return False
+
+
+def _listed(folder: Path) -> list[Path]:
     found: list[Path] = []
     for root, folders, files in os.walk(folder):
         here = Path(root)
@@ -74,7 +133,7 @@ def folder_files(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> tuple[str | None, str]:
     suffix = path.suffix.lower()
-    if suffix in RICH_SUFFIXES:
+    if _is_rich(path):
         title, text = read_rich(path)
     else:
         title, text = None, read_text(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Callable, Iterator
@@ -15,13 +16,20 @@ from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.shards import MANIFEST_NAME, table_files
 from multigrain.sources.hub import read_hub
 
-__all__ = ["ROW_KINDS", "Row", "open_rows", "read_rows", "read_text", "row_kind"]
+__all__ = ["ROW_KINDS", "NotTextError", "Row", "open_rows", "read_rows", "read_text", "row_kind"]
 
 ROW_KINDS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 """What a table's file name ends on, and what it then holds."""
 
 _MAX_CSV_FIELD: Final = 16_000_000
 _LOT: Final = 4_096
+_LOOKED_AT: Final = 8_192
+_CONTROL_SHARE: Final = 0.05
+_TEXT_CONTROLS: Final = frozenset(b"\t\n\r\f\v\b\x1b\x1a")
+
+
+class NotTextError(SourceError):
+    """A file that holds no text that can be read. Among many it can be skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +131,36 @@ def read_text(path: Path) -> str:
     """A whole UTF-8 file.
 
     Raises:
-        SourceError: it is not UTF-8, or cannot be read.
+        NotTextError: it is not UTF-8, or no text at all.
+        SourceError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(
+        if _is_binary(error.object):
+            raise NotTextError(f"{path}: not text, by what it holds; take it out of there") from None
+        raise NotTextError(
             f"{path}: not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}); convert it, e.g. "
             f"`iconv -f latin1 -t utf8`"
         ) from None
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise NotTextError(f"{path}: a link to nothing; mend it or remove it") from None
+        raise SourceError(f"{path}: cannot be read (no such file)") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+    if "\0" in text:
+        raise NotTextError(f"{path}: not text, by what it holds; take it out of there")
+    return text
+
+
+def _is_binary(data: bytes) -> bool:
+    """Whether bytes that are no UTF-8 are no text of another encoding either."""
+    start = data[:_LOOKED_AT]
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False  # `iconv` has a cure for it
+    control = sum(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in start)
+    return b"\0" in start or control > len(start) * _CONTROL_SHARE
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,0 +1,103 @@
+"""What is wrong with a config, in plain words: what a value should have been, and where YAML is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import yaml
+
+__all__ = ["expectation", "yaml_problem"]
+
+_PLAIN: Final[dict[str, str]] = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "keys with values",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_attributes_type": "a section with keys",
+    "model_type": "a section with keys",
+    "none_required": "null",
+    "path_type": "a path",
+    "string_type": "a text (in quotes, where it looks like a number)",
+    "tuple_type": "a list",
+}
+_BOUNDED: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
+    "greater_than": lambda limits: f"a value above {limits['gt']:g}",
+    "greater_than_equal": lambda limits: f"at least {limits['ge']:g}",
+    "less_than": lambda limits: f"a value below {limits['lt']:g}",
+    "less_than_equal": lambda limits: f"at most {limits['le']:g}",
+    "literal_error": lambda limits: str(limits["expected"]).replace("'", ""),
+    "too_short": lambda limits: f"at least {limits['min_length']} of them",
+}
+
+
+def expectation(problems: Sequence[Any]) -> str:
+    """What pydantic would have taken in one place, e.g. "expected a whole number or auto".
+
+    Args:
+        problems: pydantic's, one for each form that the setting may take.
+    """
+    plain = [_wanted(each) for each in problems]
+    if all(plain):
+        return f"expected {' or '.join(dict.fromkeys(plain))}"
+    said = [wanted or each["msg"].removeprefix("Value error, ") for wanted, each in zip(plain, problems, strict=True)]
+    return " or ".join(dict.fromkeys(said))
+
+
+def _wanted(problem: Any) -> str:
+    """One form in plain words; empty where pydantic's own words have to do."""
+    kind = problem["type"]
+    if kind in _BOUNDED:
+        return _BOUNDED[kind](problem.get("ctx", {}))
+    return _PLAIN.get(kind, "")
+
+
+def yaml_problem(error: yaml.YAMLError, text: str) -> str:
+    """What is wrong and where, as people count lines; the parser's own words take a dozen lines.
+
+    Args:
+        error: the parser's.
+        text: what it read.
+    """
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    if indentation := _indentation(text.splitlines(), mark.line):
+        return indentation
+    said = ", ".join(str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}; look at the indentation, colons and quotes there"
+
+
+def _indentation(lines: Sequence[str], number: int) -> str:
+    """Says it where a line is indented as no line can be in its place; empty where that is not the cause."""
+    if number >= len(lines):
+        return ""
+    if re.match(r" *\t", lines[number]):
+        return f"line {number + 1} is indented with a tab: YAML takes spaces only"
+    before = [line for line in lines[:number] if line.strip() and not line.lstrip().startswith("#")]
+    if not before or not re.match(r" *(?:- )?[\w'\"]+ *:", lines[number]):
+        return ""
+    here, last = _spaces(lines[number]), _spaces(before[-1])
+    opens = re.search(r"[:|>-]\s*(?:#.*)?$", before[-1]) is not None
+    deeper = here > last and not opens
+    # A line that ends a section stands in the column of a line above it.
+    astray = here < last and here not in {_spaces(line) for line in before}
+    if not deeper and not astray:
+        return ""
+    spaces = f"{here} space{'' if here == 1 else 's'}"
+    return (
+        f"line {number + 1} is indented by {spaces}, the line before by {last}: keys of one section begin in the same "
+        "column"
+    )
+
+
+def _spaces(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
