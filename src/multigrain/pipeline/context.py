@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -15,7 +15,10 @@ from multigrain.errors import RunMismatchError
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory, StageManifest, atomic_write
 
-__all__ = ["RunContext", "complete_stage", "differences"]
+__all__ = ["STOPPING", "RunContext", "complete_stage", "differences"]
+
+STOPPING: Final = "stopping: every answer that has arrived is kept"
+"""What is said at Ctrl-C while a language model is asked."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.build import build_client, total_concurrency
 from multigrain.llm.prices import find_price
-from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.context import STOPPING, RunContext, complete_stage
 from multigrain.pipeline.identity import documents_identity
+from multigrain.progress import telling_of_interrupt
 from multigrain.records import Split, Task
 from multigrain.rundir import StageManifest
 from multigrain.sources.load import load_corpus
@@ -135,6 +136,7 @@ def _brainstorm(context: RunContext) -> Brainstorm:
     prompts = Prompts(config.synthesis.templates)
     prompts.check()
     with (
+        telling_of_interrupt(context.progress, STOPPING),
         Journal(context.run.journal_path) as journal,
         LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
         context.progress.task("Thinking of tasks", None) as task,

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from multigrain.config import Config, LLMConfig
 from multigrain.dataset.store import write_rows, writing_rows
@@ -17,7 +17,7 @@ from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.prices import find_price
 from multigrain.llm.structured import UnusableAnswer
-from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.context import STOPPING, RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_stage_name, synthesis_identity
 from multigrain.pipeline.material import heldout_units, read_material, training_units
 from multigrain.pipeline.strategy import run_strategy
@@ -38,8 +38,6 @@ from multigrain.synthesis.written import written_corpus
 
 __all__ = ["synthesis_stage"]
 
-_STOPPING: Final = "stopping: every answer that has arrived is kept"
-
 
 def synthesis_stage(context: RunContext) -> StageManifest:
     """Write rows for what the run starts from, and held-out queries where it has none.
@@ -54,7 +52,7 @@ def synthesis_stage(context: RunContext) -> StageManifest:
         for stage in ("results", *made, "dataset", "synthesis"):
             context.run.invalidate(stage)
         shutil.rmtree(context.run.checkpoints_path, ignore_errors=True)
-    with telling_of_interrupt(context.progress, _STOPPING):
+    with telling_of_interrupt(context.progress, STOPPING):
         return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
 
 
