@@ -20,7 +20,7 @@ def _config(corpus: Path) -> dict[str, object]:
     return {
         "documents": {"path": str(corpus)},
         "llm": {"provider": "scripted"},
-        "training": {"candidates": {"one": {}, "two": {"pooling": "ata"}}},
+        "training": {"steps": 200, "candidates": {"one": {}, "two": {"pooling": "ata"}}},
     }
 
 

@@ -148,11 +148,15 @@ def _candidate(run: RunDirectory, name: str, config: Config | None) -> StageStat
     ]
     if not found:
         return StageStatus(stage, "open")
+    return StageStatus(stage, "begun", f"step {max(found)}{_of_steps(run, config)}")
+
+
+def _of_steps(run: RunDirectory, config: Config | None) -> str:
+    """How many steps training takes, where that is known: it may depend on the rows that the audit kept."""
     dataset = run.manifest("dataset")
-    steps = ""
-    if config is not None and dataset is not None:
-        steps = f" of {config.training.steps_for(dataset.counts['kept'])}"
-    return StageStatus(stage, "begun", f"step {max(found)}{steps}")
+    if config is None or (dataset is None and config.training.steps == "auto"):
+        return ""
+    return f" of {config.training.steps_for(0 if dataset is None else dataset.counts['kept'])}"
 
 
 def _complete(manifest: StageManifest) -> StageStatus:
