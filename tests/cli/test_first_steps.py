@@ -116,7 +116,7 @@ def test_what_never_began_leaves_no_run_behind(tmp_path: Path, monkeypatch: pyte
     said = str(failed.exception)
     assert "a.txt: not text" in said
     assert "1 more cannot be read: b.md" in said
-    assert said.endswith("or set documents.unreadable: skip")
+    assert said.endswith("; documents.unreadable: skip leaves them all out")
     assert not (tmp_path / "runs").exists()
 
 

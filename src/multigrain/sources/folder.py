@@ -24,6 +24,7 @@ READ_SUFFIXES: Final = (*_MARKDOWN, ".rst", ".txt", *RICH_SUFFIXES)
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _RUN_MARK: Final = "documents/manifest.json"
+_SKIP: Final = "documents.unreadable: skip"
 _NAMED: Final = 5  # further files that cannot be read, in one message
 
 
@@ -103,11 +104,11 @@ def _checked(folder: Path) -> list[Path]:
 def _with_the_others(said: str, rest: Sequence[Path]) -> str:
     """What is wrong with a file, and how many of those after it are no text either; PDFs and the like wait."""
     others = [path for path in rest if not _is_rich(path) and _is_bad(path)]
-    if others:
-        few = ", ".join(path.name for path in others[:_NAMED])
-        said += f"; {len(others)} more cannot be read: {few}{', …' if len(others) > _NAMED else ''}"
-    hint = "set documents.unreadable: skip"
-    return said if hint in said and not others else f"{said.removesuffix(f'; or {hint}')}; or {hint}"
+    if not others:
+        return said if _SKIP in said else f"{said}, or set {_SKIP}"
+    few = ", ".join(path.name for path in others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    first = said.removesuffix(f", or set {_SKIP}").removesuffix(f"; or set {_SKIP}")
+    return f"{first}; {len(others)} more cannot be read: {few}; {_SKIP} leaves them all out"
 
 
 def _is_bad(path: Path) -> bool:

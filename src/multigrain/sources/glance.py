@@ -9,6 +9,7 @@ from typing import Final
 from multigrain.config import Config, DocumentsConfig
 from multigrain.config.location import is_hub
 from multigrain.errors import MissingExtraError, MultigrainError, SourceError
+from multigrain.shards import is_table
 from multigrain.sources.files import existing_path, read_files
 from multigrain.sources.folder import folder_texts
 from multigrain.sources.packages import is_installed
@@ -58,7 +59,7 @@ def look_at_documents(config: DocumentsConfig) -> Glance:
         path = existing_path(config.path, "documents.path")
         if is_hub(path):
             return Glance(f"{path} on the hub, not looked at")
-        if config.kind == "folder" or (config.kind == "auto" and path.is_dir() and path.suffix != ".parquet"):
+        if config.kind == "folder" or (config.kind == "auto" and path.is_dir() and not is_table(path)):
             texts, rich = folder_texts(path, unreadable=config.unreadable)
             if rich and not is_installed("markitdown"):
                 install = 'pip install "multigrain[documents]"'

@@ -1,0 +1,51 @@
+"""Folders with files that are called texts and are none: named and counted, or skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from multigrain.errors import SourceError
+from multigrain.sources.files import files_fingerprint
+from multigrain.sources.folder import read_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.txt").write_text("A text.\n")
+    (tmp_path / "image.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff")
+    (tmp_path / "latin.txt").write_bytes("déjà vu".encode("latin-1"))
+    (tmp_path / "link.pdf").symlink_to(tmp_path / "gone.pdf")
+    (tmp_path / "nul.txt").write_bytes(b"a\0b")
+    return tmp_path
+
+
+def test_the_first_is_named_and_the_others_counted(folder: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        read_folder(folder, unreadable="refuse")
+
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'image.md'}: not text, ")
+    assert "; 3 more cannot be read: latin.txt, link.pdf, nul.txt; " in said
+    assert said.endswith("documents.unreadable: skip leaves them all out")
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [("latin.txt", "not UTF-8 "), ("link.pdf", "a link to nothing"), ("nul.txt", "not text")],
+)
+def test_each_kind_has_its_own_words(folder: Path, kept: str, words: str) -> None:
+    for path in folder.iterdir():
+        if path.name not in (kept, "good.txt"):
+            path.unlink()
+    with pytest.raises(SourceError, match=words) as caught:
+        read_folder(folder, unreadable="refuse")
+    assert str(caught.value).endswith(", or set documents.unreadable: skip")
+
+
+def test_all_of_them_can_be_skipped(folder: Path) -> None:
+    documents, skipped = read_folder(folder, unreadable="skip")
+
+    assert ([each.id for each in documents], skipped) == (["good.txt"], 4)
+    assert files_fingerprint(folder)
