@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from multigrain.report import figures, verdict, wording
 from multigrain.report.card_data import CardData, load_card_data
 from multigrain.rundir import RunDirectory, atomic_write
+from multigrain.sources.packages import plain_encoder_name
 
 __all__ = ["render_card", "write_card"]
 
@@ -117,6 +118,7 @@ def _environment() -> Environment:
         percent=figures.percent,
         duration=figures.duration,
         reason_words=wording.reason_words,
+        encoder_words=plain_encoder_name,
         plain=_plain,
         fenced=_fenced,
     )

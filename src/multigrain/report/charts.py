@@ -131,8 +131,11 @@ class LossChart:
         learning_rate: path of the learning rate, in a strip of its own.
         zones: where each level begins and how far it reaches; empty without a schedule of levels.
         steps: the step axis.
-        first: the running mean at the start.
-        last: the running mean at the end.
+        first: the loss of the first logged step.
+        last: the loss of the last.
+        mean: the running mean at the end.
+        window: about how many steps the running mean runs over.
+        peak: the highest learning rate, at the top of its strip.
         lost: logged steps whose loss was not a finite number.
     """
 
@@ -143,6 +146,9 @@ class LossChart:
     steps: Axis
     first: float
     last: float
+    mean: float
+    window: int
+    peak: float
     lost: int
 
 
@@ -181,20 +187,28 @@ def loss_chart(run: TrainingLog, axis: Axis, height: float, strip: float) -> Los
             for boundary, (start, end) in zip(run.boundaries, edges, strict=True)
         ),
         steps=steps,
-        first=means[0],
-        last=means[-1],
+        first=logged[0].loss,
+        last=logged[-1].loss,
+        mean=means[-1],
+        window=round(_window(len(logged))),
+        peak=peak,
         lost=len(run.history) - len(logged),
     )
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:
-    """Exponential mean over about a twentieth of the values, unbiased at the start."""
-    keep = 1 - 1 / max(1.0, len(values) / 20)
+    """Exponential mean over a window of the values, unbiased at the start."""
+    keep = 1 - 1 / _window(len(values))
     means, total, weight = [], 0.0, 0.0
     for value in values:
         total, weight = keep * total + value, keep * weight + 1
         means.append(total / weight)
     return means
+
+
+def _window(count: int) -> float:
+    """About a twentieth of the values, and never so few that the mean is each value itself."""
+    return min(max(5.0, count / 20), max(count, 1))
 
 
 def _line(xs: Sequence[float], ys: Sequence[float], height: float) -> str:

@@ -5,12 +5,14 @@ Scores are shares in 0..1 (nDCG@10, recall@10); differences are in the same unit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from multigrain.audit.probe import SourceProbe
 from multigrain.records import GradedExample
+from multigrain.report.counts import Answers, HeldOut
+from multigrain.report.reproduction import Reproduction, StageTime
 from multigrain.training.log import TrainingLog
 
 __all__ = [
@@ -153,6 +155,8 @@ class QueryChange:
         chosen_rank: the same for the chosen model.
         relevant: the relevant document's beginning, where the run knows its text.
         intruder: the beginning of the wrong document that the worse of the two models put first, where known.
+        relevant_id: the relevant document's id.
+        intruder_id: the wrong document's id.
     """
 
     query: str
@@ -162,6 +166,8 @@ class QueryChange:
     chosen_rank: int | None
     relevant: str | None = None
     intruder: str | None = None
+    relevant_id: str | None = None
+    intruder_id: str | None = None
 
     @property
     def change(self) -> float:
@@ -208,6 +214,7 @@ class DocumentCounts:
     groups: int = 0
     too_short: int = 0
     cut: int = 0
+    chunked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,42 +364,6 @@ class AnchorText:
 
 
 @dataclass(frozen=True, slots=True)
-class StageTime:
-    """A completed stage: wall-clock seconds, when it ended (ISO 8601) and the fingerprint of its inputs."""
-
-    stage: str
-    seconds: float
-    finished_at: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reproduction:
-    """What it takes to make the run again.
-
-    Attributes:
-        config: the resolved config as YAML, or None where the run holds none.
-        seed: the config's seed, or None where it names none.
-        install: the pip line.
-        command: the command line.
-        versions: of the packages that matter.
-        stages: in the order they ran.
-    """
-
-    config: str | None
-    seed: int | None
-    install: str
-    command: str
-    versions: dict[str, str]
-    stages: tuple[StageTime, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds of all stages."""
-        return sum(stage.seconds for stage in self.stages)
-
-
-@dataclass(frozen=True, slots=True)
 class ReportData:
     """Everything on the page. A section whose artifact is missing is None or empty and left out.
 
@@ -411,6 +382,10 @@ class ReportData:
         training: one entry a candidate.
         anchors: texts with token weights.
         reproduction: how to make it again.
+        held_out: by split, the documents and titles that test queries come from.
+        near_duplicates: how many groups of near-duplicates there are, and the ids in the first of them.
+        answers: what came back from the language model; None where the run keeps no journal.
+        written_order: kept rows whose four written negatives kept their order, and kept rows with four written ones.
     """
 
     title: str
@@ -427,3 +402,7 @@ class ReportData:
     training: tuple[TrainingLog, ...]
     anchors: tuple[AnchorText, ...]
     reproduction: Reproduction
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)
+    near_duplicates: tuple[int, tuple[tuple[str, ...], ...]] = (0, ())
+    answers: Answers | None = None
+    written_order: tuple[int, int] = (0, 0)

@@ -6,7 +6,7 @@ import math
 
 from multigrain.report.data import Interval
 
-__all__ = ["clock", "count", "dollars", "duration", "interval", "percent", "points", "score"]
+__all__ = ["clock", "count", "dollars", "duration", "interval", "mark", "percent", "points", "score"]
 
 _MINUS = "−"
 _TIE = "\u00a0"  # a space that no line breaks at
@@ -17,6 +17,12 @@ def score(value: float) -> str:
     text = f"{abs(value):.3f}"
     sign = _MINUS if value < 0 and float(text) != 0 else ""
     return sign + text.removeprefix("0")
+
+
+def mark(value: float) -> str:
+    """A cosine as an axis names it: ".5", "−.2", "0", "1"."""
+    text = f"{abs(value):g}"
+    return (_MINUS if value < 0 and text != "0" else "") + (text.removeprefix("0") or "0")
 
 
 def points(value: float, decimals: int = 1) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from multigrain.dataset.store import GRADED_SCHEMA, open_examples
 from multigrain.errors import RunDirectoryError
+from multigrain.evaluation.sets import HUMAN_TITLES
 from multigrain.parquet import StoredTable
 from multigrain.records import LEVELS, GradedExample, Origin
+from multigrain.report.counts import count_answers, count_held_out, near_duplicates
 from multigrain.report.data import (
     AnchorText,
     AuditSummary,
@@ -32,13 +35,13 @@ from multigrain.report.data import (
     ModelScore,
     QueryChanges,
     ReportData,
-    Reproduction,
     Similarity,
-    StageTime,
     SynthesisCounts,
 )
+from multigrain.report.places import home_of, near
+from multigrain.report.reproduction import load_reproduction
 from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
-from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.rundir import RunDirectory
 from multigrain.shards import is_table, table_files
 from multigrain.training.log import TrainingLog
 
@@ -65,13 +68,14 @@ def load_report_data(run: RunDirectory) -> ReportData:
     finished = run.require("results", "multigrain evaluate")
     evaluation = _evaluation(run.results_path / "evaluation.json")
     config = _config_text(run.config_path)
-    rows, similarity = _rows(run.dataset_path)
+    rows, similarity, written_order = _rows(run.dataset_path)
+    documents = _documents(run)
     return ReportData(
         title=run.path.resolve().name,
         evaluated_at=finished.finished_at,
         evaluation=evaluation,
         changes=_changes(run, evaluation, config),
-        documents=_counts(run, "documents", DocumentCounts),
+        documents=documents,
         synthesis=_counts(run, "synthesis", SynthesisCounts),
         audit=_json(run.audit_path, AuditSummary),
         drops=_drops(run.rejects_path),
@@ -84,7 +88,11 @@ def load_report_data(run: RunDirectory) -> ReportData:
             if (log := _json(run.candidate_path(name) / "training_log.json", TrainingLog)) is not None
         ),
         anchors=_json(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
-        reproduction=_reproduction(run, evaluation, config, finished),
+        reproduction=load_reproduction(run, evaluation.models, config, _config_values(config), finished),
+        held_out=count_held_out(_held_out(run.documents_path) if _asks_titles(evaluation) else None),
+        near_duplicates=near_duplicates(_groups(run.documents_path, documents)),
+        answers=count_answers(run.journal_path),
+        written_order=written_order,
     )
 
 
@@ -114,6 +122,36 @@ def _parse(path: Path, kind: type[T], values: Any) -> T:
 def _counts(run: RunDirectory, stage: str, kind: type[T]) -> T | None:
     manifest = run.manifest(stage)
     return None if manifest is None else _parse(run.path / stage / "manifest.json", kind, manifest.counts)
+
+
+def _documents(run: RunDirectory) -> DocumentCounts | None:
+    found = _counts(run, "documents", DocumentCounts)
+    return None if found is None else replace(found, source=near(found.source, home_of(run.path)))
+
+
+def _asks_titles(evaluation: Evaluation) -> bool:
+    return any(each.label == HUMAN_TITLES for each in evaluation.sets)
+
+
+def _held_out(path: Path) -> pa.Table | None:
+    """Title and split of the held-out documents, where the run keeps documents with both."""
+    if not _has_columns(path, {"title", "split"}):
+        return None
+    return _table(path, ["title", "split"], filters=[("split", "in", ["validation", "test"])])
+
+
+def _groups(path: Path, documents: DocumentCounts | None) -> pa.Table | None:
+    """Id and group of every document, where some of them are nearly the same."""
+    if documents is None or not documents.groups < documents.documents or not _has_columns(path, {"id", "group"}):
+        return None
+    return _table(path, ["id", "group"])
+
+
+def _has_columns(path: Path, columns: set[str]) -> bool:
+    try:
+        return is_table(path) and columns <= set(pq.read_schema(table_files(path)[0]).names)
+    except (OSError, ValueError) as error:
+        raise _not_understood(path, str(error).splitlines()[0]) from None
 
 
 def _not_understood(path: Path, problem: object) -> RunDirectoryError:
@@ -273,56 +311,29 @@ def _require_columns(path: Path, columns: Collection[str]) -> None:
         raise _not_understood(path, f"no column {', '.join(sorted(missing))}")
 
 
-def _rows(path: Path) -> tuple[Sequence[GradedExample], Similarity | None]:
-    """All kept rows, to be read as they are asked for, and how similar their texts are to their queries."""
+def _rows(path: Path) -> tuple[Sequence[GradedExample], Similarity | None, tuple[int, int]]:
+    """All kept rows, to be read as they are asked for, how similar their texts are, and how often the order held."""
     if not is_table(path):
-        return (), None
+        return (), None, (0, 0)
     _require_columns(path, GRADED_SCHEMA.names)
     try:
         rows = open_examples(path)
-        return rows, _similarity(rows)
+        return rows, *_similarity(rows)
     except (OSError, ValueError) as error:
         raise _not_understood(path, str(error).splitlines()[0]) from None
 
 
-def _similarity(rows: Sequence[GradedExample]) -> Similarity | None:
+def _similarity(rows: Sequence[GradedExample]) -> tuple[Similarity | None, tuple[int, int]]:
     positive = np.empty(len(rows), dtype=np.float32)
     levels = np.empty((len(rows), len(LEVELS)), dtype=np.float32)
     written = np.empty((len(rows), len(LEVELS)), dtype=np.bool_)
+    held = Counter[bool | None]()
     for place, row in enumerate(rows):
+        held[row.written_order_held] += 1
         positive[place] = row.positive_similarity
         levels[place] = [each.similarity for each in row.negatives]
         written[place] = [each.origin is Origin.WRITTEN for each in row.negatives]
-    return summarise_similarity(positive, levels, written)
-
-
-def _reproduction(
-    run: RunDirectory, evaluation: Evaluation, config: str | None, finished: StageManifest
-) -> Reproduction:
-    values = _config_values(config)
-    models = (f"models/{name}" for name in evaluation.models)
-    stages = ["documents", "synthesis", "dataset", "models", *models, "results"]
-    manifests = [(stage, run.manifest(stage)) for stage in stages]
-    release = finished.versions.get("multigrain")
-    extra = "[local]" if (values.get("llm") or {}).get("provider", "local") == "local" else ""
-    seed = values.get("seed")
-    return Reproduction(
-        config=config,
-        seed=seed if isinstance(seed, int) else None,
-        install=f'pip install "multigrain{extra}' + (f'=={release}"' if release else '"'),
-        command="multigrain run config.yaml",
-        versions=finished.versions,
-        stages=tuple(
-            StageTime(
-                stage=stage,
-                seconds=manifest.seconds,
-                finished_at=manifest.finished_at,
-                fingerprint=manifest.fingerprint,
-            )
-            for stage, manifest in manifests
-            if manifest is not None
-        ),
-    )
+    return summarise_similarity(positive, levels, written), (held[True], held[True] + held[False])
 
 
 def _config_text(path: Path) -> str | None:

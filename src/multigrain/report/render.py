@@ -16,8 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from multigrain.evaluation.sets import HUMAN_TITLES
 from multigrain.report import charts, explorer, figures, verdict, wording
 from multigrain.report.data import ReportData
+from multigrain.sources.packages import plain_encoder_name
 
 __all__ = ["digest", "environment", "render_report", "static_text"]
 
@@ -68,6 +70,7 @@ def environment() -> Environment:
     )
     environment.filters.update(
         score=figures.score,
+        mark=figures.mark,
         points=figures.points,
         interval=figures.interval,
         count=figures.count,
@@ -78,6 +81,8 @@ def environment() -> Environment:
         action_words=wording.action_words,
         reason_words=wording.reason_words,
         model_words=wording.model_words,
+        model_size=wording.model_size,
+        encoder_words=plain_encoder_name,
     )
     environment.globals.update(
         Axis=charts.Axis,
@@ -87,6 +92,9 @@ def environment() -> Environment:
         loss_axis=charts.loss_axis,
         loss_chart=charts.loss_chart,
         stagger=charts.stagger,
+        HUMAN_TITLES=HUMAN_TITLES,
+        enough_queries=verdict.enough_queries,
+        is_small_and_local=wording.is_small_and_local,
         chart_width=charts.WIDTH,
     )
     return environment

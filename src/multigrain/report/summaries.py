@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,16 +125,16 @@ def _ids(before: QueryOutcome, after: QueryOutcome) -> set[str]:
 
 def _change(before: QueryOutcome, after: QueryOutcome, texts: Mapping[str, str]) -> QueryChange:
     poorer = before if before.ndcg < after.ndcg else after
+    relevant = next((each for each in after.relevant_ids if each in texts), next(iter(after.relevant_ids), None))
+    intruder = poorer.top_id if poorer.top_id not in after.relevant_ids else None
     return QueryChange(
         query=after.query,
         base_ndcg=before.ndcg,
         chosen_ndcg=after.ndcg,
         base_rank=before.rank,
         chosen_rank=after.rank,
-        relevant=_first_known(after.relevant_ids, texts),
-        intruder=_first_known([poorer.top_id or ""], texts) if poorer.top_id not in after.relevant_ids else None,
+        relevant=texts.get(relevant or ""),
+        intruder=texts.get(intruder or ""),
+        relevant_id=relevant,
+        intruder_id=intruder,
     )
-
-
-def _first_known(ids: Sequence[str], texts: Mapping[str, str]) -> str | None:
-    return next((texts[each] for each in ids if each in texts), None)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["action_words", "model_words", "reason_words", "visible"]
+__all__ = ["action_words", "is_small_and_local", "model_size", "model_words", "reason_words", "visible"]
 
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+
+_SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([MB])(?![A-Za-z0-9])", re.IGNORECASE)
+_SMALL = 1e9
 
 _REASONS = {
     "contaminated": "an evaluation set holds it too",
@@ -55,6 +58,20 @@ def action_words(action: str) -> str:
 def model_words(identity: str) -> str:
     """A language model's identity without the mark that tells files of one name apart."""
     return re.sub(r"^(local:.+):[0-9a-f]{12}$", r"\1", identity)
+
+
+def model_size(identity: str) -> str | None:
+    """How many parameters a model has, where its name says so: "135 million"."""
+    found = _SIZE.search(identity)
+    return None if found is None else f"{found[1]} {'million' if found[2] in 'mM' else 'billion'}"
+
+
+def is_small_and_local(identity: str) -> bool:
+    """Whether the model ran in the process and has, by its name, fewer than a billion parameters."""
+    found = _SIZE.search(identity)
+    if found is None or not identity.startswith("local:"):
+        return False
+    return float(found[1]) * (1e6 if found[2] in "mM" else 1e9) < _SMALL
 
 
 def visible(text: str) -> str:

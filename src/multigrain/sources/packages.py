@@ -18,6 +18,7 @@ __all__ = [
     "encoder_name",
     "is_installed",
     "package_file",
+    "plain_encoder_name",
     "resolve_encoder",
     "resolve_gguf",
 ]
@@ -66,6 +67,15 @@ def encoder_name(reference: str) -> str:
     if reference != "auto":
         return reference
     return next((f"package:{name}" for name in _ENCODER_PACKAGES if is_installed(name)), ENCODER_HUB_ID)
+
+
+def plain_encoder_name(reference: str) -> str:
+    """The model that an encoder's reference stands for, without the way it got here: "all-MiniLM-L6-v2"."""
+    name = encoder_name(reference)
+    if name.removeprefix("package:") in _ENCODER_PACKAGES:
+        name = ENCODER_HUB_ID
+    is_path = name.startswith(("/", ".", "~"))
+    return name.removeprefix("package:").rsplit("/", 1)[-1] if is_path or name == ENCODER_HUB_ID else name
 
 
 def resolve_encoder(reference: str) -> str:

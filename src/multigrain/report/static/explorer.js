@@ -111,22 +111,46 @@ class Selection {
   }
 }
 
+const draw = (parent, tag, attributes) => {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return parent.appendChild(element);
+};
+
+const drawing = (className, height) => {
+  const svg = document.createElementNS(SVG, "svg");
+  for (const [name, value] of Object.entries({ class: className, width: "100%", height, "aria-hidden": "true" })) svg.setAttribute(name, value);
+  return svg;
+};
+
+/** A scale of similarities, in thousandths: round ends around all values, and round ticks. */
+function scaleOf(low, high) {
+  const step = high - low > 600 ? 200 : 100;
+  const axis = { low: Math.floor(low / step) * step, high: Math.ceil(high / step) * step };
+  if (axis.high === axis.low) axis.high += step;
+  axis.ticks = Array.from({ length: (axis.high - axis.low) / step + 1 }, (_, i) => axis.low + i * step);
+  axis.at = (value) => `${(2 + 96 * (value - axis.low) / (axis.high - axis.low)).toFixed(1)}%`;
+  return axis;
+}
+
+/** The scale's ticks in figures, above the list. */
+function labels(axis) {
+  const svg = drawing("labels", 22);
+  for (const tick of axis.ticks) {
+    draw(svg, "line", { x1: axis.at(tick), x2: axis.at(tick), y1: 17, y2: 22 });
+    const text = draw(svg, "text", { x: axis.at(tick), y: 14, "text-anchor": "middle" });
+    text.textContent = (tick < 0 ? "−" : "") + String(Math.abs(tick) / 1000).replace(/^0\./, ".");
+  }
+  return svg;
+}
+
 /** A line with one dot a text, by similarity, as under the sample rows. */
 function strip(similarities, axis) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "strip");
-  svg.setAttribute("width", "100%");
-  svg.setAttribute("height", "22");
-  svg.setAttribute("aria-hidden", "true");
-  const draw = (parent, tag, attributes) => {
-    const element = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return parent.appendChild(element);
-  };
+  const svg = drawing("strip", 22);
   draw(svg, "line", { x1: 0, x2: "100%", y1: 11, y2: 11 });
+  for (const tick of axis.ticks) draw(svg, "line", { class: "tick", x1: axis.at(tick), x2: axis.at(tick), y1: 4, y2: 18 });
   [1, 2, 3, 4, 0].forEach((which) => {
-    const share = (similarities[which] - axis.low) / (axis.high - axis.low);
-    const x = `${(100 * Math.min(Math.max(share, 0.02), 0.98)).toFixed(1)}%`;
+    const x = axis.at(similarities[which]);
     const group = draw(svg, "g", { class: which ? `level-${which}` : "positive" });
     draw(group, "circle", { cx: x, cy: 11, r: 7.5 });
     draw(group, "text", { x, y: 15 }).textContent = which || "P";
@@ -146,11 +170,16 @@ class Explorer {
     this.current = null; // the open row's number in the data set
     const all = data.rows.similarity.flat();
     const [low, high] = all.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-    this.axis = { low, high: Math.max(high, low + 1) };
+    this.axis = scaleOf(low, high);
+    this.scale = root.querySelector(".scale");
+    this.scale.append(labels(this.axis));
     this.offerFlags();
     this.listen();
     this.refresh();
   }
+
+  /** How much of the list is there for rows: its height without the scale, which stays on top. */
+  get room() { return this.list.clientHeight - this.scale.offsetHeight; }
 
   offerFlags() {
     for (const kind of new Set(this.data.actions.map((action) => action.kind))) {
@@ -167,14 +196,14 @@ class Explorer {
       waiting = setTimeout(() => this.refresh(), 120);
     });
     for (const name of ["level", "source", "flag", "order"]) this.filters[name].addEventListener("change", () => this.refresh());
-    let drawing = false;
-    const draw = () => {
-      if (drawing) return;
-      drawing = true;
-      requestAnimationFrame(() => { drawing = false; this.draw(); });
+    let waits = false;
+    const redraw = () => {
+      if (waits) return;
+      waits = true;
+      requestAnimationFrame(() => { waits = false; this.draw(); });
     };
-    this.list.addEventListener("scroll", draw, { passive: true });
-    new ResizeObserver(draw).observe(this.list);
+    this.list.addEventListener("scroll", redraw, { passive: true });
+    new ResizeObserver(redraw).observe(this.list);
     this.list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
       if (!option) return;
@@ -189,6 +218,7 @@ class Explorer {
   refresh() {
     const { search, level, source, flag, order } = this.filters;
     this.level = Number(level.value);
+    this.scale.hidden = this.level > 0; // a level's rows show a text in the place of the line
     this.found = this.selection.find({
       search: search.value, level: this.level, source: source.value, flag: flag.value, order: order.value,
     });
@@ -203,7 +233,7 @@ class Explorer {
   }
 
   press(event) {
-    const page = Math.max(1, Math.floor(this.list.clientHeight / ROW_HEIGHT) - 1);
+    const page = Math.max(1, Math.floor(this.room / ROW_HEIGHT) - 1);
     const place = this.found.indexOf(this.current);
     const target = {
       ArrowDown: place + 1, ArrowUp: place - 1, PageDown: place + page, PageUp: place - page, Home: 0, End: this.found.length - 1,
@@ -218,8 +248,8 @@ class Explorer {
     this.current = this.found[place] ?? null;
     const top = place * ROW_HEIGHT;
     if (top < this.list.scrollTop) this.list.scrollTop = top;
-    else if (top + ROW_HEIGHT > this.list.scrollTop + this.list.clientHeight) {
-      this.list.scrollTop = top + ROW_HEIGHT - this.list.clientHeight;
+    else if (top + ROW_HEIGHT > this.list.scrollTop + this.room) {
+      this.list.scrollTop = top + ROW_HEIGHT - this.room;
     }
     this.draw();
     this.show();
@@ -254,7 +284,7 @@ class Explorer {
   /** Make elements for the rows in view, and for a few beyond. */
   draw() {
     const first = Math.max(0, Math.floor(this.list.scrollTop / ROW_HEIGHT) - 4);
-    const last = Math.min(this.found.length, Math.ceil((this.list.scrollTop + this.list.clientHeight) / ROW_HEIGHT) + 4);
+    const last = Math.min(this.found.length, Math.ceil((this.list.scrollTop + this.room) / ROW_HEIGHT) + 4);
     const options = [];
     for (let place = first; place < last; place++) options.push(this.option(place));
     this.sizer.replaceChildren(...options);

@@ -1,0 +1,107 @@
+"""What it takes to make a run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multigrain.report.places import home_of, near, with_near_paths
+from multigrain.rundir import RunDirectory, StageManifest
+
+__all__ = ["Reproduction", "StageTime", "load_reproduction"]
+
+_SOURCES = ("documents", "pairs", "tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """A completed stage: wall-clock seconds, when it ended (ISO 8601) and the fingerprint of its inputs."""
+
+    stage: str
+    seconds: float
+    finished_at: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What it takes to make the run again.
+
+    Attributes:
+        config: the resolved config as YAML, or None where the run holds none.
+        shown_config: the same with paths from the folder that holds `runs/`.
+        source: what must lie where the config says: "documents", "pairs" or "tasks"; empty where nothing must.
+        source_path: where.
+        seed: the config's seed, or None where it names none.
+        install: the pip line, for a clone.
+        command: the command line.
+        run: the run's path for commands, quoted as a shell wants it.
+        versions: of the packages that matter.
+        stages: in the order they ran.
+    """
+
+    config: str | None
+    shown_config: str | None
+    source: str
+    source_path: str
+    seed: int | None
+    install: str
+    command: str
+    run: str
+    versions: dict[str, str]
+    stages: tuple[StageTime, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def load_reproduction(
+    run: RunDirectory, models: Sequence[str], config: str | None, values: Mapping[str, Any], finished: StageManifest
+) -> Reproduction:
+    """Read what the run's manifests and its config say of how it was made.
+
+    Args:
+        run: the run.
+        models: names of its models.
+        config: its config, fit to be shown.
+        values: the same, parsed; empty where it cannot be.
+        finished: the evaluation's manifest.
+    """
+    home = home_of(run.path)
+    stages = ["documents", "synthesis", "dataset", "models", *(f"models/{name}" for name in models), "results"]
+    manifests = [(stage, run.manifest(stage)) for stage in stages]
+    is_local = _section(values, "llm").get("provider", "local") == "local"
+    begins_with = values.get("start_from", "documents")
+    source = begins_with if begins_with in _SOURCES else ""
+    place = _section(values, source).get("path")
+    seed = values.get("seed")
+    return Reproduction(
+        config=config,
+        shown_config=None if config is None else with_near_paths(config, home),
+        source=source if isinstance(place, str) else "",
+        source_path=near(place, home) if isinstance(place, str) else "",
+        seed=seed if isinstance(seed, int) else None,
+        install='pip install ".[local]"' if is_local else "pip install .",
+        command="multigrain run config.yaml",
+        run=shlex.quote(near(str(run.path.resolve()), home)),
+        versions=finished.versions,
+        stages=tuple(
+            StageTime(
+                stage=stage,
+                seconds=manifest.seconds,
+                finished_at=manifest.finished_at,
+                fingerprint=manifest.fingerprint,
+            )
+            for stage, manifest in manifests
+            if manifest is not None
+        ),
+    )
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, Mapping) else {}
