@@ -132,5 +132,15 @@ def test_a_diverged_run_is_drawn_as_far_as_it_goes_and_said_to_be_one():
 def test_the_running_mean_stays_within_the_losses(losses):
     run = _run(losses)
     chart = loss_chart(run, loss_axis([run]), 100, 20)
-    assert min(losses) - 1e-9 <= chart.last <= max(losses) + 1e-9
-    assert chart.first == losses[0]
+    assert min(losses) - 1e-9 <= chart.mean <= max(losses) + 1e-9
+    assert (chart.first, chart.last) == (losses[0], losses[-1])
+    assert 1 <= chart.window <= max(5, len(losses))
+
+
+def test_a_short_run_has_a_running_mean_and_not_single_losses():
+    losses = [0.85, 1.02, 0.27, 0.74, 0.49, 0.35, 0.52, 0.04, 0.08, 0.23, 0.08, 0.13, 0.03, 0.19, 0.15, 0.12]
+    chart = loss_chart(_run(losses), Axis(0, 1), 100, 20)
+    assert chart.window == 5
+    assert chart.smooth != chart.raw
+    assert min(losses[-10:]) < chart.mean < max(losses[-10:])
+    assert chart.peak == 1e-5

@@ -15,6 +15,11 @@ def test_scores_have_three_decimals_and_no_leading_zero(value, text):
     assert figures.score(value) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.25, ".25"), (-0.2, "−.2"), (0.0, "0"), (-0.0, "0"), (1.0, "1")])
+def test_marks_of_an_axis_are_short(value, text):
+    assert figures.mark(value) == text
+
+
 @pytest.mark.parametrize(
     ("mean", "low", "high", "text"),
     [

@@ -89,6 +89,8 @@ def test_the_wrong_document_shown_is_the_one_the_poorer_model_put_first():
     moved = compare_queries("s", base, chosen, look_up)
     assert moved.wins[0].intruder == "first of base"
     assert moved.losses[0].intruder == "first of chosen"
+    assert (moved.wins[0].intruder_id, moved.losses[0].intruder_id) == ("a", "b")
+    assert {each.relevant_id for each in moved.wins + moved.losses} == {"right"}
     assert {each.relevant for each in moved.wins + moved.losses} == {"the right one"}
     assert (moved.base_first, moved.chosen_first) == (1, 1)
     assert moved.better + moved.worse == 2

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from multigrain.evaluation.compare import CompareSettings, Measured, conclude
+from multigrain.evaluation.significance import PairedDifference
+from multigrain.evaluation.wording import describe_conclusion
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, ModelScore, QueryChanges
-from multigrain.report.verdict import headline, judge_forgetting
+from multigrain.report.verdict import enough_queries, headline, judge_forgetting
 
 
 def _evaluation(delta, *, role="test", label="human-written titles", chosen="tuned"):
@@ -37,6 +40,98 @@ def test_few_queries_are_called_few_where_they_leave_it_open():
     few = replace(few, sets=(replace(few.sets[0], queries=13),))
     assert "So few queries" in " ".join(headline(few).details)
     assert "So few queries" not in " ".join(headline(many).details)
+
+
+def _on(delta, *, base=0.7, queries=5, validation=None, name="test"):
+    """Figures on a test set, and on a validation set where its two scores are given."""
+    models = (ModelScore("base", base, 1.0), ModelScore("tuned", base + delta.mean, 1.0, delta))
+    sets = [EvaluationSet(name, "test", "human-written titles", queries, 45, models)]
+    if validation is not None:
+        pair = (ModelScore("base", validation[0], 1.0), ModelScore("tuned", validation[1], 1.0, Interval(0, 0, 0)))
+        sets.insert(0, EvaluationSet("validation", "validation", "human-written titles", 2, 45, pair))
+    return Evaluation("tuned", "validation nDCG@10", ("base", "tuned"), tuple(sets), 10_000, 0.95, 13)
+
+
+FELL = Interval(-0.0613, -0.1839, 0.0, 1.0)
+
+
+def test_a_fall_whose_interval_ends_at_zero_looks_worse_and_is_not_called_no_change():
+    said = headline(_on(FELL, base=1.0, validation=(1.0, 1.0)))
+    assert said.badge == "no gain shown; looks worse, too few queries to be sure"
+    assert (said.verdict, said.tone) == ("unclear", "doubtful")
+    assert said.title == "No gain shown: nDCG@10 1.000 before, .939 after"
+    assert "what is measured is a loss" in " ".join(said.details)
+    for other in (Interval(-0.06, -0.18, 0.02), Interval(0.0, -0.1, 0.0), Interval(0.02, -0.1, 0.1)):
+        assert headline(_on(other)).tone == "unclear"
+    assert headline(_on(Interval(-0.06, -0.18, -0.01))).tone == "worse"
+
+
+@pytest.mark.parametrize(
+    ("delta", "validation", "advice"),
+    [
+        (Interval(0.03, 0.02, 0.04), (0.7, 0.8), "model/ holds tuned; use it."),
+        (FELL, (1.0, 1.0), "although it did not beat the base model on the validation queries: keep the base model"),
+        (FELL, (0.9, 1.0), "although the test shows no gain: keep the base model until more documents"),
+        (FELL, None, "although the test shows no gain: keep the base model until more documents"),
+        (Interval(0.02, -0.01, 0.05), (0.7, 0.8), "test it on more queries before you use it"),
+        (Interval(0.02, -0.01, 0.05), (0.8, 0.8), "did not beat the base model on the validation queries"),
+        (Interval(-0.03, -0.05, -0.01), (0.7, 0.8), "although it is worse than the base model: keep the base model"),
+    ],
+)
+def test_the_advice_says_what_model_holds_and_what_to_do(delta, validation, advice):
+    said = headline(_on(delta, validation=validation)).advice
+    assert said.startswith("model/ holds tuned")
+    assert advice in said
+
+
+def test_a_gain_that_cost_the_unrelated_set_is_used_with_a_reserve():
+    found = _on(Interval(0.03, 0.02, 0.04))
+    lost = (ModelScore("base", 0.7, 0.8), ModelScore("tuned", 0.6, 0.8, Interval(-0.1, -0.12, -0.08)))
+    unrelated = EvaluationSet("faq", "forgetting", "human questions", 300, 300, lost)
+    said = headline(replace(found, sets=(*found.sets, unrelated))).advice
+    assert said.startswith("model/ holds tuned; use it, but not for text like the unrelated set's")
+
+
+def test_untested_models_are_tested_first_and_a_kept_base_is_said():
+    assert "before you use it" in headline(_evaluation(None, role="validation")).advice
+    assert headline(_evaluation(None, chosen="base")).advice == "model/ holds the base model, unchanged."
+
+
+def test_the_page_counts_the_queries_it_takes_as_compare_does():
+    measured = Measured(
+        "test", "test", None, "nDCG@10", "base", "tuned", 5, 1.0, 0.94, PairedDifference(-0.0613, -0.1839, 0.0, 1.0)
+    )
+    (conclusion,) = conclude([measured], CompareSettings())
+    said = describe_conclusion(conclusion, compared=1, settings=CompareSettings())
+    needed = enough_queries(5, FELL)
+    assert f"takes about {needed:,}." in said
+    assert f"to be sure within 1 point takes about {needed:,}, and here are 5." in " ".join(
+        headline(_on(FELL)).details
+    )
+    many = " ".join(headline(_on(Interval(0.02, -0.1, 0.1), queries=900)).details)
+    assert "To be sure within 1 point takes about 360,000 queries." in many
+
+
+@pytest.mark.parametrize(("queries", "delta"), [(0, FELL), (5, Interval(0, 0, 0)), (9000, Interval(0, -0.004, 0.003))])
+def test_nothing_is_asked_for_where_there_is_enough_or_nothing_can_be_said(queries, delta):
+    assert enough_queries(queries, delta) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [(1.0, "there is nothing to gain on this set"), (0.995, "next to nothing to gain"), (0.98, None)],
+)
+def test_a_base_model_at_the_top_leaves_nothing_to_gain(base, words):
+    said = " ".join(headline(_on(FELL, base=base)).details)
+    assert (words or "to gain on this set") in said if words else "to gain on this set" not in said
+
+
+def test_few_queries_are_counted_and_not_turned_into_percentages():
+    moved = QueryChanges("test", 0, 4, 1, 5, 4, (), ())
+    assert (
+        "The right document comes first for 4 of 5 queries; before, for 5 of 5."
+        in headline(_on(FELL), (moved,)).details
+    )
 
 
 def test_a_loss_is_called_one():
