@@ -215,6 +215,8 @@ class DocumentCounts:
     too_short: int = 0
     cut: int = 0
     chunked: int = 0
+    repeated: int = 0
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
