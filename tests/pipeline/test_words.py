@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,21 @@ def test_a_model_that_did_no_better_is_not_recommended(tmp_path: Path) -> None:
         f"model: {tmp_path} holds tuned, although it does no better than the base model on the test"
     )
     assert "keep the base model" in what
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.02, 0.06, "; it may be better, but that is not shown: test it on more queries"),
+        (-0.09, -0.01, ", although it is worse than the base model on the test queries: keep the base model"),
+        (0.01, 0.06, "; SentenceTransformer("),
+    ],
+)
+def test_the_test_queries_have_the_last_word(low: float, high: float, words: str, tmp_path: Path) -> None:
+    validation = _results("validation", 0.5, 0.6, 0.05, 0.15)
+    test = _results("test", 0.5, 0.5 + (low + high) / 2, low, high)
+    *_, what = advice(replace(validation, sets=(*validation.sets, *test.sets)), tmp_path)
+    assert what.startswith(f"model: {tmp_path} holds tuned{words}")
 
 
 def test_a_model_that_did_better_is_named_with_the_line_that_loads_it(tmp_path: Path) -> None:

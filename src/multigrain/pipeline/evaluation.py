@@ -256,13 +256,21 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
                 f"{each.name}: {each.queries} queries cannot tell {chosen} from base; to be sure within a point takes "
                 f"about {rough(needed):,}"
             )
+    yield f"model: {model} holds {chosen}{_what_to_do(results, model)}"
+
+
+def _what_to_do(results: EvaluationResults, model: Path) -> str:
+    """The rest of a sentence; `report.verdict` says the same on the page."""
+    chosen = results.chosen
+    keep = "keep the base model until more documents, or a better language model, show a gain"
+    tests = [each.delta[chosen] for each in results.sets if each.role == "test" and chosen in each.delta]
+    if any(each.high < 0 for each in tests):
+        return f", although it is worse than the base model on the test queries: {keep}"
     judges = [each for each in results.sets if each.role == "validation"]
     judges = judges or [each for each in results.sets if each.role == "test"]
-    if any(each.models[chosen].score > each.models[BASE].score for each in judges[:1]):
-        yield f"model: {model} holds {chosen}; SentenceTransformer({str(model)!r}) loads it"
-    else:
-        yield (
-            f"model: {model} holds {chosen}, although it does no better than the base model on the "
-            f"{judges[0].role if judges else 'held-out'} queries: keep the base model until more documents, or a "
-            "better language model, show a gain"
-        )
+    if not any(each.models[chosen].score > each.models[BASE].score for each in judges[:1]):
+        asked = judges[0].role if judges else "held-out"
+        return f", although it does no better than the base model on the {asked} queries: {keep}"
+    if tests and all(each.low <= 0 for each in tests):
+        return "; it may be better, but that is not shown: test it on more queries before you use it"
+    return f"; SentenceTransformer({str(model)!r}) loads it"
