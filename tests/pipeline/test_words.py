@@ -73,7 +73,7 @@ def _results(role: Role, before: float, after: float, low: float, high: float, q
 
 
 def test_a_model_that_did_no_better_is_not_recommended(tmp_path: Path) -> None:
-    worse = _results("test", 1.0, 0.939, -0.184, 0.0)
+    worse = _results("test", 0.99, 0.929, -0.184, 0.0)
 
     few, what = advice(worse, tmp_path)
 
@@ -97,6 +97,13 @@ def test_the_test_queries_have_the_last_word(low: float, high: float, words: str
     test = _results("test", 0.5, 0.5 + (low + high) / 2, low, high)
     *_, what = advice(replace(validation, sets=(*validation.sets, *test.sets)), tmp_path)
     assert what.startswith(f"model: {tmp_path} holds tuned{words}")
+
+
+def test_where_the_base_answers_everything_there_is_nothing_to_gain(tmp_path: Path) -> None:
+    full, _ = advice(_results("test", 1.0, 1.0, 0.0, 0.0), tmp_path)
+    assert full == "test: the base model answers every query of it: nothing is left to gain on this set"
+    (same,) = advice(_results("test", 0.9, 0.9, -0.005, 0.005), tmp_path)
+    assert same.startswith("model: ")
 
 
 def test_a_model_that_did_better_is_named_with_the_line_that_loads_it(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ from multigrain.synthesis.heldout import read_heldout_queries
 __all__ = ["advice", "domain_sets", "evaluation_stage"]
 
 _ANCHOR_TEXTS = 6
+_FULL = 0.9995
+_SMALLEST = 0.01  # difference that matters
 _ANCHOR_CHARACTERS = 300
 
 
@@ -250,7 +252,11 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
     chosen = results.chosen
     for each in results.sets:
         delta = each.delta.get(chosen)
-        if each.role == "test" and delta is not None and delta.low <= 0 <= delta.high:
+        if each.role != "test" or delta is None:
+            continue
+        if each.models[BASE].score >= _FULL:
+            yield f"{each.name}: the base model answers every query of it: nothing is left to gain on this set"
+        elif delta.low <= 0 <= delta.high and max(-delta.low, delta.high) > _SMALLEST:
             needed = queries_to_tell(each.queries, delta.high - delta.low)
             yield (
                 f"{each.name}: {each.queries} queries cannot tell {chosen} from base; to be sure within a point takes "
