@@ -17,7 +17,7 @@ from multigrain.config import TrainingConfig
 from multigrain.model.encoder import build_candidate
 from multigrain.model.saving import save_candidate
 from multigrain.recipes import recipe
-from multigrain.training.processes import is_main_process
+from multigrain.training.processes import is_main_process, leave_together
 from multigrain.training.train import train_candidate
 
 RECIPE = recipe("fsdp").training
@@ -86,3 +86,4 @@ def main(bert: Path, qwen: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     main(*map(Path, sys.argv[1:]))
+    leave_together()

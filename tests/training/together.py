@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.training.graded import config_of, encoder, examples, largest_difference
 
-from multigrain.training.processes import is_main_process
+from multigrain.training.processes import is_main_process, leave_together
 from multigrain.training.train import train_candidate
 
 LOSSES = {
@@ -57,3 +57,4 @@ def main(small_bert: Path, out: Path, *, quick: bool) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), quick=sys.argv[3] == "quick")
+    leave_together()

@@ -12,7 +12,7 @@ from multigrain.pipeline.context import RunContext
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses
-from multigrain.training.processes import check_sharding, is_main_process, process_count
+from multigrain.training.processes import check_sharding, is_main_process, leave_together, process_count
 from multigrain.training.trackers import check_trackers
 
 __all__ = ["STAGES", "run", "run_stages", "stage_summaries"]
@@ -114,6 +114,7 @@ def run_stages(
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
         STAGES["training"](context)
+        leave_together()
         return context.run
     with RunDirectory(Path(directory)).hold() as held:
         context = RunContext(config, held, progress or SilentProgress(), redo)
@@ -122,6 +123,8 @@ def run_stages(
             if stage == "synthesis" and held.manifest("synthesis") is None:
                 _preflight(context, stages)
             STAGES[stage](context)
+        if process_count() > 1:
+            leave_together()
         if len(stages) == len(STAGES) and _manifests(held) == before:
             context.progress.say("nothing left to do: every stage was complete before")
     return held

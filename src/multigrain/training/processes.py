@@ -7,7 +7,7 @@ import os
 from multigrain.config import TrainingConfig
 from multigrain.errors import ConfigError
 
-__all__ = ["check_sharding", "is_main_process", "process_count", "process_rank"]
+__all__ = ["check_sharding", "is_main_process", "leave_together", "process_count", "process_rank"]
 
 
 def process_count() -> int:
@@ -23,6 +23,18 @@ def process_rank() -> int:
 def is_main_process() -> bool:
     """Whether this is the one that writes files and reports."""
     return process_rank() == 0
+
+
+def leave_together() -> None:
+    """End the processes' connection, when all of them are done; nothing where there is none.
+
+    A process that merely exits takes its connections with it, and the others may abort over that in the last moment.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def check_sharding(config: TrainingConfig) -> None:
