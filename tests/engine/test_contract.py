@@ -82,7 +82,15 @@ def test_a_missing_ray_prints_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> N
         build_engine(RAY)
 
 
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_told_in_one_line() -> None:
-    with pytest.raises(EngineError, match="no Ray cluster could be joined"):
-        build_engine(EngineConfig(kind="ray", address="127.0.0.1:1"))
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1", "Connection refused"),
+        ("ray://127.0.0.1:1", "Connection refused"),
+        ("no-such-host.invalid:6379", "nothing answers"),
+        ("127.0.0.1:999999", "nothing answers"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once_in_one_line(address: str, reason: str) -> None:
+    with pytest.raises(EngineError, match=f"no Ray cluster could be joined there .*{reason}"):
+        build_engine(EngineConfig(kind="ray", address=address))

@@ -89,8 +89,9 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """What folders are named: the same for the same settings, whatever else is in the matrix."""
-        return fingerprint(dict(self.values))[:12]
+        """What folders are named: the same for the same training, whatever the matrix varies. Data have another key."""
+        training = self.config.training.resolve(CANDIDATE)
+        return fingerprint(training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}))[:12]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def expand(found: MatrixFile, shared: Config, *, origin: str) -> Matrix:
             problems.append(str(error))
     if problems:
         raise ConfigError(f"{origin}: " + "; ".join(dict.fromkeys(problems)))
-    if len({arm.key for arm in arms}) < len(arms) or len(set(found.seeds)) < len(found.seeds):
+    if len({fingerprint(dict(arm.values)) for arm in arms}) < len(arms) or len(set(found.seeds)) < len(found.seeds):
         raise ConfigError(f"{origin}: a value is listed twice under vary or seeds")
     reference = next((arm for arm in arms if _matches(arm.values, found.reference)), None)
     if reference is None:

@@ -27,6 +27,7 @@ from ray.exceptions import RayError
 
 from multigrain import errors
 from multigrain.config import EngineConfig, LLMConfig
+from multigrain.engine.address import check_answers
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Compute, Outcome, Result, Unit, Value, Work
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EngineError, MultigrainError
@@ -423,6 +424,7 @@ def _connect(config: EngineConfig) -> bool:
     else:
         options["address"] = address
     try:
+        check_answers(address)
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
