@@ -89,7 +89,7 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """What folders are named: the same for the same training, whatever the matrix varies; data have another key."""
+        """What folders are named: the same for the same training, whatever the matrix varies; data have theirs."""
         training = self.config.training.resolve(CANDIDATE)
         return fingerprint(training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}))[:12]
 
