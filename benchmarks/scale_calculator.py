@@ -55,10 +55,11 @@ class Figures:
         document_bytes_on_disk: measured; Parquet.
         minhash_seconds_per_document: measured; one core.
         minhash_bytes_per_document: of signatures and bands, in a temporary file.
-        documents_memory_per_row: measured by `bounded_memory.py`, in the one process that runs the stage.
-        synthesis_memory_per_row: likewise.
-        audit_memory_per_row: likewise.
-        training_memory_per_row: likewise.
+        documents_memory_per_row: counted (a hash, a group, a side), since `bounded_memory.py` measures nothing that
+            stands out of the noise; in the one process that runs the stage.
+        synthesis_memory_per_row: likewise (a place in the order, one in the file).
+        audit_memory_per_row: measured by `bounded_memory.py`, from 20,000 to 40,000 documents.
+        training_memory_per_row: likewise, from 10,000 to 20,000, where it is larger.
         search_gflops: measured; of exact search on one core.
         gpu_search_gflops: assumed; float32 matrix products of one GPU, top-k included.
     """
@@ -86,10 +87,10 @@ class Figures:
     document_bytes_on_disk: float = 400
     minhash_seconds_per_document: float = 0.00008
     minhash_bytes_per_document: float = 768
-    documents_memory_per_row: float = 2490
-    synthesis_memory_per_row: float = 1480
-    audit_memory_per_row: float = 8900
-    training_memory_per_row: float = 1070
+    documents_memory_per_row: float = 350
+    synthesis_memory_per_row: float = 50
+    audit_memory_per_row: float = 1040
+    training_memory_per_row: float = 660
     search_gflops: float = 108
     gpu_search_gflops: float = 20_000
 
