@@ -45,10 +45,11 @@ reference: $(VENV)/ready
 docs: reference
 	$(BIN)/mkdocs build --strict
 
-# Writes requirements/lock.txt anew from the newest versions that pyproject.toml admits.
+# Writes requirements/lock.txt anew from the newest versions that pyproject.toml admits; of two packages not the newest,
+# which want Python 3.11.5, since Debian 12 has 3.11.2.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet 'torch==2.13.0' '.[dev,local]'
+	build/lock/bin/pip install --quiet 'torch==2.13.0' 'pymdown-extensions<13' 'soupsieve<4' '.[dev,local]'
 	echo '# Every package of the development environment, pinned: `make lock` writes this file.' > requirements/lock.txt
 	build/lock/bin/pip freeze | grep -v '^multigrain' | sed 's/+cpu//' >> requirements/lock.txt
 

@@ -91,6 +91,9 @@ def test_a_missing_ray_prints_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> N
         ("127.0.0.1:999999", "nothing answers"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_told_at_once_in_one_line(address: str, reason: str) -> None:
+def test_a_cluster_that_is_not_there_is_told_at_once_in_one_line(
+    address: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # by another test; nothing is joined here
     with pytest.raises(EngineError, match=f"no Ray cluster could be joined there .*{reason}"):
         build_engine(EngineConfig(kind="ray", address=address))
