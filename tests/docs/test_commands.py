@@ -45,6 +45,8 @@ NOT_RUN = {
     "multigrain evaluate minilm=auto bm25 --set consumer-contracts --set perlfaq --set disflqa --set boolq "
     "--set aptsearch-4000 --forgetting lee=lee/test.tsv --forgetting wordsim353=wordsim353/test.tsv "
     "--out ../../runs/sets": "needs the sets that benchmarks/build_sets.py fetches",
+    "multigrain ablate benchmarks/experiment/1-tuned-pydocs.yaml --out runs/pydocs --json": "takes half an hour",
+    "multigrain ablate benchmarks/experiment/3-schedule-one-seed.yaml --out runs/pydocs": "takes an hour",
     "cd benchmarks/data": "needs the sets that benchmarks/build_sets.py fetches",
 }
 NOT_RUN_PYTHON = {"docs/guides/deployment.md": ("client = OpenAI(", "needs a server; tests/examples asks one")}
