@@ -2,10 +2,11 @@
 
     python -m benchmarks.gguf_endpoint MODEL.gguf --tokenizer FOLDER --port 8001
 
-Weights are dequantised to bfloat16 once. Requests that wait are answered together, a batch at a time; rows that are
-finished leave it. A JSON schema is followed token by token (llguidance). Needs `pip install gguf llguidance`. Only the
-qwen2 architecture, whose weights need no reordering; FOLDER holds config.json and the tokenizer, which transformers
-writes from the same file: `python -m benchmarks.gguf_endpoint MODEL.gguf --tokenizer FOLDER --prepare`.
+Weights are dequantised to bfloat16 once. Requests of one kind that wait are answered together, a batch at a time; rows
+that are finished leave it. A JSON schema is followed token by token (llguidance). Needs `pip install gguf llguidance`.
+Only the qwen2 architecture; its layers are written out here, for transformers spends ten times as long on starting a
+step's kernels as the GPU does on running them. FOLDER holds config.json and the tokenizer, as transformers reads them
+from the same file: `python -m benchmarks.gguf_endpoint MODEL.gguf --tokenizer FOLDER --prepare`.
 """
 
 from __future__ import annotations
@@ -28,12 +29,8 @@ import llguidance.numpy
 import numpy as np
 import torch
 from aiohttp import web
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.cache_utils import DynamicCache
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.modeling_utils import AttentionInterface
+from torch.nn import functional
+from transformers import AutoConfig, AutoTokenizer
 
 _LIKELIEST: Final = 64
 """Nucleus sampling looks at this many tokens: sorting a vocabulary of 150,000 costs more than the layers."""
@@ -53,76 +50,126 @@ class Job:
     answer: Future[tuple[list[int], bool]] = field(default_factory=Future)
 
 
-def grouped_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """SDPA that reads grouped keys and values once: where one token asks, its heads of a group are the queries."""
-    batch, heads, asking, size = query.shape
-    if asking > 1:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[return-value]
-    groups = key.shape[1]
-    mask = None if attention_mask is None else attention_mask[..., : key.shape[2]]
-    out = scaled_dot_product_attention(
-        query.view(batch, groups, heads // groups, size), key, value, attn_mask=mask, scale=options.get("scaling")
-    )
-    return out.reshape(batch, 1, heads, size), None
+def dequantized(tensor: Any, device: str) -> torch.Tensor:
+    """A GGUF tensor as bfloat16."""
+    weights = np.array(gguf.dequantize(tensor.data, tensor.tensor_type))
+    return torch.from_numpy(weights).to(device=device, dtype=torch.bfloat16)
 
 
-def load_model(path: Path, folder: Path, device: str) -> Any:
-    """The model with its weights dequantised; embeddings and output share one matrix where config.json says so."""
-    AttentionInterface.register("grouped", grouped_attention)  # type: ignore[no-untyped-call]
-    AttentionMaskInterface.register("grouped", sdpa_mask)  # type: ignore[no-untyped-call]
-    config = AutoConfig.from_pretrained(folder)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="grouped", dtype=torch.bfloat16)
-    tensors = {each.name: each for each in gguf.GGUFReader(path).tensors}
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config.num_hidden_layers)
+class Decoder:
+    """The layers of Qwen2, and nothing else.
 
-    def read(name: str) -> tuple[str, torch.Tensor]:
-        found = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if name == "model.embed_tokens.weight" and config.tie_word_embeddings:
-            found = "output.weight" if "output.weight" in tensors else found
-        tensor = tensors[str(found)]
-        weights = torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type)))
-        return name, weights.to(device=device, dtype=torch.bfloat16)
+    Args:
+        path: the GGUF file. Embeddings and output share one matrix: the output's where there are two, which is finer.
+        config: of the model.
+        device: where the weights go.
+    """
 
-    with ThreadPoolExecutor(8) as pool:
-        weights = dict(pool.map(read, [name for name, _ in model.named_parameters()]))
-    model.load_state_dict(weights, strict=False, assign=True)
-    model.tie_weights()
-    # Buffers (the rotary frequencies) are not in the file: they are made again where the weights are.
-    with torch.device(device):
-        model.model.rotary_emb = type(model.model.rotary_emb)(config)
-    left = [name for name, each in (*model.named_parameters(), *model.named_buffers()) if each.is_meta]
-    if left:
-        raise SystemExit(f"{path}: no weights for {', '.join(left)}")
-    return model.eval()
+    def __init__(self, path: Path, config: Any, device: str) -> None:
+        tensors = {each.name: each for each in gguf.GGUFReader(path).tensors}
+        wanted = [name for name in tensors if name != "token_embd.weight" or "output.weight" not in tensors]
+        with ThreadPoolExecutor(8) as pool:
+            read = dict(zip(wanted, pool.map(lambda name: dequantized(tensors[name], device), wanted), strict=True))
+        self.embeddings = read.get("output.weight", read.get("token_embd.weight"))
+        self.norm = read["output_norm.weight"]
+        self.layers = [
+            {
+                "attn_norm": read[f"blk.{layer}.attn_norm.weight"],
+                "qkv": torch.cat([read[f"blk.{layer}.attn_{part}.weight"] for part in "qkv"]),
+                "bias": torch.cat([read[f"blk.{layer}.attn_{part}.bias"] for part in "qkv"]),
+                "out": read[f"blk.{layer}.attn_output.weight"],
+                "ffn_norm": read[f"blk.{layer}.ffn_norm.weight"],
+                "gate_up": torch.cat([read[f"blk.{layer}.ffn_{part}.weight"] for part in ("gate", "up")]),
+                "down": read[f"blk.{layer}.ffn_down.weight"],
+            }
+            for layer in range(config.num_hidden_layers)
+        ]
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.width, self.size = config.hidden_size, config.hidden_size // config.num_attention_heads
+        self.epsilon, self.vocabulary, self.device = config.rms_norm_eps, config.vocab_size, torch.device(device)
+        frequencies = config.rope_parameters["rope_theta"] ** (-torch.arange(0, self.size, 2) / self.size)
+        angles = torch.outer(torch.arange(8192), frequencies).repeat(1, 2).to(device)
+        self.cosine, self.sine = angles.cos().bfloat16(), angles.sin().bfloat16()
+
+    def cache(self, rows: int, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Room for keys and values of each layer, [rows, groups, length, size]."""
+        shape = (rows, self.groups, length, self.size)
+        pair = torch.zeros(2, len(self.layers), *shape, dtype=torch.bfloat16, device=self.device)
+        return list(zip(pair[0], pair[1], strict=True))
+
+    def __call__(
+        self, tokens: torch.Tensor, lengths: torch.Tensor, cache: list[tuple[torch.Tensor, torch.Tensor]], upto: int
+    ) -> torch.Tensor:
+        """The next token's scores, [rows, vocabulary].
+
+        Args:
+            tokens: [rows, count]: whole texts, padded at their ends, or the last token of each.
+            lengths: of the texts, these tokens included.
+            cache: read, and written at the tokens' places.
+            upto: the longest text's length.
+        """
+        rows, count = tokens.shape
+        last = lengths - 1
+        places = torch.arange(count, device=self.device).expand(rows, count) if count > 1 else last[:, None]
+        own = torch.arange(rows, device=self.device)[:, None]
+        hidden = torch.arange(upto, device=self.device)[None, :] > last[:, None]
+        cosine, sine = self.cosine[places][:, :, None], self.sine[places][:, :, None]
+
+        def turned(part: torch.Tensor) -> torch.Tensor:
+            left, right = part.chunk(2, dim=-1)
+            return part * cosine + torch.cat((-right, left), dim=-1) * sine
+
+        state = functional.embedding(tokens, self.embeddings)
+        for weights, (keys, values) in zip(self.layers, cache, strict=True):
+            normed = functional.rms_norm(state, (self.width,), weights["attn_norm"], self.epsilon)
+            joined = functional.linear(normed, weights["qkv"], weights["bias"])
+            joined = joined.view(rows, count, self.heads + 2 * self.groups, self.size)
+            query, key, value = joined.split((self.heads, self.groups, self.groups), dim=2)
+            query, key = turned(query), turned(key)
+            keys[own, :, places], values[own, :, places] = key, value
+            if count > 1:
+                heads_first = (each.transpose(1, 2) for each in (query, key, value))
+                mixed = functional.scaled_dot_product_attention(*heads_first, is_causal=True, enable_gqa=True)
+                mixed = mixed.transpose(1, 2)
+            else:
+                grouped = query.view(rows, self.groups, -1, self.size)
+                scores = grouped @ keys[:, :, :upto].transpose(2, 3) * self.size**-0.5
+                shares = scores.masked_fill(hidden[:, None, None], float("-inf")).softmax(-1, dtype=torch.float32)
+                mixed = shares.to(values.dtype) @ values[:, :, :upto]
+            state = state + functional.linear(mixed.reshape(rows, count, -1), weights["out"])
+            normed = functional.rms_norm(state, (self.width,), weights["ffn_norm"], self.epsilon)
+            gate, up = functional.linear(normed, weights["gate_up"]).chunk(2, dim=-1)
+            state = state + functional.linear(functional.silu(gate) * up, weights["down"])
+        final = state[own[:, 0], last] if count > 1 else state[:, 0]
+        return functional.linear(functional.rms_norm(final, (self.width,), self.norm, self.epsilon), self.embeddings)
 
 
 class Engine:
     """Answers jobs in batches, in a thread of its own."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, largest: int) -> None:
+    def __init__(self, model: Decoder, tokenizer: Any, *, largest: int) -> None:
         self.model, self.tokenizer, self.largest = model, tokenizer, largest
         self.waiting: queue.Queue[Job] = queue.Queue()
-        self.vocabulary = int(model.config.vocab_size)
         self.end = int(tokenizer.eos_token_id)
-        self.guide = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self.vocabulary)
+        self.guide = llguidance.hf.from_tokenizer(tokenizer, n_vocab=model.vocabulary)
         self.executor = llguidance.LLExecutor()
         self.tokens, self.seconds = 0, 0.0
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
+        asked: list[Job] = []
         while True:
-            jobs = [self.waiting.get()]
+            if not asked:
+                asked.append(self.waiting.get())
             time.sleep(0.15)  # let those that were sent together arrive
-            while len(jobs) < self.largest and not self.waiting.empty():
-                jobs.append(self.waiting.get())
+            while not self.waiting.empty():
+                asked.append(self.waiting.get())
+            # A batch takes as long as its longest answer: those of one kind together, and short kinds first.
+            asked.sort(key=lambda job: len(job.grammar or ""))
+            kind = asked[0].grammar
+            jobs = [job for job in asked if job.grammar == kind][: self.largest]
+            taken = set(map(id, jobs))
+            asked = [job for job in asked if id(job) not in taken]
             started = time.monotonic()
             try:
                 self._answer(sorted(jobs, key=lambda job: len(job.ids)))
@@ -132,44 +179,31 @@ class Engine:
                         job.answer.set_exception(error)
             self.seconds += time.monotonic() - started
             print(
-                f"{len(jobs)} answers in {time.monotonic() - started:.1f} s; {self.waiting.qsize()} wait; "
+                f"{len(jobs)} answers in {time.monotonic() - started:.1f} s; {len(asked)} wait; "
                 f"{self.tokens:,} tokens in {self.seconds:.0f} s",
                 flush=True,
             )
 
-    def _prefill(self, jobs: list[Job]) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-        longest, device = max(len(job.ids) for job in jobs), self.model.device
-        ids = torch.zeros(len(jobs), longest, dtype=torch.long)
-        mask = torch.zeros(len(jobs), longest, dtype=torch.long)
+    def _prefill(self, jobs: list[Job], room: int) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        longest = max(len(job.ids) for job in jobs)
+        tokens = torch.zeros(len(jobs), longest, dtype=torch.long)
         for row, job in enumerate(jobs):
-            ids[row, longest - len(job.ids) :] = torch.tensor(job.ids)
-            mask[row, longest - len(job.ids) :] = 1
-        ids, mask = ids.to(device), mask.to(device)
-        parts, logits = [], []
-        for start in range(0, len(jobs), max(1, _PREFILL_TOKENS // longest)):
-            part = slice(start, start + max(1, _PREFILL_TOKENS // longest))
-            cache = DynamicCache()
-            out = self.model(
-                input_ids=ids[part],
-                attention_mask=mask[part],
-                position_ids=(mask[part].cumsum(1) - 1).clamp(min=0),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            parts.append(cache)
-            logits.append(out.logits[:, -1])
-        whole = parts[0]
-        for number, layer in enumerate(whole.layers):
-            layer.keys = torch.cat([part.layers[number].keys for part in parts])
-            layer.values = torch.cat([part.layers[number].values for part in parts])
-        return torch.cat(logits), mask, whole
+            tokens[row, : len(job.ids)] = torch.tensor(job.ids)
+        tokens = tokens.to(self.model.device)
+        lengths = torch.tensor([len(job.ids) for job in jobs], device=self.model.device)
+        cache = self.model.cache(len(jobs), longest + room)
+        at_once = max(1, _PREFILL_TOKENS // longest)
+        scores = [
+            self.model(tokens[part], lengths[part], [(keys[part], values[part]) for keys, values in cache], longest)
+            for part in (slice(start, start + at_once) for start in range(0, len(jobs), at_once))
+        ]
+        return torch.cat(scores), lengths, cache
 
     @torch.inference_mode()
     def _answer(self, jobs: list[Job]) -> None:
         device = self.model.device
-        logits, mask, cache = self._prefill(jobs)
-        position = mask.sum(1)
+        scores, lengths, cache = self._prefill(jobs, max(job.limit for job in jobs))
+        upto = max(len(job.ids) for job in jobs)
         matchers = [
             llguidance.LLMatcher(self.guide, job.grammar, log_level=0) if job.grammar else None for job in jobs
         ]
@@ -179,9 +213,9 @@ class Engine:
         warmth = torch.tensor([job.temperature for job in jobs], device=device)
         nucleus = torch.tensor([job.top_p for job in jobs], device=device)
         while True:
-            tokens = self._draw(logits, [matchers[job] for job in alive], warmth, nucleus)
+            tokens = self._draw(scores, [matchers[job] for job in alive], warmth, nucleus)
             listed = tokens.tolist()
-            guided = [(matchers[job], listed[row]) for row, job in enumerate(alive) if matchers[job] and job not in finished]
+            guided = [(matchers[job], listed[row]) for row, job in enumerate(alive) if matchers[job] is not None]
             if guided:
                 llguidance.numpy.consume_token_par(self.executor, guided)
             for row, job in enumerate(alive):
@@ -201,28 +235,18 @@ class Engine:
                 return
             if len(rows) <= 0.8 * len(alive):
                 keep = torch.tensor(rows, device=device)
-                for layer in cache.layers:
-                    layer.keys, layer.values = layer.keys[keep], layer.values[keep]
-                tokens, mask, position = tokens[keep], mask[keep], position[keep]
-                warmth, nucleus = warmth[keep], nucleus[keep]
+                cache = [(keys[keep], values[keep]) for keys, values in cache]
+                tokens, lengths, warmth, nucleus = tokens[keep], lengths[keep], warmth[keep], nucleus[keep]
                 alive = [alive[row] for row in rows]
-            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-            out = self.model(
-                input_ids=tokens[:, None],
-                attention_mask=mask,
-                position_ids=position[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            position = position + 1
-            logits = out.logits[:, -1]
+            lengths, upto = lengths + 1, upto + 1
+            scores = self.model(tokens[:, None], lengths, cache, upto)
 
     def _draw(
         self, logits: torch.Tensor, matchers: list[Any], warmth: torch.Tensor, nucleus: torch.Tensor
     ) -> torch.Tensor:
         guided = [(matcher, row) for row, matcher in enumerate(matchers) if matcher is not None]
         if guided:
-            bits = llguidance.numpy.allocate_token_bitmask(len(matchers), self.vocabulary)
+            bits = llguidance.numpy.allocate_token_bitmask(len(matchers), self.model.vocabulary)
             llguidance.numpy.fill_next_token_bitmask_par(self.executor, guided, bits)
             allowed = torch.from_numpy(bits).to(logits.device)
             shifts = torch.arange(32, device=logits.device, dtype=torch.int32)
@@ -231,7 +255,8 @@ class Engine:
         best, places = logits.float().topk(_LIKELIEST, dim=-1)
         shares = torch.softmax(best / warmth.clamp(min=1e-3)[:, None], dim=-1)
         before = shares.cumsum(-1) - shares
-        shares = shares.masked_fill(before >= nucleus[:, None], 0.0)
+        shares = shares.masked_fill(before >= nucleus[:, None], 0.0).nan_to_num(0.0)
+        shares[:, 0] = shares[:, 0].clamp(min=1e-9)  # a row with nothing allowed must not stop the others
         return places.gather(1, torch.multinomial(shares, 1)).squeeze(1)
 
 
@@ -282,9 +307,7 @@ def application(engine: Engine, name: str) -> web.Application:
 def prepare(path: Path, folder: Path) -> None:
     """Write config.json and the tokenizer, as transformers reads them from the file."""
     AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name).save_pretrained(folder)
-    config = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
-    config.tie_word_embeddings = True
-    config.save_pretrained(folder)
+    AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name).save_pretrained(folder)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -302,10 +325,10 @@ def main(arguments: list[str] | None = None) -> int:
         prepare(given.model, given.tokenizer)
         return 0
     started = time.monotonic()
-    model = load_model(given.model, given.tokenizer, given.device)
+    model = Decoder(given.model, AutoConfig.from_pretrained(given.tokenizer), given.device)
     engine = Engine(model, AutoTokenizer.from_pretrained(given.tokenizer), largest=given.batch)
     print(f"{given.model.name} ready on {given.device} after {time.monotonic() - started:.0f} s", flush=True)
-    web.run_app(application(engine, given.name), port=given.port, print=None)
+    web.run_app(application(engine, given.name), port=given.port, print=None, reuse_port=True)
     return 0
 
 

@@ -138,6 +138,36 @@ def test_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
     ]
 
 
+def test_models_that_are_plainly_paths_lie_beside_the_config_file_too(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    path = tmp_path / "deep" / "c.yaml"
+    values = {
+        "llm": {"model": "./models/writer.gguf"},
+        "audit": {"reference_model": "../encoder"},
+        "training": {"base_model": "../base"},
+        "evaluation": {"llm": {"model": "../other.gguf"}},
+        "synthesis": {"few_shot_model": "owner/name:file.gguf"},
+    }
+    path.write_text(yaml.safe_dump(values))
+    folder = tmp_path.resolve() / "deep"
+
+    config = load_config(path)
+
+    assert config.llm.model == str(folder / "models" / "writer.gguf")
+    assert config.audit.reference_model == str(folder / "../encoder")
+    assert config.training.base_model == str(folder / "../base")
+    assert config.evaluation.llm is not None
+    assert config.evaluation.llm.model == str(folder / "../other.gguf")
+    assert config.synthesis.few_shot_model == "owner/name:file.gguf"
+
+
+def test_the_name_of_a_model_at_an_endpoint_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"llm": {"provider": "openai", "model": "./served-name"}}))
+
+    assert load_config(path).llm.model == "./served-name"
+
+
 def test_the_fingerprint_follows_every_setting() -> None:
     config = Config()
     changed = config.model_copy(update={"seed": 14})

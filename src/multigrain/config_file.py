@@ -16,6 +16,7 @@ from multigrain.config import (
     Config,
     EndpointConfig,
     EvaluationSetConfig,
+    LLMConfig,
     LoraConfig,
     MixSourceConfig,
     PhaseConfig,
@@ -137,8 +138,11 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
     if documents.path is not None:
         documents = documents.model_copy(update={"path": anchored(documents.path, folder)})
     sets = [_anchor_set(each, folder) for each in config.evaluation.sets]
-    evaluation = config.evaluation.model_copy(update={"sets": sets})
-    synthesis = config.synthesis
+    judging = config.evaluation.llm and _anchor_llm(config.evaluation.llm, folder)
+    evaluation = config.evaluation.model_copy(update={"sets": sets, "llm": judging})
+    synthesis = config.synthesis.model_copy(
+        update={"few_shot_model": _anchored_model(config.synthesis.few_shot_model, folder)}
+    )
     if synthesis.templates is not None:
         synthesis = synthesis.model_copy(update={"templates": folder / synthesis.templates.expanduser()})
     if synthesis.few_shot_path is not None:
@@ -148,12 +152,11 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
         each.model_copy(update={"path": str(folder / each.path)}) if (folder / each.path).exists() else each
         for each in config.training.mix
     ]
-    training = config.training.model_copy(update={"mix": mix})
-    if training.base_model.startswith(("./", "../", "~")):
-        base = Path(training.base_model).expanduser()
-        training = training.model_copy(update={"base_model": str(folder / base)})
+    base = _anchored_model(config.training.base_model, folder)
+    training = config.training.model_copy(update={"mix": mix, "base_model": base})
     changed: dict[str, Any] = {
         "documents": documents,
+        "llm": _anchor_llm(config.llm, folder),
         "synthesis": synthesis,
         "audit": _anchor_audit(config.audit, folder),
         "training": training,
@@ -170,7 +173,21 @@ def _anchor_audit(audit: AuditConfig, folder: Path) -> AuditConfig:
     # A name that is no file beside the config is one of evaluation.sets.
     paths = {name: folder / Path(name).expanduser() for name in audit.decontamination.sets}
     names = [str(path) if path.exists() else name for name, path in paths.items()]
-    return audit.model_copy(update={"decontamination": audit.decontamination.model_copy(update={"sets": names})})
+    return audit.model_copy(
+        update={
+            "reference_model": _anchored_model(audit.reference_model, folder),
+            "decontamination": audit.decontamination.model_copy(update={"sets": names}),
+        }
+    )
+
+
+def _anchor_llm(llm: LLMConfig, folder: Path) -> LLMConfig:
+    return llm.model_copy(update={"model": _anchored_model(llm.model, folder)}) if llm.provider == "local" else llm
+
+
+def _anchored_model(reference: str, folder: Path) -> str:
+    """A model's folder or file beside the config, where the reference is plainly a path; `a/b` may be a hub id."""
+    return str(folder / Path(reference).expanduser()) if reference.startswith(("./", "../", "~")) else reference
 
 
 def _anchor_set(config: EvaluationSetConfig, folder: Path) -> EvaluationSetConfig:

@@ -1,0 +1,94 @@
+"""The layers that the endpoint writes out compute what transformers' do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+gguf = pytest.importorskip("gguf")
+pytest.importorskip("llguidance")
+
+from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
+
+from benchmarks.gguf_endpoint import Decoder  # noqa: E402
+
+_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> Qwen2ForCausalLM:
+    torch.manual_seed(3)
+    config = Qwen2Config(
+        vocab_size=96,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+    )
+    made = Qwen2ForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            # Biases start at zero and norms at one, which would hide that they are left out.
+            weight.normal_(1.0 if "norm" in name else 0.0, 0.3)
+            weight.copy_(weight.bfloat16().float())
+    return made
+
+
+@pytest.fixture(scope="module")
+def decoder(model: Qwen2ForCausalLM, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    writer = gguf.GGUFWriter(path, "qwen2")
+    weights = model.state_dict()
+    writer.add_tensor("token_embd.weight", weights["model.embed_tokens.weight"].numpy())
+    writer.add_tensor("output_norm.weight", weights["model.norm.weight"].numpy())
+    for layer in range(3):
+        for theirs, ours in _NAMES.items():
+            for kind in ("weight", "bias"):
+                name = f"model.layers.{layer}.{theirs}.{kind}"
+                if name in weights:
+                    writer.add_tensor(f"blk.{layer}.{ours}.{kind}", weights[name].numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return Decoder(path, model.config, "cpu")
+
+
+def test_texts_of_unlike_length_are_read_and_gone_on_with_as_each_would_be_alone(
+    model: Qwen2ForCausalLM, decoder: Decoder
+) -> None:
+    texts = [[5, 9, 2], [7, 7, 1, 30, 60, 12, 4], [90]]
+    going_on = [[3, 8], [44, 10], [2, 71]]
+    longest = max(map(len, texts))
+    tokens = torch.tensor([text + [0] * (longest - len(text)) for text in texts])
+    lengths = torch.tensor([len(text) for text in texts])
+    cache = decoder.cache(len(texts), longest + 4)
+
+    with torch.inference_mode():
+        scores = [decoder(tokens, lengths, cache, longest)]
+        for step in range(2):
+            lengths = lengths + 1
+            given = torch.tensor([[each[step]] for each in going_on])
+            scores.append(decoder(given, lengths, cache, longest + step + 1))
+
+        for row, text in enumerate(texts):
+            for step, found in enumerate(scores):
+                whole = torch.tensor([text + going_on[row][:step]])
+                expected = model(input_ids=whole).logits[0, -1]
+                assert torch.nn.functional.cosine_similarity(found[row].float(), expected, dim=0) > 0.999
+                assert (found[row].float() - expected).abs().max() < 0.05 * expected.abs().max()
