@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("llguidance")
 
-from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
-
 from benchmarks.gguf_endpoint import Decoder  # noqa: E402
+from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 
 _NAMES = {
     "self_attn.q_proj": "attn_q",

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.decision import SMALLEST_DIFFERENCE
 from multigrain.evaluation.results import NDCG, SPEARMAN, QueryRow
 from multigrain.evaluation.sets import Role
 from multigrain.evaluation.significance import PairedDifference, compare_paired, holm
@@ -61,7 +62,7 @@ class CompareSettings:
 
     samples: int = 10_000
     confidence: float = 0.95
-    smallest: float = 0.01
+    smallest: float = SMALLEST_DIFFERENCE
     seed: int = 13
 
 
@@ -237,7 +238,7 @@ def conclude(measured: Sequence[Measured], settings: CompareSettings) -> list[Co
     return [_conclude(each, adjusted[str(place)], settings) for place, each in enumerate(measured)]
 
 
-def queries_to_tell(queries: int, width: float, *, smallest: float = 0.01) -> int:
+def queries_to_tell(queries: int, width: float, *, smallest: float = SMALLEST_DIFFERENCE) -> int:
     """About how many queries would tell two models apart.
 
     An interval no wider than the smallest difference that matters cannot hold both zero and such a difference, and its

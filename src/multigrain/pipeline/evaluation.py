@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.compare import queries_to_tell
+from multigrain.evaluation.decision import SMALLEST_DIFFERENCE, decide, left_to_gain
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
 from multigrain.evaluation.forgetting import judge_forgetting
@@ -52,8 +53,6 @@ from multigrain.synthesis.heldout import read_heldout_queries
 __all__ = ["advice", "domain_sets", "evaluation_stage"]
 
 _ANCHOR_TEXTS = 6
-_FULL = 0.9995
-_SMALLEST = 0.01  # difference that matters
 _ANCHOR_CHARACTERS = 300
 
 
@@ -254,9 +253,9 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
         delta = each.delta.get(chosen)
         if each.role != "test" or delta is None:
             continue
-        if each.models[BASE].score >= _FULL:
+        if left_to_gain(each.models[BASE].score) == "nothing":
             yield f"{each.name}: the base model answers every query of it: nothing is left to gain on this set"
-        elif delta.low <= 0 <= delta.high and max(-delta.low, delta.high) > _SMALLEST:
+        elif delta.low <= 0 <= delta.high and max(-delta.low, delta.high) > SMALLEST_DIFFERENCE:
             needed = queries_to_tell(each.queries, delta.high - delta.low)
             yield (
                 f"{each.name}: {each.queries} queries cannot tell {chosen} from base; to be sure within a point takes "
@@ -268,15 +267,18 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
 def _what_to_do(results: EvaluationResults, model: Path) -> str:
     """The rest of a sentence; `report.verdict` says the same on the page."""
     chosen = results.chosen
+    no_better = "although it does no better than the base model on the"
     keep = "keep the base model until more documents, or a better language model, show a gain"
-    tests = [each.delta[chosen] for each in results.sets if each.role == "test" and chosen in each.delta]
-    if any(each.high < 0 for each in tests):
-        return f", although it is worse than the base model on the test queries: {keep}"
-    judges = [each for each in results.sets if each.role == "validation"]
-    judges = judges or [each for each in results.sets if each.role == "test"]
-    if not any(each.models[chosen].score > each.models[BASE].score for each in judges[:1]):
-        asked = judges[0].role if judges else "held-out"
-        return f", although it does no better than the base model on the {asked} queries: {keep}"
-    if tests and all(each.low <= 0 for each in tests):
-        return "; it may be better, but that is not shown: test it on more queries before you use it"
-    return f"; SentenceTransformer({str(model)!r}) loads it"
+    scores = next((each.models for each in results.sets if each.role == "validation"), None)
+    decision = decide(
+        (each.delta[chosen] for each in results.sets if each.role == "test" and chosen in each.delta),
+        beat_base=None if scores is None else scores[chosen].score > scores[BASE].score,
+    )
+    tested = any(each.role == "test" for each in results.sets)
+    return {
+        "worse": f", although it is worse than the base model on the test queries: {keep}",
+        "no better on validation": f", {no_better} validation queries: {keep}",
+        "no gain": f", {no_better} test queries: {keep}",
+        "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
+        "use": f"; SentenceTransformer({str(model)!r}) loads it",
+    }["use" if decision == "not shown" and not tested else decision]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from multigrain.evaluation.compare import queries_to_tell
+from multigrain.evaluation.decision import ABOUT_ZERO, SMALLEST_DIFFERENCE, decide, left_to_gain
 from multigrain.evaluation.wording import rough
 from multigrain.report import figures
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, QueryChanges, Verdict
@@ -15,9 +16,6 @@ __all__ = ["SetVerdict", "Statement", "Tone", "enough_queries", "headline", "jud
 Tone = Literal["better", "unclear", "doubtful", "worse"]
 
 _FEW_QUERIES: Final = 100
-_SMALLEST: Final = 0.01  # the smallest difference that matters, as `multigrain compare` has it
-_ABOUT_ZERO: Final = 0.0005  # shown as 0.0 points
-_FULL: Final = 0.9995  # shown as 1.000
 _UNTIL_A_GAIN: Final = (
     "keep the base model until more documents, or a better language model, show a gain on the test queries."
 )
@@ -78,7 +76,7 @@ def headline(evaluation: Evaluation, changes: tuple[QueryChanges, ...] = ()) -> 
         return Statement("unclear", "not compared", title, (), _test_it_first(evaluation))
     before, after = figures.score(base.score), figures.score(chosen.score)
     verdict = chosen.delta.verdict
-    looks_worse = verdict == "unclear" and chosen.delta.mean < -_ABOUT_ZERO and chosen.delta.high < _ABOUT_ZERO
+    looks_worse = verdict == "unclear" and chosen.delta.mean < -ABOUT_ZERO and chosen.delta.high < ABOUT_ZERO
     badge, title = {
         "better": ("measured gain", f"Tuning raised {tested.metric} from {before} to {after}"),
         "unclear": ("no measurable gain", f"No measurable gain: {tested.metric} {before} before, {after} after"),
@@ -105,8 +103,7 @@ def headline(evaluation: Evaluation, changes: tuple[QueryChanges, ...] = ()) -> 
     details += _first_place(tested, changes)
     if "synthetic" in tested.label.lower():
         details.append("The queries were written by a language model: take this as an estimate, not as a proof.")
-    advice = _advice(evaluation, verdict, rising=chosen.delta.mean > _ABOUT_ZERO)
-    return Statement(verdict, badge, title, tuple(details), advice, looks_worse)
+    return Statement(verdict, badge, title, tuple(details), _advice(evaluation), looks_worse)
 
 
 def _untested(evaluation: Evaluation) -> Statement:
@@ -123,20 +120,24 @@ def _test_it_first(evaluation: Evaluation) -> str:
     return f"model/ holds {evaluation.chosen}: test it on queries of your own before you use it."
 
 
-def _advice(evaluation: Evaluation, verdict: Verdict, *, rising: bool) -> str:
+def _advice(evaluation: Evaluation) -> str:
     holds = f"model/ holds {evaluation.chosen}"
-    if verdict == "better":
+    scores = (each.score(evaluation.chosen) for each in evaluation.with_role("test"))
+    tests = [score.delta for score in scores if score is not None and score.delta is not None]
+    decision = decide(tests, beat_base=_beat_base_on_validation(evaluation))
+    if decision == "use":
         lost = any(each.verdict == "worse" for each in judge_forgetting(evaluation))
         return f"{holds}; use it" + (
             ", but not for text like the unrelated set's, where it got worse." if lost else "."
         )
-    if verdict == "worse":
-        return f"{holds}, although it is worse than the base model: {_UNTIL_A_GAIN}"
-    if _beat_base_on_validation(evaluation) is False:
-        return f"{holds}, although it did not beat the base model on the validation queries: {_UNTIL_A_GAIN}"
-    if rising:
-        return f"{holds}; it may be better, but that is not shown: test it on more queries before you use it."
-    return f"{holds}, although the test shows no gain: {_UNTIL_A_GAIN}"
+    return {
+        "worse": f"{holds}, although it is worse than the base model: {_UNTIL_A_GAIN}",
+        "no better on validation": (
+            f"{holds}, although it did not beat the base model on the validation queries: {_UNTIL_A_GAIN}"
+        ),
+        "not shown": f"{holds}; it may be better, but that is not shown: test it on more queries before you use it.",
+        "no gain": f"{holds}, although the test shows no gain: {_UNTIL_A_GAIN}",
+    }[decision]
 
 
 def _beat_base_on_validation(evaluation: Evaluation) -> bool | None:
@@ -148,7 +149,7 @@ def _beat_base_on_validation(evaluation: Evaluation) -> bool | None:
     return None
 
 
-def enough_queries(queries: int, difference: Interval, *, smallest: float = _SMALLEST) -> int | None:
+def enough_queries(queries: int, difference: Interval, *, smallest: float = SMALLEST_DIFFERENCE) -> int | None:
     """About how many queries would tell a difference of `smallest`, as `multigrain compare` counts them.
 
     Args:
@@ -176,9 +177,10 @@ def _too_few(tested: EvaluationSet, difference: Interval) -> list[str]:
 
 
 def _ceiling(base: float) -> list[str]:
-    if base >= _FULL:
+    left = left_to_gain(base)
+    if left == "nothing":
         return ["The base model already answers every one of these queries: there is nothing to gain on this set."]
-    if base > 1 - _SMALLEST:
+    if left == "next to nothing":
         return ["The base model is less than a point from the top: there is next to nothing to gain on this set."]
     return []
 
