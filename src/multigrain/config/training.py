@@ -158,6 +158,10 @@ class TrainingConfig(Section):
     temperature: float = Field(default=0.05, gt=0)
     """InfoNCE temperature: similarities are divided by it."""
 
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Of the base model's layers while it is tuned (null: its own, often 0.1; adapters have theirs). 0 learns half as
+    fast again on a CPU."""
+
     max_seq_length: int | None = Field(default=256, ge=8)
     """Tokens of a text that are read, in training and evaluation (null: the base model's own)."""
 

@@ -21,6 +21,8 @@ from multigrain.config import TrainingConfig
 from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.curriculum.schedule import boundaries
 from multigrain.errors import ModelError
+from multigrain.model.cpu_attention import quick_attention
+from multigrain.model.dropout import dropout_set_to
 from multigrain.model.precision import supports_native_bf16
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
@@ -113,7 +115,12 @@ def train_candidate(
     last = last_complete_checkpoint(
         checkpoints, processes=process_count(), remove=is_main_process(), sharded=config.fsdp
     )
-    with OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt:
+    on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
+    with (
+        dropout_set_to(trained, config.dropout),
+        quick_attention(trained, wanted=on_cpu),
+        OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
+    ):
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if interrupt.asked and trainer.state.global_step < steps:
