@@ -16,13 +16,14 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multigrain.errors import RunDirectoryError
 from multigrain.rundir import take_place, writing
+from multigrain.sequences import StretchSequence
 from multigrain.shards import MANIFEST_NAME, RUN_AGAIN, Shard, TableManifest, reading, stored_manifest
 
 __all__ = ["StoredTable", "TableWriter", "open_table", "write_table"]
@@ -84,7 +85,7 @@ class _ShardWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._name = path.name
         self._file = _ShardFile(path)
-        self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd")
+        self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
         self.rows = 0
 
     @property
@@ -207,7 +208,7 @@ def write_table(
         writer.add(items)
 
 
-class StoredTable(Sequence[Item]):
+class StoredTable(StretchSequence[Item]):
     """The rows of a table, read from it as they are asked for: a row group at a time is in memory.
 
     Args:
@@ -236,22 +237,9 @@ class StoredTable(Sequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         return self._from(0)
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Item]: ...
-
-    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            if step != 1:
-                return [self[each] for each in range(start, stop, step)]
-            return list(islice(self._from(start), max(stop - start, 0)))
-        place = place + len(self) if place < 0 else place
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        return next(self._from(place))
+    def stretch(self, start: int, stop: int) -> list[Item]:
+        """The rows from `start` up to `stop`."""
+        return list(islice(self._from(start), stop - start))
 
     def _from(self, start: int) -> Iterator[Item]:
         first = bisect_right(self._starts, start) - 1

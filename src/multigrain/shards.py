@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import pyarrow.parquet as pq
+
 from multigrain.errors import RunDirectoryError
 
 __all__ = [
@@ -152,18 +154,28 @@ def table_files(path: Path) -> list[Path]:
     return [path] if manifest is None else [path / each.file for each in manifest.shards]
 
 
-def verify_table(path: Path) -> None:
-    """Read every byte of a folder of shards and compare it with its checksums; nothing is known of a single file.
+def verify_table(path: Path) -> int:
+    """Read every byte of a table and compare it with its checksums: a shard's CRC-32, or a single file's by page.
+
+    Returns:
+        Bytes read.
 
     Raises:
-        RunDirectoryError: a shard is not what was written.
+        RunDirectoryError: it is not what was written.
+        FileNotFoundError: there is no such table.
     """
     manifest = stored_manifest(path)
-    for each in manifest.shards if manifest is not None else ():
+    if manifest is None:
+        with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
+            return path.stat().st_size
+    for each in manifest.shards:
         if _crc32(path / each.file) != each.crc32:
             raise RunDirectoryError(
                 f"{path}: shard {each.file} is not what was written (its CRC-32 differs): {RUN_AGAIN}"
             )
+    return sum(each.bytes for each in manifest.shards)
 
 
 def stored_manifest(path: Path) -> TableManifest | None:

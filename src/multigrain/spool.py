@@ -10,9 +10,10 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar
 
 from multigrain.rundir import writing
+from multigrain.sequences import StretchSequence
 
 __all__ = ["Spool", "View"]
 
@@ -23,7 +24,7 @@ _WAITING_BYTES: Final = 1 << 20  # written at once
 _ITEMS_A_READ: Final = 512
 
 
-class Spool(Sequence[Item]):
+class Spool(StretchSequence[Item]):
     """Records in a file without a name, gone with the object: appended one by one, then read by place or in order.
 
     In memory it holds eight bytes a record, so that a corpus may be larger than memory where any of its documents may
@@ -59,24 +60,7 @@ class Spool(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for start in range(0, len(self), _ITEMS_A_READ):
-            yield from self._read(start, min(start + _ITEMS_A_READ, len(self)))
-
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Item]: ...
-
-    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            if step != 1:
-                return [self[each] for each in range(start, stop, step)]
-            return self._read(start, stop) if stop > start else []
-        place = place + len(self) if place < 0 else place
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        return self._read(place, place + 1)[0]
+            yield from self.stretch(start, min(start + _ITEMS_A_READ, len(self)))
 
     def _flush(self) -> None:
         with writing(Path(tempfile.gettempdir())):
@@ -85,7 +69,8 @@ class Spool(Sequence[Item]):
                 self._written += done
                 del self._waiting[:done]
 
-    def _read(self, start: int, stop: int) -> list[Item]:
+    def stretch(self, start: int, stop: int) -> list[Item]:
+        """The records from `start` up to `stop`, in one read."""
         self._flush()
         begin, end = self._starts[start], self._starts[stop]
         raw = bytearray()
@@ -99,7 +84,7 @@ class Spool(Sequence[Item]):
         return [pickle.loads(whole[left:right]) for left, right in pairwise(edges)]  # noqa: S301 - our own file
 
 
-class View(Sequence[Item], Generic[Source, Item]):
+class View(StretchSequence[Item], Generic[Source, Item]):
     """What a function makes of each record of a sequence, made when it is asked for.
 
     Args:
@@ -116,13 +101,6 @@ class View(Sequence[Item], Generic[Source, Item]):
     def __iter__(self) -> Iterator[Item]:
         return map(self._make, self._source)
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Item]: ...
-
-    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
-        if isinstance(place, slice):
-            return [self._make(each) for each in self._source[place]]
-        return self._make(self._source[place])
+    def stretch(self, start: int, stop: int) -> list[Item]:
+        """Made of the records from `start` up to `stop`."""
+        return [self._make(each) for each in self._source[start:stop]]

@@ -70,6 +70,27 @@ def test_the_command_prints_the_stages(tmp_path: Path, corpus_file: Path) -> Non
     assert values["stages"][0]["state"] == "complete"
 
 
+def test_a_table_that_changed_after_it_was_written_is_found(tmp_path: Path, corpus_file: Path) -> None:
+    path = tmp_path / "run"
+    run_stages(parse_config(_config(corpus_file)), path, ["documents", "synthesis"])
+    done = multigrain("status", str(path), "--verify", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "verified: 2 tables of" in done.stdout
+    values = json.loads(multigrain("status", str(path), "--verify", "--json", cwd=tmp_path).stdout)
+    table = path / "documents" / "documents.parquet"
+    rows = path / "synthesis" / "rows.parquet"
+    assert values["verified"] == {"tables": 2, "bytes": table.stat().st_size + rows.stat().st_size}
+
+    raw = bytearray(table.read_bytes())
+    raw[len(raw) // 3] ^= 1
+    table.write_bytes(raw)
+    done = multigrain("status", str(path), "--verify", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "documents.parquet" in done.stderr
+    assert "run the stage that wrote it again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_where_there_is_no_run_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="no run here"):
         run_status(tmp_path)

@@ -26,13 +26,16 @@ def status(
         Path | None,
         typer.Argument(metavar="[RUN | CONFIG]", help="A run directory, or its config. Default: every run in runs/."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every table and compare it with its checksums, as after a copy.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where a run stands: stages, completions, cost so far, and what to do next.
 
     Reads only, so it is safe while the run is at work.
     """
-    from multigrain.pipeline.status import run_status, runs_in
+    from multigrain.pipeline.status import run_status, runs_in, verify_run
 
     if run is not None:
         found = [run_status(run_directory(run, None) if run.is_file() else run)]
@@ -40,13 +43,20 @@ def status(
         found = [run_status(each) for each in runs_in(Path("runs"))]
     if not found:
         raise RunDirectoryError("no run in runs/ here: name a directory, or start one with `multigrain run CONFIG`")
+    verified = [verify_run(each.path) for each in found] if verify else []
     if as_json:
-        print_json(asdict(found[0]) if len(found) == 1 else {"runs": [asdict(each) for each in found]})
+        values = [asdict(each) for each in found]
+        for shown, checked in zip(values, verified, strict=False):
+            shown["verified"] = asdict(checked)
+        print_json(values[0] if len(values) == 1 else {"runs": values})
         return
     for number, each in enumerate(found):
         if number:
             typer.echo()
         _show(each)
+        if verified:
+            tables, read = verified[number].tables, verified[number].bytes
+            typer.echo(f"verified: {tables:,} tables of {read / 2**20:,.1f} MiB are what was written")
 
 
 def _show(found: RunStatus) -> None:

@@ -13,9 +13,19 @@ from multigrain.config_file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.llm.prices import find_price
 from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.shards import is_table, verify_table
 from multigrain.synthesis.journal import Journal
 
-__all__ = ["RunStatus", "StageState", "StageStatus", "journal_summary", "run_status", "runs_in"]
+__all__ = [
+    "RunStatus",
+    "StageState",
+    "StageStatus",
+    "Verified",
+    "journal_summary",
+    "run_status",
+    "runs_in",
+    "verify_run",
+]
 
 StageState = Literal["complete", "begun", "open"]
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
@@ -61,6 +71,19 @@ class RunStatus:
     advice: str = ""
 
 
+@dataclass(frozen=True)
+class Verified:
+    """Tables that are what was written.
+
+    Attributes:
+        tables: how many there are.
+        bytes: in all of them.
+    """
+
+    tables: int
+    bytes: int
+
+
 def run_status(path: Path) -> RunStatus:
     """Look at a run.
 
@@ -76,6 +99,30 @@ def run_status(path: Path) -> RunStatus:
     report = run.report_path if run.report_path.is_file() else None
     holder = run.holder()
     return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report))
+
+
+def verify_run(path: Path) -> Verified:
+    """Read every table of a run and compare it with its checksums, as after a copy from another machine.
+
+    Raises:
+        RunDirectoryError: there is no run at `path`, or tables are not what was written; all of them are named.
+    """
+    if not _is_run(path):
+        raise RunDirectoryError(f"{path}: no run here")
+    tables = [
+        each
+        for each in sorted(path.rglob("*.parquet"))
+        if not is_table(each.parent) and not any(part.startswith(".") for part in each.relative_to(path).parts)
+    ]
+    read, problems = 0, []
+    for each in tables:
+        try:
+            read += verify_table(each)
+        except RunDirectoryError as error:
+            problems.append(str(error))
+    if problems:
+        raise RunDirectoryError("; ".join(problems))
+    return Verified(len(tables), read)
 
 
 def runs_in(folder: Path) -> list[Path]:
