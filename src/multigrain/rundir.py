@@ -27,7 +27,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -71,6 +71,21 @@ class StageManifest:
     finished_at: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageFailure:
+    """Why a stage came to nothing when it was last tried.
+
+    Attributes:
+        stage: its name.
+        message: the error, as it was told.
+        failed_at: ISO 8601, UTC.
+    """
+
+    stage: str
+    message: str
+    failed_at: str
 
 
 class RunDirectory:
@@ -302,6 +317,25 @@ class RunDirectory:
         )
         atomic_write(self._manifest_path(stage), json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
         return manifest
+
+    def note_failure(self, stage: str, message: str) -> None:
+        """Keep why a stage failed for whoever looks later; silently not, where nothing can be written."""
+        failure = StageFailure(stage, message, datetime.now(UTC).isoformat(timespec="seconds"))
+        with suppress(RunDirectoryError, OSError):
+            atomic_write(self._failure_path, json.dumps(asdict(failure), indent=2, ensure_ascii=False))
+
+    def failure(self) -> StageFailure | None:
+        """Why the last attempt failed; None where the stage was finished since, or nothing is known."""
+        try:
+            found = StageFailure(**json.loads(self._failure_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        finished = self.manifest(found.stage)
+        return None if finished is not None and finished.finished_at >= found.failed_at else found
+
+    @property
+    def _failure_path(self) -> Path:
+        return self.path / "failure.json"
 
     def invalidate(self, stage: str) -> None:
         """Forget that a stage is complete, before its artifact is written again."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from multigrain.config_file import parse_config
-from multigrain.errors import RunDirectoryError
+from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.pipeline import run_stages
 from multigrain.pipeline.status import run_status
 from multigrain.rundir import RunDirectory
@@ -68,6 +68,29 @@ def test_the_command_prints_the_stages(tmp_path: Path, corpus_file: Path) -> Non
     assert "documents" in done.stdout
     values = json.loads(multigrain("status", str(path), "--json", cwd=tmp_path).stdout)
     assert values["stages"][0]["state"] == "complete"
+
+
+def test_why_the_last_attempt_failed_is_told_until_the_stage_is_finished(tmp_path: Path, corpus_file: Path) -> None:
+    path = tmp_path / "run"
+    values = _config(corpus_file)
+    parsed = parse_config(values)
+    run_stages(parsed, path, ["documents"])
+    assert run_status(path).failure is None
+    with pytest.raises(MultigrainError) as caught:
+        # More words than any document has: nothing is left to write for.
+        run_stages(parse_config({**values, "audit": {"min_query_words": 50}}), path, ["synthesis", "audit"])
+
+    found = run_status(path).failure
+    assert found is not None
+    assert (found.stage, found.message) == ("dataset", str(caught.value))
+    assert (
+        f"last attempt: dataset failed ({found.failed_at}): " in multigrain("status", str(path), cwd=tmp_path).stdout
+    )
+
+    with RunDirectory(path).hold():
+        assert run_status(path).failure is None
+    run_stages(parsed, path, ["audit"])
+    assert run_status(path).failure is None
 
 
 def test_a_table_that_changed_after_it_was_written_is_found(tmp_path: Path, corpus_file: Path) -> None:

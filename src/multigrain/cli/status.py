@@ -73,6 +73,10 @@ def _show(found: RunStatus) -> None:
             f"  journal: {values['completions']:,} completions, {failed:,} failures, "
             f"{values['completion_tokens']:,} tokens written{cost}"
         )
+    if found.failure is not None:
+        typer.echo(
+            f"  last attempt: {found.failure.stage} failed ({found.failure.failed_at}): {found.failure.message}"
+        )
     typer.echo(found.advice)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from multigrain.config import Config
-from multigrain.errors import RunMismatchError
+from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory, StageManifest, atomic_write
 
@@ -71,7 +71,11 @@ def complete_stage(
         )
     context.run.invalidate(stage)
     started = time.monotonic()
-    counts = work()
+    try:
+        counts = work()
+    except MultigrainError as error:
+        context.run.note_failure(stage, str(error))
+        raise
     context.save_config()
     return context.run.finish(
         stage, fingerprint, counts, time.monotonic() - started, settings=context.config.model_dump(mode="json")

@@ -12,7 +12,7 @@ from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.llm.prices import find_price
-from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.rundir import RunDirectory, StageFailure, StageManifest
 from multigrain.shards import is_table, verify_table
 from multigrain.synthesis.journal import Journal
 
@@ -61,6 +61,7 @@ class RunStatus:
         journal: what the journal holds; see `journal_summary`. Empty where there is none.
         report: the report page, where it has been drawn.
         advice: what to do next, in words.
+        failure: why the last attempt failed, where nobody is at work and it was not made good since.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class RunStatus:
     journal: Mapping[str, Any] = field(default_factory=dict)
     report: Path | None = None
     advice: str = ""
+    failure: StageFailure | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def run_status(path: Path) -> RunStatus:
     journal = journal_summary(run.journal_path, config) if run.journal_path.is_file() else {}
     report = run.report_path if run.report_path.is_file() else None
     holder = run.holder()
-    return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report))
+    failure = run.failure() if holder is None else None
+    return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report), failure)
 
 
 def verify_run(path: Path) -> Verified:
