@@ -99,9 +99,12 @@ def test_without_a_number_of_steps_rows_are_met_once_a_level(
     assert parse_config({"training": training}).training.steps_for(rows) == steps
 
 
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("provider", ["local", "openai"])
-def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(tmp_path: Path, provider: str) -> None:
-    text = config_template(documents="texts", provider=provider)
+def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(
+    tmp_path: Path, provider: str, full: bool
+) -> None:
+    text = config_template(documents="texts", provider=provider, full=full)
     path = tmp_path / "c.yaml"
     path.write_text(text)
     plain = load_config(path)
@@ -112,6 +115,14 @@ def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(tmp_pat
     assert plain.llm.provider == provider
     assert plain.documents.path == tmp_path.resolve() / "texts"
     assert uncommented == plain
+
+
+def test_the_short_template_says_the_same_on_a_page_or_two_and_where_the_rest_is() -> None:
+    short, full = (config_template(documents="texts", provider="openai", full=each) for each in (False, True))
+    assert len(short.splitlines()) < len(full.splitlines()) / 3
+    assert parse_config(yaml.safe_load(short)) == parse_config(yaml.safe_load(full))
+    assert set(short.splitlines()[3:]) <= set(full.splitlines())
+    assert "multigrain init --full" in short
 
 
 def _is_setting(line: str) -> bool:

@@ -9,5 +9,5 @@ What `multigrain init` writes. A line that starts with `# ` and a key shows the 
 
 print(HEAD)
 print("```yaml")
-print(config_template(documents="./documents", provider="local"), end="")
+print(config_template(documents="./documents", provider="local", full=True), end="")
 print("```")

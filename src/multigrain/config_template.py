@@ -1,4 +1,4 @@
-"""The commented config that `multigrain init` writes: every setting with its default and its field's own words."""
+"""The commented config that `multigrain init` writes: settings with their defaults and their fields' own words."""
 
 from __future__ import annotations
 
@@ -25,6 +25,37 @@ _STARTERS: dict[str, dict[str, Any]] = {
         "synthesis": {"strategy": "mgh"},
     },
 }
+# What most people look at before their first run; `multigrain init --full` and the reference have the rest.
+_FIRST: dict[str, tuple[str, ...]] = {
+    "documents": ("path", "text_field", "title_field", "chunk_size"),
+    "llm": ("provider", "model", "base_url", "api_key_env", "temperature", "concurrency"),
+    "synthesis": (
+        "strategy",
+        "query_types",
+        "languages",
+        "document_characters",
+        "queries_per_document",
+        "negatives_share",
+        "max_documents",
+        "max_cost",
+    ),
+    "audit": ("round_trip_rank", "negatives", "false_negative_margin"),
+    "training": (
+        "base_model",
+        "pooling",
+        "schedule",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "max_seq_length",
+    ),
+    "evaluation": ("queries", "sets"),
+}
+_FULL_HEAD = "# multigrain config. Lines that start with `# ` and a key show the default; uncomment to change."
+_FIRST_HEAD = (
+    "# multigrain config: what to look at first. Lines that start with `# ` and a key show the default; uncomment to",
+    "# change. `multigrain init --full` writes every setting; docs/reference/config.md lists them.",
+)
 
 
 def config_template(
@@ -34,6 +65,7 @@ def config_template(
     model: str | None = None,
     base_url: str | None = None,
     base_model: str = "auto",
+    full: bool = False,
 ) -> str:
     """A config file's text.
 
@@ -43,6 +75,7 @@ def config_template(
         model: the language model; None for the provider's usual one.
         base_url: the endpoint; None for the provider's usual one.
         base_model: what is tuned.
+        full: every setting, and not only those to look at first.
     """
     chosen: dict[str, dict[str, Any]] = {
         "documents": {"path": documents},
@@ -53,16 +86,18 @@ def config_template(
     chosen["llm"] = {**chosen["llm"], **{key: value for key, value in given.items() if value is not None}}
     defaults = Config()
     parts = [
-        "# multigrain config. Lines that start with `# ` and a key show the default; uncomment to change.",
+        *([_FULL_HEAD] if full else _FIRST_HEAD),
         "",
         *_field(Config, "seed", defaults.seed, chosen=True, indent=""),
     ]
     for name, field in Config.model_fields.items():
         section = getattr(defaults, name)
-        if isinstance(section, BaseModel):
+        if isinstance(section, BaseModel) and (full or name in _FIRST):
             parts += ["", f"# {(type(section).__doc__ or field.description or '').strip()}", f"{name}:"]
             for key in type(section).model_fields:
                 picked = chosen.get(name, {})
+                if not full and key not in picked and key not in _FIRST[name]:
+                    continue
                 value = picked.get(key, getattr(section, key))
                 parts += _field(type(section), key, value, chosen=key in picked, indent="  ")
     return "\n".join(parts) + "\n"

@@ -319,7 +319,12 @@ class RunDirectory:
         return manifest
 
     def note_failure(self, stage: str, message: str) -> None:
-        """Keep why a stage failed for whoever looks later; silently not, where nothing can be written."""
+        """Keep why a stage failed for whoever looks later; silently not, where nothing can be written.
+
+        A run of which no stage is complete leaves nothing behind, and so no reason either.
+        """
+        if not any(self.path.glob("*/manifest.json")):
+            return
         failure = StageFailure(stage, message, datetime.now(UTC).isoformat(timespec="seconds"))
         with suppress(RunDirectoryError, OSError):
             atomic_write(self._failure_path, json.dumps(asdict(failure), indent=2, ensure_ascii=False))

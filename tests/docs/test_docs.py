@@ -46,7 +46,7 @@ def test_the_command_reference_is_current() -> None:
 
 def test_the_config_reference_is_current() -> None:
     shown = next(each.body for each in blocks("yaml") if each.page == "docs/reference/config.md")
-    made = config_template(documents="./documents", provider="local")
+    made = config_template(documents="./documents", provider="local", full=True)
     assert shown == made, "run `make reference` and commit what it writes"
 
 

@@ -39,10 +39,13 @@ def init(
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="Start from a recipe; --recipe list shows what there is.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Write every setting, and not only those to look at first.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for what is not given.")] = False,
 ) -> None:
-    """Write a commented config to start from: every setting explained, or a recipe for a known case.
+    """Write a commented config to start from: what matters first, every setting, or a recipe for a known case.
 
     At a terminal it asks for what the options leave out; piped, or with --yes, it never asks.
     """
@@ -54,7 +57,7 @@ def init(
         raise ConfigError(f"{path} exists already: choose another name, or --force to overwrite it")
     if recipe is not None:
         recipe_summary(recipe)  # a wrong name is told before anything is asked
-    start = Start(documents, recipe, provider, base_url, model, base_model).for_ollama()
+    start = Start(documents, recipe, provider, base_url, model, base_model, full).for_ollama()
     if not yes and somebody_is_there():
         try:
             start = ask_missing(start, beside=path.parent)

@@ -76,9 +76,9 @@ def _likely_folder(beside: Path) -> str:
 
 def _recipe() -> str | None:
     names = [name for name in recipe_names() if "path" in recipe_values(name).get("documents", {})]
-    typer.echo("\nA recipe is a config made for a known case. If unsure, take none: every setting with its default.")
+    typer.echo("\nA recipe is a config made for a known case. If unsure, take none: what matters first, explained.")
     for name in (_NO_RECIPE, *names):
-        none = f"{name:<18}no recipe: every setting, explained"
+        none = f"{name:<18}no recipe: what matters first, explained"
         typer.echo(f"  {none if name == _NO_RECIPE else recipe_line(name)}")
     answer = _one_of("recipe", (_NO_RECIPE, *names), default=_NO_RECIPE)
     return None if answer == _NO_RECIPE else answer

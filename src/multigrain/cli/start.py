@@ -33,6 +33,7 @@ class Start:
         base_url: the endpoint.
         model: the language model.
         base_model: the model that is tuned.
+        full: write every setting, and not only those to look at first.
     """
 
     documents: str | None = None
@@ -41,6 +42,7 @@ class Start:
     base_url: str | None = None
     model: str | None = None
     base_model: str | None = None
+    full: bool = False
 
     def for_ollama(self) -> Start:
         """Ollama by its name is an endpoint on this machine; everything else stays as it is."""
@@ -90,6 +92,7 @@ def _template(start: Start) -> str:
         model=start.model,
         base_url=start.base_url,
         base_model=start.base_model or "auto",
+        full=start.full,
     )
 
 
@@ -98,6 +101,8 @@ def _recipe(start: Start, name: str) -> str:
     own = values.get("llm", {}).get("provider", "local")
     if start.provider not in (None, own) or (own == "local" and start.base_url is not None):
         raise ConfigError(f"recipe {name!r} has llm.provider {own}: leave --provider and --base-url out, or --recipe")
+    if start.full:
+        raise ConfigError(f"recipe {name!r} is written as it is: leave --full out, or --recipe")
     if start.documents is not None and "path" not in values.get("documents", {}):
         raise ConfigError(f"recipe {name!r} brings its own documents: leave --documents out")
     wanted = {
