@@ -2,6 +2,7 @@
 
     python -m benchmarks.train_bases                          # every variant, a table
     python -m benchmarks.train_bases --only minilm-lora --json
+    python -m benchmarks.train_bases --pooling                # SmolLM2 alone, every pooling, causal and bidirectional
 
 Training rows: questions and passages of BoolQ (neither occurs in its dev part), negatives of four levels from bands of
 the passages' ranking by all-MiniLM-L6-v2. Held out: questions of BoolQ's dev part over its passages. Each variant is
@@ -69,10 +70,20 @@ VARIANTS = {
     "smollm2-bidirectional-lora": Variant(
         "smollm2", {"learning_rate": 1e-3, "attention": "bidirectional", **DECODER, **LORA}
     ),
-    "smollm2-bidirectional-ata": Variant(
-        "smollm2", {"learning_rate": 1e-4, "attention": "bidirectional", "pooling": "ata", **DECODER}
-    ),
+    **{
+        f"smollm2-{attention}-{pooling}": Variant(
+            "smollm2", {"learning_rate": 1e-4, "attention": attention, "pooling": pooling, **DECODER}
+        )
+        for attention, poolings in (
+            ("causal", ("mean", "weighted-mean", "ata")),
+            ("bidirectional", ("last", "weighted-mean", "ata")),
+        )
+        for pooling in poolings
+    },
 }
+
+POOLINGS = [name for name in VARIANTS if name.startswith("smollm2") and not name.endswith("lora")]
+"""All poolings of a decoder; `full` is the usual one of its attention: last if causal, mean if bidirectional."""
 
 
 def smollm2(folder: Path, layers: int) -> Path:
@@ -165,6 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_bases", description=__doc__.split("\n")[0])
     parser.add_argument("--only", action="append", choices=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
+    parser.add_argument("--pooling", action="store_true", help="every pooling of SmolLM2, all weights learning")
     parser.add_argument("--layers", type=int, default=4, help="layers of SmolLM2 (0: all 30)")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=16)
@@ -178,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    names = given.only or list(VARIANTS)
+    names = given.only or [name for name in VARIANTS if not given.pooling or name in POOLINGS]
     pairs = random.Random(given.seed).sample(boolq_training_pairs(given.cache), given.rows)
     held_out = sample(
         question_set("boolq", given.cache), max_queries=given.queries, max_documents=given.documents, seed=given.seed
