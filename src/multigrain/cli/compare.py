@@ -25,6 +25,7 @@ from multigrain.cli.model_options import (
     opened,
 )
 from multigrain.cli.options import JsonOption
+from multigrain.evaluation.decision import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from multigrain.evaluation.compare import Conclusion
@@ -48,7 +49,7 @@ def compare(
     max_queries: MaxQueriesOption = None,
     max_documents: MaxDocumentsOption = None,
     show: Annotated[int, typer.Option(min=0, help="Wins and losses to show for each set.")] = 3,
-    smallest: SmallestOption = 0.01,
+    smallest: SmallestOption = SMALLEST_DIFFERENCE,
     confidence: ConfidenceOption = 0.95,
     samples: SamplesOption = 10_000,
     seed: SeedOption = 13,

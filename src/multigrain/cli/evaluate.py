@@ -26,10 +26,11 @@ from multigrain.cli.model_options import (
     TrustOption,
     opened,
 )
-from multigrain.cli.options import JsonOption, RedoOption, RunOption
+from multigrain.cli.options import JsonOption
 from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
 from multigrain.errors import EvaluationError, RunDirectoryError
+from multigrain.evaluation.decision import SMALLEST_DIFFERENCE, RedoOption, RunOption
 from multigrain.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
@@ -55,7 +56,7 @@ def evaluate(
     forgetting_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="What a model may lose on a forgetting set, on a scale of 0 to 1.")
     ] = 0.01,
-    smallest: SmallestOption = 0.01,
+    smallest: SmallestOption = SMALLEST_DIFFERENCE,
     confidence: ConfidenceOption = 0.95,
     samples: SamplesOption = 10_000,
     seed: SeedOption = 13,
