@@ -26,11 +26,11 @@ from multigrain.cli.model_options import (
     TrustOption,
     opened,
 )
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
 from multigrain.errors import EvaluationError, RunDirectoryError
-from multigrain.evaluation.decision import SMALLEST_DIFFERENCE, RedoOption, RunOption
+from multigrain.evaluation.decision import SMALLEST_DIFFERENCE
 from multigrain.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
