@@ -47,6 +47,14 @@ NOT_RUN = {
     "--out ../../runs/sets": "needs the sets that benchmarks/build_sets.py fetches",
     "multigrain ablate benchmarks/experiment/1-tuned-pydocs.yaml --out runs/pydocs --json": "takes half an hour",
     "multigrain ablate benchmarks/experiment/3-schedule-one-seed.yaml --out runs/pydocs": "takes an hour",
+    "multigrain ablate benchmarks/experiment/3-schedule.yaml --out runs/pydocs": "takes an hour and a half",
+    "multigrain ablate benchmarks/experiment/2-source-large.yaml --out runs/source --json": "takes an hour",
+    "multigrain ablate benchmarks/experiment/4-pooling.yaml --out runs/pydocs": "takes an hour",
+    "multigrain ablate benchmarks/experiment/5-generator.yaml --out runs/source": "takes half an hour",
+    "multigrain ablate benchmarks/experiment/6-ideas.yaml --out runs/pydocs": "takes half an hour",
+    "multigrain ablate benchmarks/experiment/1-tuned-consumer-contracts-questions.yaml --out runs/contracts-questions": (
+        "takes a quarter of an hour"
+    ),
     "cd benchmarks/data": "needs the sets that benchmarks/build_sets.py fetches",
 }
 NOT_RUN_PYTHON = {"docs/guides/deployment.md": ("client = OpenAI(", "needs a server; tests/examples asks one")}
