@@ -2,8 +2,8 @@
 
     python -m benchmarks.source_probe runs/source/data/*/dataset/graded.parquet
 
-`multigrain audit` probes the rows that it kept. This takes any: what a model wrote before the audit, for one, beside the
-mined negatives of the same queries.
+`multigrain audit` probes the rows that it kept. This takes any: what a model wrote before the audit, for one, beside
+the mined negatives of the same queries.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def test_every_matrix_expands_to_arms_with_three_seeds_or_says_one(path: Path) -
     assert len(found.seeds) >= (1 if path.stem.endswith("-one-seed") else 3)
     assert len({arm.name for arm in found.arms}) == len(found.arms)
     config = found.reference.config
-    assert Path(str(config.documents.path)).resolve().is_relative_to(FOLDER.parent / "data")
+    assert Path(str(config.documents.path)).resolve().is_relative_to((FOLDER.parent / "data").resolve())
     assert any(each.role == "forgetting" for each in config.evaluation.sets)
 
 
