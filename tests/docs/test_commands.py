@@ -51,7 +51,6 @@ NOT_RUN = {
     "multigrain ablate benchmarks/experiment/2-source-large.yaml --out runs/source --json": "takes an hour",
     "multigrain ablate benchmarks/experiment/4-pooling.yaml --out runs/pydocs": "takes an hour",
     "multigrain ablate benchmarks/experiment/5-generator.yaml --out runs/source": "takes half an hour",
-    "multigrain ablate benchmarks/experiment/6-ideas.yaml --out runs/pydocs": "takes half an hour",
     "multigrain ablate benchmarks/experiment/1-tuned-consumer-contracts-questions.yaml --out runs/contracts": (
         "takes a quarter of an hour"
     ),
