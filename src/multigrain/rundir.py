@@ -12,6 +12,7 @@
       model/                   a copy of the chosen candidate
       results/                 evaluation.json, per_query.parquet, anchors.json
       report.html
+      failure.json             why the last attempt failed, where one did
 
 Each of the folders also holds `manifest.json`, written when its stage is complete and never before. Large tables
 (documents, rows, graded, rejects) are folders of shards under the same names; see `multigrain.shards`.
@@ -28,16 +29,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
+from multigrain.manifests import StageFailure, StageManifest, installed_versions
 
 __all__ = [
     "RunDirectory",
+    "StageFailure",
     "StageManifest",
     "atomic_directory",
     "atomic_stream",
@@ -46,46 +48,6 @@ __all__ = [
     "take_place",
     "writing",
 ]
-
-_RECORDED_PACKAGES = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
-
-
-@dataclass(frozen=True)
-class StageManifest:
-    """What a complete stage left behind.
-
-    Attributes:
-        stage: its name.
-        fingerprint: over everything that decides its output: config sections, inputs, format versions.
-        counts: the stage's summary, as `--json` prints it.
-        seconds: wall-clock seconds of the session that completed it.
-        finished_at: ISO 8601, UTC.
-        versions: of the packages that matter.
-        settings: the whole config that the stage was completed with.
-    """
-
-    stage: str
-    fingerprint: str
-    counts: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    finished_at: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StageFailure:
-    """Why a stage came to nothing when it was last tried.
-
-    Attributes:
-        stage: its name.
-        message: the error, as it was told.
-        failed_at: ISO 8601, UTC.
-    """
-
-    stage: str
-    message: str
-    failed_at: str
 
 
 class RunDirectory:
@@ -312,7 +274,7 @@ class RunDirectory:
             counts=counts,
             seconds=round(seconds, 3),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=_versions(),
+            versions=installed_versions(),
             settings=settings or {},
         )
         atomic_write(self._manifest_path(stage), json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
@@ -441,13 +403,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
