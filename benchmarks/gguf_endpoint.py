@@ -4,8 +4,8 @@
 
 Weights are dequantised to bfloat16 once. Requests of one kind that wait are answered together, a batch at a time; rows
 that are finished leave it. A JSON schema is followed token by token (llguidance). Needs `pip install gguf llguidance`.
-Only the qwen2 architecture; its layers are written out here, for transformers spends ten times as long on starting a
-step's kernels as the GPU does on running them. FOLDER holds config.json and the tokenizer, as transformers reads them
+Only the qwen2 architecture; its layers are written out here, which starts fewer kernels a step than transformers does.
+FOLDER holds config.json and the tokenizer, as transformers reads them
 from the same file: `python -m benchmarks.gguf_endpoint MODEL.gguf --tokenizer FOLDER --prepare`.
 """
 

@@ -50,7 +50,7 @@ def quieten_libraries() -> None:
     """Keep libraries' own bars, banners and notices off the screen: warnings stay on, chatter goes."""
     import os
 
-    # Said outright, so that tokenizers warns of no forks. A GPU encodes ten times as fast as one thread tokenises.
+    # Said outright, so that tokenizers warns of no forks. A GPU would wait for one thread's tokens.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
