@@ -1,9 +1,10 @@
-"""An OpenAI-compatible endpoint over one GGUF model on a GPU, where no vLLM or llama.cpp with CUDA is to be had.
+"""An OpenAI-compatible endpoint over one GGUF model, where no vLLM or llama.cpp with CUDA is to be had.
 
     python -m benchmarks.gguf_endpoint MODEL.gguf --tokenizer FOLDER --port 8001
 
-Weights are dequantised to bfloat16 once. Requests of one kind that wait are answered together, a batch at a time; rows
-that are finished leave it. A JSON schema is followed token by token (llguidance). Needs `pip install gguf llguidance`.
+Weights are dequantised to bfloat16 once. Requests of one kind that wait are answered together, a batch at a time; what
+their prompts share from the start (a document that is asked about four times) is read once, and rows that are finished
+leave the batch. A JSON schema is followed token by token (llguidance). Needs `pip install gguf llguidance`.
 Only the qwen2 architecture; its layers are written out here, which starts fewer kernels a step than transformers does.
 FOLDER holds config.json and the tokenizer, as transformers reads them
 from the same file: `python -m benchmarks.gguf_endpoint MODEL.gguf --tokenizer FOLDER --prepare`.
@@ -17,10 +18,11 @@ import json
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import gguf
 import llguidance
@@ -32,9 +34,14 @@ from aiohttp import web
 from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer
 
+T = TypeVar("T")
+
 _LIKELIEST: Final = 64
 """Nucleus sampling looks at this many tokens: sorting a vocabulary of 150,000 costs more than the layers."""
-_PREFILL_TOKENS: Final = 65_536
+_PREFILL_TOKENS: Final = {"cuda": 65_536, "cpu": 2_048}
+"""Prompts are read so many tokens at a time: few enough for a processor's caches, many enough to keep a GPU busy."""
+_SHORTEST_STEM: Final = 48
+"""Prompts that share fewer tokens from the start are read one by one."""
 _LAYOUT: Final = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -98,21 +105,30 @@ class Decoder:
         return list(zip(pair[0], pair[1], strict=True))
 
     def __call__(
-        self, tokens: torch.Tensor, lengths: torch.Tensor, cache: list[tuple[torch.Tensor, torch.Tensor]], upto: int
+        self,
+        tokens: torch.Tensor,
+        lengths: torch.Tensor,
+        cache: list[tuple[torch.Tensor, torch.Tensor]],
+        upto: int,
+        starts: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The next token's scores, [rows, vocabulary].
 
         Args:
-            tokens: [rows, count]: whole texts, padded at their ends, or the last token of each.
+            tokens: [rows, count]: whole texts, padded at their ends, the last token of each, or what follows `starts`.
             lengths: of the texts, these tokens included.
-            cache: read, and written at the tokens' places.
+            cache: read, and written at the tokens' places, padding's included.
             upto: the longest text's length.
+            starts: how many tokens of each text the cache holds: none of whole texts, all but a single token.
         """
         rows, count = tokens.shape
-        last = lengths - 1
-        places = torch.arange(count, device=self.device).expand(rows, count) if count > 1 else last[:, None]
+        whole = starts is None and count > 1
+        if starts is None:
+            starts = torch.zeros_like(lengths) if count > 1 else lengths - 1
+        places = starts[:, None] + torch.arange(count, device=self.device)
+        last = lengths - 1 - starts
         own = torch.arange(rows, device=self.device)[:, None]
-        hidden = torch.arange(upto, device=self.device)[None, :] > last[:, None]
+        seen = torch.arange(upto, device=self.device) <= places[:, :, None]
         cosine, sine = self.cosine[places][:, :, None], self.sine[places][:, :, None]
 
         def turned(part: torch.Tensor) -> torch.Tensor:
@@ -127,21 +143,60 @@ class Decoder:
             query, key, value = joined.split((self.heads, self.groups, self.groups), dim=2)
             query, key = turned(query), turned(key)
             keys[own, :, places], values[own, :, places] = key, value
-            if count > 1:
+            if whole:
                 heads_first = (each.transpose(1, 2) for each in (query, key, value))
                 mixed = functional.scaled_dot_product_attention(*heads_first, is_causal=True, enable_gqa=True)
                 mixed = mixed.transpose(1, 2)
+            elif count > 1:
+                mixed = functional.scaled_dot_product_attention(
+                    query.transpose(1, 2),
+                    keys[:, :, :upto],
+                    values[:, :, :upto],
+                    attn_mask=seen[:, None],
+                    enable_gqa=True,
+                ).transpose(1, 2)
             else:
                 grouped = query.view(rows, self.groups, -1, self.size)
                 scores = grouped @ keys[:, :, :upto].transpose(2, 3) * self.size**-0.5
-                shares = scores.masked_fill(hidden[:, None, None], float("-inf")).softmax(-1, dtype=torch.float32)
+                shares = scores.masked_fill(~seen[:, None], float("-inf")).softmax(-1, dtype=torch.float32)
                 mixed = shares.to(values.dtype) @ values[:, :, :upto]
             state = state + functional.linear(mixed.reshape(rows, count, -1), weights["out"])
             normed = functional.rms_norm(state, (self.width,), weights["ffn_norm"], self.epsilon)
             gate, up = functional.linear(normed, weights["gate_up"]).chunk(2, dim=-1)
             state = state + functional.linear(functional.silu(gate) * up, weights["down"])
-        final = state[own[:, 0], last] if count > 1 else state[:, 0]
+        final = state[own[:, 0], last]
         return functional.linear(functional.rms_norm(final, (self.width,), self.norm, self.epsilon), self.embeddings)
+
+
+@dataclass(frozen=True)
+class Stem:
+    """What several texts have in common from the start, or one text whole.
+
+    Attributes:
+        length: in tokens.
+        rows: the texts' places.
+    """
+
+    length: int
+    rows: tuple[int, ...]
+
+
+def shared_stems(texts: list[list[int]], *, shortest: int = _SHORTEST_STEM) -> list[Stem]:
+    """Group texts that begin alike; each of a group of several has at least a token of its own left."""
+    order = sorted(range(len(texts)), key=lambda row: texts[row])
+    groups: list[tuple[list[int], int]] = []
+    for row in order:
+        if groups:
+            rows, length = groups[-1]
+            head = texts[rows[0]]
+            length = min(length, len(texts[row]) - 1, len(head) - 1)
+            alike = next((place for place in range(length) if head[place] != texts[row][place]), length)
+            # A document's questions share most of a prompt; two documents share its first lines alone.
+            if alike >= max(shortest, len(texts[row]) // 2):
+                groups[-1] = ([*rows, row], alike)
+                continue
+        groups.append(([row], len(texts[row])))
+    return [Stem(length, tuple(rows)) for rows, length in groups]
 
 
 class Engine:
@@ -185,19 +240,52 @@ class Engine:
             )
 
     def _prefill(self, jobs: list[Job], room: int) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        longest = max(len(job.ids) for job in jobs)
-        tokens = torch.zeros(len(jobs), longest, dtype=torch.long)
-        for row, job in enumerate(jobs):
-            tokens[row, : len(job.ids)] = torch.tensor(job.ids)
-        tokens = tokens.to(self.model.device)
-        lengths = torch.tensor([len(job.ids) for job in jobs], device=self.model.device)
-        cache = self.model.cache(len(jobs), longest + room)
-        at_once = max(1, _PREFILL_TOKENS // longest)
-        scores = [
-            self.model(tokens[part], lengths[part], [(keys[part], values[part]) for keys, values in cache], longest)
-            for part in (slice(start, start + at_once) for start in range(0, len(jobs), at_once))
-        ]
-        return torch.cat(scores), lengths, cache
+        """Read the prompts: what several share once, then the rest of each."""
+        device, texts = self.model.device, [job.ids for job in jobs]
+        stems = shared_stems(texts)
+        lengths = torch.tensor([len(text) for text in texts], device=device)
+        cache = self.model.cache(len(jobs), int(lengths.max()) + room)
+        scores = torch.empty(len(jobs), self.model.vocabulary, dtype=torch.bfloat16, device=device)
+        for part in self._parts(stems, lambda stem: stem.length):
+            tokens = self._padded([texts[stem.rows[0]][: stem.length] for stem in part])
+            read = self.model.cache(*tokens.shape)
+            found = self.model(tokens, self._tensor([stem.length for stem in part]), read, tokens.shape[1])
+            rows = self._tensor([row for stem in part for row in stem.rows])
+            of = self._tensor([place for place, stem in enumerate(part) for _ in stem.rows])
+            scores[rows] = found[of]
+            for (keys, values), (new_keys, new_values) in zip(cache, read, strict=True):
+                keys[rows, :, : tokens.shape[1]], values[rows, :, : tokens.shape[1]] = new_keys[of], new_values[of]
+        ends = [(row, stem.length) for stem in stems if len(stem.rows) > 1 for row in stem.rows]
+        for part in self._parts(ends, lambda end: len(texts[end[0]]) - end[1]):
+            rows, starts = self._tensor([row for row, _ in part]), self._tensor([start for _, start in part])
+            tokens = self._padded([texts[row][start:] for row, start in part])
+            upto = int((starts + tokens.shape[1]).max())  # padding is written too
+            read = self.model.cache(len(part), upto)
+            kept = min(upto, cache[0][0].shape[2])
+            for (keys, values), (new_keys, new_values) in zip(cache, read, strict=True):
+                new_keys[:, :, :kept], new_values[:, :, :kept] = keys[rows, :, :kept], values[rows, :, :kept]
+            scores[rows] = self.model(tokens, lengths[rows], read, upto, starts)
+            for (keys, values), (new_keys, new_values) in zip(cache, read, strict=True):
+                keys[rows, :, :kept], values[rows, :, :kept] = new_keys[:, :, :kept], new_values[:, :, :kept]
+        return scores, lengths, cache
+
+    def _tensor(self, numbers: list[int]) -> torch.Tensor:
+        return torch.tensor(numbers, device=self.model.device)
+
+    def _padded(self, texts: list[list[int]]) -> torch.Tensor:
+        longest = max(map(len, texts))
+        return torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=self.model.device)
+
+    def _parts(self, asked: list[T], length: Callable[[T], int]) -> Iterator[list[T]]:
+        """What is read at once, the shortest first: texts of about one length waste little on padding."""
+        part: list[T] = []
+        for each in sorted(asked, key=length):
+            if part and (len(part) + 1) * length(each) > _PREFILL_TOKENS[self.model.device.type]:
+                yield part
+                part = []
+            part.append(each)
+        if part:
+            yield part
 
     @torch.inference_mode()
     def _answer(self, jobs: list[Job]) -> None:
