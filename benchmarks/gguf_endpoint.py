@@ -147,19 +147,11 @@ class Decoder:
                 heads_first = (each.transpose(1, 2) for each in (query, key, value))
                 mixed = functional.scaled_dot_product_attention(*heads_first, is_causal=True, enable_gqa=True)
                 mixed = mixed.transpose(1, 2)
-            elif count > 1:
-                mixed = functional.scaled_dot_product_attention(
-                    query.transpose(1, 2),
-                    keys[:, :, :upto],
-                    values[:, :, :upto],
-                    attn_mask=seen[:, None],
-                    enable_gqa=True,
-                ).transpose(1, 2)
             else:
-                grouped = query.view(rows, self.groups, -1, self.size)
-                scores = grouped @ keys[:, :, :upto].transpose(2, 3) * self.size**-0.5
-                shares = scores.masked_fill(~seen[:, None], float("-inf")).softmax(-1, dtype=torch.float32)
-                mixed = shares.to(values.dtype) @ values[:, :, :upto]
+                past = keys[:, :, :upto], values[:, :, :upto]
+                mixed = functional.scaled_dot_product_attention(
+                    query.transpose(1, 2), *past, attn_mask=seen[:, None], enable_gqa=True
+                ).transpose(1, 2)
             state = state + functional.linear(mixed.reshape(rows, count, -1), weights["out"])
             normed = functional.rms_norm(state, (self.width,), weights["ffn_norm"], self.epsilon)
             gate, up = functional.linear(normed, weights["gate_up"]).chunk(2, dim=-1)
