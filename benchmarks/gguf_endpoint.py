@@ -211,8 +211,8 @@ class Engine:
             time.sleep(0.15)  # let those that were sent together arrive
             while not self.waiting.empty():
                 asked.append(self.waiting.get())
-            # A batch takes as long as its longest answer: those of one kind together, and short kinds first. Prompts that
-            # begin alike come to stand side by side.
+            # A batch takes as long as its longest answer: those of one kind together, and short kinds first. Prompts
+            # that begin alike come to stand side by side.
             asked.sort(key=lambda job: (len(job.grammar or ""), job.ids))
             kind = asked[0].grammar
             jobs = [job for job in asked if job.grammar == kind][: self.largest]
