@@ -14,7 +14,8 @@ from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.marks import apply_marks, read_marks
 from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.probe import SourceProbe, probe_source
-from multigrain.audit.run import AuditResult, Embed, audit_lots
+from multigrain.audit.run import AuditResult, audit_lots
+from multigrain.audit.steps import Embed
 from multigrain.audit.summary import summarise
 from multigrain.config import Config
 from multigrain.dataset.store import (

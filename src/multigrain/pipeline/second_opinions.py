@@ -9,7 +9,7 @@ from typing import Any
 
 from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.opinions import CrossEncoderOpinion, SecondOpinion
-from multigrain.audit.run import Rewrite
+from multigrain.audit.steps import Rewrite
 from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
