@@ -1,0 +1,89 @@
+"""A chat endpoint that writes graded rows by rule, and the settings of a small run against it."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+__all__ = ["WORDS", "ChatEndpoint", "graded_answer", "run_values"]
+
+WORDS = [f"w{number}" for number in range(200)]
+
+
+def graded_answer(body: dict[str, Any]) -> str:
+    """A query that quotes the prompt's document, and negatives that are further and further from it."""
+    prompt = body["messages"][-1]["content"]
+    words = [word for word in prompt.split() if word in WORDS][:6]
+    draw = random.Random(prompt)
+    fields = {"query": " ".join(words[:4])}
+    for level in (1, 2, 3, 4):
+        fields[f"level_{level}"] = " ".join(words[: level - 1] + draw.sample(WORDS, 9 - level))
+    return json.dumps(fields)
+
+
+class ChatEndpoint:
+    """A chat endpoint that says what `answer` says, and remembers every prompt."""
+
+    def __init__(self) -> None:
+        self.answer = graded_answer
+        self.status = 200
+        self.delay = 0.0
+        self.prompts: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.prompts.append(body["messages"][-1]["content"])
+                time.sleep(outer.delay)
+                message = {"role": "assistant", "content": outer.answer(body) if outer.status == 200 else None}
+                values: dict[str, Any] = {
+                    "model": "m",
+                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                    "usage": {"prompt_tokens": 9, "completion_tokens": 7},
+                }
+                if outer.status != 200:
+                    values = {"error": {"message": "no such key"}}
+                raw = json.dumps(values).encode()
+                self.send_response(outer.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+def run_values(corpus: Path, model: Path | str, url: str = "", **llm: object) -> dict[str, Any]:
+    return {
+        "documents": {"path": str(corpus), "validation_share": 0.2, "test_share": 0.3},
+        "llm": {"provider": "openai", "model": "m", "base_url": url, "max_retries": 0, **llm},
+        "synthesis": {"strategy": "mgh"},
+        "audit": {
+            "round_trip_rank": None,
+            "false_negative_margin": 0.0,
+            "min_level_gap": 0.0,
+            "max_copied_share": 1.0,
+        },
+        "training": {
+            "base_model": str(model),
+            "steps": 4,
+            "batch_size": 4,
+            "max_seq_length": 32,
+            "precision": "float32",
+            "candidates": {"mean": {}, "ata": {"pooling": "ata"}, "in_batch": {"schedule": "in-batch"}},
+        },
+        "evaluation": {"bootstrap_samples": 200},
+    }
