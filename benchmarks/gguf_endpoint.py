@@ -191,6 +191,18 @@ def shared_stems(texts: list[list[int]], *, shortest: int = _SHORTEST_STEM) -> l
     return [Stem(length, tuple(rows)) for rows, length in groups]
 
 
+def next_batch(asked: list[Job], largest: int) -> list[Job]:
+    """The jobs to answer next: the one that waits longest, and those of its kind whose prompts are most like its own.
+
+    A batch takes as long as its longest answer, so it is of one kind; prompts that begin alike are read together.
+    """
+    alike = [job for job in asked if job.grammar == asked[0].grammar][: 8 * largest]
+    alike.sort(key=lambda job: job.ids)
+    start = next(place for place, job in enumerate(alike) if job is asked[0])
+    start = min(start - start % largest, max(0, len(alike) - largest))
+    return alike[start : start + largest]
+
+
 class Engine:
     """Answers jobs in batches, in a thread of its own."""
 
@@ -211,13 +223,15 @@ class Engine:
             time.sleep(0.15)  # let those that were sent together arrive
             while not self.waiting.empty():
                 asked.append(self.waiting.get())
-            # A batch takes as long as its longest answer: those of one kind together, and short kinds first. Prompts
-            # that begin alike come to stand side by side.
-            asked.sort(key=lambda job: (len(job.grammar or ""), job.ids))
-            kind = asked[0].grammar
-            jobs = [job for job in asked if job.grammar == kind][: self.largest]
+            asked = [job for job in asked if not job.answer.cancelled()]
+            if not asked:
+                continue
+            jobs = next_batch(asked, self.largest)
             taken = set(map(id, jobs))
             asked = [job for job in asked if id(job) not in taken]
+            jobs = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+            if not jobs:
+                continue
             started = time.monotonic()
             try:
                 self._answer(sorted(jobs, key=lambda job: len(job.ids)))
@@ -409,7 +423,9 @@ def main(arguments: list[str] | None = None) -> int:
     model = Decoder(given.model, AutoConfig.from_pretrained(given.tokenizer), given.device)
     engine = Engine(model, AutoTokenizer.from_pretrained(given.tokenizer), largest=given.batch)
     print(f"{given.model.name} ready on {given.device} after {time.monotonic() - started:.0f} s", flush=True)
-    web.run_app(application(engine, given.name), port=given.port, print=None, reuse_port=True)
+    # Whoever hangs up is not answered: a client that was stopped must not keep the next one waiting.
+    served = application(engine, given.name)
+    web.run_app(served, port=given.port, print=None, reuse_port=True, handler_cancellation=True)
     return 0
 
 

@@ -8,7 +8,7 @@ import torch
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("llguidance")
 
-from benchmarks.gguf_endpoint import Decoder, Engine, Job, Stem, shared_stems  # noqa: E402
+from benchmarks.gguf_endpoint import Decoder, Engine, Job, Stem, next_batch, shared_stems  # noqa: E402
 from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 
 _NAMES = {
@@ -100,6 +100,21 @@ def test_stems_hold_every_text_once_and_leave_each_of_a_group_a_token_of_its_own
     assert sorted(row for stem in stems for row in stem.rows) == list(range(len(texts)))
     found = {Stem(stem.length, tuple(sorted(stem.rows))) for stem in stems}
     assert found == {Stem(60, (0, 2)), Stem(80, (1, 3)), Stem(2, (4,)), Stem(100, (5,))}
+
+
+def test_whoever_waits_longest_is_answered_next_with_prompts_like_its_own() -> None:
+    asked = [Job([document, turn], 4, 1.0, 1.0, None) for turn in range(2) for document in (7, 3, 9, 1)]
+    asked.insert(3, Job([7, 0], 4, 1.0, 1.0, "a grammar"))
+
+    while asked:
+        batch = next_batch(asked, 4)
+        assert asked[0] in batch
+        assert len(batch) <= 4
+        assert len({job.grammar for job in batch}) == 1
+        documents = [job.ids[0] for job in batch]
+        assert documents == sorted(documents)
+        assert len(set(documents)) <= 2
+        asked = [job for job in asked if job not in batch]
 
 
 def test_prompts_that_share_a_document_are_read_as_each_would_be_alone(
