@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from multigrain.cli import card, journal, status
+from multigrain.cli import card, export, journal, status
 from multigrain.cli.options import run_of
 from multigrain.errors import MultigrainError
 from multigrain.rundir import RunDirectory
@@ -59,3 +59,10 @@ def test_a_card_of_a_config_is_the_card_of_its_run(run: Path) -> None:
     card.register(app)
     with pytest.raises(MultigrainError, match=str(run)):
         CliRunner().invoke(app, ["mine.yaml"], catch_exceptions=False)
+
+
+def test_a_config_without_a_run_is_no_model(run: Path) -> None:
+    app = typer.Typer()
+    export.register(app)
+    with pytest.raises(MultigrainError, match=r"runs/other: no run here; `multigrain run other\.yaml` makes one"):
+        CliRunner().invoke(app, ["other.yaml", "--to", "onnx"], catch_exceptions=False)
