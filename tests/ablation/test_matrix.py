@@ -37,6 +37,13 @@ def test_an_arms_key_does_not_depend_on_the_rest_of_the_matrix() -> None:
     assert large.arms[0].key != large.arms[1].key
 
 
+def test_what_computes_attention_counts_where_it_is_chosen_alone() -> None:
+    plain, chosen = made(vary={"training.attn_implementation": [None, "sdpa"]}).arms
+    assert "attn_implementation" not in plain.training_settings
+    assert chosen.training_settings == {**plain.training_settings, "attn_implementation": "sdpa"}
+    assert plain.key == made(vary={"schedule": ["coarse-to-fine"]}).arms[0].key != chosen.key
+
+
 def test_combinations_can_be_left_out_and_the_reference_chosen() -> None:
     matrix = made(
         vary={"source": ["mined", "written"], "schedule": ["random", "in-batch"]},

@@ -5,8 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import typer
 from datasets import load_dataset
+from typer.testing import CliRunner
+
+from multigrain.cli.mine import register
+from multigrain.pipeline.mine import ModelEmbedder
 
 TOPICS = ["rivers and bridges", "bread and ovens", "stars and telescopes", "knots and sails", "violins and bows"]
 
@@ -74,6 +80,39 @@ def test_graded_triplets_with_scores_to_jsonl(files: tuple[Path, Path], tmp_path
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 44
     assert all(set(row) == {"anchor", "positive", "negative", "scores"} for row in rows)
+
+
+def test_prompts_go_before_what_they_are_for() -> None:
+    plain = ModelEmbedder("auto")
+    told = ModelEmbedder("auto", query_prompt="query: ", document_prompt="passage: ")
+
+    np.testing.assert_allclose(told.embed_queries(["knots"]), plain.embed_queries(["query: knots"]), atol=1e-6)
+    np.testing.assert_allclose(told.embed_passages(["knots"]), plain.embed_passages(["passage: knots"]), atol=1e-6)
+    assert told.identity != plain.identity
+
+
+def test_options_of_the_model_reach_the_model(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ModelEmbedder] = []
+
+    class Noted(ModelEmbedder):
+        @property
+        def identity(self) -> str:
+            seen.append(self)
+            return "noted"
+
+    monkeypatch.setattr("multigrain.pipeline.mine.ModelEmbedder", Noted)
+    app = typer.Typer()
+    register(app)
+    done = CliRunner().invoke(
+        app,
+        [str(files[0]), "--out", str(tmp_path / "x.jsonl"), "--dry-run", "--model", "owner/name",
+         "--trust-remote-code", "--query-prompt", "query: ", "--document-prompt", "passage: "],
+    )  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+    assert seen == [Noted("owner/name", 64, True, "query: ", "passage: ")]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.curriculum.measures import padded_share
 
-from multigrain.curriculum.lengths import group_by_length, padded_share
+from multigrain.curriculum.lengths import group_by_length
 
 
 @given(

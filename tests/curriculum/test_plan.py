@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.curriculum.measures import level_of
 
 from multigrain.config import PhaseConfig
 from multigrain.curriculum.plan import cut_for_processes, plan_batches, plan_sources
-from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, level_of, long_form_index, text_key
+from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, long_form_index, text_key
 from multigrain.curriculum.schedule import level_schedule
 from multigrain.records import LEVELS, Level
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multigrain.dataset.export import convert, export_examples, foreign_rows
+from multigrain.dataset.export import convert, export_examples
 from multigrain.dataset.foreign import FORMATS, ForeignRow, known_format, read_foreign
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
@@ -121,7 +121,7 @@ def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None
 
     assert found == form
     assert [(row.query, row.positives, row.negatives) for row in rows] == [
-        (row.query, row.positives, row.negatives) for row in foreign_rows(examples)
+        (each.query, (each.positive,), tuple(negative.text for negative in each.negatives)) for each in examples
     ]
 
 

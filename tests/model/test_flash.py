@@ -91,6 +91,7 @@ def test_equals_eager(
     model[0].model.config._attn_implementation = FLASH_IMPLEMENTATION
     reading = ReceivingTransformer.adopt(model[0], Reduction())
     assert reading.model.config._attn_implementation == FLASH_NAME
+    assert kernel.calls == 0  # a model may still be on the CPU, or in float32, when it is made ready
     layers = reading.model.config.num_hidden_layers
     for lengths in ([13, 2, 7], [11], [9, 9]):
         features = batch(lengths, padding_side, reading.model.config.pad_token_id)
@@ -128,6 +129,14 @@ def test_bent_scores_are_refused(kernel: Kernel) -> None:
     with pytest.raises(ModelError, match="soft cap"):
         flash._observed_flash(torch.nn.Module(), states, states, states, None, softcap=30.0)
     assert kernel.calls == 0
+
+
+def test_capped_scores_are_refused_when_a_model_is_made_ready(tiny_folder: Callable[..., Path]) -> None:
+    model = build_encoder(str(tiny_folder(transformers.LlamaConfig)), pooling="mean", device="cpu")
+    model[0].model.config._attn_implementation = FLASH_IMPLEMENTATION
+    model[0].model.config.attn_logit_softcapping = 50.0
+    with pytest.raises(ModelError, match="caps its scores"):
+        ReceivingTransformer.adopt(model[0], Reduction())
 
 
 def test_going_back_gives_flash_attention_again(kernel: Kernel, tiny_folder: Callable[..., Path]) -> None:

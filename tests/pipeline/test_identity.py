@@ -83,3 +83,14 @@ def test_content_is_names_and_bytes_and_no_places(tmp_path: Path, base: Path) ->
     (moved / "modules.json").rename(moved / "renamed.json")
     assert content_fingerprint(moved) != content_fingerprint(base)
     assert content_fingerprint(tmp_path / "nothing") is None
+
+
+def test_what_computes_attention_is_no_part_of_an_identity(tmp_path: Path, base: Path) -> None:
+    held = RunDirectory(tmp_path / "run")
+    held.finish("documents", "made", {}, 0.0)
+    found = {
+        candidate_identity(RunContext(parse_config({"training": {"base_model": str(base), **chosen}}), held), "tuned")
+        for chosen in ({}, {"attn_implementation": None}, {"attn_implementation": "sdpa"})
+    }
+
+    assert len(found) == 1

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tests.curriculum.measures import level_of, padded_share
 
 from multigrain.config import PromptsConfig, TrainingConfig
-from multigrain.curriculum.lengths import padded_share
-from multigrain.curriculum.pools import level_of
 from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_candidate, build_encoder

@@ -90,8 +90,16 @@ class Arm:
     @property
     def key(self) -> str:
         """What folders are named: the same for the same training, whatever the matrix varies; data have theirs."""
+        return fingerprint(self.training_settings)[:12]
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """What decides how the arm is trained, as plain values."""
         training = self.config.training.resolve(CANDIDATE)
-        return fingerprint(training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}))[:12]
+        values = training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"})
+        if values["attn_implementation"] is None:
+            del values["attn_implementation"]  # arms trained before it could be chosen keep their key
+        return values
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from multigrain.audit.checks import Problem
 
-__all__ = ["check_language", "identify", "known_languages", "main_language"]
+__all__ = ["check_language", "identify", "main_language"]
 
 # Short English titles come out as another language one time in six, but never with less probability of English
 # than this: of 2,254 package synopses two have less than .01, none less than .001.
@@ -43,11 +43,6 @@ def main_language(text: str) -> str | None:
 def identify(text: str) -> Mapping[str, float]:
     """Probabilities by language code."""
     return {code: float(share) for code, share in _identifier().rank(text.replace("\x00", " "))}
-
-
-def known_languages() -> frozenset[str]:
-    """The codes that can be told apart."""
-    return frozenset(_identifier().labels)
 
 
 def _shortest(text: str) -> int:

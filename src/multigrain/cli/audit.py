@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, run_directory
+from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, is_config, run_of
 from multigrain.cli.stages import run_command
 from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.errors import ConfigError
 
 __all__ = ["audit", "register"]
-
-_CONFIGS = (".yaml", ".yml")
 
 
 def audit(
@@ -25,7 +23,7 @@ def audit(
         typer.Argument(
             metavar="[CONFIG|FILE|RUN]",
             help="A run's YAML config; a training file of your own (JSONL, CSV, Parquet, or a folder that datasets "
-            "saved); or, with --marks, a run directory.",
+            "saved); or, with --marks, a run directory or its config.",
         ),
     ] = CONFIG_HERE,
     run: Annotated[
@@ -65,8 +63,8 @@ def audit(
     Writes dataset/graded.parquet, dataset/rejects.parquet and dataset/audit.json.
     """
     if marks is not None:
-        _apply_marks(run_directory(what, None) if what == CONFIG_HERE else what, marks, as_json=as_json)
-    elif what.suffix.lower() in _CONFIGS or (what / "config.yaml").is_file():
+        _apply_marks(run_of(what), marks, as_json=as_json)
+    elif is_config(what) or (what / "config.yaml").is_file():
         for name, value in (
             ("--config", config),
             ("--corpus", corpus),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, is_config, run_of
+from multigrain.errors import RunDirectoryError
 
 if TYPE_CHECKING:
     from multigrain.evaluation.sets import EvaluationSet
@@ -38,7 +39,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="RUN | MODEL", help="A run directory, or a model: a folder, a hub id, package:NAME, or auto."
+            metavar="RUN | CONFIG | MODEL",
+            help="A run directory or its config, or a model: a folder, a hub id, package:NAME, or auto.",
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help=_TO_HELP)],
@@ -90,7 +92,12 @@ def export(
     from multigrain.model.encoder import load
     from multigrain.pipeline.export import open_run
 
-    run = open_run(Path(model))
+    given = Path(model)
+    run = open_run(run_of(given))
+    if is_config(given):
+        if run is None:
+            raise RunDirectoryError(f"{run_of(given)}: no run here; `multigrain run {given}` makes one")
+        model = str(run_of(given))
     destination = out or (run.exports / to if run else Path(f"{Path(model.rstrip('/')).name.replace(':', '-')}-{to}"))
     check_destination(destination, overwrite=overwrite)
     encoder = load(model if run is None else str(run.model), device="cpu", trust_remote_code=trust_remote_code)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from multigrain.cli.console import console, print_json
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, run_of
 from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
@@ -17,7 +17,9 @@ __all__ = ["journal", "register"]
 
 
 def journal(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a journal.sqlite.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN | CONFIG", help="A run directory, its config, or a journal.sqlite.")
+    ],
     export: Annotated[
         Path | None,
         typer.Option("--export", metavar="FILE", help="Write every raw completion as JSON lines; - for stdout."),
@@ -32,6 +34,7 @@ def journal(
     from multigrain.rundir import RunDirectory
     from multigrain.synthesis.journal import Journal
 
+    run = run_of(run)
     path = run if run.is_file() else RunDirectory(run).journal_path
     if export is not None:
         with Journal(path, create=False) as opened:

@@ -9,7 +9,7 @@ import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
 from multigrain.cli.model_options import MODELS_HELP, TrustOption
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, run_of
 from multigrain.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ def label(
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN | MODEL MODEL...",
-            help=f"A run directory that has been evaluated; or, with --documents and --queries, models: {MODELS_HELP}",
+            metavar="RUN | CONFIG | MODEL MODEL...",
+            help="A run directory that has been evaluated, or its config; or, with --documents and --queries, models: "
+            f"{MODELS_HELP}",
         ),
     ],
     queries: Annotated[
@@ -49,7 +50,7 @@ def label(
     folder that `multigrain evaluate MODEL --set` scores other models on.
     """
     if len(targets) == 1:
-        directory = RunDirectory(Path(targets[0]))
+        directory = RunDirectory(run_of(Path(targets[0])))
         if queries is not None:
             quieten_libraries()
         from multigrain.evaluation.label_sources import own_queries, run_queries

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.model_options import TrustOption
 from multigrain.cli.options import JsonOption
+from multigrain.config import AuditConfig
 from multigrain.errors import ConfigError
 
 __all__ = ["mine", "register"]
-
-_BANDS = ((200, 2000), (40, 200), (8, 40), (0, 8))
 
 
 def mine(
@@ -33,6 +33,18 @@ def mine(
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="The encoder: a folder, a hub id, package:NAME, auto.")] = "auto",
+    query_prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Put this before every query, e.g. 'query: '. Default: the model's own."),
+    ] = None,
+    document_prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Put this before every positive and every text of the corpus, e.g. 'passage: '. Default: as above.",
+        ),
+    ] = None,
+    trust_remote_code: TrustOption = False,
     store: Annotated[
         str | None,
         typer.Option(metavar="PLACE", help="Keeps the corpus' vectors, folder or address. Default: FILE.vectors."),
@@ -104,7 +116,7 @@ def mine(
         absolute_margin=margin,
         relative_margin=relative_margin,
         max_similarity=max_similarity,
-        bands=_BANDS if graded else None,
+        bands=AuditConfig().bands if graded else None,
         sampling=sampling,
         fuse=rank_by,
         seed=seed,
@@ -115,7 +127,7 @@ def mine(
         if corpus
         else TextList(list(dict.fromkeys(text for each in asked.positives for text in each)))
     )
-    embedder = ModelEmbedder(model, batch_size)
+    embedder = ModelEmbedder(model, batch_size, trust_remote_code, query_prompt, document_prompt)
     place = store or f"{out}.vectors"
     progress = terminal_progress()
     if dry_run:

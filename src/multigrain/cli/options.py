@@ -17,13 +17,14 @@ __all__ = [
     "MaxTokensOption",
     "RedoOption",
     "RunOption",
+    "is_config",
     "run_directory",
+    "run_of",
 ]
 
 _CONFIG_HELP = "The YAML config that `multigrain init` writes, or a run's directory."
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help=_CONFIG_HELP)]
 ConfigHereArgument = Annotated[Path, typer.Argument(metavar="[CONFIG]", help=_CONFIG_HELP)]
-CompleteRunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run.")]
 RunOption = Annotated[
     Path | None,
     typer.Option("--run", "-r", metavar="DIR", help="The run directory. Default: runs/<name of the config file>."),
@@ -52,3 +53,19 @@ def run_directory(config: Path, chosen: Path | None) -> Path:
     if chosen is not None:
         return chosen
     return config if config.is_dir() else Path("runs") / config.stem
+
+
+def is_config(given: Path) -> bool:
+    """Whether what was given is a config file by its name, and not a run's directory."""
+    return given.suffix.lower() in (".yaml", ".yml") and not given.is_dir()
+
+
+def run_of(given: Path) -> Path:
+    """The run directory that was given, or the one named after the config file that was given."""
+    return run_directory(given, None) if is_config(given) else given
+
+
+CompleteRunArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RUN | CONFIG", callback=run_of, help="The directory of a complete run, or its config."),
+]

@@ -46,16 +46,7 @@ def run_command(
 
     held = run_stages(config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo)
     if as_json and is_main_process():
-        folders = {
-            "documents": ["documents"],
-            "synthesis": ["synthesis"],
-            "audit": ["dataset"],
-            "training": [f"models/{name}" for name in config.training.candidates],
-            "evaluation": ["results"],
-            "report": [],
-        }
-        summary: dict[str, Any] = {"run": str(held.path)}
-        summary |= stage_summaries(held, [folder for stage in stages for folder in folders[stage]])
+        summary: dict[str, Any] = {"run": str(held.path)} | stage_summaries(held, config, stages)
         if "report" in stages:
             summary["report"] = str(held.report_path)
         print_json(summary)

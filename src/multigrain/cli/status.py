@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from multigrain.cli.console import print_json
-from multigrain.cli.options import JsonOption, run_directory
+from multigrain.cli.options import JsonOption, run_of
 from multigrain.errors import RunDirectoryError
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ def status(
     """
     from multigrain.pipeline.status import run_status, runs_in, verify_run
 
-    if run is not None:
-        found = [run_status(run_directory(run, None) if run.is_file() else run)]
-    else:
-        found = [run_status(each) for each in runs_in(Path("runs"))]
+    found = [run_status(each) for each in ([run_of(run)] if run is not None else runs_in(Path("runs")))]
     if not found:
         raise RunDirectoryError("no run in runs/ here: name a directory, or start one with `multigrain run CONFIG`")
     verified = [verify_run(each.path) for each in found] if verify else []

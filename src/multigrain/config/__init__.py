@@ -14,7 +14,15 @@ from multigrain.config.audit import (
     ProbeConfig,
     Repair,
 )
-from multigrain.config.bases import AdaptersName, AtaConfig, AttentionName, LoraConfig, PromptsConfig, QuantizeName
+from multigrain.config.bases import (
+    AdaptersName,
+    AtaConfig,
+    AttentionImplementation,
+    AttentionName,
+    LoraConfig,
+    PromptsConfig,
+    QuantizeName,
+)
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.documents import DocumentsConfig
 from multigrain.config.engine import EngineConfig
@@ -45,6 +53,7 @@ __all__ = [
     "STRATEGY_GROUP",
     "AdaptersName",
     "AtaConfig",
+    "AttentionImplementation",
     "AttentionName",
     "AuditChecks",
     "AuditConfig",

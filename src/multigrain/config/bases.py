@@ -9,9 +9,18 @@ from pydantic import Field, model_validator
 
 from multigrain.config.section import Section
 
-__all__ = ["AdaptersName", "AtaConfig", "AttentionName", "LoraConfig", "PromptsConfig", "QuantizeName"]
+__all__ = [
+    "AdaptersName",
+    "AtaConfig",
+    "AttentionImplementation",
+    "AttentionName",
+    "LoraConfig",
+    "PromptsConfig",
+    "QuantizeName",
+]
 
 AttentionName = Literal["keep", "causal", "bidirectional"]
+AttentionImplementation = Literal["eager", "sdpa", "flash_attention_2"]
 QuantizeName = Literal["none", "4bit"]
 AdaptersName = Literal["merged", "apart"]
 

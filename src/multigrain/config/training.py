@@ -7,7 +7,15 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from multigrain.config.bases import AdaptersName, AtaConfig, AttentionName, LoraConfig, PromptsConfig, QuantizeName
+from multigrain.config.bases import (
+    AdaptersName,
+    AtaConfig,
+    AttentionImplementation,
+    AttentionName,
+    LoraConfig,
+    PromptsConfig,
+    QuantizeName,
+)
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
 from multigrain.config.section import Section
@@ -36,6 +44,7 @@ RowSharing = Literal["all", "split"]
 _VISITS_A_ROW: Final = 4
 _FEWEST_STEPS: Final = 20
 _MOST_STEPS: Final = 200
+_READ_ATTENTION: Final = ("ata", "diagonal", "values")
 _Share = Annotated[float, Field(gt=0, le=1)]
 Merge = _Share | list[_Share] | Literal["auto"]
 
@@ -86,6 +95,10 @@ class TrainingConfig(Section):
     attention: AttentionName = "keep"
     """Decoders only. bidirectional: every token sees the whole text, also after saving and loading. causal: only what
     stands before it. keep: as the base model has it."""
+
+    attn_implementation: AttentionImplementation | None = None
+    """What computes attention while candidates are tuned, as transformers names it: eager, sdpa or flash_attention_2
+    (needs flash-attn and a CUDA GPU that computes bf16). null: sdpa, where the architecture has it."""
 
     lora: LoraConfig | None = None
     """Tune low-rank adapters instead of all weights, e.g. {r: 16, alpha: 32} (null: tune everything)."""
@@ -235,6 +248,19 @@ class TrainingConfig(Section):
             raise ValueError("graded_weight: 0 leaves nothing to train on; name sources under mix")
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal parts")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_can_be_computed(self) -> Self:
+        if self.attn_implementation == "flash_attention_2" and self.precision == "float32":
+            raise ValueError("attn_implementation: flash_attention_2 computes in bf16; use precision: auto or bf16")
+        for name in self.candidates if self.attn_implementation == "eager" else ():
+            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
+            if settings.pooling in _READ_ATTENTION:
+                raise ValueError(
+                    f"{place}pooling: {settings.pooling} reads attention, which attn_implementation: eager does not "
+                    "show; use sdpa or flash_attention_2"
+                )
         return self
 
     @model_validator(mode="after")

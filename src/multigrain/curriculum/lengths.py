@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-__all__ = ["group_by_length", "padded_share"]
+__all__ = ["group_by_length"]
 
 _WINDOW: Final = 16  # batches that exchange rows
 
@@ -42,13 +42,6 @@ def group_by_length(
         grouped += _exchange([list(each) for each in batches[start:end]], lengths, texts, f"{seed}:lengths:{start}")
         start = end
     return grouped
-
-
-def padded_share(batches: Sequence[Sequence[int]], lengths: Callable[[int], int]) -> float:
-    """The share of positions that are padding where each batch is as wide as its longest row."""
-    filled = sum(lengths(row) for batch in batches for row in batch)
-    held = sum(len(batch) * max(lengths(row) for row in batch) for batch in batches if batch)
-    return 1 - filled / held if held else 0.0
 
 
 def _alike(batches: Sequence[Sequence[int]], stretches: Sequence[Hashable], first: int, other: int) -> bool:

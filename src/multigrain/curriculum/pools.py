@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from multigrain.records import LEVELS, GradedExample, Level
+from multigrain.records import GradedExample, Level
 
 __all__ = [
     "GradedPool",
     "GradedShape",
     "PairPool",
     "RowPool",
-    "level_of",
     "long_form_index",
     "text_key",
 ]
@@ -121,8 +120,3 @@ def text_key(text: str) -> int:
 def long_form_index(row: int, level: Level, rows: int) -> int:
     """Where a row's triple of one level stands in the long form."""
     return (level - 1) * rows + row
-
-
-def level_of(index: int, rows: int) -> Level:
-    """The level of a triple, from its place in the long form."""
-    return LEVELS[index // rows]

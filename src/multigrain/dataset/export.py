@@ -18,7 +18,7 @@ from multigrain.errors import SourceError
 from multigrain.records import GradedExample
 from multigrain.rundir import atomic_stream, writing
 
-__all__ = ["convert", "export_examples", "foreign_rows"]
+__all__ = ["convert", "export_examples"]
 
 _LOT: Final = 4_096  # rows of a Parquet file's row group
 
@@ -48,11 +48,6 @@ def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatN
         write_examples(path, examples)
         return
     _write(map(_scored, enumerate(examples, start=1)), path, form)
-
-
-def foreign_rows(examples: Iterable[GradedExample]) -> list[ForeignRow]:
-    """Graded rows without what only we know of them."""
-    return [_scored(each).row for each in enumerate(examples, start=1)]
 
 
 def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:

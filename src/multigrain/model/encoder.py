@@ -13,10 +13,19 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module, Transformer
 from sentence_transformers.util import get_device_name
 
-from multigrain.config import AttentionName, LoraConfig, PoolingName, PromptsConfig, QuantizeName, TrainingConfig
+from multigrain.config import (
+    AttentionImplementation,
+    AttentionName,
+    LoraConfig,
+    PoolingName,
+    PromptsConfig,
+    QuantizeName,
+    TrainingConfig,
+)
 from multigrain.errors import ModelError
 from multigrain.model.adapters import add_adapters, quantization
 from multigrain.model.attention_direction import is_decoder, set_attention
+from multigrain.model.implementation import require_implementation
 from multigrain.model.loading import is_raw, load_any
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import mixed_precision, supports_native_bf16
@@ -39,6 +48,7 @@ def build_encoder(
     quantize: QuantizeName = "none",
     seed: int = 0,
     computed_on: str | None = None,
+    attn_implementation: AttentionImplementation | None = None,
 ) -> SentenceTransformer:
     """Load a base and give it the pooling asked for; what follows the pooling (normalising, dense) stays.
 
@@ -58,11 +68,12 @@ def build_encoder(
         quantize: hold the base in fewer bits.
         seed: of the adapters' first values.
         computed_on: the device that the model will be moved to, where that is not `device`: it decides the precision.
+        attn_implementation: what computes attention; None for transformers' choice.
 
     Raises:
         ModelError: the base cannot be loaded, reads fewer tokens, pools nothing, or its architecture cannot do
             what was asked for.
-        MissingExtraError: `package:NAME`, or what adapters and quantizing need, is not installed.
+        MissingExtraError: `package:NAME`, or what adapters, quantizing or attention need, is not installed.
     """
     model = load_any(
         reference,
@@ -70,6 +81,7 @@ def build_encoder(
         trust_remote_code=trust_remote_code,
         quantization=quantization(quantize),
         computed_on=computed_on,
+        attn_implementation=attn_implementation,
     )
     if max_seq_length is not None:
         _limit_tokens(model, max_seq_length, reference)
@@ -79,6 +91,7 @@ def build_encoder(
         if is_raw(reference):
             replace_pooling(model, _default_pooling(model), AtaOptions())
         replace_pooling(model, pooling, ata or AtaOptions())
+        require_implementation(model, attn_implementation)
         if lora is not None:
             add_adapters(model, lora, seed=seed)
     except ModelError as error:
@@ -117,6 +130,7 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
         quantize=settings.quantize,
         seed=seed,
         computed_on=computed_on,
+        attn_implementation=settings.attn_implementation,
     )
     if settings.gradient_checkpointing:
         _recompute_activations(model)
@@ -129,18 +143,31 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
     return model
 
 
-def load(path: str, *, device: str | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
+def load(
+    path: str,
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    attn_implementation: AttentionImplementation | None = None,
+) -> SentenceTransformer:
     """Load a model as it was saved; one with ATA pooling needs no flag here.
 
     Args:
         path: a folder, or anything else `build_encoder` loads.
         device: where to put it; None lets sentence-transformers choose.
         trust_remote_code: run code that comes with the model (never needed for this package's own modules).
+        attn_implementation: what computes attention: eager, sdpa or flash_attention_2, for which weights in float32
+            become bfloat16. None for transformers' choice.
 
     Raises:
-        ModelError: there is no usable model at `path`.
+        ModelError: there is no usable model at `path`, or attention cannot be computed as asked.
+        MissingExtraError: FlashAttention-2 is not installed.
     """
-    return load_any(str(path), device=device, trust_remote_code=trust_remote_code)
+    model = load_any(
+        str(path), device=device, trust_remote_code=trust_remote_code, attn_implementation=attn_implementation
+    )
+    too_wide = attn_implementation == "flash_attention_2" and model.dtype == torch.float32
+    return model.bfloat16() if too_wide else model
 
 
 def encode(

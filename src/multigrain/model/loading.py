@@ -11,7 +11,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import is_sentence_transformer_model
 
+from multigrain.config import AttentionImplementation
 from multigrain.errors import MissingExtraError, ModelError
+from multigrain.model.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.static import STATIC_PREFIX, is_model2vec, read_model2vec, token_embeddings
 from multigrain.sources.packages import encoder_name, resolve_encoder
@@ -36,6 +38,7 @@ def load_any(
     trust_remote_code: bool = False,
     quantization: Any = None,
     computed_on: str | None = None,
+    attn_implementation: AttentionImplementation | None = None,
 ) -> SentenceTransformer:
     """Load an encoder: a folder (this package's own included), a hub id, `package:NAME`, `auto` or `static:` before.
 
@@ -47,24 +50,33 @@ def load_any(
         trust_remote_code: run code that comes with the model.
         quantization: transformers' quantization config; None for none.
         computed_on: the device that it will be moved to; None for `device`.
+        attn_implementation: what computes attention; None for transformers' choice.
 
     Raises:
-        ModelError: no such folder, nothing usable in it, the hub does not deliver, or the model needs its own code.
-        MissingExtraError: `package:NAME` is not installed.
+        ModelError: no such folder, nothing usable in it, the hub does not deliver, the model needs its own code, or
+            attention cannot be computed as asked.
+        MissingExtraError: `package:NAME`, or what computes attention, is not installed.
     """
+    check_implementation(attn_implementation, device=computed_on or device)
     if reference.startswith(STATIC_PREFIX):
         whole = load_any(reference.removeprefix(STATIC_PREFIX), device="cpu", trust_remote_code=trust_remote_code)
-        return token_embeddings(whole, device=device)
+        table = token_embeddings(whole, device=device)
+        require_implementation(table, attn_implementation)
+        return table
     source = locate(reference)
     folder = Path(source)
     # sentence-transformers asks for the flag for any class from outside its package. For this package's own classes
     # the answer is yes, as long as nothing in the folder brings code of its own.
     trusted = trust_remote_code or (folder.is_dir() and _names_only_own_code(folder))
-    arguments = {} if quantization is None else {"quantization_config": quantization}
+    asked = {"quantization_config": quantization, "attn_implementation": attn_implementation}
+    arguments = {name: value for name, value in asked.items() if value is not None}
     try:
         if is_model2vec(folder):
-            return read_model2vec(folder, device=device)
+            table = read_model2vec(folder, device=device)
+            require_implementation(table, attn_implementation)
+            return table
         model = SentenceTransformer(source, device=device, trust_remote_code=trusted, model_kwargs=arguments)
+        require_implementation(model, attn_implementation)
     except (ModelError, MissingExtraError):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:

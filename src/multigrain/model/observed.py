@@ -115,13 +115,15 @@ def install(model: PreTrainedModel) -> LayerTrace:
     Raises:
         ModelError: no module calls the registered function, or the model refuses it.
     """
+    flash = model.config._attn_implementation in (FLASH_IMPLEMENTATION, FLASH_NAME)
+    if flash and getattr(model.config, "attn_logit_softcapping", None):
+        raise ModelError(f"{type(model).__name__} caps its scores softly: under FlashAttention-2 they cannot be read")
     if not observe_mpnet(model):
-        flash = model.config._attn_implementation in (FLASH_IMPLEMENTATION, FLASH_NAME)
         verbosity = get_verbosity()
         # A model that cannot is about to be refused in one line; transformers would warn in three of its own.
         set_verbosity(logging.ERROR)
         try:
-            model.set_attn_implementation(FLASH_NAME if flash else ATTENTION_NAME)
+            model.set_attn_implementation(ATTENTION_NAME)
         finally:
             set_verbosity(verbosity)
     name, trace = type(model).__name__, LayerTrace()
@@ -136,6 +138,9 @@ def install(model: PreTrainedModel) -> LayerTrace:
             f"{name}: its attention cannot be read, for this architecture does not use transformers' attention "
             "interface; choose mean, cls or last pooling, or another base model"
         )
+    if flash:
+        # Not before: a model is looked at where and as it was loaded, and the kernel takes half precision on a GPU.
+        model.set_attn_implementation(FLASH_NAME)
     return trace
 
 

@@ -34,6 +34,7 @@ from multigrain.evaluation.results import BASE, query_rows, read_per_query, writ
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets import EvaluationSet
 from multigrain.model.encoder import load
+from multigrain.model.implementation import check_implementation
 from multigrain.pipeline.audit import audit_stage
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.documents import documents_stage
@@ -103,6 +104,8 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
         RunBusyError: another process works in the folder.
         MultigrainError: something that the user can mend.
     """
+    for arm in matrix.arms:
+        check_implementation(arm.config.training.attn_implementation)
     with RunDirectory(out).hold():
         ablation = _Ablation(matrix, out, progress or SilentProgress())
         ablation.sets = tuple(_sets(ablation))
@@ -229,7 +232,7 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
     identity = fingerprint(
         _FORMAT,
         audited.fingerprint,
-        settings.model_dump(mode="json", exclude={"candidates", "checkpoint_every"}),
+        arm.training_settings,
         seed,
         _judged_by(ablation, config),
     )

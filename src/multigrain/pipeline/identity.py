@@ -54,6 +54,7 @@ _TRAINING_PACE: Final = {
     "checkpoint_every",
     "report_to",
     "gradient_checkpointing",
+    "attn_implementation",
     "fsdp",
     "fsdp_config",
     "mix",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from multigrain.config import fingerprint
+from multigrain.config import PromptsConfig, fingerprint
 from multigrain.engine.protocol import Engine
 from multigrain.errors import ConfigError, SourceError
 from multigrain.mining.approximate import ApproximateSearch
@@ -342,28 +342,37 @@ class ModelEmbedder:
         reference: a folder, a hub id, `package:NAME` or `auto`.
         batch_size: texts encoded at once.
         trust_remote_code: run code that comes with it.
+        query_prompt: put before every query; None for the model's own prompt, if it has one.
+        document_prompt: put before every passage; None as above.
     """
 
     reference: str
     batch_size: int = 64
     trust_remote_code: bool = False
+    query_prompt: str | None = None
+    document_prompt: str | None = None
 
     @property
     def identity(self) -> str:
-        """The model's fingerprint: weights and settings, wherever it lies."""
+        """The model's fingerprint: weights, settings and prompts, wherever it lies."""
         from multigrain.evaluation.encoders import model_fingerprint
 
         return fingerprint("vectors", model_fingerprint(self._model().model))
 
     def embed_queries(self, texts: Sequence[str]) -> Floats:
-        """(n, d) L2-normalised, with the model's query prompt."""
+        """(n, d) L2-normalised, with the query prompt."""
         return self._model().embed_queries(texts)
 
     def embed_passages(self, texts: Sequence[str]) -> Floats:
-        """(n, d) L2-normalised, with the model's document prompt."""
+        """(n, d) L2-normalised, with the document prompt."""
         return self._model().embed_passages(texts)
 
     def _model(self) -> ReferenceModel:
         from multigrain.pipeline.reference import named_model
 
-        return named_model(self.reference, self.batch_size, self.trust_remote_code)
+        return named_model(
+            self.reference,
+            self.batch_size,
+            self.trust_remote_code,
+            PromptsConfig(query=self.query_prompt, document=self.document_prompt),
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.config import Config, fingerprint
+from multigrain.config import Config, PromptsConfig, fingerprint
 from multigrain.evaluation.embedding_cache import CachedEncoder
 from multigrain.evaluation.encoders import Encoder, model_fingerprint
 from multigrain.mining.search import Floats
@@ -94,13 +94,13 @@ def reference_model(config: Config, *, cache: Path | None = None) -> ReferenceMo
 
 
 @cache
-def named_model(reference: str, batch_size: int, trust_remote_code: bool) -> ReferenceModel:
+def named_model(reference: str, batch_size: int, trust_remote_code: bool, prompts: PromptsConfig) -> ReferenceModel:
     """A model by its reference alone, loaded once in a process.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    model = build_encoder(reference, trust_remote_code=trust_remote_code)
+    model = build_encoder(reference, trust_remote_code=trust_remote_code, prompts=prompts)
     return ReferenceModel(model, encoder_name(reference), batch_size, supports_native_bf16(model.device))
 
 

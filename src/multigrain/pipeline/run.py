@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from multigrain.config import Config
 from multigrain.errors import ConfigError
+from multigrain.model.implementation import check_implementation
 from multigrain.pipeline.context import RunContext
+from multigrain.pipeline.identity import candidate_stage_name
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses
 from multigrain.training.processes import check_sharding, is_main_process, leave_together, process_count
 from multigrain.training.trackers import check_trackers
 
-__all__ = ["STAGES", "run", "run_stages", "stage_summaries"]
+__all__ = ["STAGES", "Stage", "run", "run_stages", "stage_summaries"]
 
 # Stages import torch and much else; each is imported when it is its turn.
 
@@ -62,13 +64,25 @@ def _report(context: RunContext) -> None:
     report_stage(context)
 
 
-STAGES: Final[dict[str, Callable[[RunContext], None]]] = {
-    "documents": _documents,
-    "synthesis": _synthesis,
-    "audit": _audit,
-    "training": _training,
-    "evaluation": _evaluation,
-    "report": _report,
+class Stage(NamedTuple):
+    """A stage of a run.
+
+    Attributes:
+        work: runs it.
+        folders: for a config, the folders of the run directory whose manifests say that it is complete.
+    """
+
+    work: Callable[[RunContext], None]
+    folders: Callable[[Config], list[str]]
+
+
+STAGES: Final = {
+    "documents": Stage(_documents, lambda config: ["documents"]),
+    "synthesis": Stage(_synthesis, lambda config: ["synthesis"]),
+    "audit": Stage(_audit, lambda config: ["dataset"]),
+    "training": Stage(_training, lambda config: [candidate_stage_name(name) for name in config.training.candidates]),
+    "evaluation": Stage(_evaluation, lambda config: ["results"]),
+    "report": Stage(_report, lambda config: []),
 }
 """Every stage by name, in order."""
 
@@ -111,9 +125,10 @@ def run_stages(
         check_sharding(config.training)
         check_losses(config.training)
         check_trackers(config.training)
+        check_implementation(config.training.attn_implementation)
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
-        STAGES["training"](context)
+        STAGES["training"].work(context)
         leave_together()
         return context.run
     with RunDirectory(Path(directory)).hold() as held:
@@ -122,7 +137,7 @@ def run_stages(
         for stage in stages:
             if stage == "synthesis" and held.manifest("synthesis") is None:
                 _preflight(context, stages)
-            STAGES[stage](context)
+            STAGES[stage].work(context)
         if process_count() > 1:
             leave_together()
         if len(stages) == len(STAGES) and _manifests(held) == before:
@@ -136,9 +151,15 @@ def _manifests(held: RunDirectory) -> dict[Path, str]:
     return {path: path.read_text(encoding="utf-8") for path in found}
 
 
-def stage_summaries(held: RunDirectory, names: Sequence[str]) -> dict[str, Any]:
-    """The counts and seconds of complete stages, by name, as `--json` prints them."""
-    found = {name: held.manifest(name) for name in names}
+def stage_summaries(held: RunDirectory, config: Config, stages: Sequence[str]) -> dict[str, Any]:
+    """The counts and seconds of what complete stages made, by folder, as `--json` prints them.
+
+    Args:
+        held: the run.
+        config: what was asked for.
+        stages: names of stages.
+    """
+    found = {folder: held.manifest(folder) for stage in stages for folder in STAGES[stage].folders(config)}
     return {
         name: {**manifest.counts, "seconds": manifest.seconds}
         for name, manifest in found.items()
