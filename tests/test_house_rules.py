@@ -31,6 +31,7 @@ ORDER = [
     "shards",
     "spool",
     "parquet",
+    "hub",
     "recipes",
     "config_template",
     "sources",

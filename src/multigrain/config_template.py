@@ -28,7 +28,7 @@ _STARTERS: dict[str, dict[str, Any]] = {
 # What most people look at before their first run; `multigrain init --full` and the reference have the rest.
 _FIRST: dict[str, tuple[str, ...]] = {
     "documents": ("path", "text_field", "title_field", "chunk_size"),
-    "llm": ("provider", "model", "base_url", "api_key_env", "temperature", "concurrency"),
+    "llm": ("provider", "model", "base_url", "api_key_env", "temperature", "concurrency", "prices"),
     "synthesis": (
         "strategy",
         "query_types",

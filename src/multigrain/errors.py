@@ -15,7 +15,8 @@
     ├── ModelError                  an embedding model cannot be loaded or adapted         (8)
     │   └── ExportError                 it cannot be exported, or the export is not the model
     ├── EvaluationError             an evaluation set or comparison cannot be used         (9)
-    └── EngineError                 the cluster cannot be used                             (10)
+    ├── EngineError                 the cluster cannot be used                             (10)
+    └── HubError                    nothing can be pushed to the hub                       (11)
 
 Errors of this tree are a user's to mend: the command line prints the message as one line and exits
 with the code above. Anything else is our bug and keeps its traceback.
@@ -30,6 +31,7 @@ __all__ = [
     "EngineError",
     "EvaluationError",
     "ExportError",
+    "HubError",
     "LLMError",
     "MissingExtraError",
     "ModelError",
@@ -134,3 +136,9 @@ class EngineError(MultigrainError):
     """The cluster that work runs on cannot be used."""
 
     exit_code = 10
+
+
+class HubError(MultigrainError):
+    """Nothing can be pushed to the hub: it refuses, or cannot be reached."""
+
+    exit_code = 11

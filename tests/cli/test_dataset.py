@@ -52,12 +52,13 @@ def test_what_was_audited_is_exported_converted_and_written_for_the_hub(audited,
     converted = run(
         "convert", tmp_path / "out.jsonl", "--to", tmp_path / "back.csv", "--format", "sentence-transformers"
     )
-    written = run("push", audited, "--repo", "me/my-set", "--dry-run", "--license", "mit", "--language", "en")
+    written = run("push", audited, "me/my-set", "--dry-run", "--license", "mit", "--language", "en")
 
     assert exported["rows"] == converted["rows"] == written["rows"]
     assert converted["from"] == "tevatron"
     assert (tmp_path / "back.csv").read_text(encoding="utf-8").startswith("anchor,positive,negative_1,")
-    assert written["pushed"] is None
+    assert written["private"]
+    assert "commit" not in written
     assert "# my-set" in (Path(written["folder"]) / "README.md").read_text(encoding="utf-8")
 
 

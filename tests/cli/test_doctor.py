@@ -111,3 +111,12 @@ def test_a_base_model_that_cannot_be_had_is_a_problem(tmp_path: Path) -> None:
     assert _find(config, tmp_path, "base model").state == "problem"
     config = parse_config({"training": {"base_model": str(tmp_path)}})
     assert _find(config, tmp_path, "base model").state == "ok"
+
+
+def test_a_limit_that_cannot_be_kept_is_a_problem(tmp_path: Path) -> None:
+    values = {"llm": {"provider": "openai", "model": "mine", "base_url": "http://127.0.0.1:9/v1"}}
+    limited = parse_config({**values, "synthesis": {"max_cost": 5}})
+    found = _find(limited, tmp_path, "cost limit")
+    assert (found.state, "set llm.prices" in found.found) == ("problem", True)
+    priced = parse_config({"llm": {"provider": "scripted"}, "synthesis": {"max_cost": 5}})
+    assert _find(priced, tmp_path, "cost limit").state == "ok"

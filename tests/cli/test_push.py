@@ -1,4 +1,4 @@
-"""`multigrain push` and `card`, against a small stand-in of the hub's HTTP API."""
+"""`multigrain push`, `dataset push` and `card`, against a small stand-in of the hub's HTTP API."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from tests.report.example_run import ExampleRun, build_run
 
+from multigrain.errors import HubError
 from multigrain.rundir import RunDirectory
 
 
@@ -37,7 +39,8 @@ class _Hub:
                     self._answer({"error": "Invalid credentials"}, 401)
                 elif self.path == "/api/repos/create":
                     outer.created.append(json.loads(raw))
-                    self._answer({"url": f"{outer.url}/me/model", "name": "me/model", "id": "1"})
+                    place = "datasets/me/set" if outer.created[-1].get("type") == "dataset" else "me/model"
+                    self._answer({"url": f"{outer.url}/{place}", "name": place.removeprefix("datasets/"), "id": "1"})
                 elif self.path == "/api/validate-yaml":
                     self._answer({"errors": [], "warnings": []})
                 elif "/preupload/" in self.path:
@@ -49,7 +52,8 @@ class _Hub:
                         each = json.loads(line)
                         if each["key"] == "file":
                             outer.files[each["value"]["path"]] = base64.b64decode(each["value"]["content"])
-                    url = f"{outer.url}/me/model/commit/{'a' * 40}"
+                    place = self.path.removeprefix("/api/").removeprefix("models/").split("/commit/")[0]
+                    url = f"{outer.url}/{place}/commit/{'a' * 40}"
                     self._answer({"commitUrl": url, "commitOid": "a" * 40, "success": True})
                 else:
                     self._answer({}, 404)
@@ -81,6 +85,11 @@ def hub() -> Iterator[_Hub]:
     serving.server.server_close()
 
 
+def is_private(made: dict[str, Any]) -> bool:
+    """Whether a request asks for a private repository, in the older or the newer form of the protocol."""
+    return made.get("visibility") == "private" or made.get("private") is True
+
+
 @pytest.fixture
 def complete(tmp_path: Path, small_bert: Path) -> RunDirectory:
     run = build_run(tmp_path / "run", ExampleRun(rows=20, queries=20))
@@ -88,8 +97,15 @@ def complete(tmp_path: Path, small_bert: Path) -> RunDirectory:
     return run
 
 
-def _multigrain(*arguments: str, hub: _Hub, token: str, offline: str = "0") -> subprocess.CompletedProcess[str]:
-    names = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HUB_OFFLINE": offline, "HF_HUB_DISABLE_XET": "1"}
+def _closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def _multigrain(*arguments: str, hub: _Hub, token: str, **given: str) -> subprocess.CompletedProcess[str]:
+    names = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", **given}
     return subprocess.run(
         [sys.executable, "-m", "multigrain", *arguments],
         capture_output=True,
@@ -106,8 +122,7 @@ def test_a_model_and_its_card_arrive_whole_in_a_private_repository(hub: _Hub, co
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["commit"] == f"{hub.url}/me/model/commit/{'a' * 40}"
-    made = hub.created[0]
-    assert made.get("visibility") == "private" or made.get("private") is True, made
+    assert is_private(hub.created[0])
     assert {each["path"] for each in summary["files"]} == set(hub.files)
     for name, content in hub.files.items():
         assert content == (complete.model_path / name).read_bytes()
@@ -115,30 +130,69 @@ def test_a_model_and_its_card_arrive_whole_in_a_private_repository(hub: _Hub, co
     assert "hf_secret" not in done.stdout + done.stderr
 
 
-def test_a_refusal_and_an_offline_machine_are_told_in_a_line(hub: _Hub, complete: RunDirectory) -> None:
-    refused = _multigrain("push", str(complete.path), "me/model", hub=hub, token="hf_wrong")
-    offline = _multigrain("push", str(complete.path), "me/model", hub=hub, token="hf_wrong", offline="1")
+@pytest.mark.parametrize("public", [False, True])
+def test_rows_and_their_card_arrive_whole_and_are_public_only_where_that_is_said(
+    hub: _Hub, complete: RunDirectory, public: bool
+) -> None:
+    said = ["--public"] if public else []
+    command = ["dataset", "push", str(complete.path), "me/set", "--json", *said]
+    done = _multigrain(*command, hub=hub, token="hf_secret-of-the-test")
 
-    assert refused.returncode == 8
-    assert "the hub refused (401" in refused.stderr
-    assert "hf auth login" in refused.stderr
-    assert "hf_wrong" not in refused.stderr
-    assert offline.returncode == 8
-    assert "HF_HUB_OFFLINE is set" in offline.stderr
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["commit"] == f"{hub.url}/datasets/me/set/commit/{'a' * 40}"
+    assert summary["private"] is not public
+    assert hub.created[0]["type"] == "dataset"
+    assert is_private(hub.created[0]) is not public
+    assert {each["path"] for each in summary["files"]} == set(hub.files)
+    assert {"README.md", "data/train-00000-of-00001.parquet"} <= set(hub.files)
+    for name, content in hub.files.items():
+        assert content == (Path(summary["folder"]) / name).read_bytes()
+    assert "hf_secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["push"], ["dataset", "push"]], ids=["model", "dataset"])
+def test_a_push_that_fails_is_one_line_and_an_exit_code_of_its_own(
+    hub: _Hub, complete: RunDirectory, command: list[str]
+) -> None:
+    push = [*command, str(complete.path)]
+    unheard = f"http://127.0.0.1:{_closed_port()}"
+    for repository, token, names, words in (
+        ("me/some", "hf_wrong", {}, "hf auth login"),
+        ("me/some", "hf_wrong", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        ("not a name/x/y", "hf_wrong", {}, "give OWNER/NAME"),
+        ("me/some", "hf_wrong", {"HF_ENDPOINT": unheard}, "the hub cannot be reached"),
+    ):
+        done = _multigrain(*push, repository, hub=hub, token=token, **names)
+        assert done.returncode == HubError.exit_code, done.stderr
+        assert words in done.stderr
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
+        assert "Traceback" not in done.stderr
+        assert token not in done.stderr
     assert not hub.files
 
 
-def test_a_dry_run_lists_the_files_and_asks_nobody(hub: _Hub, complete: RunDirectory) -> None:
-    done = _multigrain("push", str(complete.path), "me/model", "--dry-run", hub=hub, token="", offline="1")
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [(["push"], "model.safetensors"), (["dataset", "push"], "data/train-00000-of-00001.parquet")],
+    ids=["model", "dataset"],
+)
+def test_a_dry_run_lists_the_files_says_who_would_see_them_and_asks_nobody(
+    hub: _Hub, complete: RunDirectory, command: list[str], file: str
+) -> None:
+    push = [*command, str(complete.path), "me/some", "--dry-run"]
+    done = _multigrain(*push, hub=hub, token="", HF_HUB_OFFLINE="1")
+    seen_by_all = _multigrain(*push, "--public", hub=hub, token="", HF_HUB_OFFLINE="1")
 
     assert done.returncode == 0, done.stderr
-    assert "model.safetensors" in done.stderr
-    assert "would go to me/model, private" in done.stderr
+    assert file in done.stderr
+    assert "would go to me/some, private" in done.stderr
+    assert "would go to me/some, public" in seen_by_all.stderr
     assert not hub.created
 
 
 def test_card_writes_the_card_and_says_where(hub: _Hub, complete: RunDirectory) -> None:
-    done = _multigrain("card", str(complete.path), hub=hub, token="", offline="1")
+    done = _multigrain("card", str(complete.path), hub=hub, token="", HF_HUB_OFFLINE="1")
 
     assert done.returncode == 0, done.stderr
     assert (complete.model_path / "README.md").read_text().startswith("---\n")

@@ -107,9 +107,16 @@ def test_a_limit_ends_the_writing_and_a_higher_one_goes_on(
     assert second["prompt_tokens"] + second["completion_tokens"] < 8800
     everything = json.loads(call("synthesize", path, "--run", run, "--json", "--redo"))["synthesis"]
     assert not everything["stopped_by_limit"]
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["synthesize"], ["synthesize", "--dry-run"]], ids=" ".join)
+def test_a_limit_in_dollars_without_a_price_is_refused_before_anything_is_begun(
+    call: Call, config: Callable[..., Path], tmp_path: Path, arguments: list[str]
+) -> None:
     unpriced = config(provider="openai", model="mine", base_url="http://127.0.0.1:9/v1")
-    with pytest.raises(ConfigError, match=r"llm\.prices"):
-        call("synthesize", unpriced, "--run", tmp_path / "other", "--max-cost", 1)
+    with pytest.raises(ConfigError, match=r"what mine costs: set llm\.prices.*or limit tokens with --max-tokens"):
+        call(*arguments, unpriced, "--run", tmp_path / "other", "--max-cost", 1)
+    assert not (tmp_path / "other").exists()
 
 
 def test_batches_from_the_command_line(call: Call, config: Callable[..., Path], tmp_path: Path) -> None:

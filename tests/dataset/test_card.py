@@ -1,15 +1,8 @@
-"""The folder for a hub, its card, and the push, against a hub that plays its part on localhost."""
+"""The folder for a hub, and its card."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import yaml
@@ -86,98 +79,3 @@ def test_no_rows_are_no_data_set(tmp_path) -> None:
     with pytest.raises(SourceError, match="no rows"):
         write_dataset_folder(tmp_path / "hub", [], name="set")
     assert not (tmp_path / "hub").exists()
-
-
-class _Hub(BaseHTTPRequestHandler):
-    """Enough of the hub's protocol to make a data set repository and commit small files to it."""
-
-    committed: list[str]
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        if self.path.endswith("/repos/create"):
-            made = json.loads(body)
-            self.answer({"url": f"http://{self.headers['Host']}/datasets/me/{made['name']}"})
-        elif "/preupload/" in self.path:
-            files = json.loads(body)["files"]
-            self.answer(
-                {"files": [{"path": each["path"], "uploadMode": "regular", "shouldIgnore": False} for each in files]}
-            )
-        elif "/commit/" in self.path:
-            entries = [json.loads(line) for line in body.split("\n") if line]
-            self.server.committed += [e["value"]["path"] for e in entries if e["key"] == "file"]  # type: ignore[attr-defined]
-            self.server.tokens.append(self.headers.get("Authorization"))  # type: ignore[attr-defined]
-            self.answer(
-                {
-                    "commitUrl": f"http://{self.headers['Host']}/datasets/me/set/commit/1",
-                    "commitOid": "1" * 40,
-                    "success": True,
-                }
-            )
-        else:
-            self.answer({})
-
-    def do_GET(self) -> None:
-        self.answer({"id": "me/set", "sha": "1" * 40, "siblings": [], "private": False, "type": "user", "name": "me"})
-
-    def answer(self, value: object) -> None:
-        raw = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-
-@pytest.fixture
-def hub() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    server.committed, server.tokens = [], []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def _push(folder: Path, address: str, repository: str = "me/set") -> subprocess.CompletedProcess[str]:
-    """In a process of its own: whether the hub may be reached is read at import."""
-    code = (
-        "from pathlib import Path\n"
-        "from multigrain.dataset.card import push_folder\n"
-        f"print(push_folder(Path({str(folder)!r}), {repository!r}, token='hf_secret', endpoint={address!r}))"
-    )
-    environment = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
-
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_the_folder_is_pushed_whole(tmp_path, hub) -> None:
-    write_dataset_folder(tmp_path / "hub", [example(1)], name="set", audit=AUDIT)
-
-    done = _push(tmp_path / "hub", f"http://127.0.0.1:{hub.server_port}")
-
-    assert done.returncode == 0, done.stderr
-    assert sorted(hub.committed) == ["README.md", "audit.json", "data/train-00000-of-00001.parquet"]
-    assert set(hub.tokens) == {"Bearer hf_secret"}
-
-
-def test_a_hub_that_cannot_be_reached_is_one_line_without_the_token(tmp_path) -> None:
-    write_dataset_folder(tmp_path / "hub", [example(1)], name="set")
-
-    done = _push(tmp_path / "hub", "http://127.0.0.1:9", repository="not a name/x/y")
-
-    assert done.returncode != 0
-    assert "not pushed" in done.stderr
-    assert "hf_secret" not in done.stderr

@@ -33,6 +33,7 @@ from .home import answer_batches, mark_a_row, write_config, write_home
 NOT_RUN = {
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/test_cluster_recipe.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
+    "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",
     "multigrain export runs/handbook --to openvino --out handbook-openvino": "needs openvino, tests/export when there",
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
     "torchrun --nproc-per-node 8 -m multigrain train config.yaml": "8 GPUs; tests/training runs 2 processes",

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,16 @@ import pytest
 import yaml
 
 from multigrain.config_file import parse_config
-from multigrain.errors import EndpointUnreachableError, EvaluationError, MissingExtraError, ModelError, MultigrainError
+from multigrain.errors import (
+    ConfigError,
+    EndpointUnreachableError,
+    EvaluationError,
+    MissingExtraError,
+    ModelError,
+    MultigrainError,
+)
 from multigrain.pipeline import run, run_stages
+from multigrain.pipeline.preflight import check_prices
 from multigrain.rundir import RunDirectory
 
 
@@ -67,6 +76,18 @@ def test_titles_are_asked_for_and_there_are_none(tmp_path: Path, corpus_file: Pa
 
     with pytest.raises(EvaluationError, match=r"none of the \d+ held-out documents has a title"):
         run(parse_config(values), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("queries", "refused"), [("auto", True), ("synthetic", True), ("titles", False)])
+def test_another_model_for_the_held_out_queries_needs_its_own_price(
+    values: dict[str, Any], queries: str, refused: bool
+) -> None:
+    values["llm"]["prices"] = {"m": {"prompt": 1.0, "completion": 2.0}}
+    values["synthesis"] = {"max_cost": 5}
+    values["evaluation"] = {"queries": queries, "llm": {**values["llm"], "model": "other", "prices": {}}}
+
+    with pytest.raises(ConfigError, match=r"other costs: set evaluation\.llm\.prices") if refused else nullcontext():
+        check_prices(parse_config(values))
 
 
 def test_writing_alone_needs_no_model_to_train(tmp_path: Path, values: dict[str, Any]) -> None:

@@ -140,7 +140,7 @@ def test_the_dataset_commands_take_folders_of_shards(tmp_path, corpus_file, smal
     assert (told["rows"], told["from"]) == (len(rows), "multigrain")
     call("dataset", "export", held.path, "--to", tmp_path / "copy.parquet", "--format", "multigrain")
     assert read_examples(tmp_path / "copy.parquet") == rows
-    pushed = call("dataset", "push", held.path, "--repo", "me/set", "--dry-run")
+    pushed = call("dataset", "push", held.path, "me/set", "--dry-run")
     shards = sorted((Path(pushed["folder"]) / "data").iterdir())
     count = -(-len(rows) // 7)
     assert [each.name for each in shards] == [f"train-{n:05}-of-{count:05}.parquet" for n in range(count)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from sentence_transformers import SentenceTransformer
 
+import multigrain
 from multigrain.config_file import parse_config
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.sets import Role
 from multigrain.evaluation.significance import PairedDifference
+from multigrain.model.encoder import build_encoder, pooling_name
 from multigrain.pipeline.audit import say_summary
 from multigrain.pipeline.documents import document_lines
 from multigrain.pipeline.evaluation import advice
@@ -95,6 +99,7 @@ def test_a_model_that_did_no_better_is_not_recommended(tmp_path: Path) -> None:
 def test_the_test_queries_have_the_last_word(low: float, high: float, words: str, tmp_path: Path) -> None:
     validation = _results("validation", 0.5, 0.6, 0.05, 0.15)
     test = _results("test", 0.5, 0.5 + (low + high) / 2, low, high)
+    (tmp_path / "modules.json").write_text("[]")
     *_, what = advice(replace(validation, sets=(*validation.sets, *test.sets)), tmp_path)
     assert what.startswith(f"model: {tmp_path} holds tuned{words}")
 
@@ -106,9 +111,23 @@ def test_where_the_base_answers_everything_there_is_nothing_to_gain(tmp_path: Pa
     assert same.startswith("model: ")
 
 
-def test_a_model_that_did_better_is_named_with_the_line_that_loads_it(tmp_path: Path) -> None:
+_LOADERS: dict[str, Callable[[str], SentenceTransformer]] = {
+    "SentenceTransformer": SentenceTransformer,
+    "multigrain.load": multigrain.load,
+}
+
+
+@pytest.mark.parametrize(("pooling", "loader"), [("mean", "SentenceTransformer"), ("ata", "multigrain.load")])
+def test_a_model_that_did_better_is_named_with_the_line_that_loads_it(
+    pooling: Literal["mean", "ata"], loader: str, small_bert: Path, tmp_path: Path
+) -> None:
+    model: SentenceTransformer = build_encoder(str(small_bert), pooling=pooling, device="cpu")
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+
     (what,) = advice(_results("validation", 0.5, 0.6, 0.05, 0.15, queries=500), tmp_path)
-    assert what == f"model: {tmp_path} holds tuned; SentenceTransformer({str(tmp_path)!r}) loads it"
+
+    assert what == f"model: {tmp_path} holds tuned; {loader}({str(tmp_path)!r}) loads it"
+    assert pooling_name(_LOADERS[loader](str(tmp_path))) == pooling
 
 
 @pytest.mark.parametrize(

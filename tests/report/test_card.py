@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from multigrain.errors import RunDirectoryError, StageOrderError
+from multigrain.hub import files_to_push
 from multigrain.report.card import write_card
-from multigrain.report.hub import files_to_push
 from multigrain.rundir import RunDirectory
 
 from .example_run import ExampleRun, build_run
@@ -142,7 +142,7 @@ def test_what_would_be_pushed_is_the_model_and_its_card_alone(with_model: RunDir
     write_card(with_model)
     (with_model.model_path / "training_log.json").write_text("{}")
     (with_model.model_path / ".hidden").write_text("x")
-    names = {each.path for each in files_to_push(with_model)}
+    names = {each.path for each in files_to_push(with_model.model_path)}
 
     assert {"README.md", "modules.json", "model.safetensors", "1_Pooling/config.json"} <= names
     assert not names & {"training_log.json", ".hidden"}

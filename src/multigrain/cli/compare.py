@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.fitting import require_fitting
 from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "register"]
 
+# Options about scoring, of which a run that has been evaluated needs none.
+_OF_MODELS = ("max_queries", "max_documents", "batch_size", "cache", "trust_remote_code")
+
 
 def compare(
+    context: typer.Context,
     targets: Annotated[
         list[str],
         typer.Argument(
@@ -73,8 +78,14 @@ def compare(
     if len(targets) == 1:
         if sets or forgetting:
             raise typer.BadParameter("sets are for comparing models: give at least two, the base first")
+        require_fitting(
+            context,
+            _OF_MODELS,
+            f"is for comparing models: give at least two, the base first; {targets[0]} has been evaluated",
+        )
         found = compare_stored(Path(targets[0]), base=base, settings=settings)
     else:
+        require_fitting(context, {"base"}, f"is for a run: of models the first, {targets[0]}, is the base")
         quieten_libraries()
         from multigrain.evaluation.contenders import Encoding, parse_contender
 

@@ -10,6 +10,7 @@ import typer
 
 from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import JsonOption
+from multigrain.cli.upload import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
 from multigrain.shards import is_table
 
@@ -70,27 +71,29 @@ def convert(
 @_app.command()
 def push(
     source: _Rows,
-    repository: Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="The data set on the hub.")],
+    repository: RepositoryArgument,
+    public: PublicOption = False,
     folder: Annotated[
         Path | None,
         typer.Option("--folder", metavar="DIR", help="Where the folder is written. Default: <RUN>/dataset/hub."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write folder and card, and push nothing.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="Only its owner sees it.")] = False,
     licence: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="The licence of the texts, e.g. cc-by-4.0.")
     ] = None,
     languages: Annotated[
         list[str] | None, typer.Option("--language", metavar="CODE", help="A language of the texts; may be repeated.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write folder and card, list the files, and upload nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the rows with a data set card, and push them to the Hugging Face hub.
+    """Write the rows with a data set card, and push them to the Hugging Face hub, private unless you say otherwise.
 
-    The token is the one of `hf auth login`, or $HF_TOKEN.
+    The token is the hub client's own: `hf auth login`, or $HF_TOKEN.
     """
     quieten_libraries()
-    from multigrain.dataset.card import push_folder, write_dataset_folder
+    from multigrain.dataset.card import write_dataset_folder
     from multigrain.dataset.store import open_examples
 
     rows = _parquet(source)
@@ -104,8 +107,10 @@ def push(
         licence=licence,
         languages=languages or (),
     )
-    address = None if dry_run else push_folder(target, repository, private=private)
-    _tell({"rows": len(examples), "folder": str(target), "pushed": address}, as_json=as_json)
+    _tell({"rows": len(examples), "folder": str(target)})
+    summary = upload(target, repository, kind="dataset", public=public, dry_run=dry_run)
+    if as_json:
+        print_json({"rows": len(examples), "folder": str(target), **summary})
 
 
 def register(app: typer.Typer) -> None:
@@ -136,9 +141,9 @@ def _audit_figures(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _tell(values: dict[str, Any], *, as_json: bool) -> None:
+def _tell(values: dict[str, Any], *, as_json: bool = False) -> None:
     if as_json:
         print_json(values)
     else:
-        words = ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+        words = ", ".join(f"{key} {value}" for key, value in values.items())
         console().print(f"dataset: {words}", markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.fitting import require_fitting
 from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
@@ -35,8 +36,11 @@ from multigrain.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
 
+_OF_RUNS = ("run", "redo")  # options that are heeded without --set, and only then
+
 
 def evaluate(
+    context: typer.Context,
     targets: Annotated[
         list[str],
         typer.Argument(
@@ -78,8 +82,14 @@ def evaluate(
     the figures. With --set: every model on every set, in one table.
     """
     if not sets and not forgetting:
+        require_fitting(
+            context,
+            set(context.params) - {"targets", "as_json", *_OF_RUNS},
+            "is for models on sets that --set names; a run has its settings in the evaluation section of its config",
+        )
         _evaluate_run(targets, run, as_json=as_json, redo=redo)
         return
+    require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
     quieten_libraries()
     from multigrain.evaluation.compare import CompareSettings
     from multigrain.evaluation.comparison import compare_models, write_comparison

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.fitting import require_fitting
 from multigrain.cli.options import JsonOption, is_config, run_of
 from multigrain.errors import RunDirectoryError
 
@@ -26,7 +27,7 @@ _TO_HELP = (
 
 
 # Which of our forms heed an option.
-_HEEDED = {"--int8": ("onnx",), "--distil": ("vllm", "tei"), "--dtype": ("vllm", "tei")}
+_HEEDED = {"int8": ("onnx",), "distil": ("vllm", "tei"), "dtype": ("vllm", "tei")}
 
 
 class _Dtype(StrEnum):
@@ -36,6 +37,7 @@ class _Dtype(StrEnum):
 
 
 def export(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -84,7 +86,7 @@ def export(
     from multigrain.export.registry import exporter
 
     exporter(to)  # an unknown name fails before a model is loaded
-    _require_fitting(to, {"--int8": int8, "--distil": distil, "--dtype": dtype is not None})
+    _require_fitting(context, to)
     quieten_libraries()
     from multigrain.export.job import ExportJob
     from multigrain.export.write import check_destination, export_model
@@ -120,13 +122,13 @@ def export(
         typer.echo(line)
 
 
-def _require_fitting(to: str, given: dict[str, bool]) -> None:
+def _require_fitting(context: typer.Context, to: str) -> None:
     """Refuse options that a form of ours would ignore; what other packages' exporters heed is theirs to say."""
     from multigrain.export.registry import BUILT_IN
 
     for option, forms in _HEEDED.items():
-        if given[option] and to in BUILT_IN and to not in forms:
-            raise typer.BadParameter(f"{option} is for --to {' and '.join(forms)}; --to {to} has no use for it")
+        if to in BUILT_IN and to not in forms:
+            require_fitting(context, {option}, f"is for --to {' and '.join(forms)}; --to {to} has no use for it")
 
 
 def _sets(

@@ -58,7 +58,7 @@ app = typer.Typer(
     "sentence-transformers model is trained on them from easy to hard; a report says what that bought.",
     epilog="Start with `multigrain init` and `multigrain run config.yaml`; without documents, with `multigrain demo`. "
     "Exit codes: 0 done, 2 config or usage, 3 documents, 4 missing extra, 5 language model, 6 run directory, "
-    "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 130 interrupted.",
+    "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 11 pushing to the hub, 130 interrupted.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -18,7 +18,7 @@ from multigrain.cli.options import (
     RunOption,
     run_directory,
 )
-from multigrain.cli.stages import run_command
+from multigrain.cli.stages import run_command, with_limits
 from multigrain.config_file import load_config
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def synthesize(
             max_tokens=max_tokens,
         )
         return
-    settings = load_config(config)
+    settings = with_limits(load_config(config), max_cost, max_tokens)
     quieten_libraries()
     from multigrain.pipeline.dry_run import dry_run as estimate_run
 

@@ -90,4 +90,5 @@ class LLMConfig(Section):
     """openai only: further endpoints that serve the same model. A request goes to whichever has most room."""
 
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
-    """Prices by model name, in US dollars per million tokens; they go before the built-in table."""
+    """Prices by model name, in US dollars per million tokens: {MODEL: {prompt: 0.1, completion: 0.2}}. They go
+    before the built-in table, which has OpenAI's models alone; `synthesis.max_cost` needs a price."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.dataset.store import write_examples
-from multigrain.errors import MultigrainError, SourceError
+from multigrain.errors import SourceError
 from multigrain.records import LEVELS, GradedExample
 from multigrain.rundir import atomic_directory, remove
 from multigrain.shards import table_files
 
-__all__ = ["dataset_card", "push_folder", "size_category", "write_dataset_folder"]
+__all__ = ["dataset_card", "size_category", "write_dataset_folder"]
 
 _SIZES: Final = (
     (1_000, "n<1K"),
@@ -93,41 +93,6 @@ def dataset_card(
 def size_category(rows: int) -> str:
     """The hub's word for a number of rows."""
     return next((word for limit, word in _SIZES if rows < limit), "n>10M")
-
-
-def push_folder(
-    folder: Path, repository: str, *, private: bool = False, token: str | None = None, endpoint: str | None = None
-) -> str:
-    """Push a written folder to a hub, and return its address.
-
-    Args:
-        folder: what `write_dataset_folder` wrote.
-        repository: OWNER/NAME; made where it is not there.
-        private: whether only its owner sees it.
-        token: None takes the one that `hf auth login` or $HF_TOKEN left.
-        endpoint: another hub's address; None takes $HF_ENDPOINT, or the public one.
-
-    Raises:
-        MultigrainError: the hub cannot be reached, or refuses.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-
-    api = HfApi(endpoint=endpoint, token=token)
-    try:
-        made = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=made.repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            commit_message="Graded rows and their card, by multigrain",
-        )
-    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MultigrainError(
-            f"{repository}: not pushed ({problem}); the folder {folder} is complete, push again when mended"
-        ) from None
-    return str(made)
 
 
 def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from multigrain.config import Config, LLMConfig
-from multigrain.errors import MultigrainError
+from multigrain.errors import ConfigError, MultigrainError
+from multigrain.pipeline.preflight import check_prices
 from multigrain.sources.glance import look_at_input
 from multigrain.sources.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
@@ -67,6 +68,8 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
     hub = _hub()
     if config is not None:
         yield _documents(config)
+        if config.synthesis.max_cost is not None:
+            yield _limit(config, config.synthesis.max_cost)
     models = [_encoder(settings.training.base_model, hub), _llm(settings.llm, hub, named=config is not None)]
     yield from models
     here = all(each.state == "ok" and "will be downloaded" not in each.found for each in models)
@@ -76,6 +79,14 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
 def _documents(config: Config) -> Finding:
     seen = look_at_input(config)
     return Finding("documents", "problem", seen.problem) if seen.problem else Finding("documents", "ok", seen.found)
+
+
+def _limit(config: Config, dollars: float) -> Finding:
+    try:
+        check_prices(config)
+    except ConfigError as error:
+        return Finding("cost limit", "problem", str(error))
+    return Finding("cost limit", "ok", f"${dollars:,.2f}, and the prices are known")
 
 
 def _versions() -> Finding:

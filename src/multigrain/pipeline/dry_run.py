@@ -12,6 +12,7 @@ from multigrain.llm.prices import find_price
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.pipeline.identity import documents_identity
 from multigrain.pipeline.material import heldout_units, load_material, read_material, training_units
+from multigrain.pipeline.preflight import check_prices
 from multigrain.pipeline.strategy import run_strategy
 from multigrain.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import first_requests
@@ -32,9 +33,10 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
 
     Raises:
         SourceError: what the run starts from cannot be used.
-        ConfigError: a prompt template cannot be used.
+        ConfigError: a prompt template cannot be used, or there is a limit on the cost and no price.
         LLMError: the local model cannot be used.
     """
+    check_prices(config)
     Prompts(config.synthesis.templates).check()
     run = RunDirectory(directory)
     known = config.start_from == "tasks" and run.is_complete("documents", documents_identity(config))

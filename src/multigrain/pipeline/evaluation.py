@@ -46,6 +46,7 @@ from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, require_current, results_identity
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.records import Document, Split
+from multigrain.report.card_data import needs_multigrain
 from multigrain.rundir import StageManifest, atomic_directory, atomic_write
 from multigrain.sources.store import read_document_table, read_query_table
 from multigrain.synthesis.heldout import read_heldout_queries
@@ -275,10 +276,12 @@ def _what_to_do(results: EvaluationResults, model: Path) -> str:
         beat_base=None if scores is None else scores[chosen].score > scores[BASE].score,
     )
     tested = any(each.role == "test" for each in results.sets)
+    if decision == "use" or (decision == "not shown" and not tested):
+        loader = "multigrain.load" if needs_multigrain(model) else "SentenceTransformer"
+        return f"; {loader}({str(model)!r}) loads it"
     return {
         "worse": f", although it is worse than the base model on the test queries: {keep}",
         "no better on validation": f", {no_better} validation queries: {keep}",
         "no gain": f", {no_better} test queries: {keep}",
         "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
-        "use": f"; SentenceTransformer({str(model)!r}) loads it",
-    }["use" if decision == "not shown" and not tested else decision]
+    }[decision]

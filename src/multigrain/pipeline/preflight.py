@@ -1,4 +1,4 @@
-"""What can be seen to be wrong before anything is paid for: model, evaluation sets, titles.
+"""What can be seen to be wrong before anything is paid for: prices, model, evaluation sets, titles.
 
 Cheap checks of what the later stages of a run will need. Each raises the error that the stage itself would raise,
 hours and dollars later.
@@ -13,11 +13,13 @@ from typing import Final
 
 from multigrain.config import Config, EvaluationSetConfig, TrainingConfig
 from multigrain.errors import EvaluationError, MissingExtraError
+from multigrain.llm.prices import find_price
 from multigrain.pipeline.context import RunContext
 from multigrain.records import Document, Split
 from multigrain.sources.store import read_document_table
+from multigrain.synthesis.spending import require_price
 
-__all__ = ["check_model", "check_sets", "check_titles", "preflight"]
+__all__ = ["check_model", "check_prices", "check_sets", "check_titles", "preflight"]
 
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
 
@@ -44,6 +46,20 @@ def preflight(context: RunContext, stages: Sequence[str]) -> None:
         check_sets(config)
         if config.evaluation.queries == "titles":
             check_titles(config, read_document_table(context.run.documents_path))
+
+
+def check_prices(config: Config) -> None:
+    """See that a limit on the cost can be kept: that the price of every model which may be asked is known.
+
+    Looks at the config alone, so that it can be done before the documents are read.
+
+    Raises:
+        ConfigError: there is a limit, and a price is missing.
+    """
+    limit, other = config.synthesis.max_cost, config.evaluation.llm
+    require_price(find_price(config.llm), limit, model=config.llm.model)
+    if other is not None and config.start_from != "pairs" and config.evaluation.queries in ("auto", "synthetic"):
+        require_price(find_price(other), limit, model=other.model, section="evaluation.llm")
 
 
 def check_model(settings: TrainingConfig) -> None:

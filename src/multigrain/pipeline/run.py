@@ -34,6 +34,12 @@ def _synthesis(context: RunContext) -> None:
     synthesis_stage(context)
 
 
+def _check_prices(config: Config) -> None:
+    from multigrain.pipeline.preflight import check_prices
+
+    check_prices(config)
+
+
 def _preflight(context: RunContext, stages: Sequence[str]) -> None:
     from multigrain.pipeline.preflight import preflight
 
@@ -131,6 +137,8 @@ def run_stages(
         STAGES["training"].work(context)
         leave_together()
         return context.run
+    if "synthesis" in stages and RunDirectory(Path(directory)).manifest("synthesis") is None:
+        _check_prices(config)
     with RunDirectory(Path(directory)).hold() as held:
         context = RunContext(config, held, progress or SilentProgress(), redo)
         before = _manifests(held)

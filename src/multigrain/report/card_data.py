@@ -16,7 +16,7 @@ from multigrain.rundir import RunDirectory
 from multigrain.sources.packages import ENCODER_HUB_ID, encoder_name, resolve_encoder
 from multigrain.training.log import TrainingLog
 
-__all__ = ["BaseModel", "CardData", "Folder", "load_card_data"]
+__all__ = ["BaseModel", "CardData", "Folder", "load_card_data", "needs_multigrain"]
 
 _UNKNOWN: Final = "unknown"
 _ATA: Final = "multigrain.model.pooling.AnchorTokenPooling"
@@ -142,9 +142,22 @@ def _stated_license(folder: Path) -> str | None:
     return str(found) if isinstance(found, str) else None
 
 
+def needs_multigrain(model: Path) -> bool:
+    """Whether loading a model's folder takes classes of this package, which plain sentence-transformers refuses.
+
+    Raises:
+        RunDirectoryError: there is no model in the folder.
+    """
+    return any(kind.startswith("multigrain.") for kind in _module_types(_json(model / "modules.json")))
+
+
+def _module_types(modules: list[dict[str, Any]]) -> list[str]:
+    return [str(each.get("type", "")) for each in modules]
+
+
 def _folder(path: Path) -> Folder:
     modules = _json(path / "modules.json")
-    types = [str(each.get("type", "")) for each in modules]
+    types = _module_types(modules)
     places = [path / str(each.get("path", "")) for each in modules]
     settings = _json(path / "config_sentence_transformers.json", {})
     prompts = {kind: text for kind, text in (settings.get("prompts") or {}).items() if text}
@@ -168,7 +181,7 @@ def _folder(path: Path) -> Folder:
         dimension=int(dimension) if isinstance(dimension, int) else None,
         max_tokens=longest if isinstance(longest, int) and longest < 10**9 else None,
         prompts=prompts,
-        needs_multigrain=any(kind.startswith("multigrain.") for kind in types),
+        needs_multigrain=needs_multigrain(path),
         has_adapters=any(path.rglob("adapter_config.json")),
     )
 

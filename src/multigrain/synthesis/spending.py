@@ -8,7 +8,29 @@ from multigrain.llm.prices import cost_of
 from multigrain.llm.protocol import Completion
 from multigrain.synthesis.journal_records import JournalTotals
 
-__all__ = ["Spending"]
+__all__ = ["Spending", "require_price"]
+
+
+def require_price(
+    price: PriceConfig | None, max_cost: float | None, *, model: str = "the model", section: str = "llm"
+) -> None:
+    """See that a limit on the cost can be kept.
+
+    Args:
+        price: of the model; None where it is unknown.
+        max_cost: US dollars; None: no limit.
+        model: its name.
+        section: of the config, where the model is set.
+
+    Raises:
+        ConfigError: there is a limit on the cost, and nobody knows the price.
+    """
+    if max_cost is not None and price is None:
+        raise ConfigError(
+            f"synthesis.max_cost (--max-cost) is {max_cost:g}, and nobody knows what {model} costs: set "
+            f"{section}.prices, in US dollars per million tokens, or limit tokens with --max-tokens "
+            "(synthesis.max_total_tokens)"
+        )
 
 
 class Spending:
@@ -35,11 +57,7 @@ class Spending:
         max_cost: float | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        if max_cost is not None and price is None:
-            raise ConfigError(
-                "synthesis.max_cost needs to know what the model costs: set llm.prices, in US dollars per million "
-                "tokens, or limit synthesis.max_total_tokens"
-            )
+        require_price(price, max_cost)
         self._price = price
         self._max_cost = max_cost
         self._max_tokens = max_tokens

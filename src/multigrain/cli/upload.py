@@ -1,0 +1,61 @@
+"""What `push` and `dataset push` share: their options, and the upload or the list of what would be uploaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from multigrain.cli.console import console
+from multigrain.hub import RepositoryKind
+
+__all__ = ["DryRunOption", "PublicOption", "RepositoryArgument", "upload"]
+
+RepositoryArgument = Annotated[
+    str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face hub; made if there is none.")
+]
+PublicOption = Annotated[bool, typer.Option("--public", help="Make a new repository public. Default: private.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the files; upload nothing.")]
+
+
+def upload(
+    folder: Path,
+    repo_id: str,
+    *,
+    kind: RepositoryKind,
+    public: bool,
+    revision: str | None = None,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """Push a folder and say where it went, or list what would be pushed.
+
+    Args:
+        folder: what to push.
+        repo_id: OWNER/NAME.
+        kind: what the folder holds.
+        public: whether everybody sees a new repository.
+        revision: the branch to commit to; None for the default one.
+        dry_run: list alone, and ask nobody.
+
+    Returns:
+        The summary that `--json` prints.
+
+    Raises:
+        HubError: the hub refuses or cannot be reached.
+    """
+    from multigrain.hub import files_to_push, push_folder
+
+    files = files_to_push(folder)
+    summary: dict[str, Any] = {"repo_id": repo_id, "private": not public, "files": [asdict(each) for each in files]}
+    if dry_run:
+        for each in files:
+            console().print(f"{each.bytes:>13,}  {each.path}", highlight=False, soft_wrap=True, markup=False)
+        total = sum(each.bytes for each in files)
+        seen = "public" if public else "private"
+        console().print(f"{total:>13,}  bytes would go to {repo_id}, {seen}", highlight=False, soft_wrap=True)
+    else:
+        summary["commit"] = push_folder(folder, repo_id, kind=kind, private=not public, revision=revision)
+        console().print(f"pushed {len(files)} files: {summary['commit']}", highlight=False, soft_wrap=True)
+    return summary
