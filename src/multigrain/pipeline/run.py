@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from multigrain.config import Config
 from multigrain.errors import ConfigError
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.context import RunContext
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory
@@ -111,6 +112,7 @@ def run_stages(
         check_sharding(config.training)
         check_losses(config.training)
         check_trackers(config.training)
+    check_choice(config, stages)
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
         STAGES["training"](context)
