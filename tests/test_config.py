@@ -45,6 +45,14 @@ def test_every_problem_is_told_at_once_with_the_nearest_key() -> None:
         ({"training": {"candidates": {}}}, "at least one model"),
         ({"training": {"candidates": {"base": {}}}}, "candidate name 'base'"),
         ({"training": {"candidates": {"a/b": {}}}}, "candidate name 'a/b'"),
+        (
+            {"evaluation": {"sets": [{"name": "p", "path": "pairs.tsv", "role": "validation"}]}},
+            "set 'p': role: validation needs queries .* pairs.tsv is a file of sentence pairs",
+        ),
+        (
+            {"evaluation": {"sets": [{"name": "s", "path": "mteb:SciFact", "role": "validation"}]}},
+            "set 's': role: validation needs queries .* mteb:SciFact is an MTEB task",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(values: dict[str, object], words: str) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
 from multigrain.ablation.table import AblationTable, ArmScores, build_table, effect_size
+from multigrain.report.ablation import render_ablation
 
 SETS = {"validation": "validation", "test": "test"}
 
@@ -60,6 +62,34 @@ def test_validation_marks_the_best_arm_but_claims_nothing(whole: AblationTable) 
         assert validation.adjusted_p == validation.difference.p_value
         assert test.adjusted_p >= test.difference.p_value
     assert "✓" in to_markdown(whole)
+
+
+def test_the_validation_sets_that_are_named_rank_and_the_others_are_shown_alone(whole: AblationTable) -> None:
+    assert whole.ranked_by == ("validation",)
+    other = scored("other", 1, 0.0)
+    runs = [scored("coarse", 1, 0.05), other]
+    faq = {"coarse": 0.2, "other": 0.9}
+    runs = [
+        replace(
+            run,
+            sets={**run.sets, "faq": dict.fromkeys(run.sets["test"], faq[run.arm])},
+            base={**run.base, "faq": run.base["test"]},
+        )
+        for run in runs
+    ]
+    found = build_table(
+        runs,
+        axes=("schedule",),
+        sets={**SETS, "faq": "validation"},
+        reference="coarse",
+        samples=300,
+        ranked_by=("faq",),
+    )
+    assert [row.chosen for row in found.rows] == [False, True]
+    assert "ranked first by nDCG@10 on validation set faq, which claims nothing" in to_markdown(found)
+    page = render_ablation(found)
+    assert "Validation: <bdi>faq</bdi>" in page
+    assert page.count("Ranks the arms") == page.count("it neither ranks the arms nor claims anything") == 1
 
 
 def test_more_arms_ask_for_more_evidence() -> None:

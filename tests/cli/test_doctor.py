@@ -83,6 +83,17 @@ def test_an_endpoint_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert "127.0.0.1:9" in found.found
 
 
+def test_several_candidates_with_nothing_to_choose_by_are_a_problem(url: str, tmp_path: Path) -> None:
+    values = {
+        "llm": {"provider": "openai", "model": "m", "base_url": url},
+        "training": {"candidates": {"a": {}, "b": {}}},
+    }
+    assert all(each.topic != "choice of model" for each in diagnose(parse_config(values), tmp_path))
+    found = _find(parse_config({**values, "evaluation": {"queries": "none"}}), tmp_path, "choice of model")
+    assert found.state == "problem"
+    assert "role: validation" in found.found
+
+
 def test_documents_are_looked_at(tmp_path: Path) -> None:
     def found(**documents: object) -> Finding:
         return _find(parse_config({"documents": documents}), tmp_path, "documents")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def test_results_survive_the_file_and_have_the_documented_shape(
         bootstrap_samples=200,
         confidence=0.95,
         seed=3,
+        chosen_on=("faq", "forum"),
     )
     path = tmp_path / "results" / "evaluation.json"
     write_results(path, results)
@@ -45,6 +47,9 @@ def test_results_survive_the_file_and_have_the_documented_shape(
 
     written = json.loads(path.read_text())
     assert written["chosen_by"] == "validation nDCG@10"
+    older = path.with_name("older.json")
+    older.write_text(json.dumps({key: value for key, value in written.items() if key != "chosen_on"}))
+    assert read_results(older) == replace(results, chosen_on=())
     (found,) = written["sets"]
     assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric"}
     assert (found["queries"], found["documents"]) == (3, 4)

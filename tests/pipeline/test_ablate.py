@@ -127,6 +127,19 @@ def test_nothing_to_judge_by_is_said_before_anything_is_trained(
     with pytest.raises(EvaluationError, match="nothing to judge the arms by"):
         run_ablation(matrix(corpus_file, small_bert, queries="none"), tmp_path / "out")
     assert counted["candidate_stage"] == 0
+    assert counted["synthesis_stage"] == 0
+
+
+def test_a_share_to_choose_and_nothing_to_choose_it_by_is_said_before_anything_is_written(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    from multigrain.pipeline.ablation_plan import plan_ablation
+
+    chosen = matrix(corpus_file, small_bert, queries="none", vary={"merge": [0.5, "auto"]})
+    for call in (plan_ablation, run_ablation):
+        with pytest.raises(ConfigError, match="merge: auto needs validation queries"):
+            call(chosen, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_plan_is_made_without_making_anything_and_knows_what_is_done(

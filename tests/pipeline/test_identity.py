@@ -68,6 +68,26 @@ def test_an_evaluation_set_that_changes_in_place_asks_for_new_results_alone(
     assert _changed(before, _identities(tmp_path, base, evaluation_set)) == {"results"}
 
 
+def test_sets_that_choose_the_share_to_merge_are_part_of_the_model_and_no_others(
+    tmp_path: Path, base: Path, evaluation_set: Path
+) -> None:
+    held = RunDirectory(tmp_path / "chosen")
+    held.finish("documents", "made", {}, 0.0)
+
+    def candidate(merge: object, *roles: str) -> str:
+        sets = [{"name": role, "path": str(evaluation_set), "role": role} for role in roles]
+        values = {"training": {"base_model": str(base), "merge": merge}, "evaluation": {"sets": sets}}
+        return candidate_identity(RunContext(parse_config(values), held), "tuned")
+
+    for merge in (None, 0.5):
+        assert candidate(merge) == candidate(merge, "test", "forgetting", "validation")
+    assert candidate("auto") == candidate("auto", "test", "forgetting")
+    chosen = candidate("auto", "validation")
+    assert chosen != candidate("auto")
+    (evaluation_set / "corpus.jsonl").write_text('{"_id": "d", "text": "b"}')
+    assert candidate("auto", "validation") != chosen
+
+
 def test_what_may_be_spent_is_no_part_of_what_is_written(tmp_path: Path, base: Path, evaluation_set: Path) -> None:
     before = _identities(tmp_path, base, evaluation_set)
     limits = {"max_cost": 3.0, "budget_seconds": 60.0, "max_total_tokens": 10}

@@ -69,6 +69,45 @@ def test_the_error_comes_before_the_first_request(
     assert not RunDirectory(tmp_path / "run").journal_path.exists()
 
 
+_TWO = {"candidates": {"a": {}, "b": {}}}
+
+
+@pytest.mark.parametrize(
+    ("share", "training", "evaluation", "error", "words"),
+    [
+        (0.2, _TWO, {"queries": "none"}, EvaluationError, r"2 candidates \(a, b\) need .*queries is none: "),
+        (0.2, {"merge": "auto"}, {"queries": "none"}, ConfigError, r"merge: auto needs .*queries is none: "),
+        (0.0, _TWO, {}, EvaluationError, r"2 candidates \(a, b\) need .*validation_share is 0: "),
+    ],
+)
+def test_a_choice_with_nothing_to_choose_by_is_refused_before_the_first_request(
+    tmp_path: Path,
+    values: dict[str, Any],
+    share: float,
+    training: dict[str, Any],
+    evaluation: dict[str, Any],
+    error: type[MultigrainError],
+    words: str,
+) -> None:
+    values["documents"]["validation_share"] = share
+    values["training"] |= training
+    values["evaluation"] = evaluation | {"sets": [{"name": "t", "path": "./anything"}]}
+
+    with pytest.raises(error, match=f"{words}add a labelled set with role: validation to evaluation.sets") as caught:
+        run(parse_config(values), tmp_path / "run")
+
+    assert "\n" not in str(caught.value)
+    assert not RunDirectory(tmp_path / "run").journal_path.exists()
+
+
+def test_candidates_may_be_trained_without_anything_to_choose_them_by(tmp_path: Path, values: dict[str, Any]) -> None:
+    values["training"] |= _TWO
+    values["evaluation"] = {"queries": "none"}
+
+    with pytest.raises(EndpointUnreachableError):
+        run_stages(parse_config(values), tmp_path / "run", ["documents", "synthesis", "audit", "training"])
+
+
 def test_titles_are_asked_for_and_there_are_none(tmp_path: Path, corpus_file: Path, values: dict[str, Any]) -> None:
     rows = [json.loads(line) for line in corpus_file.read_text().splitlines()]
     corpus_file.write_text("\n".join(json.dumps({"id": row["id"], "text": row["text"]}) for row in rows))

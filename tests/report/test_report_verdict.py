@@ -84,6 +84,20 @@ def test_the_advice_says_what_model_holds_and_what_to_do(delta, validation, advi
     assert advice in said
 
 
+def test_only_the_sets_that_chose_say_whether_the_base_was_beaten_and_their_mean_counts():
+    found = _on(Interval(0.02, -0.01, 0.05), validation=(0.8, 0.9))
+    own = [
+        EvaluationSet(
+            name, "validation", "own", 9, 45, (ModelScore("base", 0.5, 1.0), ModelScore("tuned", after, 1.0, None))
+        )
+        for name, after in (("faq", 0.6), ("forum", 0.3))
+    ]
+    several = replace(found, sets=(*found.sets, *own), chosen_on=("faq", "forum"))
+    assert [several.chose(each) for each in several.sets] == [False, False, True, True]
+    assert "did not beat the base model" in headline(several).advice
+    assert "did not beat" not in headline(replace(several, chosen_on=("faq",))).advice
+
+
 def test_a_gain_that_cost_the_unrelated_set_is_used_with_a_reserve():
     found = _on(Interval(0.03, 0.02, 0.04))
     lost = (ModelScore("base", 0.7, 0.8), ModelScore("tuned", 0.6, 0.8, Interval(-0.1, -0.12, -0.08)))

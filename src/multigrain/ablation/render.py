@@ -9,6 +9,7 @@ from typing import Final
 
 from multigrain.ablation.matrix import shown
 from multigrain.ablation.table import AblationTable, Cell, Effect, TableRow
+from multigrain.evaluation.results import choice_words
 
 __all__ = ["is_claimed", "table_notes", "to_csv", "to_latex", "to_markdown"]
 
@@ -151,8 +152,8 @@ def table_notes(table: AblationTable) -> Iterator[str]:
     yield f"Reference arm: {table.reference}."
     alpha = f"{1 - table.confidence:.2g}"
     yield f"{_SIGNIFICANT} p < {alpha} by a paired randomisation test, Holm-corrected over the table."
-    if any(role == "validation" for role in table.sets.values()):
-        yield "✓ ranked first by validation, which claims nothing: only test sets judge."
+    if table.ranked_by:
+        yield f"✓ ranked first by {choice_words(table.ranked_by)}, which claims nothing: only test sets judge."
     spent = f"Shared by the arms: {table.data_seconds:.0f} s of writing and auditing, {table.tokens:,} tokens"
     yield spent + (f", ${table.cost:.2f}." if table.cost is not None else ".")
     if table.not_run:

@@ -115,6 +115,7 @@ class AblationTable:
         data_seconds: spent on writing and auditing rows, which arms share.
         tokens: that the language model read and wrote.
         cost: of those, in US dollars; None where no prices are set.
+        ranked_by: the validation sets that rank the arms, by the mean over sets.
     """
 
     axes: tuple[str, ...]
@@ -127,6 +128,7 @@ class AblationTable:
     data_seconds: float
     tokens: int
     cost: float | None
+    ranked_by: tuple[str, ...] = ()
 
 
 def build_table(
@@ -142,6 +144,7 @@ def build_table(
     data_seconds: float = 0.0,
     tokens: int = 0,
     cost: float | None = None,
+    ranked_by: Sequence[str] = (),
 ) -> AblationTable:
     """Put the table together.
 
@@ -157,10 +160,12 @@ def build_table(
         data_seconds: spent on what arms share.
         tokens: that the language model read and wrote.
         cost: of those.
+        ranked_by: the validation sets that rank the arms; none for all of them.
 
     Raises:
         EvaluationError: arms were scored on different queries.
     """
+    ranking = tuple(ranked_by or (name for name, role in sets.items() if role == "validation"))
     by_arm: dict[str, list[ArmScores]] = {}
     for each in scores:
         by_arm.setdefault(each.arm, []).append(each)
@@ -194,12 +199,13 @@ def build_table(
         sets=dict(sets),
         queries={name: len(scores[0].sets[name]) for name in sets} if scores else {},
         reference=reference,
-        rows=tuple(_marked(_corrected(rows, sets), sets)),
+        rows=tuple(_marked(_corrected(rows, sets), ranking)),
         not_run=tuple(not_run),
         confidence=confidence,
         data_seconds=data_seconds,
         tokens=tokens,
         cost=cost,
+        ranked_by=ranking,
     )
 
 
@@ -243,10 +249,9 @@ def _corrected(rows: Sequence[TableRow], sets: Mapping[str, Role]) -> list[Table
     return done
 
 
-def _marked(rows: Sequence[TableRow], sets: Mapping[str, Role]) -> list[TableRow]:
+def _marked(rows: Sequence[TableRow], ranking: Sequence[str]) -> list[TableRow]:
     """Mark the arm that validation ranks first; of equal ones, the earlier."""
-    validation = [name for name, role in sets.items() if role == "validation"]
-    if not validation or not rows:
+    if not ranking or not rows:
         return list(rows)
-    best = max(rows, key=lambda row: float(np.mean([row.cells[name].ndcg_at_10 for name in validation])))
+    best = max(rows, key=lambda row: float(np.mean([row.cells[name].ndcg_at_10 for name in ranking])))
     return [replace(row, chosen=row is best) for row in rows]

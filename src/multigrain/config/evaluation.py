@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from pathlib import PurePath
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +11,8 @@ from multigrain.config.llm import LLMConfig
 from multigrain.config.section import Section
 
 __all__ = ["EvaluationConfig", "EvaluationSetConfig"]
+
+_SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
 class EvaluationSetConfig(Section):
@@ -32,14 +35,27 @@ class EvaluationSetConfig(Section):
     qrels: str | None = None
     """The relevance judgments that go with `queries`: TREC's four columns, or query id, document id and grade."""
 
-    role: Literal["test", "forgetting"] = "test"
-    """test: in the domain. forgetting: unrelated; it must not get worse."""
+    role: Literal["test", "validation", "forgetting"] = "test"
+    """test: in the domain; it judges and chooses nothing. validation: in the domain; its queries choose between
+    candidates and shares to merge, instead of those of the held-out documents (several sets: by the mean over sets),
+    and prove nothing. forgetting: unrelated; it must not get worse."""
 
     max_queries: int | None = Field(default=None, ge=1)
     """Take a seeded sample of this many queries (or pairs), with their relevant documents (null: all)."""
 
     max_documents: int | None = Field(default=None, ge=1)
     """Take a seeded sample of this many documents, relevant ones always among them (null: all)."""
+
+    @property
+    def kind(self) -> Literal["retrieval", "similarity", "task"]:
+        """What the path names: queries with documents, sentence pairs with scores, or an MTEB task or benchmark."""
+        if self.path is None or self.path.startswith("package:"):
+            return "retrieval"
+        if self.path.startswith("mteb:"):
+            return "task"
+        inside = PurePath(self.path)
+        judgments = inside.parent.name == "qrels"
+        return "similarity" if inside.suffix in _SIMILARITY_SUFFIXES and not judgments else "retrieval"
 
     @model_validator(mode="after")
     def _lies_somewhere(self) -> Self:
@@ -48,8 +64,18 @@ class EvaluationSetConfig(Section):
             raise ValueError(f"set {self.name!r}: give a path, or queries, documents and qrels")
         if self.path is not None and own:
             raise ValueError(f"set {self.name!r}: give a path or {', '.join(own)}, not both")
-        if self.path is not None and self.path.startswith("mteb:") and (self.max_queries or self.max_documents):
+        if self.kind == "task" and (self.max_queries or self.max_documents):
             raise ValueError(f"set {self.name!r}: MTEB tasks are taken whole; leave max_queries and max_documents out")
+        return self
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> Self:
+        if self.role == "validation" and self.kind != "retrieval":
+            what = "an MTEB task" if self.kind == "task" else "a file of sentence pairs"
+            raise ValueError(
+                f"set {self.name!r}: role: validation needs queries and the documents they search, and {self.path} is "
+                f"{what}; give a BEIR folder, or queries, documents and qrels"
+            )
         return self
 
 
@@ -77,4 +103,9 @@ class EvaluationConfig(Section):
     """Texts encoded at once."""
 
     sets: list[EvaluationSetConfig] = Field(default_factory=list)
-    """More sets: labelled ones of your own, unrelated ones to check for forgetting."""
+    """More sets: labelled ones of your own, to test or to choose by, and unrelated ones to check for forgetting."""
+
+    @property
+    def choosing_sets(self) -> list[EvaluationSetConfig]:
+        """The sets of role validation."""
+        return [each for each in self.sets if each.role == "validation"]

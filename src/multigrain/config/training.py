@@ -210,10 +210,12 @@ class TrainingConfig(Section):
 
     merge: Merge | None = None
     """Average the tuned weights with the base model's, against forgetting: the tuned share (1: all tuned), a list of
-    which validation queries choose one, or auto (a list of ours). null: off."""
+    which validation queries choose one, or auto (a list of ours). null: off. Which queries these are: see
+    evaluation.sets."""
 
     candidates: dict[str, CandidateConfig] = Field(default_factory=lambda: {"tuned": CandidateConfig()})
-    """The models to train, by name. Validation queries choose between them."""
+    """The models to train, by name. Validation queries choose between them: those of the evaluation sets of role
+    validation or, where there are none, those of the held-out documents."""
 
     @model_validator(mode="after")
     def _candidates_are_named(self) -> Self:
@@ -285,6 +287,11 @@ class TrainingConfig(Section):
             if settings.loss == "guided":
                 raise ValueError(f"{place}fsdp would leave the guide of loss: guided on the CPU; use masked")
         return self
+
+    @property
+    def chooses_share(self) -> bool:
+        """Whether `merge` leaves validation queries a share to choose."""
+        return self.merge == "auto" or (isinstance(self.merge, list) and len(set(self.merge)) > 1)
 
     def steps_for(self, rows: int) -> int:
         """Optimiser steps of a run; where `steps` is auto, as many as its rows deserve.

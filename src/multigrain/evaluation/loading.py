@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
 __all__ = ["MTEB", "OpenedSets", "load_evaluation_set", "open_sets"]
 
 MTEB: Final = "mteb:"
-_SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,11 @@ def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSet
     similarity: list[SimilaritySet] = []
     tasks: list[tuple[AbsTask, Role]] = []
     for config in configs:
-        if config.path is not None and config.path.startswith(MTEB):
+        if config.path is not None and config.kind == "task":
             from multigrain.evaluation.mteb_tasks import find_tasks
 
             tasks += [(task, config.role) for task in find_tasks([config.path.removeprefix(MTEB)])]
-        elif config.path is not None and _is_similarity_file(config.path):
+        elif config.path is not None and config.kind == "similarity":
             similarity.append(_similarity_set(config, config.path, seed))
         else:
             retrieval.append(load_evaluation_set(config, seed=seed))
@@ -108,8 +107,3 @@ def _similarity_set(config: EvaluationSetConfig, path: str, seed: int) -> Simila
         return whole
     kept = sorted(random.Random(seed).sample(range(len(whole.pairs)), config.max_queries))
     return replace(whole, pairs=tuple(whole.pairs[n] for n in kept), gold=tuple(whole.gold[n] for n in kept))
-
-
-def _is_similarity_file(path: str) -> bool:
-    inside = Path(path)
-    return not path.startswith("package:") and inside.suffix in _SIMILARITY_SUFFIXES and inside.parent.name != "qrels"

@@ -33,6 +33,7 @@ __all__ = [
     "ModelScores",
     "QueryRow",
     "SetResult",
+    "choice_words",
     "choose",
     "query_rows",
     "read_per_query",
@@ -124,6 +125,7 @@ class EvaluationResults:
         seed: of the resampling.
         chosen_by: how `chosen` was chosen.
         forgetting_threshold: what the chosen model may lose on a forgetting set.
+        chosen_on: the validation sets that chose, by name; empty where all of them did.
     """
 
     chosen: str
@@ -134,6 +136,17 @@ class EvaluationResults:
     seed: int
     chosen_by: str = CHOSEN_BY
     forgetting_threshold: float = 0.01
+    chosen_on: tuple[str, ...] = ()
+
+    def beat_base(self) -> bool | None:
+        """Whether the chosen model scored above the base, in the mean over the sets that chose; None without any."""
+        sets = [
+            each
+            for each in self.sets
+            if each.role == "validation" and (not self.chosen_on or each.name in self.chosen_on)
+        ]
+        gains = [each.models[self.chosen].score - each.models[BASE].score for each in sets]
+        return sum(gains) > 0 if gains else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,7 @@ class QueryRow:
 
 
 def choose(validation: Mapping[str, float]) -> str:
-    """The name with the highest mean validation nDCG@10; of equal ones, the earlier.
+    """The name with the highest validation nDCG@10 (several sets: the mean over sets); of equal ones, the earlier.
 
     Raises:
         EvaluationError: there is nothing to choose from.
@@ -160,6 +173,19 @@ def choose(validation: Mapping[str, float]) -> str:
     if not validation:
         raise EvaluationError("no model to choose from: validation scored none")
     return max(validation, key=lambda name: validation[name])
+
+
+def choice_words(names: Sequence[str]) -> str:
+    """What chose, in words.
+
+    Args:
+        names: of the validation sets that did.
+    """
+    if list(names) == ["validation"]:
+        return CHOSEN_BY
+    if len(names) == 1:
+        return f"{NDCG} on validation set {names[0]}"
+    return f"mean {NDCG} over validation sets {', '.join(names)}"
 
 
 def summarise_set(
@@ -277,6 +303,7 @@ def read_results(path: Path) -> EvaluationResults:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["models"] = tuple(values["models"])
         values["sets"] = tuple(_set_result(each) for each in values["sets"])
+        values["chosen_on"] = tuple(values.get("chosen_on", ()))
         return EvaluationResults(**values)
     except OSError as error:
         raise EvaluationError(f"{path}: no evaluation results ({error.strerror}); evaluate first") from None

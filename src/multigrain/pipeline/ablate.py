@@ -36,6 +36,7 @@ from multigrain.evaluation.sets import EvaluationSet
 from multigrain.model.encoder import load
 from multigrain.model.implementation import check_implementation
 from multigrain.pipeline.audit import audit_stage
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.documents import documents_stage
 from multigrain.pipeline.dry_run import dry_run
@@ -60,6 +61,10 @@ TABLE_FILES: Final = {
 _FORMAT: Final = 1
 _SCORES: Final = "per_query.parquet"
 _WRITING: Final = ("documents", "synthesis")
+_NO_JUDGE: Final = (
+    "nothing to judge the arms by: set evaluation.queries to titles or synthetic, or name a test set under "
+    "evaluation.sets"
+)
 
 
 @dataclass
@@ -106,6 +111,7 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
     """
     for arm in matrix.arms:
         check_implementation(arm.config.training.attn_implementation)
+        check_choice(arm.config, ["training"])
     with RunDirectory(out).hold():
         ablation = _Ablation(matrix, out, progress or SilentProgress())
         ablation.sets = tuple(_sets(ablation))
@@ -121,18 +127,16 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
 def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
     """The reference arm's test queries judge all arms, also those whose own model wrote others."""
     config = ablation.matrix.reference.config
+    others = open_sets(config.evaluation.sets, seed=config.seed)
+    if config.evaluation.queries == "none" and not any(each.role == "test" for each in others.retrieval):
+        raise EvaluationError(_NO_JUDGE)  # before anything is written
     run = _written(ablation, config)
     context = ablation.context(config, run.path)
-    sets = [*domain_sets(context, read_document_table(run.documents_path))]
-    others = open_sets(config.evaluation.sets, seed=config.seed)
-    sets += others.retrieval
+    sets = [*domain_sets(context, read_document_table(run.documents_path)), *others.retrieval]
     if others.similarity or others.tasks:
         ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
     if not any(each.role == "test" for each in sets):
-        raise EvaluationError(
-            "nothing to judge the arms by: set evaluation.queries to titles or synthetic, or name a test set under "
-            "evaluation.sets"
-        )
+        raise EvaluationError(_NO_JUDGE)
     yield from sets
 
 
@@ -337,6 +341,7 @@ def _table(ablation: _Ablation) -> AblationTable:
         data_seconds=sum(each.seconds for each in shared),
         tokens=sum(each.counts.get(kind, 0) for each in writing for kind in ("prompt_tokens", "completion_tokens")),
         cost=sum(costs) if costs else None,
+        ranked_by=[each.name for each in settings.choosing_sets],
     )
 
 

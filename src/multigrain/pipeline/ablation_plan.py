@@ -15,6 +15,7 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.encoders import SentenceTransformerEncoder
 from multigrain.evaluation.loading import open_sets
 from multigrain.pipeline.ablate import auditing_key, writing_key
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.dry_run import dry_run
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.rundir import RunDirectory
@@ -80,7 +81,10 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         SourceError: the documents cannot be used.
         EvaluationError: a set cannot be read, or there is nothing to judge by.
         ModelError: the base model cannot be loaded.
+        ConfigError: an arm has a share to choose, and nothing to choose it by.
     """
+    for arm in matrix.arms:
+        check_choice(arm.config, ["training"])
     writings = {writing_key(arm.config): arm.config for arm in matrix.arms}
     datasets = {auditing_key(arm.config): arm.config for arm in matrix.arms}
     left = {key: config for key, config in writings.items() if not _has(out / "writing" / key, "synthesis")}

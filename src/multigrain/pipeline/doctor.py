@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import ConfigError, MultigrainError
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.preflight import check_prices
 from multigrain.sources.glance import look_at_input
 from multigrain.sources.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
@@ -53,7 +54,7 @@ class Finding:
 
 
 def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
-    """Look at versions, device, memory, disk, documents, models, endpoint and hub, one after the other.
+    """Look at versions, device, memory, disk, documents, the choice, models, endpoint and hub, one after the other.
 
     Args:
         config: whose documents, models and endpoint to look at; None for the defaults.
@@ -70,6 +71,7 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
         yield _documents(config)
         if config.synthesis.max_cost is not None:
             yield _limit(config, config.synthesis.max_cost)
+        yield from _choice(config)
     models = [_encoder(settings.training.base_model, hub), _llm(settings.llm, hub, named=config is not None)]
     yield from models
     here = all(each.state == "ok" and "will be downloaded" not in each.found for each in models)
@@ -87,6 +89,14 @@ def _limit(config: Config, dollars: float) -> Finding:
     except ConfigError as error:
         return Finding("cost limit", "problem", str(error))
     return Finding("cost limit", "ok", f"${dollars:,.2f}, and the prices are known")
+
+
+def _choice(config: Config) -> Iterator[Finding]:
+    """A problem, where a run would end with several models and nothing to choose by."""
+    try:
+        check_choice(config, ["training", "evaluation"])
+    except MultigrainError as error:
+        yield Finding("choice of model", "problem", str(error))
 
 
 def _versions() -> Finding:

@@ -1,4 +1,8 @@
-"""Stage 5: base and candidates side by side; validation queries choose, test queries tell."""
+"""Stage 5: base and candidates side by side; validation queries choose, test queries tell.
+
+The config's sets of role validation choose, by the mean over sets; where there are none, the run's own validation
+queries do.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
@@ -21,8 +26,8 @@ from multigrain.evaluation.forgetting import judge_forgetting
 from multigrain.evaluation.loading import OpenedSets, open_sets
 from multigrain.evaluation.results import (
     BASE,
-    CHOSEN_BY,
     EvaluationResults,
+    choice_words,
     choose,
     write_per_query,
     write_results,
@@ -42,6 +47,7 @@ from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARIT
 from multigrain.evaluation.wording import rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, require_current, results_identity
 from multigrain.pipeline.reference import base_model, encoding_precision
@@ -51,7 +57,7 @@ from multigrain.rundir import StageManifest, atomic_directory, atomic_write
 from multigrain.sources.store import read_document_table, read_query_table
 from multigrain.synthesis.heldout import read_heldout_queries
 
-__all__ = ["advice", "domain_sets", "evaluation_stage"]
+__all__ = ["advice", "domain_sets", "evaluation_stage", "validation_sets"]
 
 _ANCHOR_TEXTS = 6
 _ANCHOR_CHARACTERS = 300
@@ -96,9 +102,11 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
                 batch_size=context.config.evaluation.batch_size,
             )
 
+    choosing = tuple(each for each in others.retrieval if each.role == "validation")
     for name in (BASE, *names):
-        score(name, domain)
+        score(name, OpenedSets(retrieval=(*domain.retrieval, *choosing)))
     chosen = _choose(context, found, names)
+    others = replace(others, retrieval=tuple(each for each in others.retrieval if each.role != "validation"))
     if others:
         for name in (BASE, chosen):
             score(name, others)
@@ -133,6 +141,15 @@ def domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[
             yield from_documents(documents, split, documents, name, role, label=HUMAN_TITLES)
 
 
+def validation_sets(context: RunContext) -> tuple[EvaluationSet, ...]:
+    """What chooses: the config's sets of role validation or, where it names none, the run's own validation queries."""
+    own = context.config.evaluation.choosing_sets
+    if own:
+        return open_sets(own, seed=context.config.seed).retrieval
+    sets = domain_sets(context, read_document_table(context.run.documents_path))
+    return tuple(each for each in sets if each.role == "validation")
+
+
 def _written_label(context: RunContext) -> str:
     """Who wrote the held-out queries: always an estimate, and a better one where it was another model."""
     manifest = context.run.manifest("synthesis")
@@ -145,20 +162,26 @@ def _model(context: RunContext, name: str) -> SentenceTransformer:
 
 
 def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
-    validation = [found.scores[name] for name, each in found.sets.items() if each.role == "validation"]
-    if not validation:
-        if len(names) > 1:
-            raise EvaluationError(
-                f"{len(names)} candidates, and no validation queries to choose by: set documents.validation_share "
-                "above 0, or train one candidate"
-            )
+    by = _chosen_on(context, found)
+    if not by:
+        check_choice(context.config, ["evaluation"], none_held=True)
         return names[0]
-    chosen = choose({name: validation[0][name].ndcg_at_10 for name in names})
+    scores = {name: fmean(found.scores[each][name].ndcg_at_10 for each in by) for name in names}
+    chosen = choose(scores)
+    if len(names) > 1:
+        listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+        context.progress.say(f"{chosen} chosen by {choice_words(by)}: {listed}")
     return chosen
 
 
+def _chosen_on(context: RunContext, found: Scored) -> list[str]:
+    """The names of the sets that choose, as in `validation_sets`."""
+    own = [each.name for each in context.config.evaluation.choosing_sets]
+    return own or [name for name, each in found.sets.items() if each.role == "validation"]
+
+
 def _results(context: RunContext, found: Scored, names: Sequence[str], chosen: str) -> EvaluationResults:
-    settings = context.config.evaluation
+    settings, by = context.config.evaluation, _chosen_on(context, found)
     results = found.results(
         samples=settings.bootstrap_samples, confidence=settings.confidence, seed=context.config.seed
     )
@@ -169,10 +192,9 @@ def _results(context: RunContext, found: Scored, names: Sequence[str], chosen: s
         bootstrap_samples=settings.bootstrap_samples,
         confidence=settings.confidence,
         seed=context.config.seed,
-        chosen_by=CHOSEN_BY
-        if any(each.role == "validation" for each in found.sets.values())
-        else "being the only candidate",
+        chosen_by=choice_words(by) if by else "being the only candidate",
         forgetting_threshold=settings.forgetting_threshold,
+        chosen_on=tuple(by),
     )
 
 
@@ -225,7 +247,8 @@ def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]
             results.chosen: chosen,
             "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
         }
-        said = f"{each.name} ({each.label}" + (f", {each.queries} {each.unit})" if each.queries else ")")
+        kind = "validation, " if each.role == "validation" and each.name != "validation" else ""
+        said = f"{each.name} ({kind}{each.label}" + (f", {each.queries} {each.unit})" if each.queries else ")")
         said += f": {each.metric} {base:.3f} → {chosen:.3f} with {results.chosen} ({100 * (chosen - base):+.1f} points"
         context.progress.say(said + (f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}])" if delta else ")"))
     forgetting = judge_forgetting(results.sets, model=results.chosen, threshold=results.forgetting_threshold)
@@ -270,10 +293,9 @@ def _what_to_do(results: EvaluationResults, model: Path) -> str:
     chosen = results.chosen
     no_better = "although it does no better than the base model on the"
     keep = "keep the base model until more documents, or a better language model, show a gain"
-    scores = next((each.models for each in results.sets if each.role == "validation"), None)
     decision = decide(
         (each.delta[chosen] for each in results.sets if each.role == "test" and chosen in each.delta),
-        beat_base=None if scores is None else scores[chosen].score > scores[BASE].score,
+        beat_base=results.beat_base(),
     )
     tested = any(each.role == "test" for each in results.sets)
     if decision == "use" or (decision == "not shown" and not tested):

@@ -130,6 +130,7 @@ def candidate_identity(context: RunContext, name: str, *, data: RunContext | Non
         data: the context that made the data set, where candidates of other seeds are trained on it too.
     """
     settings = context.config.training.resolve(name)
+    choosing = context.config.evaluation.choosing_sets if settings.chooses_share else []
     return fingerprint(
         _FORMATS["models"],
         dataset_identity(data or context),
@@ -137,6 +138,8 @@ def candidate_identity(context: RunContext, name: str, *, data: RunContext | Non
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
+        # Only where there are any: a model that no such set had a share in keeps its identity.
+        *([each.model_dump(mode="json", exclude={"name"}), _set_content(each)] for each in choosing),
     )
 
 

@@ -1,20 +1,24 @@
-"""Merge a tuned candidate with its base; validation queries choose the share, never test queries."""
+"""Merge a tuned candidate with its base; validation queries choose the share, never test queries.
+
+They are those that choose between candidates: of several sets the mean over sets counts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.config import Merge
-from multigrain.errors import ConfigError
+from multigrain.config import Merge, TrainingConfig
 from multigrain.evaluation.encoders import SentenceTransformerEncoder
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets import EvaluationSet
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.context import RunContext
-from multigrain.pipeline.evaluation import domain_sets
+from multigrain.pipeline.evaluation import validation_sets
 from multigrain.pipeline.reference import encoding_precision
-from multigrain.sources.store import read_document_table
 from multigrain.training.merging import WeightMerge, merge_shares
 
 __all__ = ["ChosenMerge", "merge_candidate", "validation_for_merge"]
@@ -26,28 +30,31 @@ class ChosenMerge:
 
     Attributes:
         share: of the tuned weights.
-        validation: nDCG@10 on the validation queries of every share that was tried; empty for a fixed share.
+        validation: nDCG@10 on the validation queries of every share that was tried (several sets: the mean over
+            sets); empty for a fixed share.
     """
 
     share: float
     validation: dict[str, float]
 
 
-def validation_for_merge(context: RunContext, merge: Merge) -> EvaluationSet | None:
-    """The validation queries, where there is a share to choose.
+def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
+    """The validation queries, where there is a share to choose; else none.
+
+    Args:
+        context: the run.
+        settings: of the candidate.
 
     Raises:
         ConfigError: there is, and there are no validation queries.
+        EvaluationError: a set cannot be read.
     """
-    if len(merge_shares(merge)) == 1:
-        return None
-    for each in domain_sets(context, read_document_table(context.run.documents_path)):
-        if each.role == "validation":
-            return each
-    raise ConfigError(
-        f"training.merge: {merge} needs validation queries to choose by: set documents.validation_share above 0 (and "
-        "evaluation.queries to other than none), or give one share"
-    )
+    if not settings.chooses_share:
+        return ()
+    found = validation_sets(context)
+    if not found:
+        check_choice(context.config, ["training"], none_held=True)
+    return found
 
 
 def merge_candidate(
@@ -55,7 +62,7 @@ def merge_candidate(
     model: SentenceTransformer,
     weights: WeightMerge,
     merge: Merge,
-    validation: EvaluationSet | None,
+    validation: Sequence[EvaluationSet],
 ) -> ChosenMerge:
     """Merge a tuned model in place.
 
@@ -68,7 +75,7 @@ def merge_candidate(
     """
     shares = merge_shares(merge)
     scores: dict[float, float] = {}
-    if validation is not None:
+    if validation:
         with (
             encoding_precision(context.config, model),
             context.progress.task("Choosing the share to merge", len(shares)) as task,
@@ -76,7 +83,7 @@ def merge_candidate(
             for share in shares:
                 weights.apply(model, share)
                 encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
-                scores[share] = evaluate_retrieval(encoder, validation).ndcg_at_10
+                scores[share] = fmean(evaluate_retrieval(encoder, each).ndcg_at_10 for each in validation)
                 task.advance(note=f"{share:g}: {scores[share]:.3f}")
     # Of equal scores the share that moved the base the least.
     chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from multigrain.config import Config
 from multigrain.errors import ConfigError
 from multigrain.model.implementation import check_implementation
+from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.context import RunContext
 from multigrain.pipeline.identity import candidate_stage_name
 from multigrain.progress import Progress, SilentProgress
@@ -132,6 +133,7 @@ def run_stages(
         check_losses(config.training)
         check_trackers(config.training)
         check_implementation(config.training.attn_implementation)
+    check_choice(config, stages)
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
         STAGES["training"].work(context)

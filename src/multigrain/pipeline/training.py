@@ -74,7 +74,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             f"{name}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
             f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
         )
-    validation = validation_for_merge(context, settings.merge) if settings.merge is not None else None
+    validation = validation_for_merge(context, settings)
     weights = WeightMerge(model) if settings.merge is not None else None
     with context.progress.task(f"Training {name}", steps, unit="steps") as task:
         log = train_candidate(

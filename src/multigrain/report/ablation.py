@@ -20,6 +20,7 @@ _HEADINGS = {
     "forgetting": ("Unrelated text", "What was learnt should cost nothing here."),
     "validation": ("Validation", "Ranks the arms, so it flatters the first; it claims nothing."),
 }
+_SHOWN_ALONE = ("Validation", "Shown alone: it neither ranks the arms nor claims anything.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,7 @@ def render_ablation(table: AblationTable) -> str:
             table=table,
             style=style,
             policy=f"default-src 'none'; style-src '{digest(style)}'; base-uri 'none'; form-action 'none'",
-            sets=[
-                (name, *_HEADINGS[table.sets[name]], table.queries.get(name, 0), _lines(table, name)) for name in names
-            ],
+            sets=[(name, *_heading(table, name), table.queries.get(name, 0), _lines(table, name)) for name in names],
             axis=charts.difference_axis([_as_set(table, name) for name in names]),
             notes=list(table_notes(table)),
             chosen=chosen,
@@ -59,6 +58,11 @@ def render_ablation(table: AblationTable) -> str:
             seconds=sum(row.seconds * row.seeds for row in table.rows) + table.data_seconds,
         )
     )
+
+
+def _heading(table: AblationTable, name: str) -> tuple[str, str]:
+    role = table.sets[name]
+    return _HEADINGS[role] if role != "validation" or name in table.ranked_by else _SHOWN_ALONE
 
 
 def _as_set(table: AblationTable, name: str) -> EvaluationSet:

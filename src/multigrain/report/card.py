@@ -64,7 +64,8 @@ def _front_matter(data: CardData) -> str:
         values["base_model"] = data.base.hub_id
     if data.base.license is not None:
         values["license"] = data.base.license
-    results = [_indexed(row) for row in _scores(data) if row["tuned"] is not None]
+    # Validation chose the model, so its figures are no results.
+    results = [_indexed(row) for row in _scores(data) if row["tuned"] is not None and row["role"] != "validation"]
     if results:
         values["model-index"] = [{"name": _flat(data.report.title), "results": results}]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1_000_000)

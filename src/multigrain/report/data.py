@@ -121,6 +121,7 @@ class Evaluation:
         confidence: of the intervals, e.g. 0.95.
         seed: of the resampling.
         forgetting_threshold: what the chosen model may lose on an unrelated set, on a scale of 0 to 1.
+        chosen_on: the validation sets that chose, by name; empty where all of them did.
     """
 
     chosen: str
@@ -131,6 +132,11 @@ class Evaluation:
     confidence: float
     seed: int
     forgetting_threshold: float = 0.01
+    chosen_on: tuple[str, ...] = ()
+
+    def chose(self, each: EvaluationSet) -> bool:
+        """Whether a set had a share in the choice."""
+        return each.role == "validation" and (not self.chosen_on or each.name in self.chosen_on)
 
     def with_role(self, role: str) -> tuple[EvaluationSet, ...]:
         """The sets that play one role."""

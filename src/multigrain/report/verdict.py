@@ -141,12 +141,13 @@ def _advice(evaluation: Evaluation) -> str:
 
 
 def _beat_base_on_validation(evaluation: Evaluation) -> bool | None:
-    """Whether the chosen model scored above the base where it was chosen; None without validation queries."""
-    for each in evaluation.with_role("validation"):
+    """Whether the chosen model scored above the base, in the mean over the sets that chose; None without any."""
+    gains = []
+    for each in filter(evaluation.chose, evaluation.sets):
         base, chosen = each.score("base"), each.score(evaluation.chosen)
         if base is not None and chosen is not None:
-            return chosen.score > base.score
-    return None
+            gains.append(chosen.score - base.score)
+    return sum(gains) > 0 if gains else None
 
 
 def enough_queries(queries: int, difference: Interval, *, smallest: float = SMALLEST_DIFFERENCE) -> int | None:
