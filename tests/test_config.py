@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 
 from multigrain.config import Config, fingerprint
+from multigrain.config.credentials import without_credentials
 from multigrain.config_file import load_config, parse_config
 from multigrain.config_template import config_template
 from multigrain.errors import ConfigError
@@ -204,3 +207,58 @@ def test_the_demo_recipe_is_valid_and_needs_no_network() -> None:
     named = [config.llm.model, config.training.base_model, *(each.path for each in config.evaluation.sets)]
     assert all(name.startswith("package:") for name in named)
     assert set(config.training.candidates) == {"ata", "mean", "in_batch"}
+
+
+@pytest.mark.parametrize(
+    ("llm", "message"),
+    [
+        (
+            {"extra_body": {"temperature": 1}},
+            "llm.extra_body: multigrain sets 'temperature' itself: set llm.temperature",
+        ),
+        ({"extra_body": {"max_completion_tokens": 9}}, "set llm.max_tokens instead"),
+        ({"extra_body": {"since": date(2024, 6, 1)}}, "llm.extra_body: it becomes JSON.*put dates in quotes"),
+        ({"extra_body": {"top_k": float("nan")}}, "llm.extra_body: it becomes JSON"),
+        (
+            {"extra_headers": {"api-key": "sk-of-the-test"}},
+            "llm.extra_headers: api-key holds a secret.*write env:NAME$",
+        ),
+        ({"extra_headers": {"X-Key": "env:two words"}}, "the value of X-Key names no environment variable"),
+        ({"extra_headers": {"X Key": "a"}}, "'X Key' is no name of a header"),
+        ({"extra_headers": {"X-Key": "a\r\nb"}}, "the value of X-Key has signs"),
+        ({"extra_headers": {"content-length": "3"}}, "multigrain sets content-length itself"),
+        (
+            {"more_endpoints": [{"base_url": "http://h/v1", "extra_headers": {"Cookie": "a=sk-of-the-test"}}]},
+            "llm.more_endpoints.0.extra_headers: Cookie holds a secret",
+        ),
+    ],
+)
+def test_extras_set_nothing_twice_and_hold_no_secret(llm: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_config({"llm": llm})
+    assert "sk-of-the-test" not in str(caught.value)
+
+
+def test_what_a_config_says_without_extras_is_what_it_said_before_there_were_any() -> None:
+    plain = parse_config({"llm": {"more_endpoints": [{"base_url": "http://h/v1"}]}, "evaluation": {"llm": {}}})
+    assert "extra_" not in json.dumps(plain.model_dump(mode="json"))
+    extras = {"extra_body": {"top_k": 20}, "extra_headers": {"X-Key": "env:KEY"}}
+    own = [{"base_url": "http://h/v1", "extra_headers": {}}]
+    told = parse_config({"llm": {**extras, "more_endpoints": own}})
+    assert parse_config(told.model_dump(mode="json")) == told
+    assert told.model_dump(mode="json")["llm"]["more_endpoints"][0]["extra_headers"] == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("http://me:hunter22@h:1/v1?code=hunter22", "http://…@h:1/v1?code=…"),
+        (
+            "'https://h/v1?api-version=2024-06-01&sig=hunter22', now",
+            "'https://h/v1?api-version=2024-06-01&sig=…', now",
+        ),
+        ("why? a=b at https://h/v1", "why? a=b at https://h/v1"),
+    ],
+)
+def test_addresses_are_shown_without_credentials(given: str, shown: str) -> None:
+    assert without_credentials(given) == shown

@@ -74,6 +74,13 @@ def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(name: str, t
             assert is_bidirectional(again.transformers_model)
 
 
+def test_recipes_with_a_reasoning_writer_switch_its_reasoning_off() -> None:
+    writers = [recipe(name).llm for name in recipe_names()]
+    reasoning = [llm for llm in writers if "Qwen3" in llm.model]
+    assert reasoning
+    assert all(llm.extra_body == {"chat_template_kwargs": {"enable_thinking": False}} for llm in reasoning)
+
+
 def test_init_lists_recipes_and_writes_the_one_asked_for(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["init", "--recipe", "list"])
     assert [line.split()[0] for line in listed.output.splitlines()] == recipe_names()

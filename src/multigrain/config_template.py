@@ -106,7 +106,7 @@ def config_template(
 def _field(section: type[BaseModel], key: str, value: Any, *, chosen: bool, indent: str) -> list[str]:
     words = " ".join((section.model_fields[key].description or "").split())
     comment = [f"{indent}# {line}" for line in textwrap.wrap(words, _WIDTH)]
-    plain = section.model_construct(**{key: value}).model_dump(mode="json", include={key})[key]
+    plain = section.model_construct(**{key: value}).model_dump(mode="json", include={key}).get(key, value)
     shown = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
     value_text = shown.removesuffix("...\n").rstrip()
     if "\n" in value_text:

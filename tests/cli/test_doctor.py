@@ -64,6 +64,17 @@ def test_an_endpoint_that_serves_the_model_is_well(url: str, tmp_path: Path) -> 
     assert _find(_config(base_url=url), tmp_path, "language model").state == "ok"
 
 
+def test_the_endpoint_is_asked_as_a_run_asks_it(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key-of-the-test")
+    monkeypatch.setenv("GATEWAY_KEY", "Bearer sk-right-key-of-the-test")
+    config = _config(base_url=f"{url}?token=tok-12345", extra_headers={"Authorization": "env:GATEWAY_KEY"})
+    found = _find(config, tmp_path, "language model")
+    assert (found.state, found.found) == ("ok", f"{url} answers; model m")
+    monkeypatch.delenv("GATEWAY_KEY")
+    missing = _find(config, tmp_path, "language model")
+    assert (missing.state, "GATEWAY_KEY" in missing.found) == ("problem", True)
+
+
 def test_a_model_that_the_endpoint_does_not_list_is_noted(url: str, tmp_path: Path) -> None:
     found = _find(_config(base_url=url, model="other"), tmp_path, "language model")
     assert (found.state, "'other'" in found.found, found.advice) == ("note", True, "it lists m")

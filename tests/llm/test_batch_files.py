@@ -86,3 +86,15 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceError, match="cannot be read"):
         list(read_batch_results(tmp_path / "binary"))
+
+
+def test_extra_keys_are_in_every_line(tmp_path: Path) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}}
+    plain, told = (
+        [json.loads(line)["body"] for file in files for line in file.path.read_text().splitlines()]
+        for files in (
+            list(write_batch_files(requests(2), tmp_path, model="m")),
+            list(write_batch_files(requests(2), tmp_path, model="m", extra_body=extra)),
+        )
+    )
+    assert told == [body | extra for body in plain]

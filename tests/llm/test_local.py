@@ -156,3 +156,11 @@ def test_wrong_references_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(MissingExtraError, match=r'pip install "multigrain\[local\]"'):
         LocalLLM(MODEL)
+
+
+def test_extra_keys_reach_llama_cpp(llm: LocalLLM) -> None:
+    told = LocalLLM(MODEL, concurrency=1, threads=1, context_tokens=512, extra_body={"grammar": 'root ::= "blue"'})
+    (answer,) = together(told, request("Name a colour."))
+    asyncio.run(told.aclose())
+    assert answer.text == "blue"
+    assert told.identity.startswith(f"{llm.identity}+")

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from multigrain.config import LLMConfig
 from multigrain.errors import ConfigError, EndpointRefusedError, EndpointUnreachableError
-from multigrain.llm.build import build_client
+from multigrain.llm.build import build_client, client_identity
 from multigrain.llm.endpoint import find_endpoint
 from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
@@ -324,8 +325,10 @@ def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixt
             texts.append(repr(journal.totals()))
     texts += [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
     assert "mgh" in texts[-1]  # failures were written
+    # The test's own server logs the addresses that it is asked at; a server must be told the secret.
+    logged = [caplog.handler.format(record) for record in caplog.records if record.name != "aiohttp.access"]
     for secret in (KEY, "hunter22", "tok-12345"):
-        assert secret not in "\n".join([*texts, caplog.text])
+        assert secret not in "\n".join([*texts, *logged])
 
 
 def test_addresses_and_keys_by_the_conventions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,3 +350,78 @@ def test_addresses_and_keys_by_the_conventions(monkeypatch: pytest.MonkeyPatch) 
 def test_addresses_that_cannot_be(address: str) -> None:
     with pytest.raises(ConfigError, match="expected an address like"):
         find_endpoint(address, "OPENAI_API_KEY")
+
+
+def test_extra_keys_go_with_every_request_and_make_it_another_model(endpoint: Endpoint) -> None:
+    extra = {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}
+    config = LLMConfig(provider="openai", model="m", base_url=endpoint.url)
+    told = config.model_copy(update={"extra_body": extra})
+
+    run(build_client(config, seed=1), request(schema=SCHEMA))
+    run(build_client(told, seed=1), request(schema=SCHEMA))
+
+    assert endpoint.bodies[1] == endpoint.bodies[0] | extra
+    assert client_identity(config) == "openai:m"
+    assert client_identity(told) == build_client(told, seed=1).identity != "openai:m"
+    turned = config.model_copy(update={"extra_body": dict(reversed(extra.items()))})
+    assert client_identity(turned) == client_identity(told)  # the order of keys means nothing
+
+
+def test_extra_headers_replace_our_own_and_their_secrets_show_nowhere(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_KEY", "gw-secret-1234")
+    headers = {"authorization": "env:GATEWAY_KEY", "X-Team": "search"}
+    config = LLMConfig(provider="openai", model="m", base_url=endpoint.url, extra_headers=headers, max_retries=0)
+    assert client_identity(config) == "openai:m"
+    run(build_client(config, seed=1), request())
+    sent = {name.lower(): value for name, value in endpoint.headers[0].items()}
+    assert (sent["authorization"], sent["x-team"]) == ("gw-secret-1234", "search")
+
+    endpoint.handler = always(lambda: error_answer(422, "wrong team gw-secret-1234"))
+    with pytest.raises(CompletionFailure) as caught:
+        run(build_client(config, seed=1), request())
+    assert str(caught.value) == "bad_request: 422 wrong team [key]"
+    endpoint.handler = always(lambda: error_answer(401, "no"))
+    with pytest.raises(EndpointRefusedError, match="environment variable OPENAI_API_KEY or GATEWAY_KEY"):
+        run(build_client(config, seed=1), request())
+    monkeypatch.delenv("GATEWAY_KEY")
+    with pytest.raises(
+        ConfigError, match=r"llm.extra_headers.authorization: set the environment variable GATEWAY_KEY"
+    ):
+        build_client(config, seed=1)
+
+
+def test_an_endpoint_may_have_headers_of_its_own(endpoint: Endpoint) -> None:
+    members = [{"base_url": endpoint.url}, {"base_url": endpoint.url, "extra_headers": {"X-Team": "other"}}]
+    config = LLMConfig.model_validate(
+        {
+            "provider": "openai",
+            "model": "m",
+            "base_url": endpoint.url,
+            "extra_headers": {"X-Team": "search"},
+            "more_endpoints": members,
+            "concurrency": 1,
+        }
+    )
+    run(build_client(config, seed=1), *(request(str(number)) for number in range(3)))
+    assert sorted(sent["X-Team"] for sent in endpoint.headers) == ["other", "search", "search"]
+
+
+def test_a_query_string_goes_with_every_request_and_is_not_shown(endpoint: Endpoint) -> None:
+    asked: list[str] = []
+
+    async def handle(number: int, body: dict[str, Any], asked_for: web.Request) -> web.StreamResponse:
+        asked.append(asked_for.path_qs)
+        return error_answer(422, "sig a+b/c== is wrong") if number else chat_answer("ok")
+
+    endpoint.handler = handle
+    query = "api-version=2024-06-01&sig=a%2Bb%2Fc%3D%3D"
+    llm = OpenAICompatibleLLM("m", find_endpoint(f"{endpoint.url}/?{query}", "OPENAI_API_KEY"))
+    run(llm, request())
+    assert asked[0].startswith("/v1/chat/completions?")
+    assert dict(URL(asked[0]).query) == {"api-version": "2024-06-01", "sig": "a+b/c=="}
+    with pytest.raises(CompletionFailure) as caught:
+        run(llm, request())
+    assert str(caught.value) == "bad_request: 422 sig [key] is wrong"
+    assert "?" not in repr(llm)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from multigrain.config_file import parse_config
-from multigrain.pipeline.context import RunContext
+from multigrain.errors import RunMismatchError
+from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_identity, dataset_identity, results_identity, synthesis_identity
 from multigrain.rundir import RunDirectory
 from multigrain.sources.content import content_fingerprint
@@ -94,6 +95,32 @@ def test_what_may_be_spent_is_no_part_of_what_is_written(tmp_path: Path, base: P
 
     assert _changed(before, _identities(tmp_path, base, evaluation_set, **limits)) == set()
     assert _changed(before, _identities(tmp_path, base, evaluation_set, queries_per_document=2)) == set(before)
+
+
+def test_what_is_sent_besides_decides_what_is_written_and_headers_do_not(tmp_path: Path) -> None:
+    held = RunDirectory(tmp_path / "run")
+    held.finish("documents", "made", {}, 0.0)
+
+    def identity(**llm: Any) -> str:
+        values = {"provider": "openai", "model": "m", "base_url": "http://h:1/v1", **llm}
+        return synthesis_identity(RunContext(parse_config({"llm": values}), held))
+
+    plain = identity()
+    assert identity(extra_body={}, extra_headers={}) == plain
+    assert identity(extra_headers={"api-key": "env:GATEWAY_KEY"}) == plain
+    low, high = (identity(extra_body={"reasoning_effort": effort}) for effort in ("low", "high"))
+    assert len({plain, low, high}) == 3
+
+
+def test_a_refusal_to_mix_settings_shows_no_credentials(tmp_path: Path) -> None:
+    def context(token: str) -> RunContext:
+        values = {"base_url": f"http://me:hunter22@h:1/v1?api-version=2024-06-01&token={token}"}
+        return RunContext(parse_config({"llm": values}), RunDirectory(tmp_path / "run"))
+
+    complete_stage(context("tok-12345"), "synthesis", "one", dict)
+    with pytest.raises(RunMismatchError, match=r"api-version=2024-06-01&token=…") as caught:
+        complete_stage(context("tok-67890"), "synthesis", "other", dict)
+    assert not any(secret in str(caught.value) for secret in ("hunter22", "tok-"))
 
 
 def test_content_is_names_and_bytes_and_no_places(tmp_path: Path, base: Path) -> None:

@@ -22,6 +22,8 @@ def test_actions_are_phrases_and_unknown_ones_are_kept(action, words):
 def test_a_local_model_is_named_without_the_mark_of_its_file():
     assert model_words("local:small.gguf:44a49a59291c") == "local:small.gguf"
     assert model_words("openai:org/model:free") == "openai:org/model:free"
+    assert model_words("openai:org/model:free+44a49a59291c") == "openai:org/model:free"
+    assert model_words("local:small.gguf:44a49a59291c+0123456789ab") == "local:small.gguf"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from multigrain.config import LLMConfig
 from multigrain.errors import EndpointRefusedError, RunDirectoryError
+from multigrain.llm.build import client_identity
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.synthesis.journal import Journal, JournaledClient, request_key
@@ -74,6 +76,17 @@ def test_the_next_process_asks_nothing_again(tmp_path: Path) -> None:
 )
 def test_whatever_decides_an_answer_is_in_its_key(other: CompletionRequest) -> None:
     assert request_key("client", "mgh", other) != request_key("client", "mgh", request())
+
+
+def test_a_key_stays_what_it_was_and_extra_keys_of_requests_make_another() -> None:
+    asked = CompletionRequest((Message("user", "a prompt"),))
+    plain = LLMConfig(provider="openai", model="m")
+    told = LLMConfig(provider="openai", model="m", extra_body={"reasoning_effort": "low"})
+    headed = LLMConfig(provider="openai", model="m", extra_headers={"X-Team": "search"})
+    key, other, same = (request_key(client_identity(llm), "mgh", asked) for llm in (plain, told, headed))
+
+    assert key == same == "ba7d95792b3ef85d80b19e8fac6517f7aca8636192a91b9d011aa3a57857a4b6"
+    assert other != key
 
 
 def test_models_and_strategies_share_nothing() -> None:

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from multigrain.config.headers import checked_headers
 from multigrain.config.section import Section
 
 __all__ = ["EndpointConfig", "LLMConfig", "PriceConfig"]
 
+_OWN_KEYS: Final = {
+    "max_completion_tokens": "set llm.max_tokens instead",
+    "max_tokens": "set llm.max_tokens instead",
+    "messages": "set synthesis.templates instead",
+    "model": "set llm.model instead",
+    "n": "one answer is read from each request; leave it out",
+    "response_format": "set llm.structured_output instead",
+    "seed": "set seed, at the top of the config, instead",
+    "stop": "the strategy decides where an answer ends; leave it out",
+    "stream": "answers are read whole; leave it out",
+    "temperature": "set llm.temperature instead",
+    "top_p": "set llm.top_p instead",
+}
+"""Keys of a request's JSON that are set here, and what to do instead."""
 
-class EndpointConfig(Section):
+_Headers = Annotated[dict[str, str], AfterValidator(checked_headers)]
+
+
+class _Requests(Section):
+    """How requests are sent. Extras that nobody sets are left out of what is saved.
+
+    So fingerprints of configs without them are those of versions that knew none.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_unset_extras(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        values: dict[str, Any] = dump(self)
+        return {
+            key: value
+            for key, value in values.items()
+            if not key.startswith("extra_") or value != fields[key].get_default(call_default_factory=True)
+        }
+
+
+class EndpointConfig(_Requests):
     """One more endpoint that serves the same model."""
 
     base_url: str
@@ -25,6 +61,9 @@ class EndpointConfig(Section):
 
     concurrency: int | None = Field(default=None, ge=1, le=4096)
     """Requests in flight there (null: as in `llm`)."""
+
+    extra_headers: _Headers | None = None
+    """HTTP headers sent there (null: those of `llm`)."""
 
 
 class PriceConfig(Section):
@@ -43,7 +82,7 @@ class PriceConfig(Section):
     """What a request in a batch file costs, as a share of the price."""
 
 
-class LLMConfig(Section):
+class LLMConfig(_Requests):
     """The language model that writes."""
 
     provider: Literal["local", "openai", "scripted"] = "local"
@@ -83,6 +122,14 @@ class LLMConfig(Section):
     structured_output: bool = True
     """Ask for JSON-schema-constrained output; endpoints that know none still get the schema in the prompt."""
 
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """More keys for the JSON of every request, e.g. {reasoning_effort: low} or, for Qwen3 on vLLM,
+    {chat_template_kwargs: {enable_thinking: false}}. Part of what identifies a completion."""
+
+    extra_headers: _Headers = Field(default_factory=dict)
+    """openai only: more HTTP headers. A value env:NAME is read from that environment variable, so that a secret never
+    stands in this file: {api-key: env:GATEWAY_KEY}."""
+
     context_tokens: int = Field(default=3072, ge=256)
     """local only: longest prompt and answer together, in tokens; memory grows with it times `concurrency`."""
 
@@ -92,3 +139,14 @@ class LLMConfig(Section):
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
     """Prices by model name, in US dollars per million tokens: {MODEL: {prompt: 0.1, completion: 0.2}}. They go
     before the built-in table, which has OpenAI's models alone; `synthesis.max_cost` needs a price."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _sets_nothing_twice(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if own := sorted(values.keys() & _OWN_KEYS.keys()):
+            raise ValueError(f"multigrain sets {own[0]!r} itself: {_OWN_KEYS[own[0]]}")
+        try:
+            json.dumps(values, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"it becomes JSON, which cannot say this ({error}): put dates in quotes") from None
+        return values

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,7 @@ def write_batch_files(
     *,
     model: str,
     form: ResponseFormat = "json_schema",
+    extra_body: Mapping[str, Any] | None = None,
     most_requests: int = _MOST_REQUESTS,
     most_bytes: int = _MOST_BYTES,
 ) -> Iterator[BatchFile]:
@@ -71,6 +72,7 @@ def write_batch_files(
         folder: made where it is missing.
         model: the model's name at the service.
         form: how schemas are passed on.
+        extra_body: more keys of every request.
         most_requests: lines a file.
         most_bytes: bytes a file.
     """
@@ -79,7 +81,7 @@ def write_batch_files(
     lines: list[bytes] = []
     size = 0
     for key, request in requests:
-        line = _line(key, chat_body(request, model, form=form))
+        line = _line(key, chat_body(request, model, form=form, extra=extra_body))
         if lines and (len(lines) == most_requests or size + len(line) > most_bytes):
             yield BatchFile(_write_part(folder, lines), tuple(keys))
             keys, lines, size = [], [], 0

@@ -23,6 +23,7 @@ class _Address:
     api_key_env: str | None = None
     model: str | None = None
     concurrency: int | None = None
+    extra_headers: dict[str, str] | None = None
 
 
 def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
@@ -48,6 +49,7 @@ def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
             concurrency=config.concurrency,
             threads=config.threads,
             context_tokens=config.context_tokens,
+            extra_body=config.extra_body,
         )
     from multigrain.llm.several import SeveralEndpoints
 
@@ -62,7 +64,7 @@ def client_identity(config: LLMConfig) -> str:
         MissingExtraError, ModelError, LLMError: the local model's file cannot be found.
     """
     if config.provider == "openai":
-        return openai_identity(config.model)
+        return openai_identity(config.model, config.extra_body)
     return build_client(config, seed=0).identity
 
 
@@ -83,11 +85,16 @@ def _endpoint_client(config: LLMConfig, each: _Address, seed: int) -> OpenAIComp
 
     return OpenAICompatibleLLM(
         each.model or config.model,
-        find_endpoint(each.base_url, each.api_key_env or config.api_key_env),
+        find_endpoint(
+            each.base_url,
+            each.api_key_env or config.api_key_env,
+            config.extra_headers if each.extra_headers is None else each.extra_headers,
+        ),
         concurrency=each.concurrency or config.concurrency,
         timeout_seconds=config.timeout_seconds,
         max_retries=config.max_retries,
         structured_output=config.structured_output,
         seed=seed,
         known_as=config.model,
+        extra_body=config.extra_body,
     )

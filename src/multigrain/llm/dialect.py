@@ -7,9 +7,12 @@ follow a JSON schema. A request that is turned down for such a reason is put ano
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
+from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import Completion, CompletionRequest
+from multigrain.llm.reasoning import without_reasoning
 from multigrain.llm.wire import ResponseFormat, chat_body
 
 __all__ = ["Dialect"]
@@ -26,13 +29,15 @@ class Dialect:
     Args:
         model: the model's name there.
         structured: whether to try `response_format` at all.
+        extra_body: more keys of every request.
 
     Attributes:
         version: counts what was learnt; a request remembers the one it was sent under.
     """
 
-    def __init__(self, model: str, *, structured: bool = True) -> None:
+    def __init__(self, model: str, *, structured: bool = True, extra_body: Mapping[str, Any] | None = None) -> None:
         self._model = model
+        self._extra = extra_body
         self._form: ResponseFormat = "json_schema" if structured else "text"
         self._schema_in_prompt = False
         self._long_budget_name = False
@@ -44,7 +49,9 @@ class Dialect:
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         """The request as this endpoint takes it."""
-        body = chat_body(request, self._model, form=self._form, schema_in_prompt=self._schema_in_prompt)
+        body = chat_body(
+            request, self._model, form=self._form, schema_in_prompt=self._schema_in_prompt, extra=self._extra
+        )
         for name in self._dropped:
             body.pop(name, None)
         if self._long_budget_name:
@@ -84,7 +91,9 @@ class Dialect:
         if request.schema is None or self._schema_in_prompt or completion.finish_reason == "length":
             return
         try:
-            answer = json.loads(request.prefill + completion.text)
+            answer = json.loads(request.prefill + without_reasoning(completion.text))
+        except UnusableAnswer:
+            return  # it never came to the answer
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or not answer.keys() >= set(request.schema.get("required", ())):

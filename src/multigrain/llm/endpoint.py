@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
 
+from multigrain.config.headers import named_variable
 from multigrain.errors import ConfigError
 
 __all__ = ["Endpoint", "find_endpoint"]
@@ -27,7 +29,8 @@ class Endpoint:
         headers: sent with every request; never shown.
         secrets: what must be taken out of anything that the endpoint says; never shown.
         proxy: the proxy that the environment names for it.
-        key_name: the environment variable that the key is read from.
+        key_name: the environment variables that the key, and headers, are read from.
+        query: the address's query string, sent with every request; never shown.
     """
 
     url: str
@@ -35,6 +38,11 @@ class Endpoint:
     secrets: tuple[str, ...] = field(repr=False)
     proxy: str | None = field(repr=False)
     key_name: str
+    query: str = field(default="", repr=False)
+
+    def address(self, path: str) -> str:
+        """Where a request for a path goes. It may hold a secret: for sending, never for showing."""
+        return f"{self.url}/{path}?{self.query}" if self.query else f"{self.url}/{path}"
 
     def redact(self, text: str) -> str:
         """The text on one line, short, without any secret."""
@@ -43,15 +51,16 @@ class Endpoint:
         return " ".join(text.split())[:200]
 
 
-def find_endpoint(base_url: str | None, api_key_env: str) -> Endpoint:
+def find_endpoint(base_url: str | None, api_key_env: str, extra_headers: Mapping[str, str] | None = None) -> Endpoint:
     """Put an endpoint together from the config and, by the OpenAI SDK's conventions, the environment.
 
     Args:
         base_url: None: $OPENAI_BASE_URL, else OpenAI's own.
         api_key_env: the environment variable with the key. May be unset for any endpoint but OpenAI's.
+        extra_headers: as in the config: a value `env:NAME` is read from that variable.
 
     Raises:
-        ConfigError: no such address can be, or there is no key where one is needed.
+        ConfigError: no such address can be, or there is no key, or no value of a header, where one is needed.
     """
     given = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
     try:
@@ -76,17 +85,33 @@ def find_endpoint(base_url: str | None, api_key_env: str) -> Endpoint:
     if url.user is not None and not key:
         # Some gateways take a user and a password in the address. aiohttp would too, but would also show them.
         headers["Authorization"] = _basic(url.user, url.password or "")
-    secrets = tuple(
-        part for part in (key, url.password, url.query_string, url.user) if part and len(part) >= _SHORTEST_SECRET
-    )
+    own = {name: _header(name, value) for name, value in (extra_headers or {}).items()}
+    replaced = {name.lower() for name in own}
+    headers = {name: value for name, value in headers.items() if name.lower() not in replaced} | own
+    variables = {name: named for name, value in (extra_headers or {}).items() if (named := named_variable(value))}
+    parts = [key, url.password, url.user, url.raw_query_string, url.query_string, *url.query.values()]
+    found = {part for part in (*parts, *(own[name] for name in variables)) if part and len(part) >= _SHORTEST_SECRET}
     clean = url.with_user(None).with_query(None).with_fragment(None)
     return Endpoint(
         url=str(clean).rstrip("/"),
         headers=headers,
-        secrets=secrets,
+        secrets=tuple(sorted(found, key=len, reverse=True)),  # a whole before its parts
         proxy=None if proxy_bypass(host) else getproxies().get(url.scheme),
-        key_name=api_key_env,
+        key_name=" or ".join([api_key_env, *variables.values()]),
+        query=url.raw_query_string,
     )
+
+
+def _header(name: str, value: str) -> str:
+    variable = named_variable(value)
+    if variable is None:
+        return value
+    held = os.environ.get(variable, "").strip()
+    if not held:
+        raise ConfigError(f"llm.extra_headers.{name}: set the environment variable {variable}, which has its value")
+    if not held.isascii() or not held.isprintable():
+        raise ConfigError(f"llm.extra_headers.{name}: the environment variable {variable} has unprintable signs")
+    return held
 
 
 def _basic(user: str, password: str) -> str:

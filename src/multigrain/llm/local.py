@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,7 @@ import joblib  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
 from multigrain.errors import LLMError, MissingExtraError
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_mark
 from multigrain.llm.wire import chat_body, read_completion
 from multigrain.sources.packages import resolve_gguf
 
@@ -53,6 +54,7 @@ class LocalLLM:
         concurrency: requests in flight.
         threads: CPU threads (None: one a core, within the container's limit; see above).
         context_tokens: longest prompt and answer together; the model's own limit where that is less.
+        extra_body: more keys of every request, as llama.cpp's server takes them.
 
     Raises:
         MissingExtraError: xllamacpp, or a `package:` named here, is not installed.
@@ -61,11 +63,18 @@ class LocalLLM:
     """
 
     def __init__(
-        self, model: str = "auto", *, concurrency: int = 8, threads: int | None = None, context_tokens: int = 3072
+        self,
+        model: str = "auto",
+        *,
+        concurrency: int = 8,
+        threads: int | None = None,
+        context_tokens: int = 3072,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._engine = _import_xllamacpp()
         self._path = _local_file(resolve_gguf(model))
-        self._identity = f"local:{self._path.name}:{_content_mark(self._path)}"
+        self._identity = f"local:{self._path.name}:{_content_mark(self._path)}{extra_mark(extra_body)}"
+        self._extra = extra_body
         self._threads = threads
         self._concurrency = concurrency
         self._context_tokens = context_tokens
@@ -77,7 +86,7 @@ class LocalLLM:
 
     @property
     def identity(self) -> str:
-        """`local:`, the file's name, and a mark of its content."""
+        """`local:`, the file's name, a mark of its content, and one of what else is sent."""
         return self._identity
 
     async def complete(self, request: CompletionRequest) -> Completion:
@@ -89,7 +98,7 @@ class LocalLLM:
         """
         copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
         copy = min(copies, key=lambda each: each.waiting)
-        body = chat_body(request, self._path.stem) | {"cache_prompt": True}
+        body = {"cache_prompt": True} | chat_body(request, self._path.stem, extra=self._extra)
         started = time.perf_counter()
         answer = await copy.ask(body)
         return read_completion(answer, prefill=request.prefill, seconds=time.perf_counter() - started)
@@ -107,7 +116,7 @@ class LocalLLM:
         """
         copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
         copy = min(copies, key=lambda each: each.waiting)
-        body = chat_body(request, self._path.stem) | {
+        body = chat_body(request, self._path.stem, extra=self._extra) | {
             "cache_prompt": True,
             "grammar": f"root ::= {_grammar_literal(answer)}",
             "max_tokens": len(answer.encode()) + 1,  # a token is a byte at least; one more ends the answer

@@ -14,6 +14,7 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,6 +69,7 @@ class OpenAICompatibleLLM:
         structured_output: whether to try `response_format`.
         seed: of the jitter.
         known_as: the model's name in `identity`, where this endpoint has another for it.
+        extra_body: more keys of every request.
     """
 
     def __init__(
@@ -81,15 +83,16 @@ class OpenAICompatibleLLM:
         structured_output: bool = True,
         seed: int = 0,
         known_as: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._model = model
-        self._identity = openai_identity(known_as or model)
+        self._identity = openai_identity(known_as or model, extra_body)
         self._endpoint = endpoint
-        self._url = f"{endpoint.url}/chat/completions"
+        self._url = endpoint.address("chat/completions")
         self._concurrency = concurrency
         self._timeout = timeout_seconds
         self._attempts = 1 + max_retries
-        self._dialect = Dialect(model, structured=structured_output)
+        self._dialect = Dialect(model, structured=structured_output, extra_body=extra_body)
         self._limit = AdaptiveLimit(concurrency)
         self._chance = random.Random(seed)
         self._session: aiohttp.ClientSession | None = None
@@ -102,7 +105,7 @@ class OpenAICompatibleLLM:
 
     @property
     def identity(self) -> str:
-        """`openai:` and the model's name: the same model at another address is the same model."""
+        """`openai:`, the model's name, and a mark of what else is sent; the address does not matter."""
         return self._identity
 
     @property

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-__all__ = ["Completion", "CompletionFailure", "CompletionRequest", "LLMClient", "Message", "openai_identity"]
+__all__ = [
+    "Completion",
+    "CompletionFailure",
+    "CompletionRequest",
+    "LLMClient",
+    "Message",
+    "extra_mark",
+    "openai_identity",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,7 @@ class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an e
     Attributes:
         kind: a short stable word, for counting. From clients: "timeout", "connection", "rate_limited",
             "server_error", "bad_request", "too_long", "content_filter", "malformed". From `ask`: "empty", "prose",
-            "refusal", "truncated", "schema".
+            "refusal", "truncated", "schema"; of reasoning models also "reasoning".
         detail: one line for people; never a key or a header.
     """
 
@@ -88,9 +99,22 @@ class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an e
         self.detail = detail
 
 
-def openai_identity(model: str) -> str:
-    """The identity of a model behind an endpoint: the same model at another address is the same model."""
-    return f"openai:{model}"
+def openai_identity(model: str, extra_body: Mapping[str, Any] | None = None) -> str:
+    """The identity of a model behind an endpoint: the same model at another address is the same model.
+
+    Args:
+        model: its name.
+        extra_body: more keys of every request.
+    """
+    return f"openai:{model}{extra_mark(extra_body)}"
+
+
+def extra_mark(extra_body: Mapping[str, Any] | None) -> str:
+    """What ends the identity of a model that is sent more keys, as they may change every answer; else empty."""
+    if not extra_body:
+        return ""
+    plain = json.dumps(extra_body, sort_keys=True, separators=(",", ":"))
+    return f"+{hashlib.sha256(plain.encode('ascii')).hexdigest()[:12]}"
 
 
 @runtime_checkable

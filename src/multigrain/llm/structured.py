@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from multigrain.llm.answers import UnusableAnswer, parse_answer
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
+from multigrain.llm.reasoning import without_reasoning
 
 __all__ = ["UnusableAnswer", "answer_schema", "ask"]
 
@@ -18,13 +19,15 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 _LARGEST_BUDGET: Final = 8192
 _NOT_FOR_THE_MODEL: Final = ("title", "default")
+_WANTS_ROOM: Final = ("reasoning", "truncated")
 
 
 async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape]) -> Shape:
     """Ask for an answer of a given shape.
 
     An answer that was cut at the token limit is asked for once more with twice the limit; one that does not fit
-    is shown to the model once, with what is wrong. So a row costs at most three completions.
+    is shown to the model once, with what is wrong. So a row costs at most three completions. Reasoning before the
+    answer is taken off.
 
     Args:
         client: the model.
@@ -32,7 +35,8 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
         shape: what the answer must be.
 
     Raises:
-        UnusableAnswer: no usable answer, with its kind: "empty", "prose", "refusal", "truncated" or "schema".
+        UnusableAnswer: no usable answer, with its kind: "empty", "prose", "refusal", "truncated", "schema" or
+            "reasoning".
         CompletionFailure: the request came to nothing.
         LLMError: the model cannot be used at all.
     """
@@ -42,7 +46,7 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
         return _parse(completion, request, shape)
     except UnusableAnswer as unusable:
         problem = unusable
-    if problem.kind == "truncated":
+    if problem.kind in _WANTS_ROOM:
         larger = min(2 * request.max_tokens, max(_LARGEST_BUDGET, request.max_tokens))
         request = replace(request, max_tokens=larger)
         completion = await client.complete(request)
@@ -50,7 +54,7 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
             return _parse(completion, request, shape)
         except UnusableAnswer as unusable:
             problem = unusable
-        if problem.kind == "truncated":
+        if problem.kind in _WANTS_ROOM:
             raise problem
     request = _correction(request, completion, problem)
     return _parse(await client.complete(request), request, shape)
@@ -68,13 +72,14 @@ def answer_schema(shape: type[BaseModel]) -> dict[str, Any]:
 
 
 def _parse(completion: Completion, request: CompletionRequest, shape: type[Shape]) -> Shape:
-    return parse_answer(request.prefill + completion.text, shape, cut=completion.finish_reason == "length")
+    text = request.prefill + without_reasoning(completion.text)
+    return parse_answer(text, shape, cut=completion.finish_reason == "length")
 
 
 def _correction(request: CompletionRequest, completion: Completion, problem: UnusableAnswer) -> CompletionRequest:
     """The same chat, the model's answer, and what was wrong with it."""
     asked = request.messages[:-1] if request.prefill else request.messages
-    answer = (request.prefill + completion.text).strip() or "(nothing)"
+    answer = (request.prefill + without_reasoning(completion.text)).strip() or "(nothing)"
     wanted = f"That answer cannot be used: {problem.detail}. Reply again, with the JSON object and nothing else."
     return replace(request, messages=(*asked, Message("assistant", answer), Message("user", wanted)))
 

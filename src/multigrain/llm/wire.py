@@ -18,7 +18,12 @@ _LIMITS = ("minLength", "maxLength", "pattern", "format", "minItems", "maxItems"
 
 
 def chat_body(
-    request: CompletionRequest, model: str, *, form: ResponseFormat = "json_schema", schema_in_prompt: bool = False
+    request: CompletionRequest,
+    model: str,
+    *,
+    form: ResponseFormat = "json_schema",
+    schema_in_prompt: bool = False,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A request as the JSON body of POST /chat/completions.
 
@@ -27,9 +32,11 @@ def chat_body(
         model: the model's name at the endpoint.
         form: how a schema is passed on.
         schema_in_prompt: write the schema into the prompt too, for endpoints that ignore `response_format`.
+        extra: more keys of the body; none that is set here.
     """
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     body: dict[str, Any] = {
+        **(extra or {}),
         "model": model,
         "messages": messages,
         "temperature": request.temperature,

@@ -54,6 +54,7 @@ def write_batch(
                 identity=client_identity(config.llm),
                 model=config.llm.model,
                 structured_output=config.llm.structured_output,
+                extra_body=config.llm.extra_body,
                 again=again,
             )
 

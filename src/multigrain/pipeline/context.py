@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from multigrain.config import Config
+from multigrain.config.credentials import without_credentials
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.progress import Progress, SilentProgress
 from multigrain.rundir import RunDirectory, StageManifest, atomic_write
@@ -90,7 +91,7 @@ def differences(context: RunContext, made: StageManifest) -> str:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    return f" ({'; '.join(changed)})" if changed and made.settings else " or inputs"
+    return without_credentials(f" ({'; '.join(changed)})") if changed and made.settings else " or inputs"
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -234,10 +234,10 @@ def _endpoint(config: LLMConfig) -> Finding:
     from multigrain.llm.endpoint import find_endpoint
 
     try:
-        endpoint = find_endpoint(config.base_url, config.api_key_env)
+        endpoint = find_endpoint(config.base_url, config.api_key_env, config.extra_headers)
     except MultigrainError as error:
         return Finding("language model", "problem", str(error), "")
-    status, models = _ask(f"{endpoint.url}/models", endpoint.headers, endpoint.proxy)
+    status, models = _ask(endpoint.address("models"), endpoint.headers, endpoint.proxy, lists_models=True)
     if status is None:
         advice = "start it, or correct llm.base_url"
         return Finding("language model", "problem", f"{endpoint.url} does not answer", advice)
@@ -263,7 +263,9 @@ def _hub() -> Finding:
     return Finding("hub", "ok", f"reachable, {token}")
 
 
-def _ask(url: str, headers: dict[str, str], proxy: str | None) -> tuple[int | None, set[str]]:
+def _ask(
+    url: str, headers: dict[str, str], proxy: str | None, *, lists_models: bool = False
+) -> tuple[int | None, set[str]]:
     """The status that an address answers with, None for none, and the models it lists."""
     import asyncio
 
@@ -275,7 +277,7 @@ def _ask(url: str, headers: dict[str, str], proxy: str | None) -> tuple[int | No
             aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=True) as session,
             session.get(url, proxy=proxy, allow_redirects=False) as reply,
         ):
-            if not url.endswith("/models") or reply.status != 200:
+            if not lists_models or reply.status != 200:
                 return reply.status, set()
             listed = (await reply.json(content_type=None)).get("data", [])
             return reply.status, {str(each.get("id")) for each in listed}

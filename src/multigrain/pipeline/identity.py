@@ -42,6 +42,7 @@ _LLM_PACE: Final = {
     "timeout_seconds",
     "max_retries",
     "api_key_env",
+    "extra_headers",
     "more_endpoints",
     "prices",
 }

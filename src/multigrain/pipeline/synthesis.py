@@ -16,6 +16,7 @@ from multigrain.engine.protocol import Engine, Failure
 from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.prices import find_price
+from multigrain.llm.reasoning import REASONING_ADVICE
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import STOPPING, RunContext, complete_stage
 from multigrain.pipeline.identity import candidate_stage_name, synthesis_identity
@@ -208,9 +209,10 @@ def _write_rows(
                 "raise synthesis.max_cost or synthesis.max_total_tokens"
             )
         kinds = ", ".join(f"{count} {kind}" for kind, count in failed.most_common()) or "nothing was asked for"
+        usual = "a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
         raise UnusableOutputError(
             f"model {session.client.identity}: none of {asked} answers could be used ({kinds}); "
-            f"a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
+            f"{REASONING_ADVICE if failed['reasoning'] else usual}"
         )
     return {
         "requested": asked,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from multigrain.config.credentials import without_credentials
 from multigrain.dataset.store import GRADED_SCHEMA, open_examples
 from multigrain.errors import RunDirectoryError
 from multigrain.evaluation.sets import HUMAN_TITLES
@@ -344,8 +344,7 @@ def _config_text(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise _not_understood(path, error) from None
-    text = re.sub(r"://[^/\s@]+@", "://…@", text)
-    return re.sub(r"(?i)([?&][\w-]*(?:key|token|secret|sig)[\w-]*=)[^&\s'\"]+", r"\1…", text)
+    return without_credentials(text)
 
 
 def _config_values(config: str | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _REASONS = {
     "no_level": "its similarity falls in no free level",
     "no_negative": "no negative found for some level",
     "prompt_echo": "repeats the instructions",
+    "reasoning": "the model did not come to the end of its reasoning",
     "refusal": "the model refused",
     "repeated": "same text at another level",
     "repetition": "says the same again and again",
@@ -56,8 +57,8 @@ def action_words(action: str) -> str:
 
 
 def model_words(identity: str) -> str:
-    """A language model's identity without the mark that tells files of one name apart."""
-    return re.sub(r"^(local:.+):[0-9a-f]{12}$", r"\1", identity)
+    """A language model's identity without the marks that tell files of one name, and what is sent to it, apart."""
+    return re.sub(r"^(local:.+):[0-9a-f]{12}$", r"\1", re.sub(r"\+[0-9a-f]{12}$", "", identity))
 
 
 def model_size(identity: str) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from multigrain.engine.protocol import Engine
 from multigrain.errors import SourceError
@@ -104,6 +104,7 @@ def write_batch_round(
     identity: str,
     model: str,
     structured_output: bool = True,
+    extra_body: Mapping[str, Any] | None = None,
     again: bool = False,
 ) -> BatchRound:
     """Find what every row would ask next, given what the journal holds, and write it to batch files.
@@ -121,6 +122,7 @@ def write_batch_round(
         identity: of the client that would be asked live, so that both share their answers.
         model: the model's name at the service.
         structured_output: whether the service takes `response_format`.
+        extra_body: more keys of every request.
         again: write what lies in earlier files again (they were lost, or never handed in).
     """
     round_id = uuid.uuid4().hex
@@ -134,7 +136,7 @@ def write_batch_round(
     count = 0
     wanted = journal.wanted_in_batch(round_id, again=again)
     form: ResponseFormat = "json_schema" if structured_output else "text"
-    for file in write_batch_files(wanted, folder, model=model, form=form):
+    for file in write_batch_files(wanted, folder, model=model, form=form, extra_body=extra_body):
         journal.mark_written(file.keys)
         files.append(file.path)
         count += len(file.keys)

@@ -12,6 +12,7 @@ import numpy as np
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
+from multigrain.llm.reasoning import without_reasoning
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
 from multigrain.spool import View
@@ -150,11 +151,12 @@ def write_heldout_queries(
                 asked_by="heldout",  # whichever strategy writes the rows, these stay what they are
             )
             answer = await client.complete(request)
+            text = without_reasoning(answer.text)
             if answer.finish_reason != "length":
                 break
         else:
             raise UnusableAnswer("truncated", f"the query was cut at {2 * _HELDOUT_TOKENS} tokens")
-        query = about_the_subject(clean_line(answer.text))
+        query = about_the_subject(clean_line(text))
         if not query:
             raise UnusableAnswer("empty", "the model wrote no query")
         return query

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
+from multigrain.llm.reasoning import without_reasoning
 from multigrain.llm.structured import UnusableAnswer, ask
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
@@ -111,9 +112,13 @@ class Writer:
             max_tokens: longest answer.
             stop: texts that end it.
             values: what the template is given besides what every template is.
+
+        Raises:
+            UnusableAnswer: the model did not come to the end of its reasoning.
         """
         request = self.request(unit, template, shows=shows, max_tokens=max_tokens, stop=stop, **values)
-        return await client.complete(request)
+        answer = await client.complete(request)
+        return replace(answer, text=without_reasoning(answer.text))
 
     def request(
         self,
