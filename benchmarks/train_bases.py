@@ -80,6 +80,16 @@ VARIANTS = {
         )
         for pooling in poolings
     },
+    "smollm2-bidirectional-ata-prompt-apart": Variant(
+        "smollm2",
+        {
+            "learning_rate": 1e-4,
+            "attention": "bidirectional",
+            "pooling": "ata",
+            "ata": {"include_prompt": False},
+            **DECODER,
+        },
+    ),
 }
 
 POOLINGS = [name for name in VARIANTS if name.startswith("smollm2") and not name.endswith("lora")]
