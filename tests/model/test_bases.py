@@ -19,6 +19,7 @@ from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.model.adapters import has_adapters, merge_adapters, quantization
 from multigrain.model.attention_direction import is_bidirectional
 from multigrain.model.encoder import build_candidate, build_encoder, encode, load, pooling_name
+from multigrain.model.pooling import AtaOptions
 from multigrain.model.saving import save_candidate
 from multigrain.model.wording import describe_encoder
 
@@ -232,3 +233,19 @@ def test_a_static_model_starts_from_the_encoders_token_embeddings(tiny_folder: F
         build_encoder(f"static:{folder}", pooling="ata", device="cpu")
     with pytest.raises(ModelError, match="lora needs a transformer"):
         build_encoder(f"static:{folder}", lora=LORA, device="cpu")
+
+
+def test_a_checkpoint_with_a_chat_template_reads_texts_as_they_are(raw: Folder, tmp_path: Path) -> None:
+    folder = raw(LlamaConfig)
+    plain = build_encoder(str(folder), pooling="mean", device="cpu").encode(TEXTS)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{% for message in messages %}quick {{ message['content'] }} dog{% endfor %}"
+    tokenizer.save_pretrained(folder)
+
+    model = build_encoder(str(folder), pooling="ata", ata=AtaOptions(include_prompt=False), device="cpu")
+    model.save_pretrained(str(tmp_path / "saved"))
+
+    np.testing.assert_array_equal(build_encoder(str(folder), pooling="mean", device="cpu").encode(TEXTS), plain)
+    for each in (model, load(str(tmp_path / "saved"), device="cpu")):
+        features = each.preprocess(TEXTS, prompt="query: ")
+        assert (each[1].token_weights(each[0](features))[:, :2] == 0).all()

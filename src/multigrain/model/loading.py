@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import is_sentence_transformer_model
 
 from multigrain.config import AttentionImplementation
@@ -76,6 +77,8 @@ def load_any(
             require_implementation(table, attn_implementation)
             return table
         model = SentenceTransformer(source, device=device, trust_remote_code=trusted, model_kwargs=arguments)
+        if is_raw(reference):
+            _read_plain_text(model)
         require_implementation(model, attn_implementation)
     except (ModelError, MissingExtraError):
         raise
@@ -88,6 +91,19 @@ def load_any(
     half = model.dtype in (torch.float16, torch.bfloat16)
     keeps_half = quantization is not None or supports_native_bf16(computed_on or model.device)
     return model.float() if half and not keeps_half else model
+
+
+def _read_plain_text(model: SentenceTransformer) -> None:
+    """Have a language model's checkpoint read texts as they are, although its tokenizer has a chat template.
+
+    sentence-transformers would wrap each text into a conversation, with the template's own system message where there
+    is no prompt. Embedding models made of language models (E5-Mistral, LLM2Vec, Qwen3-Embedding) read plain text, and
+    so do the servers that they run on; and only in plain text is it known which tokens are the prompt's.
+    """
+    first = model[0]
+    if isinstance(first, Transformer) and {"message", "text"} <= first.modality_config.keys():
+        first.modality_config = {key: each for key, each in first.modality_config.items() if key != "message"}
+        first.input_formatter.supported_modalities = list(first.modality_config)
 
 
 def unloadable(reference: str, error: Exception) -> ModelError:
