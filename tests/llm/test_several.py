@@ -74,7 +74,8 @@ def test_all_are_used_by_their_own_names_and_share_an_identity(three: list[Endpo
     assert total_concurrency(settings) == 6
     assert {answer.text for answer in ask(llm, 60)} == {"ok"}
     assert [{body["model"] for body in each.bodies} for each in three] == [{"m"}, {"m-0"}, {"m-1"}]
-    assert all(len(each.bodies) == 20 for each in three)
+    # Twenty each where the machine has nothing else to do.
+    assert all(10 <= len(each.bodies) <= 30 for each in three)
 
 
 def test_a_slow_one_gets_less(three: list[Endpoint]) -> None:
