@@ -52,6 +52,17 @@ NOT_RUN = {
     "multigrain ablate benchmarks/experiment/2-source-large.yaml --out runs/source --json": "takes an hour",
     "multigrain ablate benchmarks/experiment/4-pooling.yaml --out runs/pydocs": "takes an hour",
     "multigrain ablate benchmarks/experiment/5-generator.yaml --out runs/source": "takes half an hour",
+    "multigrain ablate benchmarks/experiment/1-tuned-large-consumer-contracts.yaml --out runs/contracts --json": (
+        "takes an hour, and needs an endpoint"
+    ),
+    "multigrain ablate benchmarks/experiment/1-tuned-large-perlfaq.yaml --out runs/perlfaq --json": (
+        "takes an hour, and needs an endpoint"
+    ),
+    "multigrain ablate benchmarks/experiment/2-strategy-large.yaml --out runs/strategy --json": (
+        "takes two hours, and needs an endpoint"
+    ),
+    "multigrain ablate benchmarks/experiment/4-pooling-ata.yaml --out runs/pydocs": "takes an hour",
+    "multigrain ablate benchmarks/experiment/6-ideas.yaml --out runs/pydocs": "takes half an hour",
     "multigrain ablate benchmarks/experiment/1-tuned-consumer-contracts-questions.yaml --out runs/contracts": (
         "takes a quarter of an hour"
     ),
