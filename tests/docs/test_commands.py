@@ -58,6 +58,9 @@ NOT_RUN = {
     "multigrain ablate benchmarks/experiment/1-tuned-large-perlfaq.yaml --out runs/perlfaq --json": (
         "takes an hour, and needs an endpoint"
     ),
+    "multigrain ablate benchmarks/experiment/1-tuned-large-aptsearch.yaml --out runs/aptsearch --json": (
+        "takes an hour, and needs an endpoint"
+    ),
     "multigrain ablate benchmarks/experiment/2-strategy-large.yaml --out runs/strategy --json": (
         "takes two hours, and needs an endpoint"
     ),
