@@ -128,7 +128,7 @@ class Decoder:
         places = starts[:, None] + torch.arange(count, device=self.device)
         last = lengths - 1 - starts
         own = torch.arange(rows, device=self.device)[:, None]
-        seen = torch.arange(upto, device=self.device) <= places[:, :, None]
+        seen = None if whole else torch.arange(upto, device=self.device) <= places[:, None, :, None]
         cosine, sine = self.cosine[places][:, :, None], self.sine[places][:, :, None]
 
         def turned(part: torch.Tensor) -> torch.Tensor:
@@ -150,7 +150,7 @@ class Decoder:
             else:
                 past = keys[:, :, :upto], values[:, :, :upto]
                 mixed = functional.scaled_dot_product_attention(
-                    query.transpose(1, 2), *past, attn_mask=seen[:, None], enable_gqa=True
+                    query.transpose(1, 2), *past, attn_mask=seen, enable_gqa=True
                 ).transpose(1, 2)
             state = state + functional.linear(mixed.reshape(rows, count, -1), weights["out"])
             normed = functional.rms_norm(state, (self.width,), weights["ffn_norm"], self.epsilon)
