@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,15 +68,20 @@ def ask(llm: LLMClient, count: int) -> list[Any]:
 
 def test_all_are_used_by_their_own_names_and_share_an_identity(three: list[Endpoint]) -> None:
     settings = config(three, concurrency=2)
+    round_of_six = threading.Barrier(6)  # nobody is answered before all places are taken: no chance in who gets what
+
+    async def together() -> web.StreamResponse:
+        await asyncio.to_thread(round_of_six.wait, 60)
+        return chat_answer("ok")
+
     for each in three:
-        each.handler = answering(lambda body: slowly(0.02))
+        each.handler = answering(lambda body: together())
     llm = build_client(settings, seed=1)
     assert llm.identity == client_identity(settings) == "openai:m"
     assert total_concurrency(settings) == 6
     assert {answer.text for answer in ask(llm, 60)} == {"ok"}
     assert [{body["model"] for body in each.bodies} for each in three] == [{"m"}, {"m-0"}, {"m-1"}]
-    # Twenty each where the machine has nothing else to do.
-    assert all(10 <= len(each.bodies) <= 30 for each in three)
+    assert all(len(each.bodies) == 20 for each in three)
 
 
 def test_a_slow_one_gets_less(three: list[Endpoint]) -> None:
