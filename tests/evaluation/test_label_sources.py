@@ -56,3 +56,15 @@ def test_own_queries_are_searched_with_both_models(run: RunDirectory, tmp_path: 
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(EvaluationError, match="cannot be read as UTF-8"):
         own_queries(run, path, depth=2)
+
+
+def test_the_base_reads_the_prompts_that_the_run_trained_with(run: RunDirectory, tmp_path: Path) -> None:
+    settings = yaml.safe_load(run.config_path.read_text())
+    settings["training"]["prompts"] = {"query": "owl owl owl "}
+    run.config_path.write_text(yaml.safe_dump(settings))
+    path = tmp_path / "asked.txt"
+    path.write_text("cat")
+
+    task = own_queries(run, path, depth=1)
+
+    assert task.rankings["base"]["q1"][0] == "d3"

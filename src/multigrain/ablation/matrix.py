@@ -35,6 +35,8 @@ _SHORT_NAMES: Final = {
     "strategy": "synthesis.strategy",
     **{name: f"training.{name}" for name in TrainingConfig.model_fields if name != "candidates"},
 }
+# Arms that were trained before these could be chosen keep their key where they say nothing.
+_ADDED_LATER: Final = ("attn_implementation", "append_eos")
 # What decides the documents, the test queries or how they are scored must be the same for all, or nothing compares.
 _VARIABLE: Final = ("llm.", "synthesis.", "audit.", "training.")
 
@@ -97,9 +99,7 @@ class Arm:
         """What decides how the arm is trained, as plain values."""
         training = self.config.training.resolve(CANDIDATE)
         values = training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"})
-        if values["attn_implementation"] is None:
-            del values["attn_implementation"]  # arms trained before it could be chosen keep their key
-        return values
+        return {key: value for key, value in values.items() if value is not None or key not in _ADDED_LATER}
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,10 @@ class TrainingConfig(Section):
     """keep (the base model's own), ata (anchor-token-aware), mean, cls, last, weighted-mean (later tokens count more),
     diagonal (weighted by the attention a token gives itself) or values (means of attention's value vectors)."""
 
+    append_eos: bool | None = None
+    """End every text with the tokenizer's end-of-sequence token, saved with the model. null: where a checkpoint that
+    says nothing of pooling is pooled by its last token, and its tokenizer ends texts with none."""
+
     ata: AtaConfig = Field(default_factory=AtaConfig)
     """Options of ATA pooling, and, but for reduce, of diagonal."""
 

@@ -90,7 +90,11 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
     documents = read_document_table(run.documents_path)
     training = load_config(run.config_path).training
     base = build_encoder(
-        training.base_model, max_seq_length=training.max_seq_length, trust_remote_code=training.trust_remote_code
+        training.base_model,
+        max_seq_length=training.max_seq_length,
+        trust_remote_code=training.trust_remote_code,
+        prompts=training.prompts,
+        append_eos=training.append_eos,
     )
     rankings: dict[str, dict[str, Sequence[str]]] = {}
     for name, model in ((BASE, base), (chosen, load(str(run.model_path)))):

@@ -25,6 +25,7 @@ from multigrain.config import (
 from multigrain.errors import ModelError
 from multigrain.model.adapters import add_adapters, quantization
 from multigrain.model.attention_direction import is_decoder, set_attention
+from multigrain.model.end_token import append_end_token
 from multigrain.model.implementation import require_implementation
 from multigrain.model.loading import is_raw, load_any
 from multigrain.model.pooling import AtaOptions
@@ -49,6 +50,7 @@ def build_encoder(
     seed: int = 0,
     computed_on: str | None = None,
     attn_implementation: AttentionImplementation | None = None,
+    append_eos: bool | None = None,
 ) -> SentenceTransformer:
     """Load a base and give it the pooling asked for; what follows the pooling (normalising, dense) stays.
 
@@ -69,6 +71,8 @@ def build_encoder(
         seed: of the adapters' first values.
         computed_on: the device that the model will be moved to, where that is not `device`: it decides the precision.
         attn_implementation: what computes attention; None for transformers' choice.
+        append_eos: end every text with the tokenizer's end token; None where such a checkpoint is pooled by its last
+            token.
 
     Raises:
         ModelError: the base cannot be loaded, reads fewer tokens, pools nothing, or its architecture cannot do
@@ -88,9 +92,12 @@ def build_encoder(
     try:
         _pad_by_something(model)
         set_attention(model, attention)
-        if is_raw(reference):
+        raw = is_raw(reference)
+        if raw:
             replace_pooling(model, _default_pooling(model), AtaOptions())
         replace_pooling(model, pooling, ata or AtaOptions())
+        if append_eos or (append_eos is None and raw and _can_read_its_end(model)):
+            append_end_token(model)
         require_implementation(model, attn_implementation)
         if lora is not None:
             add_adapters(model, lora, seed=seed)
@@ -131,6 +138,7 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
         seed=seed,
         computed_on=computed_on,
         attn_implementation=settings.attn_implementation,
+        append_eos=settings.append_eos,
     )
     if settings.gradient_checkpointing:
         _recompute_activations(model)
@@ -251,6 +259,10 @@ def _default_pooling(model: SentenceTransformer) -> PoolingName:
     config = model.config
     causal = config is not None and is_decoder(config) and getattr(config, "is_causal", True)
     return "last" if causal else "mean"
+
+
+def _can_read_its_end(model: SentenceTransformer) -> bool:
+    return pooling_name(model) == "last" and getattr(model.tokenizer, "eos_token_id", None) is not None
 
 
 def _pad_by_something(model: SentenceTransformer) -> None:

@@ -116,6 +116,7 @@ def base_model(config: Config) -> SentenceTransformer:
         max_seq_length=training.max_seq_length,
         trust_remote_code=training.trust_remote_code,
         prompts=training.prompts,
+        append_eos=training.append_eos,
     )
 
 
