@@ -80,6 +80,13 @@ VARIANTS = {
         )
         for pooling in poolings
     },
+    **{
+        f"smollm2-{attention}-last-without-end": Variant(
+            "smollm2",
+            {"learning_rate": 1e-4, "attention": attention, "pooling": "last", "append_eos": False, **DECODER},
+        )
+        for attention in ("causal", "bidirectional")
+    },
     "smollm2-bidirectional-ata-prompt-apart": Variant(
         "smollm2",
         {
