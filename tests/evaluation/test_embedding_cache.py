@@ -44,8 +44,7 @@ def test_another_fingerprint_and_the_other_kind_share_nothing(word_hash, tmp_pat
     assert word_hash.seen == ["cat"] * 3
 
 
-def test_an_interrupted_run_keeps_what_was_embedded(word_hash, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("multigrain.evaluation.embedding_cache._CHUNK", 2)
+def test_an_interrupted_run_keeps_what_was_embedded(word_hash, tmp_path: Path) -> None:
     texts = [f"text {number}" for number in range(6)]
     original = word_hash.encode_documents
 
@@ -56,7 +55,7 @@ def test_an_interrupted_run_keeps_what_was_embedded(word_hash, tmp_path: Path, m
 
     word_hash.encode_documents = stops
     with pytest.raises(KeyboardInterrupt):
-        CachedEncoder(word_hash, "model", tmp_path).encode_documents(texts)
+        CachedEncoder(word_hash, "model", tmp_path, chunk=2).encode_documents(texts)
     word_hash.encode_documents = original
     found = CachedEncoder(word_hash, "model", tmp_path).encode_documents(texts)
     assert word_hash.seen == texts, "nothing was embedded twice"

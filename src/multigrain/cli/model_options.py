@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 MODELS_HELP = (
-    "a folder, a hub id, package:NAME or bm25; NAME=MODEL names one, MODEL@POOLING changes its pooling. The first is "
-    "what the others are compared with."
+    "a folder, a hub id, package:NAME, bm25, or openai:NAME[@URL] for one that an OpenAI-compatible endpoint serves; "
+    "NAME=MODEL names one, MODEL@POOLING changes its pooling. The first is what the others are compared with."
 )
 
 SetOption = Annotated[

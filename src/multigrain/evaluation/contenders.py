@@ -1,4 +1,4 @@
-"""Any number of models on any sets, side by side: folders, hub ids, pooling variants, BM25."""
+"""Any number of models on any sets, side by side: folders, hub ids, pooling variants, served models, BM25."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import EvaluationSetConfig, PoolingName
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.embedding_cache import CachedEncoder
-from multigrain.evaluation.encoders import SentenceTransformerEncoder, model_fingerprint
+from multigrain.evaluation.encoders import Encoder, SentenceTransformerEncoder, model_fingerprint
 from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.loading import MTEB, OpenedSets
 from multigrain.evaluation.retrieval import DenseRetriever, Retriever
 from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.scoring import Scored, score_model, score_retriever
+from multigrain.evaluation.served import SERVED, ServedEncoder, served_name
 from multigrain.evaluation.sets import Role
 from multigrain.model.encoder import build_encoder
 from multigrain.progress import Progress, SilentProgress
@@ -41,6 +42,8 @@ BM25: Final = "bm25"
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
 _POOLINGS: Final = get_args(PoolingName)
+_SERVED_BATCHES: Final = 8
+_LOCAL_CHUNK: Final = 2_048
 _OWN_FILES: Final = ("queries", "documents", "qrels")
 
 
@@ -50,7 +53,7 @@ class Contender:
 
     Attributes:
         name: what tables call it.
-        reference: `bm25`, a folder, a hub id, `package:NAME` or `auto`.
+        reference: `bm25`, a folder, a hub id, `package:NAME`, `auto`, or a served model (`served.SERVED`).
         pooling: keep (its own), or the pooling that replaces it.
         query_prompt: put before every query; None for the model's own prompt, if it has one.
         document_prompt: put before every document; None as above.
@@ -83,13 +86,20 @@ class Encoding:
 
 
 def parse_contender(text: str) -> Contender:
-    """Understand `[NAME=]REFERENCE[@POOLING]`, e.g. `tuned=runs/mine/model`, `auto@cls` or `bm25`.
+    """Understand `[NAME=]REFERENCE[@POOLING]`, e.g. `tuned=runs/mine/model`, `auto@cls`, `openai:NAME` or `bm25`.
 
     Raises:
-        EvaluationError: an unknown pooling, or one for BM25.
+        EvaluationError: an unknown pooling, or one for BM25 or a served model.
     """
     named = _NAMED.fullmatch(text)
     name, rest = (named["name"], named["rest"]) if named else (None, text)
+    if rest.startswith(SERVED):
+        model, _ = served_name(rest)
+        if not model or model.rpartition("@")[2] in _POOLINGS:
+            raise EvaluationError(
+                f"model {text!r}: expected {SERVED}MODEL or {SERVED}MODEL@http://HOST/v1, without a pooling"
+            )
+        return Contender(name or model, rest)
     reference, at, pooling = rest.rpartition("@")
     if not at or "/" in pooling:  # an @ inside a path belongs to the path
         reference, pooling = rest, "keep"
@@ -128,13 +138,13 @@ def parse_set(
 
 
 def with_poolings(contenders: Sequence[Contender], poolings: Sequence[PoolingName]) -> list[Contender]:
-    """Every model with each of some poolings; BM25, which pools nothing, once."""
+    """Every model with each of some poolings; BM25 and served models, where nothing is pooled here, once."""
     return [
         variant
         for each in contenders
         for variant in (
             [each]
-            if each.reference == BM25 or not poolings
+            if _pools_nothing(each) or not poolings
             else [replace(each, name=f"{each.name}@{pooling}", pooling=pooling) for pooling in poolings]
         )
     ]
@@ -179,12 +189,7 @@ def score_contenders(
         if contender.reference == BM25:
             score_retriever(contender.name, BM25Retriever(), sets, found)
             continue
-        model = load_contender(contender, encoding)
-        identity = model_fingerprint(model)
-        encoder = CachedEncoder(
-            SentenceTransformerEncoder(model, batch_size=encoding.batch_size), identity, encoding.cache
-        )
-        with closing(encoder):
+        with _encoding(contender, encoding) as (model, encoder, identity):
             score_model(
                 contender.name,
                 model,
@@ -209,12 +214,36 @@ def open_retriever(contender: Contender, encoding: Encoding) -> Iterator[Retriev
     if contender.reference == BM25:
         yield BM25Retriever()
         return
-    model = load_contender(contender, encoding)
-    encoder = CachedEncoder(
-        SentenceTransformerEncoder(model, batch_size=encoding.batch_size), model_fingerprint(model), encoding.cache
-    )
-    with closing(encoder):
+    with _encoding(contender, encoding) as (_, encoder, _):
         yield DenseRetriever(encoder)
+
+
+@contextmanager
+def _encoding(
+    contender: Contender, encoding: Encoding
+) -> Iterator[tuple[SentenceTransformer | None, CachedEncoder, str]]:
+    """A contender's model where it runs here, its encoder behind a cache, and its identity."""
+    model: SentenceTransformer | None = None
+    encoder: Encoder
+    if contender.reference.startswith(SERVED):
+        encoder = served = ServedEncoder(
+            contender.reference,
+            batch_size=encoding.batch_size,
+            query_prompt=contender.query_prompt or "",
+            document_prompt=contender.document_prompt or "",
+        )
+        # What was paid for is kept soon.
+        identity, chunk = served.identity, _SERVED_BATCHES * encoding.batch_size
+    else:
+        model = load_contender(contender, encoding)
+        encoder = SentenceTransformerEncoder(model, batch_size=encoding.batch_size)
+        identity, chunk = model_fingerprint(model), _LOCAL_CHUNK
+    with closing(CachedEncoder(encoder, identity, encoding.cache, chunk=chunk)) as cached:
+        yield model, cached, identity
+
+
+def _pools_nothing(contender: Contender) -> bool:
+    return contender.reference == BM25 or contender.reference.startswith(SERVED)
 
 
 def load_contender(contender: Contender, encoding: Encoding) -> SentenceTransformer:

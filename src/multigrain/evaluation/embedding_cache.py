@@ -16,8 +16,6 @@ from multigrain.evaluation.encoders import Encoder
 
 __all__ = ["CachedEncoder"]
 
-# Texts embedded between commits: what an interrupted run loses at most.
-_CHUNK: Final = 2_048
 # Keys looked up in one statement; SQLite's oldest limit on parameters is 999.
 _LOOKUP: Final = 900
 
@@ -32,13 +30,15 @@ class CachedEncoder:
         encoder: embeds what is not known yet.
         fingerprint: identifies the model; see `encoders.model_fingerprint`.
         folder: where the file lies; None keeps it in memory for the life of this object.
+        chunk: texts embedded between commits: what an interrupted run loses at most.
 
     Raises:
         EvaluationError: the folder cannot be written, or the file is no cache.
     """
 
-    def __init__(self, encoder: Encoder, fingerprint: str, folder: Path | None = None) -> None:
+    def __init__(self, encoder: Encoder, fingerprint: str, folder: Path | None = None, *, chunk: int = 2_048) -> None:
         self._encoder = encoder
+        self._chunk = chunk
         self.path = folder / f"embeddings-{fingerprint[:32]}.sqlite" if folder is not None else None
         try:
             if folder is not None:
@@ -72,8 +72,8 @@ class CachedEncoder:
         by_key = {_key(kind, text): text for text in texts}
         vectors = self._known(list(by_key))
         missing = [key for key in by_key if key not in vectors]
-        for start in range(0, len(missing), _CHUNK):
-            chunk = missing[start : start + _CHUNK]
+        for start in range(0, len(missing), self._chunk):
+            chunk = missing[start : start + self._chunk]
             made = np.ascontiguousarray(encode([by_key[key] for key in chunk]), dtype=np.float32)
             with self._store:
                 self._store.executemany(

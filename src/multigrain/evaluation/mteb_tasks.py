@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import mteb
 import numpy as np
@@ -28,6 +28,7 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.beir import GIVEN_JUDGMENTS
+from multigrain.evaluation.mteb_encoder import MtebEncoder
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.sets import EvaluationSet, Role
 from multigrain.evaluation.sts import GIVEN_SCORES, Floats, SimilaritySet
@@ -78,7 +79,7 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
 
 
 def evaluate_task(
-    model: SentenceTransformer,
+    model: SentenceTransformer | MtebEncoder,
     task: AbsTask,
     *,
     role: Role = "test",
@@ -88,7 +89,8 @@ def evaluate_task(
     """Run one MTEB task through MTEB, with MTEB's prompts and metrics.
 
     Args:
-        model: the loaded model; never a name, so that nothing is confused with another model's results.
+        model: the loaded model, or an encoder in MTEB's form; never a name, so that nothing is confused with another
+            model's results.
         task: from `find_tasks` or `as_mteb_task`.
         role: what the task is for.
         batch_size: texts encoded at once.
@@ -103,7 +105,7 @@ def evaluate_task(
         for announced in _OWN_RENAMES:
             warnings.filterwarnings("ignore", message=announced)
         result = mteb.evaluate(
-            model,
+            cast("Any", model),  # MTEB's protocol wants a constructor of its own form, which it never calls here
             task,
             cache=None,
             co2_tracker=False,

@@ -121,7 +121,7 @@ class Scored:
 
 def score_model(
     name: str,
-    model: SentenceTransformer,
+    model: SentenceTransformer | None,
     encoder: Encoder,
     sets: OpenedSets,
     found: Scored,
@@ -134,7 +134,8 @@ def score_model(
 
     Args:
         name: what tables call it.
-        model: the loaded model; MTEB tasks are handed it as it is.
+        model: the loaded model; MTEB tasks are handed it as it is. None for one that runs elsewhere: they are handed
+            its encoder.
         encoder: the same model behind a cache.
         sets: what to score on.
         found: takes the scores in.
@@ -156,9 +157,12 @@ def score_model(
             found.keep_similarity(name, similarity_set, similarities)
             task.advance(note=similarity_set.name)
         for mteb_task, role in sets.tasks:
+            from multigrain.evaluation.mteb_encoder import MtebEncoder
             from multigrain.evaluation.mteb_tasks import evaluate_task
 
-            result = store.task(mteb_task, role) or evaluate_task(model, mteb_task, role=role, batch_size=batch_size)
+            result = store.task(mteb_task, role) or evaluate_task(
+                model or MtebEncoder(encoder), mteb_task, role=role, batch_size=batch_size
+            )
             store.keep_task(mteb_task, result)
             found.keep_task(name, result, role)
             task.advance(note=f"{result.task} {result.score:.3f}")

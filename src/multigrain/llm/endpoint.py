@@ -51,13 +51,20 @@ class Endpoint:
         return " ".join(text.split())[:200]
 
 
-def find_endpoint(base_url: str | None, api_key_env: str, extra_headers: Mapping[str, str] | None = None) -> Endpoint:
+def find_endpoint(
+    base_url: str | None,
+    api_key_env: str,
+    extra_headers: Mapping[str, str] | None = None,
+    *,
+    setting: str = "llm.base_url",
+) -> Endpoint:
     """Put an endpoint together from the config and, by the OpenAI SDK's conventions, the environment.
 
     Args:
         base_url: None: $OPENAI_BASE_URL, else OpenAI's own.
         api_key_env: the environment variable with the key. May be unset for any endpoint but OpenAI's.
         extra_headers: as in the config: a value `env:NAME` is read from that variable.
+        setting: what messages call the place where the address was given.
 
     Raises:
         ConfigError: no such address can be, or there is no key, or no value of a header, where one is needed.
@@ -69,12 +76,12 @@ def find_endpoint(base_url: str | None, api_key_env: str, extra_headers: Mapping
     except ValueError:
         url, host = URL(), None
     if url.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"llm.base_url {_shown(given)!r}: expected an address like http://localhost:8000/v1")
+        raise ConfigError(f"{setting} {_shown(given)!r}: expected an address like http://localhost:8000/v1")
     key = os.environ.get(api_key_env, "").strip()
     if not key and host == URL(_OPENAI).host:
         raise ConfigError(
-            f"llm.base_url {_OPENAI} needs a key: set the environment variable {api_key_env}, "
-            f"or set llm.base_url to your own endpoint"
+            f"{setting} {_OPENAI} needs a key: set the environment variable {api_key_env}, "
+            f"or set {setting} to your own endpoint"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"the environment variable {api_key_env} holds no key: it has spaces or unprintable signs")

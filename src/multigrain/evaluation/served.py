@@ -1,0 +1,236 @@
+"""Embedding models behind an OpenAI-compatible endpoint: OpenAI's own, or what vLLM, TEI, Ollama and others serve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import aiohttp
+import numpy as np
+from numpy.typing import NDArray
+
+from multigrain.config import fingerprint
+from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
+from multigrain.llm.endpoint import Endpoint, find_endpoint
+from multigrain.llm.retry import RETRIED_STATUS, backoff_seconds, retry_after_seconds
+
+__all__ = ["SERVED", "ServedEncoder", "served_name"]
+
+SERVED: Final = "openai:"
+"""What references of served models begin with: `openai:MODEL`, or `openai:MODEL@http://host:8080/v1`."""
+KEY_VARIABLE: Final = "OPENAI_API_KEY"
+
+_LOG = logging.getLogger(__name__)
+_ATTEMPTS: Final = 6
+_IN_FLIGHT: Final = 8
+_TIMEOUT_SECONDS: Final = 120.0
+_TOO_MUCH: Final = frozenset({400, 413, 422})
+"""What endpoints answer to too many texts at once, or to one that is too long."""
+_KEPT_SHARE: Final = 0.75
+_BLANK: Final = " "
+"""What stands for an empty text, which OpenAI's endpoint turns down."""
+_SHORTEST: Final = 32
+"""Characters below which a text is not cut any further: something else must be wrong with it."""
+
+
+def served_name(reference: str) -> tuple[str, str | None]:
+    """The model's name and, where the reference names one, its endpoint's address.
+
+    Args:
+        reference: `openai:MODEL` or `openai:MODEL@ADDRESS`.
+    """
+    model, at, address = reference.removeprefix(SERVED).partition("@http")
+    return model, f"http{address}" if at else None
+
+
+class ServedEncoder:
+    """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`. Implements `Encoder`.
+
+    Vectors are normalised. Requests that fail for a passing reason are sent again. Batches that the endpoint finds too
+    large are halved; a text that is longer than the model reads is cut until it is taken, as a model that runs here
+    would cut it, and a warning says how many there were.
+
+    Args:
+        reference: `openai:MODEL` or `openai:MODEL@ADDRESS`; without an address $OPENAI_BASE_URL, else OpenAI's own.
+            The key is read from $OPENAI_API_KEY.
+        batch_size: texts a request.
+        query_prompt: put before every query.
+        document_prompt: put before every document.
+
+    Raises:
+        ConfigError: no such address can be, or OpenAI's own endpoint has no key.
+    """
+
+    def __init__(
+        self, reference: str, *, batch_size: int = 64, query_prompt: str = "", document_prompt: str = ""
+    ) -> None:
+        self._model, address = served_name(reference)
+        self._endpoint: Endpoint = find_endpoint(address, KEY_VARIABLE, setting=f"model {reference}: its endpoint")
+        self._batch_size = batch_size
+        self._prompts = query_prompt, document_prompt
+        self._chance = random.Random(0)
+        self._cut = 0
+        self.tokens = 0
+        """Tokens that the endpoint says it has read so far."""
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that decides the vectors, as far as it can be known from here: address, name, prompts."""
+        return fingerprint("served", self._endpoint.url, self._model, self._prompts)
+
+    def encode_queries(self, texts: list[str]) -> NDArray[np.float32]:
+        """Embed queries: (len(texts), dimensions), L2-normalised.
+
+        Raises:
+            EndpointUnreachableError: nothing answers, or every attempt failed.
+            EndpointRefusedError: it does not accept the key, or has no such model.
+            EvaluationError: it turns a text down, or answers with something that is no vectors.
+        """
+        return _finish(self._embed_all([self._prompts[0] + text or _BLANK for text in texts]))
+
+    def encode_documents(self, texts: list[str]) -> NDArray[np.float32]:
+        """Embed documents; as `encode_queries`."""
+        return _finish(self._embed_all([self._prompts[1] + text or _BLANK for text in texts]))
+
+    async def _embed_all(self, texts: list[str]) -> NDArray[np.float32]:
+        before, slots = self._cut, asyncio.Semaphore(_IN_FLIGHT)
+        async with (
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS), cookie_jar=aiohttp.DummyCookieJar()
+            ) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            tasks = [
+                group.create_task(self._embed(session, slots, texts[start : start + self._batch_size]))
+                for start in range(0, len(texts), self._batch_size)
+            ]
+        if self._cut > before:
+            _LOG.warning("%s: %d texts are longer than it reads and were cut", self._model, self._cut - before)
+        vectors = [vector for task in tasks for vector in task.result()]
+        if len({len(vector) for vector in vectors}) > 1:
+            raise EvaluationError(f"{self._where()}: its vectors are of different lengths")
+        found = np.array(vectors, dtype=np.float32).reshape(len(texts), -1)
+        if not np.isfinite(found).all():
+            raise EvaluationError(f"{self._where()}: its vectors are not finite numbers")
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+    async def _embed(
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, texts: Sequence[str]
+    ) -> list[list[float]]:
+        """Embed one batch, halved or cut as the endpoint demands."""
+        async with slots:
+            status, body = await self._post(session, texts)
+        if status == 200:
+            return self._vectors(body, len(texts))
+        if status not in _TOO_MUCH:
+            raise self._refusal(status, body)
+        if len(texts) > 1:
+            middle = len(texts) // 2
+            halves = [await self._embed(session, slots, part) for part in (texts[:middle], texts[middle:])]
+            return halves[0] + halves[1]
+        return [await self._embed_cut(session, slots, texts[0], body)]
+
+    async def _embed_cut(
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, text: str, complaint: bytes
+    ) -> list[float]:
+        kept = text
+        while len(kept) > _SHORTEST:
+            kept = kept[: int(_KEPT_SHARE * len(kept))]
+            async with slots:
+                status, body = await self._post(session, [kept])
+            if status == 200:
+                self._cut += 1
+                return self._vectors(body, 1)[0]
+            if status not in _TOO_MUCH:
+                raise self._refusal(status, body)
+        raise EvaluationError(f"{self._where()} turns down the text {text[:40]!r}…: {self._said(complaint)}")
+
+    async def _post(self, session: aiohttp.ClientSession, texts: Sequence[str]) -> tuple[int, bytes]:
+        """Send a batch until it is answered by something that another attempt would not change."""
+        failure = ""
+        for attempt in range(_ATTEMPTS):
+            pause: float | None = None
+            try:
+                async with session.post(
+                    self._endpoint.address("embeddings"),
+                    json={"model": self._model, "input": list(texts), "encoding_format": "float"},
+                    headers=self._endpoint.headers,
+                    proxy=self._endpoint.proxy,
+                    allow_redirects=False,
+                ) as response:
+                    body = await response.read()
+                    if response.status < 500 and response.status not in RETRIED_STATUS:
+                        return response.status, body
+                    pause, failure = retry_after_seconds(response.headers), f"{response.status} {self._said(body)}"
+            except TimeoutError:
+                failure = f"no answer within {_TIMEOUT_SECONDS:g} s"
+            except (aiohttp.ClientError, OSError) as error:
+                failure = self._endpoint.redact(str(error) or type(error).__name__)
+            if attempt < _ATTEMPTS - 1:
+                await asyncio.sleep(pause if pause is not None else backoff_seconds(attempt, self._chance))
+        raise EndpointUnreachableError(
+            f"{self._where()}: {_ATTEMPTS} attempts failed ({failure}): is the server running, and the address right? "
+            "With --cache or --out, the same command goes on from there"
+        )
+
+    def _vectors(self, body: bytes, expected: int) -> list[list[float]]:
+        try:
+            answer = json.loads(body)
+            self.tokens += int((answer.get("usage") or {}).get("total_tokens") or 0)
+            data = sorted(answer["data"], key=lambda each: each["index"])
+            vectors = [[float(value) for value in each["embedding"]] for each in data]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EvaluationError(
+                f"{self._where()}: its answer holds no vectors ({type(error).__name__}: {error})"
+            ) from None
+        if len(vectors) != expected or not all(vectors):
+            raise EvaluationError(f"{self._where()}: {len(vectors)} vectors for {expected} texts")
+        return vectors
+
+    def _refusal(self, status: int, body: bytes) -> EndpointRefusedError:
+        if status in (401, 403):
+            advice = f"it does not accept the key: check the environment variable {KEY_VARIABLE}"
+        elif status == 404:
+            advice = f"no such path, or no model {self._model!r}: {self._said(body)}"
+        elif 300 <= status < 400:
+            advice = "it redirects: give the final address, usually ending in /v1"
+        else:
+            advice = self._said(body)
+        return EndpointRefusedError(f"{self._where()} answers {status}: {advice}")
+
+    def _where(self) -> str:
+        return f"embedding model {self._model} at {self._endpoint.url}"
+
+    def _said(self, body: bytes) -> str:
+        """What an error's body says, on a short line without secrets."""
+        text = body[:4000].decode("utf-8", "replace")
+        try:
+            answer = json.loads(body)
+            error = answer.get("error", answer) if isinstance(answer, dict) else answer
+            text = str(error.get("message") or error) if isinstance(error, dict) else str(error)
+        except (ValueError, RecursionError):
+            pass
+        return self._endpoint.redact(text)
+
+
+def _finish(work: Coroutine[Any, Any, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Wait for work that must not need an event loop of the caller's, which a notebook has and a script has not.
+
+    Raises:
+        MultigrainError: the first error of the work, without the group that tasks wrap it into.
+    """
+    try:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(work)
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(asyncio.run, work).result()
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
