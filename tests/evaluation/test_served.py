@@ -129,14 +129,21 @@ def test_an_empty_text_is_asked_as_a_blank_which_endpoints_take(server: Embeddin
     assert server.bodies[0]["input"] == [" "]
 
 
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (400, "maximum context length is 60"),
+        (500, "input (90 tokens) is too large to process. increase the batch size"),
+    ],
+)
 def test_batches_are_halved_and_long_texts_cut_until_they_are_taken(
-    server: EmbeddingServer, caplog: pytest.LogCaptureFixture
+    status: int, complaint: str, server: EmbeddingServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def limits(number: int, body: dict[str, Any]) -> Answer | None:
         if len(body["input"]) > 2:
             return 422, {"error": "batch size 5 > maximum allowed batch size 2"}, {}
         if any(len(text) > 60 for text in body["input"]):
-            return 400, {"error": {"message": "maximum context length is 60"}}, {}
+            return status, {"error": {"message": complaint}}, {}
         return None
 
     server.refuse = limits

@@ -31,6 +31,8 @@ _IN_FLIGHT: Final = 8
 _TIMEOUT_SECONDS: Final = 120.0
 _TOO_MUCH: Final = frozenset({400, 413, 422})
 """What endpoints answer to too many texts at once, or to one that is too long."""
+_TOO_LARGE: Final = b"too large to process"
+"""So says llama.cpp's server of a long text, with status 500."""
 _KEPT_SHARE: Final = 0.75
 _BLANK: Final = " "
 """What stands for an empty text, which OpenAI's endpoint turns down."""
@@ -128,7 +130,7 @@ class ServedEncoder:
             status, body = await self._post(session, texts)
         if status == 200:
             return self._vectors(body, len(texts))
-        if status not in _TOO_MUCH:
+        if not _is_too_much(status, body):
             raise self._refusal(status, body)
         if len(texts) > 1:
             middle = len(texts) // 2
@@ -147,7 +149,7 @@ class ServedEncoder:
             if status == 200:
                 self._cut += 1
                 return self._vectors(body, 1)[0]
-            if status not in _TOO_MUCH:
+            if not _is_too_much(status, body):
                 raise self._refusal(status, body)
         raise EvaluationError(f"{self._where()} turns down the text {text[:40]!r}…: {self._said(complaint)}")
 
@@ -165,7 +167,8 @@ class ServedEncoder:
                     allow_redirects=False,
                 ) as response:
                     body = await response.read()
-                    if response.status < 500 and response.status not in RETRIED_STATUS:
+                    passing = response.status >= 500 or response.status in RETRIED_STATUS
+                    if not passing or _is_too_much(response.status, body):
                         return response.status, body
                     pause, failure = retry_after_seconds(response.headers), f"{response.status} {self._said(body)}"
             except TimeoutError:
@@ -217,6 +220,10 @@ class ServedEncoder:
         except (ValueError, RecursionError):
             pass
         return self._endpoint.redact(text)
+
+
+def _is_too_much(status: int, body: bytes) -> bool:
+    return status in _TOO_MUCH or (status == 500 and _TOO_LARGE in body)
 
 
 def _finish(work: Coroutine[Any, Any, NDArray[np.float32]]) -> NDArray[np.float32]:
