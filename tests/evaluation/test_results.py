@@ -53,7 +53,14 @@ def test_results_survive_the_file_and_have_the_documented_shape(
     (found,) = written["sets"]
     assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric"}
     assert (found["queries"], found["documents"]) == (3, 4)
-    assert set(found["models"]["base"]) == {"score", "recall_at_10", "judged_at_10", "condensed"}
+    assert set(found["models"]["base"]) == {
+        "score",
+        "recall_at_10",
+        "recall_at_100",
+        "mrr_at_10",
+        "judged_at_10",
+        "condensed",
+    }
     assert set(found["delta"]) == {"tuned"}
     assert set(found["delta"]["tuned"]) == {"mean", "low", "high", "p_value"}
     difference = found["models"]["tuned"]["score"] - found["models"]["base"]["score"]

@@ -81,12 +81,32 @@ def test_metrics_are_those_of_trec_eval_on_the_models_own_scores(word_hash, anim
         for query, row in zip(animals.queries, similarity, strict=True)
     }
     judgments = {query: dict(grades) for query, grades in animals.relevant.items()}
-    expected = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
+    measures = {"ndcg_cut.10", "recall.10,100", "recip_rank"}
+    expected = pytrec_eval.RelevanceEvaluator(judgments, measures).evaluate(run)
     for each in scores.queries:
         assert each.ndcg_at_10 == pytest.approx(expected[each.query_id]["ndcg_cut_10"])
         assert each.recall_at_10 == pytest.approx(expected[each.query_id]["recall_10"])
+        assert each.recall_at_100 == pytest.approx(expected[each.query_id]["recall_100"])
+        assert each.reciprocal_rank_at_10 == pytest.approx(expected[each.query_id]["recip_rank"])
     assert [each.query_id for each in scores.queries] == list(animals.queries)
     assert scores.ndcg_at_10 == pytest.approx(np.mean([each["ndcg_cut_10"] for each in expected.values()]))
+
+
+def test_recall_sees_a_hundred_documents_and_the_reciprocal_rank_ten() -> None:
+    ranking = [f"d{number}" for number in range(100)]
+    chosen = EvaluationSet(
+        name="deep",
+        role="test",
+        label="l",
+        corpus=dict.fromkeys(ranking, "text"),
+        queries={"q1": "a", "q2": "b", "q3": "c"},
+        relevant={"q1": {"d9": 1, "d99": 1}, "q2": {"d10": 1}, "q3": {"d1": 0, "d3": 2}},
+    )
+    scores = score_ranking(dict.fromkeys(chosen.queries, ranking), chosen)
+
+    assert [each.recall_at_10 for each in scores.queries] == pytest.approx([0.5, 0.0, 1.0])
+    assert scores.recall_at_100 == 1
+    assert scores.mrr_at_10 == pytest.approx((1 / 10 + 0 + 1 / 4) / 3)
 
 
 def test_equal_scores_rank_by_descending_id_as_trec_eval_does(animals: EvaluationSet) -> None:

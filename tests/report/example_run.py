@@ -334,6 +334,8 @@ def _write_results(
             name: {
                 "score": float(scores[name].mean()),
                 "recall_at_10": float(np.mean([rank is not None for rank in ranks[name]])),
+                "recall_at_100": 0.5 + float(np.mean([rank is not None for rank in ranks[name]])) / 2,
+                "mrr_at_10": float(np.mean([1 / rank if rank is not None else 0.0 for rank in ranks[name]])),
             }
             for name in scores
         }

@@ -54,6 +54,34 @@ def test_mgh_can_have_the_positive_written_too() -> None:
     assert set(schema["required"]) == set(FIELDS)
 
 
+@pytest.mark.parametrize("name", ["mgh", "hybrid", "single"])
+def test_the_query_can_come_first_in_a_call_of_its_own(name: str) -> None:
+    llm = ScriptedLLM(["when does the valve close", json.dumps(FIELDS)])
+    first = build_strategy(SynthesisConfig(strategy=name, query_first=True), LLMConfig(), seed=1)
+
+    row = asyncio.run(first.write(WritingUnit(DOCUMENT), llm))
+
+    alone, graded = llm.requests
+    assert alone.schema is None
+    assert graded.schema is not None
+    assert "query" not in graded.schema["properties"]
+    assert FIELDS["query"] in graded.messages[-1].content
+    assert (row.query, row.positive) == (FIELDS["query"], DOCUMENT.text)
+    assert row.negatives == {level: FIELDS[f"level_{int(level)}"] for level in row.negatives}
+    together = build_strategy(SynthesisConfig(strategy=name), LLMConfig(), seed=1)
+    assert row.id == asyncio.run(together.write(WritingUnit(DOCUMENT), ScriptedLLM([json.dumps(FIELDS)]))).id
+
+
+def test_a_query_that_comes_first_brings_its_written_positive() -> None:
+    opening = {key: FIELDS[key] for key in ("query", "positive")}
+    llm = ScriptedLLM([json.dumps(opening), json.dumps(FIELDS)])
+
+    row = asyncio.run(MghStrategy(write_positive=True, query_first=True).write(WritingUnit(DOCUMENT), llm))
+
+    assert (row.query, row.positive) == (FIELDS["query"], FIELDS["positive"])
+    assert set(row.negatives) == set(LEVELS)
+
+
 def test_mgh_gives_up_on_a_row_after_one_correction() -> None:
     llm = ScriptedLLM(["I would rather talk about the weather."] * 3)
 
@@ -225,7 +253,7 @@ def test_a_given_query_is_never_rewritten_and_only_negatives_are_asked_for() -> 
     llm = ScriptedLLM()
     with LocalEngine(concurrency=2) as engine:
         for name in ("mgh", "stepwise"):
-            strategy = build_strategy(SynthesisConfig(strategy=name), LLMConfig(), seed=1)
+            strategy = build_strategy(SynthesisConfig(strategy=name, query_first=True), LLMConfig(), seed=1)
             (outcome,) = synthesize([unit], strategy, llm, engine)
             assert outcome.value is not None
             assert (outcome.value.query, outcome.value.relevant_ids) == (given, ("d2",))

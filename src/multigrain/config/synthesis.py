@@ -68,6 +68,10 @@ class SynthesisConfig(Section):
     """The positive is the document itself, or a passage that the model writes as well (a document's own words are
     safer; stepwise and paraphrase have their own ways)."""
 
+    query_first: bool = False
+    """mgh, hybrid and single only: ask for the query in a short call of its own, and then for the negatives. Small
+    models that are asked for everything at once write poorer queries."""
+
     candidates: int = Field(default=3, ge=2, le=20)
     """over-generate only: texts written for each level."""
 

@@ -73,12 +73,17 @@ class ModelScores:
         recall_at_10: the same; None where nothing is retrieved.
         judged_at_10: share of the first 10 documents that somebody judged; None where judgments are not pooled.
         condensed: nDCG@10 with unjudged documents left out instead of taken as not relevant; None as above.
+        recall_at_100: share of the relevant documents among the first 100; None where nothing is retrieved, or where
+            an earlier version measured.
+        mrr_at_10: mean reciprocal rank of the first relevant document; None as above.
     """
 
     score: float
     recall_at_10: float | None = None
     judged_at_10: float | None = None
     condensed: float | None = None
+    recall_at_100: float | None = None
+    mrr_at_10: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +270,14 @@ def summarise_similarity(
 
 
 def _model_scores(scores: SetScores, *, pooled: bool) -> ModelScores:
-    if not pooled:
-        return ModelScores(scores.ndcg_at_10, scores.recall_at_10)
-    return ModelScores(scores.ndcg_at_10, scores.recall_at_10, scores.judged_at_10, scores.condensed_ndcg_at_10)
+    return ModelScores(
+        score=scores.ndcg_at_10,
+        recall_at_10=scores.recall_at_10,
+        judged_at_10=scores.judged_at_10 if pooled else None,
+        condensed=scores.condensed_ndcg_at_10 if pooled else None,
+        recall_at_100=scores.recall_at_100,
+        mrr_at_10=scores.mrr_at_10,
+    )
 
 
 def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> list[QueryRow]:

@@ -33,7 +33,7 @@ __all__ = [
 DEPTH: Final = 100
 """How far down a ranking is kept: enough for the metrics at 10 and for the rank of the first relevant document."""
 
-_NDCG, _RECALL = "ndcg_cut_10", "recall_10"
+_NDCG, _RECALL, _DEEP_RECALL = "ndcg_cut_10", "recall_10", "recall_100"
 
 
 class Retriever(Protocol):
@@ -59,6 +59,7 @@ class QueryScore:
         top_ids: the first 10 documents, best first.
         judged_at_10: share of those that have a judgment, whatever it is.
         condensed_ndcg_at_10: nDCG@10 of the ranking without the documents that nobody judged.
+        recall_at_100: share of the relevant documents among the first 100, which a reranker would get to see.
     """
 
     query_id: str
@@ -68,6 +69,13 @@ class QueryScore:
     top_ids: tuple[str, ...]
     judged_at_10: float = 1.0
     condensed_ndcg_at_10: float = 0.0
+    recall_at_100: float = 0.0
+
+    @property
+    def reciprocal_rank_at_10(self) -> float:
+        """One divided by the rank of the first relevant document, 0 where none is among the first 10."""
+        rank = self.rank_of_first_relevant
+        return 1 / rank if rank is not None and rank <= 10 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,16 @@ class SetScores:
     def recall_at_10(self) -> float:
         """Mean over queries, 0 to 1."""
         return float(np.mean([each.recall_at_10 for each in self.queries]))
+
+    @property
+    def recall_at_100(self) -> float:
+        """Mean over queries, 0 to 1."""
+        return float(np.mean([each.recall_at_100 for each in self.queries]))
+
+    @property
+    def mrr_at_10(self) -> float:
+        """Mean reciprocal rank of the first relevant document, 0 to 1."""
+        return float(np.mean([each.reciprocal_rank_at_10 for each in self.queries]))
 
     @property
     def judged_at_10(self) -> float:
@@ -205,7 +223,7 @@ def _measure(
         for query_id, found in ranking.items()
     }
     measured: Mapping[str, Mapping[str, float]] = pytrec_eval.RelevanceEvaluator(
-        judgments, {"ndcg_cut.10", "recall.10"}
+        judgments, {"ndcg_cut.10", "recall.10,100"}
     ).evaluate(run)
     return measured
 
@@ -223,4 +241,5 @@ def _query_score(
         top_ids=tuple(found[:10]),
         judged_at_10=float(np.mean([document_id in grades for document_id in found[:10]])) if found else 1.0,
         condensed_ndcg_at_10=condensed,
+        recall_at_100=measured.get(_DEEP_RECALL, 0.0),
     )

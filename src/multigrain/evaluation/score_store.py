@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
 
 __all__ = ["ScoreStore"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ScoreStore:

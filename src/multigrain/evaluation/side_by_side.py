@@ -117,6 +117,7 @@ def _notes(table: SideBySide, settings: CompareSettings) -> Iterator[str]:
     for each in table.sets:
         if SYNTHETIC_ESTIMATE in each.label:
             yield f"{each.name}: {each.label}. A language model wrote its queries; it proves less than people's would."
+        yield from _further(each)
         yield from _unjudged(each)
     yield from (f"{each.sentence}." for each in table.forgetting)
 
@@ -129,6 +130,17 @@ def _undecided(conclusions: Sequence[Conclusion]) -> Iterator[str]:
                 f"{found.set}: not enough queries to tell {found.model} from {found.base}; "
                 f"about {each.queries_needed:,} would do."
             )
+
+
+def _further(result: SetResult) -> Iterator[str]:
+    parts = []
+    for metric, key in (("recall@10", "recall_at_10"), ("recall@100", "recall_at_100"), ("MRR@10", "mrr_at_10")):
+        found = {name: getattr(scores, key) for name, scores in result.models.items()}
+        known = {name: value for name, value in found.items() if value is not None}
+        if known:
+            parts.append(f"{metric} {', '.join(f'{name} {value:.3f}' for name, value in known.items())}")
+    if parts:
+        yield f"{result.name}: {'; '.join(parts)}."
 
 
 def _unjudged(result: SetResult) -> Iterator[str]:

@@ -72,6 +72,8 @@ class ModelScore:
         name: "base" or a candidate's name.
         score: the set's metric; for retrieval the mean of nDCG@10 over queries.
         recall_at_10: mean over queries; None where nothing is retrieved.
+        recall_at_100: as above.
+        mrr_at_10: as above.
         delta: the score minus the base model's, paired by query; None for the base itself.
     """
 
@@ -79,6 +81,8 @@ class ModelScore:
     score: float
     recall_at_10: float | None
     delta: Interval | None = None
+    recall_at_100: float | None = None
+    mrr_at_10: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

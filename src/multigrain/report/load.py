@@ -176,6 +176,8 @@ def _evaluation_set(values: Mapping[str, Any], models: Collection[str]) -> Evalu
             score=values["models"][name]["score"],
             recall_at_10=values["models"][name]["recall_at_10"],
             delta=_interval(values["delta"].get(name)),
+            recall_at_100=values["models"][name].get("recall_at_100"),
+            mrr_at_10=values["models"][name].get("mrr_at_10"),
         )
         for name in models
         if name in values["models"]
