@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from multigrain.errors import RunDirectoryError
-from multigrain.report import load_report_data, render_report, write_report
+from multigrain.report import figures, load_report_data, render_report, write_report
 from multigrain.report.data import Evaluation
 
 from .example_run import ExampleRun, build_run
@@ -83,6 +83,14 @@ def test_what_the_language_model_cost_stands_in_the_overview(page, example):
     assert "$" not in render_report(free).partition('id="result"')[0].rpartition("Written by")[2]
     limited = dataclasses.replace(free, synthesis=dataclasses.replace(free.synthesis, stopped_by_limit=True))
     assert "The spending limit ended the writing." in render_report(limited)
+
+
+def test_further_metrics_stand_below_the_test_sets(page, example):
+    (test,) = [each for each in load_report_data(example).evaluation.sets if each.role == "test"]
+    assert page.count("Also measured:") == 1
+    for score in test.scores:
+        shown = f"MRR@10 {figures.score(score.mrr_at_10)}, recall@100 {figures.score(score.recall_at_100)}"
+        assert shown in re.sub(r"<[^>]+>", "", page)
 
 
 def test_the_page_stays_light(page):
