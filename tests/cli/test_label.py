@@ -125,3 +125,11 @@ def test_models_need_something_to_search(place: Path) -> None:
     assert "--documents" in found.output
     twice = invoke("bm25", "bm25", "--documents", place / "docs", "--queries", place / "asked.txt", "--out", place)
     assert isinstance(twice.exception, EvaluationError)
+
+
+@pytest.mark.parametrize("option", [("--trust-remote-code",), ("--documents", "handbook")])
+def test_options_of_models_are_refused_for_a_run(option: tuple[str, ...], run: Path) -> None:
+    refused = invoke(run, *option)
+
+    assert refused.exit_code == 2
+    assert f"{option[0]} is for models" in " ".join(refused.output.replace("│", " ").split())

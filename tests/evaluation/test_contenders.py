@@ -15,6 +15,8 @@ from multigrain.evaluation.contenders import (
     parse_contender,
     parse_set,
     score_contenders,
+    with_poolings,
+    with_prompts,
 )
 from multigrain.evaluation.loading import OpenedSets, open_sets
 from multigrain.evaluation.mteb_tasks import as_mteb_task
@@ -54,6 +56,21 @@ def test_poolings_that_make_no_sense_are_refused() -> None:
         parse_contender("auto@men")
     with pytest.raises(EvaluationError, match="BM25 pools nothing"):
         parse_contender("bm25@mean")
+
+
+def test_a_prompt_for_one_model_reaches_all_its_poolings_and_no_other_model() -> None:
+    both = with_poolings([Contender("base", "a"), Contender("tuned", "b")], ["mean", "cls"])
+    found = with_prompts(both, queries=["tuned=query: ", "tuned@cls=q: ", "all: "], documents=["doc: "])
+
+    assert {each.name: each.query_prompt for each in found} == {
+        "base@mean": "all: ",
+        "base@cls": "all: ",
+        "tuned@mean": "query: ",
+        "tuned@cls": "q: ",
+    }
+    assert {each.document_prompt for each in found} == {"doc: "}
+    with pytest.raises(EvaluationError, match=r"no model is called 'tunned'; there are base, base@cls, .* MODEL=TEXT"):
+        with_prompts(both, queries=["tunned=query: "], documents=[])
 
 
 def test_sets_are_opened_by_what_their_paths_name(tmp_path: Path) -> None:

@@ -121,3 +121,15 @@ def test_a_sample_is_seeded_and_never_loses_an_answer() -> None:
     crowded = sample(whole, max_queries=10, max_documents=5, seed=3)
     assert set(crowded.corpus) == {key for grades in crowded.relevant.values() for key in grades}
     assert sample(whole, seed=3) == whole
+
+
+def test_each_query_of_a_document_is_asked_by_itself() -> None:
+    corpus = [document("d1", "about alpha"), document("d2", "about beta")]
+    asked = [("d1", "Who is alpha?"), ("d1", "when was alpha born"), ("d2", "When was ALPHA born"), ("d1", "where")]
+    made = from_queries(asked, corpus, name="s", role="test", label="x")
+
+    assert list(made.queries.values()) == ["Who is alpha?", "when was alpha born", "where"]
+    relevant = {made.queries[key]: set(grades) for key, grades in made.relevant.items()}
+    assert relevant == {"Who is alpha?": {"d1"}, "when was alpha born": {"d1", "d2"}, "where": {"d1"}}
+    assert next(iter(made.queries)) == "q-d1"
+    assert made.queries == from_queries(asked, corpus, name="s", role="test", label="x").queries

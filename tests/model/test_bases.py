@@ -249,3 +249,14 @@ def test_a_checkpoint_with_a_chat_template_reads_texts_as_they_are(raw: Folder, 
     for each in (model, load(str(tmp_path / "saved"), device="cpu")):
         features = each.preprocess(TEXTS, prompt="query: ")
         assert (each[1].token_weights(each[0](features))[:, :2] == 0).all()
+
+
+def test_a_bare_checkpoint_is_the_same_encoder_wherever_it_is_loaded(raw: Folder) -> None:
+    folder = raw(LlamaConfig)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+
+    np.testing.assert_array_equal(
+        encode(load(str(folder), device="cpu"), TEXTS), encode(build_encoder(str(folder), device="cpu"), TEXTS)
+    )

@@ -196,3 +196,28 @@ def test_the_page_escapes_what_it_shows_and_needs_nothing_else(
     assert "Validation ranks first: schedule=random" in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_arms_share_a_base_and_an_audit_only_where_the_base_reads_alike(corpus_file: Path, small_bert: Path) -> None:
+    prompts = {"vary": {"training.prompts": [{"query": "w1 "}, {"query": "w2 "}], "schedule": ["random", "in-batch"]}}
+    keys = [module.auditing_key(arm.config) for arm in matrix(corpus_file, small_bert, **prompts).arms]
+
+    assert len(keys) == 4
+    assert len(set(keys)) == 2
+
+
+def test_what_is_written_keeps_its_folder_whatever_it_may_cost_and_however_fast_it_comes(
+    corpus_file: Path, small_bert: Path
+) -> None:
+    config = matrix(corpus_file, small_bert).arms[0].config
+    llm = {"concurrency": 3, "timeout_seconds": 7.0, "prices": {"m": {"prompt": 1.0, "completion": 2.0}}}
+    faster = config.model_copy(
+        update={
+            "llm": config.llm.model_validate({**config.llm.model_dump(), **llm}),
+            "synthesis": config.synthesis.model_copy(update={"max_cost": 5.0, "budget_seconds": 60.0}),
+        }
+    )
+    other = config.model_copy(update={"llm": config.llm.model_copy(update={"temperature": 0.1})})
+
+    assert module.writing_key(faster) == module.writing_key(config)
+    assert module.writing_key(other) != module.writing_key(config)

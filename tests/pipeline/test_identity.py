@@ -141,3 +141,16 @@ def test_what_computes_attention_is_no_part_of_an_identity(tmp_path: Path, base:
     }
 
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("training", [{"append_eos": True}, {"prompts": {"query": "q: "}}])
+def test_how_the_base_reads_texts_is_part_of_what_was_measured_with_it(
+    training: dict[str, Any], tmp_path: Path, base: Path
+) -> None:
+    held = RunDirectory(tmp_path / "run")
+    held.finish("documents", "made", {}, 0.0)
+
+    def identity(**more: Any) -> str:
+        return dataset_identity(RunContext(parse_config({"training": {"base_model": str(base), **more}}), held))
+
+    assert identity(**training) != identity()

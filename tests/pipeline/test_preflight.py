@@ -47,6 +47,7 @@ def values(corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch)
         ("training", {"max_seq_length": 512}, ModelError, "max_seq_length 512 is more than the 64 tokens"),
         ("training", {"attention": "causal"}, ModelError, "attention: causal needs a decoder"),
         ("training", {"lora": {}, "quantize": "4bit"}, ModelError, "4bit needs a CUDA GPU"),
+        ("training", {"loss": "guided", "loss_options": {"guide": "./nobody"}}, ModelError, "nobody: no such model"),
         ("audit", {"reference_model": "./elsewhere"}, ModelError, "elsewhere: no such model folder"),
         ("evaluation", {"sets": [{"name": "own", "path": "./no-set"}]}, EvaluationError, "no-set"),
         ("evaluation", {"queries": "none"}, EvaluationError, "nothing to evaluate on"),

@@ -113,3 +113,24 @@ def test_ray_workers_embed_with_the_real_model_and_mine_the_same(tmp_path: Path)
 
 
 WORDS = ("rivers", "bread", "stars", "knots", "violins", "bridges", "ovens", "sails")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cutting(Hashes):
+    """Reads so many characters of a text."""
+
+    reads: int = 100
+
+    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return super().embed_passages([text[: self.reads] for text in texts])
+
+
+def test_a_model_that_reads_more_of_a_text_finds_no_vectors_of_one_that_read_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "_IN_MEMORY", 1)
+    texts = [f"{'long ' * 40}{number}" for number in range(5)]
+
+    for reads in (100, 1_000):
+        store = corpus_vectors(Cutting(reads=reads), texts, tmp_path / "vectors")
+        np.testing.assert_array_equal(store[0:5], Cutting(reads=reads).embed_passages(texts))

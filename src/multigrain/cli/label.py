@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
+from multigrain.cli.fitting import require_fitting
 from multigrain.cli.model_options import MODELS_HELP, TrustOption
 from multigrain.cli.options import JsonOption, run_of
 from multigrain.rundir import RunDirectory
@@ -19,6 +20,7 @@ __all__ = ["label", "register"]
 
 
 def label(
+    context: typer.Context,
     targets: Annotated[
         list[str],
         typer.Argument(
@@ -50,6 +52,11 @@ def label(
     folder that `multigrain evaluate MODEL --set` scores other models on.
     """
     if len(targets) == 1:
+        require_fitting(
+            context,
+            ("documents", "trust_remote_code"),
+            f"is for models: give at least two; {targets[0]} has documents and training.trust_remote_code of its own",
+        )
         directory = RunDirectory(run_of(Path(targets[0])))
         if queries is not None:
             quieten_libraries()

@@ -41,6 +41,7 @@ __all__ = [
 BM25: Final = "bm25"
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
+_NAMED_PROMPT: Final = re.compile(r"(?P<name>[\w./@:-]+)=")
 _POOLINGS: Final = get_args(PoolingName)
 _SERVED_BATCHES: Final = 8
 _LOCAL_CHUNK: Final = 2_048
@@ -153,17 +154,32 @@ def with_poolings(contenders: Sequence[Contender], poolings: Sequence[PoolingNam
 def with_prompts(
     contenders: Sequence[Contender], *, queries: Sequence[str], documents: Sequence[str]
 ) -> list[Contender]:
-    """Models with prompts of the user's own; each is `TEXT` for all models, or `MODEL=TEXT` for one."""
-    names = {each.name for each in contenders}
+    """Models with prompts of the user's own; each is `TEXT` for all models, or `MODEL=TEXT` for one.
 
-    def prompt(name: str, given: Sequence[str]) -> str | None:
+    A model that takes part with several poolings is meant with all of them, unless its name says which.
+
+    Raises:
+        EvaluationError: a text looks like a prompt for one model, and there is no such model.
+    """
+    names = {known for each in contenders for known in (each.name, _without_pooling(each))}
+    for text in (*queries, *documents):
+        named = _NAMED_PROMPT.match(text)
+        if named is not None and named["name"] not in names:
+            raise EvaluationError(
+                f"prompt {text!r}: no model is called {named['name']!r}; there are {', '.join(sorted(names))}. "
+                "To put this very text before the texts of a model: MODEL=TEXT"
+            )
+
+    def prompt(contender: Contender, given: Sequence[str]) -> str | None:
         split = [(each.partition("=")[0], each) for each in given]
-        own = [text.partition("=")[2] for model, text in split if model == name]
-        shared = [text for model, text in split if model not in names]
-        return next(iter(own or shared), None)
+        for name in (contender.name, _without_pooling(contender)):
+            for model, text in split:
+                if model == name:
+                    return text.partition("=")[2]
+        return next((text for model, text in split if model not in names), None)
 
     return [
-        replace(each, query_prompt=prompt(each.name, queries), document_prompt=prompt(each.name, documents))
+        replace(each, query_prompt=prompt(each, queries), document_prompt=prompt(each, documents))
         for each in contenders
     ]
 
@@ -240,6 +256,10 @@ def _encoding(
         identity, chunk = model_fingerprint(model), _LOCAL_CHUNK
     with closing(CachedEncoder(encoder, identity, encoding.cache, chunk=chunk)) as cached:
         yield model, cached, identity
+
+
+def _without_pooling(contender: Contender) -> str:
+    return contender.name.removesuffix(f"@{contender.pooling}")
 
 
 def _pools_nothing(contender: Contender) -> bool:

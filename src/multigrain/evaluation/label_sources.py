@@ -96,8 +96,9 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
         prompts=training.prompts,
         append_eos=training.append_eos,
     )
+    tuned = load(str(run.model_path), trust_remote_code=training.trust_remote_code)
     rankings: dict[str, dict[str, Sequence[str]]] = {}
-    for name, model in ((BASE, base), (chosen, load(str(run.model_path)))):
+    for name, model in ((BASE, base), (chosen, tuned)):
         retriever = DenseRetriever(SentenceTransformerEncoder(model, batch_size=batch_size))
         found = retriever.rank(list(queries.values()), [each.text for each in documents], depth)
         rankings[name] = {

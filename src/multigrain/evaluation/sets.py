@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from multigrain.config import fingerprint
 from multigrain.errors import EvaluationError
 from multigrain.records import Document, Split
 
@@ -143,6 +144,7 @@ def from_queries(
     queries: dict[str, str] = {}
     relevant: dict[str, dict[str, int]] = {}
     known: dict[str, str] = {}
+    taken: set[str] = set()
     for document_id, query in written:
         if document_id not in texts:
             raise EvaluationError(
@@ -150,7 +152,12 @@ def from_queries(
                 f"{len(texts):,} documents that are searched"
             )
         key = normalise(query)
-        query_id = known.setdefault(key, f"q-{document_id}")
+        if key not in known:
+            # Given pairs may have several queries for one document.
+            first = f"q-{document_id}"
+            known[key] = first if first not in taken else f"{first}-{fingerprint(key)[:8]}"
+            taken.add(known[key])
+        query_id = known[key]
         queries.setdefault(query_id, " ".join(query.split()))
         answers = relevant.setdefault(query_id, {})
         for titled_id in (document_id, *titled.get(key, ())):

@@ -171,9 +171,9 @@ def load(
         ModelError: there is no usable model at `path`, or attention cannot be computed as asked.
         MissingExtraError: FlashAttention-2 is not installed.
     """
-    model = load_any(
-        str(path), device=device, trust_remote_code=trust_remote_code, attn_implementation=attn_implementation
-    )
+    # A bare checkpoint says nothing of pooling, and is everywhere the encoder that `build_encoder` makes of it.
+    read = build_encoder if is_raw(path := str(path)) else load_any
+    model = read(path, device=device, trust_remote_code=trust_remote_code, attn_implementation=attn_implementation)
     too_wide = attn_implementation == "flash_attention_2" and model.dtype == torch.float32
     return model.bfloat16() if too_wide else model
 

@@ -83,10 +83,6 @@ def load_any(
     except (ModelError, MissingExtraError):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
-        if "trust_remote_code" in str(error):
-            raise ModelError(
-                f"{reference}: needs code that comes with the model; set trust_remote_code if you trust its author"
-            ) from error
         raise unloadable(reference, error) from error
     half = model.dtype in (torch.float16, torch.bfloat16)
     keeps_half = quantization is not None or supports_native_bf16(computed_on or model.device)
@@ -113,6 +109,10 @@ def unloadable(reference: str, error: Exception) -> ModelError:
         reference: what was to be loaded.
         error: what the libraries said.
     """
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"{reference}: needs code that comes with the model; set trust_remote_code if you trust its author"
+        )
     name = encoder_name(reference)
     shown = reference if name == reference else f"{reference} ({name})"
     said = one_line(error)

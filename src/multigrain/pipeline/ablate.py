@@ -41,6 +41,7 @@ from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.documents import documents_stage
 from multigrain.pipeline.dry_run import dry_run
 from multigrain.pipeline.evaluation import domain_sets
+from multigrain.pipeline.identity import base_settings, llm_settings, synthesis_settings
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.pipeline.synthesis import synthesis_stage
 from multigrain.pipeline.training import candidate_stage
@@ -148,17 +149,16 @@ def writing_key(config: Config) -> str:
         config.documents,
         config.tasks,
         config.pairs,
-        config.llm,
-        config.synthesis,
+        llm_settings(config.llm),
+        synthesis_settings(config.synthesis),
         config.evaluation.queries,
-        config.evaluation.llm,
+        None if config.evaluation.llm is None else llm_settings(config.evaluation.llm),
     )[:16]
 
 
 def auditing_key(config: Config) -> str:
     """What folders of graded rows are named: the same for arms that audit alike."""
-    measured = config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
-    return fingerprint(writing_key(config), config.audit, measured)[:16]
+    return fingerprint(writing_key(config), config.audit, base_settings(config.training))[:16]
 
 
 def _written(ablation: _Ablation, config: Config) -> RunDirectory:
@@ -265,7 +265,8 @@ def _over_budget(ablation: _Ablation) -> bool:
 def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: RunContext) -> dict[str, Any]:
     candidate_stage(context, name, data=data)
     folder = context.run.candidate_path(name)
-    counts = _score(ablation, context.config, load(str(folder)), name, context.run.path / "arms" / name, cache=None)
+    model = load(str(folder), trust_remote_code=context.config.training.trust_remote_code)
+    counts = _score(ablation, context.config, model, name, context.run.path / "arms" / name, cache=None)
     if not ablation.matrix.keep_models:
         shutil.rmtree(folder)
     return counts
@@ -273,8 +274,7 @@ def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: Run
 
 def _base_scores(ablation: _Ablation, config: Config) -> Path:
     """The base model's results, made once for all arms that start from it."""
-    settings = config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision"})
-    identity = fingerprint(_FORMAT, settings, _judged_by(ablation, config))
+    identity = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config))
     # The folder is named for what made it, so complete_stage never finds another's result there.
     context = ablation.context(config, ablation.out)
     stage = f"base/{identity[:16]}"

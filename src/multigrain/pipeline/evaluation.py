@@ -158,7 +158,11 @@ def _written_label(context: RunContext) -> str:
 
 
 def _model(context: RunContext, name: str) -> SentenceTransformer:
-    return base_model(context.config) if name == BASE else load(str(context.run.candidate_path(name)))
+    return base_model(context.config) if name == BASE else _candidate(context, name)
+
+
+def _candidate(context: RunContext, name: str) -> SentenceTransformer:
+    return load(str(context.run.candidate_path(name)), trust_remote_code=context.config.training.trust_remote_code)
 
 
 def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
@@ -225,7 +229,7 @@ def _write_anchors(context: RunContext, names: Sequence[str], sets: Sequence[Eva
         text[:_ANCHOR_CHARACTERS] for each in sets[:1] for text in list(each.corpus.values())[: _ANCHOR_TEXTS // 2]
     ]
     for name in names:
-        model = load(str(context.run.candidate_path(name)))
+        model = _candidate(context, name)
         if pooling_name(model) == "ata":
             found = [{"model": name, **asdict(each)} for each in anchors(model, texts)]
             atomic_write(path, json.dumps(found, ensure_ascii=False))

@@ -9,7 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from multigrain.config import Config, EvaluationSetConfig, fingerprint
+from multigrain.config import (
+    Config,
+    EvaluationSetConfig,
+    LLMConfig,
+    SynthesisConfig,
+    TrainingConfig,
+    fingerprint,
+)
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.pipeline.context import RunContext, differences
 from multigrain.pipeline.strategy import few_shot_fingerprint
@@ -24,17 +31,20 @@ from multigrain.training.fingerprint import mix_fingerprint
 
 __all__ = [
     "SPENDING_LIMITS",
+    "base_settings",
     "candidate_identity",
     "candidate_stage_name",
     "dataset_identity",
     "documents_identity",
+    "llm_settings",
     "require_current",
     "results_identity",
     "synthesis_identity",
+    "synthesis_settings",
 ]
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
-_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 2}
+_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}
 
 _LLM_PACE: Final = {
     "concurrency",
@@ -96,13 +106,13 @@ def synthesis_identity(context: RunContext) -> str:
         _FORMATS["synthesis"],
         # The documents as they were read: later stages run where the documents themselves are no longer at hand.
         context.run.require("documents", "multigrain synthesize").fingerprint,
-        config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
+        synthesis_settings(config.synthesis),
         config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
-        config.llm.model_dump(mode="json", exclude=_LLM_PACE),
+        llm_settings(config.llm),
         config.evaluation.queries,
-        None if config.evaluation.llm is None else config.evaluation.llm.model_dump(mode="json", exclude=_LLM_PACE),
+        None if config.evaluation.llm is None else llm_settings(config.evaluation.llm),
         config.seed,
     )
 
@@ -157,6 +167,22 @@ def results_identity(context: RunContext) -> str:
     )
 
 
+def llm_settings(settings: LLMConfig) -> dict[str, Any]:
+    """What decides what a language model says, and not how fast or at what price."""
+    return settings.model_dump(mode="json", exclude=_LLM_PACE)
+
+
+def synthesis_settings(settings: SynthesisConfig) -> dict[str, Any]:
+    """What decides what is written, and not when writing stops."""
+    return settings.model_dump(mode="json", exclude=SPENDING_LIMITS)
+
+
+def base_settings(training: TrainingConfig) -> dict[str, Any]:
+    """What decides the base model's vectors, besides its content."""
+    chosen = training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision", "prompts"})
+    return chosen if training.append_eos is None else {**chosen, "append_eos": training.append_eos}
+
+
 def candidate_stage_name(name: str) -> str:
     """The stage of one candidate, which is its folder in the run directory."""
     return f"models/{name}"
@@ -185,7 +211,7 @@ def _tasks_settings(config: Config) -> list[Any]:
         return [str(path), files_fingerprint(path), config.tasks.hold_out]
     return [
         config.tasks.model_dump(mode="json", exclude={"rows", "languages"}),
-        config.llm.model_dump(mode="json", exclude=_LLM_PACE),
+        llm_settings(config.llm),
         Prompts(config.synthesis.templates).fingerprint(),
     ]
 
@@ -194,7 +220,7 @@ def _reference_settings(config: Config) -> list[Any]:
     """What decides how the reference model measures."""
     named = config.audit.reference_model
     return [
-        config.training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision", "prompts"}),
+        base_settings(config.training),
         _model_content(config.training.base_model if named == "auto" else named),
     ]
 

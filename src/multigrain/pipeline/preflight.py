@@ -18,6 +18,7 @@ from multigrain.pipeline.context import RunContext
 from multigrain.records import Document, Split
 from multigrain.sources.store import read_document_table
 from multigrain.synthesis.spending import require_price
+from multigrain.training.losses.registry import guide_of
 
 __all__ = ["check_model", "check_prices", "check_sets", "check_titles", "preflight"]
 
@@ -39,9 +40,12 @@ def preflight(context: RunContext, stages: Sequence[str]) -> None:
     config = context.config
     if "training" in stages:
         for name in config.training.candidates:
-            check_model(config.training.resolve(name))
+            settings = config.training.resolve(name)
+            check_model(settings)
+            if (guide := guide_of(settings)) is not None:
+                _check_other(config, guide)
         if config.audit.reference_model != "auto":
-            check_model(TrainingConfig(base_model=config.audit.reference_model, max_seq_length=None))
+            _check_other(config, config.audit.reference_model)
     if "evaluation" in stages:
         check_sets(config)
         if config.evaluation.queries == "titles":
@@ -81,6 +85,11 @@ def check_model(settings: TrainingConfig) -> None:
     if settings.lora is not None and find_spec("peft") is None:
         raise MissingExtraError("peft", "training.lora", 'pip install "multigrain[lora]"')
     quantization(settings.quantize)
+
+
+def _check_other(config: Config, reference: str) -> None:
+    trusted = config.training.trust_remote_code
+    check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
 
 
 def check_sets(config: Config) -> None:

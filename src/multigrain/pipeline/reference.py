@@ -107,17 +107,21 @@ def named_model(reference: str, batch_size: int, trust_remote_code: bool, prompt
 def base_model(config: Config) -> SentenceTransformer:
     """The base model with its own pooling and attention; it reads the same prompts, and as much, as the tuned ones.
 
+    Where all weights are tuned, tuned models are in float32, and so is what they are compared with.
+
     Raises:
         ModelError: it cannot be loaded.
     """
     training = config.training
-    return build_encoder(
+    model = build_encoder(
         training.base_model,
         max_seq_length=training.max_seq_length,
         trust_remote_code=training.trust_remote_code,
         prompts=training.prompts,
         append_eos=training.append_eos,
     )
+    whole = any(training.resolve(name).lora is None for name in training.candidates)
+    return model.float() if whole else model
 
 
 @contextmanager

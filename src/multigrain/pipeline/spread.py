@@ -36,6 +36,9 @@ __all__ = [
 _TEXTS: Final = 1_024
 _QUERIES: Final = 2_048
 _SHARD_ROWS: Final = 16_384
+_PROBE: Final = "which model is this? "
+_LONG_PROBE: Final = 2_000
+"""Repeats after which the probe is longer than what models are told to read."""
 _IN_MEMORY: Final = 100_000
 """Texts whose vectors are kept in memory: 150 MB at 384 dimensions."""
 Value = TypeVar("Value")
@@ -179,11 +182,16 @@ def corpus_vectors(embedder: TextEmbedder, texts: Sequence[str], folder: Path) -
         return embedder.embed_passages(texts)
     names: list[str] = []
     lots = (texts[start : start + _SHARD_ROWS] for start in range(0, len(texts), _SHARD_ROWS))
-    probe = embedder.embed_passages(["which model is this?"]).tobytes()
-    identity = fingerprint("corpus", probe.hex())  # the same model gives the same vector
+    identity = _identity(embedder)
     for work in missing_shards(str(folder), identity, lots, names):
         write_shard(str(folder), work.name, embedder.embed_passages(work.texts))
     return VectorStore.finish(str(folder), identity, names)
+
+
+def _identity(embedder: TextEmbedder) -> str:
+    """What tells embedders apart: the same model gives the same vectors, also of a text that it has to cut."""
+    probe = embedder.embed_passages([_PROBE, _PROBE * _LONG_PROBE])
+    return fingerprint("corpus", probe.tobytes().hex())
 
 
 class TextEmbedder(Protocol):

@@ -25,6 +25,7 @@ from multigrain.model.cpu_attention import quick_attention
 from multigrain.model.dropout import dropout_set_to
 from multigrain.model.precision import supports_native_bf16
 from multigrain.records import LEVELS, GradedExample
+from multigrain.training.adapter_trainer import AdapterTrainer
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
@@ -203,7 +204,8 @@ def _build_trainer(
         run_name=settings.name,
         **fsdp_arguments(config, model),
     )
-    trainer = (ShardingTrainer if config.fsdp else SentenceTransformerTrainer)(
+    plain = SentenceTransformerTrainer if config.lora is None else AdapterTrainer
+    trainer = (ShardingTrainer if config.fsdp else plain)(
         model=model,
         args=arguments,
         train_dataset=plan.dataset,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-__all__ = ["ENTRY_POINT_GROUP", "LossPlugin", "LossSettings", "build_loss", "check_losses", "graded_shape"]
+__all__ = ["ENTRY_POINT_GROUP", "LossPlugin", "LossSettings", "build_loss", "check_losses", "graded_shape", "guide_of"]
 
 ENTRY_POINT_GROUP: Final = "multigrain.losses"
 
@@ -41,12 +41,14 @@ class LossSettings:
         gather_across_devices: whether in-batch negatives come from all processes.
         mini_batch_size: texts a forward pass, with gradients cached; None for no caching.
         options: `training.loss_options`, checked.
+        trust_remote_code: whether code that comes with a model may run.
     """
 
     temperature: float
     gather_across_devices: bool
     mini_batch_size: int | None
     options: Any
+    trust_remote_code: bool = False
 
     @property
     def scale(self) -> float:
@@ -132,9 +134,9 @@ def _masked(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
 def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
     from sentence_transformers.sentence_transformer.losses import CachedGISTEmbedLoss, GISTEmbedLoss
 
-    from multigrain.model.loading import load_any
+    from multigrain.model.encoder import load
 
-    guide = load_any(settings.options.guide, device=str(model.device))
+    guide = load(settings.options.guide, device=str(model.device), trust_remote_code=settings.trust_remote_code)
     guide.requires_grad_(False)
     shared = {
         "temperature": settings.temperature,
@@ -227,6 +229,7 @@ def build_loss(
         gather_across_devices=config.gather_across_devices and processes > 1,
         mini_batch_size=config.mini_batch_size,
         options=options,
+        trust_remote_code=config.trust_remote_code,
     )
     loss = plugin.build(model, settings)
     if not config.matryoshka:
@@ -239,6 +242,12 @@ def build_loss(
             f"training.matryoshka: {max(config.matryoshka)} is more than the {longest} of the model's vectors"
         )
     return MatryoshkaLoss(model, loss, sorted({*config.matryoshka, *([longest] if longest else [])}, reverse=True))
+
+
+def guide_of(config: TrainingConfig) -> str | None:
+    """The model that the loss of a candidate is guided by; None where it is not."""
+    _, options = _resolve(config)
+    return options.guide if isinstance(options, GuidedOptions) else None
 
 
 def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
