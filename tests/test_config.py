@@ -165,8 +165,14 @@ def test_models_that_are_plainly_paths_lie_beside_the_config_file_too(tmp_path: 
     path = tmp_path / "deep" / "c.yaml"
     values = {
         "llm": {"model": "./models/writer.gguf"},
-        "audit": {"reference_model": "../encoder"},
-        "training": {"base_model": "../base"},
+        "audit": {"reference_model": "../encoder", "cross_encoder": {"model": "./ce"}},
+        "training": {
+            "base_model": "static:../base",
+            "loss": "guided",
+            "loss_options": {"guide": "./guide"},
+            "mix": [{"name": "a", "path": "./later.parquet"}, {"name": "b", "path": "owner/pairs"}],
+            "candidates": {"a": {"loss_options": {"guide": "~/guide"}}},
+        },
         "evaluation": {"llm": {"model": "../other.gguf"}},
         "synthesis": {"few_shot_model": "owner/name:file.gguf"},
     }
@@ -177,10 +183,35 @@ def test_models_that_are_plainly_paths_lie_beside_the_config_file_too(tmp_path: 
 
     assert config.llm.model == str(folder / "models" / "writer.gguf")
     assert config.audit.reference_model == str(folder / "../encoder")
-    assert config.training.base_model == str(folder / "../base")
+    assert config.audit.cross_encoder is not None
+    assert config.audit.cross_encoder.model == str(folder / "ce")
+    assert config.training.base_model == f"static:{folder}/../base"
+    assert config.training.loss_options["guide"] == str(folder / "guide")
+    assert [each.path for each in config.training.mix] == [str(folder / "later.parquet"), "owner/pairs"]
+    assert config.training.resolve("a").loss_options["guide"] == str(Path("~/guide").expanduser())
     assert config.evaluation.llm is not None
     assert config.evaluation.llm.model == str(folder / "../other.gguf")
     assert config.synthesis.few_shot_model == "owner/name:file.gguf"
+
+
+def test_names_of_sets_are_no_paths_whatever_lies_beside_the_config(tmp_path: Path) -> None:
+    for folder in ("evaluation", "faq", "other"):
+        (tmp_path / folder).mkdir()
+    path = tmp_path / "c.yaml"
+    named = {"sets": ["evaluation", "faq", "other"]}
+    sets = [{"name": "faq", "path": "elsewhere"}]
+    path.write_text(yaml.safe_dump({"audit": {"decontamination": named}, "evaluation": {"sets": sets}}))
+
+    found = load_config(path).audit.decontamination.sets
+    assert found == ["evaluation", "faq", str(tmp_path.resolve() / "other")]
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("shared: &a {steps: 3}\ntraining:\n  <<: *a\n  learning_rate: 1e-4\ntraining:\n  steps: 4\n")
+
+    with pytest.raises(ConfigError, match=r"c.yaml: .*line 5, .*'training' stands here again, after line 2"):
+        load_config(path)
 
 
 def test_the_name_of_a_model_at_an_endpoint_is_no_path(tmp_path: Path) -> None:
@@ -221,15 +252,17 @@ def test_the_demo_recipe_is_valid_and_needs_no_network() -> None:
         ({"extra_body": {"top_k": float("nan")}}, "llm.extra_body: it becomes JSON"),
         (
             {"extra_headers": {"api-key": "sk-of-the-test"}},
-            "llm.extra_headers: api-key holds a secret.*write env:NAME$",
+            "llm.extra_headers: api-key seems to hold a secret.*write env:NAME$",
         ),
+        ({"extra_headers": {"Ocp-Apim-Subscription-Key": "sk-of-the-test"}}, "Key seems to hold a secret"),
+        ({"extra_headers": {"X-Auth-Token": "sk-of-the-test"}}, "Token seems to hold a secret"),
         ({"extra_headers": {"X-Key": "env:two words"}}, "the value of X-Key names no environment variable"),
         ({"extra_headers": {"X Key": "a"}}, "'X Key' is no name of a header"),
-        ({"extra_headers": {"X-Key": "a\r\nb"}}, "the value of X-Key has signs"),
+        ({"extra_headers": {"X-Team": "a\r\nb"}}, "the value of X-Team has signs"),
         ({"extra_headers": {"content-length": "3"}}, "multigrain sets content-length itself"),
         (
             {"more_endpoints": [{"base_url": "http://h/v1", "extra_headers": {"Cookie": "a=sk-of-the-test"}}]},
-            "llm.more_endpoints.0.extra_headers: Cookie holds a secret",
+            "llm.more_endpoints.0.extra_headers: Cookie seems to hold a secret",
         ),
     ],
 )

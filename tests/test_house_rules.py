@@ -21,6 +21,7 @@ ORDER = [
     "records",
     "config",
     "config_words",
+    "config_yaml",
     "config_file",
     "progress",
     "processor",

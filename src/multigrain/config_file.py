@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -21,12 +21,18 @@ from multigrain.config import (
     MixSourceConfig,
     PhaseConfig,
     PriceConfig,
+    TrainingConfig,
 )
 from multigrain.config.location import anchored, near_name
 from multigrain.config_words import expectation, yaml_problem
+from multigrain.config_yaml import read_yaml
 from multigrain.errors import ConfigError
 
 __all__ = ["load_config", "parse_config"]
+
+STATIC: Final = "static:"
+"""Goes before a base whose token embeddings alone are used; `model.static` reads it."""
+_PATHS: Final = ("./", "../", "~")
 
 
 def load_config(path: Path) -> Config:
@@ -58,7 +64,7 @@ def load_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     try:
-        values = yaml.safe_load(text)
+        values = read_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {yaml_problem(error, text)}") from None
     if values is None:
@@ -147,19 +153,12 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
         synthesis = synthesis.model_copy(update={"templates": folder / synthesis.templates.expanduser()})
     if synthesis.few_shot_path is not None:
         synthesis = synthesis.model_copy(update={"few_shot_path": folder / synthesis.few_shot_path.expanduser()})
-    # A source that is no file beside the config keeps its name: it may be a hub id.
-    mix = [
-        each.model_copy(update={"path": str(folder / each.path)}) if (folder / each.path).exists() else each
-        for each in config.training.mix
-    ]
-    base = _anchored_model(config.training.base_model, folder)
-    training = config.training.model_copy(update={"mix": mix, "base_model": base})
     changed: dict[str, Any] = {
         "documents": documents,
         "llm": _anchor_llm(config.llm, folder),
         "synthesis": synthesis,
-        "audit": _anchor_audit(config.audit, folder),
-        "training": training,
+        "audit": _anchor_audit(config, folder),
+        "training": _anchor_training(config.training, folder),
         "evaluation": evaluation,
     }
     if config.tasks.path is not None:
@@ -169,14 +168,33 @@ def _anchor_paths(config: Config, folder: Path) -> Config:
     return config.model_copy(update=changed)
 
 
-def _anchor_audit(audit: AuditConfig, folder: Path) -> AuditConfig:
-    # A name that is no file beside the config is one of evaluation.sets.
-    paths = {name: folder / Path(name).expanduser() for name in audit.decontamination.sets}
-    names = [str(path) if path.exists() else name for name, path in paths.items()]
+def _anchor_training(training: TrainingConfig, folder: Path) -> TrainingConfig:
+    candidates = {
+        name: each.model_copy(update={"loss_options": _anchored_guide(each.loss_options, folder)})
+        for name, each in training.candidates.items()
+    }
+    return training.model_copy(
+        update={
+            "base_model": _anchored_model(training.base_model, folder),
+            "loss_options": _anchored_guide(training.loss_options, folder),
+            "mix": [
+                each.model_copy(update={"path": _anchored_file_or_name(each.path, folder)}) for each in training.mix
+            ],
+            "candidates": candidates,
+        }
+    )
+
+
+def _anchor_audit(config: Config, folder: Path) -> AuditConfig:
+    audit = config.audit
+    known = {"evaluation", *(each.name for each in config.evaluation.sets)}
+    names = [name if name in known else _anchored_file_or_name(name, folder) for name in audit.decontamination.sets]
+    other = audit.cross_encoder
     return audit.model_copy(
         update={
             "reference_model": _anchored_model(audit.reference_model, folder),
             "decontamination": audit.decontamination.model_copy(update={"sets": names}),
+            "cross_encoder": other and other.model_copy(update={"model": _anchored_model(other.model, folder)}),
         }
     )
 
@@ -187,7 +205,20 @@ def _anchor_llm(llm: LLMConfig, folder: Path) -> LLMConfig:
 
 def _anchored_model(reference: str, folder: Path) -> str:
     """A model's folder or file beside the config, where the reference is plainly a path; `a/b` may be a hub id."""
-    return str(folder / Path(reference).expanduser()) if reference.startswith(("./", "../", "~")) else reference
+    if reference.startswith(STATIC):
+        return STATIC + _anchored_model(reference.removeprefix(STATIC), folder)
+    return str(folder / Path(reference).expanduser()) if reference.startswith(_PATHS) else reference
+
+
+def _anchored_guide(options: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
+    guide = (options or {}).get("guide")
+    return {**(options or {}), "guide": _anchored_model(guide, folder)} if isinstance(guide, str) else options
+
+
+def _anchored_file_or_name(given: str, folder: Path) -> str:
+    """A file beside the config, where there is one or it is plainly a path; else a hub id, or a set's name."""
+    path = folder / Path(given).expanduser()
+    return str(path) if given.startswith(_PATHS) or path.exists() else given
 
 
 def _anchor_set(config: EvaluationSetConfig, folder: Path) -> EvaluationSetConfig:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
-from multigrain.errors import ConfigError, SourceError
+from multigrain.errors import ConfigError, RunDirectoryError, SourceError
 
 WORDS = ["river", "engine", "garden", "market", "signal", "bridge", "planet", "fabric", "recipe", "valley"]
 
@@ -60,6 +60,35 @@ def test_what_was_audited_is_exported_converted_and_written_for_the_hub(audited,
     assert written["private"]
     assert "commit" not in written
     assert "# my-set" in (Path(written["folder"]) / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_with_files_of_somebody_elses_is_left_alone(audited: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine")
+
+    with pytest.raises(SourceError, match=r"precious: holds other files already, such as thesis\.txt"):
+        CliRunner().invoke(
+            app,
+            ["dataset", "push", str(audited), "me/x", "--dry-run", "--folder", str(precious)],
+            catch_exceptions=False,
+        )
+
+    assert (precious / "thesis.txt").read_text() == "mine"
+    for _ in range(2):  # its own files are replaced
+        run("push", audited, "me/x", "--dry-run", "--folder", tmp_path / "hub")
+
+
+def test_the_audit_of_a_file_replaces_no_runs_data_set(audited: Path, tmp_path: Path) -> None:
+    (audited / "config.yaml").write_text("seed: 1\n")
+    before = (audited / "dataset" / "graded.parquet").read_bytes()
+
+    with pytest.raises(RunDirectoryError, match="out: holds a run, whose data set this would replace"):
+        CliRunner().invoke(
+            app, ["audit", str(tmp_path / "theirs.jsonl"), "--run", str(audited)], catch_exceptions=False
+        )
+
+    assert (audited / "dataset" / "graded.parquet").read_bytes() == before
 
 
 def test_wrong_options_are_one_line_each(tmp_path) -> None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multigrain.config import Config, TrainingConfig, fingerprint
 from multigrain.config_file import load_config, parse_config
+from multigrain.config_yaml import read_yaml
 from multigrain.errors import ConfigError
 from multigrain.training.losses.registry import check_losses
 
@@ -132,7 +133,7 @@ def load_matrix(path: Path) -> Matrix:
         ConfigError: the file, its config or a combination is wrong; all wrong combinations are listed at once.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such matrix file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -11,7 +11,9 @@ from multigrain.cli.options import run_directory
 from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.rundir import RunDirectory
+from multigrain.sources.files import existing_path
 from multigrain.sources.load import source_fingerprint
+from multigrain.sources.pairs import pairs_fingerprint
 
 __all__ = ["run_command", "with_limits"]
 
@@ -38,8 +40,8 @@ def run_command(
         max_tokens: goes before `synthesis.max_total_tokens`.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
-    if "documents" in stages and config.documents.kind != "docstrings":
-        source_fingerprint(config.documents)  # a wrong path is told before libraries take seconds to import
+    if "documents" in stages:
+        _see_input(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
     from multigrain.pipeline.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
@@ -51,6 +53,20 @@ def run_command(
             summary["report"] = str(held.report_path)
         print_json(summary)
     return held
+
+
+def _see_input(config: Config) -> None:
+    """See that what the run starts from is there.
+
+    Raises:
+        SourceError: it is not.
+    """
+    if config.start_from == "documents" and config.documents.kind != "docstrings":
+        source_fingerprint(config.documents)
+    elif config.start_from == "pairs":
+        pairs_fingerprint(config.pairs)
+    elif config.start_from == "tasks" and config.tasks.path is not None:
+        existing_path(config.tasks.path, "tasks.path")
 
 
 def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) -> Config:

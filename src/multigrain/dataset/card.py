@@ -22,6 +22,8 @@ _SIZES: Final = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
+_CARD, _DATA, _AUDIT = "README.md", "data", "audit.json"
+_OWN_FILES: Final = frozenset({_CARD, _DATA, _AUDIT})
 _SAMPLE: Final = 300  # characters of a text shown on the card
 
 
@@ -45,16 +47,18 @@ def write_dataset_folder(
         languages: ISO 639-1 codes.
 
     Raises:
-        SourceError: no rows.
+        SourceError: no rows, or the folder holds files of somebody else's.
     """
     if not examples:
         raise SourceError(f"{folder}: there are no rows to write")
+    if folder.is_dir() and (others := sorted({each.name for each in folder.iterdir()} - _OWN_FILES)):
+        raise SourceError(f"{folder}: holds other files already, such as {others[0]}; name another folder")
     with atomic_directory(folder) as made:
-        _write_data(made / "data", examples)
+        _write_data(made / _DATA, examples)
         card = dataset_card(examples, name=name, audit=audit or {}, licence=licence, languages=languages)
-        (made / "README.md").write_text(card, encoding="utf-8")
+        (made / _CARD).write_text(card, encoding="utf-8")
         if audit is not None:
-            (made / "audit.json").write_text(json.dumps(audit, indent=2), encoding="utf-8")
+            (made / _AUDIT).write_text(json.dumps(audit, indent=2), encoding="utf-8")
 
 
 def _write_data(folder: Path, examples: Sequence[GradedExample]) -> None:

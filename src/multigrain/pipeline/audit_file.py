@@ -16,7 +16,7 @@ from multigrain.audit.summary import summarise
 from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections
-from multigrain.errors import SourceError
+from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.pipeline.audit import judge_counts, run_probe, say_summary
 from multigrain.pipeline.audit_sets import find_contamination
 from multigrain.pipeline.reference import reference_model
@@ -57,9 +57,14 @@ def audit_file(
         The audit's counts.
 
     Raises:
+        RunDirectoryError: the directory holds a run.
         SourceError: the file cannot be read, or is too small to fill levels from.
     """
     progress = progress or SilentProgress()
+    if RunDirectory(directory).config_path.exists():
+        raise RunDirectoryError(
+            f"{directory}: holds a run, whose data set this would replace; name another directory with --run"
+        )
     theirs, found = read_foreign(path, form)
     rows = synthesized_rows(theirs, path.stem)
     more = [] if corpus is None else [each.text for each in read_files(DocumentsConfig(path=corpus))[0]]

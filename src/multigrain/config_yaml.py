@@ -1,0 +1,33 @@
+"""Reading YAML as people mean it: a key that stands twice is a mistake, not the last one's victory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+__all__ = ["read_yaml"]
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text says, in plain values.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or a mapping has a key twice, where YAML libraries would drop the first.
+    """
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value!r} stands here again, after line {seen[key.value]}: put both together",
+                    problem_mark=key.start_mark,
+                )
+            seen[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep=deep)
