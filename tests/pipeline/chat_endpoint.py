@@ -16,11 +16,13 @@ WORDS = [f"w{number}" for number in range(200)]
 
 
 def graded_answer(body: dict[str, Any]) -> str:
-    """A query that quotes the prompt's document, and negatives that are further and further from it."""
+    """A query that quotes the prompt's document, alone or with negatives that are further and further from it."""
     prompt = body["messages"][-1]["content"]
     words = [word for word in prompt.split() if word in WORDS][:6]
     draw = random.Random(prompt)
     fields = {"query": " ".join(words[:4])}
+    if "response_format" not in body:
+        return fields["query"]
     for level in (1, 2, 3, 4):
         fields[f"level_{level}"] = " ".join(words[: level - 1] + draw.sample(WORDS, 9 - level))
     return json.dumps(fields)

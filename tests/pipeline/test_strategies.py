@@ -48,8 +48,8 @@ def test_a_mix_writes_each_row_by_one_of_its_strategies_and_says_so(tmp_path: Pa
 
 
 def test_another_mix_asks_only_for_rows_that_change_hands(tmp_path: Path, corpus_file: Path) -> None:
-    run_stages(config(corpus_file, strategy="single"), tmp_path / "run", ["documents", "synthesis"])
-    mixed = config(corpus_file, strategy={"single": 2, "mined": 1})
+    run_stages(config(corpus_file, strategy="single", query_first=False), tmp_path / "run", ["documents", "synthesis"])
+    mixed = config(corpus_file, strategy={"single": 2, "mined": 1}, query_first=False)
 
     with pytest.raises(RunMismatchError, match=r"synthesis\.strategy"):
         run_stages(mixed, tmp_path / "run", ["synthesis"])

@@ -43,7 +43,7 @@ def test_rows_are_shared_out_by_weight_and_the_same_way_each_time() -> None:
 
 def test_a_mix_reuses_what_its_members_asked_before(tmp_path: Path) -> None:
     def asked(strategy: str | dict[str, float]) -> tuple[int, int]:
-        built = build_strategy(SynthesisConfig(strategy=strategy), LLMConfig(), seed=1)
+        built = build_strategy(SynthesisConfig(strategy=strategy, query_first=False), LLMConfig(), seed=1)
         with Journal(tmp_path / "j.sqlite") as journal, LocalEngine(concurrency=4) as engine:
             client = JournaledClient(ScriptedLLM(), journal, strategy=built.name)
             rows = [each.value for each in synthesize(UNITS[:40], built, client, engine)]
@@ -144,7 +144,8 @@ def test_another_package_can_bring_a_strategy_and_it_mixes_with_ours() -> None:
 def test_our_own_names_cannot_be_taken_over() -> None:
     fields = ("query", "level_1", "level_2", "level_3", "level_4")
     llm = ScriptedLLM([json.dumps(dict.fromkeys(fields, "text"))])
-    assert asyncio.run(build_strategy(SynthesisConfig(), LLMConfig(), seed=1).write(UNITS[0], llm)).strategy == "mgh"
+    built = build_strategy(SynthesisConfig(query_first=False), LLMConfig(), seed=1)
+    assert asyncio.run(built.write(UNITS[0], llm)).strategy == "mgh"
 
 
 @pytest.mark.usefixtures("foreign_package")

@@ -55,9 +55,9 @@ def test_mgh_can_have_the_positive_written_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["mgh", "hybrid", "single"])
-def test_the_query_can_come_first_in_a_call_of_its_own(name: str) -> None:
+def test_the_query_comes_first_in_a_call_of_its_own(name: str) -> None:
     llm = ScriptedLLM(["when does the valve close", json.dumps(FIELDS)])
-    first = build_strategy(SynthesisConfig(strategy=name, query_first=True), LLMConfig(), seed=1)
+    first = build_strategy(SynthesisConfig(strategy=name), LLMConfig(), seed=1)
 
     row = asyncio.run(first.write(WritingUnit(DOCUMENT), llm))
 
@@ -68,7 +68,7 @@ def test_the_query_can_come_first_in_a_call_of_its_own(name: str) -> None:
     assert FIELDS["query"] in graded.messages[-1].content
     assert (row.query, row.positive) == (FIELDS["query"], DOCUMENT.text)
     assert row.negatives == {level: FIELDS[f"level_{int(level)}"] for level in row.negatives}
-    together = build_strategy(SynthesisConfig(strategy=name), LLMConfig(), seed=1)
+    together = build_strategy(SynthesisConfig(strategy=name, query_first=False), LLMConfig(), seed=1)
     assert row.id == asyncio.run(together.write(WritingUnit(DOCUMENT), ScriptedLLM([json.dumps(FIELDS)]))).id
 
 

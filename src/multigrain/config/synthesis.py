@@ -59,7 +59,7 @@ class SynthesisConfig(Section):
 
     strategy: str | dict[str, Weight] = "mgh"
     """How rows are written: one strategy, or several with weights, e.g. {mgh: 0.5, mined-bands: 0.5}.
-    mgh: query and four graded negatives in one call. mgh-levels: a call a level. over-generate: several candidates a
+    mgh: four graded negatives in one call. mgh-levels: a call a level. over-generate: several candidates a
     level, chosen by measurement. single: one hard negative. hybrid: some levels written, the others mined. mined,
     mined-bands: the query alone is written. counterfactual: a few words of the positive changed. ranking-chain:
     rewrites that drift away. paraphrase: the positive in other words. stepwise: one field a call, for tiny models."""
@@ -68,9 +68,9 @@ class SynthesisConfig(Section):
     """The positive is the document itself, or a passage that the model writes as well (a document's own words are
     safer; stepwise and paraphrase have their own ways)."""
 
-    query_first: bool = False
+    query_first: bool = True
     """mgh, hybrid and single only: ask for the query in a short call of its own, and then for the negatives. Small
-    models that are asked for everything at once write poorer queries."""
+    models that are asked for everything at once write poorer queries; false saves them the second reading."""
 
     candidates: int = Field(default=3, ge=2, le=20)
     """over-generate only: texts written for each level."""

@@ -1,4 +1,4 @@
-"""Multi-granularity hard negatives in one call: the query and all four levels in one structured answer.
+"""Multi-granularity hard negatives: the query, and then all four levels in one structured answer; or all in one.
 
 Negatives at several levels of similarity, written by a language model: **fact** (arXiv 2509.00842). Four of them, one
 easy, two medium, one hard: **notes**. The prompt, and that the document is the positive: **ours**.

@@ -1,7 +1,8 @@
-"""Query, positive and the negatives of some levels in one structured answer: what `mgh`, `hybrid` and `single` do.
+"""The negatives of some levels in one structured answer: what `mgh`, `hybrid` and `single` do.
 
-With `synthesis.query_first` the query is asked for in a call before it, in free text. What a small model writes as the
-first of six fields is often no more than the document's subject: **ours**, measured in docs/results.md.
+The query is asked for in a call before it, in free text (`synthesis.query_first`: **ours**, measured in
+docs/results.md), or is a field of the same answer, as the paper has it. What a small model writes as the first of six
+fields is often no more than the document's subject.
 """
 
 from __future__ import annotations
