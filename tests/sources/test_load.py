@@ -129,6 +129,15 @@ def test_documents_of_no_and_of_a_million_characters_are_counted_and_cut() -> No
     assert (corpus.counts["too_short"], corpus.counts["cut"]) == (1, 1)
 
 
+def test_long_documents_without_spaces_keep_more_than_their_titles() -> None:
+    titled = [Document(f"d{n}", f"标题{n}\n" + f"水在一百度沸腾{n}。" * 300) for n in range(20)]
+
+    corpus = prepare_corpus(titled, _config(max_characters=1000), seed=1)
+
+    assert [len(document.text) for document in corpus.documents] == [1000] * 20
+    assert corpus.counts["cut"] == 20
+
+
 def test_near_duplicates_share_a_group_and_a_side() -> None:
     originals = [
         Document(f"o{number}", " ".join(f"word{number * 100 + place}" for place in range(40))) for number in range(60)
