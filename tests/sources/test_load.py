@@ -90,6 +90,12 @@ def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: st
         ("a.jsonl", b'{"id": 1, "text": ["x"]}', ["'text' is list"]),
         ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}', ["line 2", "'1' appears twice"]),
         ("a.jsonl", b'{"text": "caf\xe9"}', ["not UTF-8", "0xe9", "iconv"]),
+        (
+            "a.csv",
+            b'id,text\n1,"x, y"\n2,x, y',
+            ["a.csv, line 3: more cells than columns", "texts with commas in quotes"],
+        ),
+        ("a.tsv", b"id\ttext\n1\tx\ty", ["a.tsv, line 2: more cells than columns", "texts with tabs in quotes"]),
         ("a.parquet", b"not parquet", ["a.parquet", "not a Parquet file"]),
         ("a.docx", b"x", ["a.docx", "cannot tell what it holds", "give the folder it is in"]),
         ("a.xyz", b"x", ["a.xyz", "expected a folder"]),
