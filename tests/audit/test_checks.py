@@ -21,7 +21,13 @@ PASSAGE = (
         ("scheduler", "too_short"),
         ("word other " * 40, "too_long"),
         ("I'm sorry, I cannot help with that request", "refusal"),
+        ("I’m sorry, but I can’t help with that.", "refusal"),
+        ("Unfortunately, I am unable to create such a query", "refusal"),
+        ("I won't be able to assist you with this", "refusal"),
+        ("I cannot provide information on weapons", "refusal"),
+        ("I'm sorry, but the provided text is empty", "refusal"),
         ("As an AI language model I have no opinion", "refusal"),
+        ('"As a large language model, my answers', "refusal"),
         ("Here is the query:", "prompt_echo"),
         ("Sure! A good query would be this one", "prompt_echo"),
         ("set the the the the the the the the", "repetition"),
@@ -46,6 +52,16 @@ def test_a_query_that_is_none_is_turned_away_with_its_reason(query: str, reason:
         "如何轮换服务器的日志文件",
         "ログをローテーションする方法",
         "Given a graph, find the shortest path between two nodes",
+        "how does a language model tokenize text",
+        "fine-tune a large language model on one GPU",
+        "as an AI engineer, how do I serve a model",
+        "I can't log in to my account after the update",
+        "I can’t help falling in love with you lyrics",
+        "i can't create a virtual environment in python",
+        "i won't be able to attend, how do I cancel",
+        "I am unable to open the attachment",
+        "I'm sorry but my package never arrived, what now",
+        "what it means when a chat bot says I cannot help with that",
     ],
 )
 def test_ordinary_queries_pass(query: str) -> None:
@@ -68,6 +84,38 @@ def test_a_written_negative_that_is_none_is_turned_away(text: str, reason: str) 
 
     assert problem is not None
     assert problem.reason == reason
+
+
+def test_a_written_negative_may_be_about_language_models() -> None:
+    text = "BERT is a language model that reads text in both directions; as an AI system it cannot help with writing."
+
+    assert check_negative(text, "how are jobs retried?", PASSAGE, AuditConfig()) is None
+
+
+@given(
+    st.sampled_from(
+        ["I'm sorry, but I can't", "I apologize, I cannot", "I am unable to", "I won't", "I'm not able to"]
+    ),
+    st.sampled_from(
+        ["help with that", "assist you", "comply", "fulfil this request", "generate a query for this text"]
+    ),
+    st.text(max_size=80),
+)
+def test_how_apostrophes_are_written_changes_nothing_of_a_refusal(cannot: str, refused: str, rest: str) -> None:
+    written = f"{cannot} {refused}. {rest}"
+
+    for text in (written, written.replace("'", "’"), written.upper()):
+        problem = check_query(text, PASSAGE, AuditConfig(max_query_words=1000))
+        assert problem is not None
+        assert problem.reason == "refusal"
+
+
+@given(st.text(min_size=1, max_size=40).filter(lambda text: any(each.isalnum() for each in text)))
+def test_a_refusal_that_a_text_only_quotes_is_none(start: str) -> None:
+    quoting = f"people ask {start} and hear: I'm sorry, I cannot help with that request"
+
+    problem = check_query(quoting, PASSAGE, AuditConfig(max_query_words=1000))
+    assert problem is None or problem.reason != "refusal"
 
 
 @given(st.text(), st.text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -123,6 +124,18 @@ def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None
     assert [(row.query, row.positives, row.negatives) for row in rows] == [
         (each.query, (each.positive,), tuple(negative.text for negative in each.negatives)) for each in examples
     ]
+
+
+@given(row=st.lists(text, min_size=3, max_size=3), extra=st.lists(text, min_size=1, max_size=3), at=st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
+def test_a_csv_row_with_more_cells_than_columns_is_refused_with_its_line(tmp_path_factory, row, extra, at) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    good = ["why, and how", "thus, and so", "not thus"]
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["anchor", "positive", "negative"], *[good] * at, [*row, *extra]])
+
+    with pytest.raises(SourceError, match=r"csv, line \d+: more cells than columns; put texts with commas in quotes"):
+        read_foreign(path)
 
 
 @pytest.mark.parametrize("form", ["flagembedding", "tevatron", "ms-swift"])

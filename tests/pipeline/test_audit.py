@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.config_file import load_config, parse_config
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import read_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
 from multigrain.pipeline.audit_file import audit_file
 from multigrain.pipeline.marking import apply_marks_file
 from multigrain.pipeline.run import run_stages
+from multigrain.pipeline.second_opinions import advisers, row_units
 from multigrain.records import Level, Origin
 from multigrain.rundir import RunDirectory
 
@@ -68,6 +69,22 @@ def test_what_is_judged_and_written_again_is_journaled_and_never_paid_twice(tmp_
     run_stages(parse_config(values), tmp_path / "run", ["audit"], redo=True)
 
     assert (asked(run, "judge"), asked(run, "regenerate")) == (judged, again)
+
+
+def test_a_mix_asks_the_member_again_that_wrote_the_row(tmp_path, corpus_file, small_bert) -> None:
+    values = settings(corpus_file, small_bert, repair=["relevel", "regenerate", "refill"])
+    config = parse_config(values | {"synthesis": {"strategy": {"mgh": 1, "mined-bands": 1}}})
+    run = run_stages(config, tmp_path / "run", STAGES[:2])
+    rows = read_rows(run.rows_path)
+    graded = {row.id for row in rows if row.strategy == "mgh"}
+    assert 3 < len(graded) < len(rows) - 3
+
+    with advisers(config, run, lambda: row_units(config, run, rows)) as (_, rewrite):
+        assert rewrite is not None
+        for turn in (1, 2):
+            found = rewrite(rows, turn)
+            # Only mgh writes negatives.
+            assert {row for row, levels in found.items() if levels} == graded
 
 
 def test_rows_marked_bad_leave_the_data_set_and_stay_out(tmp_path, corpus_file, small_bert) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from multigrain.config import DocumentsConfig
 from multigrain.records import Document, Split
-from multigrain.sources.chunking import chunk_document
+from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import count_words
 from multigrain.sources.load import load_corpus, prepare_corpus
 
@@ -110,3 +110,28 @@ def test_a_footer_that_every_file_repeats_becomes_one_chunk(tmp_path: Path) -> N
 def test_chunk_sizes_are_checked() -> None:
     with pytest.raises(ValueError, match="chunk_size"):
         DocumentsConfig(path=Path("x"), chunk_size=3)
+
+
+@given(st.text(st.sampled_from(list("aé水।的 \n\u3000")), max_size=700).map(str.strip), st.integers(100, 400))
+def test_a_text_is_cut_near_its_limit_and_at_a_space_where_one_is_near(text: str, characters: int) -> None:
+    found = cut_text(text, characters)
+
+    assert text.startswith(found)
+    assert len(found) <= characters
+    if len(text) <= characters:
+        assert found == text
+    else:
+        lost = text[len(found) : characters + 1]
+        near = text[characters - characters // 10 : characters + 1]
+        assert found == found.strip()
+        assert not lost.strip() or any(each.isspace() for each in near) == lost[0].isspace()
+
+
+@given(st.integers(1, 300), st.integers(100, 30_000))
+def test_however_far_back_the_last_space_is_a_text_without_them_is_cut_at_the_limit(
+    title: int, characters: int
+) -> None:
+    text = "题" * title + "\n" + "水" * 40_000
+
+    assert characters - 100 <= len(cut_text(text, characters)) <= characters
+    assert cut_text("word " * 8_000, characters).endswith("word")

@@ -90,6 +90,12 @@ def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: st
         ("a.jsonl", b'{"id": 1, "text": ["x"]}', ["'text' is list"]),
         ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}', ["line 2", "'1' appears twice"]),
         ("a.jsonl", b'{"text": "caf\xe9"}', ["not UTF-8", "0xe9", "iconv"]),
+        (
+            "a.csv",
+            b'id,text\n1,"x, y"\n2,x, y',
+            ["a.csv, line 3: more cells than columns", "texts with commas in quotes"],
+        ),
+        ("a.tsv", b"id\ttext\n1\tx\ty", ["a.tsv, line 2: more cells than columns", "texts with tabs in quotes"]),
         ("a.parquet", b"not parquet", ["a.parquet", "not a Parquet file"]),
         ("a.docx", b"x", ["a.docx", "cannot tell what it holds", "give the folder it is in"]),
         ("a.xyz", b"x", ["a.xyz", "expected a folder"]),
@@ -127,6 +133,15 @@ def test_documents_of_no_and_of_a_million_characters_are_counted_and_cut() -> No
     assert "empty" not in by_id
     assert 900 < len(by_id["huge"].text) <= 1000
     assert (corpus.counts["too_short"], corpus.counts["cut"]) == (1, 1)
+
+
+def test_long_documents_without_spaces_keep_more_than_their_titles() -> None:
+    titled = [Document(f"d{n}", f"标题{n}\n" + f"水在一百度沸腾{n}。" * 300) for n in range(20)]
+
+    corpus = prepare_corpus(titled, _config(max_characters=1000), seed=1)
+
+    assert [len(document.text) for document in corpus.documents] == [1000] * 20
+    assert corpus.counts["cut"] == 20
 
 
 def test_near_duplicates_share_a_group_and_a_side() -> None:

@@ -110,6 +110,15 @@ def test_a_corpus_beside_the_pairs_is_searched_and_mined(tmp_path: Path) -> None
     assert sum(document.split is Split.TRAIN for document in found.documents) >= 30
 
 
+def test_long_passages_without_spaces_keep_more_than_their_titles(tmp_path: Path) -> None:
+    values = [{"query": f"查询{n}", "positive": f"标题{n}\n" + f"水在一百度沸腾{n}。" * 300} for n in range(20)]
+    shares = SHARES.model_copy(update={"max_characters": 1000})
+
+    found = load_pairs(PairsConfig(path=write_jsonl(tmp_path / "pairs.jsonl", values)), shares, seed=1)
+
+    assert [len(document.text) for document in found.documents] == [1000] * 20
+
+
 def test_beir_folders_are_read_as_beir_reads_them(tmp_path: Path) -> None:
     found = load_pairs(PairsConfig(path=write_beir(tmp_path / "set")), SHARES, seed=1)
 

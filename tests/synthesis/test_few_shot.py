@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig
 from multigrain.config_file import load_config, parse_config
@@ -129,6 +131,27 @@ def test_what_is_wrong_with_the_examples_is_said_before_anything_is_asked(
 
     with pytest.raises(ConfigError, match=words):
         build_strategy(config(path, selector, count=1), LLMConfig(), seed=1)
+
+
+@given(
+    texts=st.lists(
+        st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from("\u2028\u2029\x85"), max_size=30).map(
+            "d{}e".format
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig"]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_examples_are_read_one_a_line_whatever_is_in_them(
+    texts: list[str], encoding: str, end: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("few-shot") / "examples.jsonl"
+    lines = [json.dumps({"document": each}, ensure_ascii=False) for each in texts]
+    path.write_bytes(end.join([*lines, ""]).encode(encoding))
+
+    assert [each.document for each in read_demonstrations(path)] == texts
 
 
 def test_examples_that_do_not_show_what_a_strategy_asks_for_are_refused(tmp_path: Path) -> None:

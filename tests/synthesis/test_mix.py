@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from multigrain.llm.scripted import ScriptedLLM
 from multigrain.records import Document
 from multigrain.synthesis.estimate import estimate_synthesis
 from multigrain.synthesis.journal import Journal, JournaledClient
+from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import build_strategy, synthesize
 
@@ -39,6 +41,17 @@ def test_rows_are_shared_out_by_weight_and_the_same_way_each_time() -> None:
     assert written_by({"mined-bands": 0.25, "single": 0.75, "mgh": 0}, UNITS[::-1]) == first
     assert written_by({"single": 3, "mined-bands": 1}, UNITS[:50]) == {f"d{n}": first[f"d{n}"] for n in range(50)}
     assert written_by({"single": 3, "mined-bands": 1}, UNITS, seed=2) != first
+
+
+def test_a_mix_of_one_member_hands_every_unit_to_it() -> None:
+    mix = build_strategy(SynthesisConfig(strategy={"single": 3, "mined-bands": 1}), LLMConfig(), seed=1)
+    assert isinstance(mix, MixedStrategy)
+
+    for name in ("single", "mined-bands"):
+        assert {mix.only(name).member(replace(unit, query=query)).name for unit in UNITS for query in (None, "q")} == {
+            name
+        }
+    assert mix.only("mgh") == mix
 
 
 def test_a_mix_reuses_what_its_members_asked_before(tmp_path: Path) -> None:

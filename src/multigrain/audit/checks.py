@@ -12,8 +12,23 @@ from multigrain.sources.grouping import normalise, word_ngrams
 
 __all__ = ["Problem", "check_negative", "check_positive", "check_query", "containment", "limits_for"]
 
+# People too write "I can't log in": a refusal is what a text opens with, and names what only a model is asked to do.
+# The pattern of `llm.answers` may be looser: it names answers without an object in them, which are lost anyway.
+_SORRY: Final = (
+    r"(?:i(?:'m| am) (?:\w+ )?(?:sorry|afraid)|i apologi[sz]e|(?:my )?apologies|sorry|unfortunately)\b.{0,60}?\b"
+)
+_CANNOT: Final = (
+    r"i(?: can(?:'t|not| not)| could(?:n't| not)| won't| will not|(?: am|'m) (?:unable to|not able to|not going to))"
+    r"(?: be able to)? "
+)
+_WRITE: Final = r"(?:provide|generate|create|write|produce|answer)\b"
+_OUR_TEXT: Final = r"(?:quer(?:y|ies)|passages?|texts?|contents?|documents?|requests?|prompts?|information)\b"
 _REFUSAL: Final = re.compile(
-    r"\b(as an ai\b|i(?:'| a)m sorry|i (?:can(?:no|')t|am unable to|won't) |language model\b|i apologi[sz]e)", re.I
+    rf"^\W*(?:(?:{_SORRY})?(?:as an? (?:ai|(?:large )?language model)(?: language model| model| assistant)?(?:,| i\b)"
+    rf"|{_CANNOT}(?:(?:assist|comply|fulfil)|help(?: you)?(?: with\b|\W*$|[.,;!])"
+    rf"|{_WRITE} (?:(?:\w+ ){{0,3}}?{_OUR_TEXT}|(?:that|this)\W*$)))"
+    rf"|{_SORRY}(?:{_CANNOT}{_WRITE}|but (?:\w+ ){{1,3}}?{_OUR_TEXT}))",
+    re.I,
 )
 _ECHO: Final = re.compile(
     r":\s*$"  # "Here is the query:" and whatever else only announces a text
@@ -120,7 +135,7 @@ def containment(text: str, other: str) -> float:
 
 
 def _not_an_answer(text: str, config: AuditConfig) -> Problem | None:
-    if config.checks.refusal and _REFUSAL.search(text):
+    if config.checks.refusal and _REFUSAL.search(text.replace("’", "'")):
         return Problem("refusal", text[:80])
     if config.checks.prompt_echo and _ECHO.search(text.strip()):
         return Problem("prompt_echo", text[:80])

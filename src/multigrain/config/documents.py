@@ -52,7 +52,7 @@ class DocumentsConfig(Section):
     """Shorter documents are left out, and counted."""
 
     max_characters: int = Field(default=20_000, ge=100)
-    """Longer documents (or chunks) are cut here at a word boundary, and counted."""
+    """Longer documents (or chunks) are cut here, at a space where one is near, and counted."""
 
     near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
     """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group."""

@@ -23,7 +23,8 @@ from multigrain.rundir import RunDirectory
 from multigrain.synthesis.journal import Journal, JournaledClient
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.spending import Spending
-from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.strategies.mix import MixedStrategy
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
 from multigrain.synthesis.synthesize import build_strategy
 
 __all__ = ["advisers", "row_units"]
@@ -116,18 +117,23 @@ def _rewriting(config: Config, run: RunDirectory, units: Mapping[str, WritingUni
         def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
             seed = config.seed + _SEED_STEP * turn
             strategy = build_strategy(config.synthesis, config.llm, seed=seed, demonstrations=examples)
-            asked = {_negatives_of(row, units[row.id]): row.id for row in rows if row.id in units}
+            asked = {_negatives_of(row, units[row.id]): row for row in rows if row.id in units}
 
             async def write(unit: WritingUnit) -> SynthesizedRow:
-                return await strategy.write(unit, client)
+                return await _writer_of(asked[unit], strategy).write(unit, client)
 
             answers: dict[str, Mapping[Level, Sequence[str]]] = {}
             for outcome in engine.map(write, list(asked)):
                 if outcome.value is not None:
-                    answers[asked[outcome.unit]] = _texts(outcome.value)
+                    answers[asked[outcome.unit].id] = _texts(outcome.value)
             return answers
 
         yield rewrite
+
+
+def _writer_of(row: SynthesizedRow, strategy: Strategy) -> Strategy:
+    """The member of a mix that wrote the row; drawn anew, with the query and the seed of now, it may be another."""
+    return strategy.only(row.strategy) if isinstance(strategy, MixedStrategy) else strategy
 
 
 def _negatives_of(row: SynthesizedRow, unit: WritingUnit) -> WritingUnit:

@@ -1,15 +1,19 @@
-"""Long documents as chunks that overlap, cut at paragraphs and sentences as far as their lengths allow."""
+"""Long documents as chunks that overlap, cut at paragraphs and sentences as far as lengths allow; or cut short."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from multigrain.records import Document
 from multigrain.sources.grouping import count_words
 
-__all__ = ["chunk_document"]
+__all__ = ["chunk_document", "cut_text"]
+
+_WORD_REACH: Final = 100
+_LAST_SPACE: Final = re.compile(r"\s\S*\Z")
 
 
 def chunk_document(
@@ -46,3 +50,13 @@ def chunk_document(
         replace(document, id=f"{document.id}#{number}", text=document.text[start:end].strip())
         for number, (start, end) in enumerate(spans, start=1)
     ]
+
+
+def cut_text(text: str, characters: int) -> str:
+    """The start of a text: at most so many characters, up to the end of a word where one ends near there."""
+    if len(text) <= characters:
+        return text
+    # No further back: in a script without spaces the last white space may be the line end behind the title.
+    nearest = characters - min(_WORD_REACH, characters // 10)
+    space = _LAST_SPACE.search(text[nearest : characters + 1])
+    return text[: nearest + space.start() if space else characters].rstrip()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
-from multigrain.sources.chunking import chunk_document
+from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
 from multigrain.sources.files import existing_path, files_fingerprint, read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
@@ -190,7 +190,7 @@ def _chunk(
             text = part.text
             if len(text) > config.max_characters:
                 counts["cut"] += 1
-                text = text[: config.max_characters].rsplit(maxsplit=1)[0]
+                text = cut_text(text, config.max_characters)
             chunks.append(replace(part, text=text))
             families.append(family)
             places.append(place)

@@ -14,6 +14,7 @@ from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.shards import is_table
+from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 from multigrain.sources.load import read_documents, split_groups, storable, text_place
@@ -160,7 +161,7 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             f"pairs.path {config.path}: {len(keys)} queries with a positive ({table.incomplete} rows lack one or the "
             f"other); at least {_MIN_QUERIES} are needed"
         )
-    documents = [_cut(each, shares.max_characters) for each in table.documents.values()]
+    documents = [replace(each, text=cut_text(each.text, shares.max_characters)) for each in table.documents.values()]
     place = {document.id: position for position, document in enumerate(documents)}
     answering = {key: [place[each] for each in table.positives[key][1]] for key in keys}
     groups, by_query, split_by = _tie(documents, answering, shares)
@@ -237,12 +238,6 @@ def _document_splits(
                 # A document that training may use stays usable, whoever else asks for it.
                 found[position] = max(found.get(position, splits[key]), splits[key], key=_MOST_USABLE.__getitem__)
     return found
-
-
-def _cut(document: Document, characters: int) -> Document:
-    if len(document.text) <= characters:
-        return document
-    return replace(document, text=document.text[:characters].rsplit(maxsplit=1)[0])
 
 
 def _check_ids(table: PairTable) -> None:

@@ -182,9 +182,14 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_MAX_CSV_FIELD)
     with _text_stream(path, newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        delimiter, between = ("\t", "tabs") if path.suffix.lower() == ".tsv" else (",", "commas")
+        reader = csv.DictReader(stream, delimiter=delimiter)
         try:
             for row in reader:
+                if None in row:  # where the reader keeps what no column has a name for: half of a text, mostly
+                    raise SourceError(
+                        f"{path}, line {reader.line_num}: more cells than columns; put texts with {between} in quotes"
+                    )
                 yield reader.line_num, row
         except csv.Error as error:
             raise SourceError(f"{path}, line {reader.line_num}: not CSV ({error})") from None

@@ -176,7 +176,8 @@ def read_demonstrations(path: Path) -> tuple[Demonstration, ...]:
         ConfigError: no such file, no example in it, or a line that is none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not split at other characters that end a line elsewhere, such as U+2028: in JSON they are text.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise ConfigError(f"synthesis.few_shot_path {path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -50,6 +50,11 @@ class MixedStrategy:
             place -= share
         return self.members[-1][0]  # rounding left the last one a hair short
 
+    def only(self, name: str) -> MixedStrategy:
+        """This mix with one of its members alone; as it is where no member has the name."""
+        named = [member for member, _ in self.members if member.name == name]
+        return replace(self, members=((named[0], 1.0),)) if named else self
+
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
         """Write one row; see `Strategy.write`."""
         member = self.member(unit)

@@ -1,0 +1,55 @@
+"""What counts as a word, in scripts of every kind."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multigrain.sources.grouping import count_words, normalise, word_ngrams
+
+_BASES = "कखतरअকতகதకతكتبשלמaé"
+_MARKS = [
+    chr(code) for code in (*range(0x300, 0x20000), 0xE0100, 0xE01EF) if unicodedata.category(chr(code)) in ("Mn", "Mc")
+]
+_SYLLABLES = st.builds(str.__add__, st.sampled_from(_BASES), st.text(st.sampled_from(_MARKS), max_size=3))
+_WORDS = st.lists(_SYLLABLES, min_size=1, max_size=5).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("कैसे पता करें कि फ़ाइल खाली है", 7),
+        ("செய்தி அனுப்புவது எப்படி", 3),
+        ("كَيْفَ أَقْرَأُ الكِتَابَ", 3),
+        ("how it's done: 3.5", 6),
+        ("ที่นี่", 2),
+        ("水は百度で", 5),
+        ("\N{COMBINING ACUTE ACCENT} ❤️ …", 0),
+    ],
+)
+def test_words_are_counted_as_their_readers_count_them(text: str, words: int) -> None:
+    assert count_words(text) == words
+
+
+@given(st.lists(_WORDS, max_size=8))
+def test_marks_never_divide_a_word(words: list[str]) -> None:
+    assert count_words(" ".join(words)) == len(words)
+
+
+@given(st.lists(_WORDS, max_size=6), st.lists(_WORDS, max_size=6))
+def test_texts_that_differ_in_a_mark_are_different(left: list[str], right: list[str]) -> None:
+    same = [word.casefold() for word in left] == [word.casefold() for word in right]
+
+    assert (normalise(" ".join(left)) == normalise("; ".join(right))) is same
+
+
+@given(st.text(max_size=200))
+def test_nothing_but_words_and_single_spaces_is_left(text: str) -> None:
+    found = normalise(text)
+
+    assert found == " ".join(found.split(" "))
+    assert found.split() == [word for word in found.split(" ") if word]
+    assert {word for gram in word_ngrams(text) for word in gram.split()} == set(found.split())
