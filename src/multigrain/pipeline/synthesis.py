@@ -119,7 +119,7 @@ def _write(context: RunContext) -> dict[str, Any]:
             engine.client(config.llm, seed=config.seed),
             journal,
             strategy=strategy.name,
-            may_ask=spending.allows,
+            may_ask=spending.decide,
             on_answer=spending.add,
         )
         # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
@@ -294,7 +294,7 @@ def _write_heldout_by_another(
             engine.client(llm, seed=config.seed),
             journal,
             strategy="heldout",
-            may_ask=spending.allows,
+            may_ask=spending.decide,
             on_answer=spending.add,
         )
         session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(llm))
