@@ -44,8 +44,12 @@ def synthesis_stage(context: RunContext) -> StageManifest:
     """Write rows for what the run starts from, and held-out queries where it has none.
 
     A synthesis that a limit ended goes on where that limit has been raised, and what was made of it is made again.
+
+    Raises:
+        RunMismatchError: it is complete, but from other settings or inputs, and redoing was not asked for; a limit
+            that has been raised besides makes no difference.
     """
-    if _may_go_on(context.config, context.run.manifest("synthesis")):
+    if _may_go_on(context):
         context.progress.say(
             "synthesis: the limit that ended it has been raised; it goes on, and so does what follows"
         )
@@ -57,10 +61,16 @@ def synthesis_stage(context: RunContext) -> StageManifest:
         return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
 
 
-def _may_go_on(config: Config, made: StageManifest | None) -> bool:
-    """Whether a limit ended the synthesis, and allows more now."""
-    if made is None:
+def _may_go_on(context: RunContext) -> bool:
+    """Whether a limit ended the synthesis and allows more now, and what it wrote is what would be written."""
+    made = context.run.manifest("synthesis")
+    if made is None or not _limit_raised(context.config, made):
         return False
+    # Of other settings, all of it would be written and paid for again: that is for --redo to say.
+    return context.redo or made.fingerprint == synthesis_identity(context)
+
+
+def _limit_raised(config: Config, made: StageManifest) -> bool:
     before, now = made.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
     ended_by = {
         "stopped_by_budget": ("budget_seconds",),
