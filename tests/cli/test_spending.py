@@ -119,6 +119,17 @@ def test_a_limit_in_dollars_without_a_price_is_refused_before_anything_is_begun(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("arguments", [["run"], ["synthesize"], ["synthesize", "--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("limit", ["0", "-1", "nan"])
+def test_a_limit_of_nothing_is_refused_before_anything_is_begun(
+    call: Call, config: Callable[..., Path], tmp_path: Path, arguments: list[str], limit: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^--max-cost: synthesis\.max_cost: expected a value above 0") as caught:
+        call(*arguments, config(provider="scripted"), "--run", tmp_path / "other", "--max-cost", limit)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "other").exists()
+
+
 def test_batches_from_the_command_line(call: Call, config: Callable[..., Path], tmp_path: Path) -> None:
     path, run = config(provider="openai", model="m", base_url="http://127.0.0.1:9/v1"), tmp_path / "run"
     rounds = 0

@@ -17,6 +17,7 @@ from multigrain.pipeline.audit_file import audit_file
 from multigrain.pipeline.marking import apply_marks_file
 from multigrain.pipeline.run import run_stages
 from multigrain.pipeline.second_opinions import advisers, row_units
+from multigrain.pipeline.status import run_status
 from multigrain.records import Level, Origin
 from multigrain.rundir import RunDirectory
 
@@ -40,11 +41,15 @@ def settings(corpus: Path, model: Path, **audit: Any) -> dict[str, Any]:
     }
 
 
-def asked(run: RunDirectory, strategy: str) -> int:
+def rows_of(run: RunDirectory, query: str, *values: str) -> list[Any]:
     with sqlite3.connect(run.journal_path) as connection:
-        found = connection.execute("SELECT count(*) FROM completions WHERE strategy = ?", (strategy,)).fetchone()
+        found = connection.execute(query, values).fetchall()
     connection.close()
-    return int(found[0])
+    return found
+
+
+def asked(run: RunDirectory, strategy: str) -> int:
+    return len(rows_of(run, "SELECT 1 FROM completions WHERE strategy = ?", strategy))
 
 
 def test_what_is_judged_and_written_again_is_journaled_and_never_paid_twice(tmp_path, corpus_file, small_bert) -> None:
@@ -85,6 +90,30 @@ def test_a_mix_asks_the_member_again_that_wrote_the_row(tmp_path, corpus_file, s
             found = rewrite(rows, turn)
             # Only mgh writes negatives.
             assert {row for row, levels in found.items() if levels} == graded
+
+
+def test_every_model_and_stage_that_was_paid_for_is_in_the_cost(tmp_path, corpus_file, small_bert) -> None:
+    values = settings(corpus_file, small_bert, judge={"positive_at_least": 0, "max_passages": 30})
+    values["llm"]["prices"] = {"auto": {"prompt": 100.0, "completion": 0.0}}
+    values["evaluation"] = {
+        "queries": "synthetic",
+        "llm": {"provider": "scripted", "prices": {"auto": {"prompt": 0.0, "completion": 3000.0}}},
+    }
+    config = parse_config(values)
+    run = run_stages(config, tmp_path / "run", STAGES)
+
+    writing = run.require("synthesis", "").counts
+    read = sum(int(tokens) for (tokens,) in rows_of(run, "SELECT prompt_tokens FROM completions"))
+    counts = json.loads(run.audit_path.read_text(encoding="utf-8"))
+
+    assert asked(run, "judge") > 0 < writing["heldout_cost"]
+    assert read > writing["prompt_tokens"]
+    assert counts["cost"] == pytest.approx(read * 1e-4 + writing["heldout_cost"])
+    assert counts["cost_per_kept_row"] == pytest.approx(counts["cost"] / counts["kept"], abs=1e-7)
+    shown = run_status(run.path).journal
+    assert shown["cost"] == counts["cost"]
+    assert shown["prompt_tokens"] == read + writing["heldout_prompt_tokens"]
+    assert shown["completions"] == len(rows_of(run, "SELECT 1 FROM completions")) + writing["heldout_queries_written"]
 
 
 def test_rows_marked_bad_leave_the_data_set_and_stay_out(tmp_path, corpus_file, small_bert) -> None:

@@ -64,6 +64,27 @@ def test_a_limit_that_is_raised_goes_on_writing_and_one_that_did_not_matter_chan
     assert run_stages(parse_config(values), tmp_path / "run", stages).require("dataset", "").finished_at == finished
 
 
+def test_a_raised_limit_lets_no_other_changed_setting_through(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint
+) -> None:
+    values = run_values(corpus_file, small_bert, endpoint.url, concurrency=1)
+    stages = ["documents", "synthesis", "audit"]
+    values["synthesis"]["max_total_tokens"] = 200
+    held = run_stages(parse_config(values), tmp_path / "run", stages)
+    made = {name: held.require(name, "") for name in ("synthesis", "dataset")}
+    asked = len(endpoint.prompts)
+
+    values["llm"]["temperature"] = 0.3
+    values["synthesis"]["max_total_tokens"] = 1_000_000
+    with pytest.raises(RunMismatchError, match=r"llm\.temperature was 0\.8, now 0\.3.*--redo"):
+        run_stages(parse_config(values), tmp_path / "run", stages)
+    assert len(endpoint.prompts) == asked
+    assert {name: held.require(name, "") for name in made} == made
+
+    redone = run_stages(parse_config(values), tmp_path / "run", stages, redo=True).require("synthesis", "").counts
+    assert redone["written"] == redone["requested"] == len(endpoint.prompts) - asked
+
+
 def test_a_redone_stage_makes_everything_after_it_out_of_date(
     tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint
 ) -> None:

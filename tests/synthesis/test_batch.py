@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,25 +151,72 @@ def spent(prompt: int, completion: int, completions: int = 1) -> JournalTotals:
     return JournalTotals(TokenSums(completions, prompt, completion))
 
 
+REQUEST = CompletionRequest((Message("user", "x" * 376),), max_tokens=100)
+"""At most two hundred tokens: a hundred to read, a hundred to write."""
+
+
 def test_limits_count_earlier_sessions_and_what_is_in_flight() -> None:
     spending = Spending(spent(800, 200, completions=10), price=PRICE, max_tokens=1500)
-    assert spending.allows(0)
-    assert spending.allows(4)
-    assert not spending.allows(5)  # six more at a hundred tokens each
+    assert spending.decide(0, REQUEST) == "send"
+    assert spending.decide(4, REQUEST) == "send"
+    assert spending.decide(5, REQUEST) == "stop"  # six more at a hundred tokens each
     spending.add(Completion("x", "stop", "m", prompt_tokens=400, completion_tokens=100))
-    assert not spending.allows(0)
+    assert spending.decide(0, REQUEST) == "stop"
     by_cost = Spending(spent(1_000_000, 0, completions=1000), price=PRICE, max_cost=1.002)
-    assert by_cost.allows(1)
-    assert not by_cost.allows(2)
-    assert Spending(spent(10**9, 10**9), price=None).allows(10**6)
+    assert by_cost.decide(1, REQUEST) == "send"
+    assert by_cost.decide(2, REQUEST) == "stop"
+    assert Spending(spent(10**9, 10**9), price=None).decide(10**6, REQUEST) == "send"
     with pytest.raises(ConfigError, match=r"set llm\.prices"):
         Spending(spent(0, 0), price=None, max_cost=1.0)
+
+
+def test_before_anything_is_answered_requests_in_flight_count_as_the_most_that_they_may_take() -> None:
+    by_tokens = Spending(JournalTotals(), price=None, max_tokens=650)
+    assert [by_tokens.decide(in_flight, REQUEST) for in_flight in range(4)] == ["send", "send", "send", "wait"]
+    longer = replace(REQUEST, max_tokens=300)
+    assert by_tokens.decide(1, longer) == "wait"
+    assert by_tokens.decide(2, REQUEST) == "wait"  # the longer one may be among those in flight
+    price = PriceConfig(prompt=1.0, completion=3.0)
+    by_cost = Spending(JournalTotals(), price=price, max_cost=2 * 400e-6)
+    assert [by_cost.decide(in_flight, REQUEST) for in_flight in range(3)] == ["send", "send", "wait"]
+    by_cost.add(Completion("x", "stop", "m", prompt_tokens=10, completion_tokens=10))
+    assert by_cost.decide(17, REQUEST) == "send"  # what was answered is what counts from here on
+    assert by_cost.decide(19, REQUEST) == "stop"
+
+
+def test_one_request_is_tried_below_its_most_and_none_where_nothing_is_left() -> None:
+    tight = Spending(JournalTotals(), price=PRICE, max_cost=1e-9)
+    assert [tight.decide(0, REQUEST), tight.decide(1, REQUEST)] == ["send", "wait"]
+    assert Spending(JournalTotals(), price=PRICE, max_cost=0.0).decide(0, REQUEST) == "stop"
+    assert Spending(JournalTotals(), price=None, max_tokens=0).decide(0, REQUEST) == "stop"
+    free = Spending(JournalTotals(), price=PriceConfig(prompt=0, completion=0), max_cost=0.0)
+    assert free.decide(99, REQUEST) == "send"
+
+
+def test_a_limit_holds_among_requests_that_are_all_sent_at_once(journal: Journal) -> None:
+    dear = Completion("x", "stop", "m", prompt_tokens=500_000, completion_tokens=50_000)
+    price = PriceConfig(prompt=1.0, completion=10.0)  # a dollar a request
+
+    async def at_once(max_cost: float) -> list[object]:
+        spending = Spending(journal.totals(), price=price, max_cost=max_cost)
+        llm = ScriptedLLM(lambda asked: dear)
+        client = JournaledClient(llm, journal, strategy="mgh", may_ask=spending.decide, on_answer=spending.add)
+        requests = [CompletionRequest((Message("user", str(n)),), max_tokens=10**6) for n in range(29)]
+        return await asyncio.gather(*map(client.complete, requests), return_exceptions=True)
+
+    answered = asyncio.run(at_once(3.0))
+
+    assert sum(isinstance(each, Completion) for each in answered) == 3
+    assert {str(each) for each in answered if isinstance(each, Exception)} == {
+        "over_limit: the run's spending limit is reached"
+    }
+    assert journal.totals().cost(price) == pytest.approx(3.0)
 
 
 def test_a_limit_stops_asking_and_still_gives_out_what_is_known(journal: Journal) -> None:
     llm = ScriptedLLM(lambda asked: Completion("x", "stop", "m", prompt_tokens=90, completion_tokens=10))
     spending = Spending(journal.totals(), price=None, max_tokens=1000)
-    client = JournaledClient(llm, journal, strategy="mgh", may_ask=spending.allows, on_answer=spending.add)
+    client = JournaledClient(llm, journal, strategy="mgh", may_ask=spending.decide, on_answer=spending.add)
 
     async def all_of_them() -> list[object]:
         asked = (client.complete(CompletionRequest((Message("user", str(number)),))) for number in range(50))

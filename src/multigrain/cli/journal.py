@@ -41,7 +41,7 @@ def journal(
             count = _export(opened, export)
         console().print(f"{count} completions exported", highlight=False)
         return
-    values = journal_summary(path, _saved_config(run))
+    values = journal_summary(run if run.is_file() else RunDirectory(run), _saved_config(run))
     if as_json:
         print_json(values)
         return

@@ -36,7 +36,7 @@ RedoOption = Annotated[
 ]
 MaxCostOption = Annotated[
     float | None,
-    typer.Option("--max-cost", metavar="DOLLARS", min=0.0, help="Stop asking before the run costs more than this."),
+    typer.Option("--max-cost", metavar="DOLLARS", help="Stop asking before the run costs more than this."),
 ]
 MaxTokensOption = Annotated[
     int | None,

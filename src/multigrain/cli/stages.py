@@ -9,7 +9,7 @@ from typing import Any
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import run_directory
 from multigrain.config import Config
-from multigrain.config_file import load_config
+from multigrain.config_file import load_config, parse_config
 from multigrain.rundir import RunDirectory
 from multigrain.sources.files import existing_path
 from multigrain.sources.load import source_fingerprint
@@ -70,7 +70,14 @@ def _see_input(config: Config) -> None:
 
 
 def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) -> Config:
-    """The config with the spending limits of the command line, where they were given."""
-    given = {"max_cost": max_cost, "max_total_tokens": max_tokens}
-    changes = {name: value for name, value in given.items() if value is not None}
+    """The config with the spending limits of the command line, where they were given.
+
+    Raises:
+        ConfigError: a limit that the config could not have either, as it is saved there.
+    """
+    given = {"--max-cost": ("max_cost", max_cost), "--max-tokens": ("max_total_tokens", max_tokens)}
+    changes = {name: value for name, value in given.values() if value is not None}
+    for option, (name, value) in given.items():
+        if value is not None:
+            parse_config({"synthesis": {name: value}}, origin=option)
     return config.model_copy(update={"synthesis": config.synthesis.model_copy(update=changes)})

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from multigrain.config import LLMConfig, PriceConfig
+from multigrain.llm.protocol import CompletionRequest
 
-__all__ = ["PRICES_AS_OF", "cost_of", "find_price"]
+__all__ = ["PRICES_AS_OF", "about_prompt_tokens", "cost_of", "find_price"]
 
 PRICES_AS_OF: Final = "2025-06"
 """When the built-in table was written down. Prices change: what matters belongs in `llm.prices`."""
+
+_BYTES_A_TOKEN: Final = 4.0
+"""Of English, UTF-8; other languages need more tokens, code some more."""
+
+_MESSAGE_TOKENS: Final = 6
+"""What a chat template puts around a message."""
 
 _FREE: Final = PriceConfig(prompt=0, completion=0)
 
@@ -66,6 +73,11 @@ def cost_of(
         + completion_tokens * price.completion
     )
     return millionths / 1e6 * (price.batch_share if in_batch else 1.0)
+
+
+def about_prompt_tokens(request: CompletionRequest) -> float:
+    """About how many tokens a model reads for a request, where no one has counted them."""
+    return sum(len(m.content.encode("utf-8", "replace")) / _BYTES_A_TOKEN + _MESSAGE_TOKENS for m in request.messages)
 
 
 def _is_hosted(base_url: str | None) -> bool:

@@ -32,6 +32,7 @@ from multigrain.pipeline.context import RunContext, complete_stage
 from multigrain.pipeline.identity import dataset_identity, require_current, synthesis_identity
 from multigrain.pipeline.reference import ReferenceModel
 from multigrain.pipeline.second_opinions import advisers, row_units
+from multigrain.pipeline.spent import cost_of_all, spent_by_run
 from multigrain.pipeline.spread import SpreadReference, corpus_vectors, spread_reference
 from multigrain.progress import Progress, Task
 from multigrain.records import Document, Split
@@ -94,7 +95,8 @@ def _measure_and_keep(
         probe=probe,
     )
     counts |= judged
-    cost = synthesis.get("cost")
+    # Judging and regenerating are paid for too, and so is another model that writes the held-out queries.
+    cost = cost_of_all(spent_by_run(run, config))
     if cost is not None:
         counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
     if len(result.examples) < 2:

@@ -151,7 +151,7 @@ def _brainstorm(context: RunContext) -> Brainstorm:
             build_client(config.llm, seed=config.seed),
             journal,
             strategy=BRAINSTORM,
-            may_ask=spending.allows,
+            may_ask=spending.decide,
             on_answer=spending.add,
         )
         try:

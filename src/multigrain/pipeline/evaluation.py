@@ -49,6 +49,7 @@ from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
 from multigrain.pipeline.choice import check_choice
 from multigrain.pipeline.context import RunContext, complete_stage
+from multigrain.pipeline.heldout import check_heldout
 from multigrain.pipeline.identity import candidate_identity, candidate_stage_name, require_current, results_identity
 from multigrain.pipeline.reference import base_model, encoding_precision
 from multigrain.records import Document, Split
@@ -73,6 +74,7 @@ def evaluation_stage(context: RunContext) -> StageManifest:
 
 
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
+    check_heldout(context)
     documents = read_document_table(context.run.documents_path)
     domain = OpenedSets(retrieval=tuple(domain_sets(context, documents)))
     others = open_sets(context.config.evaluation.sets, seed=context.config.seed)

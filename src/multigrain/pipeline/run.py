@@ -41,6 +41,12 @@ def _check_prices(config: Config) -> None:
     check_prices(config)
 
 
+def _check_heldout(context: RunContext) -> None:
+    from multigrain.pipeline.heldout import check_heldout
+
+    check_heldout(context)
+
+
 def _preflight(context: RunContext, stages: Sequence[str]) -> None:
     from multigrain.pipeline.preflight import preflight
 
@@ -148,6 +154,8 @@ def run_stages(
             if stage == "synthesis" and held.manifest("synthesis") is None:
                 _preflight(context, stages)
             STAGES[stage].work(context)
+            if stage == "synthesis" and "evaluation" in stages:
+                _check_heldout(context)
         if process_count() > 1:
             leave_together()
         if len(stages) == len(STAGES) and _manifests(held) == before:

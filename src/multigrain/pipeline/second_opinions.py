@@ -159,7 +159,7 @@ def _asking(config: Config, run: RunDirectory, purpose: str) -> Iterator[tuple[J
             engine.client(config.llm, seed=config.seed),
             journal,
             strategy=purpose,
-            may_ask=spending.allows,
+            may_ask=spending.decide,
             on_answer=spending.add,
         )
         try:

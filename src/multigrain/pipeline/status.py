@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal
 from multigrain.config import Config
 from multigrain.config_file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
-from multigrain.llm.prices import find_price
+from multigrain.pipeline.spent import Spent, cost_of_all, spent_by_run
 from multigrain.rundir import RunDirectory, StageFailure, StageManifest
 from multigrain.shards import is_table, verify_table
 from multigrain.synthesis.journal import Journal
@@ -97,7 +98,7 @@ def run_status(path: Path) -> RunStatus:
         raise RunDirectoryError(f"{path}: no run here; `multigrain run CONFIG --run {path}` starts one")
     config = _config(run)
     stages = tuple(_stages(run, config))
-    journal = journal_summary(run.journal_path, config) if run.journal_path.is_file() else {}
+    journal = journal_summary(run, config) if run.journal_path.is_file() else {}
     report = run.report_path if run.report_path.is_file() else None
     holder = run.holder()
     failure = run.failure() if holder is None else None
@@ -137,27 +138,32 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in ("lock", "config.yaml", "documents"))
 
 
-def journal_summary(path: Path, config: Config | None) -> dict[str, Any]:
-    """What a journal holds: completions, failures by kind, tokens, and cost where the config's price is known.
+def journal_summary(of: RunDirectory | Path, config: Config | None) -> dict[str, Any]:
+    """What a run has been answered: completions, failures by kind, tokens, and cost where all prices are known.
 
     Args:
-        path: the journal's file.
-        config: the run's; None where it is not known.
+        of: the run, with the journal of the model that wrote its held-out queries; or one journal's file.
+        config: the run's; None where it is not known. A file alone has no price.
     """
+    path = of if isinstance(of, Path) else of.journal_path
     with Journal(path, create=False) as opened:
-        totals = opened.totals()
-    price = None if config is None else find_price(config.llm)
+        alone = opened.totals()
+    spent = [Spent(alone, None)] if isinstance(of, Path) else spent_by_run(of, config)
+    totals = [each.totals for each in spent]
+    failures: Counter[str] = Counter()
+    for each in totals:
+        failures.update(each.failures)
     return {
         "journal": str(path),
-        "completions": totals.completions,
-        "from_batches": totals.batch.completions,
-        "awaiting_batch": totals.awaiting_batch,
-        "cut_at_limit": totals.cut,
-        "failures": totals.failures,
-        "prompt_tokens": totals.prompt_tokens,
-        "cached_tokens": totals.cached_tokens,
-        "completion_tokens": totals.completion_tokens,
-        "cost": None if price is None else round(totals.cost(price), 6),
+        "completions": sum(each.completions for each in totals),
+        "from_batches": sum(each.batch.completions for each in totals),
+        "awaiting_batch": sum(each.awaiting_batch for each in totals),
+        "cut_at_limit": sum(each.cut for each in totals),
+        "failures": dict(failures),
+        "prompt_tokens": sum(each.prompt_tokens for each in totals),
+        "cached_tokens": sum(each.cached_tokens for each in totals),
+        "completion_tokens": sum(each.completion_tokens for each in totals),
+        "cost": cost_of_all(spent),
     }
 
 

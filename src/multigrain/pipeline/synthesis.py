@@ -6,7 +6,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from multigrain.config import Config, LLMConfig
@@ -19,6 +19,7 @@ from multigrain.llm.prices import find_price
 from multigrain.llm.reasoning import REASONING_ADVICE
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.pipeline.context import STOPPING, RunContext, complete_stage
+from multigrain.pipeline.heldout import HeldoutTally, lacking_parts
 from multigrain.pipeline.identity import candidate_stage_name, synthesis_identity
 from multigrain.pipeline.material import heldout_units, read_material, training_units
 from multigrain.pipeline.strategy import run_strategy
@@ -43,12 +44,15 @@ __all__ = ["synthesis_stage"]
 def synthesis_stage(context: RunContext) -> StageManifest:
     """Write rows for what the run starts from, and held-out queries where it has none.
 
-    A synthesis that a limit ended goes on where that limit has been raised, and what was made of it is made again.
+    A synthesis that a limit ended goes on where that limit has been raised, and so does one that has no held-out query
+    to judge by; what was made of it is made again.
+
+    Raises:
+        RunMismatchError: it is complete, but from other settings or inputs, and redoing was not asked for; a limit
+            that has been raised besides makes no difference.
     """
-    if _may_go_on(context.config, context.run.manifest("synthesis")):
-        context.progress.say(
-            "synthesis: the limit that ended it has been raised; it goes on, and so does what follows"
-        )
+    if why := _goes_on(context):
+        context.progress.say(f"synthesis: {why}; it goes on, and so does what follows")
         made = [candidate_stage_name(name) for name in context.config.training.candidates]
         for stage in ("results", *made, "dataset", "synthesis"):
             context.run.invalidate(stage)
@@ -57,10 +61,21 @@ def synthesis_stage(context: RunContext) -> StageManifest:
         return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
 
 
-def _may_go_on(config: Config, made: StageManifest | None) -> bool:
+def _goes_on(context: RunContext) -> str:
+    """Why a complete synthesis goes on, in words; empty where it does not."""
+    made = context.run.manifest("synthesis")
+    # Of other settings, all of it would be written and paid for again: that is for --redo to say.
+    if made is None or not (context.redo or made.fingerprint == synthesis_identity(context)):
+        return ""
+    if _limit_raised(context.config, made):
+        return "the limit that ended it has been raised"
+    if lacking_parts(context.config, made.counts) and "over_limit" not in made.counts["heldout_failed"]:
+        return "no held-out query was written for one of the parts that need them"
+    return ""
+
+
+def _limit_raised(config: Config, made: StageManifest) -> bool:
     """Whether a limit ended the synthesis, and allows more now."""
-    if made is None:
-        return False
     before, now = made.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
     ended_by = {
         "stopped_by_budget": ("budget_seconds",),
@@ -82,6 +97,7 @@ class _Session:
     patience: int
     over_limit: int = 0
     asked_for_rows: int = 0
+    heldout: HeldoutTally = field(default_factory=HeldoutTally)
 
     def done(self, failure: Failure | None) -> None:
         """Count rows in a row that the spending limit turned away."""
@@ -119,7 +135,7 @@ def _write(context: RunContext) -> dict[str, Any]:
             engine.client(config.llm, seed=config.seed),
             journal,
             strategy=strategy.name,
-            may_ask=spending.allows,
+            may_ask=spending.decide,
             on_answer=spending.add,
         )
         # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
@@ -158,8 +174,10 @@ def _write(context: RunContext) -> dict[str, Any]:
         "model": client.identity,
         "strategy": strategy.name,
         "heldout_queries_written": len(heldout),
+        **session.heldout.counts(),
         **others,
     }
+    counts["stopped_by_limit"] |= "over_limit" in counts["heldout_failed"]
     context.progress.say(_summary(counts))
     return counts
 
@@ -260,9 +278,11 @@ def _write_heldout_rows(
     """Query and positive of rows that are never trained on, in the order they were asked for."""
     found: dict[WritingUnit, SynthesizedRow] = {}
     session.over_limit = 0
+    session.heldout.expect(unit.document.split for unit in units)
     with session.context.progress.task("Writing held-out rows", len(units)) as task:
         for outcome in synthesize(units, strategy, session.client, session.engine, stop=session.must_stop):
             session.done(outcome.failure)
+            session.heldout.done(outcome.unit.document.split, outcome.failure)
             if outcome.value is not None:
                 found[outcome.unit] = outcome.value
             task.advance()
@@ -294,7 +314,7 @@ def _write_heldout_by_another(
             engine.client(llm, seed=config.seed),
             journal,
             strategy="heldout",
-            may_ask=spending.allows,
+            may_ask=spending.decide,
             on_answer=spending.add,
         )
         session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(llm))
@@ -304,6 +324,7 @@ def _write_heldout_by_another(
             engine.run(client.aclose())
         totals = journal.totals()
     return queries, {
+        **session.heldout.counts(),
         "heldout_model": client.identity,
         "heldout_prompt_tokens": totals.prompt_tokens,
         "heldout_completion_tokens": totals.completion_tokens,
@@ -318,6 +339,7 @@ def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMCon
         return {}
     queries: dict[str, str] = {}
     session.over_limit = 0
+    session.heldout.expect(document.split for document in heldout)
     with session.context.progress.task("Writing held-out queries", len(heldout)) as task:
         for outcome in write_heldout_queries(
             heldout,
@@ -330,6 +352,7 @@ def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMCon
             stop=session.must_stop,
         ):
             session.done(outcome.failure)
+            session.heldout.done(outcome.unit.split, outcome.failure)
             if outcome.value is not None:
                 queries[outcome.unit.id] = outcome.value
             task.advance()
@@ -355,6 +378,10 @@ def _summary(counts: dict[str, Any]) -> str:
         line += " (the time budget ended it)"
     if counts["stopped_by_limit"]:
         line += " (the spending limit ended it)"
+    if failed := counts["heldout_failed"]:
+        kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in failed.items())
+        asked_for = counts["heldout_queries_requested"]
+        line += f", {asked_for - sum(failed.values())} of {asked_for} held-out queries ({kinds})"
     line += f", {counts['completion_tokens']} tokens written"
     if counts["cost"]:
         line += f", ${counts['cost']:.4f} (${counts['cost_per_row']:.6f} a row)"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from multigrain.config import PriceConfig
 from multigrain.engine.protocol import Engine
-from multigrain.llm.prices import cost_of
+from multigrain.llm.prices import about_prompt_tokens, cost_of
 from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.synthesis.journal import Journal
@@ -21,12 +21,6 @@ from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 __all__ = ["Estimate", "StrategyShare", "estimate_synthesis"]
 
 _SAMPLED_ROWS: Final = 200
-_BYTES_A_TOKEN: Final = 4.0
-"""Of English, UTF-8; other languages need more tokens, code some more."""
-
-_MESSAGE_TOKENS: Final = 6
-"""What a chat template puts around a message."""
-
 _FREE_TEXT_TOKENS: Final = 30
 _FIELD_TOKENS: Final = 70
 """Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
@@ -154,7 +148,7 @@ class _Sums:
         self.requests += times
         self.known += times * known
         if not known:
-            self.reading += times * _prompt_tokens(request)
+            self.reading += times * about_prompt_tokens(request)
             self.writing += times * length
             self.at_most += times * request.max_tokens
 
@@ -172,10 +166,6 @@ async def _asked_for(unit: WritingUnit, strategy: Strategy, stand_in: ScriptedLL
     with suppress(CompletionFailure):
         await strategy.write(unit, stand_in)
     return name
-
-
-def _prompt_tokens(request: CompletionRequest) -> float:
-    return sum(len(m.content.encode("utf-8", "replace")) / _BYTES_A_TOKEN + _MESSAGE_TOKENS for m in request.messages)
 
 
 def _assumed_length(request: CompletionRequest) -> float:

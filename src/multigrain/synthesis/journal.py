@@ -32,6 +32,7 @@ from multigrain.synthesis.journal_records import (
 )
 from multigrain.synthesis.journal_schema import migrate
 from multigrain.synthesis.journal_writer import JournalWriter, Statement
+from multigrain.synthesis.spending import Decision
 
 __all__ = ["Journal", "JournalEntry", "JournalTotals", "JournaledClient", "request_key"]
 
@@ -240,8 +241,9 @@ class JournaledClient:
         journal: where answers are kept.
         strategy: who asks where a request does not say: part of every key, as strategies do not share answers.
 
-        may_ask: asked before a request goes to the inner client, with the number in flight; False fails it as
-            "over_limit". What the journal holds is given out all the same.
+        may_ask: asked before a request goes to the inner client, with the number in flight. "stop" fails it as
+            "over_limit"; "wait", which is no answer while none is in flight, asks again when one of those is over.
+            What the journal holds is given out all the same.
         on_answer: told of each answer that was asked for and is kept.
 
     Attributes:
@@ -255,7 +257,7 @@ class JournaledClient:
         journal: Journal,
         *,
         strategy: str,
-        may_ask: Callable[[int], bool] | None = None,
+        may_ask: Callable[[int, CompletionRequest], Decision] | None = None,
         on_answer: Callable[[Completion], None] | None = None,
     ) -> None:
         self._inner = inner
@@ -295,9 +297,15 @@ class JournaledClient:
                 self.reused += 1
                 return found
             pending = self._pending.get(key)
-            if pending is None:
+            if pending is not None:
+                await asyncio.wait([pending])
+                continue
+            decision = "send" if self._may_ask is None else self._may_ask(self.in_flight, request)
+            if decision == "stop":
+                raise CompletionFailure("over_limit", "the run's spending limit is reached")
+            if decision == "send":
                 return await self._ask(key, request)
-            await asyncio.wait([pending])
+            await asyncio.wait(self._pending.values(), return_when=asyncio.FIRST_COMPLETED)
 
     async def aclose(self) -> None:
         """Close the inner client; the journal stays open."""
@@ -305,8 +313,6 @@ class JournaledClient:
 
     async def _ask(self, key: str, request: CompletionRequest) -> Completion:
         self._journal.check()
-        if self._may_ask is not None and not self._may_ask(self.in_flight):
-            raise CompletionFailure("over_limit", "the run's spending limit is reached")
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending[key] = over
         self.asked += 1
