@@ -72,7 +72,7 @@ def run_values(corpus: Path, model: Path | str, url: str = "", **llm: object) ->
     return {
         "documents": {"path": str(corpus), "validation_share": 0.2, "test_share": 0.3},
         "llm": {"provider": "openai", "model": "m", "base_url": url, "max_retries": 0, **llm},
-        "synthesis": {"strategy": "mgh"},
+        "synthesis": {"strategy": "mgh", "query_first": False},  # one completion a row, which tests count
         "audit": {
             "round_trip_rank": None,
             "false_negative_margin": 0.0,

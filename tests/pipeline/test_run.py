@@ -22,7 +22,9 @@ pytestmark = pytest.mark.usefixtures("api_key")
 def test_a_whole_run_against_an_endpoint_leaves_every_artifact(
     tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint
 ) -> None:
-    finished = run(parse_config(run_values(corpus_file, small_bert, endpoint.url)), tmp_path / "run")
+    values = run_values(corpus_file, small_bert, endpoint.url)
+    values["synthesis"]["query_first"] = True
+    finished = run(parse_config(values), tmp_path / "run")
 
     rows = pq.read_table(finished.dataset_path).to_pylist()
     assert rows

@@ -45,7 +45,7 @@ def test_a_limit_that_is_raised_goes_on_writing_and_one_that_did_not_matter_chan
 ) -> None:
     values = run_values(corpus_file, small_bert, endpoint.url, concurrency=1)
     stages = ["documents", "synthesis", "audit"]
-    values["synthesis"] |= {"max_total_tokens": 200, "query_first": False}  # a completion a row
+    values["synthesis"]["max_total_tokens"] = 200
     held = run_stages(parse_config(values), tmp_path / "run", stages)
     first = held.require("synthesis", "").counts
     assert first["stopped_by_limit"]
@@ -114,9 +114,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(
 ) -> None:
     endpoint.delay = 0.15
     config = tmp_path / "c.yaml"
-    values = run_values(corpus_file, small_bert, endpoint.url, concurrency=2)
-    values["synthesis"]["query_first"] = False  # a completion a row
-    config.write_text(yaml.safe_dump(values))
+    config.write_text(yaml.safe_dump(run_values(corpus_file, small_bert, endpoint.url, concurrency=2)))
     command = [sys.executable, "-m", "multigrain", "synthesize", str(config), "--run", str(tmp_path / "run"), "--json"]
     journal = tmp_path / "run" / "synthesis" / "journal.sqlite"
 
