@@ -230,8 +230,8 @@ def asking(model: LLMClient, scorer: Scorer | None, journal_path: Path, *, rows:
 
 
 def build(settings: Mapping[str, Any], **more: Any) -> Strategy:
-    """The strategy that settings describe."""
-    return build_strategy(SynthesisConfig.model_validate(settings), LLM, seed=SEED, **more)
+    """The strategy that settings describe; `mgh`, `hybrid` and `single` write everything in one answer."""
+    return build_strategy(SynthesisConfig.model_validate({"query_first": False, **settings}), LLM, seed=SEED, **more)
 
 
 def _task_unit(task: Task, config: TasksConfig) -> WritingUnit:

@@ -110,7 +110,8 @@ def page(models: Mapping[str, Sequence[tuple[Section, Measured]]], command: str,
         f"Seed {SEED}, temperature {LLM.temperature}, at most {LLM.max_tokens} tokens an answer (more where a row for "
         "a task is asked to be longer). Seconds are processor time of one thread; a prompt that was just read for "
         "another strategy is read at no cost, so read the tokens. Answers of no use are shown up to "
-        f"{LONGEST_REFUSED} characters; all else is whole. Documents for tasks are held to {LONGEST_DOCUMENT} words.",
+        f"{LONGEST_REFUSED} characters; all else is whole. Documents for tasks are held to {LONGEST_DOCUMENT} words. "
+        "mgh, hybrid and single write everything in one answer here (`query_first: false`).",
         "",
         "The documents:",
         "",

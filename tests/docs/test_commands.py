@@ -68,8 +68,14 @@ NOT_RUN = {
     "multigrain ablate benchmarks/experiment/1-tuned-large-aptsearch.yaml --out runs/aptsearch --json": (
         "takes an hour, and needs an endpoint"
     ),
+    "multigrain ablate benchmarks/experiment/1-tuned-large-boolq.yaml --out runs/boolq --json": (
+        "takes an hour, and needs an endpoint"
+    ),
     "multigrain ablate benchmarks/experiment/2-strategy-large.yaml --out runs/strategy --json": (
         "takes two hours, and needs an endpoint"
+    ),
+    "multigrain ablate benchmarks/experiment/2-query-first-large.yaml --out runs/query-first --json": (
+        "takes an hour, and needs an endpoint"
     ),
     "multigrain ablate benchmarks/experiment/4-pooling-ata.yaml --out runs/pydocs": "takes an hour",
     "multigrain ablate benchmarks/experiment/6-ideas.yaml --out runs/pydocs": "takes half an hour",
