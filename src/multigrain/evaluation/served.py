@@ -77,8 +77,6 @@ class ServedEncoder:
         self._prompts = query_prompt, document_prompt
         self._chance = random.Random(0)
         self._cut = 0
-        self.tokens = 0
-        """Tokens that the endpoint says it has read so far."""
 
     @property
     def identity(self) -> str:
@@ -185,7 +183,6 @@ class ServedEncoder:
     def _vectors(self, body: bytes, expected: int) -> list[list[float]]:
         try:
             answer = json.loads(body)
-            self.tokens += int((answer.get("usage") or {}).get("total_tokens") or 0)
             data = sorted(answer["data"], key=lambda each: each["index"])
             vectors = [[float(value) for value in each["embedding"]] for each in data]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
