@@ -23,6 +23,7 @@ from multigrain.config import (
     PriceConfig,
     TrainingConfig,
 )
+from multigrain.config.bases import STATIC_PREFIX
 from multigrain.config.location import anchored, near_name
 from multigrain.config_words import expectation, yaml_problem
 from multigrain.config_yaml import read_yaml
@@ -30,8 +31,6 @@ from multigrain.errors import ConfigError
 
 __all__ = ["load_config", "parse_config"]
 
-STATIC: Final = "static:"
-"""Goes before a base whose token embeddings alone are used; `model.static` reads it."""
 _PATHS: Final = ("./", "../", "~")
 
 
@@ -205,8 +204,8 @@ def _anchor_llm(llm: LLMConfig, folder: Path) -> LLMConfig:
 
 def _anchored_model(reference: str, folder: Path) -> str:
     """A model's folder or file beside the config, where the reference is plainly a path; `a/b` may be a hub id."""
-    if reference.startswith(STATIC):
-        return STATIC + _anchored_model(reference.removeprefix(STATIC), folder)
+    if reference.startswith(STATIC_PREFIX):
+        return STATIC_PREFIX + _anchored_model(reference.removeprefix(STATIC_PREFIX), folder)
     return str(folder / Path(reference).expanduser()) if reference.startswith(_PATHS) else reference
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from multigrain.config.section import Section
 
 __all__ = [
+    "STATIC_PREFIX",
     "AdaptersName",
     "AtaConfig",
     "AttentionImplementation",
@@ -18,6 +19,9 @@ __all__ = [
     "PromptsConfig",
     "QuantizeName",
 ]
+
+STATIC_PREFIX: Final = "static:"
+"""Before a base's reference, it asks for a static model that starts from the base's token embeddings."""
 
 AttentionName = Literal["keep", "causal", "bidirectional"]
 AttentionImplementation = Literal["eager", "sdpa", "flash_attention_2"]

@@ -9,10 +9,11 @@ from typing import Any
 from transformers import AutoConfig
 
 from multigrain.config import AttentionName
+from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import ModelError
 from multigrain.model.attention_direction import is_decoder
 from multigrain.model.loading import locate, unloadable
-from multigrain.model.static import STATIC_PREFIX, is_model2vec
+from multigrain.model.static import is_model2vec
 
 __all__ = ["check_reference"]
 

@@ -13,10 +13,11 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import is_sentence_transformer_model
 
 from multigrain.config import AttentionImplementation
+from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
-from multigrain.model.static import STATIC_PREFIX, is_model2vec, read_model2vec, token_embeddings
+from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.sources.packages import encoder_name, resolve_encoder
 
 __all__ = ["is_raw", "load_any", "locate", "one_line", "unloadable"]

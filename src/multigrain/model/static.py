@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
@@ -14,10 +14,7 @@ from torch import nn
 
 from multigrain.errors import MissingExtraError, ModelError
 
-__all__ = ["STATIC_PREFIX", "is_model2vec", "read_model2vec", "token_embeddings"]
-
-STATIC_PREFIX: Final = "static:"
-"""Before an encoder's reference, it asks for a static model that starts from the encoder's token embeddings."""
+__all__ = ["is_model2vec", "read_model2vec", "token_embeddings"]
 
 
 def token_embeddings(model: SentenceTransformer, *, device: str | None = None) -> SentenceTransformer:

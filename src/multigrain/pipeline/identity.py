@@ -17,6 +17,7 @@ from multigrain.config import (
     TrainingConfig,
     fingerprint,
 )
+from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.pipeline.context import RunContext, differences
 from multigrain.pipeline.strategy import few_shot_fingerprint
@@ -228,7 +229,7 @@ def _reference_settings(config: Config) -> list[Any]:
 def _model_content(reference: str) -> str | None:
     """The content of a model on this machine; None for one of the hub, which its name stands for."""
     try:
-        return content_fingerprint(Path(resolve_encoder(reference.removeprefix("static:"))))
+        return content_fingerprint(Path(resolve_encoder(reference.removeprefix(STATIC_PREFIX))))
     except MultigrainError:
         return None  # it is not at hand where only earlier stages are looked at; loading it says so
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data
@@ -115,7 +116,7 @@ def load_card_data(run: RunDirectory) -> CardData:
 def _base(reference: str) -> BaseModel:
     named = encoder_name(reference)
     try:
-        folder = Path(resolve_encoder(reference.removeprefix("static:"))).expanduser()
+        folder = Path(resolve_encoder(reference.removeprefix(STATIC_PREFIX))).expanduser()
     except MultigrainError:
         folder = Path()  # its package is no longer installed: the name is all that is known
     local = folder.is_dir() and folder != Path()
