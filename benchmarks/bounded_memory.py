@@ -72,7 +72,7 @@ class HashReference:
 
 def config_for(corpus: Path) -> Any:
     """Few checks depend on a model's judgment here: vectors are random, and every row is to reach the end."""
-    from multigrain.config_file import parse_config
+    from multigrain.config.file import parse_config
 
     return parse_config(
         {
@@ -93,8 +93,8 @@ def config_for(corpus: Path) -> Any:
 
 def run_stage(stage: str, folder: Path) -> None:
     """One stage of the run in a folder; what comes before it is complete."""
-    from multigrain.pipeline import audit
-    from multigrain.pipeline.run import run_stages
+    from multigrain.stages import audit
+    from multigrain.stages.run import run_stages
 
     config = config_for(folder / "corpus.jsonl")
     if stage == "training":
@@ -145,7 +145,7 @@ def one(stage: str, folder: Path) -> dict[str, float]:
     import datasets  # noqa: F401 - libraries are loaded before the measurement starts
     import sentence_transformers  # noqa: F401
 
-    import multigrain.pipeline.run
+    import multigrain.stages.run
     import multigrain.training.train  # noqa: F401
 
     before = memory("VmRSS")

@@ -23,11 +23,11 @@ from benchmarks.corpora import aptsearch, perlfaq, pydocs, subset
 from benchmarks.fetching import FetchError
 from benchmarks.labelled import QUESTION_SETS, boolq_training_pairs, lee, question_set, wordsim
 from multigrain.config import DocumentsConfig
-from multigrain.evaluation.sets import EvaluationSet, from_documents, normalise
-from multigrain.evaluation.sts import SimilaritySet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents, normalise
+from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.records import Document, Split
-from multigrain.rundir import atomic_directory
 from multigrain.sources.load import prepare_corpus
+from multigrain.storage.rundir import atomic_directory
 
 __all__ = ["SETS", "build", "main", "split_of"]
 

@@ -27,9 +27,9 @@ import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.contenders import parse_set
-from multigrain.evaluation.loading import load_evaluation_set
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.models import parse_set
+from multigrain.evaluation.sets.loading import load_evaluation_set
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.distil import distil_to_mean
 from multigrain.export.embedder import Embedder
 from multigrain.export.folder import export_folder

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.fetching import wheel_files
-from multigrain.evaluation.packaged import PackagedSet, question_passages
-from multigrain.evaluation.sets import EvaluationSet, normalise
-from multigrain.evaluation.sts import SimilaritySet
+from multigrain.evaluation.sets.packaged import PackagedSet, question_passages
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, normalise
+from multigrain.evaluation.sets.sts import SimilaritySet
 
 __all__ = ["QUESTION_SETS", "boolq_training_pairs", "lee", "question_set", "wordsim"]
 

@@ -39,8 +39,8 @@ from benchmarks.ray_cluster import cluster
 from benchmarks.stub_endpoint import read_log, request_mark, serve
 from multigrain.config import EngineConfig, LLMConfig
 from multigrain.engine.build import build_engine
+from multigrain.llm.session.journal import Journal, JournaledClient
 from multigrain.records import Document
-from multigrain.synthesis.journal import Journal, JournaledClient
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import synthesize

@@ -38,13 +38,13 @@ from benchmarks.samples.page import Measured, figures, measure, page, table
 from multigrain.config import Config
 from multigrain.llm.local import LocalLLM
 from multigrain.records import TaskKind
-from multigrain.sources.packages import resolve_gguf
+from multigrain.storage.packages import resolve_gguf
 
 
 def main() -> None:
     """Ask, measure and print."""
     given = _arguments()
-    from multigrain.pipeline.reference import reference_model  # loads torch, which --help does without
+    from multigrain.encoders.reference import reference_model  # loads torch, which --help does without
 
     models: dict[str, list[Section]] = {}
     files: dict[str, str] = {}

@@ -11,7 +11,7 @@ from tests.stand_ins import STAND_INS, make_stand_in
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 from multigrain.model.attention_direction import is_bidirectional
 from multigrain.model.encoder import build_candidate, encode, load, pooling_name

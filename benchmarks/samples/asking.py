@@ -26,11 +26,11 @@ from multigrain.config import SynthesisConfig, TasksConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
+from multigrain.llm.session.journal import Journal, JournaledClient
 from multigrain.records import Document, SynthesizedRow, Task, TaskKind
 from multigrain.sources.tasks import make_task
+from multigrain.synthesis.attributes import task_style
 from multigrain.synthesis.brainstorm import brainstorm
-from multigrain.synthesis.journal import Journal, JournaledClient
-from multigrain.synthesis.knobs import task_style
 from multigrain.synthesis.likelihood import Scorer, rank_by_likelihood
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit

@@ -1,6 +1,6 @@
 """Prints the config reference: what `multigrain init` writes, as a page."""
 
-from multigrain.config_template import config_template
+from multigrain.config.template import config_template
 
 HEAD = """# Every setting
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from multigrain.config import Config
-    from multigrain.config_file import load_config
+    from multigrain.config.file import load_config
     from multigrain.errors import MultigrainError
     from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling
-    from multigrain.pipeline import run
-    from multigrain.pipeline.describe import compare, describe
     from multigrain.records import Document, GradedExample, Level
-    from multigrain.rundir import RunDirectory
+    from multigrain.stages import run
+    from multigrain.storage.rundir import RunDirectory
+    from multigrain.tools.describe import compare, describe
 
 __version__ = version("multigrain")
 
@@ -29,12 +29,12 @@ _HOMES = {
     "GradedExample": "multigrain.records",
     "Level": "multigrain.records",
     "MultigrainError": "multigrain.errors",
-    "RunDirectory": "multigrain.rundir",
-    "compare": "multigrain.pipeline.describe",
-    "describe": "multigrain.pipeline.describe",
+    "RunDirectory": "multigrain.storage.rundir",
+    "compare": "multigrain.tools.describe",
+    "describe": "multigrain.tools.describe",
     "load": "multigrain.model.encoder",
-    "load_config": "multigrain.config_file",
-    "run": "multigrain.pipeline",
+    "load_config": "multigrain.config.file",
+    "run": "multigrain.stages",
 }
 
 __all__ = [

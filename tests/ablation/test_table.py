@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
 from multigrain.ablation.table import AblationTable, ArmScores, build_table, effect_size
-from multigrain.report.ablation import render_ablation
 
 SETS = {"validation": "validation", "test": "test"}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from multigrain.audit.judge import JudgeOpinion
-from multigrain.audit.opinions import CrossEncoderOpinion
+from multigrain.audit.judges import CrossEncoderOpinion
 from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.config import AuditConfig, JudgeConfig
 from multigrain.dataset.store import write_rejections

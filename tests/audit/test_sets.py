@@ -8,8 +8,8 @@ import pytest
 from multigrain.audit.checks import check_negative, check_positive, check_query
 from multigrain.audit.contamination import Contamination, EvaluationTexts
 from multigrain.audit.duplicates import find_duplicates
+from multigrain.audit.labels import dump_marks, read_marks
 from multigrain.audit.language import check_language, main_language
-from multigrain.audit.marks import dump_marks, read_marks
 from multigrain.audit.structure import check_structure, mend
 from multigrain.config import AuditChecks, AuditConfig, DecontaminationConfig
 from multigrain.errors import SourceError

@@ -9,10 +9,10 @@ from benchmarks.corpora import parse_pod_faq, parse_translations, subset
 from benchmarks.fetching import FetchError, unpack_ar, wheel_files
 
 from benchmarks import build_sets
-from multigrain.evaluation.beir import read_beir
-from multigrain.evaluation.judgments import read_qrels
-from multigrain.evaluation.sets import EvaluationSet
-from multigrain.evaluation.sts import SimilaritySet, read_sts
+from multigrain.evaluation.sets.beir import read_beir
+from multigrain.evaluation.sets.qrels import read_qrels
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
 from multigrain.records import Document, Split
 
 LONG = " ".join(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import train_bases
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.model.encoder import build_encoder
 
 WORDS = [f"w{number}" for number in range(200)]

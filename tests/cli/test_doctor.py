@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from multigrain.config import Config
-from multigrain.config_file import parse_config
-from multigrain.pipeline.doctor import Finding, diagnose
+from multigrain.config.file import parse_config
+from multigrain.tools.doctor import Finding, diagnose
 
 
 class _Models(BaseHTTPRequestHandler):

@@ -14,13 +14,13 @@ from tests.conftest import SUBJECTS, VERBS
 from typer.testing import CliRunner
 
 from multigrain.cli import export
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError, ExportError, ModelError, StageOrderError
 from multigrain.model.encoder import build_encoder, load, pooling_name
 from multigrain.records import Document, GradedExample, Level, Negative, Origin, Split
-from multigrain.rundir import RunDirectory
 from multigrain.sources.store import write_document_table
+from multigrain.storage.rundir import RunDirectory
 
 TEXTS = ["river flows", "w1 w2 w3 engine"]
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from multigrain.cli.start import Start, start_text
-from multigrain.config_file import load_config, parse_config
+from multigrain.config.file import load_config, parse_config
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names, recipe_text
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from multigrain.config_file import load_config
-from multigrain.pipeline import run_stages
+from multigrain.config.file import load_config
+from multigrain.stages import run_stages
 
 
 def test_training_says_at_once_that_it_stops(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:

@@ -11,8 +11,8 @@ from multigrain.cli.label import register
 from multigrain.errors import EvaluationError, StageOrderError
 from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
 from multigrain.records import Document, Split
-from multigrain.rundir import RunDirectory
 from multigrain.sources.store import write_document_table
+from multigrain.storage.rundir import RunDirectory
 
 app = typer.Typer()
 register(app)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 
 COMMANDS = ["run", "demo", "init", "synthesize", "audit", "train", "evaluate", "report", "compare", "label"]
 COMMANDS += ["card", "push", "anchors"]
@@ -192,7 +192,7 @@ def test_another_config_in_the_same_directory_is_refused_and_harms_nothing(finis
 
 def test_a_directory_in_use_is_refused(finished: Path) -> None:
     holder = (
-        "import sys, time; from pathlib import Path; from multigrain.rundir import RunDirectory\n"
+        "import sys, time; from pathlib import Path; from multigrain.storage.rundir import RunDirectory\n"
         "with RunDirectory(Path('runs/c')).hold(): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", holder], cwd=finished, stdout=subprocess.PIPE) as process:

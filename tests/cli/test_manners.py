@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from multigrain.cli.main import app
 from multigrain.cli.questions import _likely_folder
 from multigrain.cli.welcome import welcome
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from datasets import load_dataset
 from typer.testing import CliRunner
 
 from multigrain.cli.mine import register
-from multigrain.pipeline.mine import ModelEmbedder
+from multigrain.mining.job import ModelEmbedder
 
 TOPICS = ["rivers and bridges", "bread and ovens", "stars and telescopes", "knots and sails", "violins and bows"]
 
@@ -102,7 +102,7 @@ def test_options_of_the_model_reach_the_model(
             seen.append(self)
             return "noted"
 
-    monkeypatch.setattr("multigrain.pipeline.mine.ModelEmbedder", Noted)
+    monkeypatch.setattr("multigrain.mining.job.ModelEmbedder", Noted)
     app = typer.Typer()
     register(app)
     done = CliRunner().invoke(

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from multigrain.cli import card, export, journal, status
 from multigrain.cli.options import run_of
 from multigrain.errors import MultigrainError
-from multigrain.rundir import RunDirectory
-from multigrain.synthesis.journal import Journal
+from multigrain.llm.session.journal import Journal
+from multigrain.storage.rundir import RunDirectory
 
 
 @pytest.fixture

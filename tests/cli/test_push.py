@@ -19,7 +19,7 @@ import pytest
 from tests.report.example_run import ExampleRun, build_run
 
 from multigrain.errors import HubError
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 
 
 class _Hub:

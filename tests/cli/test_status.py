@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.errors import MultigrainError, RunDirectoryError
-from multigrain.pipeline import run_stages
-from multigrain.pipeline.status import run_status
-from multigrain.rundir import RunDirectory
+from multigrain.stages import run_stages
+from multigrain.stages.status import run_status
+from multigrain.storage.rundir import RunDirectory
 
 from .test_main import multigrain
 

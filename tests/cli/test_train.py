@@ -10,10 +10,10 @@ import yaml
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
+from multigrain.display.progress import SilentProgress
 from multigrain.errors import StageOrderError
-from multigrain.pipeline import run_stages
-from multigrain.progress import SilentProgress
+from multigrain.stages import run_stages
 
 
 class _Heard(SilentProgress):

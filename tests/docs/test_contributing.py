@@ -14,7 +14,7 @@ import pytest
 
 from multigrain.dataset.store import read_rows
 from multigrain.records import Level
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 
 PAGE = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
 FILE = re.compile(r'^```\w+ title="(?P<name>[\w.]+)"\n(?P<body>.*?)^```', re.M | re.S)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from multigrain.config import Config
-from multigrain.config_file import parse_config
-from multigrain.config_template import config_template
+from multigrain.config.file import parse_config
+from multigrain.config.template import config_template
 from multigrain.errors import ConfigError
 
 from .blocks import GENERATED, ROOT, Block, blocks

@@ -13,7 +13,7 @@ from multigrain.config import LLMConfig
 from multigrain.engine.protocol import Engine
 from multigrain.errors import EndpointRefusedError, SourceError
 from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
-from multigrain.synthesis.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal, JournaledClient
 
 
 def every_unit_has_one_outcome(engine: Engine, folder: Path) -> None:

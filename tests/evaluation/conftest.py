@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from multigrain.evaluation.sets import EvaluationSet
-from multigrain.sources.packages import is_installed, resolve_encoder
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.storage.packages import is_installed, resolve_encoder
 
 
 class WordHashEncoder:

@@ -9,10 +9,10 @@ import pytest
 
 from multigrain.config import EvaluationSetConfig
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.beir import read_beir
-from multigrain.evaluation.judgments import read_qrels
-from multigrain.evaluation.loading import load_evaluation_set
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.beir import read_beir
+from multigrain.evaluation.sets.loading import load_evaluation_set
+from multigrain.evaluation.sets.qrels import read_qrels
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 CORPUS = [
     {"_id": "d1", "title": "Cats", "text": "They sleep."},

@@ -14,7 +14,7 @@ from multigrain.evaluation.compare import (
     measure_similarities,
 )
 from multigrain.evaluation.results import QueryRow
-from multigrain.evaluation.sts import SimilaritySet
+from multigrain.evaluation.sets.sts import SimilaritySet
 
 SETTINGS = CompareSettings(samples=500)
 

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.label_sources import own_queries, run_queries
+from multigrain.evaluation.labelling.queries import own_queries, run_queries
 from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
 from multigrain.records import Document
-from multigrain.rundir import RunDirectory
 from multigrain.sources.store import write_document_table
+from multigrain.storage.rundir import RunDirectory
 
 from .test_encoders import static_model
 

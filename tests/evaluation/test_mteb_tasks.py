@@ -11,13 +11,13 @@ from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from sentence_transformers import SentenceTransformer
 
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.encoders import SentenceTransformerEncoder
-from multigrain.evaluation.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.score_store import ScoreStore
-from multigrain.evaluation.sets import EvaluationSet
-from multigrain.evaluation.sts import evaluate_sts, spearman
+from multigrain.evaluation.sets.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.sts import evaluate_sts, spearman
 
 from .test_encoders import static_model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.packaged import PackagedSet, read_packaged, read_question_passages
+from multigrain.evaluation.sets.packaged import PackagedSet, read_packaged, read_question_passages
 
 
 @pytest.mark.parametrize(

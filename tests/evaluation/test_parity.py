@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from multigrain.evaluation.encoders import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.mteb_tasks import as_mteb_task
-from multigrain.evaluation.packaged import read_packaged
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
-from multigrain.evaluation.sets import EvaluationSet, sample
+from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
+from multigrain.evaluation.sets.packaged import read_packaged
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
 
 TOLERANCE = 0.005
 

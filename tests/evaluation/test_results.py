@@ -21,7 +21,7 @@ from multigrain.evaluation.results import (
     write_results,
 )
 from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval, evaluate_retriever
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever, score_ranking
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 # Few distinct values, negative ones and both zeros among them, so that ties are common.
 _VALUES = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 0.25, 1.0])

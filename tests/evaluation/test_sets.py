@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.sets import (
+from multigrain.evaluation.sets.retrieval_set import (
     SYNTHETIC_ESTIMATE,
     EvaluationSet,
     from_documents,

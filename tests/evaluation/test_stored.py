@@ -13,10 +13,10 @@ from multigrain.evaluation.results import (
     write_results,
 )
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
-from multigrain.evaluation.sets import EvaluationSet, from_documents
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.records import Document, Split
-from multigrain.rundir import RunDirectory
 from multigrain.sources.store import write_document_table
+from multigrain.storage.rundir import RunDirectory
 
 
 def test_a_run_directory_brings_roles_labels_and_the_texts_of_its_own_documents(

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.sts import (
+from multigrain.evaluation.sets.sts import (
     SimilaritySet,
     compare_similarities,
     evaluate_sts,

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.beir import read_own_files
-from multigrain.evaluation.judgments import read_qrels
-from multigrain.evaluation.texts import read_texts
+from multigrain.evaluation.sets.beir import read_own_files
+from multigrain.evaluation.sets.qrels import read_qrels
+from multigrain.evaluation.sets.texts import read_texts
 
 TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
 QRELS = {"7": {"d1": 2, "d2": 0}, "b": {"d2": 1}}

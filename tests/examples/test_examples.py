@@ -19,7 +19,7 @@ from openai import AuthenticationError, BadRequestError, OpenAI
 from sentence_transformers import SentenceTransformer
 
 from multigrain.model.encoder import build_encoder
-from multigrain.sources.packages import is_installed
+from multigrain.storage.packages import is_installed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXTS = ["how do I rotate the logs?", "Glaciers move slowly.", "a"]

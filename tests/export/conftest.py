@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.model.conftest import minilm_ata, minilm_reference, tiny_folder
 
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 __all__ = ["minilm_ata", "minilm_reference", "small_set", "tiny_folder"]
 

@@ -22,7 +22,7 @@ from tests.model.conftest import TEXTS
 from transformers import BertConfig
 
 from multigrain.errors import ExportError
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.embedder import Embedder
 from multigrain.export.graph import received_plainly
 from multigrain.export.job import ExportJob

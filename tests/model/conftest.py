@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, PreTrainedConfig, PreTrainedTokenizerFast
 
 from multigrain.model.encoder import build_encoder
-from multigrain.sources.packages import is_installed
+from multigrain.storage.packages import is_installed
 
 _SENTENCE = "the quick brown fox jumps over a lazy dog , . ! ? and then some more words about embedding models query:"
 WORDS = _SENTENCE.split()

@@ -14,14 +14,14 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, BertConfig, LlamaConfig, MistralConfig
 
 from multigrain.config import LoraConfig, PromptsConfig, TrainingConfig
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.model.adapters import has_adapters, merge_adapters, quantization
 from multigrain.model.attention_direction import is_bidirectional
+from multigrain.model.describe import describe_encoder
 from multigrain.model.encoder import build_candidate, build_encoder, encode, load, pooling_name
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.saving import save_candidate
-from multigrain.model.wording import describe_encoder
 
 from .conftest import TEXTS
 

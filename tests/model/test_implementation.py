@@ -11,11 +11,11 @@ import torch
 from transformers import BertConfig
 
 from multigrain.config import TrainingConfig
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.model.encoder import build_candidate, build_encoder, encode, load
 from multigrain.model.implementation import check_implementation
-from multigrain.pipeline import run_stages
+from multigrain.stages import run_stages
 
 FLASH = "flash_attention_2"
 TEXTS = ["w1 w2 w3", "w4 w5"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from multigrain.report import write_report
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 
 from .example_run import ExampleRun, build_run
 from .hostile import attack

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 
 MODULES = (

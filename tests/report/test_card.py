@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from multigrain.errors import RunDirectoryError, StageOrderError
-from multigrain.hub import files_to_push
+from multigrain.export.hub import files_to_push
 from multigrain.report.card import write_card
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 
 from .example_run import ExampleRun, build_run
 

@@ -9,7 +9,7 @@ import pytest
 from multigrain.errors import RunDirectoryError, StageOrderError
 from multigrain.records import LEVELS
 from multigrain.report import load_report_data
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 
 
 def test_a_run_that_was_not_evaluated_says_which_command_comes_first(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from multigrain.report import load_report_data, render_report
-from multigrain.report.places import home_of, near, with_near_paths
-from multigrain.rundir import RunDirectory
+from multigrain.report.paths import home_of, near, with_near_paths
+from multigrain.storage.rundir import RunDirectory
 
 HOME = Path("/home/ada/help")
 

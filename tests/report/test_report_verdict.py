@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from multigrain.evaluation.compare import CompareSettings, Measured, conclude
+from multigrain.evaluation.messages import describe_conclusion
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.evaluation.wording import describe_conclusion
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, ModelScore, QueryChanges
 from multigrain.report.verdict import enough_queries, headline, judge_forgetting
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from multigrain.report.wording import action_words, is_small_and_local, model_size, model_words, reason_words
-from multigrain.sources.packages import plain_encoder_name
+from multigrain.report.messages import action_words, is_small_and_local, model_size, model_words, reason_words
+from multigrain.storage.packages import plain_encoder_name
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import datasets
 import pytest
 
 from multigrain.config import DocumentsConfig
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 from multigrain.errors import SourceError
-from multigrain.sources.hub import HubReference, parse_hub
 from multigrain.sources.load import load_corpus, source_fingerprint
+from multigrain.storage.hub import HubReference, parse_hub
 
 ROWS = {
     "key": [f"k{n}" for n in range(12)],

@@ -15,12 +15,12 @@ from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError, SourceError
 from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
+from multigrain.llm.session.budget import Spending
+from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.records import JournalTotals, TokenSums, restored_request
 from multigrain.records import Document
 from multigrain.synthesis.batch import BatchRound, import_batch_results, write_batch_round
 from multigrain.synthesis.estimate import estimate_synthesis
-from multigrain.synthesis.journal import Journal, JournaledClient
-from multigrain.synthesis.journal_records import JournalTotals, TokenSums, restored_request
-from multigrain.synthesis.spending import Spending
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig
-from multigrain.config_file import load_config, parse_config
+from multigrain.config.file import load_config, parse_config
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.local import LocalLLM

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from multigrain.config import LLMConfig, SynthesisConfig
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.scripted import ScriptedLLM
+from multigrain.llm.session.journal import Journal, JournaledClient
 from multigrain.records import Document
 from multigrain.synthesis.estimate import estimate_synthesis
-from multigrain.synthesis.journal import Journal, JournaledClient
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import build_strategy, synthesize

@@ -17,9 +17,9 @@ from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Document, TaskKind
 from multigrain.sources.tasks import make_task
+from multigrain.synthesis.attributes import task_style
 from multigrain.synthesis.brainstorm import brainstorm
 from multigrain.synthesis.few_shot import Demonstration
-from multigrain.synthesis.knobs import task_style
 from multigrain.synthesis.prompts import BUILT_IN, template_names
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit

@@ -15,8 +15,8 @@ from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Split, SynthesizedRow, TaskKind
 from multigrain.sources.tasks import make_task, split_tasks
+from multigrain.synthesis.attributes import task_style
 from multigrain.synthesis.brainstorm import Brainstorm, brainstorm, shares_of
-from multigrain.synthesis.knobs import task_style
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.synthesize import build_strategy
 from multigrain.synthesis.units import task_units

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from multigrain import parquet
 from multigrain.config import MixSourceConfig
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 from multigrain.errors import SourceError
+from multigrain.storage import parquet
 from multigrain.training.data import PairRow, plan_training
 from multigrain.training.fingerprint import mix_fingerprint
 from multigrain.training.mixing import MixedRows, load_mix_source, mix_source, read_pairs

@@ -13,11 +13,11 @@ import pytest
 import torch
 from tests.stand_ins import make_stand_in
 
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError
 from multigrain.model.adapters import merge_adapters
 from multigrain.model.encoder import build_candidate, load
-from multigrain.pipeline import run_stages
+from multigrain.stages import run_stages
 from multigrain.training.processes import check_sharding
 from multigrain.training.sharding import fsdp_arguments, twin_to_shard
 from multigrain.training.train import train_candidate

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from transformers.integrations import integration_utils
 
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, MissingExtraError
-from multigrain.pipeline import run_stages
+from multigrain.stages import run_stages
 from multigrain.training.trackers import check_trackers
 from multigrain.training.train import train_candidate
 

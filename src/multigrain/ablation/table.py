@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multigrain.evaluation.sets import Role
+from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.significance import PairedDifference, compare_crossed, holm
 
 __all__ = ["AblationTable", "ArmScores", "Cell", "Effect", "TableRow", "build_table", "effect_size"]

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from multigrain.audit.checks import Problem
-from multigrain.audit.opinions import pair_key
+from multigrain.audit.judges import pair_key
 from multigrain.config import JudgeConfig
 from multigrain.engine.protocol import Engine
 from multigrain.llm.protocol import CompletionRequest, LLMClient

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from multigrain.audit.checks import Problem
 from multigrain.audit.contamination import Contamination
-from multigrain.audit.opinions import SecondOpinion
+from multigrain.audit.judges import SecondOpinion
 from multigrain.audit.steps import AuditSteps, Embed, Rewrite
 from multigrain.config import AuditConfig
 from multigrain.mining.search import Floats, Rows

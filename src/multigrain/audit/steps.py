@@ -13,9 +13,9 @@ from multigrain.audit.candidates import RowWork, order_held, reject, written_tex
 from multigrain.audit.checks import Problem, check_positive, check_query, limits_for
 from multigrain.audit.contamination import Contamination
 from multigrain.audit.duplicates import find_duplicates
+from multigrain.audit.judges import SecondOpinion
 from multigrain.audit.language import check_language, main_language
 from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
-from multigrain.audit.opinions import SecondOpinion
 from multigrain.audit.structure import MendedRows, check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands

@@ -40,7 +40,7 @@ def ablate(
     found = load_matrix(matrix)
     quieten_libraries()
     if dry_run:
-        from multigrain.pipeline.ablation_plan import plan_ablation, plan_lines
+        from multigrain.ablation.plan import plan_ablation, plan_lines
 
         plan = plan_ablation(found, out or Path("runs") / matrix.stem)
         if as_json:
@@ -49,7 +49,7 @@ def ablate(
             typer.echo("\n".join(plan_lines(plan)))
         return
     from multigrain.ablation.render import to_markdown
-    from multigrain.pipeline.ablate import run_ablation
+    from multigrain.ablation.run import run_ablation
 
     table = run_ablation(found, out or Path("runs") / matrix.stem, progress=terminal_progress())
     if as_json:

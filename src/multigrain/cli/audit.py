@@ -11,7 +11,7 @@ from multigrain.cli.console import print_json, quieten_libraries, terminal_progr
 from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, is_config, run_of
 from multigrain.cli.stages import run_command
 from multigrain.config import Config
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 
 __all__ = ["audit", "register"]
@@ -90,7 +90,7 @@ def _audit_file(
     chosen = known_format(form)
     settings = Config() if config is None else load_config(config)
     quieten_libraries()
-    from multigrain.pipeline.audit_file import audit_file
+    from multigrain.audit.file import audit_file
 
     target = directory if directory is not None else Path(f"{path.stem}-audit")
     progress = terminal_progress()
@@ -102,7 +102,7 @@ def _audit_file(
 
 def _apply_marks(directory: Path, marks: Path, *, as_json: bool) -> None:
     quieten_libraries()
-    from multigrain.pipeline.marking import apply_marks_file
+    from multigrain.stages.labels import apply_marks_file
 
     progress = terminal_progress()
     counts = apply_marks_file(directory, marks, progress=progress)

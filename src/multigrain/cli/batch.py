@@ -16,7 +16,7 @@ from multigrain.cli.options import (
     RunOption,
     run_directory,
 )
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 
 __all__ = ["read", "register", "write"]
 
@@ -44,7 +44,7 @@ def write(
     """Write the requests that a run needs next to batch files."""
     settings = load_config(config)
     quieten_libraries()
-    from multigrain.pipeline.batches import write_batch
+    from multigrain.tools.batches import write_batch
 
     directory = run_directory(config, run)
     progress = terminal_progress()
@@ -79,7 +79,7 @@ def read(
     as_json: JsonOption = False,
 ) -> None:
     """Read a service's answers into the run's journal. Reading a file twice changes nothing."""
-    from multigrain.pipeline.batches import read_batch
+    from multigrain.tools.batches import read_batch
 
     done = read_batch(run_directory(config, run), results)
     if as_json:

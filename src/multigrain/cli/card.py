@@ -16,7 +16,7 @@ def card(run: CompleteRunArgument) -> None:
     `multigrain run` and `multigrain report` write it as well.
     """
     from multigrain.report.card import write_card
-    from multigrain.rundir import RunDirectory
+    from multigrain.storage.rundir import RunDirectory
 
     path = write_card(RunDirectory(run))
     console().print(f"wrote {path}", highlight=False, soft_wrap=True)

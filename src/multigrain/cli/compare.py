@@ -26,7 +26,7 @@ from multigrain.cli.model_options import (
     opened,
 )
 from multigrain.cli.options import JsonOption
-from multigrain.evaluation.decision import SMALLEST_DIFFERENCE
+from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from multigrain.evaluation.compare import Conclusion
@@ -87,7 +87,7 @@ def compare(
     else:
         require_fitting(context, {"base"}, f"is for a run: of models the first, {targets[0]}, is the base")
         quieten_libraries()
-        from multigrain.evaluation.contenders import Encoding, parse_contender
+        from multigrain.evaluation.models import Encoding, parse_contender
 
         found = compare_models(
             [parse_contender(each) for each in targets],
@@ -123,7 +123,7 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:
     from multigrain.evaluation.compare import biggest_changes
-    from multigrain.evaluation.wording import describe_change
+    from multigrain.evaluation.messages import describe_change
 
     measured = conclusion.measured
     if measured.wins is None or show == 0:

@@ -28,7 +28,7 @@ from rich.progress import TaskID as RichTaskID
 from rich.text import Text
 
 from multigrain.cli.pace import Pace
-from multigrain.progress import Progress, Task
+from multigrain.display.progress import Progress, Task
 
 __all__ = ["console", "print_json", "quieten_libraries", "terminal_progress"]
 

@@ -12,7 +12,7 @@ from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import JsonOption
 from multigrain.cli.upload import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
-from multigrain.shards import is_table
+from multigrain.storage.shards import is_table
 
 __all__ = ["register"]
 

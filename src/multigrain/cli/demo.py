@@ -31,9 +31,9 @@ def demo(
     negatives only), and all are compared on summary lines that people wrote for docstrings never seen before.
     """
     quieten_libraries()
-    from multigrain.pipeline.demo import demo_summary
-    from multigrain.pipeline.run import run as run_all
     from multigrain.recipes import recipe
+    from multigrain.stages.run import run as run_all
+    from multigrain.tools.demo import demo_summary
 
     started = time.monotonic()
     config = recipe("demo").model_copy(update={"seed": seed})

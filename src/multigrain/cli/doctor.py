@@ -10,7 +10,7 @@ import typer
 
 from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import CONFIG_HERE, JsonOption, run_directory
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 
 __all__ = ["doctor", "register"]
 
@@ -36,7 +36,7 @@ def doctor(
         console().print(f"with {config}", highlight=False)
     settings = load_config(config) if config is not None else None
     quieten_libraries()
-    from multigrain.pipeline.doctor import diagnose
+    from multigrain.tools.doctor import diagnose
 
     findings = list(diagnose(settings, run_directory(config, None) if config is not None else Path("runs")))
     if as_json:

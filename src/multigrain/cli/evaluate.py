@@ -31,8 +31,8 @@ from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
 from multigrain.errors import EvaluationError, RunDirectoryError
-from multigrain.evaluation.decision import SMALLEST_DIFFERENCE
-from multigrain.rundir import RunDirectory, atomic_write
+from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
+from multigrain.storage.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
 
@@ -93,7 +93,7 @@ def evaluate(
     quieten_libraries()
     from multigrain.evaluation.compare import CompareSettings
     from multigrain.evaluation.comparison import compare_models, write_comparison
-    from multigrain.evaluation.contenders import Encoding, parse_contender, with_poolings, with_prompts
+    from multigrain.evaluation.models import Encoding, parse_contender, with_poolings, with_prompts
     from multigrain.evaluation.side_by_side import side_by_side, table_lines, table_values
 
     contenders = with_poolings([parse_contender(each) for each in targets], _poolings(pooling or []))
@@ -144,7 +144,7 @@ def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, 
 
 
 def _no_run(target: Path) -> str:
-    from multigrain.pipeline.status import runs_in
+    from multigrain.stages.status import runs_in
 
     found = runs_in(Path("runs"))
     there = f"there are {', '.join(map(str, found))}" if found else "and none is in runs/ here"

@@ -14,9 +14,9 @@ from multigrain.cli.options import JsonOption, is_config, run_of
 from multigrain.errors import RunDirectoryError
 
 if TYPE_CHECKING:
-    from multigrain.evaluation.sets import EvaluationSet
+    from multigrain.evaluation.sets.retrieval_set import EvaluationSet
     from multigrain.export.job import DistilSettings
-    from multigrain.pipeline.export import FinishedRun
+    from multigrain.export.run import FinishedRun
 
 __all__ = ["export", "register"]
 
@@ -89,10 +89,10 @@ def export(
     _require_fitting(context, to)
     quieten_libraries()
     from multigrain.export.job import ExportJob
+    from multigrain.export.run import open_run
     from multigrain.export.write import check_destination, export_model
     from multigrain.model.adapters import merge_adapters
     from multigrain.model.encoder import load
-    from multigrain.pipeline.export import open_run
 
     given = Path(model)
     run = open_run(run_of(given))
@@ -134,9 +134,9 @@ def _require_fitting(context: typer.Context, to: str) -> None:
 def _sets(
     run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
 ) -> tuple[EvaluationSet, ...]:
-    from multigrain.evaluation.contenders import parse_set
-    from multigrain.evaluation.loading import open_sets
-    from multigrain.evaluation.sets import sample
+    from multigrain.evaluation.models import parse_set
+    from multigrain.evaluation.sets.loading import open_sets
+    from multigrain.evaluation.sets.retrieval_set import sample
 
     if not named:
         own = run.sets if run else ()

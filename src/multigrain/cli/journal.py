@@ -10,7 +10,7 @@ import typer
 from multigrain.cli.console import console, print_json
 from multigrain.cli.options import JsonOption, run_of
 from multigrain.config import Config
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 
 __all__ = ["journal", "register"]
@@ -30,9 +30,9 @@ def journal(
 
     The journal keeps every completion that was ever received, so a run can be resumed, and nothing is paid twice.
     """
-    from multigrain.pipeline.status import journal_summary
-    from multigrain.rundir import RunDirectory
-    from multigrain.synthesis.journal import Journal
+    from multigrain.llm.session.journal import Journal
+    from multigrain.stages.status import journal_summary
+    from multigrain.storage.rundir import RunDirectory
 
     run = run_of(run)
     path = run if run.is_file() else RunDirectory(run).journal_path

@@ -8,8 +8,8 @@ from typing import Any, Final
 import typer
 
 from multigrain.evaluation.compare import CompareSettings, plain
-from multigrain.evaluation.labelling import GRADES, Candidate, LabelScore, LabelSession, PooledQuery
-from multigrain.evaluation.wording import describe_conclusion, printable
+from multigrain.evaluation.labelling.labels import GRADES, Candidate, LabelScore, LabelSession, PooledQuery
+from multigrain.evaluation.messages import describe_conclusion, printable
 
 __all__ = ["judge", "report_lines", "summary"]
 

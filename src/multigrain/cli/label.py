@@ -11,10 +11,10 @@ from multigrain.cli.console import print_json, quieten_libraries
 from multigrain.cli.fitting import require_fitting
 from multigrain.cli.model_options import MODELS_HELP, TrustOption
 from multigrain.cli.options import JsonOption, run_of
-from multigrain.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from multigrain.evaluation.label_sources import LabelTask
+    from multigrain.evaluation.labelling.queries import LabelTask
 
 __all__ = ["label", "register"]
 
@@ -60,7 +60,7 @@ def label(
         directory = RunDirectory(run_of(Path(targets[0])))
         if queries is not None:
             quieten_libraries()
-        from multigrain.evaluation.label_sources import own_queries, run_queries
+        from multigrain.evaluation.labelling.queries import own_queries, run_queries
 
         with directory.hold():
             task = run_queries(directory) if queries is None else own_queries(directory, queries, depth=depth)
@@ -69,8 +69,8 @@ def label(
     if queries is None or documents is None:
         raise typer.BadParameter("models need something to search: give --documents and --queries")
     quieten_libraries()
-    from multigrain.evaluation.contenders import Encoding, parse_contender
-    from multigrain.evaluation.label_sources import model_queries
+    from multigrain.evaluation.labelling.queries import model_queries
+    from multigrain.evaluation.models import Encoding, parse_contender
 
     folder = out or Path("labels")
     with RunDirectory(folder).hold():
@@ -92,7 +92,7 @@ def register(app: typer.Typer) -> None:
 def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, as_json: bool) -> None:
     from multigrain.cli.judge import judge, report_lines, summary
     from multigrain.evaluation.compare import CompareSettings
-    from multigrain.evaluation.labelling import LabelSession, pool, score_labels, write_judged_set
+    from multigrain.evaluation.labelling.labels import LabelSession, pool, score_labels, write_judged_set
 
     settings = CompareSettings(seed=seed)
     pooled = pool(task.rankings, task.queries, task.texts, limit=limit, depth=depth, seed=seed)

@@ -102,12 +102,12 @@ def mine(
     if graded and (first_rank or last_rank is not None or sampling != "top"):
         raise ConfigError("--graded has ranks of its own: leave --first-rank, --last-rank and --sampling out")
     quieten_libraries()
-    from multigrain.config_file import load_config
+    from multigrain.config.file import load_config
     from multigrain.engine.build import build_engine
     from multigrain.mining.corpus import CorpusFiles, TextList
+    from multigrain.mining.job import ModelEmbedder, plan, read_pairs
+    from multigrain.mining.job import mine as mine_pairs
     from multigrain.mining.rules import MiningRules
-    from multigrain.pipeline.mine import ModelEmbedder, plan, read_pairs
-    from multigrain.pipeline.mine import mine as mine_pairs
 
     rules = MiningRules(
         negatives=negatives,

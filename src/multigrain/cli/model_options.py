@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from multigrain.evaluation.loading import OpenedSets
+    from multigrain.evaluation.sets.loading import OpenedSets
 
 __all__ = [
     "MODELS_HELP",
@@ -89,8 +89,8 @@ def opened(
         typer.BadParameter: they name none.
         EvaluationError: a set cannot be read or scored.
     """
-    from multigrain.evaluation.contenders import parse_set
-    from multigrain.evaluation.loading import open_sets
+    from multigrain.evaluation.models import parse_set
+    from multigrain.evaluation.sets.loading import open_sets
 
     configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
     configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]

@@ -28,7 +28,7 @@ def push(
     The token is the hub client's own: `hf auth login`, or $HF_TOKEN.
     """
     from multigrain.report.card import write_card
-    from multigrain.rundir import RunDirectory
+    from multigrain.storage.rundir import RunDirectory
 
     card = write_card(RunDirectory(run))
     summary = upload(card.parent, repository, kind="model", public=public, revision=revision, dry_run=dry_run)

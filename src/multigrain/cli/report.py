@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def _the_run_here() -> Path:
     """The only run in runs/, or the run of the config that lies here; it is said which."""
-    from multigrain.pipeline.status import runs_in
+    from multigrain.stages.status import runs_in
 
     found = runs_in(Path("runs"))
     own = run_directory(CONFIG_HERE, None)

@@ -9,11 +9,11 @@ from typing import Any
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import run_directory
 from multigrain.config import Config
-from multigrain.config_file import load_config, parse_config
-from multigrain.rundir import RunDirectory
+from multigrain.config.file import load_config, parse_config
 from multigrain.sources.files import existing_path
 from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["run_command", "with_limits"]
 
@@ -43,7 +43,7 @@ def run_command(
     if "documents" in stages:
         _see_input(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
-    from multigrain.pipeline.run import run_stages, stage_summaries
+    from multigrain.stages.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
 
     held = run_stages(config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo)

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import yaml
 
-from multigrain.config_file import parse_config
-from multigrain.config_template import config_template
+from multigrain.config.file import parse_config
+from multigrain.config.template import config_template
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
 

@@ -13,7 +13,7 @@ from multigrain.cli.options import JsonOption, run_of
 from multigrain.errors import RunDirectoryError
 
 if TYPE_CHECKING:
-    from multigrain.pipeline.status import RunStatus
+    from multigrain.stages.status import RunStatus
 
 __all__ = ["register", "status"]
 
@@ -35,7 +35,7 @@ def status(
 
     Reads only, so it is safe while the run is at work.
     """
-    from multigrain.pipeline.status import run_status, runs_in, verify_run
+    from multigrain.stages.status import run_status, runs_in, verify_run
 
     found = [run_status(each) for each in ([run_of(run)] if run is not None else runs_in(Path("runs")))]
     if not found:

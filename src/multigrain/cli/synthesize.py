@@ -19,7 +19,7 @@ from multigrain.cli.options import (
     run_directory,
 )
 from multigrain.cli.stages import run_command, with_limits
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 
 if TYPE_CHECKING:
     from multigrain.synthesis.estimate import Estimate
@@ -56,7 +56,7 @@ def synthesize(
         return
     settings = with_limits(load_config(config), max_cost, max_tokens)
     quieten_libraries()
-    from multigrain.pipeline.dry_run import dry_run as estimate_run
+    from multigrain.tools.synthesis_estimate import dry_run as estimate_run
 
     estimate = estimate_run(settings, run_directory(config, run))
     if as_json:

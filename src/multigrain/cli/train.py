@@ -11,7 +11,7 @@ import typer
 from multigrain.cli.console import print_json, quieten_libraries
 from multigrain.cli.options import CONFIG_HERE, ConfigHereArgument, JsonOption, RedoOption, RunOption, run_directory
 from multigrain.cli.stages import run_command
-from multigrain.config_file import load_config
+from multigrain.config.file import load_config
 
 if TYPE_CHECKING:
     from multigrain.training.estimate import TrainingEstimate
@@ -40,7 +40,7 @@ def train(
         return
     settings = load_config(config)
     quieten_libraries()
-    from multigrain.pipeline.training_estimate import estimate_candidates
+    from multigrain.tools.training_estimate import estimate_candidates
     from multigrain.training.processes import check_sharding, is_main_process
 
     check_sharding(settings.training)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from multigrain.cli.console import console
-from multigrain.hub import RepositoryKind
+from multigrain.export.hub import RepositoryKind
 
 __all__ = ["DryRunOption", "PublicOption", "RepositoryArgument", "upload"]
 
@@ -45,7 +45,7 @@ def upload(
     Raises:
         HubError: the hub refuses or cannot be reached.
     """
-    from multigrain.hub import files_to_push, push_folder
+    from multigrain.export.hub import files_to_push, push_folder
 
     files = files_to_push(folder)
     summary: dict[str, Any] = {"repo_id": repo_id, "private": not public, "files": [asdict(each) for each in files]}

@@ -24,8 +24,8 @@ from typing import Any, Final, Literal, get_args
 
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
-from multigrain.shards import is_table
 from multigrain.sources.files import read_rows
+from multigrain.storage.shards import is_table
 
 __all__ = ["FORMATS", "ForeignRow", "FormatName", "detect_format", "known_format", "open_foreign", "read_foreign"]
 

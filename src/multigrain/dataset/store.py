@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from multigrain.parquet import StoredTable, TableWriter, open_table, write_table
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
+from multigrain.storage.parquet import StoredTable, TableWriter, open_table, write_table
 
 __all__ = [
     "GRADED_SCHEMA",

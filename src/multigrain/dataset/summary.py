@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from multigrain.display.tables import Table
 from multigrain.records import LEVELS, GradedExample, Origin
-from multigrain.tables import Table
 
 __all__ = ["DatasetSummary", "SimilaritySpread", "summarise_examples"]
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 import numpy as np
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.decision import SMALLEST_DIFFERENCE
 from multigrain.evaluation.results import NDCG, SPEARMAN, QueryRow
-from multigrain.evaluation.sets import Role
+from multigrain.evaluation.sets.retrieval_set import Role
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.significance import PairedDifference, compare_paired, holm
-from multigrain.evaluation.sts import Floats, SimilaritySet, compare_similarities, spearman
+from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
 
 __all__ = [
     "CompareSettings",

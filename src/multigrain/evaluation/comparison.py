@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from multigrain.display.progress import Progress
+from multigrain.display.tables import Table
 from multigrain.evaluation.compare import (
     CompareSettings,
     Conclusion,
@@ -17,18 +19,16 @@ from multigrain.evaluation.compare import (
     measure_similarities,
     plain,
 )
+from multigrain.evaluation.messages import describe_conclusion
 from multigrain.evaluation.results import QueryRow, write_per_query
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import COMPARISON_FILE, PER_QUERY_FILE, SIMILARITIES_FILE, open_results
-from multigrain.evaluation.wording import describe_conclusion
-from multigrain.progress import Progress
-from multigrain.rundir import atomic_write
-from multigrain.tables import Table
+from multigrain.storage.rundir import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
-    from multigrain.evaluation.contenders import Contender, Encoding
-    from multigrain.evaluation.loading import OpenedSets
+    from multigrain.evaluation.models import Contender, Encoding
     from multigrain.evaluation.scoring import Scored
+    from multigrain.evaluation.sets.loading import OpenedSets
 
 __all__ = ["Comparison", "compare_models", "compare_stored", "sentences", "summarise", "write_comparison"]
 
@@ -119,7 +119,7 @@ def compare_models(
         EvaluationError: see `score_contenders`.
         ModelError: a model cannot be loaded, or needs remote code.
     """
-    from multigrain.evaluation.contenders import score_contenders
+    from multigrain.evaluation.models import score_contenders
 
     found = score_contenders(contenders, sets, encoding, progress=progress)
     base = contenders[0].name

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import SetScores
-from multigrain.evaluation.sets import EvaluationSet, Role
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.significance import PairedDifference, compare_paired
-from multigrain.evaluation.sts import Floats, SimilaritySet, compare_similarities, spearman
-from multigrain.rundir import atomic_write
+from multigrain.storage.rundir import atomic_write
 
 __all__ = [
     "BASE",

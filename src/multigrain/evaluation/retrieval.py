@@ -14,10 +14,10 @@ import pytrec_eval
 from numpy.typing import NDArray
 
 from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
-    from multigrain.evaluation.encoders import Encoder
+    from multigrain.encoders.encoder import Encoder
 
 __all__ = [
     "DEPTH",

@@ -17,14 +17,14 @@ import numpy as np
 from multigrain.config import fingerprint
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import QueryScore, SetScores
-from multigrain.evaluation.sets import EvaluationSet, Role
-from multigrain.evaluation.sts import Floats, SimilaritySet
-from multigrain.rundir import atomic_write
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet
+from multigrain.storage.rundir import atomic_write
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from mteb.abstasks.abstask import AbsTask
 
-    from multigrain.evaluation.mteb_tasks import TaskScore
+    from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
 __all__ = ["ScoreStore"]
 
@@ -72,7 +72,7 @@ class ScoreStore:
         found = _read(self._task_path(task))
         if found is None:
             return None
-        from multigrain.evaluation.mteb_tasks import TaskScore, task_sets
+        from multigrain.evaluation.sets.mteb_tasks import TaskScore, task_sets
 
         retrieval, similarity = task_sets(task, role) if found["retrieval"] or found["similarity"] else ({}, {})
         return TaskScore(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.encoders import Encoder
-from multigrain.evaluation.loading import OpenedSets
+from multigrain.display.progress import Progress
+from multigrain.encoders.encoder import Encoder
 from multigrain.evaluation.results import (
     BASE,
     ModelScores,
@@ -22,12 +22,12 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.retrieval import Retriever, SetScores, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.score_store import ScoreStore
-from multigrain.evaluation.sets import EvaluationSet, Role
-from multigrain.evaluation.sts import Floats, SimilaritySet, evaluate_sts
-from multigrain.progress import Progress
+from multigrain.evaluation.sets.loading import OpenedSets
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet, evaluate_sts
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
-    from multigrain.evaluation.mteb_tasks import TaskScore
+    from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
 __all__ = ["Scored", "score_model", "score_retriever"]
 
@@ -157,8 +157,8 @@ def score_model(
             found.keep_similarity(name, similarity_set, similarities)
             task.advance(note=similarity_set.name)
         for mteb_task, role in sets.tasks:
-            from multigrain.evaluation.mteb_encoder import MtebEncoder
-            from multigrain.evaluation.mteb_tasks import evaluate_task
+            from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
+            from multigrain.evaluation.sets.mteb_tasks import evaluate_task
 
             result = store.task(mteb_task, role) or evaluate_task(
                 model or MtebEncoder(encoder), mteb_task, role=role, batch_size=batch_size

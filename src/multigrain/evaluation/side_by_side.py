@@ -10,7 +10,7 @@ from multigrain.evaluation.compare import CompareSettings, Conclusion, Verdict
 from multigrain.evaluation.comparison import Comparison, summarise
 from multigrain.evaluation.forgetting import Forgetting, judge_forgetting
 from multigrain.evaluation.results import SetResult
-from multigrain.evaluation.sets import SYNTHETIC_ESTIMATE
+from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE
 
 __all__ = ["SideBySide", "side_by_side", "table_lines", "table_values"]
 

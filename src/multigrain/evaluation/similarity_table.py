@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.sts import Floats, SimilaritySet
-from multigrain.rundir import atomic_write
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet
+from multigrain.storage.rundir import atomic_write
 
 __all__ = ["read_similarities", "write_similarities"]
 

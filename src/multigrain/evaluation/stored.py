@@ -9,10 +9,10 @@ from pathlib import Path
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.compare import SetInfo
 from multigrain.evaluation.results import QueryRow, read_per_query, read_results
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.similarity_table import read_similarities
-from multigrain.evaluation.sts import Floats, SimilaritySet
-from multigrain.rundir import RunDirectory
 from multigrain.sources.store import read_document_table
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["COMPARISON_FILE", "PER_QUERY_FILE", "RESULTS_FILE", "SIMILARITIES_FILE", "StoredResults", "open_results"]
 

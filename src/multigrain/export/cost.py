@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multigrain.evaluation.encoders import Encoder
+from multigrain.encoders.encoder import Encoder
 from multigrain.evaluation.retrieval import evaluate_retrieval
-from multigrain.evaluation.sets import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.significance import compare_paired
 from multigrain.export.parity import QueryDocumentEncoder
 

@@ -23,14 +23,14 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import MSELoss
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from multigrain.display.progress import Task
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError
-from multigrain.evaluation.encoders import SentenceTransformerEncoder
 from multigrain.export.cost import Cost, measure_cost
 from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.export.settings import document_prompt, query_prompt
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.replacing import replace_pooling
-from multigrain.progress import Task
 
 __all__ = ["Distilled", "distil_to_mean", "train_student"]
 

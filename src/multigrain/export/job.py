@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.sets import EvaluationSet
-from multigrain.progress import Progress, SilentProgress
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 __all__ = ["DistilSettings", "ExportJob", "Exported", "Exporter"]
 

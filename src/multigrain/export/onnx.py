@@ -16,8 +16,8 @@ from typing import Any, Final
 import torch
 from sentence_transformers import SentenceTransformer
 
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
-from multigrain.evaluation.encoders import SentenceTransformerEncoder
 from multigrain.export import embedder as embedder_file
 from multigrain.export.cost import EncoderOf, measure_cost
 from multigrain.export.graph import EmbeddingGraph

@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_mark
 from multigrain.llm.wire import chat_body, read_completion
-from multigrain.sources.packages import resolve_gguf
+from multigrain.storage.packages import resolve_gguf
 
 __all__ = ["LocalLLM"]
 

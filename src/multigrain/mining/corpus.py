@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.mining.vectors import file_system
-from multigrain.shards import MANIFEST_NAME, TableManifest
 from multigrain.sources.files import read_rows
+from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 
 __all__ = ["CorpusFiles", "TextList", "shards_of"]
 

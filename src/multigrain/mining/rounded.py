@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from multigrain.engine.hardware import cpu_multiplies_bf16
 from multigrain.mining.best import EMPTY, NO_ROW, Best, Floats, Mask, pack, unpack
-from multigrain.processor import cpu_multiplies_bf16
 
 __all__ = ["RoundedPass", "rounding_pays"]
 

@@ -18,7 +18,7 @@ from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
-from multigrain.sources.packages import encoder_name, resolve_encoder
+from multigrain.storage.packages import encoder_name, resolve_encoder
 
 __all__ = ["is_raw", "load_any", "locate", "one_line", "unloadable"]
 

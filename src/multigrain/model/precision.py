@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from multigrain.processor import cpu_multiplies_bf16
+from multigrain.engine.hardware import cpu_multiplies_bf16
 
 __all__ = ["mixed_precision", "supports_native_bf16"]
 

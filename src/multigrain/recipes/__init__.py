@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 
 from multigrain.config import Config
-from multigrain.config_file import parse_config
+from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError
 
 __all__ = ["recipe", "recipe_names", "recipe_needs", "recipe_summary", "recipe_text"]

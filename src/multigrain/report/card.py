@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from multigrain.report import figures, verdict, wording
+from multigrain.report import figures, messages, verdict
 from multigrain.report.card_data import CardData, load_card_data
-from multigrain.rundir import RunDirectory, atomic_write
-from multigrain.sources.packages import plain_encoder_name
+from multigrain.storage.packages import plain_encoder_name
+from multigrain.storage.rundir import RunDirectory, atomic_write
 
 __all__ = ["render_card", "write_card"]
 
@@ -118,7 +118,7 @@ def _environment() -> Environment:
         count=figures.count,
         percent=figures.percent,
         duration=figures.duration,
-        reason_words=wording.reason_words,
+        reason_words=messages.reason_words,
         encoder_words=plain_encoder_name,
         plain=_plain,
         fenced=_fenced,
@@ -134,7 +134,7 @@ def _plain(value: object) -> str:
 
 def _flat(value: object) -> str:
     """A text on one line, so that no line of it can close the YAML above the card or begin a block."""
-    return wording.visible(" ".join(str(value).split()))
+    return messages.visible(" ".join(str(value).split()))
 
 
 def _fenced(text: str, language: str = "") -> str:

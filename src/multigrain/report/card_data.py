@@ -13,8 +13,8 @@ from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data
-from multigrain.rundir import RunDirectory
-from multigrain.sources.packages import ENCODER_HUB_ID, encoder_name, resolve_encoder
+from multigrain.storage.packages import ENCODER_HUB_ID, encoder_name, resolve_encoder
+from multigrain.storage.rundir import RunDirectory
 from multigrain.training.log import TrainingLog
 
 __all__ = ["BaseModel", "CardData", "Folder", "load_card_data", "needs_multigrain"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multigrain.evaluation.sets import normalise
-from multigrain.synthesis.journal import Journal
+from multigrain.evaluation.sets.retrieval_set import normalise
+from multigrain.llm.session.journal import Journal
 
 __all__ = ["Answers", "HeldOut", "count_answers", "count_held_out", "near_duplicates"]
 

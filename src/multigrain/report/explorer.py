@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.report.messages import action_words, visible
 from multigrain.report.summaries import spread
-from multigrain.report.wording import action_words, visible
 
 __all__ = ["MAX_CHARACTERS", "MAX_ROWS", "pack_rows", "shown_rows"]
 

@@ -19,8 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from multigrain.config.credentials import without_credentials
 from multigrain.dataset.store import GRADED_SCHEMA, open_examples
 from multigrain.errors import RunDirectoryError
-from multigrain.evaluation.sets import HUMAN_TITLES
-from multigrain.parquet import StoredTable
+from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.records import LEVELS, GradedExample, Origin
 from multigrain.report.counts import count_answers, count_held_out, near_duplicates
 from multigrain.report.data import (
@@ -38,11 +37,12 @@ from multigrain.report.data import (
     Similarity,
     SynthesisCounts,
 )
-from multigrain.report.places import home_of, near
+from multigrain.report.paths import home_of, near
 from multigrain.report.reproduction import load_reproduction
 from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
-from multigrain.rundir import RunDirectory
-from multigrain.shards import is_table, table_files
+from multigrain.storage.parquet import StoredTable
+from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.shards import is_table, table_files
 from multigrain.training.log import TrainingLog
 
 __all__ = ["load_report_data"]

@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from multigrain.evaluation.sets import HUMAN_TITLES
-from multigrain.report import charts, explorer, figures, verdict, wording
+from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
+from multigrain.report import charts, explorer, figures, messages, verdict
 from multigrain.report.data import ReportData
-from multigrain.sources.packages import plain_encoder_name
+from multigrain.storage.packages import plain_encoder_name
 
 __all__ = ["digest", "environment", "render_report", "static_text"]
 
@@ -78,10 +78,10 @@ def environment() -> Environment:
         dollars=figures.dollars,
         duration=figures.duration,
         clock=figures.clock,
-        action_words=wording.action_words,
-        reason_words=wording.reason_words,
-        model_words=wording.model_words,
-        model_size=wording.model_size,
+        action_words=messages.action_words,
+        reason_words=messages.reason_words,
+        model_words=messages.model_words,
+        model_size=messages.model_size,
         encoder_words=plain_encoder_name,
     )
     environment.globals.update(
@@ -94,14 +94,14 @@ def environment() -> Environment:
         stagger=charts.stagger,
         HUMAN_TITLES=HUMAN_TITLES,
         enough_queries=verdict.enough_queries,
-        is_small_and_local=wording.is_small_and_local,
+        is_small_and_local=messages.is_small_and_local,
         chart_width=charts.WIDTH,
     )
     return environment
 
 
 def _visible(value: Any) -> Any:
-    return wording.visible(value) if type(value) is str else value
+    return messages.visible(value) if type(value) is str else value
 
 
 @cache

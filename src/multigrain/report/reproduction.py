@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multigrain.report.places import home_of, near, with_near_paths
-from multigrain.rundir import RunDirectory, StageManifest
+from multigrain.report.paths import home_of, near, with_near_paths
+from multigrain.storage.rundir import RunDirectory, StageManifest
 
 __all__ = ["Reproduction", "StageTime", "load_reproduction"]
 

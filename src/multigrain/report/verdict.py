@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from multigrain.evaluation.compare import queries_to_tell
-from multigrain.evaluation.decision import ABOUT_ZERO, SMALLEST_DIFFERENCE, decide, left_to_gain
-from multigrain.evaluation.wording import rough
+from multigrain.evaluation.messages import rough
+from multigrain.evaluation.verdict import ABOUT_ZERO, SMALLEST_DIFFERENCE, decide, left_to_gain
 from multigrain.report import figures
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, QueryChanges, Verdict
 

@@ -10,10 +10,10 @@ from multigrain.config import DocumentsConfig
 from multigrain.config.location import is_hub, near_name
 from multigrain.errors import SourceError
 from multigrain.records import Document
-from multigrain.shards import is_table
 from multigrain.sources.folder import READ_SUFFIXES, folder_files, read_folder
-from multigrain.sources.hub import hub_fingerprint
-from multigrain.sources.rows import ROW_KINDS, Row, open_rows, read_rows, row_kind
+from multigrain.storage.hub import hub_fingerprint
+from multigrain.storage.rows import ROW_KINDS, Row, open_rows, read_rows, row_kind
+from multigrain.storage.shards import is_table
 
 __all__ = ["existing_path", "files_fingerprint", "read_files", "read_rows"]
 

@@ -13,7 +13,7 @@ import yaml
 from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.rich import RICH_SUFFIXES, UnreadableError, read_rich
-from multigrain.sources.rows import NotTextError, read_text
+from multigrain.storage.rows import NotTextError, read_text
 
 __all__ = ["READ_SUFFIXES", "folder_files", "folder_texts", "read_folder"]
 

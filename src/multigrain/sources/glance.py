@@ -9,10 +9,10 @@ from typing import Final
 from multigrain.config import Config, DocumentsConfig
 from multigrain.config.location import is_hub
 from multigrain.errors import MissingExtraError, MultigrainError, SourceError
-from multigrain.shards import is_table
 from multigrain.sources.files import existing_path, read_files
 from multigrain.sources.folder import folder_texts
-from multigrain.sources.packages import is_installed
+from multigrain.storage.packages import is_installed
+from multigrain.storage.shards import is_table
 
 __all__ = ["Glance", "look_at_documents", "look_at_input"]
 

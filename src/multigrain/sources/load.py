@@ -16,7 +16,7 @@ from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
 from multigrain.sources.files import existing_path, files_fingerprint, read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
-from multigrain.spool import Spool
+from multigrain.storage.disk_list import Spool
 
 __all__ = [
     "Corpus",

@@ -13,12 +13,12 @@ from typing import Final
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
-from multigrain.shards import is_table
 from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 from multigrain.sources.load import read_documents, split_groups, storable, text_place
-from multigrain.sources.rows import Row, open_rows, row_kind
+from multigrain.storage.rows import Row, open_rows, row_kind
+from multigrain.storage.shards import is_table
 
 __all__ = ["PairCorpus", "PairTable", "load_pairs", "pairs_fingerprint", "prepare_pairs", "read_pairs"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from multigrain.parquet import StoredTable, write_table
 from multigrain.records import Document, GivenQuery, Split
-from multigrain.rundir import atomic_write
+from multigrain.storage.parquet import StoredTable, write_table
+from multigrain.storage.rundir import atomic_write
 
 __all__ = [
     "open_document_table",

@@ -14,9 +14,9 @@ from multigrain.engine.protocol import Engine
 from multigrain.errors import SourceError
 from multigrain.llm.batch_files import BatchResult, read_batch_results, write_batch_files
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import JournalEntry, now, request_key, storable
 from multigrain.llm.wire import ResponseFormat
-from multigrain.synthesis.journal import Journal
-from multigrain.synthesis.journal_records import JournalEntry, now, request_key, storable
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
 __all__ = ["BatchImport", "BatchRound", "import_batch_results", "write_batch_round"]

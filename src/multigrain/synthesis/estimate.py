@@ -13,8 +13,8 @@ from multigrain.engine.protocol import Engine
 from multigrain.llm.prices import about_prompt_tokens, cost_of
 from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.synthesis.journal import Journal
-from multigrain.synthesis.journal_records import request_key
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import request_key
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 

@@ -15,7 +15,7 @@ from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.reasoning import without_reasoning
 from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
-from multigrain.spool import View
+from multigrain.storage.disk_list import View
 from multigrain.synthesis.few_shot import Demonstration, build_selector
 from multigrain.synthesis.plain_text import about_the_subject, clean_line
 from multigrain.synthesis.prompts import BUILT_IN, Prompts

@@ -11,8 +11,8 @@ from multigrain.errors import ConfigError
 from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
+from multigrain.synthesis.attributes import task_style
 from multigrain.synthesis.brainstorm import shares_of
-from multigrain.synthesis.knobs import task_style
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
 __all__ = ["pair_units", "task_units"]

@@ -13,7 +13,7 @@ import datasets
 
 from multigrain.config import MixSourceConfig
 from multigrain.errors import SourceError
-from multigrain.shards import MANIFEST_NAME, table_files
+from multigrain.storage.shards import MANIFEST_NAME, table_files
 from multigrain.training.data import PairRow, TrainingSource, pair_source
 
 __all__ = ["MixedRows", "load_mix_source", "mix_source", "read_pairs"]

@@ -1,0 +1,194 @@
+"""What an ablation would do, and about how long it would take. Trains nothing, asks nothing, writes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from multigrain.ablation.matrix import CANDIDATE, Matrix
+from multigrain.ablation.run import auditing_key, writing_key
+from multigrain.config import Config
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.reference import base_model, encoding_precision
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.sets.loading import open_sets
+from multigrain.sources.load import read_documents
+from multigrain.stages.selection import check_choice
+from multigrain.storage.rundir import RunDirectory
+from multigrain.tools.synthesis_estimate import dry_run
+
+__all__ = ["AblationPlan", "plan_ablation", "plan_lines"]
+
+_PROBE_TEXTS = 48
+# A training step reads a query, its positive and a negative, forwards and (at about twice the cost) backwards.
+_TEXTS_OF_A_ROW = 3
+_STEP_COST = 3.0
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """What is left to do.
+
+    Attributes:
+        arms: combinations.
+        seeds: trainings of each.
+        done: trainings that are finished already.
+        writings: different settings of writing; each is written once.
+        writings_done: those that are written already.
+        datasets: different settings of writing and audit; each is audited once.
+        datasets_done: those that are audited already.
+        requests: completions still to be asked for, about.
+        tokens: of those, read and written, about.
+        cost: of those, in US dollars; None where a price is unknown.
+        documents: that every model is evaluated on.
+        seconds_each: of training and evaluating one arm with one seed, about.
+        measured: whether that is from finished arms, and not from trying the base model's speed.
+        seconds: of all training, auditing and evaluating that is left, about; writing not counted.
+        budget_seconds: the limit, if there is one.
+        budget_cost: the limit, if there is one.
+    """
+
+    arms: int
+    seeds: int
+    done: int
+    writings: int
+    writings_done: int
+    datasets: int
+    datasets_done: int
+    requests: int
+    tokens: int
+    cost: float | None
+    documents: int
+    seconds_each: float
+    measured: bool
+    seconds: float
+    budget_seconds: float | None
+    budget_cost: float | None
+
+
+def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
+    """Work out what `run_ablation` would still do.
+
+    Args:
+        matrix: what to run.
+        out: where it is, or would be, kept.
+
+    Raises:
+        SourceError: the documents cannot be used.
+        EvaluationError: a set cannot be read, or there is nothing to judge by.
+        ModelError: the base model cannot be loaded.
+        ConfigError: an arm has a share to choose, and nothing to choose it by.
+    """
+    for arm in matrix.arms:
+        check_choice(arm.config, ["training"])
+    writings = {writing_key(arm.config): arm.config for arm in matrix.arms}
+    datasets = {auditing_key(arm.config): arm.config for arm in matrix.arms}
+    left = {key: config for key, config in writings.items() if not _has(out / "writing" / key, "synthesis")}
+    estimates = [dry_run(config, out / "writing" / key, prompts=0) for key, config in left.items()]
+    finished = [
+        manifest.seconds
+        for arm in matrix.arms
+        for seed in matrix.seeds
+        if (manifest := RunDirectory(out / "data" / auditing_key(arm.config)).manifest(f"arms/{arm.key}-{seed}"))
+    ]
+    datasets_done = sum(_has(out / "data" / key, "dataset") for key in datasets)
+    documents, searched = _sizes(matrix.reference.config)
+    per_text = _seconds_a_text(matrix.reference.config, documents)
+    each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
+    remaining = len(matrix.arms) * len(matrix.seeds) - len(finished)
+    costs = [estimate.cost for estimate in estimates]
+    return AblationPlan(
+        arms=len(matrix.arms),
+        seeds=len(matrix.seeds),
+        done=len(finished),
+        writings=len(writings),
+        writings_done=len(writings) - len(left),
+        datasets=len(datasets),
+        datasets_done=datasets_done,
+        requests=sum(estimate.requests - estimate.in_journal for estimate in estimates),
+        tokens=sum(estimate.prompt_tokens + estimate.completion_tokens for estimate in estimates),
+        cost=None if any(cost is None for cost in costs) else sum(cost or 0.0 for cost in costs),
+        documents=searched,
+        seconds_each=each,
+        measured=bool(finished),
+        seconds=remaining * each + (len(datasets) - datasets_done) * len(documents) * per_text + searched * per_text,
+        budget_seconds=matrix.budget_seconds,
+        budget_cost=matrix.budget_cost,
+    )
+
+
+def plan_lines(plan: AblationPlan) -> Iterator[str]:
+    """The plan for people."""
+    runs = plan.arms * plan.seeds
+    yield f"arms        {plan.arms}, with {plan.seeds} seeds each: {runs} trainings, {plan.done} of them done"
+    yield f"writing     {plan.writings} different, {plan.writings_done} done; about {plan.requests:,} completions left"
+    price = "price unknown: set llm.prices" if plan.cost is None else f"about ${plan.cost:,.2f}"
+    if plan.requests:
+        yield f"tokens      about {plan.tokens:,}, {price}; how fast they come is up to the model"
+    yield f"audits      {plan.datasets} different, {plan.datasets_done} done"
+    basis = f"measured on {plan.done} finished ones" if plan.measured else "estimated from the base model's speed here"
+    yield f"each arm    about {_duration(plan.seconds_each)} a seed ({basis}; {plan.documents:,} documents to search)"
+    yield f"time left   about {_duration(plan.seconds)}, writing not counted"
+    if plan.budget_seconds is not None and plan.seconds > plan.budget_seconds:
+        fit = int(plan.budget_seconds // plan.seconds_each)
+        budget = _duration(plan.budget_seconds)
+        yield f"budget      {budget}: enough for about {fit} more trainings; every arm's first seed comes first"
+    if plan.budget_cost is not None and plan.cost is not None and plan.cost > plan.budget_cost:
+        yield f"budget      ${plan.budget_cost:,.2f}: not enough to write for all arms"
+
+
+def _has(folder: Path, stage: str) -> bool:
+    return RunDirectory(folder).manifest(stage) is not None
+
+
+def _sizes(config: Config) -> tuple[list[str], int]:
+    """The documents' texts, and how many documents each model has to search in all sets."""
+    read, _ = read_documents(config.documents)
+    texts = [each.text for each in itertools.islice(read, config.documents.limit)]
+    others = open_sets(config.evaluation.sets, seed=config.seed)
+    own = 0 if config.evaluation.queries == "none" else len(texts)
+    searched = own + sum(len(each.corpus) + len(each.queries) for each in others.retrieval)
+    if not searched:
+        raise EvaluationError("nothing to judge the arms by: set evaluation.queries, or name a test set")
+    return texts, searched
+
+
+def _seconds_a_text(config: Config, texts: list[str]) -> float:
+    """How long the base model takes to encode a text here."""
+    model = base_model(config)
+    encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
+    sample = texts[:: max(1, len(texts) // _PROBE_TEXTS)][:_PROBE_TEXTS]
+    with encoding_precision(config, model):
+        encoder.encode_documents(sample[:4])  # the first call sets up
+        started = time.perf_counter()
+        encoder.encode_documents(sample)
+    return (time.perf_counter() - started) / len(sample)
+
+
+def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: int) -> float:
+    """Mean seconds of training and evaluating an arm."""
+    each = []
+    for arm in matrix.arms:
+        settings = arm.config.training.resolve(CANDIDATE)
+        steps = settings.steps_for(_most_rows(arm.config, len(documents)))
+        each.append(steps * settings.batch_size * _TEXTS_OF_A_ROW * _STEP_COST * per_text)
+    return statistics.mean(each) + searched * per_text
+
+
+def _most_rows(config: Config, documents: int) -> int:
+    """Rows that training would have if all that is asked for were written and kept."""
+    share = 1 - config.documents.validation_share - config.documents.test_share
+    written = min(round(documents * share), config.synthesis.max_documents or documents)
+    return written * config.synthesis.queries_per_document
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,352 @@
+"""Run an ablation: what arms can share is made once, every arm is resumable, and the budget is kept.
+
+    OUT/
+      writing/KEY/       documents and written rows, shared by arms that write alike
+      data/KEY/          the graded rows of arms that audit alike, and in it
+        models/ARM-SEED/     the trained model, removed once scored unless models are kept
+        arms/ARM-SEED/       its per-query results
+      base/KEY/          the per-query results of a base model
+      embeddings/        vectors of the base models
+      ablation.md, ablation.csv, ablation.tex, ablation.html
+
+Folders are named for the settings that made them, so a changed matrix reuses what still holds.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from sentence_transformers import SentenceTransformer
+
+from multigrain.ablation.matrix import CANDIDATE, Arm, Matrix
+from multigrain.ablation.page import render_ablation
+from multigrain.ablation.render import to_csv, to_latex, to_markdown
+from multigrain.ablation.table import AblationTable, ArmScores, build_table
+from multigrain.config import CandidateConfig, Config, fingerprint
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.encoders.cache import CachedEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
+from multigrain.encoders.reference import base_model, encoding_precision
+from multigrain.errors import ConfigError, EvaluationError
+from multigrain.evaluation.results import BASE, query_rows, read_per_query, write_per_query
+from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.sets.loading import open_sets
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.model.encoder import load
+from multigrain.model.implementation import check_implementation
+from multigrain.sources.store import read_document_table
+from multigrain.stages.audit import audit_stage
+from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.documents import documents_stage
+from multigrain.stages.evaluation import domain_sets
+from multigrain.stages.fingerprints import base_settings, llm_settings, synthesis_settings
+from multigrain.stages.selection import check_choice
+from multigrain.stages.synthesis import synthesis_stage
+from multigrain.stages.training import candidate_stage
+from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_directory, atomic_write
+from multigrain.tools.synthesis_estimate import dry_run
+
+__all__ = ["TABLE_FILES", "auditing_key", "run_ablation", "writing_key"]
+
+TABLE_FILES: Final = {
+    "ablation.md": to_markdown,
+    "ablation.csv": to_csv,
+    "ablation.tex": to_latex,
+    "ablation.html": render_ablation,
+}
+
+_FORMAT: Final = 1
+_SCORES: Final = "per_query.parquet"
+_WRITING: Final = ("documents", "synthesis")
+_NO_JUDGE: Final = (
+    "nothing to judge the arms by: set evaluation.queries to titles or synthetic, or name a test set under "
+    "evaluation.sets"
+)
+
+
+@dataclass
+class _Ablation:
+    """One ablation under way: where it lies, who is told, and what has been made so far."""
+
+    matrix: Matrix
+    out: Path
+    progress: Progress
+    sets: tuple[EvaluationSet, ...] = ()
+    written: dict[str, RunDirectory] = field(default_factory=dict)
+    audited: dict[str, tuple[RunContext, StageManifest]] = field(default_factory=dict)
+    longest: float = 0.0
+    scores: list[ArmScores] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+
+    def context(self, config: Config, folder: Path) -> RunContext:
+        return RunContext(config, RunDirectory(folder), self.progress, embeddings=self.out / "embeddings")
+
+    def shared(self) -> list[StageManifest]:
+        """The stages that arms share."""
+        found = [*self.out.glob("writing/*/*/manifest.json"), *self.out.glob("data/*/dataset/manifest.json")]
+        return [_manifest(path) for path in found]
+
+    def spent(self) -> float:
+        """Seconds of work in all that is complete, over every session that contributed."""
+        own = [*self.out.glob("data/*/arms/*/manifest.json"), *self.out.glob("base/*/manifest.json")]
+        return sum(each.seconds for each in (*self.shared(), *map(_manifest, own)))
+
+
+def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None) -> AblationTable:
+    """Run every arm with every seed and write the table. Interrupted anywhere, the same call goes on.
+
+    All arms get their first seed before any gets its second, so that a budget that runs out leaves a whole table.
+
+    Args:
+        matrix: what to run.
+        out: the folder to keep it in.
+        progress: who is told; None for silence.
+
+    Raises:
+        RunBusyError: another process works in the folder.
+        MultigrainError: something that the user can mend.
+    """
+    for arm in matrix.arms:
+        check_implementation(arm.config.training.attn_implementation)
+        check_choice(arm.config, ["training"])
+    with RunDirectory(out).hold():
+        ablation = _Ablation(matrix, out, progress or SilentProgress())
+        ablation.sets = tuple(_sets(ablation))
+        for seed in matrix.seeds:
+            for arm in matrix.arms:
+                _run_arm(ablation, arm, seed)
+        table = _table(ablation)
+        for name, rendered in TABLE_FILES.items():
+            atomic_write(out / name, rendered(table))
+    return table
+
+
+def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
+    """The reference arm's test queries judge all arms, also those whose own model wrote others."""
+    config = ablation.matrix.reference.config
+    others = open_sets(config.evaluation.sets, seed=config.seed)
+    if config.evaluation.queries == "none" and not any(each.role == "test" for each in others.retrieval):
+        raise EvaluationError(_NO_JUDGE)  # before anything is written
+    run = _written(ablation, config)
+    context = ablation.context(config, run.path)
+    sets = [*domain_sets(context, read_document_table(run.documents_path)), *others.retrieval]
+    if others.similarity or others.tasks:
+        ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
+    if not any(each.role == "test" for each in sets):
+        raise EvaluationError(_NO_JUDGE)
+    yield from sets
+
+
+def writing_key(config: Config) -> str:
+    """What folders of written rows are named: the same for arms that write alike."""
+    return fingerprint(
+        config.seed,
+        config.start_from,
+        config.documents,
+        config.tasks,
+        config.pairs,
+        llm_settings(config.llm),
+        synthesis_settings(config.synthesis),
+        config.evaluation.queries,
+        None if config.evaluation.llm is None else llm_settings(config.evaluation.llm),
+    )[:16]
+
+
+def auditing_key(config: Config) -> str:
+    """What folders of graded rows are named: the same for arms that audit alike."""
+    return fingerprint(writing_key(config), config.audit, base_settings(config.training))[:16]
+
+
+def _written(ablation: _Ablation, config: Config) -> RunDirectory:
+    """Documents and written rows for a config, made once for all arms that write alike."""
+    key = writing_key(config)
+    if key not in ablation.written:
+        context = ablation.context(config, ablation.out / "writing" / key)
+        _check_cost(ablation, context)
+        documents_stage(context)
+        synthesis_stage(context)
+        context.save_config()
+        ablation.written[key] = context.run
+    return ablation.written[key]
+
+
+def _check_cost(ablation: _Ablation, context: RunContext) -> None:
+    """Refuse to have anything written that would, by estimate, go beyond the budget.
+
+    Raises:
+        _TooDearError: it would.
+        ConfigError: nobody knows what the model costs.
+    """
+    budget = ablation.matrix.budget_cost
+    if budget is None or context.run.manifest("synthesis") is not None:
+        return
+    estimate = dry_run(context.config, context.run.path, prompts=0)
+    if estimate.cost is None:
+        raise ConfigError("budget_cost needs to know what the model costs: set llm.prices in the config")
+    spent = sum(each.counts.get("cost") or 0.0 for each in ablation.shared() if each.stage == "synthesis")
+    if spent + estimate.cost > budget:
+        raise _TooDearError(
+            f"budget_cost {budget:g}: writing for {context.run.path} would cost about ${estimate.cost:.2f} on top of "
+            f"${spent:.2f}; raise it, or have less written"
+        )
+
+
+class _TooDearError(ConfigError):
+    """What an arm needs written would cost more than the budget."""
+
+
+def _audited(ablation: _Ablation, config: Config) -> tuple[RunContext, StageManifest]:
+    """Graded rows for a config, made once for all arms that audit alike."""
+    written = _written(ablation, config)
+    key = auditing_key(config)
+    if key not in ablation.audited:
+        context = ablation.context(config, ablation.out / "data" / key)
+        for stage in _WRITING:
+            _share(written.path / stage, context.run.path / stage)
+        ablation.audited[key] = (context, audit_stage(context))
+    return ablation.audited[key]
+
+
+def _share(source: Path, target: Path) -> None:
+    """Copy a finished stage, without the journal: it belongs to the one place that writes."""
+    if (target / "manifest.json").exists():
+        return
+    with atomic_directory(target) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*journal.sqlite*"))
+
+
+def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
+    if _over_budget(ablation):
+        ablation.not_run.append(f"{arm.name} (seed {seed})")
+        return
+    try:
+        prepared, audited = _audited(ablation, arm.config)
+    except _TooDearError:
+        ablation.not_run.append(f"{arm.name} (seed {seed})")
+        return
+    name = f"{arm.key}-{seed}"
+    settings = arm.config.training.resolve(CANDIDATE)
+    training = settings.model_copy(update={"candidates": {name: CandidateConfig()}})
+    config = arm.config.model_copy(update={"seed": seed, "training": training})
+    context = replace(prepared, config=config)
+    identity = fingerprint(
+        _FORMAT,
+        audited.fingerprint,
+        arm.training_settings,
+        seed,
+        _judged_by(ablation, config),
+    )
+    done = complete_stage(
+        context, f"arms/{name}", identity, lambda: _score_arm(ablation, context, name, data=prepared)
+    )
+    ablation.longest = max(ablation.longest, done.seconds)
+    ablation.scores.append(
+        ArmScores(
+            arm=arm.name,
+            values=arm.values,
+            seed=seed,
+            sets=_read_scores(context.run.path / "arms" / name / _SCORES),
+            base=_read_scores(_base_scores(ablation, config)),
+            seconds=done.seconds,
+            rows=audited.counts["kept"],
+        )
+    )
+
+
+def _over_budget(ablation: _Ablation) -> bool:
+    budget = ablation.matrix.budget_seconds
+    return budget is not None and bool(ablation.scores) and ablation.spent() + ablation.longest > budget
+
+
+def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: RunContext) -> dict[str, Any]:
+    candidate_stage(context, name, data=data)
+    folder = context.run.candidate_path(name)
+    model = load(str(folder), trust_remote_code=context.config.training.trust_remote_code)
+    counts = _score(ablation, context.config, model, name, context.run.path / "arms" / name, cache=None)
+    if not ablation.matrix.keep_models:
+        shutil.rmtree(folder)
+    return counts
+
+
+def _base_scores(ablation: _Ablation, config: Config) -> Path:
+    """The base model's results, made once for all arms that start from it."""
+    identity = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config))
+    # The folder is named for what made it, so complete_stage never finds another's result there.
+    context = ablation.context(config, ablation.out)
+    stage = f"base/{identity[:16]}"
+    target = ablation.out / stage
+
+    def work() -> dict[str, Any]:
+        return _score(ablation, config, base_model(config), BASE, target, cache=ablation.out / "embeddings")
+
+    complete_stage(replace(context, progress=SilentProgress()), stage, identity, work)
+    return target / _SCORES
+
+
+def _judged_by(ablation: _Ablation, config: Config) -> list[Any]:
+    """What decides a score, besides the model."""
+    return [
+        [each.name, each.role, fingerprint(dict(each.corpus), dict(each.queries), each.relevant)]
+        for each in ablation.sets
+    ] + [config.training.precision]
+
+
+def _score(
+    ablation: _Ablation, config: Config, model: SentenceTransformer, name: str, folder: Path, *, cache: Path | None
+) -> dict[str, Any]:
+    encoder = CachedEncoder(
+        SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size), model_fingerprint(model), cache
+    )
+    rows, counts = [], {}
+    with (
+        encoding_precision(config, model),
+        ablation.progress.task(f"Scoring {name}", len(ablation.sets), unit="sets") as task,
+    ):
+        for each in ablation.sets:
+            scores = evaluate_retrieval(encoder, each)
+            rows += query_rows(each, name, scores)
+            counts[each.name] = scores.ndcg_at_10
+            task.advance(note=f"{each.name} nDCG@10 {scores.ndcg_at_10:.3f}")
+    encoder.close()
+    write_per_query(folder / _SCORES, rows)
+    return counts
+
+
+def _read_scores(path: Path) -> dict[str, dict[str, float]]:
+    scores: dict[str, dict[str, float]] = {}
+    for row in read_per_query(path):
+        scores.setdefault(row.set, {})[row.query_id] = row.ndcg_at_10
+    return scores
+
+
+def _table(ablation: _Ablation) -> AblationTable:
+    matrix = ablation.matrix
+    settings = matrix.reference.config.evaluation
+    shared = ablation.shared()
+    writing = [each for each in shared if each.stage == "synthesis"]
+    costs = [each.counts["cost"] for each in writing if each.counts.get("cost") is not None]
+    return build_table(
+        ablation.scores,
+        axes=matrix.axes,
+        sets={each.name: each.role for each in ablation.sets},
+        reference=matrix.reference.name,
+        not_run=ablation.not_run,
+        samples=settings.bootstrap_samples,
+        confidence=settings.confidence,
+        seed=matrix.reference.config.seed,
+        data_seconds=sum(each.seconds for each in shared),
+        tokens=sum(each.counts.get(kind, 0) for each in writing for kind in ("prompt_tokens", "completion_tokens")),
+        cost=sum(costs) if costs else None,
+        ranked_by=[each.name for each in settings.choosing_sets],
+    )
+
+
+def _manifest(path: Path) -> StageManifest:
+    found = RunDirectory(path.parent.parent).manifest(path.parent.name)
+    if found is None:
+        raise FileNotFoundError(path)
+    return found

@@ -1,0 +1,184 @@
+"""Other people's training files under audit: their negatives measured, checked, levelled and completed to four."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from multigrain.audit.evaluation_sets import find_contamination
+from multigrain.audit.run import audit_rows
+from multigrain.audit.structure import check_structure
+from multigrain.audit.summary import summarise
+from multigrain.config import Config, DocumentsConfig
+from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
+from multigrain.dataset.store import write_examples, write_rejections
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.encoders.reference import reference_model
+from multigrain.errors import RunDirectoryError, SourceError
+from multigrain.records import Document, GradedExample, Level, SynthesizedRow
+from multigrain.sources.files import read_files
+from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.stages.audit import judge_counts, run_probe, say_summary
+from multigrain.stages.judges import advisers
+from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.synthesis.strategies.protocol import WritingUnit
+
+__all__ = ["audit_file", "foreign_documents", "synthesized_rows"]
+
+_STRATEGY: Final = "theirs"
+_FEWEST_DOCUMENTS: Final = 5  # a positive and one document a level
+
+
+def audit_file(
+    path: Path,
+    directory: Path,
+    config: Config,
+    *,
+    form: FormatName | Literal["auto"] = "auto",
+    corpus: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Audit a training file; levels are assigned by measure, and filled from all positives of the file.
+
+    Args:
+        path: the file; see `dataset.foreign`.
+        directory: gets dataset/graded.parquet, rejects.parquet and audit.json.
+        config: its `audit` section and reference model.
+        form: the file's form.
+        corpus: more documents to fill levels from.
+        progress: who is told.
+
+    Returns:
+        The audit's counts.
+
+    Raises:
+        RunDirectoryError: the directory holds a run.
+        SourceError: the file cannot be read, or is too small to fill levels from.
+    """
+    progress = progress or SilentProgress()
+    if RunDirectory(directory).config_path.exists():
+        raise RunDirectoryError(
+            f"{directory}: holds a run, whose data set this would replace; name another directory with --run"
+        )
+    theirs, found = read_foreign(path, form)
+    rows = synthesized_rows(theirs, path.stem)
+    more = [] if corpus is None else [each.text for each in read_files(DocumentsConfig(path=corpus))[0]]
+    pool = foreign_documents(rows, more, config)
+    if len(pool) < _FEWEST_DOCUMENTS:
+        raise SourceError(
+            f"{path}: only {len(pool)} different usable positives, at least {_FEWEST_DOCUMENTS} are needed to fill "
+            "levels from: give more documents with --corpus"
+        )
+    with (
+        RunDirectory(directory).hold() as run,
+        advisers(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+    ):
+        reference = reference_model(config)
+        with progress.task("Measuring the corpus", None):
+            vectors = reference.embed_passages([each.text for each in pool])
+        contamination = find_contamination(config, reference)
+        with progress.task("Auditing rows", None):
+            result = audit_rows(
+                rows,
+                pool,
+                # Nobody asked for a level: every negative goes where it was measured.
+                config.audit.model_copy(update={"repair": ["relevel", *config.audit.repair]}),
+                embed_queries=reference.embed_queries,
+                embed_passages=reference.embed_passages,
+                pool_vectors=vectors,
+                seed=config.seed,
+                opinions=opinions,
+                contamination=contamination,
+                rewrite=rewrite,
+                tell_spares=True,
+            )
+        probe = run_probe(result, pool, vectors, config, reference.embed_passages)
+        result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
+        counts = summarise(result, requested=len(rows), written=len(rows), reference_model=reference.name, probe=probe)
+        counts |= judge_counts(opinions)
+        counts |= {
+            "format": found,
+            "written_candidates": result.written_candidates
+            + sum(len(texts) for row in rows for texts in row.candidates.values()),
+            "documents": len(pool),
+        }
+        rejections = [
+            # No level was asked for, so none is named.
+            each if each.part == "row" else replace(each, part="negative")
+            for each in result.rejections
+        ]
+        write_rejections(run.rejects_path, rejections)
+        write_examples(run.dataset_path, result.examples)
+        atomic_write(run.audit_path, json.dumps(counts, indent=2))
+    say_summary(counts, progress)
+    return counts
+
+
+def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[SynthesizedRow]:
+    """Their rows as the audit reads them: one for each positive, with negatives of no known level.
+
+    Args:
+        theirs: as they were read.
+        name: what ids begin with; the line's number follows.
+    """
+    answers: dict[str, dict[str, None]] = defaultdict(dict)
+    for each in theirs:
+        answers[normalise(each.query)] |= dict.fromkeys(map(_identity, each.positives))
+    rows = []
+    for each in theirs:
+        positives = list(dict.fromkeys(each.positives))
+        for number, positive in enumerate(positives):
+            own = _identity(positive)
+            rows.append(
+                SynthesizedRow(
+                    id=f"{name}-{each.line}" + (f".{number + 1}" if number else ""),
+                    document_id=own,
+                    query=each.query,
+                    positive=positive,
+                    # Whatever level: which one it is, is measured.
+                    candidates={Level.HARD: each.negatives} if each.negatives else {},
+                    strategy=_STRATEGY,
+                    relevant_ids=tuple(other for other in answers[normalise(each.query)] if other != own),
+                )
+            )
+    return rows
+
+
+def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], config: Config) -> list[Document]:
+    """The corpus that all usable positives make, with near-duplicates grouped."""
+    texts: dict[str, str] = {}
+    for row in rows:
+        if check_structure(replace(row, candidates={})) is None and normalise(row.positive):
+            texts.setdefault(_identity(row.positive), row.positive)
+    for text in more:
+        texts.setdefault(_identity(text), text)
+    documents = [Document(key, text) for key, text in texts.items()]
+    groups = near_duplicate_groups(texts.values(), config.documents.near_duplicate_similarity)
+    return [replace(each, group=group) for each, group in zip(documents, groups, strict=True)]
+
+
+def _unit(row: SynthesizedRow) -> WritingUnit:
+    """What negatives are written from, where they are to be written again."""
+    return WritingUnit(Document(row.document_id or row.id, row.positive), query=row.query)
+
+
+def _as_theirs(example: GradedExample) -> GradedExample:
+    """The row without levels that nobody asked for."""
+    easiest, low, high, hardest = (replace(each, written_level=None) for each in example.negatives)
+    kept = [action for action in example.actions if not action.startswith("relevelled")]
+    renamed = tuple(f"levelled:{action[9:]}" if action.startswith("selected:") else action for action in kept)
+    filled = tuple(
+        f"refilled:{int(each.level)}"
+        for each in example.negatives
+        if each.origin == "mined" and f"refilled:{int(each.level)}" not in renamed
+    )
+    return replace(example, negatives=(easiest, low, high, hardest), actions=(*renamed, *filled))
+
+
+def _identity(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Embedding models behind one protocol: loaded, cached, served."""

@@ -1,0 +1,1 @@
+"""People judge what models found, blind."""

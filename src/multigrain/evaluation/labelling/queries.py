@@ -1,0 +1,158 @@
+"""What there is to judge: a run's held-out queries, or queries of the user's own that nobody has labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multigrain.config import DocumentsConfig
+from multigrain.config.file import load_config
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.results import BASE, read_per_query, read_results
+from multigrain.evaluation.retrieval import DenseRetriever
+from multigrain.evaluation.sets.retrieval_set import normalise
+from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
+from multigrain.sources.store import read_document_table
+from multigrain.storage.rundir import RunDirectory
+
+if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
+    from multigrain.evaluation.models import Contender, Encoding
+
+__all__ = ["LabelTask", "model_queries", "own_queries", "run_queries"]
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """What a judge is asked about.
+
+    Attributes:
+        name: what the judgments are filed under.
+        base: the model that others are compared with.
+        others: the other models.
+        queries: query id to text.
+        rankings: model to query id to document ids, best first.
+        texts: document id to text.
+    """
+
+    name: str
+    base: str
+    others: tuple[str, ...]
+    queries: Mapping[str, str]
+    rankings: Mapping[str, Mapping[str, Sequence[str]]]
+    texts: Mapping[str, str]
+
+
+def run_queries(run: RunDirectory) -> LabelTask:
+    """The run's own test queries, and what the base and the chosen model found for them.
+
+    Raises:
+        StageOrderError: the run has not been evaluated.
+        EvaluationError: it has no test queries of its own.
+    """
+    run.require("results", "multigrain evaluate")
+    results = read_results(run.results_path / RESULTS_FILE)
+    texts = {each.id: each.text for each in read_document_table(run.documents_path)}
+    rows = [row for row in read_per_query(run.results_path / PER_QUERY_FILE) if row.model in (BASE, results.chosen)]
+    for each in results.sets:
+        own = [row for row in rows if row.set == each.name]
+        if each.role == "test" and own and all(key in texts for row in own for key in row.top_ids):
+            rankings: dict[str, dict[str, Sequence[str]]] = {BASE: {}, results.chosen: {}}
+            for row in own:
+                rankings[row.model][row.query_id] = row.top_ids
+            queries = {row.query_id: row.query for row in own}
+            return LabelTask(each.name, BASE, (results.chosen,), queries, rankings, texts)
+    raise EvaluationError(f"{run.path}: no test queries over the run's own documents; give your own with --queries")
+
+
+def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 64) -> LabelTask:
+    """Queries from a text file, one a line, searched with the base and the chosen model.
+
+    Args:
+        run: holds documents and models.
+        path: the file.
+        depth: how many documents to find for each query.
+        batch_size: texts encoded at once.
+
+    Raises:
+        EvaluationError: the file cannot be read, or holds no query.
+        StageOrderError: the run has not been evaluated.
+        ModelError: a model cannot be loaded.
+    """
+    # Loading torch takes seconds, which judging a run's own queries can do without.
+    from multigrain.encoders.encoder import SentenceTransformerEncoder
+    from multigrain.model.encoder import build_encoder, load
+
+    queries = _read_queries(path)
+    run.require("results", "multigrain evaluate")
+    chosen = read_results(run.results_path / RESULTS_FILE).chosen
+    documents = read_document_table(run.documents_path)
+    training = load_config(run.config_path).training
+    base = build_encoder(
+        training.base_model,
+        max_seq_length=training.max_seq_length,
+        trust_remote_code=training.trust_remote_code,
+        prompts=training.prompts,
+        append_eos=training.append_eos,
+    )
+    tuned = load(str(run.model_path), trust_remote_code=training.trust_remote_code)
+    rankings: dict[str, dict[str, Sequence[str]]] = {}
+    for name, model in ((BASE, base), (chosen, tuned)):
+        retriever = DenseRetriever(SentenceTransformerEncoder(model, batch_size=batch_size))
+        found = retriever.rank(list(queries.values()), [each.text for each in documents], depth)
+        rankings[name] = {
+            key: [documents[place].id for place in places] for key, places in zip(queries, found.tolist(), strict=True)
+        }
+    return LabelTask(
+        f"queries-{path.stem}", BASE, (chosen,), queries, rankings, {each.id: each.text for each in documents}
+    )
+
+
+def model_queries(
+    contenders: Sequence[Contender], documents: Path, queries: Path, *, depth: int, encoding: Encoding
+) -> LabelTask:
+    """Queries from a text file, one a line, searched in any documents with any models; needs no run.
+
+    Args:
+        contenders: the models, the base first; `bm25` may be one.
+        documents: a folder of texts or a table, as `documents.path` in a config.
+        queries: the file.
+        depth: how many documents each model finds for each query.
+        encoding: how texts are encoded.
+
+    Raises:
+        EvaluationError: a file cannot be read, or two models have one name.
+        SourceError: the documents cannot be read.
+        ModelError: a model cannot be loaded.
+    """
+    from multigrain.evaluation.models import open_retriever
+    from multigrain.sources.load import read_documents
+
+    asked = _read_queries(queries)
+    read, _ = read_documents(DocumentsConfig(path=documents))
+    found = [each for each in read if each.text.strip()]
+    names = [each.name for each in contenders]
+    if len(set(names)) < len(names):
+        raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
+    rankings: dict[str, dict[str, Sequence[str]]] = {}
+    for contender in contenders:
+        with open_retriever(contender, encoding) as retriever:
+            places = retriever.rank(list(asked.values()), [each.text for each in found], depth)
+        rankings[contender.name] = {
+            key: [found[place].id for place in row if place >= 0]
+            for key, row in zip(asked, places.tolist(), strict=True)
+        }
+    texts = {each.id: each.text for each in found}
+    return LabelTask(f"queries-{queries.stem}", names[0], tuple(names[1:]), asked, rankings, texts)
+
+
+def _read_queries(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{path}: queries cannot be read as UTF-8 text ({error})") from None
+    distinct = {normalise(line): line.strip() for line in lines if line.strip()}
+    if not distinct:
+        raise EvaluationError(f"{path}: no query in it; write one a line")
+    return {f"q{number}": query for number, query in enumerate(distinct.values(), start=1)}

@@ -1,0 +1,1 @@
+"""Evaluation sets of every kind, read into one form."""

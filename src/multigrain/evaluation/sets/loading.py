@@ -1,0 +1,109 @@
+"""From a set's section in the config to a set that can be scored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from multigrain.config import EvaluationSetConfig
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.sets.beir import read_beir, read_own_files
+from multigrain.evaluation.sets.packaged import read_packaged
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role, sample
+from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
+
+if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
+    from mteb.abstasks.abstask import AbsTask
+
+__all__ = ["MTEB", "OpenedSets", "load_evaluation_set", "open_sets"]
+
+MTEB: Final = "mteb:"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSets:
+    """What models are scored on.
+
+    Attributes:
+        retrieval: sets with a corpus.
+        similarity: sentence-similarity sets.
+        tasks: MTEB tasks, each with what it is for.
+    """
+
+    retrieval: tuple[EvaluationSet, ...] = ()
+    similarity: tuple[SimilaritySet, ...] = ()
+    tasks: tuple[tuple[AbsTask, Role], ...] = ()
+
+    def __len__(self) -> int:
+        """How many sets there are."""
+        return len(self.retrieval) + len(self.similarity) + len(self.tasks)
+
+
+def load_evaluation_set(config: EvaluationSetConfig, *, seed: int) -> EvaluationSet:
+    """Read and sample a configured retrieval set.
+
+    Args:
+        config: where it lies and how much of it to take.
+        seed: of the sample.
+
+    Raises:
+        EvaluationError: the set cannot be read or scored; one line says why.
+        MissingExtraError: it comes in a package that is not installed.
+    """
+    if config.path is None:
+        whole = read_own_files(
+            *(Path(str(each)).expanduser() for each in (config.queries, config.documents, config.qrels)),
+            name=config.name,
+            role=config.role,
+        )
+    elif config.path.startswith("package:"):
+        whole = read_packaged(config.path, name=config.name, role=config.role)
+    else:
+        whole = read_beir(Path(config.path).expanduser(), name=config.name, role=config.role)
+    return sample(whole, max_queries=config.max_queries, max_documents=config.max_documents, seed=seed)
+
+
+def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSets:
+    """Read sets by what their paths name.
+
+    `mteb:TASK` is an MTEB task or benchmark, a .tsv, .csv, .jsonl or .parquet file a similarity set (unless it lies
+    in a `qrels` folder), and anything else a BEIR folder or a data package.
+
+    Args:
+        configs: where the sets lie.
+        seed: of samples.
+
+    Raises:
+        EvaluationError: a set cannot be read or scored, an unknown task, or two sets of one name.
+        SourceError: a file cannot be read.
+        MissingExtraError: a data package is not installed.
+    """
+    retrieval: list[EvaluationSet] = []
+    similarity: list[SimilaritySet] = []
+    tasks: list[tuple[AbsTask, Role]] = []
+    for config in configs:
+        if config.path is not None and config.kind == "task":
+            from multigrain.evaluation.sets.mteb_tasks import find_tasks
+
+            tasks += [(task, config.role) for task in find_tasks([config.path.removeprefix(MTEB)])]
+        elif config.path is not None and config.kind == "similarity":
+            similarity.append(_similarity_set(config, config.path, seed))
+        else:
+            retrieval.append(load_evaluation_set(config, seed=seed))
+    names = [each.name for each in retrieval] + [each.name for each in similarity]
+    names += [str(task.metadata.name) for task, _ in tasks]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise EvaluationError(f"two sets are called {repeated!r}; give each a name of its own (--set NAME=PATH)")
+    return OpenedSets(tuple(retrieval), tuple(similarity), tuple(tasks))
+
+
+def _similarity_set(config: EvaluationSetConfig, path: str, seed: int) -> SimilaritySet:
+    whole = read_sts(Path(path).expanduser(), name=config.name, role=config.role)
+    if config.max_queries is None or config.max_queries >= len(whole.pairs):
+        return whole
+    kept = sorted(random.Random(seed).sample(range(len(whole.pairs)), config.max_queries))
+    return replace(whole, pairs=tuple(whole.pairs[n] for n in kept), gold=tuple(whole.gold[n] for n in kept))

@@ -1,0 +1,189 @@
+"""Sentence-similarity files: does the model order pairs as people did? Spearman's rank correlation, by scipy.
+
+A cheap and sensitive check for forgetting, since it needs neither a corpus nor judgments of relevance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.sets.retrieval_set import Role
+from multigrain.evaluation.significance import PairedDifference
+from multigrain.sources.files import read_rows
+
+if TYPE_CHECKING:  # it loads torch, which comparing similarities does not need
+    from multigrain.encoders.encoder import Encoder
+
+__all__ = ["GIVEN_SCORES", "SimilaritySet", "compare_similarities", "evaluate_sts", "read_sts", "spearman"]
+
+GIVEN_SCORES: Final = "given similarity scores"
+
+_COLUMNS: Final = ("sentence1", "sentence2", "score")
+_FEWEST_PAIRS: Final = 3
+_BATCH_NUMBERS: Final = 1_000_000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SimilaritySet:
+    """Pairs of texts and how similar people found them.
+
+    Attributes:
+        name: what tables call it.
+        role: what it is for.
+        label: who judged.
+        pairs: the texts.
+        gold: a score a pair, on any scale on which more is more similar.
+
+    Raises:
+        EvaluationError: too few pairs, an empty text, or scores that are all equal or not finite.
+    """
+
+    name: str
+    role: Role
+    label: str
+    pairs: tuple[tuple[str, str], ...]
+    gold: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.pairs) != len(self.gold):
+            raise EvaluationError(f"similarity set {self.name!r}: {len(self.pairs)} pairs, {len(self.gold)} scores")
+        if len(self.pairs) < _FEWEST_PAIRS:
+            raise EvaluationError(
+                f"similarity set {self.name!r}: {len(self.pairs)} pairs; a rank correlation needs {_FEWEST_PAIRS}"
+            )
+        for number, pair in enumerate(self.pairs, start=1):
+            if not all(text.strip() for text in pair):
+                raise EvaluationError(f"similarity set {self.name!r}: pair {number} has an empty text; leave it out")
+        if not np.isfinite(self.gold).all() or len(set(self.gold)) == 1:
+            raise EvaluationError(
+                f"similarity set {self.name!r}: the scores are all equal or not finite; there is no order to find"
+            )
+
+
+def read_sts(path: Path, *, name: str, role: Role, label: str = GIVEN_SCORES) -> SimilaritySet:
+    """Read a .tsv, .csv, .jsonl or .parquet file with the columns sentence1, sentence2 and score.
+
+    Raises:
+        SourceError: the file cannot be read.
+        EvaluationError: a column is missing, a score is no number, or the set cannot be scored.
+    """
+    pairs: list[tuple[str, str]] = []
+    gold: list[float] = []
+    for number, row in read_rows(path):
+        first, second, score = (_cell(row, column, path, number) for column in _COLUMNS)
+        try:
+            gold.append(float(score))
+        except ValueError:
+            raise EvaluationError(f"{path}, line {number}: score {score!r} is not a number") from None
+        pairs.append((first, second))
+    return SimilaritySet(name=name, role=role, label=label, pairs=tuple(pairs), gold=tuple(gold))
+
+
+def evaluate_sts(encoder: Encoder, similarity_set: SimilaritySet) -> Floats:
+    """The model's similarity of each pair, in the set's order; `spearman` scores them against `gold`.
+
+    The task is symmetric, so both texts are embedded alike: as queries, with that prompt if the model has one.
+
+    Raises:
+        EvaluationError: the vectors are not finite.
+    """
+    left = encoder.encode_queries([first for first, _ in similarity_set.pairs])
+    right = encoder.encode_queries([second for _, second in similarity_set.pairs])
+    similarities: Floats = np.einsum("ij,ij->i", left, right, dtype=np.float64)
+    if not np.isfinite(similarities).all():
+        raise EvaluationError(
+            f"similarity set {similarity_set.name!r}: the model gave vectors that are not finite; "
+            "its weights are damaged or training diverged"
+        )
+    return similarities
+
+
+def spearman(gold: Floats, similarities: Floats) -> float:
+    """Spearman's rank correlation, -1 to 1; 0 for a model that finds every pair equally similar."""
+    if np.ptp(similarities) == 0:
+        return 0.0
+    return float(stats.spearmanr(gold, similarities).statistic)
+
+
+def compare_similarities(
+    gold: Floats, base: Floats, other: Floats, *, samples: int = 2_000, confidence: float = 0.95, seed: int
+) -> PairedDifference:
+    """How much one model's rank correlation differs from another's on the same pairs.
+
+    The interval resamples pairs. The randomisation test exchanges the two models' ranks pair by pair (ranks, as
+    two models' similarities have different scales).
+
+    Args:
+        gold: people's scores.
+        base: one model's similarities.
+        other: the other model's.
+        samples: resamples behind the interval, and exchanges behind the p-value.
+        confidence: width of the interval.
+        seed: of both.
+    """
+
+    def difference(gold_: Floats, base_: Floats, other_: Floats, axis: int = -1) -> Floats:
+        return _correlation(gold_, other_, axis) - _correlation(gold_, base_, axis)
+
+    interval = stats.bootstrap(
+        (gold, base, other),
+        difference,
+        paired=True,
+        vectorized=True,
+        n_resamples=samples,
+        batch=max(1, _BATCH_NUMBERS // len(gold)),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    observed = spearman(gold, other) - spearman(gold, base)
+    return PairedDifference(
+        mean=observed,
+        low=float(interval.low),
+        high=float(interval.high),
+        p_value=_exchange_p_value(gold, base, other, observed, samples, seed),
+    )
+
+
+def _exchange_p_value(gold: Floats, base: Floats, other: Floats, observed: float, samples: int, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    one, two = stats.rankdata(base), stats.rankdata(other)
+    extreme, remaining = 0, samples
+    while remaining > 0:
+        rows = min(remaining, max(1, _BATCH_NUMBERS // len(gold)))
+        exchanged = rng.random((rows, len(gold))) < 0.5
+        left, right = np.where(exchanged, two, one), np.where(exchanged, one, two)
+        gold_rows = np.broadcast_to(gold, left.shape)
+        differences = _correlation(gold_rows, right, -1) - _correlation(gold_rows, left, -1)
+        extreme += int(np.count_nonzero(np.abs(differences) >= abs(observed) - 1e-12))
+        remaining -= rows
+    return (extreme + 1) / (samples + 1)
+
+
+def _correlation(gold: Floats, similarities: Floats, axis: int) -> Floats:
+    """Spearman's correlation along an axis; 0 where either side is constant."""
+    left = stats.rankdata(gold, axis=axis)
+    right = stats.rankdata(similarities, axis=axis)
+    left -= left.mean(axis=axis, keepdims=True)
+    right -= right.mean(axis=axis, keepdims=True)
+    scale = np.sqrt((left**2).sum(axis=axis) * (right**2).sum(axis=axis))
+    return np.asarray(np.divide((left * right).sum(axis=axis), scale, out=np.zeros_like(scale), where=scale > 0))
+
+
+def _cell(row: Mapping[str, Any], column: str, path: Path, number: int) -> str:
+    value = row.get(column)
+    if value is None:
+        raise EvaluationError(
+            f"{path}, line {number}: no {column!r}; a similarity file has the columns {', '.join(_COLUMNS)}"
+        )
+    return str(value)

@@ -1,0 +1,1 @@
+"""Paid completions: the journal that keeps them, and the budget that limits them."""

@@ -1,0 +1,369 @@
+"""The journal: every completion ever received, durable before it counts, found again by what made it.
+
+A file of SQLite in WAL mode with full synchronisation: what is acknowledged survives a killed process and, as far
+as the disk keeps its word, a power cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TextIO
+
+from multigrain.errors import RunDirectoryError
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
+from multigrain.llm.session.budget import Decision
+from multigrain.llm.session.records import (
+    JournalEntry,
+    JournalTotals,
+    TokenSums,
+    now,
+    plain_request,
+    request_key,
+    restored_request,
+    storable,
+    storable_text,
+)
+from multigrain.llm.session.schema import migrate
+from multigrain.llm.session.writer import JournalWriter, Statement
+
+__all__ = ["Journal", "JournalEntry", "JournalTotals", "JournaledClient", "request_key"]
+
+_BUSY_SECONDS: Final = 30.0
+# Constants of this module are all that is ever put into SQL text; values are bound.
+_COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds"
+
+
+class Journal:
+    """Completions on disk. Safe to use from several threads; `close()` or a `with` block ends it.
+
+    Args:
+        path: the file; made, with its folder, where there is none.
+        create: False refuses where there is none.
+
+    Raises:
+        RunDirectoryError: no file, no journal, a later version's, or it cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        if not create and not path.is_file():
+            raise RunDirectoryError(f"{path}: no journal there yet; `multigrain synthesize` writes one")
+        self.path = path
+        self._lock = threading.Lock()
+        self._writer: JournalWriter | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writing = _connect(path)
+            self._writing.execute("PRAGMA journal_mode = WAL")
+            self._writing.execute("PRAGMA synchronous = FULL")
+            migrate(self._writing, path)
+            self._reading = _connect(path)
+        except (sqlite3.Error, OSError) as error:
+            raise RunDirectoryError(
+                f"{path}: cannot be opened as a journal ({error}): check the file and the disk, or move it away"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"Journal({str(self.path)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def find(self, key: str) -> Completion | None:
+        """The completion of a key, if there is one."""
+        sql = f"SELECT {_COMPLETION_COLUMNS} FROM completions WHERE key = ?"  # noqa: S608
+        with self._lock:
+            row = self._reading.execute(sql, (key,)).fetchone()
+        return None if row is None else _completion(row)
+
+    def check(self) -> None:
+        """Raise what keeps new completions from being kept.
+
+        Raises:
+            RunDirectoryError: the disk has filled up.
+        """
+        self._start_writer().check()
+
+    def record(self, entry: JournalEntry) -> Future[None]:
+        """Keep a completion. The future is done when it is on the disk; the first one under a key stays."""
+        return self._start_writer().write(_insert(entry))
+
+    async def keep(self, entry: JournalEntry) -> None:
+        """Keep a completion; returns when it is on the disk.
+
+        Raises:
+            RunDirectoryError: it could not be written.
+        """
+        await self._start_writer().write_through(_insert(entry))
+
+    def record_failure(self, key: str, failure: CompletionFailure, *, strategy: str, client: str) -> Future[None]:
+        """Count a request, or a row, that came to nothing. It is for the books only: nothing is reused from it."""
+        head = "INSERT INTO failures (key, kind, strategy, client, detail, times, last_at) VALUES"
+        tail = (
+            "ON CONFLICT (key, kind) "
+            "DO UPDATE SET times = times + 1, detail = excluded.detail, last_at = excluded.last_at"
+        )
+        values = (key, failure.kind, strategy, client, storable_text(failure.detail), 1, now())
+        return self._start_writer().write(Statement(head, values, tail))
+
+    def forget_failures_of_rows(self) -> None:
+        """Drop what `record_failure` noted under keys of rows (`row:…`): every session finds them anew."""
+        self._start_writer().write(Statement("DELETE FROM failures WHERE key GLOB 'row:*'", ())).result()
+
+    def want_in_batch(
+        self, key: str, request: CompletionRequest, *, strategy: str, client: str, round_id: str
+    ) -> Future[None]:
+        """Remember a request that a round of batch files is to ask, so that its answer can be told what made it."""
+        head = "INSERT INTO batch_requests (key, strategy, client, request, round) VALUES"
+        values = (key, strategy, client, json.dumps(plain_request(request)), round_id)
+        tail = "ON CONFLICT (key) DO UPDATE SET round = excluded.round"
+        return self._start_writer().write(Statement(head, values, tail))
+
+    def wanted_in_batch(self, round_id: str, *, again: bool = False) -> Iterator[tuple[str, CompletionRequest]]:
+        """What a round wants and no file has asked yet, or a file has asked in vain, read as it is needed.
+
+        Args:
+            round_id: as it was given to `want_in_batch`.
+            again: also what lies in a file whose answers have not been read yet.
+        """
+        sql = """
+            SELECT key, request FROM batch_requests AS wanted
+            WHERE round = ? AND NOT EXISTS (SELECT 1 FROM completions WHERE completions.key = wanted.key)
+            AND (? OR written_at IS NULL OR EXISTS (
+                SELECT 1 FROM failures WHERE failures.key = wanted.key AND last_at >= written_at))
+            ORDER BY key
+        """
+        connection = _connect(self.path)
+        try:
+            for key, request in connection.execute(sql, (round_id, again)):
+                yield key, restored_request(json.loads(request))
+        finally:
+            connection.close()
+
+    def mark_written(self, keys: Iterable[str]) -> None:
+        """Note that requests lie in a batch file now. Returns when that is on the disk."""
+        sql = "UPDATE batch_requests SET written_at = ? WHERE key = ?"
+        moment = now()
+        for done in [self._start_writer().write(Statement(sql, (moment, key))) for key in keys]:
+            done.result()
+
+    def find_batch_request(self, key: str) -> tuple[str, str, dict[str, Any]] | None:
+        """Strategy, client and request that were written to a batch file under a key."""
+        sql = "SELECT strategy, client, request FROM batch_requests WHERE key = ? AND written_at IS NOT NULL"
+        with self._lock:
+            row = self._reading.execute(sql, (key,)).fetchone()
+        return None if row is None else (row[0], row[1], json.loads(row[2]))
+
+    def totals(self) -> JournalTotals:
+        """Counts and token sums over everything in the journal."""
+        with self._lock:
+            failures = self._reading.execute(
+                "SELECT kind, count(*) FROM failures WHERE key NOT IN (SELECT key FROM completions) "
+                "GROUP BY kind ORDER BY kind"
+            ).fetchall()
+            awaiting = self._reading.execute(
+                "SELECT count(*) FROM batch_requests "
+                "WHERE written_at IS NOT NULL AND key NOT IN (SELECT key FROM completions)"
+            ).fetchone()
+            sums = {
+                source: TokenSums(*(int(value) for value in values))
+                for source, *values in self._reading.execute(
+                    "SELECT source, count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
+                    "total(finish_reason = 'length') FROM completions GROUP BY source"
+                )
+            }
+        return JournalTotals(
+            live=sums.get("live", TokenSums()),
+            batch=sums.get("batch", TokenSums()),
+            failures=dict(failures),
+            awaiting_batch=awaiting[0],
+        )
+
+    def usual_lengths(self) -> dict[str, float]:
+        """Mean tokens of the answers to each strategy."""
+        sql = "SELECT strategy, avg(completion_tokens) FROM completions GROUP BY strategy"
+        with self._lock:
+            return {name: mean for name, mean in self._reading.execute(sql) if mean}
+
+    def entries(self) -> Iterator[JournalEntry]:
+        """Everything in the journal, in the order in which it was kept, read as it is needed."""
+        columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
+        sql = f"SELECT {columns} FROM completions ORDER BY rowid"  # noqa: S608
+        connection = _connect(self.path)
+        try:
+            for key, strategy, client, request, created_at, source, *answer in connection.execute(sql):
+                yield JournalEntry(key, strategy, client, json.loads(request), _completion(answer), created_at, source)
+        finally:
+            connection.close()
+
+    def export(self, stream: TextIO) -> int:
+        """Write every entry as a JSON line; returns how many."""
+        count = 0
+        for entry in self.entries():
+            stream.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            count += 1
+        return count
+
+    def close(self) -> None:
+        """Write what is queued and close the file. Safe to call twice."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._reading.close()
+        self._writing.close()
+
+    def _start_writer(self) -> JournalWriter:
+        with self._lock:
+            if self._writer is None:
+                self._writer = JournalWriter(self._writing, self.path)
+            return self._writer
+
+
+class JournaledClient:
+    """Answers from the journal where it can; else asks, keeps the answer, and only then gives it out.
+
+    Implements `LLMClient`. Equal requests in flight at one time are asked once.
+
+    Args:
+        inner: who is asked.
+        journal: where answers are kept.
+        strategy: who asks where a request does not say: part of every key, as strategies do not share answers.
+
+        may_ask: asked before a request goes to the inner client, with the number in flight. "stop" fails it as
+            "over_limit"; "wait", which is no answer while none is in flight, asks again when one of those is over.
+            What the journal holds is given out all the same.
+        on_answer: told of each answer that was asked for and is kept.
+
+    Attributes:
+        asked: requests that went to the inner client.
+        reused: requests that the journal answered.
+    """
+
+    def __init__(
+        self,
+        inner: LLMClient,
+        journal: Journal,
+        *,
+        strategy: str,
+        may_ask: Callable[[int, CompletionRequest], Decision] | None = None,
+        on_answer: Callable[[Completion], None] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._journal = journal
+        self._strategy = strategy
+        self._may_ask = may_ask
+        self._on_answer = on_answer
+        self._pending: dict[str, asyncio.Future[None]] = {}
+        self.asked = 0
+        self.reused = 0
+
+    def __repr__(self) -> str:
+        return f"JournaledClient({self._inner!r}, {self._journal!r}, strategy={self._strategy!r})"
+
+    @property
+    def identity(self) -> str:
+        """The inner client's."""
+        return self._inner.identity
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered by the inner client."""
+        return len(self._pending)
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer one request; see `LLMClient.complete`.
+
+        Raises:
+            CompletionFailure: the inner client's, counted in the journal; or "over_limit".
+            RunDirectoryError: the journal can keep no further answer.
+            LLMError: the inner client's.
+        """
+        key = request_key(self.identity, self._strategy, request)
+        while True:
+            found = self._journal.find(key)
+            if found is not None:
+                self.reused += 1
+                return found
+            pending = self._pending.get(key)
+            if pending is not None:
+                await asyncio.wait([pending])
+                continue
+            decision = "send" if self._may_ask is None else self._may_ask(self.in_flight, request)
+            if decision == "stop":
+                raise CompletionFailure("over_limit", "the run's spending limit is reached")
+            if decision == "send":
+                return await self._ask(key, request)
+            await asyncio.wait(self._pending.values(), return_when=asyncio.FIRST_COMPLETED)
+
+    async def aclose(self) -> None:
+        """Close the inner client; the journal stays open."""
+        await self._inner.aclose()
+
+    async def _ask(self, key: str, request: CompletionRequest) -> Completion:
+        self._journal.check()
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending[key] = over
+        self.asked += 1
+        try:
+            completion = await self._inner.complete(request)
+            kept = storable(completion)
+            entry = JournalEntry(
+                key, request.asked_by or self._strategy, self.identity, plain_request(request), kept, now()
+            )
+            await self._journal.keep(entry)
+        except CompletionFailure as failure:
+            noted = self._journal.record_failure(
+                key, failure, strategy=request.asked_by or self._strategy, client=self.identity
+            )
+            await asyncio.wrap_future(noted)
+            raise
+        finally:
+            del self._pending[key]
+            over.set_result(None)
+        if self._on_answer is not None:
+            self._on_answer(kept)
+        return kept
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit: transactions are begun and ended in plain sight. The lock and the writer keep threads apart.
+    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _insert(entry: JournalEntry) -> Statement:
+    head = (
+        "INSERT OR IGNORE INTO completions "
+        f"(key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}) VALUES"
+    )
+    made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
+    return Statement(head, (*made_by, *_columns(entry.completion)), "")
+
+
+def _columns(completion: Completion) -> tuple[Any, ...]:
+    """In the order of `_COMPLETION_COLUMNS`."""
+    return (
+        completion.text,
+        completion.finish_reason,
+        completion.model,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        completion.cached_tokens,
+        completion.seconds,
+    )
+
+
+def _completion(row: Any) -> Completion:
+    text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds = row
+    return Completion(text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds)

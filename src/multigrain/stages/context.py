@@ -1,0 +1,103 @@
+"""What every stage is given, and the rule by which a stage is run, skipped or refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from multigrain.config import Config
+from multigrain.config.credentials import without_credentials
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.errors import MultigrainError, RunMismatchError
+from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_write
+
+__all__ = ["STOPPING", "RunContext", "complete_stage", "differences"]
+
+STOPPING: Final = "stopping: every answer that has arrived is kept"
+"""What is said at Ctrl-C while a language model is asked."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run under way.
+
+    Attributes:
+        config: what was asked for.
+        run: where it is kept.
+        progress: who is told.
+        redo: whether a complete stage whose settings have changed is run again instead of refused.
+        embeddings: a folder that keeps the reference model's vectors for other runs; None keeps none.
+    """
+
+    config: Config
+    run: RunDirectory
+    progress: Progress = field(default_factory=SilentProgress)
+    redo: bool = False
+    embeddings: Path | None = None
+
+    def save_config(self) -> None:
+        """Keep the config beside what it made."""
+        values = self.config.model_dump(mode="json")
+        atomic_write(self.run.config_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def complete_stage(
+    context: RunContext, stage: str, fingerprint: str, work: Callable[[], dict[str, Any]]
+) -> StageManifest:
+    """Run a stage unless it is complete already.
+
+    Args:
+        context: the run.
+        stage: the stage's name, a folder of the run directory.
+        fingerprint: over everything that decides the stage's output.
+        work: writes the stage's artifact and returns its counts.
+
+    Raises:
+        RunMismatchError: the stage is complete, but from other settings or inputs, and redoing was not asked for.
+    """
+    found = context.run.manifest(stage)
+    if found is not None and found.fingerprint == fingerprint:
+        context.progress.say(f"{stage}: complete since {found.finished_at}, kept")
+        return found
+    if found is not None and not context.redo:
+        raise RunMismatchError(
+            f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
+            f"{differences(context, found)}; choose another directory with --run, or --redo to run the stage again "
+            "(finished completions are reused)"
+        )
+    context.run.invalidate(stage)
+    started = time.monotonic()
+    try:
+        counts = work()
+    except MultigrainError as error:
+        context.run.note_failure(stage, str(error))
+        raise
+    context.save_config()
+    return context.run.finish(
+        stage, fingerprint, counts, time.monotonic() - started, settings=context.config.model_dump(mode="json")
+    )
+
+
+def differences(context: RunContext, made: StageManifest) -> str:
+    """The settings that have changed since a stage was completed, in words for an error message."""
+    before, now = _flatten(made.settings), _flatten(context.config.model_dump(mode="json"))
+    changed = [
+        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    return without_credentials(f" ({'; '.join(changed)})") if changed and made.settings else " or inputs"
+
+
+def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flatten(value, f"{prefix}.{key}".lstrip(".")))
+    return flat

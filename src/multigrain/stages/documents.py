@@ -1,0 +1,190 @@
+"""Stage 1: read the documents or the pairs, or think of tasks; group near-duplicates, split."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from multigrain.config import Config
+from multigrain.display.progress import telling_of_interrupt
+from multigrain.engine.local import LocalEngine
+from multigrain.errors import ConfigError, UnusableOutputError
+from multigrain.llm.build import build_client, total_concurrency
+from multigrain.llm.prices import find_price
+from multigrain.llm.session.budget import Spending
+from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.records import Split, Task
+from multigrain.sources.load import load_corpus
+from multigrain.sources.pairs import load_pairs
+from multigrain.sources.store import write_document_table, write_query_table
+from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
+from multigrain.stages.context import STOPPING, RunContext, complete_stage
+from multigrain.stages.fingerprints import documents_identity
+from multigrain.storage.rundir import StageManifest
+from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
+from multigrain.synthesis.prompts import Prompts
+
+__all__ = ["document_lines", "documents_stage"]
+
+_FEW: Final = 100
+_TWO_SIDED: Final = 1.96
+_SPREAD: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more
+
+
+def documents_stage(context: RunContext) -> StageManifest:
+    """Get what the run starts from: its documents, its pairs, or its tasks."""
+    work = {"documents": _read_documents, "pairs": _read_pairs, "tasks": _get_tasks}[context.config.start_from]
+    return complete_stage(context, "documents", documents_identity(context.config), lambda: work(context))
+
+
+def _read_documents(context: RunContext) -> dict[str, Any]:
+    config, run = context.config, context.run
+    with context.progress.task("Reading documents", None):
+        corpus = load_corpus(config.documents, seed=config.seed)
+        run.forget_sources()
+        write_document_table(run.documents_path, corpus.documents)
+    counts = dict(corpus.counts)
+    for line in document_lines(config, counts):
+        context.progress.say(line)
+    return counts
+
+
+def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
+    """What became of the documents, for people: how many, which were left out, and what a test on so few can show."""
+    line = (
+        f"documents: {counts['documents']} from {counts['source']} "
+        f"({counts['train']} to train on, {counts['validation']} validation, {counts['test']} test)"
+    )
+    reasons = {
+        "too_short": f"shorter than documents.min_characters={config.documents.min_characters}",
+        "repeated": "repeated",
+        "unreadable": "unreadable",
+    }
+    found = [f"{counts[key]} {reason}" for key, reason in reasons.items() if counts.get(key)]
+    if found:
+        named = f": {counts['left_out']}" + (", …" if _left_out(counts) > counts["left_out"].count(", ") + 1 else "")
+        line += f"; left out: {', '.join(found)}" + (named if counts["left_out"] else "")
+    yield line
+    alike = counts["documents"] - counts["groups"]
+    if alike:
+        yield f"documents: {alike} nearly {'repeats' if alike == 1 else 'repeat'} another, on whose side they stay"
+    if counts["test"] < _FEW and config.evaluation.queries != "none":
+        points = 100 * _TWO_SIDED * _SPREAD / math.sqrt(max(counts["test"], 1))
+        yield (
+            f"documents: a test on {counts['test']} of them shows differences of more than about {points:.0f} points "
+            "only; give a few hundred at least, better a few thousand, or name a labelled set under evaluation.sets"
+        )
+
+
+def _left_out(counts: Mapping[str, Any]) -> int:
+    """How many documents were too short or repeated: those that may be named."""
+    return int(counts["too_short"]) + int(counts["repeated"])
+
+
+def _read_pairs(context: RunContext) -> dict[str, Any]:
+    config, run = context.config, context.run
+    with context.progress.task("Reading pairs", None):
+        found = load_pairs(config.pairs, config.documents, seed=config.seed)
+        run.forget_sources()
+        write_document_table(run.documents_path, found.documents)
+        write_query_table(run.queries_path, found.queries)
+    counts = found.counts
+    context.progress.say(
+        f"pairs: {counts['queries']} queries with {counts['pairs']} positives from {counts['source']}, "
+        f"{counts['documents']} documents ({counts['train']} queries to train on, {counts['validation']} validation, "
+        f"{counts['test']} test)"
+    )
+    if counts["split_by"] == "queries":
+        context.progress.say(
+            "pairs: most queries share positives, so they are split by their own words: held-out queries may have "
+            "positives that training saw"
+        )
+    return counts
+
+
+def _get_tasks(context: RunContext) -> dict[str, Any]:
+    config, run = context.config, context.run
+    counts: dict[str, Any] = {}
+    if config.tasks.path is not None:
+        tasks = read_tasks(config.tasks.path)
+        counts["source"] = str(config.tasks.path)
+    else:
+        found = _brainstorm(context)
+        tasks = found.tasks
+        counts |= {
+            "source": "brainstorm",
+            "suggested": found.suggested,
+            "near_duplicates": found.near_duplicates,
+            "unusable": found.unusable,
+            "failed": dict(found.failed),
+            "missing": {str(kind): count for kind, count in found.missing().items()},
+        }
+    tasks = split_tasks(tasks, config.tasks, config.documents)
+    run.forget_sources()
+    write_task_table(run.tasks_path, tasks)
+    kinds = Counter(str(task.kind) for task in tasks)
+    sides = Counter(task.split for task in tasks)
+    counts |= {"tasks": len(tasks), "kinds": dict(kinds), **{str(side): sides[side] for side in Split}}
+    context.progress.say(_summary(config, tasks, counts))
+    return counts
+
+
+def _brainstorm(context: RunContext) -> Brainstorm:
+    config = context.config
+    prompts = Prompts(config.synthesis.templates)
+    prompts.check()
+    with (
+        telling_of_interrupt(context.progress, STOPPING),
+        Journal(context.run.journal_path) as journal,
+        LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
+        context.progress.task("Thinking of tasks", None) as task,
+    ):
+        spending = Spending(
+            journal.totals(),
+            price=find_price(config.llm),
+            max_cost=config.synthesis.max_cost,
+            max_tokens=config.synthesis.max_total_tokens,
+        )
+        client = JournaledClient(
+            build_client(config.llm, seed=config.seed),
+            journal,
+            strategy=BRAINSTORM,
+            may_ask=spending.decide,
+            on_answer=spending.add,
+        )
+        try:
+            found = brainstorm(
+                config.tasks,
+                client,
+                engine,
+                config.llm,
+                seed=config.seed,
+                prompts=prompts,
+                on_done=lambda _: task.advance(),
+            )
+        finally:
+            engine.run(client.aclose())
+    if found.failed.get("over_limit"):
+        raise ConfigError(
+            "tasks: the spending limit was reached before the tasks were found: "
+            "raise synthesis.max_cost or synthesis.max_total_tokens"
+        )
+    if not found.tasks:
+        failure = f" ({found.failure.kind}: {found.failure.detail})" if found.failure is not None else ""
+        raise UnusableOutputError(
+            f"model {client.identity}: no usable task came of {found.suggested} suggestions{failure}; "
+            "write your own and name the file under tasks.path, or use a larger model"
+        )
+    return found
+
+
+def _summary(config: Config, tasks: list[Task], counts: dict[str, Any]) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts["kinds"].items())
+    line = f"tasks: {len(tasks)} from {counts['source']} ({kinds})"
+    if counts.get("near_duplicates"):
+        line += f"; {counts['near_duplicates']} of {counts['suggested']} suggestions repeated another"
+    if counts.get("missing"):
+        line += "; short of " + ", ".join(f"{count} {kind}" for kind, count in counts["missing"].items())
+    return line

@@ -1,0 +1,315 @@
+"""Stage 5: base and candidates side by side; validation queries choose, test queries tell.
+
+The config's sets of role validation choose, by the mean over sets; where there are none, the run's own validation
+queries do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from multigrain.encoders.cache import CachedEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
+from multigrain.encoders.reference import base_model, encoding_precision
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.compare import queries_to_tell
+from multigrain.evaluation.forgetting import judge_forgetting
+from multigrain.evaluation.messages import rough
+from multigrain.evaluation.results import (
+    BASE,
+    EvaluationResults,
+    choice_words,
+    choose,
+    write_per_query,
+    write_results,
+)
+from multigrain.evaluation.scoring import Scored, score_model
+from multigrain.evaluation.sets.loading import OpenedSets, open_sets
+from multigrain.evaluation.sets.retrieval_set import (
+    GIVEN_PAIRS,
+    HUMAN_TITLES,
+    SYNTHETIC_ESTIMATE,
+    EvaluationSet,
+    Role,
+    from_documents,
+    from_queries,
+)
+from multigrain.evaluation.similarity_table import write_similarities
+from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
+from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE, decide, left_to_gain
+from multigrain.model.anchors import anchors
+from multigrain.model.encoder import load, pooling_name
+from multigrain.records import Document, Split
+from multigrain.report.card_data import needs_multigrain
+from multigrain.sources.store import read_document_table, read_query_table
+from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, require_current, results_identity
+from multigrain.stages.heldout import check_heldout
+from multigrain.stages.selection import check_choice
+from multigrain.storage.rundir import StageManifest, atomic_directory, atomic_write
+from multigrain.synthesis.heldout import read_heldout_queries
+
+__all__ = ["advice", "domain_sets", "evaluation_stage", "validation_sets"]
+
+_ANCHOR_TEXTS = 6
+_ANCHOR_CHARACTERS = 300
+
+
+def evaluation_stage(context: RunContext) -> StageManifest:
+    """Score the base model and every candidate, choose one, and copy it to `model/`."""
+    names = list(context.config.training.candidates)
+    for name in names:
+        identity = candidate_identity(context, name)
+        require_current(context, candidate_stage_name(name), identity, "multigrain train")
+    return complete_stage(context, "results", results_identity(context), lambda: _evaluate(context, names))
+
+
+def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
+    check_heldout(context)
+    documents = read_document_table(context.run.documents_path)
+    domain = OpenedSets(retrieval=tuple(domain_sets(context, documents)))
+    others = open_sets(context.config.evaluation.sets, seed=context.config.seed)
+    if not domain and not others:
+        raise EvaluationError(
+            "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
+        )
+    twice = {each.name for each in domain.retrieval} & {each.name for each in context.config.evaluation.sets}
+    if twice:
+        raise EvaluationError(f"evaluation.sets: {twice.pop()!r} is what the run's own set is called; rename it")
+    encoders: dict[str, CachedEncoder] = {}
+    found = Scored()
+
+    def score(name: str, sets: OpenedSets) -> None:
+        model = _model(context, name)
+        if name not in encoders:
+            encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
+            encoders[name] = CachedEncoder(encoder, model_fingerprint(model))
+        with encoding_precision(context.config, model):
+            score_model(
+                name,
+                model,
+                encoders[name],
+                sets,
+                found,
+                progress=context.progress,
+                batch_size=context.config.evaluation.batch_size,
+            )
+
+    choosing = tuple(each for each in others.retrieval if each.role == "validation")
+    for name in (BASE, *names):
+        score(name, OpenedSets(retrieval=(*domain.retrieval, *choosing)))
+    chosen = _choose(context, found, names)
+    others = replace(others, retrieval=tuple(each for each in others.retrieval if each.role != "validation"))
+    if others:
+        for name in (BASE, chosen):
+            score(name, others)
+    for encoder in encoders.values():
+        encoder.close()
+    results = _results(context, found, names, chosen)
+    _write(context, results, found)
+    return _headline(context, results)
+
+
+def domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
+    """Held-out queries over all of the run's documents."""
+    if context.config.evaluation.queries == "none":
+        return
+    written = read_heldout_queries(context.run.heldout_queries_path)
+    given = read_query_table(context.run.queries_path) if context.config.start_from == "pairs" else ()
+    splits: dict[str, tuple[Split, Role]] = {
+        "validation": (Split.VALIDATION, "validation"),
+        "test": (Split.TEST, "test"),
+    }
+    for name, (split, role) in splits.items():
+        asked = [(each, query.text) for query in given if query.split is split for each in query.document_ids]
+        if asked:
+            yield from_queries(asked, documents, name=name, role=role, label=GIVEN_PAIRS)
+        if context.config.start_from == "pairs":
+            continue
+        held = [document for document in documents if document.split is split]
+        queries = [(document.id, written[document.id]) for document in held if document.id in written]
+        if queries:
+            yield from_queries(queries, documents, name=name, role=role, label=_written_label(context))
+        elif held:
+            yield from_documents(documents, split, documents, name, role, label=HUMAN_TITLES)
+
+
+def validation_sets(context: RunContext) -> tuple[EvaluationSet, ...]:
+    """What chooses: the config's sets of role validation or, where it names none, the run's own validation queries."""
+    own = context.config.evaluation.choosing_sets
+    if own:
+        return open_sets(own, seed=context.config.seed).retrieval
+    sets = domain_sets(context, read_document_table(context.run.documents_path))
+    return tuple(each for each in sets if each.role == "validation")
+
+
+def _written_label(context: RunContext) -> str:
+    """Who wrote the held-out queries: always an estimate, and a better one where it was another model."""
+    manifest = context.run.manifest("synthesis")
+    other = None if manifest is None else manifest.counts.get("heldout_model")
+    return SYNTHETIC_ESTIMATE if other is None else f"{SYNTHETIC_ESTIMATE}, queries by another model: {other}"
+
+
+def _model(context: RunContext, name: str) -> SentenceTransformer:
+    return base_model(context.config) if name == BASE else _candidate(context, name)
+
+
+def _candidate(context: RunContext, name: str) -> SentenceTransformer:
+    return load(str(context.run.candidate_path(name)), trust_remote_code=context.config.training.trust_remote_code)
+
+
+def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
+    by = _chosen_on(context, found)
+    if not by:
+        check_choice(context.config, ["evaluation"], none_held=True)
+        return names[0]
+    scores = {name: fmean(found.scores[each][name].ndcg_at_10 for each in by) for name in names}
+    chosen = choose(scores)
+    if len(names) > 1:
+        listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+        context.progress.say(f"{chosen} chosen by {choice_words(by)}: {listed}")
+    return chosen
+
+
+def _chosen_on(context: RunContext, found: Scored) -> list[str]:
+    """The names of the sets that choose, as in `validation_sets`."""
+    own = [each.name for each in context.config.evaluation.choosing_sets]
+    return own or [name for name, each in found.sets.items() if each.role == "validation"]
+
+
+def _results(context: RunContext, found: Scored, names: Sequence[str], chosen: str) -> EvaluationResults:
+    settings, by = context.config.evaluation, _chosen_on(context, found)
+    results = found.results(
+        samples=settings.bootstrap_samples, confidence=settings.confidence, seed=context.config.seed
+    )
+    return EvaluationResults(
+        chosen=chosen,
+        models=(BASE, *names),
+        sets=tuple(results),
+        bootstrap_samples=settings.bootstrap_samples,
+        confidence=settings.confidence,
+        seed=context.config.seed,
+        chosen_by=choice_words(by) if by else "being the only candidate",
+        forgetting_threshold=settings.forgetting_threshold,
+        chosen_on=tuple(by),
+    )
+
+
+def _write(context: RunContext, results: EvaluationResults, found: Scored) -> None:
+    run = context.run
+    write_per_query(run.results_path / PER_QUERY_FILE, found.rows())
+    write_similarities(run.results_path / SIMILARITIES_FILE, found.similarity, found.similarities)
+    write_results(run.results_path / RESULTS_FILE, results)
+    _write_anchors(context, results.models[1:], list(found.sets.values()))
+    with atomic_directory(run.model_path) as folder:
+        # Links where the file system has them: the chosen model costs no disk of its own.
+        shutil.copytree(run.candidate_path(results.chosen), folder, dirs_exist_ok=True, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _write_anchors(context: RunContext, names: Sequence[str], sets: Sequence[EvaluationSet]) -> None:
+    """Anchor tokens of a few texts under the first candidate with ATA pooling, where there is one."""
+    path = context.run.results_path / "anchors.json"
+    path.unlink(missing_ok=True)  # of other candidates, before this stage was redone
+    texts = [text for each in sets[:1] for text in list(each.queries.values())[: _ANCHOR_TEXTS // 2]]
+    texts += [
+        text[:_ANCHOR_CHARACTERS] for each in sets[:1] for text in list(each.corpus.values())[: _ANCHOR_TEXTS // 2]
+    ]
+    for name in names:
+        model = _candidate(context, name)
+        if pooling_name(model) == "ata":
+            found = [{"model": name, **asdict(each)} for each in anchors(model, texts)]
+            atomic_write(path, json.dumps(found, ensure_ascii=False))
+            return
+
+
+def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]:
+    """The figures that a summary shows: the chosen model against the base on every set."""
+    counts: dict[str, Any] = {"chosen": results.chosen}
+    for each in results.sets:
+        base, chosen = each.models[BASE].score, each.models[results.chosen].score
+        delta = each.delta.get(results.chosen)
+        counts[each.name] = {
+            "role": each.role,
+            "label": each.label,
+            "metric": each.metric,
+            "queries": each.queries,
+            BASE: base,
+            results.chosen: chosen,
+            "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
+        }
+        kind = "validation, " if each.role == "validation" and each.name != "validation" else ""
+        said = f"{each.name} ({kind}{each.label}" + (f", {each.queries} {each.unit})" if each.queries else ")")
+        said += f": {each.metric} {base:.3f} → {chosen:.3f} with {results.chosen} ({100 * (chosen - base):+.1f} points"
+        context.progress.say(said + (f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}])" if delta else ")"))
+    forgetting = judge_forgetting(results.sets, model=results.chosen, threshold=results.forgetting_threshold)
+    for judged in forgetting:
+        counts[judged.set]["forgetting"] = str(judged.verdict)
+        context.progress.say(judged.sentence)
+    if not forgetting:
+        context.progress.say(
+            "forgetting: not checked; name a labelled set of another domain under evaluation.sets, e.g. "
+            "{name: other, path: a BEIR folder, role: forgetting}"
+        )
+    for line in advice(results, context.run.model_path):
+        context.progress.say(line)
+    return counts
+
+
+def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
+    """What the figures come to: whether the test could tell, and what to do with the model.
+
+    Args:
+        results: of the run.
+        model: where the chosen model lies.
+    """
+    chosen = results.chosen
+    for each in results.sets:
+        delta = each.delta.get(chosen)
+        if each.role != "test" or delta is None:
+            continue
+        if left_to_gain(each.models[BASE].score) == "nothing":
+            yield f"{each.name}: the base model answers every query of it: nothing is left to gain on this set"
+        elif delta.low <= 0 <= delta.high and max(-delta.low, delta.high) > SMALLEST_DIFFERENCE:
+            needed = queries_to_tell(each.queries, delta.high - delta.low)
+            yield (
+                f"{each.name}: {each.queries} queries cannot tell {chosen} from base; to be sure within a point takes "
+                f"about {rough(needed):,}"
+            )
+    yield f"model: {model} holds {chosen}{_what_to_do(results, model)}"
+
+
+def _what_to_do(results: EvaluationResults, model: Path) -> str:
+    """The rest of a sentence; `report.verdict` says the same on the page."""
+    chosen = results.chosen
+    no_better = "although it does no better than the base model on the"
+    keep = "keep the base model until more documents, or a better language model, show a gain"
+    decision = decide(
+        (each.delta[chosen] for each in results.sets if each.role == "test" and chosen in each.delta),
+        beat_base=results.beat_base(),
+    )
+    tested = any(each.role == "test" for each in results.sets)
+    if decision == "use" or (decision == "not shown" and not tested):
+        loader = "multigrain.load" if needs_multigrain(model) else "SentenceTransformer"
+        return f"; {loader}({str(model)!r}) loads it"
+    return {
+        "worse": f", although it is worse than the base model on the test queries: {keep}",
+        "no better on validation": f", {no_better} validation queries: {keep}",
+        "no gain": f", {no_better} test queries: {keep}",
+        "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
+    }[decision]

@@ -1,0 +1,240 @@
+"""What decides each stage's output, as fingerprints that chain from the documents to the results.
+
+A stage's identity is computed from the config and from the documents' manifest, never taken from the stage before:
+so a stage that was made with other settings is seen as such by every later one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.config import (
+    Config,
+    EvaluationSetConfig,
+    LLMConfig,
+    SynthesisConfig,
+    TrainingConfig,
+    fingerprint,
+)
+from multigrain.config.bases import STATIC_PREFIX
+from multigrain.errors import MultigrainError, RunMismatchError
+from multigrain.sources.files import existing_path, files_fingerprint
+from multigrain.sources.load import source_fingerprint
+from multigrain.sources.pairs import pairs_fingerprint
+from multigrain.stages.context import RunContext, differences
+from multigrain.storage.content import content_fingerprint
+from multigrain.storage.packages import resolve_encoder
+from multigrain.storage.rundir import StageManifest
+from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.run_strategy import few_shot_fingerprint
+from multigrain.training.fingerprint import mix_fingerprint
+
+__all__ = [
+    "SPENDING_LIMITS",
+    "base_settings",
+    "candidate_identity",
+    "candidate_stage_name",
+    "dataset_identity",
+    "documents_identity",
+    "llm_settings",
+    "require_current",
+    "results_identity",
+    "synthesis_identity",
+    "synthesis_settings",
+]
+
+# Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
+_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}
+
+_LLM_PACE: Final = {
+    "concurrency",
+    "threads",
+    "timeout_seconds",
+    "max_retries",
+    "api_key_env",
+    "extra_headers",
+    "more_endpoints",
+    "prices",
+}
+"""Settings of the LLM that decide how fast it answers and what that costs, and not what it says."""
+SPENDING_LIMITS: Final = {"budget_seconds", "max_cost", "max_total_tokens"}
+"""Settings of synthesis that decide when it stops, and not what it writes: another limit asks for no `--redo`."""
+
+_TRAINING_PACE: Final = {
+    "candidates",
+    "checkpoint_every",
+    "report_to",
+    "gradient_checkpointing",
+    "attn_implementation",
+    "fsdp",
+    "fsdp_config",
+    "mix",
+}
+"""Settings of training that decide how it is watched and what it costs, and not what comes out; and the sets to mix
+in, which are known by their content."""
+
+
+def documents_identity(config: Config) -> str:
+    """Of the documents: where they come from, what is there now, and how they are split.
+
+    Raises:
+        SourceError: the documents' path is missing.
+    """
+    if config.start_from == "tasks":
+        return fingerprint(_FORMATS["documents"], "tasks", _tasks_settings(config), config.documents, config.seed)
+    if config.start_from == "pairs":
+        corpus = source_fingerprint(config.documents) if config.documents.path is not None else ""
+        return fingerprint(
+            _FORMATS["documents"],
+            config.pairs,
+            pairs_fingerprint(config.pairs),
+            config.documents,
+            corpus,
+            config.seed,
+        )
+    return fingerprint(_FORMATS["documents"], config.documents, source_fingerprint(config.documents), config.seed)
+
+
+def synthesis_identity(context: RunContext) -> str:
+    """Of the written rows.
+
+    Raises:
+        StageOrderError: the documents have not been read.
+    """
+    config = context.config
+    return fingerprint(
+        _FORMATS["synthesis"],
+        # The documents as they were read: later stages run where the documents themselves are no longer at hand.
+        context.run.require("documents", "multigrain synthesize").fingerprint,
+        synthesis_settings(config.synthesis),
+        config.tasks if config.start_from == "tasks" else None,
+        Prompts(config.synthesis.templates).fingerprint(),
+        few_shot_fingerprint(config),
+        llm_settings(config.llm),
+        config.evaluation.queries,
+        None if config.evaluation.llm is None else llm_settings(config.evaluation.llm),
+        config.seed,
+    )
+
+
+def dataset_identity(context: RunContext) -> str:
+    """Of the audited rows."""
+    config, marks = context.config, context.run.marks_path
+    named = config.audit.decontamination.sets if config.audit.checks.decontamination else []
+    return fingerprint(
+        _FORMATS["dataset"],
+        synthesis_identity(context),
+        config.audit,
+        _reference_settings(config),
+        # Which sets the names stand for.
+        [each.model_dump(mode="json") for each in config.evaluation.sets] if named else [],
+        marks.read_text(encoding="utf-8") if marks.exists() else "",
+    )
+
+
+def candidate_identity(context: RunContext, name: str, *, data: RunContext | None = None) -> str:
+    """Of one trained candidate.
+
+    Args:
+        context: the run.
+        name: the candidate.
+        data: the context that made the data set, where candidates of other seeds are trained on it too.
+    """
+    settings = context.config.training.resolve(name)
+    choosing = context.config.evaluation.choosing_sets if settings.chooses_share else []
+    return fingerprint(
+        _FORMATS["models"],
+        dataset_identity(data or context),
+        settings.model_dump(mode="json", exclude=_TRAINING_PACE),
+        _model_content(settings.base_model),
+        [mix_fingerprint(source) for source in settings.mix],
+        context.config.seed,
+        # Only where there are any: a model that no such set had a share in keeps its identity.
+        *([each.model_dump(mode="json", exclude={"name"}), _set_content(each)] for each in choosing),
+    )
+
+
+def results_identity(context: RunContext) -> str:
+    """Of the evaluation."""
+    config = context.config
+    names = list(config.training.candidates)
+    return fingerprint(
+        _FORMATS["results"],
+        {name: candidate_identity(context, name) for name in names},
+        config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
+        [_set_content(each) for each in config.evaluation.sets],
+        config.seed,
+    )
+
+
+def llm_settings(settings: LLMConfig) -> dict[str, Any]:
+    """What decides what a language model says, and not how fast or at what price."""
+    return settings.model_dump(mode="json", exclude=_LLM_PACE)
+
+
+def synthesis_settings(settings: SynthesisConfig) -> dict[str, Any]:
+    """What decides what is written, and not when writing stops."""
+    return settings.model_dump(mode="json", exclude=SPENDING_LIMITS)
+
+
+def base_settings(training: TrainingConfig) -> dict[str, Any]:
+    """What decides the base model's vectors, besides its content."""
+    chosen = training.model_dump(mode="json", include={"base_model", "max_seq_length", "precision", "prompts"})
+    return chosen if training.append_eos is None else {**chosen, "append_eos": training.append_eos}
+
+
+def candidate_stage_name(name: str) -> str:
+    """The stage of one candidate, which is its folder in the run directory."""
+    return f"models/{name}"
+
+
+def require_current(context: RunContext, stage: str, identity: str, command: str) -> StageManifest:
+    """The manifest of an earlier stage, if it was completed with the settings at hand.
+
+    Raises:
+        StageOrderError: the stage is not complete.
+        RunMismatchError: it was completed with other settings.
+    """
+    manifest = context.run.require(stage, command)
+    if manifest.fingerprint != identity:
+        raise RunMismatchError(
+            f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
+            f"{differences(context, manifest)}; run `{command} --redo` first, or use the config that made it"
+        )
+    return manifest
+
+
+def _tasks_settings(config: Config) -> list[Any]:
+    """What decides the tasks: the file that names them or, where they are brainstormed, the model and its prompt."""
+    if config.tasks.path is not None:
+        path = existing_path(config.tasks.path, "tasks.path")
+        return [str(path), files_fingerprint(path), config.tasks.hold_out]
+    return [
+        config.tasks.model_dump(mode="json", exclude={"rows", "languages"}),
+        llm_settings(config.llm),
+        Prompts(config.synthesis.templates).fingerprint(),
+    ]
+
+
+def _reference_settings(config: Config) -> list[Any]:
+    """What decides how the reference model measures."""
+    named = config.audit.reference_model
+    return [
+        base_settings(config.training),
+        _model_content(config.training.base_model if named == "auto" else named),
+    ]
+
+
+def _model_content(reference: str) -> str | None:
+    """The content of a model on this machine; None for one of the hub, which its name stands for."""
+    try:
+        return content_fingerprint(Path(resolve_encoder(reference.removeprefix(STATIC_PREFIX))))
+    except MultigrainError:
+        return None  # it is not at hand where only earlier stages are looked at; loading it says so
+
+
+def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
+    """The content of an evaluation set's files on this machine."""
+    paths = [value for key, value in settings.model_dump().items() if key in ("path", "queries", "documents", "qrels")]
+    return [content_fingerprint(Path(each)) for each in paths if each is not None and ":" not in each]

@@ -1,0 +1,54 @@
+"""Rows that a reader marked bad leave the data set, and stay out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from multigrain.audit.labels import dump_marks, read_marks
+from multigrain.config.file import load_config
+from multigrain.dataset.store import open_example_ids
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.errors import RunDirectoryError, SourceError
+from multigrain.stages.audit import audit_stage
+from multigrain.stages.context import RunContext
+from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.shards import is_table
+
+__all__ = ["apply_marks_file"]
+
+
+def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Keep marks in a run, and audit it again without the marked rows. Marks add up.
+
+    Args:
+        directory: the run.
+        marks: what the report's explorer downloaded.
+        progress: who is told.
+
+    Returns:
+        The audit's counts, and how many rows are marked.
+
+    Raises:
+        RunDirectoryError: it is no run that has been audited.
+        SourceError: the file holds no marks, or of no row of this run.
+    """
+    progress = progress or SilentProgress()
+    run = RunDirectory(directory)
+    if not run.config_path.is_file() or not is_table(run.dataset_path):
+        raise RunDirectoryError(
+            f"{directory}: no audited run in it; give the run's directory, which holds config.yaml"
+        )
+    ids = read_marks(marks)
+    known = set(ids).intersection(open_example_ids(run.dataset_path))
+    with run.hold() as held:
+        before = read_marks(held.marks_path) if held.marks_path.exists() else ()
+        foreign = [each for each in ids if each not in known and each not in before]
+        if not ids or len(foreign) == len(ids):
+            raise SourceError(f"{marks}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
+        if foreign:
+            progress.say(f"{len(foreign)} of {len(ids)} marked rows are not in this run's data set; left alone")
+        atomic_write(held.marks_path, dump_marks(dict.fromkeys([*before, *(e for e in ids if e not in foreign)])))
+        context = RunContext(load_config(held.config_path), held, progress, redo=True)
+        done = audit_stage(context)
+        return {**done.counts, "marked": len(read_marks(held.marks_path))}

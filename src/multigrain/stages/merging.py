@@ -1,0 +1,91 @@
+"""Merge a tuned candidate with its base; validation queries choose the share, never test queries.
+
+They are those that choose between candidates: of several sets the mean over sets counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config import Merge, TrainingConfig
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.reference import encoding_precision
+from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.stages.context import RunContext
+from multigrain.stages.evaluation import validation_sets
+from multigrain.stages.selection import check_choice
+from multigrain.training.merging import WeightMerge, merge_shares
+
+__all__ = ["ChosenMerge", "merge_candidate", "validation_for_merge"]
+
+
+@dataclass(frozen=True)
+class ChosenMerge:
+    """What was merged.
+
+    Attributes:
+        share: of the tuned weights.
+        validation: nDCG@10 on the validation queries of every share that was tried (several sets: the mean over
+            sets); empty for a fixed share.
+    """
+
+    share: float
+    validation: dict[str, float]
+
+
+def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
+    """The validation queries, where there is a share to choose; else none.
+
+    Args:
+        context: the run.
+        settings: of the candidate.
+
+    Raises:
+        ConfigError: there is, and there are no validation queries.
+        EvaluationError: a set cannot be read.
+    """
+    if not settings.chooses_share:
+        return ()
+    found = validation_sets(context)
+    if not found:
+        check_choice(context.config, ["training"], none_held=True)
+    return found
+
+
+def merge_candidate(
+    context: RunContext,
+    model: SentenceTransformer,
+    weights: WeightMerge,
+    merge: Merge,
+    validation: Sequence[EvaluationSet],
+) -> ChosenMerge:
+    """Merge a tuned model in place.
+
+    Args:
+        context: the run.
+        model: the tuned model.
+        weights: taken of it before it was tuned.
+        merge: the shares.
+        validation: from `validation_for_merge`.
+    """
+    shares = merge_shares(merge)
+    scores: dict[float, float] = {}
+    if validation:
+        with (
+            encoding_precision(context.config, model),
+            context.progress.task("Choosing the share to merge", len(shares)) as task,
+        ):
+            for share in shares:
+                weights.apply(model, share)
+                encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
+                scores[share] = fmean(evaluate_retrieval(encoder, each).ndcg_at_10 for each in validation)
+                task.advance(note=f"{share:g}: {scores[share]:.3f}")
+    # Of equal scores the share that moved the base the least.
+    chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]
+    weights.apply(model, chosen)
+    return ChosenMerge(chosen, {f"{share:g}": score for share, score in scores.items()})

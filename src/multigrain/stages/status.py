@@ -1,0 +1,250 @@
+"""Where a run stands: read from its manifests, its journal and its checkpoints, without disturbing who works there."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from multigrain.config import Config
+from multigrain.config.file import load_config
+from multigrain.errors import ConfigError, RunDirectoryError
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.usage import Spent, cost_of_all, spent_by_run
+from multigrain.storage.rundir import RunDirectory, StageFailure, StageManifest
+from multigrain.storage.shards import is_table, verify_table
+
+__all__ = [
+    "RunStatus",
+    "StageState",
+    "StageStatus",
+    "Verified",
+    "journal_summary",
+    "run_status",
+    "runs_in",
+    "verify_run",
+]
+
+StageState = Literal["complete", "begun", "open"]
+_CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage.
+
+    Attributes:
+        name: documents, synthesis, dataset, models/NAME or results.
+        state: complete, begun (something of it is on disk) or open.
+        detail: what there is of it, in a few words.
+        seconds: what the session that completed it took; None where it is not complete.
+        finished_at: ISO 8601, UTC; empty where it is not complete.
+    """
+
+    name: str
+    state: StageState
+    detail: str = ""
+    seconds: float | None = None
+    finished_at: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands.
+
+    Attributes:
+        path: the run directory.
+        holder: who works in it now, in words; None for nobody.
+        stages: in order.
+        journal: what the journal holds; see `journal_summary`. Empty where there is none.
+        report: the report page, where it has been drawn.
+        advice: what to do next, in words.
+        failure: why the last attempt failed, where nobody is at work and it was not made good since.
+    """
+
+    path: Path
+    holder: str | None
+    stages: tuple[StageStatus, ...]
+    journal: Mapping[str, Any] = field(default_factory=dict)
+    report: Path | None = None
+    advice: str = ""
+    failure: StageFailure | None = None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Tables that are what was written.
+
+    Attributes:
+        tables: how many there are.
+        bytes: in all of them.
+    """
+
+    tables: int
+    bytes: int
+
+
+def run_status(path: Path) -> RunStatus:
+    """Look at a run.
+
+    Raises:
+        RunDirectoryError: there is no run at `path`.
+    """
+    run = RunDirectory(path)
+    if not _is_run(path):
+        raise RunDirectoryError(f"{path}: no run here; `multigrain run CONFIG --run {path}` starts one")
+    config = _config(run)
+    stages = tuple(_stages(run, config))
+    journal = journal_summary(run, config) if run.journal_path.is_file() else {}
+    report = run.report_path if run.report_path.is_file() else None
+    holder = run.holder()
+    failure = run.failure() if holder is None else None
+    return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report), failure)
+
+
+def verify_run(path: Path) -> Verified:
+    """Read every table of a run and compare it with its checksums, as after a copy from another machine.
+
+    Raises:
+        RunDirectoryError: there is no run at `path`, or tables are not what was written; all of them are named.
+    """
+    if not _is_run(path):
+        raise RunDirectoryError(f"{path}: no run here")
+    tables = [
+        each
+        for each in sorted(path.rglob("*.parquet"))
+        if not is_table(each.parent) and not any(part.startswith(".") for part in each.relative_to(path).parts)
+    ]
+    read, problems = 0, []
+    for each in tables:
+        try:
+            read += verify_table(each)
+        except RunDirectoryError as error:
+            problems.append(str(error))
+    if problems:
+        raise RunDirectoryError("; ".join(problems))
+    return Verified(len(tables), read)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The run directories directly below a folder, by name; none where there is no such folder."""
+    return sorted(each for each in folder.glob("*") if _is_run(each))
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and any((path / name).exists() for name in ("lock", "config.yaml", "documents"))
+
+
+def journal_summary(of: RunDirectory | Path, config: Config | None) -> dict[str, Any]:
+    """What a run has been answered: completions, failures by kind, tokens, and cost where all prices are known.
+
+    Args:
+        of: the run, with the journal of the model that wrote its held-out queries; or one journal's file.
+        config: the run's; None where it is not known. A file alone has no price.
+    """
+    path = of if isinstance(of, Path) else of.journal_path
+    with Journal(path, create=False) as opened:
+        alone = opened.totals()
+    spent = [Spent(alone, None)] if isinstance(of, Path) else spent_by_run(of, config)
+    totals = [each.totals for each in spent]
+    failures: Counter[str] = Counter()
+    for each in totals:
+        failures.update(each.failures)
+    return {
+        "journal": str(path),
+        "completions": sum(each.completions for each in totals),
+        "from_batches": sum(each.batch.completions for each in totals),
+        "awaiting_batch": sum(each.awaiting_batch for each in totals),
+        "cut_at_limit": sum(each.cut for each in totals),
+        "failures": dict(failures),
+        "prompt_tokens": sum(each.prompt_tokens for each in totals),
+        "cached_tokens": sum(each.cached_tokens for each in totals),
+        "completion_tokens": sum(each.completion_tokens for each in totals),
+        "cost": cost_of_all(spent),
+    }
+
+
+def _config(run: RunDirectory) -> Config | None:
+    try:
+        return load_config(run.config_path)
+    except ConfigError:  # not saved yet, or an older version's: everything else is worth showing all the same
+        return None
+
+
+def _stages(run: RunDirectory, config: Config | None) -> Iterator[StageStatus]:
+    yield _stage(run, "documents", run.documents_path)
+    yield _stage(run, "synthesis", run.journal_path)
+    yield _stage(run, "dataset", run.rejects_path)
+    names = list(config.training.candidates) if config is not None else []
+    trained = sorted(each.parent.name for each in run.path.glob("models/*/manifest.json"))
+    for name in [*names, *(each for each in trained if each not in names)]:
+        yield _candidate(run, name, config)
+    yield _stage(run, "results", run.results_path / "evaluation.json")
+
+
+def _stage(run: RunDirectory, name: str, trace: Path) -> StageStatus:
+    manifest = run.manifest(name)
+    if manifest is not None:
+        return _complete(manifest)
+    return StageStatus(name, "begun" if trace.exists() else "open")
+
+
+def _candidate(run: RunDirectory, name: str, config: Config | None) -> StageStatus:
+    stage = f"models/{name}"
+    manifest = run.manifest(stage)
+    if manifest is not None:
+        return _complete(manifest)
+    found = [
+        int(match[1])
+        for folder in run.checkpoints_path.glob(f"{name}-*/checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(folder.name))
+    ]
+    if not found:
+        return StageStatus(stage, "open")
+    return StageStatus(stage, "begun", f"step {max(found)}{_of_steps(run, config)}")
+
+
+def _of_steps(run: RunDirectory, config: Config | None) -> str:
+    """How many steps training takes, where that is known: it may depend on the rows that the audit kept."""
+    dataset = run.manifest("dataset")
+    if config is None or (dataset is None and config.training.steps == "auto"):
+        return ""
+    return f" of {config.training.steps_for(0 if dataset is None else dataset.counts['kept'])}"
+
+
+def _complete(manifest: StageManifest) -> StageStatus:
+    return StageStatus(
+        manifest.stage, "complete", _words(manifest.stage, manifest.counts), manifest.seconds, manifest.finished_at
+    )
+
+
+def _words(stage: str, counts: Mapping[str, Any]) -> str:
+    """The counts that matter most, whatever version wrote them."""
+    wanted = {
+        "documents": ("documents", "train", "validation", "test"),
+        "synthesis": ("requested", "written"),
+        "dataset": ("written", "kept"),
+        "results": ("chosen",),
+    }.get(stage, ("rows", "steps"))
+    return ", ".join(f"{name} {counts[name]}" for name in wanted if name in counts)
+
+
+def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | None, report: Path | None) -> str:
+    if holder is not None:
+        return f"{holder} is at work; this shows what was on disk a moment ago"
+    if all(stage.state == "complete" for stage in stages) and report is not None:
+        return f"complete: open {report}"
+    return f"not complete: `multigrain run {_config_words(run)}` goes on where it stopped"
+
+
+def _config_words(run: RunDirectory) -> str:
+    """What `multigrain run` is to be given: the run where it keeps its config, else the file it is named after."""
+    if run.config_path.is_file():
+        return str(run.path)
+    own = Path(f"{run.path.name}.yaml")
+    if run.path.parent == Path("runs") and own.is_file():
+        return str(own)
+    return f"CONFIG --run {run.path}"

@@ -1,0 +1,165 @@
+"""Stage 4: train every candidate on the graded data set."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+from multigrain.config import TrainingConfig
+from multigrain.dataset.store import open_examples
+from multigrain.display.progress import Progress, Task
+from multigrain.model.describe import describe_encoder
+from multigrain.model.encoder import build_candidate
+from multigrain.model.saving import save_candidate
+from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, dataset_identity, require_current
+from multigrain.stages.merging import ChosenMerge, merge_candidate, validation_for_merge
+from multigrain.storage.rundir import StageManifest, atomic_directory
+from multigrain.training.checkpoints import abandoned_checkpoints
+from multigrain.training.losses.registry import check_losses
+from multigrain.training.merging import WeightMerge
+from multigrain.training.processes import is_main_process
+from multigrain.training.train import train_candidate
+
+__all__ = ["candidate_stage", "training_stage"]
+
+_TIMED_STEPS: Final = 4
+_WORTH_SAYING: Final = 90.0  # seconds
+_STOPPING: Final = "stopping after this step; a checkpoint is written first (Ctrl-C again: at once, without one)"
+_OFTEN: Final = 50  # passes over the rows from which on a person should hear of them
+
+
+def training_stage(context: RunContext) -> list[StageManifest]:
+    """Train the config's candidates, one after another.
+
+    Raises:
+        ConfigError: a loss that cannot be trained.
+    """
+    check_losses(context.config.training)
+    if is_main_process():
+        _tidy(context)
+    return [candidate_stage(context, name) for name in context.config.training.candidates]
+
+
+def candidate_stage(context: RunContext, name: str, *, data: RunContext | None = None) -> StageManifest:
+    """Train one candidate.
+
+    Args:
+        context: the run.
+        name: the candidate.
+        data: the context that made the data set, where candidates of other seeds are trained on it too.
+    """
+    require_current(context, "dataset", dataset_identity(data or context), "multigrain audit")
+    identity = candidate_identity(context, name, data=data)
+    settings = context.config.training.resolve(name)
+    stage = candidate_stage_name(name)
+    if not is_main_process():
+        # It trains along; the main process alone decides, writes and reports.
+        found = context.run.manifest(stage)
+        if found is None or found.fingerprint != identity:
+            _train(context, name, settings, identity)
+        return StageManifest(stage, identity)
+    return complete_stage(context, stage, identity, lambda: _train(context, name, settings, identity))
+
+
+def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:
+    examples = open_examples(context.run.dataset_path)
+    model = build_candidate(settings, seed=context.config.seed)
+    context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
+    steps = settings.steps_for(len(examples))
+    if (passes := steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
+        context.progress.say(
+            f"{name}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
+            f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
+        )
+    validation = validation_for_merge(context, settings)
+    weights = WeightMerge(model) if settings.merge is not None else None
+    with context.progress.task(f"Training {name}", steps, unit="steps") as task:
+        log = train_candidate(
+            model,
+            examples,
+            settings,
+            name=name,
+            seed=context.config.seed,
+            # Checkpoints of other settings must never be resumed from: their folder is named for these.
+            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity, settings),
+            logs=context.run.logs_path / _checkpoint_folder(name, identity, settings),
+            on_step=_Advance(task, context.progress, name),
+            on_interrupt=lambda: context.progress.remark(_STOPPING),
+        )
+    counts = {"candidate": name, "rows": log.rows, "steps": log.steps}
+    if not is_main_process():
+        return counts
+    first, last = log.history[0].loss, log.history[-1].loss
+    context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
+    counts |= {"first_loss": first, "last_loss": last}
+    if weights is not None and settings.merge is not None:
+        merged = merge_candidate(context, model, weights, settings.merge, validation)
+        log = replace(log, merged=merged.share)
+        counts |= _merged_counts(context, name, merged)
+    with atomic_directory(context.run.candidate_path(name)) as folder:
+        save_candidate(model, folder, settings)
+        log.save(folder / "training_log.json")
+    return counts
+
+
+def _merged_counts(context: RunContext, name: str, merged: ChosenMerge) -> dict[str, Any]:
+    tried = ", ".join(f"{share}: {score:.3f}" for share, score in merged.validation.items())
+    context.progress.say(
+        f"{name}: merged {merged.share:g} of the tuned weights with {1 - merged.share:g} of the base's"
+        + (f" (validation nDCG@10 by share {tried})" if tried else "")
+    )
+    return {"merged": merged.share, "merged_by_validation": merged.validation}
+
+
+def _checkpoint_folder(name: str, identity: str, settings: TrainingConfig) -> str:
+    # The same model comes out of sharded training, but checkpoints are of another form.
+    return f"{name}-{identity[:12]}{'-sharded' if settings.fsdp else ''}"
+
+
+def _tidy(context: RunContext) -> None:
+    """Name the checkpoints of other settings, which nothing goes on from; remove them where stages are redone."""
+    training = context.config.training
+    current = {_checkpoint_folder(name, candidate_identity(context, name), training) for name in training.candidates}
+    found = abandoned_checkpoints(context.run.checkpoints_path, current)
+    if not found:
+        return
+    size = sum(path.stat().st_size for folder in found for path in folder.rglob("*") if path.is_file())
+    listed = ", ".join(folder.name for folder in found)
+    if context.redo:
+        for folder in found:
+            shutil.rmtree(folder)
+        context.progress.say(f"checkpoints of other settings removed: {listed} ({size / 1e6:,.0f} MB)")
+    else:
+        context.progress.say(
+            f"checkpoints of other settings are kept in {context.run.checkpoints_path}: {listed} "
+            f"({size / 1e6:,.0f} MB); --redo removes them"
+        )
+
+
+class _Advance:
+    """Moves a progress task along with the trainer's steps, also after a resume, and says how long it will take."""
+
+    def __init__(self, task: Task, progress: Progress, name: str) -> None:
+        self._task = task
+        self._progress = progress
+        self._name = name
+        self._seen = 0
+        self._times: list[float] = []
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        if step > self._seen + 1:  # the first after a resume: an earlier session took those before it
+            self._task.advance(step - 1 - self._seen, resumed=True)
+            self._seen = step - 1
+        self._task.advance(step - self._seen, note=f"loss {loss:.3f}")
+        self._seen = step
+        self._times.append(time.monotonic())
+        if len(self._times) == _TIMED_STEPS:
+            each = (self._times[-1] - self._times[0]) / (_TIMED_STEPS - 1)
+            left = each * (steps - step)
+            if left > _WORTH_SAYING:
+                self._progress.say(
+                    f"{self._name}: about {left / 60:.0f} min for the {steps - step:,} steps that remain"
+                )

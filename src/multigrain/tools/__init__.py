@@ -1,0 +1,1 @@
+"""What helps around a run: the demo, the doctor, batches, estimates."""

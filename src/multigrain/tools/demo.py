@@ -1,0 +1,84 @@
+"""The demo's summary: one object with the figures of base and candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, read_results
+from multigrain.storage.rundir import RunDirectory
+
+__all__ = ["demo_summary"]
+
+
+def demo_summary(run: RunDirectory, *, total_seconds: float, setup_seconds: float | None) -> dict[str, Any]:
+    """What `multigrain demo --json` prints.
+
+    Args:
+        run: a complete run of the demo recipe.
+        total_seconds: wall-clock time of the demo, environment set-up not included.
+        setup_seconds: how long the environment took to set up, where the caller knows it.
+    """
+    results = read_results(run.results_path / "evaluation.json")
+    test = next(each for each in results.sets if each.role == "test")
+    names = [name for name in results.models if name != BASE]
+    stages = {
+        "documents": ["documents"],
+        "synthesis": ["synthesis"],
+        "audit": ["dataset"],
+        "training": [f"models/{name}" for name in names],
+        "evaluation": ["results"],
+    }
+    seconds: dict[str, float | None] = {
+        stage: round(sum(run.require(folder, "multigrain demo").seconds for folder in folders), 1)
+        for stage, folders in stages.items()
+    }
+    audit = run.require("dataset", "multigrain demo").counts
+    counted = ("requested", "written", "kept", "negatives_written", "negatives_mined", "written_candidates")
+    return {
+        BASE: _scores(test, BASE),
+        **{f"tuned_{name}": _scores(test, name) for name in names},
+        "delta": {
+            f"tuned_{name}": {
+                "mean": round(test.delta[name].mean, 4),
+                "low": round(test.delta[name].low, 4),
+                "high": round(test.delta[name].high, 4),
+            }
+            for name in names
+        },
+        "chosen": f"tuned_{results.chosen}",
+        "validation": {
+            name: round(scores.score, 4)
+            for each in results.sets
+            if each.role == "validation"
+            for name, scores in each.models.items()
+        },
+        "forgetting": _forgetting(results),
+        "queries": test.queries,
+        "rows": {key: audit[key] for key in counted},
+        "seconds": {
+            **seconds,
+            "total": round(total_seconds, 1),
+            "setup": None if setup_seconds is None else round(setup_seconds, 1),
+        },
+        "report": str(run.report_path),
+    }
+
+
+def _scores(found: SetResult, name: str) -> dict[str, float]:
+    scores = found.models[name]
+    return {"ndcg_at_10": round(scores.score, 4), "recall_at_10": round(scores.recall_at_10 or 0.0, 4)}
+
+
+def _forgetting(results: EvaluationResults) -> dict[str, Any] | None:
+    """How much the chosen model lost on the unrelated set: base minus chosen."""
+    for each in results.sets:
+        if each.role == "forgetting":
+            delta = each.delta[results.chosen]
+            return {
+                "set": each.name,
+                "queries": each.queries,
+                "mean": round(-delta.mean, 4),
+                "low": round(-delta.high, 4),
+                "high": round(-delta.low, 4),
+            }
+    return None

@@ -1,0 +1,39 @@
+"""What the training stage would take. Trains a few steps of each candidate; writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from multigrain.config import Config
+from multigrain.dataset.store import open_examples
+from multigrain.model.encoder import build_candidate
+from multigrain.stages.context import RunContext
+from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, dataset_identity, require_current
+from multigrain.storage.rundir import RunDirectory
+from multigrain.training.estimate import TrainingEstimate, estimate_training
+
+__all__ = ["estimate_candidates"]
+
+
+def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimate]:
+    """Measure the candidates that are still to be trained.
+
+    Args:
+        config: the run's.
+        directory: the run directory, with its data set complete.
+
+    Raises:
+        StageOrderError: there is no data set yet.
+        RunMismatchError: it was made with other settings.
+        ModelError: the base model cannot be loaded or trained.
+    """
+    context = RunContext(config, RunDirectory(directory))
+    require_current(context, "dataset", dataset_identity(context), "multigrain audit")
+    examples = open_examples(context.run.dataset_path)
+    found = []
+    for name in config.training.candidates:
+        if not context.run.is_complete(candidate_stage_name(name), candidate_identity(context, name)):
+            settings = config.training.resolve(name)
+            model = build_candidate(settings, seed=context.config.seed)
+            found.append(estimate_training(model, examples, settings, name=name, seed=config.seed))
+    return found

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multigrain.ablation.matrix import Matrix, MatrixFile, expand
+from multigrain.ablation.run import run_ablation
+from multigrain.config.file import parse_config
+from multigrain.errors import ConfigError, EvaluationError
+from multigrain.stages import ablate as module
+
+
+def matrix(corpus: Path, model: Path, queries: str = "titles", **values: Any) -> Matrix:
+    config = parse_config(
+        {
+            "documents": {"path": str(corpus), "validation_share": 0.2, "test_share": 0.3},
+            "llm": {"provider": "scripted"},
+            "audit": {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0},
+            "training": {
+                "base_model": str(model),
+                "steps": 3,
+                "learning_rate": 0.01,
+                "batch_size": 4,
+                "max_seq_length": 32,
+                "precision": "float32",
+            },
+            "evaluation": {"queries": queries, "bootstrap_samples": 200},
+        }
+    )
+    described = {
+        "config": "c.yaml",
+        "vary": {"source": ["mined", "hybrid"], "schedule": ["random", "in-batch"]},
+    } | values
+    return expand(MatrixFile.model_validate(described), config, origin="matrix.yaml")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts how often the dear parts are really run."""
+    counts = {"synthesis_stage": 0, "audit_stage": 0, "candidate_stage": 0, "base_model": 0}
+
+    def counting(name: str):
+        original = getattr(module, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return original(*arguments, **options)
+
+        return call
+
+    for name in counts:
+        monkeypatch.setattr(module, name, counting(name))
+    return counts
+
+
+def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    table = run_ablation(matrix(corpus_file, small_bert), tmp_path / "out")
+
+    assert counted == {"synthesis_stage": 1, "audit_stage": 2, "candidate_stage": 4, "base_model": 1}
+    assert [row.arm for row in table.rows] == [
+        "source=mined, schedule=random",
+        "source=mined, schedule=in-batch",
+        "source=hybrid, schedule=random",
+        "source=hybrid, schedule=in-batch",
+    ]
+    assert set(table.sets) == {"validation", "test"}
+    assert {path.name for path in (tmp_path / "out").glob("ablation.*")} == {
+        "ablation.md",
+        "ablation.csv",
+        "ablation.tex",
+        "ablation.html",
+    }
+    assert not list((tmp_path / "out").glob("data/*/models/*/*.safetensors")), "models are kept only if asked for"
+    assert table.tokens > 0
+
+    again = run_ablation(matrix(corpus_file, small_bert), tmp_path / "out")
+    assert counted["candidate_stage"] == 4
+    assert again == table
+
+    more = run_ablation(matrix(corpus_file, small_bert, seeds=[13, 14]), tmp_path / "out")
+    assert counted["candidate_stage"] == 8
+    assert [row.seeds for row in more.rows] == [2] * 4
+    assert any(row.cells["test"].seed_spread for row in more.rows), "a seed changes training"
+
+
+def test_an_interrupted_ablation_goes_on_with_the_next_arm(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = module.evaluate_retrieval
+    scored = 0
+
+    def stops(*arguments: Any) -> Any:
+        nonlocal scored
+        scored += 1
+        if scored == 6:  # two sets each: the first arm, the base, then the second arm's second set
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "evaluate_retrieval", stops)
+    chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, keep_models=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_ablation(chosen, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    assert len(before) == 2
+
+    table = run_ablation(chosen, tmp_path / "out")
+    assert [row.seeds for row in table.rows] == [1, 1]
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    assert after == before, "what was trained is not trained again"
+
+
+def test_a_budget_leaves_later_arms_out_and_says_so(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, budget_seconds=0.01)
+    table = run_ablation(chosen, tmp_path / "out")
+    assert [row.arm for row in table.rows] == ["schedule=random"], "the first is always run"
+    assert table.not_run == ("schedule=in-batch (seed 13)",)
+    assert "Not run, for the budget" in (tmp_path / "out" / "ablation.md").read_text()
+
+
+def test_nothing_to_judge_by_is_said_before_anything_is_trained(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    with pytest.raises(EvaluationError, match="nothing to judge the arms by"):
+        run_ablation(matrix(corpus_file, small_bert, queries="none"), tmp_path / "out")
+    assert counted["candidate_stage"] == 0
+    assert counted["synthesis_stage"] == 0
+
+
+def test_a_share_to_choose_and_nothing_to_choose_it_by_is_said_before_anything_is_written(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    from multigrain.ablation.plan import plan_ablation
+
+    chosen = matrix(corpus_file, small_bert, queries="none", vary={"merge": [0.5, "auto"]})
+    for call in (plan_ablation, run_ablation):
+        with pytest.raises(ConfigError, match="merge: auto needs validation queries"):
+            call(chosen, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_is_made_without_making_anything_and_knows_what_is_done(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    from multigrain.ablation.plan import plan_ablation, plan_lines
+
+    chosen = matrix(corpus_file, small_bert, seeds=[1, 2])
+    before = plan_ablation(chosen, tmp_path / "out")
+    assert (before.arms, before.seeds, before.done, before.writings, before.datasets) == (4, 2, 0, 1, 2)
+    assert (before.writings_done, before.datasets_done, before.measured) == (0, 0, False)
+    assert before.requests > 0
+    assert 0 < before.seconds_each < before.seconds
+    assert not (tmp_path / "out").exists()
+
+    run_ablation(matrix(corpus_file, small_bert, seeds=[1]), tmp_path / "out")
+    after = plan_ablation(chosen, tmp_path / "out")
+    assert (after.done, after.writings_done, after.datasets_done, after.requests) == (4, 1, 2, 0)
+    assert after.measured
+    lines = "\n".join(plan_lines(after))
+    assert "8 trainings, 4 of them done" in lines
+    assert "measured on 4 finished ones" in lines
+
+
+def test_writing_that_would_cost_more_than_the_budget_is_left_out(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    original = module.dry_run
+
+    def priced(config: Any, folder: Path, *, prompts: int) -> Any:
+        cost = 5.0 if config.synthesis.strategy == "stepwise" else 1.0
+        return replace(original(config, folder, prompts=prompts), cost=cost)
+
+    monkeypatch.setattr(module, "dry_run", priced)
+    vary = {"strategy": ["mgh", "stepwise"]}
+    table = run_ablation(matrix(corpus_file, small_bert, vary=vary, budget_cost=3.0), tmp_path / "out")
+    assert [row.arm for row in table.rows] == ["strategy=mgh"]
+    assert table.not_run == ("strategy=stepwise (seed 13)",)
+    with pytest.raises(ConfigError, match=r"budget_cost 0\.5: writing for .* would cost about \$1\.00"):
+        run_ablation(matrix(corpus_file, small_bert, vary=vary, budget_cost=0.5), tmp_path / "small")
+
+    monkeypatch.setattr(module, "dry_run", lambda *given, **options: replace(original(*given, **options), cost=None))
+    with pytest.raises(ConfigError, match=r"needs to know what the model costs"):
+        run_ablation(matrix(corpus_file, small_bert, vary=vary, budget_cost=0.5), tmp_path / "unknown")
+
+
+def test_the_page_escapes_what_it_shows_and_needs_nothing_else(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    run_ablation(matrix(corpus_file, small_bert, vary={"schedule": ["random"]}), tmp_path / "out")
+    page = (tmp_path / "out" / "ablation.html").read_text()
+    assert "Validation ranks first: schedule=random" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_arms_share_a_base_and_an_audit_only_where_the_base_reads_alike(corpus_file: Path, small_bert: Path) -> None:
+    prompts = {"vary": {"training.prompts": [{"query": "w1 "}, {"query": "w2 "}], "schedule": ["random", "in-batch"]}}
+    keys = [module.auditing_key(arm.config) for arm in matrix(corpus_file, small_bert, **prompts).arms]
+
+    assert len(keys) == 4
+    assert len(set(keys)) == 2
+
+
+def test_what_is_written_keeps_its_folder_whatever_it_may_cost_and_however_fast_it_comes(
+    corpus_file: Path, small_bert: Path
+) -> None:
+    config = matrix(corpus_file, small_bert).arms[0].config
+    llm = {"concurrency": 3, "timeout_seconds": 7.0, "prices": {"m": {"prompt": 1.0, "completion": 2.0}}}
+    faster = config.model_copy(
+        update={
+            "llm": config.llm.model_validate({**config.llm.model_dump(), **llm}),
+            "synthesis": config.synthesis.model_copy(update={"max_cost": 5.0, "budget_seconds": 60.0}),
+        }
+    )
+    other = config.model_copy(update={"llm": config.llm.model_copy(update={"temperature": 0.1})})
+
+    assert module.writing_key(faster) == module.writing_key(config)
+    assert module.writing_key(other) != module.writing_key(config)

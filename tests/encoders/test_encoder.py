@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
+from multigrain.errors import EvaluationError
+
+WORDS = ["[UNK]", "cat", "dog", "owl", "query", "passage", ":"]
+
+
+def static_model(seed: int = 0, **options: object) -> SentenceTransformer:
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    weights = np.random.default_rng(seed).normal(size=(len(WORDS), 8)).astype(np.float32)
+    module = StaticEmbedding(tokenizer, embedding_weights=weights)
+    return SentenceTransformer(modules=[module], device="cpu", **options)
+
+
+def test_a_copy_of_a_folder_is_the_same_model_and_other_weights_are_not(tmp_path: Path) -> None:
+    model = static_model()
+    model.save(str(tmp_path / "one"))
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        next(changed.parameters())[1, 0] += 1e-3
+    changed.save(str(tmp_path / "changed"))
+    one, same, other = (
+        model_fingerprint(SentenceTransformer(str(tmp_path / name), device="cpu"))
+        for name in ("one", "copy", "changed")
+    )
+    assert one == same
+    assert one != other
+
+
+def test_prompts_and_similarity_decide_the_fingerprint() -> None:
+    prints = {
+        model_fingerprint(static_model(**options))
+        for options in ({}, {"prompts": {"query": "query:"}}, {"similarity_fn_name": "dot"})
+    }
+    assert len(prints) == 3
+
+
+def test_encoding_does_not_change_the_fingerprint() -> None:
+    model = static_model()
+    before = model_fingerprint(model)
+    SentenceTransformerEncoder(model).encode_documents(["cat", "dog owl"])
+    assert model_fingerprint(model) == before
+
+
+def test_queries_and_documents_get_their_own_prompts_and_unit_length() -> None:
+    encoder = SentenceTransformerEncoder(static_model(prompts={"query": "query: ", "document": "passage: "}))
+    query, document = encoder.encode_queries(["cat"]), encoder.encode_documents(["cat"])
+    plain = SentenceTransformerEncoder(static_model())
+    np.testing.assert_allclose(query, plain.encode_queries(["query: cat"]), rtol=1e-5)
+    np.testing.assert_allclose(document, plain.encode_queries(["passage: cat"]), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(query, axis=1), 1, rtol=1e-5)
+    assert query.dtype == np.float32
+
+
+def test_dot_product_models_keep_their_lengths_and_distances_are_refused() -> None:
+    vectors = SentenceTransformerEncoder(static_model(similarity_fn_name="dot")).encode_queries(["cat", "dog"])
+    assert not np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    with pytest.raises(EvaluationError, match="compares by euclidean"):
+        SentenceTransformerEncoder(static_model(similarity_fn_name="euclidean"))

@@ -1,0 +1,34 @@
+"""The base model as tuned ones are compared with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config.file import parse_config
+from multigrain.encoders.reference import base_model
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [({}, torch.float32), ({"lora": {"r": 4}}, torch.bfloat16)],
+)
+def test_a_base_in_half_precision_is_as_wide_as_what_is_tuned_from_it(
+    training: dict[str, Any],
+    expected: torch.dtype,
+    small_bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("multigrain.model.loading.supports_native_bf16", lambda _: True)
+    SentenceTransformer(str(small_bert), device="cpu").bfloat16().save(str(tmp_path / "half"))
+
+    found = base_model(
+        parse_config({"training": {"base_model": str(tmp_path / "half"), "max_seq_length": 32, **training}})
+    )
+
+    assert found.dtype == expected

@@ -1,0 +1,275 @@
+"""Embedding models behind an endpoint, asked over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from multigrain.cli.main import app
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.served import ServedEncoder
+from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
+from multigrain.evaluation import served
+from multigrain.evaluation.models import Contender, Encoding, parse_contender, score_contenders, with_poolings
+from multigrain.evaluation.sets.loading import OpenedSets
+from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.sts import SimilaritySet
+
+from .test_beir import write as write_beir
+from .test_encoders import static_model
+
+Answer = tuple[int, Any, dict[str, str]]
+MODEL = static_model(0)
+
+
+class EmbeddingServer:
+    """Serves `MODEL`; `refuse(number, body)` may answer instead. `bodies` and `headers` are its log."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.refuse: Callable[[int, dict[str, Any]], Answer | None] = lambda number, body: None
+        outer, lock = self, threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    number = len(outer.bodies)
+                    outer.bodies.append(body)
+                    outer.headers.append(dict(self.headers))
+                status, answer, headers = outer.refuse(number, body) or (200, embedded(body["input"]), {})
+                raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(raw))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, format: str, *args: object) -> None:
+                del format, args
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def model(self) -> str:
+        return f"openai:served@{self.url}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def embedded(texts: list[str]) -> dict[str, Any]:
+    vectors = 3 * MODEL.encode(texts)  # not normalised, and not in order
+    data = [{"index": place, "embedding": vector.tolist()} for place, vector in enumerate(vectors)]
+    return {"data": data[::-1], "usage": {"total_tokens": 2 * len(texts)}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
+    running = EmbeddingServer()
+    yield running
+    running.close()
+
+
+def test_a_served_model_scores_as_it_does_when_it_runs_here(
+    server: EmbeddingServer, animals: EvaluationSet, tmp_path: Path
+) -> None:
+    MODEL.save(str(tmp_path / "model"))
+    pairs = SimilaritySet("pairs", "test", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
+    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
+    sets = OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "test"),))
+
+    found = score_contenders(
+        [Contender("here", str(tmp_path / "model")), parse_contender(f"there={server.model}")], sets, Encoding()
+    )
+
+    for name in ("animals", "task"):
+        assert found.scores[name]["there"] == found.scores[name]["here"]
+    here, there = (found.similarities["pairs"][name] for name in ("here", "there"))
+    np.testing.assert_allclose(there, here, atol=1e-6)
+    assert {body["model"] for body in server.bodies} == {"served"}
+    assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-secret-key"}
+
+
+def test_prompts_go_before_texts(server: EmbeddingServer) -> None:
+    encoder = ServedEncoder(server.model, query_prompt="query: ", document_prompt="passage: ")
+    encoder.encode_queries(["cat"])
+    encoder.encode_documents(["owl", ""])
+
+    assert [body["input"] for body in server.bodies] == [["query: cat"], ["passage: owl", "passage: "]]
+    assert ServedEncoder(server.model).identity != encoder.identity
+
+
+def test_an_empty_text_is_asked_as_a_blank_which_endpoints_take(server: EmbeddingServer) -> None:
+    ServedEncoder(server.model).encode_documents([""])
+    assert server.bodies[0]["input"] == [" "]
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (400, "maximum context length is 60"),
+        (500, "input (90 tokens) is too large to process. increase the batch size"),
+    ],
+)
+def test_batches_are_halved_and_long_texts_cut_until_they_are_taken(
+    status: int, complaint: str, server: EmbeddingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def limits(number: int, body: dict[str, Any]) -> Answer | None:
+        if len(body["input"]) > 2:
+            return 422, {"error": "batch size 5 > maximum allowed batch size 2"}, {}
+        if any(len(text) > 60 for text in body["input"]):
+            return status, {"error": {"message": complaint}}, {}
+        return None
+
+    server.refuse = limits
+    texts = ["cat", "dog", "owl cat", "owl " * 30, "cat dog"]
+    with caplog.at_level(logging.WARNING):
+        vectors = ServedEncoder(server.model).encode_documents(texts)
+
+    taken = next(body["input"][0] for body in server.bodies if len(body["input"][0]) in range(40, 61))
+    assert texts[3].startswith(taken)
+    expected = SentenceTransformerEncoder(MODEL).encode_documents([*texts[:3], taken, texts[4]])
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    assert "served: 1 texts are longer than it reads and were cut" in caplog.text
+
+
+def test_passing_failures_are_asked_again(server: EmbeddingServer) -> None:
+    pause = {"retry-after-ms": "1"}
+    failures: dict[int, Answer] = {0: (429, {}, pause), 1: (500, {"error": "busy"}, pause), 2: (503, b"<html>", pause)}
+    server.refuse = lambda number, body: failures.get(number)
+
+    vectors = ServedEncoder(server.model).encode_queries(["cat"])
+
+    np.testing.assert_allclose(vectors, SentenceTransformerEncoder(MODEL).encode_queries(["cat"]), atol=1e-6)
+    assert len(server.bodies) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "words"),
+    [
+        (401, {"error": {"message": "no: sk-secret-key"}}, "does not accept the key: .* OPENAI_API_KEY"),
+        (404, {"error": {"message": "no such model sk-secret-key"}}, r"or no model 'served': no such model \[key\]"),
+        (307, {}, "it redirects"),
+        (402, {"message": "no credit"}, "answers 402: no credit"),
+    ],
+)
+def test_what_no_attempt_can_change_is_said_once_without_the_key(
+    status: int, answer: Any, words: str, server: EmbeddingServer
+) -> None:
+    server.refuse = lambda number, body: (status, answer, {})
+    with pytest.raises(EndpointRefusedError, match=words) as caught:
+        ServedEncoder(server.model).encode_queries(["cat"])
+    assert "secret" not in str(caught.value)
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"<html>", "its answer holds no vectors"),
+        ({"data": []}, "0 vectors for 1 texts"),
+        ({"data": [{"index": 0, "embedding": []}]}, "1 vectors for 1 texts|holds no vectors"),
+        ({"data": [{"index": 0, "embedding": [float("nan"), 1.0]}]}, "not finite"),
+        ([], "its answer holds no vectors"),
+    ],
+)
+def test_answers_without_vectors_are_refused(answer: Any, words: str, server: EmbeddingServer) -> None:
+    server.refuse = lambda number, body: (200, answer, {})
+    with pytest.raises(EvaluationError, match=words):
+        ServedEncoder(server.model).encode_queries(["cat"])
+
+
+def test_a_text_that_nothing_helps_is_named(server: EmbeddingServer) -> None:
+    server.refuse = lambda number, body: (400, {"error": "I do not like it"}, {})
+    with pytest.raises(EvaluationError, match=r"turns down the text 'cat'…: I do not like it"):
+        ServedEncoder(server.model).encode_queries(["cat"])
+
+
+def test_a_dead_endpoint_is_given_up_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "_ATTEMPTS", 2)
+    with pytest.raises(EndpointUnreachableError, match=r"2 attempts failed .*is the server running"):
+        ServedEncoder("openai:served@http://127.0.0.1:9/v1").encode_queries(["cat"])
+
+
+def test_vectors_that_were_paid_for_are_kept_when_the_endpoint_dies(
+    server: EmbeddingServer, tmp_path: Path, animals: EvaluationSet
+) -> None:
+    corpus = {f"d{number}": f"{'cat ' * (number % 5)}{number}" for number in range(40)}
+    big = EvaluationSet("big", "test", "l", corpus, animals.queries, {key: {"d1": 1} for key in animals.queries})
+    encoding = Encoding(batch_size=1, cache=tmp_path)
+    contender = parse_contender(server.model)
+    server.refuse = lambda number, body: (401, {}, {}) if number > 24 else None
+    with pytest.raises(EndpointRefusedError):
+        score_contenders([contender], OpenedSets((big,)), encoding)
+    asked, server.refuse = len(server.bodies), lambda number, body: None
+
+    score_contenders([contender], OpenedSets((big,)), encoding)
+
+    texts = [text for body in server.bodies[asked:] for text in body["input"]]
+    assert 0 < len(texts) <= 40 + len(animals.queries) - 16, "what was embedded before is not asked for again"
+    sent = len(server.bodies)
+    score_contenders([contender], OpenedSets((big,)), encoding)
+    assert len(server.bodies) == sent
+
+
+def test_it_works_inside_a_running_event_loop(server: EmbeddingServer) -> None:
+    async def notebook() -> np.ndarray:
+        return ServedEncoder(server.model).encode_queries(["cat"])
+
+    assert asyncio.run(notebook()).shape == (1, 8)
+
+
+def test_served_models_are_named_by_their_own_name() -> None:
+    address = "http://localhost:8080/v1"
+    assert parse_contender("openai:text-embedding-3-small") == Contender(
+        "text-embedding-3-small", "openai:text-embedding-3-small"
+    )
+    assert parse_contender(f"tei=openai:BAAI/bge-m3@{address}") == Contender("tei", f"openai:BAAI/bge-m3@{address}")
+    for wrong in ("openai:", "openai:some@mean"):
+        with pytest.raises(EvaluationError, match="without a pooling"):
+            parse_contender(wrong)
+    assert with_poolings([Contender("a", "openai:a")], ["mean", "ata"]) == [Contender("a", "openai:a")]
+
+
+def test_the_command_line_compares_a_served_model_and_exits_by_the_kind_of_failure(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    MODEL.save(str(tmp_path / "model"))
+    write_beir(tmp_path / "mine")
+    arguments = ["evaluate", f"here={tmp_path / 'model'}", server.model, "--set", str(tmp_path / "mine")]
+
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["models"] == ["here", "served"]
+
+    server.refuse = lambda number, body: (401, {}, {})
+    failed = subprocess.run(
+        [sys.executable, "-m", "multigrain", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert failed.returncode == EndpointRefusedError.exit_code
+    assert "Traceback" not in failed.stderr
+    assert "check the environment variable OPENAI_API_KEY" in failed.stderr

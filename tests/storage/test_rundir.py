@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
+from multigrain.storage.rundir import RunDirectory, atomic_directory, atomic_write
+
+
+def test_a_manifest_says_what_completed_a_stage(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert run.manifest("dataset") is None
+
+    run.finish("dataset", "abc", {"kept": 3}, 1.5)
+
+    found = run.manifest("dataset")
+    assert found is not None
+    assert (found.fingerprint, found.counts, found.seconds) == ("abc", {"kept": 3}, 1.5)
+    assert "multigrain" in found.versions
+    assert run.is_complete("dataset", "abc")
+    assert not run.is_complete("dataset", "other")
+    run.invalidate("dataset")
+    assert run.manifest("dataset") is None
+
+
+def test_a_broken_manifest_is_named_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "manifest.json").write_text('{"stage": "dataset", "fing')
+
+    with pytest.raises(RunDirectoryError, match=r"manifest\.json: not a manifest of this version.*delete it"):
+        RunDirectory(tmp_path).manifest("dataset")
+
+
+def test_a_missing_stage_names_its_command(tmp_path: Path) -> None:
+    with pytest.raises(StageOrderError, match="`multigrain audit` completes it first"):
+        RunDirectory(tmp_path).require("dataset", "multigrain audit")
+
+
+def _hold(path: Path, held: multiprocessing.synchronize.Event, release: multiprocessing.synchronize.Event) -> None:
+    with RunDirectory(path).hold():
+        held.set()
+        release.wait(30)
+
+
+def test_one_process_at_a_time_and_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, held, release))
+    holder.start()
+    try:
+        assert held.wait(30)
+        with pytest.raises(RunBusyError, match=f"in use by process {holder.pid}"), RunDirectory(tmp_path).hold():
+            pass
+    finally:
+        holder.kill()
+        holder.join()
+
+    with RunDirectory(tmp_path).hold() as run:
+        assert run.path == tmp_path
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(RunDirectoryError, match="cannot be written"), RunDirectory(tmp_path / "file" / "run").hold():
+        pass
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    atomic_write(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multigrain.storage.rundir.os.fsync", full)
+    with pytest.raises(RunDirectoryError, match=r"a\.json: cannot be written \(No space"):
+        atomic_write(path, "new")
+
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with atomic_directory(target) as folder:
+        (folder / "a").write_text("1")
+    with pytest.raises(FileNotFoundError), atomic_directory(target) as folder:
+        (folder / "missing" / "b").write_text("2")
+    assert [each.name for each in target.iterdir()] == ["a"]
+
+    with atomic_directory(target) as folder:
+        (folder / "c").write_text("3")
+    assert [each.name for each in target.iterdir()] == ["c"]
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
