@@ -14,7 +14,7 @@ from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.sources.glance import look_at_input
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 __all__ = ["init", "register"]
 

@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from multigrain.report import figures, messages, verdict
 from multigrain.report.card_data import CardData, load_card_data
+from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["render_card", "write_card"]
 
