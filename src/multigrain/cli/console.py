@@ -28,6 +28,7 @@ from rich.progress import TaskID as RichTaskID
 from rich.text import Text
 
 from multigrain.cli.pace import Pace
+from multigrain.display.numbers import rate, rough_duration
 from multigrain.display.progress import Progress, Task
 
 __all__ = ["console", "print_json", "quieten_libraries", "terminal_progress"]
@@ -155,22 +156,9 @@ def _pace_words(pace: Pace) -> str:
     """The rate, and the time that is left where there is an end; empty as long as too little has been seen."""
     if pace.rate is None:
         return ""
-    return _rate(pace.rate) + ("" if pace.left is None else f", {_duration(pace.left)} left")
+    return rate(pace.rate) + ("" if pace.left is None else f", {rough_duration(pace.left)} left")
 
 
 def _end_words(pace: Pace) -> str:
-    rate = "" if pace.overall is None else f"{_rate(pace.overall)} "
-    return f"{rate}in {_duration(pace.elapsed)}"
-
-
-def _rate(a_second: float) -> str:
-    """A rate with a number that can be read: a second, or a minute where it is less than one."""
-    return f"{a_second:.1f}/s" if a_second >= 1 else f"{a_second * 60:.1f}/min"
-
-
-def _duration(seconds: float) -> str:
-    """E.g. "50 s", "4 min", "2 h 10 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    overall = "" if pace.overall is None else f"{rate(pace.overall)} "
+    return f"{overall}in {rough_duration(pace.elapsed)}"
