@@ -47,7 +47,9 @@ from multigrain.stages.fingerprints import base_settings, llm_settings, synthesi
 from multigrain.stages.selection import check_choice
 from multigrain.stages.synthesis import synthesis_stage
 from multigrain.stages.training import candidate_stage
-from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_directory, atomic_write
+from multigrain.storage.files import atomic_directory, atomic_write
+from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.synthesis_estimate import dry_run
 
 __all__ = ["TABLE_FILES", "auditing_key", "run_ablation", "writing_key"]

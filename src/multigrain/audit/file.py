@@ -25,7 +25,8 @@ from multigrain.sources.files import read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 from multigrain.stages.audit import judge_counts, run_probe, say_summary
 from multigrain.stages.judges import advisers
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
 __all__ = ["audit_file", "foreign_documents", "synthesized_rows"]

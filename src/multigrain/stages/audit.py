@@ -37,8 +37,10 @@ from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import dataset_identity, require_current, synthesis_identity
 from multigrain.stages.judges import advisers, row_units
-from multigrain.storage.disk_list import Spool, View
-from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_write
+from multigrain.storage.disk_list import DiskList, View
+from multigrain.storage.files import atomic_write
+from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["audit_stage", "judge_counts", "measured_vectors", "run_probe", "say_summary"]
 
@@ -63,7 +65,7 @@ def _measure_and_keep(
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = Spool(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
+    pool = DiskList(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")

@@ -22,7 +22,7 @@ from multigrain.sources.store import write_document_table, write_query_table
 from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
 from multigrain.stages.context import STOPPING, RunContext, complete_stage
 from multigrain.stages.fingerprints import documents_identity
-from multigrain.storage.rundir import StageManifest
+from multigrain.storage.manifests import StageManifest
 from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 

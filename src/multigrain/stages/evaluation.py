@@ -55,7 +55,8 @@ from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, require_current, results_identity
 from multigrain.stages.heldout import check_heldout
 from multigrain.stages.selection import check_choice
-from multigrain.storage.rundir import StageManifest, atomic_directory, atomic_write
+from multigrain.storage.files import atomic_directory, atomic_write
+from multigrain.storage.manifests import StageManifest
 from multigrain.synthesis.heldout import read_heldout_queries
 
 __all__ = ["advice", "domain_sets", "evaluation_stage", "validation_sets"]

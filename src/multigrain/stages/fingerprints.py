@@ -24,8 +24,8 @@ from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
 from multigrain.stages.context import RunContext, differences
 from multigrain.storage.content import content_fingerprint
+from multigrain.storage.manifests import StageManifest
 from multigrain.storage.packages import resolve_encoder
-from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import few_shot_fingerprint
 from multigrain.training.fingerprint import mix_fingerprint

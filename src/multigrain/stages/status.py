@@ -14,7 +14,8 @@ from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.usage import Spent, cost_of_all, spent_by_run
-from multigrain.storage.rundir import RunDirectory, StageFailure, StageManifest
+from multigrain.storage.manifests import StageFailure, StageManifest
+from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, verify_table
 
 __all__ = [

@@ -28,8 +28,9 @@ from multigrain.sources.titles import titles_suffice
 from multigrain.stages.context import STOPPING, RunContext, complete_stage
 from multigrain.stages.fingerprints import candidate_stage_name, synthesis_identity
 from multigrain.stages.heldout import HeldoutTally, lacking_parts
-from multigrain.storage.disk_list import Spool
-from multigrain.storage.rundir import StageManifest, atomic_write
+from multigrain.storage.disk_list import DiskList
+from multigrain.storage.files import atomic_write
+from multigrain.storage.manifests import StageManifest
 from multigrain.synthesis.heldout import dump_heldout_queries
 from multigrain.synthesis.inputs import heldout_units, read_material, training_units
 from multigrain.synthesis.prompts import Prompts
@@ -294,7 +295,7 @@ def _write_heldout_by_another(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Held-out queries by the model of `evaluation.llm`, in a journal of its own: it has a price of its own too."""
     config = context.config
-    if not _needs_written_queries(config, Spool(each for each in documents if each.split is not Split.TRAIN)):
+    if not _needs_written_queries(config, DiskList(each for each in documents if each.split is not Split.TRAIN)):
         return {}, {}
     price, own = find_price(llm), find_price(config.llm)
     cost_before = 0.0 if own is None else spent.cost(own)
@@ -334,7 +335,7 @@ def _write_heldout_by_another(
 
 def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMConfig | None = None) -> dict[str, str]:
     config = session.context.config
-    heldout = Spool(document for document in documents if document.split is not Split.TRAIN)
+    heldout = DiskList(document for document in documents if document.split is not Split.TRAIN)
     if not _needs_written_queries(config, heldout):
         return {}
     queries: dict[str, str] = {}

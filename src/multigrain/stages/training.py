@@ -16,7 +16,8 @@ from multigrain.model.saving import save_candidate
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, dataset_identity, require_current
 from multigrain.stages.merging import ChosenMerge, merge_candidate, validation_for_merge
-from multigrain.storage.rundir import StageManifest, atomic_directory
+from multigrain.storage.files import atomic_directory
+from multigrain.storage.manifests import StageManifest
 from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.losses.registry import check_losses
 from multigrain.training.merging import WeightMerge

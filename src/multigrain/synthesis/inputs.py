@@ -11,7 +11,7 @@ from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import open_document_table, read_query_table
 from multigrain.sources.tasks import make_task, read_task_table, read_tasks, split_tasks
-from multigrain.storage.disk_list import Spool
+from multigrain.storage.disk_list import DiskList
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -72,7 +72,7 @@ def training_units(config: Config, material: Material) -> Sequence[WritingUnit]:
         return [unit for unit in _task_units(config, material) if unit.document.split is Split.TRAIN]
     if config.start_from == "pairs":
         return pair_units(material.queries, material.documents, config.synthesis, seed=config.seed)
-    train = Spool(document for document in material.documents if document.split is Split.TRAIN)
+    train = DiskList(document for document in material.documents if document.split is Split.TRAIN)
     return writing_units(train, config.synthesis, seed=config.seed)
 
 

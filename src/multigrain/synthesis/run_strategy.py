@@ -11,7 +11,8 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import LLMError
 from multigrain.llm.protocol import CompletionFailure
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import Demonstration, read_demonstrations
 from multigrain.synthesis.likelihood import rank_by_likelihood
 from multigrain.synthesis.strategies.from_task import for_tasks
