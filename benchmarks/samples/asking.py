@@ -26,7 +26,8 @@ from multigrain.config import SynthesisConfig, TasksConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document, SynthesizedRow, Task, TaskKind
 from multigrain.sources.tasks import make_task
 from multigrain.synthesis.attributes import task_style

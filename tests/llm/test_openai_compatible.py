@@ -18,7 +18,8 @@ from multigrain.llm.build import build_client, client_identity
 from multigrain.llm.endpoint import find_endpoint
 from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 
 from .conftest import Endpoint, Handler, chat_answer, error_answer
 

@@ -22,7 +22,7 @@ from multigrain.cli.stages import run_command, with_limits
 from multigrain.config.file import load_config
 
 if TYPE_CHECKING:
-    from multigrain.synthesis.estimate import Estimate
+    from multigrain.tools.synthesis_estimate import Estimate
 
 __all__ = ["register", "synthesize"]
 

@@ -11,10 +11,8 @@ from multigrain.config import Config
 from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError, UnusableOutputError
-from multigrain.llm.build import build_client, total_concurrency
-from multigrain.llm.prices import find_price
-from multigrain.llm.session.budget import Spending
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.build import total_concurrency
+from multigrain.llm.session.session import paid_session
 from multigrain.records import Split, Task
 from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
@@ -137,35 +135,19 @@ def _brainstorm(context: RunContext) -> Brainstorm:
     prompts.check()
     with (
         telling_of_interrupt(context.progress, STOPPING),
-        Journal(context.run.journal_path) as journal,
         LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
+        paid_session(config, context.run, engine) as session,
         context.progress.task("Thinking of tasks", None) as task,
     ):
-        spending = Spending(
-            journal.totals(),
-            price=find_price(config.llm),
-            max_cost=config.synthesis.max_cost,
-            max_tokens=config.synthesis.max_total_tokens,
+        found = brainstorm(
+            config.tasks,
+            session.client(BRAINSTORM),
+            engine,
+            config.llm,
+            seed=config.seed,
+            prompts=prompts,
+            on_done=lambda _: task.advance(),
         )
-        client = JournaledClient(
-            build_client(config.llm, seed=config.seed),
-            journal,
-            strategy=BRAINSTORM,
-            may_ask=spending.decide,
-            on_answer=spending.add,
-        )
-        try:
-            found = brainstorm(
-                config.tasks,
-                client,
-                engine,
-                config.llm,
-                seed=config.seed,
-                prompts=prompts,
-                on_done=lambda _: task.advance(),
-            )
-        finally:
-            engine.run(client.aclose())
     if found.failed.get("over_limit"):
         raise ConfigError(
             "tasks: the spending limit was reached before the tasks were found: "
@@ -174,7 +156,7 @@ def _brainstorm(context: RunContext) -> Brainstorm:
     if not found.tasks:
         failure = f" ({found.failure.kind}: {found.failure.detail})" if found.failure is not None else ""
         raise UnusableOutputError(
-            f"model {client.identity}: no usable task came of {found.suggested} suggestions{failure}; "
+            f"model {session.model.identity}: no usable task came of {found.suggested} suggestions{failure}; "
             "write your own and name the file under tasks.path, or use a larger model"
         )
     return found

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -24,9 +25,12 @@ from multigrain.synthesis.strategies.registry import build_named
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
 from multigrain.synthesis.style import Style, draw, draw_order
 
-__all__ = ["build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
+__all__ = ["HELDOUT", "build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
 
-_HELDOUT_TOKENS = 48
+HELDOUT: Final = "heldout"
+"""What the journal calls the one who asks for held-out queries."""
+
+_HELDOUT_TOKENS: Final = 48
 
 
 def build_strategy(
@@ -148,7 +152,7 @@ def write_heldout_queries(
                 max_tokens=room,
                 seed=seed,
                 stop=("\n",),
-                asked_by="heldout",  # whichever strategy writes the rows, these stay what they are
+                asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
             )
             answer = await client.complete(request)
             text = without_reasoning(answer.text)

@@ -11,6 +11,7 @@ from multigrain.errors import ConfigError
 from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
+from multigrain.storage.disk_list import View
 from multigrain.synthesis.attributes import task_style
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -20,32 +21,35 @@ __all__ = ["pair_units", "task_units"]
 
 def pair_units(
     queries: Sequence[GivenQuery], documents: Sequence[Document], config: SynthesisConfig, *, seed: int
-) -> list[WritingUnit]:
+) -> Sequence[WritingUnit]:
     """A row for every positive of every training query: negatives to write, and the query as it was given.
 
     Every query gets the row of its first positive before any gets that of its second.
 
     Args:
         queries: the given queries, of all splits.
-        documents: their positives are among them.
+        documents: their positives are among them; each is read when its row is looked at.
         config: how many queries at most, and for which share negatives are written.
         seed: of the order.
     """
-    texts = {document.id: document for document in documents}
+    places = {document.id: place for place, document in enumerate(documents)}
     train = [query for query in queries if query.split is Split.TRAIN]
     ordered = sorted(train, key=lambda query: _place(seed, "order", query.id))[: config.max_documents]
     longest = max((len(query.document_ids) for query in ordered), default=0)
-    return [
-        WritingUnit(
-            document=texts[query.document_ids[index]],
+
+    def unit(row: tuple[int, GivenQuery]) -> WritingUnit:
+        index, query = row
+        positive = query.document_ids[index]
+        return WritingUnit(
+            document=documents[places[positive]],
             with_negatives=_place(seed, f"negatives:{index}", query.id) < config.negatives_share,
             query=query.text,
-            relevant_ids=tuple(each for each in query.document_ids if each != query.document_ids[index]),
+            relevant_ids=tuple(other for other in query.document_ids if other != positive),
         )
-        for index in range(longest)
-        for query in ordered
-        if index < len(query.document_ids)
-    ]
+
+    return View(
+        [(index, query) for index in range(longest) for query in ordered if index < len(query.document_ids)], unit
+    )
 
 
 def task_units(

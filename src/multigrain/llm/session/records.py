@@ -107,6 +107,11 @@ class JournalTotals:
         return self.live.completion_tokens + self.batch.completion_tokens
 
     @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
     def cached_tokens(self) -> int:
         """Tokens read from a prefix cache."""
         return self.live.cached_tokens + self.batch.cached_tokens
