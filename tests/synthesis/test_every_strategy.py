@@ -11,9 +11,9 @@ import pytest
 
 from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig
 from multigrain.engine.local import LocalEngine
+from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document, Level, SynthesizedRow
 from multigrain.synthesis.strategies import registry
 from multigrain.synthesis.strategies.counterfactual import edit

@@ -9,9 +9,9 @@ import pytest
 
 from multigrain.config import LLMConfig, QueryType, SynthesisConfig
 from multigrain.engine.local import LocalEngine
+from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import Completion, CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document
 from multigrain.synthesis.plain_text import about_the_subject, clean_line, summary_as_query
 from multigrain.synthesis.prompts import Prompts

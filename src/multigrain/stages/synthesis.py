@@ -15,10 +15,9 @@ from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine, Failure
 from multigrain.errors import ConfigError, UnusableOutputError
+from multigrain.llm.answers import REASONING_ADVICE, UnusableAnswer
 from multigrain.llm.build import total_concurrency
-from multigrain.llm.reasoning import REASONING_ADVICE
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
 from multigrain.stages.context import STOPPING, RunContext, complete_stage

@@ -13,12 +13,10 @@ import numpy as np
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.llm.reasoning import without_reasoning
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
 from multigrain.storage.disk_list import View
 from multigrain.synthesis.few_shot import Demonstration, build_selector
-from multigrain.synthesis.plain_text import about_the_subject, clean_line
+from multigrain.synthesis.plain_text import ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.registry import build_named
@@ -144,26 +142,16 @@ def write_heldout_queries(
     """
 
     async def write(document: Document) -> str:
-        for room in (_HELDOUT_TOKENS, 2 * _HELDOUT_TOKENS):
-            request = CompletionRequest(
-                messages=prompts.render("heldout_query", document=document.text[:characters]),
-                temperature=llm.temperature,
-                top_p=llm.top_p,
-                max_tokens=room,
-                seed=seed,
-                stop=("\n",),
-                asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
-            )
-            answer = await client.complete(request)
-            text = without_reasoning(answer.text)
-            if answer.finish_reason != "length":
-                break
-        else:
-            raise UnusableAnswer("truncated", f"the query was cut at {2 * _HELDOUT_TOKENS} tokens")
-        query = about_the_subject(clean_line(text))
-        if not query:
-            raise UnusableAnswer("empty", "the model wrote no query")
-        return query
+        request = CompletionRequest(
+            messages=prompts.render("heldout_query", document=document.text[:characters]),
+            temperature=llm.temperature,
+            top_p=llm.top_p,
+            max_tokens=_HELDOUT_TOKENS,
+            seed=seed,
+            stop=("\n",),
+            asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
+        )
+        return await ask_for_query(client, request)
 
     return engine.map(write, documents, stop=stop)
 
