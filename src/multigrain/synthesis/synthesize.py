@@ -15,13 +15,13 @@ from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.records import Document, SynthesizedRow
 from multigrain.storage.disk_list import View
+from multigrain.synthesis.attributes import Attributes, draw, draw_order
 from multigrain.synthesis.few_shot import Demonstration, build_selector
 from multigrain.synthesis.plain_text import ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.registry import build_named
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
-from multigrain.synthesis.style import Style, draw, draw_order
 
 __all__ = ["HELDOUT", "build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
 
@@ -156,11 +156,11 @@ def write_heldout_queries(
     return engine.map(write, documents, stop=stop)
 
 
-def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Style:
+def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Attributes:
     """What kind of query a document's row number `index` has: its rows take different kinds as far as there are."""
     kinds = draw_order(config.query_types, random.Random(f"{seed}:kinds:{document.id}"))
     language = draw(config.languages, random.Random(f"{seed}:{index}:{document.id}")) if config.languages else None
-    return Style(query_type=kinds[index % len(kinds)], language=language)
+    return Attributes(query_type=kinds[index % len(kinds)], language=language)
 
 
 def _place(seed: int, purpose: str, identifier: str) -> float:

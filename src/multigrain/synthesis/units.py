@@ -12,7 +12,7 @@ from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
 from multigrain.storage.disk_list import View
-from multigrain.synthesis.attributes import task_style
+from multigrain.synthesis.attributes import task_attributes
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
@@ -92,7 +92,7 @@ def task_units(
             index=index,
             with_negatives=sides[task.id, index] is Split.TRAIN
             and _place(seed, f"negatives:{index}", task.id) < synthesis.negatives_share,
-            style=task_style(task, index, config, seed=seed),
+            style=task_attributes(task, index, config, seed=seed),
             task=task,
         )
         for task, index in places
