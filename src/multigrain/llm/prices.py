@@ -46,10 +46,10 @@ def find_price(config: LLMConfig) -> PriceConfig | None:
         if name in config.prices:
             return config.prices[name]
     # A price of OpenAI's says nothing of a model of the same name on one's own machines.
-    found = [name for name in _BUILT_IN if plain == name or plain.startswith(f"{name}-20")]
-    if not found or not _is_hosted(config.base_url):
+    names = [name for name in _BUILT_IN if plain == name or plain.startswith(f"{name}-20")]
+    if not names or not _is_hosted(config.base_url):
         return None
-    prompt, completion, cached = _BUILT_IN[found[0]]
+    prompt, completion, cached = _BUILT_IN[names[0]]
     return PriceConfig(prompt=prompt, completion=completion, cached_prompt=cached)
 
 

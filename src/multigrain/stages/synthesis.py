@@ -47,8 +47,8 @@ def synthesis_stage(context: RunContext) -> StageManifest:
     """
     if why := _goes_on(context):
         context.progress.say(f"synthesis: {why}; it goes on, and so does what follows")
-        made = [candidate_stage_name(name) for name in context.config.training.candidates]
-        for stage in ("results", *made, "dataset", "synthesis"):
+        candidates = [candidate_stage_name(name) for name in context.config.training.candidates]
+        for stage in ("results", *candidates, "dataset", "synthesis"):
             context.run.invalidate(stage)
         shutil.rmtree(context.run.checkpoints_path, ignore_errors=True)
     with telling_of_interrupt(context.progress, STOPPING):
@@ -57,25 +57,25 @@ def synthesis_stage(context: RunContext) -> StageManifest:
 
 def _goes_on(context: RunContext) -> str:
     """Why a complete synthesis goes on, in words; empty where it does not."""
-    made = context.run.manifest("synthesis")
+    manifest = context.run.manifest("synthesis")
     # Of other settings, all of it would be written and paid for again: that is for --redo to say.
-    if made is None or not (context.redo or made.fingerprint == synthesis_identity(context)):
+    if manifest is None or not (context.redo or manifest.fingerprint == synthesis_identity(context)):
         return ""
-    if _limit_raised(context.config, made):
+    if _limit_raised(context.config, manifest):
         return "the limit that ended it has been raised"
-    if lacking_parts(context.config, made.counts) and "over_limit" not in made.counts["heldout_failed"]:
+    if lacking_parts(context.config, manifest.counts) and "over_limit" not in manifest.counts["heldout_failed"]:
         return "no held-out query was written for one of the parts that need them"
     return ""
 
 
-def _limit_raised(config: Config, made: StageManifest) -> bool:
+def _limit_raised(config: Config, manifest: StageManifest) -> bool:
     """Whether a limit ended the synthesis, and allows more now."""
-    before, now = made.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
+    before, now = manifest.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
     ended_by = {
         "stopped_by_budget": ("budget_seconds",),
         "stopped_by_limit": ("max_cost", "max_total_tokens"),
     }
-    names = [name for mark, limits in ended_by.items() if made.counts.get(mark) for name in limits]
+    names = [name for mark, limits in ended_by.items() if manifest.counts.get(mark) for name in limits]
     return any(before.get(name) is not None and (now[name] or math.inf) > before[name] for name in names)
 
 

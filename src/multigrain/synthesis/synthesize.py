@@ -65,7 +65,7 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
         config: how many, and for which share negatives are written.
         seed: of the order.
     """
-    places = np.fromiter((_place(seed, "order", each.id) for each in documents), dtype=np.float64)
+    places = np.fromiter((_place(seed, "order", document.id) for document in documents), dtype=np.float64)
     order = np.argsort(places, kind="stable")[: config.max_documents]
 
     def unit(number: int) -> WritingUnit:

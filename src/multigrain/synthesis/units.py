@@ -76,7 +76,7 @@ def task_units(
         ConfigError: no kind of the tasks has a weight, or translations are asked for in one language.
     """
     by_kind: dict[TaskKind, list[Task]] = defaultdict(list)
-    for task in sorted(tasks, key=lambda each: _place(seed, "tasks", each.id)):
+    for task in sorted(tasks, key=lambda one: _place(seed, "tasks", one.id)):
         by_kind[task.kind].append(task)
     # A kind that only the user's own list has counts like any other.
     weights = {kind: config.kinds.get(kind, 1.0) for kind in by_kind}
