@@ -19,7 +19,8 @@ from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
-from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
+from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries
+from multigrain.synthesis.units import writing_units
 
 render = Prompts().render
 DOCUMENT = Document("d1", "The valve closes when the pressure rises above its set point.")

@@ -18,8 +18,7 @@ from multigrain.storage.disk_list import Spool
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
-from multigrain.synthesis.synthesize import writing_units
-from multigrain.synthesis.units import pair_units, task_units
+from multigrain.synthesis.units import pair_units, task_units, writing_units
 
 __all__ = [
     "Inputs",

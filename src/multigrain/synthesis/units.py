@@ -1,10 +1,13 @@
-"""The rows to write from given queries and from tasks, in the order they are asked for."""
+"""The rows to write for documents, given queries and tasks, in the order they are asked for."""
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from multigrain.config import DocumentsConfig, SynthesisConfig, TasksConfig
 from multigrain.errors import ConfigError
@@ -12,11 +15,38 @@ from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
 from multigrain.storage.disk_list import View
-from multigrain.synthesis.attributes import task_attributes
+from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_attributes
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
-__all__ = ["pair_units", "task_units"]
+__all__ = ["pair_units", "task_units", "writing_units"]
+
+
+def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
+    """The rows to write, in the order they are asked for; each is made when it is looked at.
+
+    The order is a seeded hash, so that whatever a budget allows is a fair sample; every document gets its first
+    query before any gets its second.
+
+    Args:
+        documents: the training documents.
+        config: how many, and for which share negatives are written.
+        seed: of the order.
+    """
+    places = np.fromiter((_place(seed, "order", document.id) for document in documents), dtype=np.float64)
+    order = np.argsort(places, kind="stable")[: config.max_documents]
+
+    def unit(number: int) -> WritingUnit:
+        index, place = divmod(number, len(order))
+        document = documents[int(order[place])]
+        return WritingUnit(
+            document=document,
+            index=index,
+            with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
+            style=_style(document, index, config, seed=seed),
+        )
+
+    return View(range(config.queries_per_document * len(order)), unit)
 
 
 def pair_units(
@@ -98,6 +128,13 @@ def task_units(
         for task, index in places
     ]
     return sorted(units, key=lambda unit: (unit.index, _place(seed, "order", unit.document.id)))
+
+
+def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Attributes:
+    """What kind of query a document's row number `index` has: its rows take different kinds as far as there are."""
+    kinds = draw_order(config.query_types, random.Random(f"{seed}:kinds:{document.id}"))
+    language = draw(config.languages, random.Random(f"{seed}:{index}:{document.id}")) if config.languages else None
+    return Attributes(query_type=kinds[index % len(kinds)], language=language)
 
 
 def _places(by_kind: Mapping[TaskKind, Sequence[Task]], rows: Mapping[TaskKind, int]) -> Iterator[tuple[Task, int]]:

@@ -48,7 +48,7 @@ def reserved(budget: Budget, price: PriceConfig | None = PRICE) -> Reservation:
 def calibrated(*journals: JournalUsage, **limits: Any) -> Budget:
     """A budget that has seen one answer, of two hundred tokens."""
     budget = Budget(journals, **limits)
-    reserved(budget).settle(ANSWER)
+    budget.settle(reserved(budget), ANSWER)
     return budget
 
 
@@ -62,10 +62,10 @@ def test_earlier_sessions_other_journals_and_requests_in_flight_count() -> None:
     budget = calibrated(usage(800, 200), usage(0, 300), max_tokens=1900)
     in_flight = [reserved(budget), reserved(budget)]
     assert budget.reserve(REQUEST, PRICE) is None  # 1500 are spent, and the third would make 2100
-    in_flight.pop().settle(None)
+    budget.settle(in_flight.pop(), None)
     in_flight.append(reserved(budget))  # what came to nothing is free again
     for reservation in in_flight:
-        reservation.settle(ANSWER)
+        budget.settle(reservation, ANSWER)
     with pytest.raises(CompletionFailure, match="over_limit: the run's spending limit is reached"):
         budget.reserve(REQUEST, PRICE)
 
@@ -82,15 +82,15 @@ def test_before_an_answer_has_told_prompts_count_as_a_token_a_byte() -> None:
     first = reserved(budget)  # 400 to read, as the template's tokens count as bytes too, and 100 to write
     reserved(budget)
     assert budget.reserve(REQUEST, PRICE) is None
-    first.settle(ANSWER)
+    budget.settle(first, ANSWER)
     assert reserved(budget).tokens == pytest.approx(200)
 
 
 def test_an_endpoint_that_reports_more_tokens_than_estimated_is_believed() -> None:
     budget = Budget(max_tokens=10**6)
-    reserved(budget).settle(Completion("x", "stop", "m", prompt_tokens=350, completion_tokens=1))
+    budget.settle(reserved(budget), Completion("x", "stop", "m", prompt_tokens=350, completion_tokens=1))
     assert reserved(budget).tokens == pytest.approx(450)
-    reserved(budget).settle(ANSWER)
+    budget.settle(reserved(budget), ANSWER)
     assert reserved(budget).tokens == pytest.approx(450)
 
 
@@ -251,3 +251,12 @@ def test_what_lies_in_batch_files_is_set_aside_until_it_is_answered(tmp_path: Pa
             "0", CompletionFailure("batch_expired", "too late"), strategy="mgh", client="c"
         ).result()
         assert len(list(session.journal.awaited())) == 2
+
+
+def test_the_next_session_knows_how_many_tokens_prompts_are(tmp_path: Path) -> None:
+    run, config = RunDirectory(tmp_path / "run"), run_config({"max_total_tokens": 10**6})
+    with LocalEngine() as engine, paid_session(config, run, engine) as session:
+        client = JournaledClient(ScriptedLLM([ANSWER]), session.journal, strategy="mgh", budget=session.budget)
+        engine.run(client.complete(REQUEST))
+    with LocalEngine() as engine, paid_session(config, run, engine) as session:
+        assert reserved(session.budget).tokens == pytest.approx(200)

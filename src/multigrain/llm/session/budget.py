@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
 from multigrain.config import Config, PriceConfig
 from multigrain.errors import ConfigError
@@ -14,6 +16,9 @@ from multigrain.llm.session.usage import JournalUsage, read_usage
 from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["Budget", "Reservation", "require_price", "run_budget"]
+
+
+_LATEST: Final = 200  # prompts by which lengths are reckoned
 
 
 def require_price(
@@ -38,13 +43,30 @@ def require_price(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is set aside for one request in flight.
+
+    Attributes:
+        request: the request.
+        price: of the model that is asked.
+        tokens: that it may come to.
+        cost: US dollars that it may come to.
+    """
+
+    request: CompletionRequest
+    price: PriceConfig | None
+    tokens: float
+    cost: float
+
+
 class Budget:
     """What a run may spend, on whichever model and for whichever purpose. For one event loop.
 
     Every request reserves the most that it may cost before it is sent. One that does not fit beside those in flight
     waits until they are over; one that is alone is sent as long as anything is left. So what is spent passes a limit
     by less than the cost of one request, however many are in flight. Prompts count as a token a byte, which is more
-    than any tokenizer makes of them, until the first answer says how many they are.
+    than any tokenizer makes of them, until an answer has told how many tokens they are at most.
 
     Args:
         journals: what each of the run's journals adds up to.
@@ -84,11 +106,6 @@ class Budget:
     def __repr__(self) -> str:
         return f"Budget(cost={self.cost}, tokens={self.tokens}, in flight: {self._in_flight})"
 
-    @property
-    def limited(self) -> bool:
-        """Whether there is any limit."""
-        return self._max_cost is not None or self._max_tokens is not None
-
     def reserve(self, request: CompletionRequest, price: PriceConfig | None) -> Reservation | None:
         """Set aside the most that a request may cost.
 
@@ -97,20 +114,22 @@ class Budget:
             price: of the model that is asked; None where it is unknown.
 
         Returns:
-            To be settled when the request is over. None where it has to wait for those in flight: see `released`.
+            To be given to `settle` when the request is over; None where it has to wait for those in flight: see
+            `released`.
 
         Raises:
             CompletionFailure: nothing is left ("over_limit").
         """
         if not self._anything_left(price):
-            raise CompletionFailure("over_limit", "the run's spending limit is reached")
+            awaited = "; requests in batch files count until their answers are read" if self._awaited_tokens else ""
+            raise CompletionFailure("over_limit", f"the run's spending limit is reached{awaited}")
         tokens, cost = self._at_most(request, price)
         if self._in_flight and not self._fits(tokens, cost):
             return None
         self._flying_tokens += tokens
         self._flying_cost += cost
         self._in_flight += 1
-        return Reservation(self, request, price, tokens, cost)
+        return Reservation(request, price, tokens, cost)
 
     def reserve_in_batch(
         self, request: CompletionRequest, price: PriceConfig | None, *, written: bool = False
@@ -140,7 +159,8 @@ class Budget:
         self._waiting.append(turn)
         await turn
 
-    def _settle(self, reservation: Reservation, completion: Completion | None) -> None:
+    def settle(self, reservation: Reservation, completion: Completion | None) -> None:
+        """End a reservation, once. What the answer cost is spent; where none came, no one reports what that cost."""
         self._in_flight -= 1
         # Exactly nothing where nothing is in flight: no rounding is left over.
         self._flying_tokens = self._flying_tokens - reservation.tokens if self._in_flight else 0.0
@@ -154,13 +174,17 @@ class Budget:
                     completion_tokens=completion.completion_tokens,
                     cached_tokens=completion.cached_tokens,
                 )
-            if completion.prompt_tokens:
-                reported = completion.prompt_tokens / max(1.0, about_prompt_tokens(reservation.request))
-                self._tokens_an_estimate = max(1.0, self._tokens_an_estimate or 0.0, reported)
+            self.learn(reservation.request, completion.prompt_tokens)
         waiting, self._waiting = self._waiting, []
         for turn in waiting:
             if not turn.done():
                 turn.set_result(None)
+
+    def learn(self, request: CompletionRequest, prompt_tokens: int) -> None:
+        """Take in how many tokens a prompt was, as an endpoint reports it; 0 says nothing."""
+        if prompt_tokens:
+            reported = prompt_tokens / max(1.0, about_prompt_tokens(request))
+            self._tokens_an_estimate = max(1.0, self._tokens_an_estimate or 0.0, reported)
 
     def _at_most(self, request: CompletionRequest, price: PriceConfig | None) -> tuple[float, float]:
         """Tokens and dollars that a request may come to."""
@@ -184,29 +208,6 @@ class Budget:
         )
 
 
-class Reservation:
-    """What is set aside for one request in flight; see `Budget.reserve`.
-
-    Attributes:
-        request: the request.
-        price: of the model that is asked.
-        tokens: that it may come to.
-        cost: US dollars that it may come to.
-    """
-
-    __slots__ = ("_budget", "cost", "price", "request", "tokens")
-
-    def __init__(
-        self, budget: Budget, request: CompletionRequest, price: PriceConfig | None, tokens: float, cost: float
-    ) -> None:
-        self._budget = budget
-        self.request, self.price, self.tokens, self.cost = request, price, tokens, cost
-
-    def settle(self, completion: Completion | None) -> None:
-        """End it, once. What the answer cost is spent; where none came, nothing is: no one reports what that cost."""
-        self._budget._settle(self, completion)
-
-
 def run_budget(config: Config, run: RunDirectory, *, files_lost: bool = False) -> Budget:
     """What is left of a run's limits, over all its journals, each at the price of the model that answers into it.
 
@@ -219,11 +220,13 @@ def run_budget(config: Config, run: RunDirectory, *, files_lost: bool = False) -
         ConfigError: there is a limit on the cost, and a price is unknown.
     """
     limits = config.synthesis
+    limited = limits.max_cost is not None or limits.max_total_tokens is not None
     journals = read_usage(run, config).journals
     budget = Budget(journals, max_cost=limits.max_cost, max_tokens=limits.max_total_tokens)
-    for usage in journals:
-        if budget.limited and usage.totals.awaiting_batch and not files_lost:
-            with Journal(usage.path, create=False) as journal:
-                for request in journal.awaited():
-                    budget.reserve_in_batch(request, usage.price, written=True)
+    for usage in journals if limited else ():
+        with Journal(usage.path, create=False) as journal:
+            for request, tokens in journal.latest_prompts(_LATEST):
+                budget.learn(request, tokens)
+            for request in () if files_lost else journal.awaited():
+                budget.reserve_in_batch(request, usage.price, written=True)
     return budget

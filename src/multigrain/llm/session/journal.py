@@ -162,6 +162,13 @@ class Journal:
         finally:
             connection.close()
 
+    def latest_prompts(self, count: int) -> list[tuple[CompletionRequest, int]]:
+        """The latest requests whose endpoint has reported how many tokens it read, each with that number."""
+        sql = "SELECT request, prompt_tokens FROM completions WHERE prompt_tokens > 0 ORDER BY rowid DESC LIMIT ?"
+        with self._lock:
+            rows = self._reading.execute(sql, (count,)).fetchall()
+        return [(restored_request(json.loads(request)), tokens) for request, tokens in rows]
+
     def mark_written(self, keys: Iterable[str]) -> None:
         """Note that requests lie in a batch file now. Returns when that is on the disk."""
         sql = "UPDATE batch_requests SET written_at = ? WHERE key = ?"

@@ -180,5 +180,5 @@ class JournaledClient:
         finally:
             del self._pending[key]
             over.set_result(None)
-            reservation.settle(answer)
+            self._budget.settle(reservation, answer)
         return answer
