@@ -7,9 +7,9 @@ import pytest
 
 from multigrain.ablation.matrix import Matrix, MatrixFile, expand
 from multigrain.ablation.run import run_ablation
+from multigrain.cli.ablate import ablate as module
 from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, EvaluationError
-from multigrain.stages import ablate as module
 
 
 def matrix(corpus: Path, model: Path, queries: str = "titles", **values: Any) -> Matrix:

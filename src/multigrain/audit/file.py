@@ -24,7 +24,7 @@ from multigrain.records import Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.files import read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
 from multigrain.stages.audit import judge_counts, run_probe, say_summary
-from multigrain.stages.judges import advisers
+from multigrain.stages.judges import open_judges
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -77,7 +77,7 @@ def audit_file(
         )
     with (
         RunDirectory(directory).hold() as run,
-        advisers(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
     ):
         reference = reference_model(config)
         with progress.task("Measuring the corpus", None):

@@ -23,7 +23,7 @@ from multigrain.config.file import load_config
 from multigrain.display.numbers import dollars
 
 if TYPE_CHECKING:
-    from multigrain.synthesis.estimate import Estimate
+    from multigrain.tools.synthesis_estimate import Estimate
 
 __all__ = ["register", "synthesize"]
 
@@ -84,9 +84,9 @@ def _lines(estimate: Estimate) -> list[str]:
         )
     known = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
     shares = [
-        f"  {name}: {each.rows:,} rows, about {each.requests:,} requests, {each.prompt_tokens:,} tokens to read and "
-        f"{each.completion_tokens:,} to write"
-        for name, each in estimate.strategies.items()
+        f"  {name}: {share.rows:,} rows, about {share.requests:,} requests, {share.prompt_tokens:,} tokens to read "
+        f"and {share.completion_tokens:,} to write"
+        for name, share in estimate.strategies.items()
     ]
     return [
         *lines,

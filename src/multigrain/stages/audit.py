@@ -29,18 +29,19 @@ from multigrain.dataset.store import (
 from multigrain.display.progress import Progress, Task
 from multigrain.encoders.reference import ReferenceModel
 from multigrain.errors import SourceError
-from multigrain.llm.session.usage import cost_of_all, spent_by_run
+from multigrain.llm.session.usage import read_usage
 from multigrain.mining.distributed import SpreadReference, corpus_vectors, spread_reference
 from multigrain.mining.search import NO_ROW, Floats, Rows, rows_at
 from multigrain.records import Document, Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import dataset_identity, require_current, synthesis_identity
-from multigrain.stages.judges import advisers, row_units
+from multigrain.stages.judges import open_judges
 from multigrain.storage.disk_list import DiskList, View
 from multigrain.storage.files import atomic_write
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.inputs import row_units
 
 __all__ = ["audit_stage", "judge_counts", "measured_vectors", "run_probe", "say_summary"]
 
@@ -72,7 +73,7 @@ def _measure_and_keep(
     contamination = find_contamination(config, reference)
     with (
         context.progress.task("Auditing rows", len(rows)) as task,
-        advisers(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
+        open_judges(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
     ):
         lots = audit_lots(
             rows,
@@ -98,7 +99,7 @@ def _measure_and_keep(
     )
     counts |= judged
     # Judging and regenerating are paid for too, and so is another model that writes the held-out queries.
-    cost = cost_of_all(spent_by_run(run, config))
+    cost = read_usage(run, config).cost
     if cost is not None:
         counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
     if len(result.examples) < 2:

@@ -30,10 +30,10 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
     context = RunContext(config, RunDirectory(directory))
     require_current(context, "dataset", dataset_identity(context), "multigrain audit")
     examples = open_examples(context.run.dataset_path)
-    found = []
+    estimates = []
     for name in config.training.candidates:
         if not context.run.is_complete(candidate_stage_name(name), candidate_identity(context, name)):
             settings = config.training.resolve(name)
             model = build_candidate(settings, seed=context.config.seed)
-            found.append(estimate_training(model, examples, settings, name=name, seed=config.seed))
-    return found
+            estimates.append(estimate_training(model, examples, settings, name=name, seed=config.seed))
+    return estimates
