@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from multigrain.config import DocumentsConfig
 from multigrain.records import Document, Split
 from multigrain.sources.chunking import chunk_document, cut_text
-from multigrain.sources.grouping import count_words
 from multigrain.sources.load import load_corpus, prepare_corpus
+from multigrain.sources.words import count_words
 
 SENTENCES = [f"Sentence {n} tells of thing {n * 3} and of its neighbour {n * 3 + 1}." for n in range(60)]
 LONG = Document("book", "\n\n".join(" ".join(SENTENCES[start : start + 5]) for start in range(0, 60, 5)), title="Book")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Final
+
+from multigrain.display.suggest import nearest_name
 
 __all__ = ["HUB_MARK", "anchored", "is_hub", "near_name"]
 
@@ -28,9 +29,8 @@ def anchored(path: Path, folder: Path) -> Path:
 def near_name(path: Path) -> str:
     """A hint at what may have been meant by a path that is not there: ` (did you mean …?)`, or nothing."""
     try:
-        names = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
+        names = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
     except OSError:
         return ""
-    by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(path.name.lower(), list(by_lower), n=1, cutoff=0.7)
-    return f" (did you mean {path.parent / by_lower[near[0]]}?)" if near else ""
+    nearest = nearest_name(path.name, names, cutoff=0.7)
+    return f" (did you mean {path.parent / nearest}?)" if nearest else ""

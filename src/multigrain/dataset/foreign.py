@@ -14,26 +14,22 @@ list of characters.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
-from multigrain.sources.files import read_rows
-from multigrain.storage.shards import is_table
+from multigrain.storage.columns import NEGATIVE, QUERY
+from multigrain.storage.rows import read_rows
 
 __all__ = ["FORMATS", "ForeignRow", "FormatName", "detect_format", "known_format", "open_foreign", "read_foreign"]
 
 FormatName = Literal["sentence-transformers", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
-
-_ANCHORS: Final = ("anchor", "query", "question", "sentence1")
-_NEGATIVE: Final = re.compile(r"negative(?:_(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +64,21 @@ def read_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tup
     Raises:
         SourceError: the file is missing, malformed, of no known form, or a value is of the wrong kind.
     """
-    rows, found = open_foreign(path, form)
-    return list(rows), found
+    rows, read_as = open_foreign(path, form)
+    return list(rows), read_as
 
 
 def open_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[Iterator[ForeignRow], FormatName]:
     """As `read_foreign`, with rows that are read as they are asked for; what is wrong with one is raised then."""
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
-    rows = read_rows(path) if is_table(path) else _saved_dataset(path)
+    rows = read_rows(path)
     first = next(rows, None)
     if first is None:
         raise SourceError(f"{path}: no row in it")
-    found = detect_format(first[1], f"{path}, line {first[0]}") if form == "auto" else form
-    read = _READERS[found]
-    return (read(row, number, f"{path}, line {number}") for number, row in chain([first], rows)), found
+    read_as = detect_format(first.values, first.place) if form == "auto" else form
+    read = _READERS[read_as]
+    return (read(row.values, row.number, row.place) for row in chain([first], rows)), read_as
 
 
 def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
@@ -100,7 +96,7 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
         return "ms-swift"
     if "pos" in fields:
         return "flagembedding"
-    if "positive" in fields and fields & set(_ANCHORS):
+    if "positive" in fields and QUERY.among(fields):
         return "sentence-transformers"
     raise SourceError(
         f"{at}: fields {', '.join(sorted(fields)[:8])} are those of no known form; name it with --format "
@@ -109,10 +105,10 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
 
 
 def _sentence_transformers(row: Mapping[str, Any], line: int, at: str) -> ForeignRow:
-    anchor = next((name for name in _ANCHORS if name in row), "anchor")
-    columns = sorted((int(match[1] or 0), name) for name in row if (match := _NEGATIVE.fullmatch(name)))
+    query = QUERY.among(row) or QUERY.names[0]
+    columns = sorted((int(match[1] or 0), name) for name in row if (match := NEGATIVE.fullmatch(name)))
     negatives = tuple(_text(row, name, at) for _, name in columns if row[name] not in (None, ""))
-    return ForeignRow(line, _text(row, anchor, at), (_text(row, "positive", at),), negatives)
+    return ForeignRow(line, _text(row, query, at), (_text(row, "positive", at),), negatives)
 
 
 def _flagembedding(row: Mapping[str, Any], line: int, at: str) -> ForeignRow:
@@ -173,8 +169,8 @@ _READERS: Final[Mapping[FormatName, Callable[[Mapping[str, Any], int, str], Fore
 def _text(row: Mapping[str, Any], field: str, at: str) -> str:
     value = row.get(field)
     if not isinstance(value, str):
-        given = "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-        raise SourceError(f"{at}: `{field}` must be a text, got {given}")
+        got = "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+        raise SourceError(f"{at}: `{field}` must be a text, got {got}")
     return value
 
 
@@ -196,15 +192,15 @@ def _passages(row: Mapping[str, Any], field: str, at: str, *, optional: bool = F
         return ()
     if not isinstance(value, list):
         raise SourceError(f"{at}: `{field}` must be a list of passages, got {_kind(value)} {str(value)[:40]!r}")
-    found = []
-    for each in value:
-        if not isinstance(each, dict) or not isinstance(each.get("text"), str):
-            raise SourceError(f"{at}: `{field}` must hold objects with a `text`, got {str(each)[:40]!r}")
-        title = each.get("title")
+    texts = []
+    for passage in value:
+        if not isinstance(passage, dict) or not isinstance(passage.get("text"), str):
+            raise SourceError(f"{at}: `{field}` must hold objects with a `text`, got {str(passage)[:40]!r}")
+        title = passage.get("title")
         if title is not None and not isinstance(title, str):
             raise SourceError(f"{at}: `{field}` holds a title that is no text: {str(title)[:40]!r}")
-        found.append(f"{title} {each['text']}".strip() if title else each["text"])
-    return tuple(found)
+        texts.append(f"{title} {passage['text']}".strip() if title else passage["text"])
+    return tuple(texts)
 
 
 def _conversations(row: Mapping[str, Any], field: str, at: str) -> tuple[str, ...]:
@@ -228,24 +224,6 @@ def _kind(value: Any) -> str:
     return "a text" if isinstance(value, str) else "nothing" if value is None else type(value).__name__
 
 
-def _saved_dataset(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    from datasets import Dataset, load_from_disk
-
-    try:
-        loaded = load_from_disk(str(path))
-    except (FileNotFoundError, ValueError, OSError) as error:
-        raise SourceError(
-            f"{path}: not a folder that datasets' save_to_disk wrote ({str(error).splitlines()[0]}); give a file, or "
-            "such a folder"
-        ) from None
-    if not isinstance(loaded, Dataset):
-        parts: Sequence[str] = list(loaded)
-        if len(parts) != 1:
-            raise SourceError(f"{path}: holds the splits {', '.join(parts)}; give the folder of one of them")
-        loaded = loaded[parts[0]]
-    yield from enumerate((dict(row) for row in loaded), start=1)
-
-
 def known_format(name: str) -> FormatName | Literal["auto"]:
     """A form by its name.
 
@@ -254,9 +232,9 @@ def known_format(name: str) -> FormatName | Literal["auto"]:
     """
     if name == "auto":
         return "auto"
-    for each in FORMATS:
-        if each == name:
-            return each
-    nearest = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.3)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ConfigError(f"--format {name}: {hint}there are {', '.join(FORMATS)}")
+    for form in FORMATS:
+        if form == name:
+            return form
+    raise ConfigError(
+        f"--format {name}: no such form{did_you_mean(name, FORMATS, cutoff=0.3)}; there are {', '.join(FORMATS)}"
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from multigrain.records import Document
-from multigrain.sources.grouping import count_words
+from multigrain.sources.words import count_words
 
 __all__ = ["chunk_document", "cut_text"]
 

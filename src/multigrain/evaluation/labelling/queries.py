@@ -12,9 +12,11 @@ from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import BASE, read_per_query, read_results
 from multigrain.evaluation.retrieval import DenseRetriever
-from multigrain.evaluation.sets.retrieval_set import normalise
+from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.sources.store import read_document_table
+from multigrain.sources.words import fold_text
+from multigrain.storage.rows import read_lines
 from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
@@ -148,11 +150,8 @@ def model_queries(
 
 
 def _read_queries(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"{path}: queries cannot be read as UTF-8 text ({error})") from None
-    distinct = {normalise(line): line.strip() for line in lines if line.strip()}
+    with as_evaluation_error():
+        distinct = {fold_text(line): line for row in read_lines(path) if (line := str(row.values["line"]))}
     if not distinct:
         raise EvaluationError(f"{path}: no query in it; write one a line")
     return {f"q{number}": query for number, query in enumerate(distinct.values(), start=1)}

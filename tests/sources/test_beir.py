@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from multigrain.errors import EvaluationError
+from multigrain.errors import SourceError
 from multigrain.evaluation.sets.beir import read_own_files
-from multigrain.evaluation.sets.qrels import read_qrels
-from multigrain.evaluation.sets.texts import read_texts
+from multigrain.sources.beir import read_qrels, read_texts
 
 TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
 QRELS = {"7": {"d1": 2, "d2": 0}, "b": {"d2": 1}}
@@ -109,13 +108,13 @@ def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
         ("docs.tsv", "d1 no tab here\n", "docs.tsv:1: expected an id, a tab and a text"),
         ("docs.tsv", "d1\tone\nd1\ttwo\n", "docs.tsv:2: id 'd1' is taken by line 1"),
         ("docs.xml", "<d>", "docs.xml: cannot tell what it holds; expected one of .jsonl"),
-        ("docs.csv", "id,words\nd1,text\n", "docs.csv:2: `text` must be a text, got None"),
-        ("docs.jsonl", '{"_id": true, "text": "x"}', "docs.jsonl:1: expected an `_id`"),
+        ("docs.csv", "id,words\nd1,text\n", "docs.csv:2: no column with the text (text, query"),
+        ("docs.jsonl", '{"_id": true, "text": "x"}', "docs.jsonl:1: an id is a text or a number, got 'True'"),
     ],
 )
 def test_a_bad_table_gets_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises(SourceError) as caught:
         read_texts(tmp_path / name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -125,14 +124,14 @@ def test_a_bad_table_gets_one_line(tmp_path: Path, name: str, content: str, mess
     ("name", "content", "message"),
     [
         ("qrels.jsonl", '{"query": "q", "doc": "d"}', "qrels.jsonl:1: expected query id, document id and grade"),
-        ("qrels.jsonl", "[]", "qrels.jsonl:1: expected an object"),
+        ("qrels.jsonl", "[]", "qrels.jsonl:1: expected an object, got list"),
         ("qrels.csv", "qid,docid,rel\nq,d,0.5\n", "qrels.csv:2: grade '0.5' is not a whole number"),
         ("qrels.csv", "qid,docid,rel\nq,,1\n", "qrels.csv:2: expected query id"),
     ],
 )
 def test_bad_judgments_get_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises(SourceError) as caught:
         read_qrels(tmp_path / name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
