@@ -84,7 +84,7 @@ def test_a_value_of_the_wrong_kind_is_an_error_with_its_line(tmp_path, form, fie
 
 
 def test_an_earlier_ms_swift_text_where_a_list_belongs_is_an_error_too(tmp_path) -> None:
-    with pytest.raises(SourceError, match="line 1: `rejected_response` must be a list"):
+    with pytest.raises(SourceError, match=r"rows\.jsonl:1: `rejected_response` must be a list"):
         read_foreign(written(tmp_path / "rows.jsonl", {**EARLIER_SWIFT, "rejected_response": "a"}))
 
 
@@ -238,5 +238,5 @@ def test_a_folder_that_datasets_saved_is_read(tmp_path) -> None:
     with pytest.raises(SourceError, match="splits train, dev"):
         read_foreign(tmp_path / "two")
     (tmp_path / "three").mkdir()
-    with pytest.raises(SourceError, match="not a folder that datasets"):
+    with pytest.raises(SourceError, match="neither Parquet files nor a data set"):
         read_foreign(tmp_path / "three")

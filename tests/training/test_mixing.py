@@ -83,7 +83,7 @@ def test_a_wrong_mapping_lists_the_columns(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as raised:
         _read(_source(path, columns={"query": "query", "positive": "passage", "negatives": ["dense"]}))
     message = str(raised.value)
-    assert "no column 'query', 'dense'" in message
+    assert "pairs.jsonl: no column 'query'" in message
     assert "'question', 'passage', 'bm25', 'id'" in message
     assert "\n" not in message
 
@@ -93,7 +93,7 @@ def test_a_wrong_mapping_lists_the_columns(tmp_path: Path) -> None:
     [
         ("missing.jsonl", "no such file or folder"),
         ("/no/where", "no such file or folder"),
-        ("nobody/nothing", "cannot be read as a data set"),
+        ("nobody/nothing", "cannot be loaded"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(path: str, message: str) -> None:
@@ -109,7 +109,11 @@ def test_files_that_cannot_be_read_are_told_in_one_line(tmp_path: Path) -> None:
     unknown.write_text("x")
     empty.mkdir()
 
-    for path, message in [(broken, "cannot be read"), (unknown, "expected one of"), (empty, "neither Parquet files")]:
+    for path, message in [
+        (broken, "broken.jsonl:1: not JSON"),
+        (unknown, "expected one of"),
+        (empty, "neither Parquet files"),
+    ]:
         with pytest.raises(SourceError, match=message) as raised:
             _read(_source(path))
         assert "\n" not in str(raised.value)
@@ -135,7 +139,7 @@ def test_lists_are_taken_apart_and_unusable_rows_are_counted(tmp_path: Path) -> 
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
     path = _write(tmp_path, "jsonl", [{**row, "score": 3} for row in ROWS])
 
-    with pytest.raises(SourceError, match="row 1: column 'score' holds int"):
+    with pytest.raises(SourceError, match=r"pairs\.jsonl:1: 'score' holds int"):
         _read(_source(path, columns={**COLUMNS, "negatives": ["score"]}))
 
 

@@ -137,7 +137,7 @@ def read_rows(path: Path | str, kind: str | None = None, *, columns: Sequence[st
     Args:
         path: a file, a folder of Parquet files or one that `datasets` saved, `hf:OWNER/NAME…`, or an fsspec address.
         kind: what it holds; None to tell by its name.
-        columns: the only columns that are wanted, as far as there are; Parquet files are then read in part.
+        columns: the only columns that are wanted; a Parquet file that has them all is then read in part.
 
     Raises:
         SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.
@@ -310,8 +310,8 @@ def _read_cells(path: Path | str, delimiter: str) -> Iterator[tuple[int, dict[st
 def _table_rows(batches: Iterator[Any], columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     """The rows of Arrow tables or record batches."""
     for batch in batches:
-        wanted = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
-        yield from wanted.to_pylist()
+        selection = _selection(batch.schema.names, columns)
+        yield from (batch if selection is None else batch.select(selection)).to_pylist()
 
 
 def _parquet_batches(path: Path | str, columns: Sequence[str] | None) -> Iterator[Any]:
@@ -339,11 +339,13 @@ def _file_batches(file: Any, columns: Sequence[str] | None) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as opened:
-        names = opened.schema_arrow.names
-        there = None if columns is None else [name for name in names if name in columns]
-        if there == []:  # an empty selection has no rows: the caller shall see what columns there are
-            there = None
-        yield from opened.iter_batches(batch_size=_BATCH_ROWS, columns=there)
+        selection = _selection(opened.schema_arrow.names, columns)
+        yield from opened.iter_batches(batch_size=_BATCH_ROWS, columns=selection)
+
+
+def _selection(names: Sequence[str], columns: Sequence[str] | None) -> list[str] | None:
+    """The columns to read; None for all, also where one is missing: then an error can name those there are."""
+    return None if columns is None or not set(columns) <= set(names) else list(columns)
 
 
 def _folder_batches(folder: Path) -> Iterator[Any]:
