@@ -89,19 +89,15 @@ class _DocstringsSource(DataSource):
     """The docstrings of `DEFAULT_PACKAGES` and of the standard library."""
 
     def read(self, config: DocumentsConfig) -> tuple[list[Document], int]:
-        """Read them; a config decides nothing."""
         return read_docstrings(), 0
 
     def fingerprint(self, config: DocumentsConfig) -> str:
-        """The versions of what is installed."""
         return docstrings_fingerprint()
 
     def describe(self, config: DocumentsConfig) -> str:
-        """What they are, as there is no path."""
         return "docstrings of installed packages"
 
     def glance(self, config: DocumentsConfig) -> str:
-        """What is said of them instead of a count: parsing takes long, and there are always enough."""
         return self.describe(config)
 
 

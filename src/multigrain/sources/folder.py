@@ -30,11 +30,9 @@ class _FolderSource(DataSource):
     """A document a file."""
 
     def read(self, config: DocumentsConfig) -> tuple[list[Document], int]:
-        """Read all files."""
         return read_folder(existing_path(config.path, "documents.path"), unreadable=config.unreadable)
 
     def glance(self, config: DocumentsConfig) -> tuple[Iterator[str], int]:
-        """The texts of plain files, one by one as they are; HTML, PDF and Word files stay closed."""
         paths = _checked(existing_path(config.path, "documents.path"))
         rich = [path for path in paths if _is_rich(path)]
         if rich and not is_installed("markitdown"):

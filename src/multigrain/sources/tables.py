@@ -39,7 +39,6 @@ class _HubSource(TableSource):
     """A data set of the hub, which a look does not fetch."""
 
     def glance(self, config: DocumentsConfig) -> str:
-        """What is said of it instead of a count."""
         return f"{config.path} on the hub, not looked at"
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -283,15 +284,8 @@ def _object(line: str, place: str) -> dict[str, Any]:
     return value
 
 
-def _read_csv(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _read_cells(path, "\t" if str(path).lower().endswith(".tsv") else ",")
-
-
-def _read_tsv(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _read_cells(path, "\t")
-
-
-def _read_cells(path: Path | str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_csv(path: Path | str, delimiter: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    delimiter = delimiter or ("\t" if str(path).lower().endswith(".tsv") else ",")
     csv.field_size_limit(_MAX_CSV_FIELD)
     with _text_stream(path, newline="") as stream:
         reader = csv.DictReader(stream, delimiter=delimiter)
@@ -369,5 +363,5 @@ _TEXT_READERS: Final[dict[str, _TextReader]] = {
     "jsonl": _read_json_lines,
     "json": _read_json,
     "csv": _read_csv,
-    "tsv": _read_tsv,
+    "tsv": partial(_read_csv, delimiter="\t"),
 }
