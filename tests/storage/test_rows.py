@@ -82,7 +82,7 @@ def test_an_address_is_read_as_a_file_is(tmp_path: Path, name: str) -> None:
         ("a.csv", b"a,b\n1,2\n1,caf\xe9", "a.csv:3: not UTF-8"),
         ("a.csv", b"a,b\n1,2\n1,2,3", "a.csv:3: more cells than columns; put texts with commas in quotes"),
         ("a.tsv", b"a\tb\n1\t2\t3", "a.tsv:2: more cells than columns; put texts with tabs in quotes"),
-        ("a.json", b"[1]", "a.json: entry 1: expected an object, got int"),
+        ("a.json", b"[1]", "a.json:entry 1: expected an object, got int"),
         ("a.json", b"[{", "a.json: not JSON"),
         ("a.jsonl", b"\x00\x01\x02\x03\xff", "a.jsonl: not text, by what it holds"),
         ("a.parquet", b"not parquet", "a.parquet: not a Parquet file"),

@@ -152,7 +152,8 @@ def read_rows(path: Path | str, kind: str | None = None, *, columns: Sequence[st
         return read_data_set(parse_hub(Path(path)), str(path))
     if kind == "parquet":
         return _number(f"{path}:row ", _table_rows(_parquet_batches(path, columns), columns))
-    return (Row(f"{path}:", number, values) for number, values in _TEXT_READERS[kind](path))
+    before = f"{path}:"
+    return (Row(before, number, values) for number, values in _TEXT_READERS[kind](path))
 
 
 def read_data_set(reference: HubReference, shown: str) -> Iterator[Row]:
@@ -269,7 +270,7 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         raise SourceError(f"{path}: not JSON ({error}): {text[:_SHOWN]!r}") from None
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
-            raise SourceError(f"{path}: entry {number}: expected an object, got {type(value).__name__}")
+            raise SourceError(f"{path}:entry {number}: expected an object, got {type(value).__name__}")
         yield number, value
 
 
