@@ -235,7 +235,7 @@ def test_a_folder_that_datasets_saved_is_read(tmp_path) -> None:
     (row,), form = read_foreign(tmp_path / "one")
 
     assert (row.query, row.negatives, form) == ("q", ("n",), "sentence-transformers")
-    with pytest.raises(SourceError, match="splits train, dev"):
+    with pytest.raises(SourceError, match="one of its splits: train, dev"):
         read_foreign(tmp_path / "two")
     (tmp_path / "three").mkdir()
     with pytest.raises(SourceError, match="neither Parquet files nor a data set"):

@@ -110,7 +110,7 @@ def test_folders_that_hold_no_table_and_splits_that_nobody_chose_are_refused(tmp
 
     with pytest.raises(SourceError, match="neither Parquet files nor a data set"):
         list(read_rows(tmp_path / "empty"))
-    with pytest.raises(SourceError, match="holds the splits train, dev"):
+    with pytest.raises(SourceError, match="give the folder of one of its splits: train, dev"):
         list(read_rows(tmp_path / "both"))
     assert len(list(read_rows(Path(f"hf:{tmp_path / 'both'}:dev")))) == len(ROWS)
     with pytest.raises(SourceError, match="no split 'test'; it has train, dev"):

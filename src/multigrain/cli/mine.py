@@ -129,7 +129,7 @@ def mine(
     texts = (
         CorpusFiles(tuple(corpus), text_field)
         if corpus
-        else TextList(list(dict.fromkeys(text for each in asked.positives for text in each)))
+        else TextList(list(dict.fromkeys(text for positives in asked.positives for text in positives)))
     )
     embedder = ModelEmbedder(model, batch_size, trust_remote_code, query_prompt, document_prompt)
     place = store or f"{out}.vectors"

@@ -42,6 +42,7 @@ class ForeignRow:
         positives: passages that answer it; at least one.
         negatives: passages that do not, in their order; may be none.
         id: the query's id where the file gives one.
+        scores: similarities of the positive and of each negative to the query; empty where they are not known.
     """
 
     line: int
@@ -49,6 +50,7 @@ class ForeignRow:
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
     id: str | None = None
+    scores: tuple[float, ...] = ()
 
 
 def read_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[list[ForeignRow], FormatName]:

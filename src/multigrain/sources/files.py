@@ -11,7 +11,7 @@ from typing import Final
 from multigrain.config.location import is_hub, near_name
 from multigrain.errors import SourceError
 from multigrain.sources.rich import RICH_SUFFIXES
-from multigrain.storage.hub import hub_fingerprint
+from multigrain.storage.hub import parse_hub
 from multigrain.storage.shards import is_table
 
 __all__ = ["MARKDOWN_SUFFIXES", "READ_SUFFIXES", "document_files", "existing_path", "files_fingerprint", "status_hash"]
@@ -43,9 +43,14 @@ def existing_path(path: Path | None, option: str) -> Path:
 
 
 def files_fingerprint(path: Path) -> str:
-    """A hash over the names, sizes and times of change of the files at a path."""
+    """A hash over the names, sizes and times of change of the files at a path.
+
+    Of a data set it is the reference and, for a folder, its files. What the hub holds is not looked at.
+    """
     if is_hub(path):
-        return hub_fingerprint(path)
+        folder = parse_hub(path).folder
+        files = sorted(folder.rglob("*")) if folder is not None else []
+        return status_hash((file for file in files if file.is_file()), folder, start=str(path))
     if path.is_file():
         return status_hash([path], path.parent)
     if is_table(path):
@@ -54,9 +59,9 @@ def files_fingerprint(path: Path) -> str:
     return status_hash((file for file in document_files(path) if file.exists()), path.parent)
 
 
-def status_hash(files: Iterable[Path], folder: Path | None = None) -> str:
+def status_hash(files: Iterable[Path], folder: Path | None = None, *, start: str = "") -> str:
     """A hash over files' names (as seen from a folder, where one is given), their sizes and times of change."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(start.encode())
     for file in files:
         name, status = file.name if folder is None else file.relative_to(folder), file.stat()
         digest.update(f"{name}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())

@@ -38,13 +38,13 @@ def near_duplicate_groups(
             _join_bucket(parents, bucket, signatures, similarity)
     for left, right in together:
         _join(parents, left, right)
-    found: list[int] = _roots(parents).tolist()
-    return found
+    groups: list[int] = _roots(parents).tolist()
+    return groups
 
 
 def _join_bucket(parents: Indices, bucket: Indices, signatures: Signatures, similarity: float) -> None:
     """Join the texts of a bucket that are similar; those that are of one group already are not compared."""
-    if len({_root(parents, int(each)) for each in bucket}) == 1:
+    if len({_root(parents, int(position)) for position in bucket}) == 1:
         return
     held, first, which = np.unique(signatures.at(bucket), axis=0, return_index=True, return_inverse=True)
     for place, own in enumerate(which.reshape(-1)):  # equal signatures first: boilerplate comes by the thousand

@@ -234,8 +234,8 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
         for group, place in smallest.items()
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
-        missing = _FEWEST_GROUPS - sum(found is side for found in sides.values()) if share > 0 else 0
-        spare = sorted((group for group, found in sides.items() if found is Split.TRAIN), key=smallest.__getitem__)
+        missing = _FEWEST_GROUPS - sum(taken is side for taken in sides.values()) if share > 0 else 0
+        spare = sorted((group for group, taken in sides.items() if taken is Split.TRAIN), key=smallest.__getitem__)
         for group in spare[: max(missing, 0)]:
             sides[group] = side
     return sides

@@ -235,13 +235,13 @@ def _document_splits(
     members: dict[int, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
         members[group].append(position)
-    found: dict[int, Split] = {}
+    sides: dict[int, Split] = {}
     for key, places in answering.items():
         for place in places:
             for position in members[groups[place]] if by_documents else [place]:
                 # A document that training may use stays usable, whoever else asks for it.
-                found[position] = max(found.get(position, splits[key]), splits[key], key=_MOST_USABLE.__getitem__)
-    return found
+                sides[position] = max(sides.get(position, splits[key]), splits[key], key=_MOST_USABLE.__getitem__)
+    return sides
 
 
 def _check_ids(table: PairTable) -> None:

@@ -6,9 +6,8 @@ the name, `train`, `validation`, `test` and `dev` (also sliced, `train[:1000]`) 
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Final
 from multigrain.config.location import HUB_MARK
 from multigrain.errors import SourceError
 
-__all__ = ["HubReference", "hub_fingerprint", "is_saved", "open_saved", "parse_hub", "read_hub"]
+__all__ = ["HubReference", "is_saved", "parse_hub", "read_hub"]
 
 _DEFAULT_SPLIT: Final = "train"
 _SAVED: Final = ("dataset_dict.json", "state.json")
@@ -35,13 +34,13 @@ class HubReference:
     Attributes:
         name: OWNER/NAME on the hub, or a folder.
         config: which of its subsets; None for the only one.
-        split: which part.
+        split: which part; None for the only one of a saved folder.
         revision: a tag, branch or commit; None for the newest.
     """
 
     name: str
     config: str | None
-    split: str
+    split: str | None
     revision: str | None
 
     @property
@@ -66,8 +65,13 @@ def parse_hub(path: Path) -> HubReference:
     return HubReference(parts["name"], config, split or _DEFAULT_SPLIT, parts["revision"])
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` saved something in a folder."""
+    return any((folder / name).is_file() for name in _SAVED)
+
+
 def read_hub(reference: HubReference, shown: str) -> Iterator[Any]:
-    """The rows of a data set as Arrow tables, some thousand at a time.
+    """The rows of a data set, or of a folder that `datasets` saved, as Arrow tables of some thousand rows.
 
     Args:
         reference: the data set.
@@ -76,72 +80,32 @@ def read_hub(reference: HubReference, shown: str) -> Iterator[Any]:
     Raises:
         SourceError: there is no such data set, config or split, or it cannot be fetched.
     """
-    folder = reference.folder
-    if folder is not None and is_saved(folder):
-        return open_saved(folder, reference.split, shown)
-    import datasets
-
-    def load() -> Any:
-        return datasets.load_dataset(
-            str(folder or reference.name), reference.config, split=reference.split, revision=reference.revision
-        )
-
-    return _batches(load, shown)
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether `datasets` saved something in a folder."""
-    return any((folder / name).is_file() for name in _SAVED)
-
-
-def open_saved(folder: Path, split: str | None = None, shown: str = "") -> Iterator[Any]:
-    """The rows of what `datasets` saved in a folder as Arrow tables, some thousand at a time.
-
-    Args:
-        folder: the folder.
-        split: which part, where there are several; None for the only one.
-        shown: what errors call it; empty for the folder.
-
-    Raises:
-        SourceError: it cannot be loaded, or the split is not there or not named.
-    """
-    import datasets
-
-    def load() -> Any:
-        saved = datasets.load_from_disk(str(folder))
-        if not isinstance(saved, datasets.DatasetDict):
-            return saved
-        wanted = split or (next(iter(saved)) if len(saved) == 1 else None)
-        if wanted in saved:
-            return saved[wanted]
-        there = ", ".join(saved)
-        if wanted is None:
-            raise SourceError(f"{shown or folder}: holds the splits {there}; give the folder of one of them")
-        raise SourceError(f"{shown or folder}: no split {wanted!r}; it has {there}")
-
-    return _batches(load, shown or str(folder))
-
-
-def hub_fingerprint(path: Path) -> str:
-    """Changes with the reference and, for a folder, with its files. What the hub holds is not looked at."""
-    digest = hashlib.sha256(str(path).encode())
-    folder = parse_hub(path).folder
-    for file in sorted(folder.rglob("*")) if folder is not None else ():
-        if folder is not None and file.is_file():
-            status = file.stat()
-            digest.update(f"{file.relative_to(folder)}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _batches(load: Callable[[], Any], shown: str) -> Iterator[Any]:
     try:
         with _without_bars():
-            loaded = load()
+            data_set = _load(reference, shown)
     except SourceError:
         raise
     except Exception as error:  # the library raises whatever its readers and the hub's client do
         raise SourceError(f"{shown}: cannot be loaded ({_root_cause(error)})") from error
-    yield from loaded.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+    yield from data_set.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+
+
+def _load(reference: HubReference, shown: str) -> Any:
+    import datasets
+
+    folder = reference.folder
+    if folder is None or not is_saved(folder):
+        name = str(folder or reference.name)
+        return datasets.load_dataset(name, reference.config, split=reference.split, revision=reference.revision)
+    saved = datasets.load_from_disk(str(folder))
+    if not isinstance(saved, datasets.DatasetDict):
+        return saved
+    there = ", ".join(saved)
+    split = reference.split or there  # there is one, or it is no split's name
+    if split not in saved:
+        problem = f"no split {split!r}; it has" if reference.split else "give the folder of one of its splits:"
+        raise SourceError(f"{shown}: {problem} {there}")
+    return saved[split]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from multigrain.config.location import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.addresses import is_remote, open_binary
 from multigrain.storage.columns import Column, no_column
-from multigrain.storage.hub import HubReference, is_saved, open_saved, parse_hub, read_hub
+from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
 from multigrain.storage.shards import MANIFEST_NAME, table_files
 
 __all__ = ["ROW_KINDS", "NotTextError", "Row", "read_data_set", "read_lines", "read_rows", "read_text", "row_kind"]
@@ -321,7 +321,7 @@ def _parquet_batches(path: Path | str, columns: Sequence[str] | None) -> Iterato
             for file in table_files(Path(path)):
                 yield from _file_batches(file, columns)
         elif is_saved(Path(path)):
-            yield from open_saved(Path(path))
+            yield from read_hub(HubReference(str(path), None, None, None), str(path))
         else:
             yield from _folder_batches(Path(path))
     except RunDirectoryError as error:
