@@ -119,8 +119,8 @@ def test_options_of_the_model_reach_the_model(
     ("change", "code", "words"),
     [
         (["--out", "x.csv"], 2, ".parquet or .jsonl"),
-        (["--query-field", "nope"], 3, "no column 'nope'; it has 'question', 'answer'"),
-        (["--text-field", "body"], 3, "line 1: no column 'body'; it has 'text'"),
+        (["--query-field", "nope"], 3, "pairs.jsonl:1: no column 'nope'; its columns are 'question', 'answer'"),
+        (["--text-field", "body"], 3, "corpus.jsonl:1: no column 'body'; its columns are 'text'"),
         (["--corpus", "missing.jsonl"], 3, "missing.jsonl: no such file"),
         (["--max-similarity", "-1"], 3, "lower the margins"),
         (["--graded", "--first-rank", "3"], 2, "--graded has ranks of its own"),

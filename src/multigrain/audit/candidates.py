@@ -12,7 +12,7 @@ from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick
 from multigrain.config import AuditConfig
 from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, Level, Rejection, SynthesizedRow
-from multigrain.sources.grouping import normalise
+from multigrain.sources.words import fold_words
 
 __all__ = ["RowWork", "order_held", "reject", "written_texts"]
 
@@ -67,10 +67,10 @@ class RowWork:
             problem = check_negative(text, self.row.query, self.row.positive, config)
             if problem is None and config.checks.language:
                 problem = check_language(text, self.languages)
-            if problem is None and config.checks.repeats and normalise(text) in self.seen:
+            if problem is None and config.checks.repeats and fold_words(text) in self.seen:
                 problem = Problem("repeated", "another level of the row has the same text")
             if problem is None:
-                self.seen.add(normalise(text))
+                self.seen.add(fold_words(text))
                 similarity = float(self.vector @ vectors[text])
                 if similarity <= self.ceiling(config):
                     self.candidates.append(WrittenPick(text, level, similarity, turn, spare))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from multigrain.config import AuditConfig
 from multigrain.records import SynthesizedRow, TaskKind
-from multigrain.sources.grouping import normalise, word_ngrams
+from multigrain.sources.words import fold_words, word_ngrams
 
 __all__ = ["Problem", "check_negative", "check_positive", "check_query", "containment", "limits_for"]
 
@@ -72,7 +72,7 @@ def check_query(query: str, positive: str, config: AuditConfig) -> Problem | Non
         config: the limits, and which checks are on.
     """
     on = config.checks
-    words = normalise(query).split()
+    words = fold_words(query).split()
     if not words:
         return Problem("empty", repr(query[:60])) if on.empty or not query.strip() else None
     wrong = _not_an_answer(query, config) or _wrong_length(words, config.max_query_words, config)
@@ -80,7 +80,7 @@ def check_query(query: str, positive: str, config: AuditConfig) -> Problem | Non
         return wrong
     if on.repeats and len(set(words)) * 2 < len(words) and len(words) >= _MIN_COPIED_WORDS:
         return Problem("repetition", f"{len(set(words))} different words of {len(words)}")
-    if on.copied and len(words) >= _MIN_COPIED_WORDS and " ".join(words) in normalise(positive):
+    if on.copied and len(words) >= _MIN_COPIED_WORDS and " ".join(words) in fold_words(positive):
         return Problem("copied_document", "the query is a passage of its document")
     return None
 
@@ -94,10 +94,10 @@ def check_positive(query: str, positive: str, config: AuditConfig, *, written: b
         config: which checks are on.
         written: whether a language model wrote it: a document of the corpus may say what it likes.
     """
-    words = normalise(positive).split()
+    words = fold_words(positive).split()
     if not words:
         return Problem("empty", f"the positive is {positive[:60]!r}")
-    if config.checks.repeats and " ".join(words) == normalise(query):
+    if config.checks.repeats and " ".join(words) == fold_words(query):
         return Problem("copied_query", "the positive repeats the query")
     return _not_an_answer(positive, config) if written else None
 
@@ -112,7 +112,7 @@ def check_negative(text: str, query: str, positive: str, config: AuditConfig) ->
         config: the limits, and which checks are on.
     """
     on = config.checks
-    words = normalise(text).split()
+    words = fold_words(text).split()
     if not words:
         return Problem("empty", repr(text[:60]))
     wrong = _wrong_length(words, config.max_passage_words, config) or _not_an_answer(text, config)
@@ -120,7 +120,7 @@ def check_negative(text: str, query: str, positive: str, config: AuditConfig) ->
         return wrong
     if on.repeats and len(set(words)) * 3 < len(words) and len(words) >= _MIN_COPIED_WORDS:
         return Problem("repetition", f"{len(set(words))} different words of {len(words)}")
-    if on.repeats and " ".join(words) == normalise(query):
+    if on.repeats and " ".join(words) == fold_words(query):
         return Problem("copied_query", "the negative repeats the query")
     copied = containment(text, positive) if on.copied else 0.0
     if copied > config.max_copied_share:

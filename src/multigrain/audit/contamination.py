@@ -10,7 +10,7 @@ import numpy as np
 from multigrain.audit.checks import Problem
 from multigrain.config import DecontaminationConfig
 from multigrain.mining.search import Floats, top_k
-from multigrain.sources.grouping import word_ngrams
+from multigrain.sources.words import word_ngrams
 
 __all__ = ["Contamination", "EvaluationTexts"]
 

@@ -9,7 +9,8 @@ from typing import Final, Literal
 from multigrain.audit.checks import Problem
 from multigrain.config import AuditConfig
 from multigrain.records import SynthesizedRow, answering_ids
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.words import fold_words
 
 __all__ = ["find_duplicates"]
 
@@ -36,7 +37,9 @@ def find_duplicates(
         first_of: dict[bytes, int] = {}
         pairs = []
         for place, row in _at(rows, places):
-            first = first_of.setdefault(hashlib.blake2b(normalise(row.query).encode(), digest_size=16).digest(), place)
+            first = first_of.setdefault(
+                hashlib.blake2b(fold_words(row.query).encode(), digest_size=16).digest(), place
+            )
             if first != place:
                 pairs.append((place, first))
         for place, _ in _strangers(rows, pairs):
@@ -82,4 +85,4 @@ def _strangers(rows: Sequence[SynthesizedRow], pairs: Sequence[tuple[int, int]])
 
 def _is_label(text: str) -> bool:
     """Whether a positive is a label, a name or a headline, which many queries may rightly share."""
-    return len(normalise(text).split()) < _LABEL_WORDS
+    return len(fold_words(text).split()) < _LABEL_WORDS

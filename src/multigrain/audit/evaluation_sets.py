@@ -11,17 +11,17 @@ from multigrain.audit.contamination import Contamination, EvaluationTexts
 from multigrain.config import Config, EvaluationSetConfig
 from multigrain.encoders.reference import ReferenceModel
 from multigrain.errors import ConfigError, SourceError
+from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.mining.distributed import SpreadReference
-from multigrain.sources.files import read_rows
+from multigrain.storage.columns import QUERY, SENTENCES, no_column
+from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import is_table
 
 __all__ = ["decontamination_sets", "find_contamination"]
 
-_QUERY_COLUMNS = ("query", "question", "anchor", "text")
-_SENTENCE_COLUMNS = ("sentence1", "sentence2")
 _ALL = "evaluation"
 
 
@@ -29,7 +29,7 @@ def find_contamination(config: Config, reference: ReferenceModel | SpreadReferen
     """What the audit compares rows with; None where no set is named.
 
     Raises:
-        EvaluationError, SourceError: a set cannot be read.
+        EvaluationError: a set cannot be read.
         ConfigError: a name is neither a set of the config nor a path.
     """
     if not config.audit.checks.decontamination or not config.audit.decontamination.sets:
@@ -91,11 +91,13 @@ def _relevant_passages(loaded: EvaluationSet) -> Sequence[str]:
 
 def _queries(path: Path) -> list[str]:
     """The queries of a table, one a row; or the sentences of a file of pairs, two a row."""
-    found: list[str] = []
-    for number, row in read_rows(path):
-        pair = [row[name] for name in _SENTENCE_COLUMNS if row.get(name)]
-        texts = pair or [row[name] for name in _QUERY_COLUMNS if row.get(name)][:1]
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise SourceError(f"{path}, line {number}: no text under {', '.join(_QUERY_COLUMNS)}: {str(row)[:60]}")
-        found += texts
-    return found
+    queries: list[str] = []
+    with as_evaluation_error():
+        for row in read_rows(path):
+            pair = [sentence for column in SENTENCES if (sentence := row.first(column))]
+            query = row.first(QUERY) or row.first("text")
+            texts = pair or [query]
+            if not all(isinstance(text, str) for text in texts):
+                raise SourceError(f"{row.place}: {no_column(QUERY, row.values)}")
+            queries += texts
+    return queries

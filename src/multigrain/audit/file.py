@@ -21,8 +21,9 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.encoders.reference import reference_model
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.records import Document, GradedExample, Level, SynthesizedRow
-from multigrain.sources.files import read_files
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.load import read_documents
+from multigrain.sources.words import fold_words
 from multigrain.stages.audit import judge_counts, run_probe, say_summary
 from multigrain.stages.judges import open_judges
 from multigrain.storage.files import atomic_write
@@ -68,7 +69,7 @@ def audit_file(
         )
     theirs, found = read_foreign(path, form)
     rows = synthesized_rows(theirs, path.stem)
-    more = [] if corpus is None else [each.text for each in read_files(DocumentsConfig(path=corpus))[0]]
+    more = [] if corpus is None else [each.text for each in read_documents(DocumentsConfig(path=corpus))[0]]
     pool = foreign_documents(rows, more, config)
     if len(pool) < _FEWEST_DOCUMENTS:
         raise SourceError(
@@ -129,7 +130,7 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
     """
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for each in theirs:
-        answers[normalise(each.query)] |= dict.fromkeys(map(_identity, each.positives))
+        answers[fold_words(each.query)] |= dict.fromkeys(map(_identity, each.positives))
     rows = []
     for each in theirs:
         positives = list(dict.fromkeys(each.positives))
@@ -144,7 +145,7 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
                     # Whatever level: which one it is, is measured.
                     candidates={Level.HARD: each.negatives} if each.negatives else {},
                     strategy=_STRATEGY,
-                    relevant_ids=tuple(other for other in answers[normalise(each.query)] if other != own),
+                    relevant_ids=tuple(other for other in answers[fold_words(each.query)] if other != own),
                 )
             )
     return rows
@@ -154,7 +155,7 @@ def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], confi
     """The corpus that all usable positives make, with near-duplicates grouped."""
     texts: dict[str, str] = {}
     for row in rows:
-        if check_structure(replace(row, candidates={})) is None and normalise(row.positive):
+        if check_structure(replace(row, candidates={})) is None and fold_words(row.positive):
             texts.setdefault(_identity(row.positive), row.positive)
     for text in more:
         texts.setdefault(_identity(text), text)

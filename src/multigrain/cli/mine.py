@@ -21,15 +21,17 @@ __all__ = ["mine", "register"]
 def mine(
     pairs: Annotated[
         Path,
-        typer.Argument(metavar="PAIRS", help="Queries and positives: JSONL, CSV, TSV or Parquet, a pair a row."),
+        typer.Argument(
+            metavar="PAIRS", help="Queries and positives: any table (JSONL, CSV, TSV, Parquet, hf:…), a pair a row."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="What is written: .parquet or .jsonl.")],
     corpus: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PLACE",
-            help="Texts to choose from: a Parquet, JSONL, CSV or TSV file, a folder of Parquet and JSONL shards, or "
-            "an fsspec address. Repeat for more. Default: the positives of all pairs.",
+            help="Texts to choose from: a Parquet, JSONL, CSV or TSV file, a folder of Parquet and JSONL shards, a "
+            "BEIR folder (its corpus), or an fsspec address. Repeat for more. Default: the positives of all pairs.",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="The encoder: a folder, a hub id, package:NAME, auto.")] = "auto",
@@ -80,7 +82,9 @@ def mine(
         Literal["n-tuple", "triplet", "labeled-list"], typer.Option("--format", help="sentence-transformers' columns.")
     ] = "n-tuple",
     scores: Annotated[bool, typer.Option("--scores", help="Add the similarities as a column.")] = False,
-    query_field: Annotated[str | None, typer.Option(help="Column of PAIRS. Default: query, anchor, question.")] = None,
+    query_field: Annotated[
+        str | None, typer.Option(help="Column of PAIRS. Default: query, anchor, question, sentence1.")
+    ] = None,
     positive_field: Annotated[
         str | None, typer.Option(help="Column of PAIRS. Default: positive, answer, passage, document, text.")
     ] = None,
@@ -125,7 +129,7 @@ def mine(
     texts = (
         CorpusFiles(tuple(corpus), text_field)
         if corpus
-        else TextList(list(dict.fromkeys(text for each in asked.positives for text in each)))
+        else TextList(list(dict.fromkeys(text for positives in asked.positives for text in positives)))
     )
     embedder = ModelEmbedder(model, batch_size, trust_remote_code, query_prompt, document_prompt)
     place = store or f"{out}.vectors"

@@ -24,8 +24,9 @@ from multigrain.mining.mine import Keys, Mined, QueryBlock, Search, mine_negativ
 from multigrain.mining.rules import MiningRules, text_keys
 from multigrain.mining.search import Floats
 from multigrain.mining.vectors import ShardWork, VectorStore, missing_shards, write_shard
-from multigrain.sources.files import read_rows
+from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.files import atomic_write
+from multigrain.storage.rows import read_rows
 
 if TYPE_CHECKING:
     from multigrain.encoders.reference import ReferenceModel
@@ -52,12 +53,10 @@ class PairFile:
     Attributes:
         queries: different queries, in the order of their first row.
         positives: for each query its positives, at least one.
-        names: what the file calls the two columns.
     """
 
     queries: tuple[str, ...]
     positives: tuple[tuple[str, ...], ...]
-    names: tuple[str, str] = ("query", "positive")
 
 
 @dataclass(frozen=True)
@@ -93,35 +92,26 @@ class MineSummary:
 
 
 def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
-    """Read a JSONL, CSV, TSV or Parquet file of pairs; several rows of one query are several positives.
+    """Read a table of pairs; several rows of one query are several positives.
 
     Args:
         path: the file.
-        query: the query's column; None for the first of query, anchor, question.
-        positive: the positive's column, a text or a list of texts; None for the first of positive, answer, passage,
-            document, text.
+        query: the query's column; None for one by a usual name.
+        positive: the positive's column, a text or a list of texts; None as above.
 
     Raises:
         SourceError: the file cannot be read, or a row lacks a column or holds something else than text.
     """
-    found: dict[str, dict[str, None]] = {}
-    names: tuple[str, str] | None = None
-    for number, row in read_rows(path):
-        if names is None:
-            names = (
-                _column(row, query, ("query", "anchor", "question"), path),
-                _column(row, positive, ("positive", "answer", "passage", "document", "text"), path),
-            )
-        asked, answers = row.get(names[0]), row.get(names[1])
-        texts: list[Any] = answers if isinstance(answers, list) else [answers]
-        if not isinstance(asked, str) or not asked.strip() or not texts:
-            raise SourceError(f"{path}, line {number}: {names[0]!r} holds no text")
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise SourceError(f"{path}, line {number}: {names[1]!r} holds no text")
-        found.setdefault(asked, {}).update(dict.fromkeys(texts))
-    if names is None:
+    positives_of: dict[str, dict[str, None]] = {}
+    for row in read_rows(path):
+        text = row.text(query or QUERY, option="--query-field")
+        positives = row.texts(positive or POSITIVE, option="--positive-field")
+        if text is None or not positives:
+            raise SourceError(f"{row.place}: no text for the query or its positive")
+        positives_of.setdefault(text, {}).update(dict.fromkeys(positives))
+    if not positives_of:
         raise SourceError(f"{path}: no pairs in the file")
-    return PairFile(tuple(found), tuple(tuple(each) for each in found.values()), names)
+    return PairFile(tuple(positives_of), tuple(map(tuple, positives_of.values())))
 
 
 def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, identity: str) -> MinePlan:
@@ -324,14 +314,6 @@ def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
     atomic_write(out, sink.getvalue().to_pybytes())
-
-
-def _column(row: dict[str, Any], given: str | None, usual: Sequence[str], path: Path) -> str:
-    for name in [given] if given is not None else usual:
-        if name in row:
-            return name
-    wanted = repr(given) if given is not None else " or ".join(usual)
-    raise SourceError(f"{path}: no column {wanted}; it has {', '.join(repr(name) for name in row)}")
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ import numpy as np
 
 from multigrain.errors import SourceError
 from multigrain.mining.search import Floats, Indices
+from multigrain.storage.addresses import file_system
 
-__all__ = ["ShardWork", "VectorShard", "VectorStore", "file_system", "missing_shards", "shard_name", "write_shard"]
+__all__ = ["ShardWork", "VectorShard", "VectorStore", "missing_shards", "shard_name", "write_shard"]
 
 _MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 1
@@ -202,20 +203,6 @@ def write_shard(place: str, name: str, vectors: Floats) -> None:
     stream = io.BytesIO()
     np.save(stream, vectors, allow_pickle=False)
     _write(file_system(place), f"{place}/{name}", stream.getvalue())
-
-
-def file_system(place: str) -> Any:
-    """The fsspec file system of a folder or an address.
-
-    Raises:
-        SourceError: the address' kind is unknown, or its driver is not installed.
-    """
-    import fsspec
-
-    try:
-        return fsspec.core.url_to_fs(place)[0]
-    except (ImportError, ValueError) as error:
-        raise SourceError(f"{place}: {error}") from None
 
 
 def _read_manifest(place: str) -> dict[str, Any]:
