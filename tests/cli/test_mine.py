@@ -86,8 +86,8 @@ def test_prompts_go_before_what_they_are_for() -> None:
     plain = ModelEmbedder("auto")
     told = ModelEmbedder("auto", query_prompt="query: ", document_prompt="passage: ")
 
-    np.testing.assert_allclose(told.embed_queries(["knots"]), plain.embed_queries(["query: knots"]), atol=1e-6)
-    np.testing.assert_allclose(told.embed_passages(["knots"]), plain.embed_passages(["passage: knots"]), atol=1e-6)
+    np.testing.assert_allclose(told.encode_queries(["knots"]), plain.encode_queries(["query: knots"]), atol=1e-6)
+    np.testing.assert_allclose(told.encode_documents(["knots"]), plain.encode_documents(["passage: knots"]), atol=1e-6)
     assert told.identity != plain.identity
 
 

@@ -28,10 +28,10 @@ class Hashes:
 
     identity: str = "hashes"
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return self.embed_passages(texts)
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encode_documents(texts)
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) for text in texts]
         made = np.asarray([np.random.default_rng(seed).normal(size=16) for seed in seeds], dtype=np.float32)
         return made / np.linalg.norm(made, axis=1, keepdims=True)
@@ -46,10 +46,10 @@ def test_vectors_from_workers_are_in_order_and_a_large_corpus_lies_on_disk(
 ) -> None:
     monkeypatch.setattr(spread, "_IN_MEMORY", 100)
     monkeypatch.setattr(spread, "_SHARD_ROWS", 700)
-    here = Hashes().embed_passages(TEXTS)
+    here = Hashes().encode_documents(TEXTS)
     with LocalEngine(computing=3) as engine:
         there = SpreadEmbedder(Hashes(), engine)
-        np.testing.assert_array_equal(there.embed_passages(TEXTS), here)
+        np.testing.assert_array_equal(there.encode_documents(TEXTS), here)
         store = corpus_vectors(there, TEXTS, tmp_path / "vectors")
         found = SpreadSearch(str(tmp_path / "vectors"), engine)(here[:40], 5, None, np.zeros(2_500, dtype=bool))
     np.testing.assert_array_equal(store[0:2_500], here)
@@ -121,8 +121,8 @@ class Cutting(Hashes):
 
     reads: int = 100
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
-        return super().embed_passages([text[: self.reads] for text in texts])
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
+        return super().encode_documents([text[: self.reads] for text in texts])
 
 
 def test_a_model_that_reads_more_of_a_text_finds_no_vectors_of_one_that_read_less(
@@ -133,4 +133,4 @@ def test_a_model_that_reads_more_of_a_text_finds_no_vectors_of_one_that_read_les
 
     for reads in (100, 1_000):
         store = corpus_vectors(Cutting(reads=reads), texts, tmp_path / "vectors")
-        np.testing.assert_array_equal(store[0:5], Cutting(reads=reads).embed_passages(texts))
+        np.testing.assert_array_equal(store[0:5], Cutting(reads=reads).encode_documents(texts))

@@ -18,8 +18,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from transformers import AutoModel
 
+from multigrain.encoders.encoder import encode
 from multigrain.model.attention import LayerTrace, ReceivedAttention
-from multigrain.model.encoder import build_encoder, encode, load
+from multigrain.model.encoder import build_encoder, load
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import mixed_precision
 from multigrain.model.received import Reduction

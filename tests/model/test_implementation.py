@@ -12,8 +12,9 @@ from transformers import BertConfig
 
 from multigrain.config import TrainingConfig
 from multigrain.config.file import parse_config
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
-from multigrain.model.encoder import build_candidate, build_encoder, encode, load
+from multigrain.model.encoder import build_candidate, build_encoder, load
 from multigrain.model.implementation import check_implementation
 from multigrain.stages import run_stages
 

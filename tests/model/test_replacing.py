@@ -14,8 +14,9 @@ from sentence_transformers.base.modules import Dense
 from transformers import BertConfig, LlamaConfig, MPNetConfig
 
 from multigrain.config import PoolingName
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
-from multigrain.model.encoder import build_encoder, encode, load, pooling_name
+from multigrain.model.encoder import build_encoder, load, pooling_name
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.received import Reduction
 from multigrain.model.transformer import RECEIVED_FEATURE, observed

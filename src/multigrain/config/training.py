@@ -18,12 +18,12 @@ from multigrain.config.bases import (
 )
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
+from multigrain.config.poolings import READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
 from multigrain.config.sharding import FsdpConfig
 
-__all__ = ["CandidateConfig", "Merge", "PoolingName", "RowSharing", "ScheduleName", "TrainingConfig"]
+__all__ = ["CandidateConfig", "Merge", "RowSharing", "ScheduleName", "TrainingConfig"]
 
-PoolingName = Literal["keep", "ata", "mean", "cls", "last", "weighted-mean", "diagonal", "values"]
 ScheduleName = Literal[
     "coarse-to-fine",
     "reverse",
@@ -44,7 +44,6 @@ RowSharing = Literal["all", "split"]
 _VISITS_A_ROW: Final = 4
 _FEWEST_STEPS: Final = 20
 _MOST_STEPS: Final = 200
-_READ_ATTENTION: Final = ("ata", "diagonal", "values")
 _Share = Annotated[float, Field(gt=0, le=1)]
 Merge = _Share | list[_Share] | Literal["auto"]
 
@@ -262,7 +261,7 @@ class TrainingConfig(Section):
             raise ValueError("attn_implementation: flash_attention_2 computes in bf16; use precision: auto or bf16")
         for name in self.candidates if self.attn_implementation == "eager" else ():
             settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
-            if settings.pooling in _READ_ATTENTION:
+            if settings.pooling in READS_ATTENTION:
                 raise ValueError(
                     f"{place}pooling: {settings.pooling} reads attention, which attn_implementation: eager does not "
                     "show; use sdpa or flash_attention_2"

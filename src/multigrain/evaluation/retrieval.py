@@ -17,7 +17,7 @@ from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
-    from multigrain.encoders.encoder import Encoder
+    from multigrain.encoders.protocol import Encoder
 
 __all__ = [
     "DEPTH",

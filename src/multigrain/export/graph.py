@@ -16,6 +16,7 @@ from multigrain.errors import ExportError
 from multigrain.model.attention import ReceivedAttention
 from multigrain.model.pooling import AnchorTokenPooling
 from multigrain.model.received import Reduction, Scores, seen_by
+from multigrain.model.replacing import is_pooling
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, marked_layer
 
 __all__ = ["EmbeddingGraph", "is_normalised", "received_plainly", "require_text_encoder"]
@@ -64,7 +65,7 @@ class EmbeddingGraph(nn.Module):
         super().__init__()
         self.transformer = require_text_encoder(model)
         self.rest = nn.ModuleList(list(model.children())[1:])
-        poolings = [module for module in self.rest if isinstance(module, Pooling | AnchorTokenPooling)]
+        poolings = [module for module in self.rest if is_pooling(module)]
         if not poolings:
             raise ExportError("it has no pooling over tokens")
         self.takes_prompt_length = not all(module.include_prompt for module in poolings)

@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
-from multigrain.export.cost import EncoderOf, measure_cost
+from multigrain.export.cost import Cost, ExportedEncoder, measure_cost
 from multigrain.export.graph import EmbeddingGraph
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
@@ -153,14 +153,14 @@ def quantise(source: Path, target: Path) -> None:
         quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _int8_costs(job: ExportJob, model: SentenceTransformer, folder: Path) -> list[Any]:
+def _int8_costs(job: ExportJob, model: SentenceTransformer, folder: Path) -> list[Cost]:
     cosine = model.similarity_fn_name == "cosine"
-    quantised = EncoderOf(embedder_file.Embedder(folder, INT8_FILE), cosine=cosine)
+    quantised = ExportedEncoder(embedder_file.Embedder(folder, INT8_FILE), folder / INT8_FILE, cosine=cosine)
     whole = SentenceTransformerEncoder(model)
     costs = []
-    for each in job.sets:
-        with job.progress.task(f"Measuring int8 on {each.name}", None):
-            costs.append(measure_cost(whole, quantised, each))
+    for evaluation_set in job.sets:
+        with job.progress.task(f"Measuring int8 on {evaluation_set.name}", None):
+            costs.append(measure_cost(whole, quantised, evaluation_set))
     return costs
 
 

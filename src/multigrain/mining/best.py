@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from multigrain.encoders.protocol import Floats
+
 __all__ = ["EMPTY", "NO_ROW", "Best", "Floats", "Indices", "Mask", "Rows", "pack", "unpack"]
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Bits: TypeAlias = npt.NDArray[np.int16]

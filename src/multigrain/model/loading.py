@@ -14,6 +14,7 @@ from sentence_transformers.util import is_sentence_transformer_model
 
 from multigrain.config import AttentionImplementation
 from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.poolings import POOLINGS
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
@@ -22,14 +23,6 @@ from multigrain.storage.packages import encoder_name, resolve_encoder
 
 __all__ = ["is_raw", "load_any", "locate", "one_line", "unloadable"]
 
-# Classes of this package that a saved model may name. They are imported from here, never from the model's folder.
-_OWN_MODULES = frozenset(
-    {
-        "multigrain.model.pooling.AnchorTokenPooling",
-        "multigrain.model.transformer.ReceivingTransformer",
-        "multigrain.model.values.ValueTransformer",
-    }
-)
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
@@ -165,10 +158,20 @@ def _check_folder(folder: Path, reference: str) -> None:
 
 
 def _names_only_own_code(folder: Path) -> bool:
-    """Whether a folder's modules are this package's or sentence-transformers', and its configs name no code."""
+    """Whether a folder's modules are sentence-transformers' or of poolings in the table, and its configs name no code.
+
+    Such classes are imported from the package that offers the pooling, never from the model's folder.
+    """
     types = [str(module.get("type", "")) for module in _read_json(folder / "modules.json", [])]
-    foreign = [name for name in types if not name.startswith("sentence_transformers.") and name not in _OWN_MODULES]
-    return bool(_OWN_MODULES.intersection(types)) and not foreign and not any(_auto_maps(folder))
+    foreign = {name for name in types if not name.startswith("sentence_transformers.")}
+    if not foreign or any(_auto_maps(folder)):
+        return False
+    # Other packages' poolings are imported only where this package's do not explain the folder.
+    for name in (*POOLINGS.built_in, *POOLINGS.added):
+        foreign -= {f"{kind.__module__}.{kind.__qualname__}" for kind in POOLINGS.get(name).modules}
+        if not foreign:
+            return True
+    return False
 
 
 def _auto_maps(folder: Path) -> Iterator[str]:

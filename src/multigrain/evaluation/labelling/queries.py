@@ -18,7 +18,7 @@ from multigrain.sources.store import read_document_table
 from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
-    from multigrain.evaluation.models import Contender, Encoding
+    from multigrain.encoders.models import Encoding, ModelSpec
 
 __all__ = ["LabelTask", "model_queries", "own_queries", "run_queries"]
 
@@ -110,12 +110,12 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
 
 
 def model_queries(
-    contenders: Sequence[Contender], documents: Path, queries: Path, *, depth: int, encoding: Encoding
+    models: Sequence[ModelSpec], documents: Path, queries: Path, *, depth: int, encoding: Encoding
 ) -> LabelTask:
     """Queries from a text file, one a line, searched in any documents with any models; needs no run.
 
     Args:
-        contenders: the models, the base first; `bm25` may be one.
+        models: the models, the base first; `bm25` may be one.
         documents: a folder of texts or a table, as `documents.path` in a config.
         queries: the file.
         depth: how many documents each model finds for each query.
@@ -132,14 +132,14 @@ def model_queries(
     asked = _read_queries(queries)
     read, _ = read_documents(DocumentsConfig(path=documents))
     found = [each for each in read if each.text.strip()]
-    names = [each.name for each in contenders]
+    names = [each.name for each in models]
     if len(set(names)) < len(names):
         raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
     rankings: dict[str, dict[str, Sequence[str]]] = {}
-    for contender in contenders:
-        with open_retriever(contender, encoding) as retriever:
+    for model in models:
+        with open_retriever(model, encoding) as retriever:
             places = retriever.rank(list(asked.values()), [each.text for each in found], depth)
-        rankings[contender.name] = {
+        rankings[model.name] = {
             key: [found[place].id for place in row if place >= 0]
             for key, row in zip(asked, places.tolist(), strict=True)
         }
