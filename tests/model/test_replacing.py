@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from transformers import BertConfig, LlamaConfig, MPNetConfig
 
-from multigrain.config import PoolingName
+from multigrain.config.poolings import POOLINGS as TABLE
 from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_encoder, load, pooling_name
@@ -24,7 +23,7 @@ from multigrain.model.values import ValueTransformer
 
 from .conftest import TEXTS
 
-POOLINGS = [name for name in get_args(PoolingName) if name != "keep"]
+POOLINGS = list(TABLE.built_in)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
