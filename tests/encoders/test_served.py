@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 from tests.evaluation.test_beir import write as write_beir
 from typer.testing import CliRunner
 
@@ -37,9 +38,9 @@ MODEL = static_model(0)
 
 
 class EmbeddingServer:
-    """Serves `MODEL`; `refuse(number, body)` may answer instead. `bodies` and `headers` are its log."""
+    """Serves a model; `refuse(number, body)` may answer instead. `bodies` and `headers` are its log."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: SentenceTransformer = MODEL) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.refuse: Callable[[int, dict[str, Any]], Answer | None] = lambda number, body: None
@@ -52,7 +53,7 @@ class EmbeddingServer:
                     number = len(outer.bodies)
                     outer.bodies.append(body)
                     outer.headers.append(dict(self.headers))
-                status, answer, headers = outer.refuse(number, body) or (200, embedded(body["input"]), {})
+                status, answer, headers = outer.refuse(number, body) or (200, embedded(body["input"], model), {})
                 raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(raw))}.items():
@@ -81,8 +82,8 @@ class EmbeddingServer:
         self._server.server_close()
 
 
-def embedded(texts: list[str]) -> dict[str, Any]:
-    vectors = 3 * MODEL.encode(texts)  # not normalised, and not in order
+def embedded(texts: list[str], model: SentenceTransformer) -> dict[str, Any]:
+    vectors = 3 * model.encode(texts, prompt="")  # not normalised, and not in order
     data = [{"index": place, "embedding": vector.tolist()} for place, vector in enumerate(vectors)]
     return {"data": data[::-1], "usage": {"total_tokens": 2 * len(texts)}}
 

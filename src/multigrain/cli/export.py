@@ -119,9 +119,9 @@ def export(
 
 def _require_fitting(context: typer.Context, to: str) -> None:
     """Refuse options that a form of ours would ignore; what other packages' exporters heed is theirs to say."""
-    for option, forms in _HEEDED.items():
-        if to in EXPORTERS.built_in and to not in forms:
-            require_fitting(context, {option}, f"is for --to {' and '.join(forms)}; --to {to} has no use for it")
+    for option, heeding in _HEEDED.items():
+        if to in EXPORTERS.built_in and to not in heeding:
+            require_fitting(context, {option}, f"is for --to {' and '.join(heeding)}; --to {to} has no use for it")
 
 
 def _sets(

@@ -18,7 +18,7 @@ from multigrain.config.bases import (
 )
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
-from multigrain.config.poolings import READS_ATTENTION, PoolingName
+from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
 from multigrain.config.sharding import FsdpConfig
 
@@ -51,8 +51,7 @@ Merge = _Share | list[_Share] | Literal["auto"]
 class CandidateConfig(Section):
     """One model to train; what is left out is taken from `training`."""
 
-    pooling: PoolingName | None = None
-    """keep (the base model's own), ata, mean, cls, last, weighted-mean, diagonal or values."""
+    pooling: PoolingName | None = Field(default=None, description=f"One of {POOLING_NAMES}.")
 
     ata: AtaConfig | None = None
     """Options of ATA pooling of its own."""
@@ -112,9 +111,7 @@ class TrainingConfig(Section):
     """Put before queries and documents in training and evaluation, and saved with the model, e.g.
     {query: "query: ", document: "passage: "} or {instruction: "Given a question, find its answer"}."""
 
-    pooling: PoolingName = "keep"
-    """keep (the base model's own), ata (anchor-token-aware), mean, cls, last, weighted-mean (later tokens count more),
-    diagonal (weighted by the attention a token gives itself) or values (means of attention's value vectors)."""
+    pooling: PoolingName = Field(default="keep", description=f"{POOLING_WORDS}.")
 
     append_eos: bool | None = None
     """End every text with the tokenizer's end-of-sequence token, saved with the model. null: where a checkpoint that

@@ -114,7 +114,7 @@ class ServedEncoder:
         vectors = [vector for task in tasks for vector in task.result()]
         if len({len(vector) for vector in vectors}) > 1:
             raise EvaluationError(f"{self._where()}: its vectors are of different lengths")
-        table = np.array(vectors, dtype=np.float32).reshape(len(texts), -1)
+        table = np.array(vectors, dtype=np.float32).reshape(len(texts), -1 if vectors else 0)
         if not np.isfinite(table).all():
             raise EvaluationError(f"{self._where()}: its vectors are not finite numbers")
         return unit_length(table)

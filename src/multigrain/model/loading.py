@@ -14,10 +14,10 @@ from sentence_transformers.util import is_sentence_transformer_model
 
 from multigrain.config import AttentionImplementation
 from multigrain.config.bases import STATIC_PREFIX
-from multigrain.config.poolings import POOLINGS
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.replacing import pooling_of
 from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
@@ -163,15 +163,8 @@ def _names_only_own_code(folder: Path) -> bool:
     Such classes are imported from the package that offers the pooling, never from the model's folder.
     """
     types = [str(module.get("type", "")) for module in _read_json(folder / "modules.json", [])]
-    foreign = {name for name in types if not name.startswith("sentence_transformers.")}
-    if not foreign or any(_auto_maps(folder)):
-        return False
-    # Other packages' poolings are imported only where this package's do not explain the folder.
-    for name in (*POOLINGS.built_in, *POOLINGS.added):
-        foreign -= {f"{kind.__module__}.{kind.__qualname__}" for kind in POOLINGS.get(name).modules}
-        if not foreign:
-            return True
-    return False
+    foreign = [name for name in types if not name.startswith("sentence_transformers.")]
+    return bool(foreign) and not any(_auto_maps(folder)) and all(pooling_of(name) is not None for name in foreign)
 
 
 def _auto_maps(folder: Path) -> Iterator[str]:

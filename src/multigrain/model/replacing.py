@@ -15,7 +15,7 @@ from multigrain.errors import ModelError
 from multigrain.model.observed import ObservedTransformer
 from multigrain.model.pooling import AtaOptions, PoolingKind, TokenPooling
 
-__all__ = ["CLS", "LAST", "MEAN", "WEIGHTED_MEAN", "is_pooling", "pooling_name", "replace_pooling"]
+__all__ = ["CLS", "LAST", "MEAN", "WEIGHTED_MEAN", "is_pooling", "pooling_name", "pooling_of", "replace_pooling"]
 
 
 def pooling_name(model: SentenceTransformer) -> str:
@@ -69,6 +69,20 @@ def replace_pooling(model: SentenceTransformer, pooling: str, options: AtaOption
             "use pooling: keep"
         )
     model[0], model[position] = transformer, after
+
+
+def pooling_of(path: str) -> str | None:
+    """The pooling whose module a saved model names; None where it is of none of the table.
+
+    Args:
+        path: of a class, as modules.json names it.
+    """
+    # Other packages' poolings are imported only where this package's do not have the class.
+    for name in (*POOLINGS.built_in, *POOLINGS.added):
+        kind: PoolingKind = POOLINGS.get(name)
+        if any(path == f"{module.__module__}.{module.__qualname__}" for module in kind.modules):
+            return name
+    return None
 
 
 def is_pooling(module: nn.Module) -> TypeGuard[Pooling | TokenPooling]:
