@@ -111,7 +111,8 @@ def test_other_vectors_are_refused(
 def test_the_code_is_in_step_with_our_sources(tmp_path: Path) -> None:
     import inspect
 
-    from multigrain.model import pooling, received, transformer
+    from multigrain.model import pooling, transformer
+    from multigrain.model.attention import received
 
     source = bundle_source(CLASSES)
     assert source == bundle_source(CLASSES)

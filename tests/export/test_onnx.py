@@ -28,9 +28,9 @@ from multigrain.export.graph import received_plainly
 from multigrain.export.job import ExportJob
 from multigrain.export.parity import PARITY_TEXTS, check_parity
 from multigrain.export.targets.onnx import export as export_onnx
+from multigrain.model.attention.received import Reduction, Scores, attention_received
 from multigrain.model.encoder import build_encoder
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import Reduction, Scores, attention_received
 
 ROPE = {"head_dim": 8, "num_key_value_heads": 2}
 MODELS: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -13,9 +13,9 @@ from torch import Tensor, finfo, log1p, nn, ones, softmax
 from torch import bool as torch_bool
 
 from multigrain.errors import ExportError
-from multigrain.model.attention import ReceivedAttention
+from multigrain.model.attention.received import Reduction, Scores, seen_by
+from multigrain.model.attention.sdpa import ReceivedAttention
 from multigrain.model.pooling import AnchorTokenPooling
-from multigrain.model.received import Reduction, Scores, seen_by
 from multigrain.model.replacing import is_pooling
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, marked_layer
 
@@ -108,7 +108,7 @@ class _TracedAttention(ReceivedAttention):
 
 
 def received_plainly(scores: Scores, valid: Tensor, reduction: Reduction) -> Tensor:
-    """What `multigrain.model.received.attention_received` returns, the whole attention map at once.
+    """What `multigrain.model.attention.received.attention_received` returns, the whole attention map at once.
 
     Args:
         scores: what one layer's attention is computed from.

@@ -13,7 +13,7 @@ from torch import nn
 
 from multigrain.config import LoraConfig, QuantizeName, TrainingConfig
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.attention_direction import set_attention
+from multigrain.model.attention.direction import set_attention
 
 __all__ = ["add_adapters", "has_adapters", "merge_adapters", "merged_over_unquantized", "quantization"]
 

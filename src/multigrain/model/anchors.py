@@ -12,7 +12,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import batch_to_device
 
 from multigrain.errors import ModelError
-from multigrain.model.observed import evaluating
+from multigrain.model.attention.observed import evaluating
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
 from multigrain.model.transformer import ReceivingTransformer, observed
 

@@ -22,9 +22,9 @@ from multigrain.config import (
 from multigrain.config.poolings import KEEP
 from multigrain.errors import ModelError
 from multigrain.model.adapters import add_adapters, quantization
-from multigrain.model.attention_direction import is_decoder, set_attention
+from multigrain.model.attention.direction import is_decoder, set_attention
+from multigrain.model.attention.implementation import require_implementation
 from multigrain.model.end_token import append_end_token
-from multigrain.model.implementation import require_implementation
 from multigrain.model.loading import is_raw, load_any
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16

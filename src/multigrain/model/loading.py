@@ -15,7 +15,7 @@ from sentence_transformers.util import is_sentence_transformer_model
 from multigrain.config import AttentionImplementation
 from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.implementation import check_implementation, require_implementation
+from multigrain.model.attention.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_of
 from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings

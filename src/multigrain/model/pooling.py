@@ -11,7 +11,7 @@ from sentence_transformers.base.modules import Module, Transformer
 from torch import Tensor, nn
 
 from multigrain.errors import ModelError
-from multigrain.model.received import GradName, HeadsName, ReduceName, Reduction
+from multigrain.model.attention.received import GradName, HeadsName, ReduceName, Reduction
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
 
 __all__ = [

@@ -12,7 +12,7 @@ from torch import nn
 
 from multigrain.config.poolings import KEEP, POOLINGS
 from multigrain.errors import ModelError
-from multigrain.model.observed import ObservedTransformer
+from multigrain.model.attention.observed import ObservedTransformer
 from multigrain.model.pooling import AtaOptions, PoolingKind, TokenPooling
 
 __all__ = ["CLS", "LAST", "MEAN", "WEIGHTED_MEAN", "is_pooling", "pooling_name", "pooling_of", "replace_pooling"]

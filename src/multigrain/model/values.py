@@ -15,9 +15,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from multigrain.errors import ModelError
-from multigrain.model.observed import ObservedTransformer
+from multigrain.model.attention.observed import ObservedTransformer
+from multigrain.model.attention.received import Scores
 from multigrain.model.pooling import AtaOptions, PoolingKind
-from multigrain.model.received import Scores
 
 __all__ = ["VALUES", "ValueTransformer"]
 

@@ -21,9 +21,8 @@ from multigrain.config import TrainingConfig
 from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.curriculum.schedule import boundaries
 from multigrain.errors import ModelError
-from multigrain.model.cpu_attention import quick_attention
-from multigrain.model.dropout import dropout_set_to
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.adapter_trainer import AdapterTrainer
 from multigrain.training.checkpoints import last_complete_checkpoint

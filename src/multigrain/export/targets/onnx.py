@@ -24,7 +24,7 @@ from multigrain.export.graph import EmbeddingGraph
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
 from multigrain.export.settings import export_settings, write_tokenizer
-from multigrain.model.observed import evaluating
+from multigrain.model.attention.observed import evaluating
 
 __all__ = ["INT8_FILE", "ONNX_FILE", "export", "in_float32", "quantise", "write_graph", "write_onnx_folder"]
 

@@ -9,13 +9,12 @@ from typing import Any, get_args
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tests.model.conftest import TEXTS
 from torch import Tensor
 from transformers import AutoModel, BertConfig, LlamaConfig
 
 from multigrain.errors import ModelError
-from multigrain.model.encoder import build_encoder
-from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import (
+from multigrain.model.attention.received import (
     ReduceName,
     Reduction,
     Scores,
@@ -24,9 +23,9 @@ from multigrain.model.received import (
     by_batch,
     by_text,
 )
+from multigrain.model.encoder import build_encoder
+from multigrain.model.pooling import AtaOptions
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, observed
-
-from .conftest import TEXTS
 
 ALL_REDUCTIONS = [(reduce, heads) for reduce in get_args(ReduceName) for heads in ("mean", "max")]
 

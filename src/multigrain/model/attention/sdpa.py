@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from multigrain.errors import ModelError
-from multigrain.model.received import Reduction, Scores, attended_and_received, attention_received
+from multigrain.model.attention.received import Reduction, Scores, attended_and_received, attention_received
 
 __all__ = ["ATTENTION_NAME", "OBSERVER_ARGUMENT", "AttentionObserver", "LayerTrace", "ReceivedAttention"]
 

@@ -13,10 +13,10 @@ import transformers
 from torch import Tensor
 
 from multigrain.errors import ModelError
-from multigrain.model import flash
+from multigrain.model.attention import flash
+from multigrain.model.attention.flash import FLASH_IMPLEMENTATION, FLASH_NAME
+from multigrain.model.attention.received import Reduction, Scores, attention_received, by_batch
 from multigrain.model.encoder import build_encoder
-from multigrain.model.flash import FLASH_IMPLEMENTATION, FLASH_NAME
-from multigrain.model.received import Reduction, Scores, attention_received, by_batch
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
 
 from .test_architectures import ARCHITECTURES, batch, eager_maps
