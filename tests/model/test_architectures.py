@@ -15,6 +15,7 @@ import torch
 import transformers
 from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
+from tests.model.attention.test_received import reduce_maps
 from torch import Tensor
 from transformers import AutoModel
 
@@ -25,8 +26,6 @@ from multigrain.model.encoder import build_encoder, load
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import mixed_precision
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
-
-from .test_received import reduce_maps
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,17 @@ from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
 
-__all__ = ["SentenceTransformerEncoder", "encode", "model_fingerprint"]
+__all__ = [
+    "SentenceTransformerEncoder",
+    "default_prompt",
+    "document_prompt",
+    "encode",
+    "model_fingerprint",
+    "query_prompt",
+]
 
+_DOCUMENT_PROMPTS: Final = ("document", "passage", "corpus")
+"""The names under which sentence-transformers looks for the prompt of documents, in its order."""
 # Settings that say where a model came from or what wrote it, not what it computes.
 _PROVENANCE: Final = frozenset({"transformers_version", "_name_or_path", "name_or_path"})
 
@@ -105,6 +114,27 @@ def encode(
             list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
         )
     return unit_length(vectors) if normalise else np.asarray(vectors, dtype=np.float32)
+
+
+def query_prompt(model: SentenceTransformer) -> str:
+    """What goes before a query, in training, here and in exports; as in sentence-transformers' `encode_query`."""
+    return _prompt(model, ("query",))
+
+
+def document_prompt(model: SentenceTransformer) -> str:
+    """What goes before a document; the same as sentence-transformers' `encode_document`."""
+    return _prompt(model, _DOCUMENT_PROMPTS)
+
+
+def default_prompt(model: SentenceTransformer) -> str:
+    """What goes before a text that is neither."""
+    name = model.default_prompt_name
+    return model.prompts.get(name) or "" if name is not None else ""
+
+
+def _prompt(model: SentenceTransformer, names: Sequence[str]) -> str:
+    name = next((name for name in names if name in model.prompts), None)
+    return default_prompt(model) if name is None else model.prompts[name] or ""
 
 
 def model_fingerprint(model: SentenceTransformer) -> str:

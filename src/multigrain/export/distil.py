@@ -22,12 +22,11 @@ from sentence_transformers.sentence_transformer.losses import MSELoss
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.display.progress import Task
-from multigrain.encoders.encoder import SentenceTransformerEncoder, encode
+from multigrain.encoders.encoder import SentenceTransformerEncoder, document_prompt, encode, query_prompt
 from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import ExportError
 from multigrain.export.cost import Cost, measure_cost
 from multigrain.export.job import DistilSettings, ExportJob
-from multigrain.export.settings import document_prompt, query_prompt
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.replacing import replace_pooling
 

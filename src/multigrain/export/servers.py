@@ -20,12 +20,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.distil import distil_to_mean
 from multigrain.export.graph import is_normalised, require_text_encoder
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
-from multigrain.export.settings import document_prompt, query_prompt, token_limit
+from multigrain.export.settings import token_limit
 from multigrain.model.encoder import pooling_name
 
 __all__ = ["DECODERS", "SERVABLE_POOLINGS", "Server", "export_for", "weights_dtype", "write_server_folder"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tests.model.test_architectures import ARCHITECTURES, batch, eager_maps
 from torch import Tensor
 
 from multigrain.errors import ModelError
@@ -19,7 +20,6 @@ from multigrain.model.attention.received import Reduction, Scores, attention_rec
 from multigrain.model.encoder import build_encoder
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
 
-from .test_architectures import ARCHITECTURES, batch, eager_maps
 from .test_received import reduce_maps
 
 
