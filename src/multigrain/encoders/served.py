@@ -138,11 +138,11 @@ class ServedEncoder:
     async def _embed_cut(
         self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, text: str, complaint: bytes
     ) -> list[float]:
-        kept = text
-        while len(kept) > _SHORTEST:
-            kept = kept[: int(_KEPT_SHARE * len(kept))]
+        start = text
+        while len(start) > _SHORTEST:
+            start = start[: int(_KEPT_SHARE * len(start))]
             async with slots:
-                status, body = await self._post(session, [kept])
+                status, body = await self._post(session, [start])
             if status == 200:
                 self._cut += 1
                 return self._vectors(body, 1)[0]
@@ -182,8 +182,8 @@ class ServedEncoder:
     def _vectors(self, body: bytes, expected: int) -> list[list[float]]:
         try:
             answer = json.loads(body)
-            data = sorted(answer["data"], key=lambda each: each["index"])
-            vectors = [[float(value) for value in each["embedding"]] for each in data]
+            data = sorted(answer["data"], key=lambda item: item["index"])
+            vectors = [[float(value) for value in item["embedding"]] for item in data]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(
                 f"{self._where()}: its answer holds no vectors ({type(error).__name__}: {error})"

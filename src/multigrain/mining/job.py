@@ -99,7 +99,7 @@ def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
     Raises:
         SourceError: the file cannot be read, or a row lacks a column or holds something else than text.
     """
-    found: dict[str, dict[str, None]] = {}
+    positives_of: dict[str, dict[str, None]] = {}
     names: tuple[str, str] | None = None
     for number, row in read_rows(path):
         if names is None:
@@ -113,10 +113,10 @@ def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
             raise SourceError(f"{path}, line {number}: {names[0]!r} holds no text")
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise SourceError(f"{path}, line {number}: {names[1]!r} holds no text")
-        found.setdefault(asked, {}).update(dict.fromkeys(texts))
+        positives_of.setdefault(asked, {}).update(dict.fromkeys(texts))
     if names is None:
         raise SourceError(f"{path}: no pairs in the file")
-    return PairFile(tuple(found), tuple(tuple(each) for each in found.values()), names)
+    return PairFile(tuple(positives_of), tuple(tuple(texts) for texts in positives_of.values()), names)
 
 
 def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, identity: str) -> MinePlan:
@@ -131,7 +131,7 @@ def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, identity: 
             yield batch
 
     missing = sum(len(work.texts) for work in missing_shards(store, identity, counted(), names))
-    return MinePlan(len(pairs.queries), sum(len(each) for each in pairs.positives), total, total - missing)
+    return MinePlan(len(pairs.queries), sum(len(positives) for positives in pairs.positives), total, total - missing)
 
 
 def store_identity(encoder: Encoder) -> str:
@@ -210,7 +210,7 @@ def mine(
     if out.suffix not in (".parquet", ".jsonl"):
         raise ConfigError(f"{out}: expected a .parquet or .jsonl file to write")
     progress = progress or SilentProgress()
-    summary = MineSummary(len(pairs.queries), sum(len(each) for each in pairs.positives), 0)
+    summary = MineSummary(len(pairs.queries), sum(len(positives) for positives in pairs.positives), 0)
     clock = time.monotonic()
     identity = store_identity(encoder)
 
@@ -242,22 +242,22 @@ def mine(
     lexical = None if rules.fuse == "dense" else LexicalIndex(list(corpus))
     with progress.task("Mining", len(block)) as task:
         mined = []
-        for each in mine_negatives(block, vectors, keys, rules, search=search, lexical=lexical):
-            mined.append(each)
+        for query in mine_negatives(block, vectors, keys, rules, search=search, lexical=lexical):
+            mined.append(query)
             task.advance()
     summary.seconds["mining"] = round(time.monotonic() - clock, 3)
-    texts = corpus.pick({int(row) for each in mined for row in each.indices})
+    texts = corpus.pick({int(row) for query in mined for row in query.indices})
     wanted = 4 if rules.bands is not None else rules.negatives
-    full = [each for each in mined if len(each.indices) == wanted]
-    kept = full if form == "n-tuple" else [each for each in mined if len(each.indices)]
+    full = [query for query in mined if len(query.indices) == wanted]
+    written = full if form == "n-tuple" else [query for query in mined if len(query.indices)]
     summary.short = len(mined) - len(full)
-    rows = [row for each in kept for row in _rows(each, pairs, texts, block, form, with_scores=scores)]
+    rows = [row for query in written for row in _rows(query, pairs, texts, block, form, with_scores=scores)]
     if not rows:
         raise SourceError(
             f"mining: no query has {wanted} negatives among {summary.corpus} texts: lower the margins, ask for fewer "
             "(--negatives), or give more texts (--corpus)"
         )
-    summary.rows, summary.negatives = len(rows), sum(len(each.indices) for each in kept)
+    summary.rows, summary.negatives = len(rows), sum(len(query.indices) for query in written)
     _write_rows(out, rows)
     return summary
 
@@ -269,17 +269,17 @@ def _hours(queries: int, vectors: VectorStore, flops_per_core: float) -> float:
 
 def _query_block(pairs: PairFile, encoder: Encoder) -> QueryBlock:
     """Queries with their vectors and, several positives taken into account, what they exclude."""
-    texts = list(dict.fromkeys(text for each in pairs.positives for text in each))
+    texts = list(dict.fromkeys(text for positives in pairs.positives for text in positives))
     places = {text: place for place, text in enumerate(texts)}
     queries, positives = encoder.encode_queries(pairs.queries), encoder.encode_documents(texts)
     own, theirs = text_keys(list(pairs.queries)), text_keys(texts)
     lowest = [
-        min(float(vector @ positives[places[text]]) for text in each)
-        for vector, each in zip(queries, pairs.positives, strict=True)
+        min(float(vector @ positives[places[text]]) for text in own_positives)
+        for vector, own_positives in zip(queries, pairs.positives, strict=True)
     ]
     excluded = [
-        [int(key), *(int(theirs[places[text]]) for text in each)]
-        for key, each in zip(own, pairs.positives, strict=True)
+        [int(key), *(int(theirs[places[text]]) for text in own_positives)]
+        for key, own_positives in zip(own, pairs.positives, strict=True)
     ]
     return QueryBlock(queries, np.asarray(lowest, dtype=np.float32), excluded, pairs.queries)
 
@@ -324,9 +324,9 @@ def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
     atomic_write(out, sink.getvalue().to_pybytes())
 
 
-def _column(row: dict[str, Any], given: str | None, usual: Sequence[str], path: Path) -> str:
-    for name in [given] if given is not None else usual:
+def _column(row: dict[str, Any], named: str | None, usual: Sequence[str], path: Path) -> str:
+    for name in [named] if named is not None else usual:
         if name in row:
             return name
-    wanted = repr(given) if given is not None else " or ".join(usual)
+    wanted = repr(named) if named is not None else " or ".join(usual)
     raise SourceError(f"{path}: no column {wanted}; it has {', '.join(repr(name) for name in row)}")

@@ -92,7 +92,7 @@ def _read_plain_text(model: SentenceTransformer) -> None:
     """
     first = model[0]
     if isinstance(first, Transformer) and {"message", "text"} <= first.modality_config.keys():
-        first.modality_config = {key: each for key, each in first.modality_config.items() if key != "message"}
+        first.modality_config = {key: settings for key, settings in first.modality_config.items() if key != "message"}
         first.input_formatter.supported_modalities = list(first.modality_config)
 
 

@@ -107,7 +107,7 @@ class FreshProcess:
     def _encode(self, role: str, texts: list[str], batch_size: int) -> NDArray[np.float32]:
         if (role, batch_size) not in self._kept:
             # Starting a process is the expensive part: everything that will be asked is asked at once.
-            asked = [(each, size) for each in ("query", "document") for size in (1, len(PARITY_TEXTS))]
+            asked = [(side, size) for side in ("query", "document") for size in (1, len(PARITY_TEXTS))]
             asked = asked if texts == list(PARITY_TEXTS) else [(role, batch_size)]
             self._kept = dict(zip(asked, self._run(asked, texts), strict=True))
         return self._kept[role, batch_size]

@@ -61,5 +61,5 @@ class _Session:
         self._compiled = compiled
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        found = self._compiled(inputs)
-        return [found[name] for name in outputs]
+        tensors = self._compiled(inputs)
+        return [tensors[name] for name in outputs]
