@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from multigrain.cli.mine import register
 from multigrain.encoders.reference import deferred_encoder
-from multigrain.mining.job import store_identity
+from multigrain.mining.job import store_fingerprint
 
 TOPICS = ["rivers and bridges", "bread and ovens", "stars and telescopes", "knots and sails", "violins and bows"]
 
@@ -89,7 +89,7 @@ def test_prompts_go_before_what_they_are_for() -> None:
 
     np.testing.assert_allclose(told.encode_queries(["knots"]), plain.encode_queries(["query: knots"]), atol=1e-6)
     np.testing.assert_allclose(told.encode_documents(["knots"]), plain.encode_documents(["passage: knots"]), atol=1e-6)
-    assert store_identity(told) != store_identity(plain)
+    assert store_fingerprint(told) != store_fingerprint(plain)
 
 
 def test_options_of_the_model_reach_the_model(
@@ -101,7 +101,7 @@ def test_options_of_the_model_reach_the_model(
         seen.append(encoder)
         return "noted"
 
-    monkeypatch.setattr("multigrain.mining.job.store_identity", noted)
+    monkeypatch.setattr("multigrain.mining.job.store_fingerprint", noted)
     app = typer.Typer()
     register(app)
     done = CliRunner().invoke(

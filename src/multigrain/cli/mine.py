@@ -107,7 +107,7 @@ def mine(
     from multigrain.engine.build import build_engine
     from multigrain.mining.corpus import CorpusFiles, TextList
     from multigrain.mining.job import mine as mine_pairs
-    from multigrain.mining.job import plan, read_pairs, store_identity
+    from multigrain.mining.job import plan, read_pairs, store_fingerprint
     from multigrain.mining.rules import MiningRules
 
     rules = MiningRules(
@@ -138,7 +138,7 @@ def mine(
     place = store or f"{out}.vectors"
     progress = terminal_progress()
     if dry_run:
-        planned = asdict(plan(asked, texts, place, store_identity(encoder)))
+        planned = asdict(plan(asked, texts, place, store_fingerprint(encoder)))
         if as_json:
             print_json(planned)
             return

@@ -22,7 +22,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names all that decides the vectors: weights, settings, prompts; neither name nor folder, nor precision."""
+        """Names all that decides the vectors: weights, settings, prompts; neither name nor folder."""
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> Floats:

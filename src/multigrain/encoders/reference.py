@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import Config, PromptsConfig, fingerprint
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.distributed import DeferredEncoder, DistributedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
 from multigrain.encoders.protocol import Encoder
 from multigrain.engine.build import build_engine
 from multigrain.model.encoder import build_encoder
@@ -20,6 +20,7 @@ from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.storage.packages import encoder_name
 
 __all__ = [
+    "ReferenceEncoder",
     "base_model",
     "deferred_encoder",
     "encoding_precision",
@@ -35,7 +36,16 @@ def reference_name(config: Config) -> str:
     return encoder_name(config.training.base_model if named == "auto" else named)
 
 
-def reference_encoder(config: Config) -> SentenceTransformerEncoder:
+class ReferenceEncoder(SentenceTransformerEncoder):
+    """A model that measures: rows and corpora that it measured in another precision are measured again."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The model's, with its precision."""
+        return fingerprint("reference", model_fingerprint(self.model), self.bf16)
+
+
+def reference_encoder(config: Config) -> ReferenceEncoder:
     """The model that the audit measures with; it compares by cosine.
 
     Raises:
@@ -44,9 +54,7 @@ def reference_encoder(config: Config) -> SentenceTransformerEncoder:
     named = config.audit.reference_model
     trusted = config.training.trust_remote_code
     model = base_model(config) if named == "auto" else build_encoder(named, trust_remote_code=trusted)
-    return SentenceTransformerEncoder(
-        model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True
-    )
+    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True)
 
 
 @contextmanager
@@ -68,13 +76,12 @@ def open_reference(config: Config, *, cache: Path | None = None) -> Iterator[Enc
     if cache is None:
         yield encoder
         return
-    key = fingerprint("reference", encoder.fingerprint, encoder.bf16)
-    with closing(CachedEncoder(encoder, key, cache)) as cached:
+    with closing(CachedEncoder(encoder, encoder.fingerprint, cache)) as cached:
         yield cached
 
 
 @lru_cache(maxsize=1)
-def _reference_of(config: str) -> SentenceTransformerEncoder:
+def _reference_of(config: str) -> ReferenceEncoder:
     return reference_encoder(Config.model_validate_json(config))
 
 

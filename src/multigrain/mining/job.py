@@ -36,7 +36,7 @@ __all__ = [
     "mine",
     "plan",
     "read_pairs",
-    "store_identity",
+    "store_fingerprint",
 ]
 
 
@@ -119,7 +119,7 @@ def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
     return PairFile(tuple(positives_of), tuple(tuple(texts) for texts in positives_of.values()), names)
 
 
-def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, identity: str) -> MinePlan:
+def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, fingerprint: str) -> MinePlan:
     """What mining would do, without embedding anything."""
     names: list[str] = []
     total = 0
@@ -130,11 +130,11 @@ def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, identity: 
             total += len(batch)
             yield batch
 
-    missing = sum(len(work.texts) for work in missing_shards(store, identity, counted(), names))
+    missing = sum(len(work.texts) for work in missing_shards(store, fingerprint, counted(), names))
     return MinePlan(len(pairs.queries), sum(len(positives) for positives in pairs.positives), total, total - missing)
 
 
-def store_identity(encoder: Encoder) -> str:
+def store_fingerprint(encoder: Encoder) -> str:
     """What shards of vectors are named by: the model's weights, settings and prompts, wherever it lies."""
     return fingerprint("vectors", encoder.fingerprint)
 
@@ -142,7 +142,7 @@ def store_identity(encoder: Encoder) -> str:
 def embed_corpus(
     texts: Iterable[str],
     place: str,
-    identity: str,
+    fingerprint: str,
     write: Callable[[Iterator[ShardWork]], Iterable[int]],
     *,
     progress: Progress | None = None,
@@ -152,7 +152,7 @@ def embed_corpus(
     Args:
         texts: the corpus, read once.
         place: the store.
-        identity: of the model.
+        fingerprint: of the model.
         write: embeds shards and puts them into the store, here or on a cluster; yields the rows of each.
         progress: who is told.
 
@@ -168,11 +168,11 @@ def embed_corpus(
             yield batch
 
     with (progress or SilentProgress()).task("Embedding the corpus", None) as task:
-        for rows in write(missing_shards(place, identity, batches(), names)):
+        for rows in write(missing_shards(place, fingerprint, batches(), names)):
             task.advance(rows)
     if not names:
         raise SourceError("the corpus holds no text")
-    return VectorStore.finish(place, identity, names), np.concatenate(keys)
+    return VectorStore.finish(place, fingerprint, names), np.concatenate(keys)
 
 
 def mine(
@@ -212,14 +212,14 @@ def mine(
     progress = progress or SilentProgress()
     summary = MineSummary(len(pairs.queries), sum(len(positives) for positives in pairs.positives), 0)
     clock = time.monotonic()
-    identity = store_identity(encoder)
+    key = store_fingerprint(encoder)
 
     def write(works: Iterator[ShardWork]) -> Iterable[int]:
         if engine is None:
             return write_shards(works, store, encoder)
         return write_shards_on(engine, works, store, encoder)
 
-    vectors, keys = embed_corpus(corpus, store, identity, write, progress=progress)
+    vectors, keys = embed_corpus(corpus, store, key, write, progress=progress)
     summary.corpus = len(vectors)
     block = _query_block(pairs, encoder if engine is None else DistributedEncoder(encoder, engine))
     summary.seconds["embedding"], clock = round(time.monotonic() - clock, 3), time.monotonic()

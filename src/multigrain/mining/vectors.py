@@ -93,7 +93,7 @@ class VectorStore:
         self._files = file_system(place)
         manifest = _read_manifest(place)
         self.dimensions: int = manifest["dimensions"]
-        self.identity: str = manifest["identity"]
+        self.fingerprint: str = manifest["identity"]
         self.shards = tuple(VectorShard(**shard) for shard in manifest["shards"])
         self._starts = np.concatenate([[0], np.cumsum([shard.rows for shard in self.shards])]).astype(np.int64)
         self._item = np.dtype(manifest["dtype"])
@@ -158,7 +158,7 @@ class VectorStore:
         return self._headers[number]
 
     @classmethod
-    def finish(cls, place: str, identity: str, names: Sequence[str]) -> VectorStore:
+    def finish(cls, place: str, fingerprint: str, names: Sequence[str]) -> VectorStore:
         """Write the manifest over shards that are all there, delete those that belong to none, and open the store.
 
         Raises:
@@ -172,7 +172,7 @@ class VectorStore:
         columns, dtype = widths.pop() if widths else (0, "<f4")
         manifest = {
             "format": _FORMAT,
-            "identity": identity,
+            "identity": fingerprint,
             "dimensions": columns,
             "dtype": dtype,
             "shards": [asdict(VectorShard(name, shapes[name][0])) for name in names],
@@ -184,9 +184,9 @@ class VectorStore:
         return cls(place)
 
 
-def shard_name(number: int, identity: str, texts: Sequence[str]) -> str:
+def shard_name(number: int, fingerprint: str, texts: Sequence[str]) -> str:
     """A shard's file name: its place, and a hash over who embeds and what."""
-    digest = hashlib.sha256(identity.encode())
+    digest = hashlib.sha256(fingerprint.encode())
     for text in texts:
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8))
@@ -195,19 +195,19 @@ def shard_name(number: int, identity: str, texts: Sequence[str]) -> str:
 
 
 def missing_shards(
-    place: str, identity: str, batches: Iterable[Sequence[str]], names: list[str]
+    place: str, fingerprint: str, batches: Iterable[Sequence[str]], names: list[str]
 ) -> Iterator[ShardWork]:
     """The shards of a corpus that are not in the store yet, one by one as they are asked for.
 
     Args:
         place: the store.
-        identity: of the model that embeds.
+        fingerprint: of the model that embeds.
         batches: the corpus in order, one shard's texts at a time.
         names: filled with the name of every shard, present or missing, in order.
     """
     present = _listing(file_system(place), place)
     for number, texts in enumerate(batches):
-        name = shard_name(number, identity, texts)
+        name = shard_name(number, fingerprint, texts)
         names.append(name)
         if name not in present:
             yield ShardWork(name, tuple(texts))
@@ -250,10 +250,10 @@ def corpus_vectors(
         return encoder.encode_documents(texts)
     names: list[str] = []
     batches = (texts[start : start + shard_rows] for start in range(0, len(texts), shard_rows))
-    place, identity = str(folder), fingerprint("corpus", encoder.fingerprint)
-    for _ in write_shards(missing_shards(place, identity, batches, names), place, encoder):
+    place, key = str(folder), fingerprint("corpus", encoder.fingerprint)
+    for _ in write_shards(missing_shards(place, key, batches, names), place, encoder):
         pass
-    return VectorStore.finish(place, identity, names)
+    return VectorStore.finish(place, key, names)
 
 
 def file_system(place: str) -> Any:
