@@ -43,7 +43,7 @@ def audit(rows: Sequence[SynthesizedRow], **settings_: object) -> AuditResult:
         {"bands": [[60, 119], [30, 60], [10, 30], [0, 10]], "min_level_gap": 0.001, **settings_}
     )
     vectors = embed([each.text for each in POOL])
-    return audit_rows(rows, POOL, config, embed_queries=embed, embed_passages=embed, pool_vectors=vectors, seed=3)
+    return audit_rows(rows, POOL, config, encode_queries=embed, encode_documents=embed, pool_vectors=vectors, seed=3)
 
 
 def row(number: int, query: str, negatives: dict[Level, str] | None = None) -> SynthesizedRow:
@@ -176,8 +176,8 @@ def test_the_size_of_a_lot_changes_nothing() -> None:
     ]
     rows += [row(41, rows[3].query), row(42, "")]
     asked = {
-        "embed_queries": embed,
-        "embed_passages": embed,
+        "encode_queries": embed,
+        "encode_documents": embed,
         "pool_vectors": embed([each.text for each in POOL]),
         "seed": 3,
     }

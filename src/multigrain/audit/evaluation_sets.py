@@ -9,13 +9,12 @@ import numpy as np
 
 from multigrain.audit.contamination import Contamination, EvaluationTexts
 from multigrain.config import Config, EvaluationSetConfig
-from multigrain.encoders.reference import ReferenceModel
+from multigrain.encoders.protocol import Encoder
 from multigrain.errors import ConfigError, SourceError
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
-from multigrain.mining.distributed import SpreadReference
 from multigrain.storage.columns import QUERY, SENTENCES, no_column
 from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import is_table
@@ -25,7 +24,7 @@ __all__ = ["decontamination_sets", "find_contamination"]
 _ALL = "evaluation"
 
 
-def find_contamination(config: Config, reference: ReferenceModel | SpreadReference) -> Contamination | None:
+def find_contamination(config: Config, reference: Encoder) -> Contamination | None:
     """What the audit compares rows with; None where no set is named.
 
     Raises:
@@ -36,7 +35,7 @@ def find_contamination(config: Config, reference: ReferenceModel | SpreadReferen
         return None
     sets = [_texts(each, config) for each in decontamination_sets(config)]
     queries = [query for each in sets for query in each.queries]
-    vectors = reference.embed_queries(queries) if queries else np.zeros((0, 1), dtype=np.float32)
+    vectors = reference.encode_queries(queries) if queries else np.zeros((0, 1), dtype=np.float32)
     return Contamination(sets, config.audit.decontamination, vectors)
 
 

@@ -18,7 +18,7 @@ from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.display.progress import Progress, SilentProgress
-from multigrain.encoders.reference import reference_model
+from multigrain.encoders.reference import reference_encoder, reference_name
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.records import Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
@@ -80,9 +80,9 @@ def audit_file(
         RunDirectory(directory).hold() as run,
         open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
     ):
-        reference = reference_model(config)
+        reference = reference_encoder(config)
         with progress.task("Measuring the corpus", None):
-            vectors = reference.embed_passages([each.text for each in pool])
+            vectors = reference.encode_documents([each.text for each in pool])
         contamination = find_contamination(config, reference)
         with progress.task("Auditing rows", None):
             result = audit_rows(
@@ -90,8 +90,8 @@ def audit_file(
                 pool,
                 # Nobody asked for a level: every negative goes where it was measured.
                 config.audit.model_copy(update={"repair": ["relevel", *config.audit.repair]}),
-                embed_queries=reference.embed_queries,
-                embed_passages=reference.embed_passages,
+                encode_queries=reference.encode_queries,
+                encode_documents=reference.encode_documents,
                 pool_vectors=vectors,
                 seed=config.seed,
                 opinions=opinions,
@@ -99,9 +99,11 @@ def audit_file(
                 rewrite=rewrite,
                 tell_spares=True,
             )
-        probe = run_probe(result, pool, vectors, config, reference.embed_passages)
+        probe = run_probe(result, pool, vectors, config, reference.encode_documents)
         result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
-        counts = summarise(result, requested=len(rows), written=len(rows), reference_model=reference.name, probe=probe)
+        counts = summarise(
+            result, requested=len(rows), written=len(rows), reference_model=reference_name(config), probe=probe
+        )
         counts |= judge_counts(opinions)
         counts |= {
             "format": found,

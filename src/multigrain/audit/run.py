@@ -57,8 +57,8 @@ def audit_lots(
     pool: Sequence[Document],
     config: AuditConfig,
     *,
-    embed_queries: Embed,
-    embed_passages: Embed,
+    encode_queries: Embed,
+    encode_documents: Embed,
     pool_vectors: Rows,
     seed: int,
     opinions: Sequence[SecondOpinion] = (),
@@ -75,8 +75,8 @@ def audit_lots(
         rows: what was written; gone through in order a few times, and not kept.
         pool: documents that negatives may be mined from; they must hold every row's own document.
         config: checks and limits.
-        embed_queries: the reference model's query side.
-        embed_passages: the reference model's passage side.
+        encode_queries: the reference model's query side.
+        encode_documents: the reference model's passage side.
         pool_vectors: (len(pool), d) the reference vectors of the pool.
         seed: decides which members of a band are drawn.
         opinions: who else looks at negatives; asked in order.
@@ -88,7 +88,7 @@ def audit_lots(
     Yields:
         What the audit made of each lot, in order.
     """
-    audit = AuditSteps(pool, config, embed_queries, embed_passages, pool_vectors, seed, tell_spares=tell_spares)
+    audit = AuditSteps(pool, config, encode_queries, encode_documents, pool_vectors, seed, tell_spares=tell_spares)
     problems = audit.compare(rows)
     for start in range(0, len(rows), lot_rows):
         lot = rows[start : start + lot_rows]

@@ -50,8 +50,8 @@ class AuditSteps:
         self,
         pool: Sequence[Document],
         config: AuditConfig,
-        embed_queries: Embed,
-        embed_passages: Embed,
+        encode_queries: Embed,
+        encode_documents: Embed,
         pool_vectors: Rows,
         seed: int,
         *,
@@ -60,8 +60,8 @@ class AuditSteps:
         self._tell_spares = tell_spares
         self._pool = pool
         self._config = config
-        self._embed_queries = embed_queries
-        self._embed_passages = embed_passages
+        self._encode_queries = encode_queries
+        self._encode_documents = encode_documents
         self._pool_vectors = pool_vectors
         self._seed = seed
         self.vectors: dict[str, Floats] = {}
@@ -121,8 +121,8 @@ class AuditSteps:
         if not rows:
             return []
         config = self._config
-        queries = self._embed_queries([row.query for row in rows])
-        positives = self._embed_passages([row.positive for row in rows])
+        queries = self._encode_queries([row.query for row in rows])
+        positives = self._encode_documents([row.positive for row in rows])
         self._learn([text for row in rows for _, text, _ in written_texts(row)])
         problems: list[Problem | None] = [None] * len(rows)
         if contamination is not None and config.checks.decontamination:
@@ -301,7 +301,7 @@ class AuditSteps:
     def _learn(self, texts: Sequence[str]) -> None:
         new = sorted({text for text in texts if text.strip()} - self.vectors.keys())
         if new:
-            self.vectors.update(zip(new, self._embed_passages(new), strict=True))
+            self.vectors.update(zip(new, self._encode_documents(new), strict=True))
 
     def _text(self, pick: WrittenPick | MinedPick) -> str:
         return pick.text if isinstance(pick, WrittenPick) else self._pool[pick.index].text

@@ -69,13 +69,13 @@ def label(
     if queries is None or documents is None:
         raise typer.BadParameter("models need something to search: give --documents and --queries")
     quieten_libraries()
+    from multigrain.encoders.models import Encoding, parse_model
     from multigrain.evaluation.labelling.queries import model_queries
-    from multigrain.evaluation.models import Encoding, parse_contender
 
     folder = out or Path("labels")
     with RunDirectory(folder).hold():
         task = model_queries(
-            list(map(parse_contender, targets)),
+            list(map(parse_model, targets)),
             documents,
             queries,
             depth=depth,

@@ -107,10 +107,11 @@ def mine(
         raise ConfigError("--graded has ranks of its own: leave --first-rank, --last-rank and --sampling out")
     quieten_libraries()
     from multigrain.config.file import load_config
+    from multigrain.encoders.reference import deferred_encoder
     from multigrain.engine.build import build_engine
     from multigrain.mining.corpus import CorpusFiles, TextList
-    from multigrain.mining.job import ModelEmbedder, plan, read_pairs
     from multigrain.mining.job import mine as mine_pairs
+    from multigrain.mining.job import plan, read_pairs, store_fingerprint
     from multigrain.mining.rules import MiningRules
 
     rules = MiningRules(
@@ -131,11 +132,17 @@ def mine(
         if corpus
         else TextList(list(dict.fromkeys(text for positives in asked.positives for text in positives)))
     )
-    embedder = ModelEmbedder(model, batch_size, trust_remote_code, query_prompt, document_prompt)
+    encoder = deferred_encoder(
+        model,
+        batch_size=batch_size,
+        trust_remote_code=trust_remote_code,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+    )
     place = store or f"{out}.vectors"
     progress = terminal_progress()
     if dry_run:
-        planned = asdict(plan(asked, texts, place, embedder.identity))
+        planned = asdict(plan(asked, texts, place, store_fingerprint(encoder)))
         if as_json:
             print_json(planned)
             return
@@ -149,7 +156,7 @@ def mine(
             asked,
             texts,
             rules,
-            embedder,
+            encoder,
             store=place,
             out=out,
             form=form,

@@ -30,6 +30,7 @@ from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.mixing import ColumnsConfig, MixSourceConfig
 from multigrain.config.pairs import PairsConfig
+from multigrain.config.poolings import PoolingName
 from multigrain.config.root import Config, fingerprint
 from multigrain.config.synthesis import (
     BUILT_IN_STRATEGIES,
@@ -42,7 +43,6 @@ from multigrain.config.tasks import TasksConfig
 from multigrain.config.training import (
     CandidateConfig,
     Merge,
-    PoolingName,
     RowSharing,
     ScheduleName,
     TrainingConfig,

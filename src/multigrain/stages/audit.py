@@ -27,11 +27,12 @@ from multigrain.dataset.store import (
     writing_rejections,
 )
 from multigrain.display.progress import Progress, Task
-from multigrain.encoders.reference import ReferenceModel
+from multigrain.encoders.protocol import Encoder
+from multigrain.encoders.reference import open_reference, reference_name
 from multigrain.errors import SourceError
 from multigrain.llm.session.usage import read_usage
-from multigrain.mining.distributed import SpreadReference, corpus_vectors, spread_reference
 from multigrain.mining.search import NO_ROW, Floats, Rows, rows_at
+from multigrain.mining.vectors import corpus_vectors
 from multigrain.records import Document, Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext, complete_stage
@@ -56,13 +57,11 @@ def audit_stage(context: RunContext) -> StageManifest:
 
 
 def _audit(context: RunContext, synthesis: dict[str, Any]) -> dict[str, Any]:
-    with spread_reference(context.config, cache=context.embeddings) as reference:
+    with open_reference(context.config, cache=context.embeddings) as reference:
         return _measure_and_keep(context, synthesis, reference)
 
 
-def _measure_and_keep(
-    context: RunContext, synthesis: dict[str, Any], reference: ReferenceModel | SpreadReference
-) -> dict[str, Any]:
+def _measure_and_keep(context: RunContext, synthesis: dict[str, Any], reference: Encoder) -> dict[str, Any]:
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
@@ -79,8 +78,8 @@ def _measure_and_keep(
             rows,
             pool,
             config.audit,
-            embed_queries=reference.embed_queries,
-            embed_passages=reference.embed_passages,
+            encode_queries=reference.encode_queries,
+            encode_documents=reference.encode_documents,
             pool_vectors=pool_vectors,
             seed=config.seed,
             opinions=opinions,
@@ -89,12 +88,12 @@ def _measure_and_keep(
         )
         result = _write(run, _counted(lots, task))
         judged = judge_counts(opinions)
-    probe = run_probe(result, pool, pool_vectors, config, reference.embed_passages)
+    probe = run_probe(result, pool, pool_vectors, config, reference.encode_documents)
     counts = summarise(
         result,
         requested=synthesis["requested"],
         written=len(rows),
-        reference_model=reference.name,
+        reference_model=reference_name(config),
         probe=probe,
     )
     counts |= judged

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.model.implementation import check_implementation
+from multigrain.model.attention.implementation import check_implementation
 from multigrain.stages.context import RunContext
 from multigrain.stages.fingerprints import candidate_stage_name
 from multigrain.stages.selection import check_choice

@@ -20,7 +20,7 @@ from multigrain.storage.rows import read_lines
 from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
-    from multigrain.evaluation.models import Contender, Encoding
+    from multigrain.encoders.models import Encoding, ModelSpec
 
 __all__ = ["LabelTask", "model_queries", "own_queries", "run_queries"]
 
@@ -117,12 +117,12 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
 
 
 def model_queries(
-    contenders: Sequence[Contender], documents: Path, queries: Path, *, depth: int, encoding: Encoding
+    models: Sequence[ModelSpec], documents: Path, queries: Path, *, depth: int, encoding: Encoding
 ) -> LabelTask:
     """Queries from a text file, one a line, searched in any documents with any models; needs no run.
 
     Args:
-        contenders: the models, the base first; `bm25` may be one.
+        models: the models, the base first; `bm25` may be one.
         documents: a folder of texts or a table, as `documents.path` in a config.
         queries: the file.
         depth: how many documents each model finds for each query.
@@ -139,14 +139,14 @@ def model_queries(
     asked = _read_queries(queries)
     read, _ = read_documents(DocumentsConfig(path=documents))
     searched = [document for document in read if document.text.strip()]
-    names = [contender.name for contender in contenders]
+    names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
     rankings: dict[str, dict[str, Sequence[str]]] = {}
-    for contender in contenders:
-        with open_retriever(contender, encoding) as retriever:
+    for model in models:
+        with open_retriever(model, encoding) as retriever:
             places = retriever.rank(list(asked.values()), [document.text for document in searched], depth)
-        rankings[contender.name] = {
+        rankings[model.name] = {
             key: [searched[place].id for place in row if place >= 0]
             for key, row in zip(asked, places.tolist(), strict=True)
         }

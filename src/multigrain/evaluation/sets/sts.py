@@ -21,7 +21,7 @@ from multigrain.storage.columns import GRADE, SENTENCES
 from multigrain.storage.rows import Row, read_rows
 
 if TYPE_CHECKING:  # it loads torch, which comparing similarities does not need
-    from multigrain.encoders.encoder import Encoder
+    from multigrain.encoders.protocol import Encoder
 
 __all__ = ["GIVEN_SCORES", "SimilaritySet", "compare_similarities", "evaluate_sts", "read_sts", "spearman"]
 

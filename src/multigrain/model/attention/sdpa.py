@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from multigrain.errors import ModelError
-from multigrain.model.received import Reduction, Scores, attended_and_received, attention_received
+from multigrain.model.attention.received import Reduction, Scores, attended_and_received, attention_received
 
 __all__ = ["ATTENTION_NAME", "OBSERVER_ARGUMENT", "AttentionObserver", "LayerTrace", "ReceivedAttention"]
 
@@ -156,14 +156,14 @@ def _observed_sdpa(
             causal=attention_mask is None and bool(causal),
             bias=position_bias,
         )
-        given = observer.observe(module, scores, value)
-        if given is not None:
-            return given.transpose(1, 2).contiguous(), None
+        context = observer.observe(module, scores, value)
+        if context is not None:
+            return context.transpose(1, 2).contiguous(), None
     options = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, **kwargs}
     if _quicker_in_float32(query, dropout):
         mask, bias = (
-            each.float() if each is not None and each.is_floating_point() else each
-            for each in (attention_mask, position_bias)
+            added.float() if added is not None and added.is_floating_point() else added
+            for added in (attention_mask, position_bias)
         )
         with torch.autocast("cpu", enabled=False):
             output, _ = sdpa_attention_forward(

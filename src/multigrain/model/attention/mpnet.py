@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
-from multigrain.model.attention import AttentionObserver
-from multigrain.model.received import Scores
+from multigrain.model.attention.received import Scores
+from multigrain.model.attention.sdpa import AttentionObserver
 
 __all__ = ["ObservedMPNetSelfAttention", "announced", "observe_mpnet", "release_mpnet"]
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tests.model.test_architectures import ARCHITECTURES, batch, eager_maps
 from torch import Tensor
 
 from multigrain.errors import ModelError
-from multigrain.model import flash
+from multigrain.model.attention import flash
+from multigrain.model.attention.flash import FLASH_IMPLEMENTATION, FLASH_NAME
+from multigrain.model.attention.received import Reduction, Scores, attention_received, by_batch
 from multigrain.model.encoder import build_encoder
-from multigrain.model.flash import FLASH_IMPLEMENTATION, FLASH_NAME
-from multigrain.model.received import Reduction, Scores, attention_received, by_batch
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
 
-from .test_architectures import ARCHITECTURES, batch, eager_maps
 from .test_received import reduce_maps
 
 

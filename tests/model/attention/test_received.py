@@ -9,13 +9,12 @@ from typing import Any, get_args
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tests.model.conftest import TEXTS
 from torch import Tensor
 from transformers import AutoModel, BertConfig, LlamaConfig
 
 from multigrain.errors import ModelError
-from multigrain.model.encoder import build_encoder
-from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import (
+from multigrain.model.attention.received import (
     ReduceName,
     Reduction,
     Scores,
@@ -24,9 +23,9 @@ from multigrain.model.received import (
     by_batch,
     by_text,
 )
+from multigrain.model.encoder import build_encoder
+from multigrain.model.pooling import AtaOptions
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, observed
-
-from .conftest import TEXTS
 
 ALL_REDUCTIONS = [(reduce, heads) for reduce in get_args(ReduceName) for heads in ("mean", "max")]
 
@@ -190,7 +189,7 @@ def test_a_mask_over_keys_alone_is_spread_over_queries() -> None:
         assert (spread[valid] > 0).all()
 
 
-def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_result() -> None:
     torch.manual_seed(0)
     query, key = torch.randn(2, 4, 37, 8, dtype=torch.float64), torch.randn(2, 2, 37, 8, dtype=torch.float64)
     valid = torch.ones(2, 37, dtype=torch.bool)
@@ -200,17 +199,13 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
             reduction = Reduction(reduce=reduce, heads=heads)
             scores = Scores(query, key, 8**-0.5, causal=causal)
             whole = attention_received(scores, valid, reduction)
-            with monkeypatch.context() as patch:
-                patch.setattr("multigrain.model.received._CPU_BLOCK", 4 * 37 * 5)
-                blocks = attention_received(scores, valid, reduction)
+            blocks = attention_received(scores, valid, reduction, block=4 * 37 * 5)
             torch.testing.assert_close(whole, blocks)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("hiding", ["nothing", "causal", "window", "holes"])
-def test_output_from_the_same_blocks_is_that_of_sdpa(
-    hiding: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_from_the_same_blocks_is_that_of_sdpa(hiding: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     batch, heads, groups, length, size = 3, 4, 2, 37, 8
     query = torch.randn(batch, length, heads, size, dtype=dtype).transpose(1, 2)
@@ -234,11 +229,10 @@ def test_output_from_the_same_blocks_is_that_of_sdpa(
     kept = torch.ones(batch, length, dtype=torch.bool) if valid is None else valid
     near = {"atol": 1e-6, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.02}
     for block in (heads * length * 16, batch * heads * length**2):  # three blocks a text; all texts in one
-        monkeypatch.setattr("multigrain.model.received._CPU_BLOCK", block)
         for reduce, heads_by in ALL_REDUCTIONS:
             reduction = Reduction(reduce=reduce, heads=heads_by)
-            output, received = attended_and_received(scores, value, valid, reduction)
-            assert torch.equal(received, attention_received(scores, valid, reduction))
+            output, received = attended_and_received(scores, value, valid, reduction, block=block)
+            assert torch.equal(received, attention_received(scores, valid, reduction, block=block))
             assert (output.dtype, output.shape) == (dtype, expected.shape)
             torch.testing.assert_close(output.transpose(1, 2)[kept], expected.transpose(1, 2)[kept], **near)
             assert output.isfinite().all()

@@ -57,7 +57,7 @@ def require_implementation(model: SentenceTransformer, name: AttentionImplementa
     """
     if name is None:
         return
-    from multigrain.model.observed import ObservedTransformer
+    from multigrain.model.attention.observed import ObservedTransformer
 
     if model.transformers_model is None:
         raise ModelError(f"attn_implementation: {name} needs a transformer; static embeddings have no attention")

@@ -1,4 +1,4 @@
-"""`--to onnx`: the encoder, its pooling and what follows as one ONNX graph; int8 beside it."""
+"""An ONNX graph with the pooling in it; int8 beside it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sentence_transformers import SentenceTransformer
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
-from multigrain.export.cost import EncoderOf, measure_cost
+from multigrain.export.cost import Cost, ExportedEncoder, measure_cost
 from multigrain.export.graph import EmbeddingGraph
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
 from multigrain.export.settings import export_settings, write_tokenizer
-from multigrain.model.observed import evaluating
+from multigrain.model.attention.observed import evaluating
 
-__all__ = ["INT8_FILE", "ONNX_FILE", "export_onnx", "in_float32", "quantise", "write_graph", "write_onnx_folder"]
+__all__ = ["INT8_FILE", "ONNX_FILE", "export", "in_float32", "quantise", "write_graph", "write_onnx_folder"]
 
 ONNX_FILE: Final = "model.onnx"
 INT8_FILE: Final = "model_int8.onnx"
@@ -35,7 +35,7 @@ INT8_FILE: Final = "model_int8.onnx"
 _LARGEST_FILE: Final = 1_500_000_000
 
 
-def export_onnx(job: ExportJob, folder: Path) -> Exported:
+def export(job: ExportJob, folder: Path) -> Exported:
     """Write model.onnx, tokenizer.json, export.json, embedder.py, and model_int8.onnx where it was asked for.
 
     Raises:
@@ -68,8 +68,8 @@ def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer
         The model in float32, and the largest difference between its vectors and the graph's.
 
     Raises:
-        ExportError: as `export_onnx`.
-        MissingExtraError: as `export_onnx`.
+        ExportError: as `export`.
+        MissingExtraError: as `export`.
     """
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if find_spec(package) is None:
@@ -153,14 +153,14 @@ def quantise(source: Path, target: Path) -> None:
         quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _int8_costs(job: ExportJob, model: SentenceTransformer, folder: Path) -> list[Any]:
+def _int8_costs(job: ExportJob, model: SentenceTransformer, folder: Path) -> list[Cost]:
     cosine = model.similarity_fn_name == "cosine"
-    quantised = EncoderOf(embedder_file.Embedder(folder, INT8_FILE), cosine=cosine)
+    quantised = ExportedEncoder(embedder_file.Embedder(folder, INT8_FILE), folder / INT8_FILE, cosine=cosine)
     whole = SentenceTransformerEncoder(model)
     costs = []
-    for each in job.sets:
-        with job.progress.task(f"Measuring int8 on {each.name}", None):
-            costs.append(measure_cost(whole, quantised, each))
+    for evaluation_set in job.sets:
+        with job.progress.task(f"Measuring int8 on {evaluation_set.name}", None):
+            costs.append(measure_cost(whole, quantised, evaluation_set))
     return costs
 
 

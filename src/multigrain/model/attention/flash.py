@@ -17,8 +17,8 @@ from transformers.masking_utils import flash_attention_mask
 from transformers.modeling_flash_attention_utils import _flash_attention_forward, flash_attn_supports_top_left_mask
 
 from multigrain.errors import ModelError
-from multigrain.model.attention import OBSERVER_ARGUMENT, AttentionObserver
-from multigrain.model.received import Scores
+from multigrain.model.attention.received import Scores
+from multigrain.model.attention.sdpa import OBSERVER_ARGUMENT, AttentionObserver
 
 __all__ = ["FLASH_IMPLEMENTATION", "FLASH_NAME", "visible"]
 

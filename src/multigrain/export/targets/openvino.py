@@ -1,4 +1,4 @@
-"""`--to openvino`: the ONNX graph as OpenVINO's own format."""
+"""The same graph in OpenVINO's own format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from multigrain.errors import MissingExtraError
 from multigrain.export.embedder import Embedder
 from multigrain.export.job import Exported, ExportJob
-from multigrain.export.onnx import ONNX_FILE, write_onnx_folder
 from multigrain.export.parity import check_parity
+from multigrain.export.targets.onnx import ONNX_FILE, write_onnx_folder
 
-__all__ = ["OPENVINO_FILE", "export_openvino"]
+__all__ = ["OPENVINO_FILE", "export"]
 
 OPENVINO_FILE: Final = "openvino_model.xml"
 
 
-def export_openvino(job: ExportJob, folder: Path) -> Exported:
+def export(job: ExportJob, folder: Path) -> Exported:
     """Write openvino_model.xml and .bin beside the tokenizer and the settings.
 
     Raises:
-        ExportError: as `multigrain.export.onnx.export_onnx`.
+        ExportError: as `multigrain.export.targets.onnx.export`.
         MissingExtraError: openvino, or the extra `onnx`, is not installed.
     """
     if find_spec("openvino") is None:
@@ -61,5 +61,5 @@ class _Session:
         self._compiled = compiled
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        found = self._compiled(inputs)
-        return [found[name] for name in outputs]
+        tensors = self._compiled(inputs)
+        return [tensors[name] for name in outputs]

@@ -12,9 +12,10 @@ from transformers import BertConfig
 
 from multigrain.config import TrainingConfig
 from multigrain.config.file import parse_config
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
-from multigrain.model.encoder import build_candidate, build_encoder, encode, load
-from multigrain.model.implementation import check_implementation
+from multigrain.model.attention.implementation import check_implementation
+from multigrain.model.encoder import build_candidate, build_encoder, load
 from multigrain.stages import run_stages
 
 FLASH = "flash_attention_2"
@@ -59,10 +60,10 @@ def test_flash_attention_needs_its_device_and_its_package(monkeypatch: pytest.Mo
     with pytest.raises(ModelError, match="there is none here"):
         check_implementation(FLASH)
     monkeypatch.setattr("multigrain.model.precision.supports_native_bf16", lambda device: True)
-    monkeypatch.setattr("multigrain.model.implementation.find_spec", lambda name: None)
+    monkeypatch.setattr("multigrain.model.attention.implementation.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pip install flash-attn"):
         check_implementation(FLASH)
-    monkeypatch.setattr("multigrain.model.implementation.find_spec", lambda name: object())
+    monkeypatch.setattr("multigrain.model.attention.implementation.find_spec", lambda name: object())
     check_implementation(FLASH)
 
 

@@ -13,10 +13,9 @@ from transformers import BertConfig, LlamaConfig, PreTrainedConfig
 
 from multigrain.config import LoraConfig
 from multigrain.model.adapters import add_adapters
-from multigrain.model.attention import ATTENTION_NAME
-from multigrain.model.cpu_attention import quick_attention
-from multigrain.model.dropout import dropout_set_to
+from multigrain.model.attention.sdpa import ATTENTION_NAME
 from multigrain.model.encoder import build_encoder
+from multigrain.model.tuning import dropout_set_to, quick_attention
 
 CONFIGS: list[tuple[type[PreTrainedConfig], dict[str, float]]] = [
     (BertConfig, {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3}),

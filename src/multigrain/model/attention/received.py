@@ -117,13 +117,16 @@ class Scores:
         )
 
 
-def attention_received(scores: Scores, valid: Tensor | None, reduction: Reduction) -> Tensor:
+def attention_received(
+    scores: Scores, valid: Tensor | None, reduction: Reduction, *, block: int | None = None
+) -> Tensor:
     """The weight of every token.
 
     Args:
         scores: what one layer's attention is computed from.
         valid: (batch, tokens) bool, False for padding; None where no text is padded.
         reduction: how queries and heads are reduced.
+        block: scores held at once; None for what is fastest on the device.
 
     Returns:
         (batch, tokens) float32 weights (float64 for float64 input), >= 0, zero for padding, not normalised.
@@ -132,11 +135,11 @@ def attention_received(scores: Scores, valid: Tensor | None, reduction: Reductio
     through = reduction.grad == "through" and torch.is_grad_enabled()
     # Autocast would compute the scores in half precision again.
     with torch.set_grad_enabled(through), torch.autocast(device_type=device, enabled=False):
-        return (by_batch if _at_once(scores, valid) else by_text)(scores, valid, reduction)
+        return (by_batch if _at_once(scores, valid, block) else by_text)(scores, valid, reduction, block=block)
 
 
 def attended_and_received(
-    scores: Scores, value: Tensor, valid: Tensor | None, reduction: Reduction
+    scores: Scores, value: Tensor, valid: Tensor | None, reduction: Reduction, *, block: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """The layer's own output and `attention_received`, from one and the same attention. For CPUs; not differentiable.
 
@@ -145,6 +148,7 @@ def attended_and_received(
         value: (batch, key heads, tokens, head size), what attention mixes.
         valid: as for `attention_received`.
         reduction: as for `attention_received`.
+        block: as for `attention_received`.
 
     Returns:
         Output as SDPA gives it but for rounding, (batch, heads, tokens, head size), in the value's dtype, for padding
@@ -155,10 +159,11 @@ def attended_and_received(
     output = value.new_zeros((batch, length, heads, value.shape[3])).transpose(1, 2)
     with torch.no_grad(), torch.autocast(device_type=scores.query.device.type, enabled=False):
         mixing = _Mixing(value, output)
-        return output, (by_batch if _at_once(scores, valid) else by_text)(scores, valid, reduction, mixing)
+        reduce = by_batch if _at_once(scores, valid, block) else by_text
+        return output, reduce(scores, valid, reduction, mixing, block=block)
 
 
-def _at_once(scores: Scores, valid: Tensor | None) -> bool:
+def _at_once(scores: Scores, valid: Tensor | None, block: int | None) -> bool:
     """Whether to reduce all texts of a batch together.
 
     A GPU wants few and large calls. On a CPU the work that cutting padding away saves outweighs the calls, except
@@ -167,7 +172,7 @@ def _at_once(scores: Scores, valid: Tensor | None) -> bool:
     if scores.query.device.type != "cpu":
         return True
     batch, heads, length, _ = scores.query.shape
-    return batch * heads * length**2 <= _CPU_BLOCK and (valid is None or scores.mask is not None)
+    return batch * heads * length**2 <= (block or _CPU_BLOCK) and (valid is None or scores.mask is not None)
 
 
 def _squared(scores: Scores) -> Scores:
@@ -225,14 +230,21 @@ class _Mixing:
         self.output[:, :, rows] = mixed.view(texts, heads, count, size)
 
 
-def by_text(scores: Scores, valid: Tensor | None, reduction: Reduction, mixing: _Mixing | None = None) -> Tensor:
+def by_text(
+    scores: Scores,
+    valid: Tensor | None,
+    reduction: Reduction,
+    mixing: _Mixing | None = None,
+    *,
+    block: int | None = None,
+) -> Tensor:
     """`attention_received`, one text after the other, each cut to its own tokens."""
     batch, _, length, _ = scores.query.shape
     room = _Room()
     received = []
     for index, tokens in enumerate(_spans(valid) if valid is not None else [slice(0, length)] * batch):
         own = None if mixing is None else mixing.text(index, tokens)
-        row = _reduce(scores.text(index, tokens), None, reduction, room, own)
+        row = _reduce(scores.text(index, tokens), None, reduction, room, own, block)
         if own is not None and mixing is not None and not isinstance(tokens, slice):
             mixing.output[index].index_copy_(1, tokens, own.output[0])
         if isinstance(tokens, slice):
@@ -242,9 +254,16 @@ def by_text(scores: Scores, valid: Tensor | None, reduction: Reduction, mixing: 
     return torch.cat(received)
 
 
-def by_batch(scores: Scores, valid: Tensor | None, reduction: Reduction, mixing: _Mixing | None = None) -> Tensor:
+def by_batch(
+    scores: Scores,
+    valid: Tensor | None,
+    reduction: Reduction,
+    mixing: _Mixing | None = None,
+    *,
+    block: int | None = None,
+) -> Tensor:
     """`attention_received`, all texts at once, padding computed and thrown away."""
-    return _reduce(scores, valid, reduction, _Room(), mixing)
+    return _reduce(scores, valid, reduction, _Room(), mixing, block)
 
 
 def _spans(valid: Tensor) -> Iterator[slice | Tensor]:
@@ -257,7 +276,12 @@ def _spans(valid: Tensor) -> Iterator[slice | Tensor]:
 
 
 def _reduce(
-    scores: Scores, valid: Tensor | None, reduction: Reduction, room: _Room, mixing: _Mixing | None = None
+    scores: Scores,
+    valid: Tensor | None,
+    reduction: Reduction,
+    room: _Room,
+    mixing: _Mixing | None,
+    block: int | None,
 ) -> Tensor:
     """Sum over blocks of queries. Returns (texts, tokens)."""
     texts, _, length, _ = scores.query.shape
@@ -266,23 +290,23 @@ def _reduce(
         scores, query=scores.query.to(precision) * scores.scaling, key=scores.key.to(precision), scaling=1.0
     )
     received = scores.query.new_zeros((texts, length))
-    for rows in _blocks(scores):
+    for rows in _blocks(scores, block):
         columns = _columns(scores, rows)
         if torch.is_grad_enabled():
             # Recomputed in the backward pass: otherwise autograd would keep every block, which is the whole map.
             arguments = (scores, rows, columns, valid, reduction, room)
-            given = checkpoint(_given, *arguments, use_reentrant=False, preserve_rng_state=False)
+            weights = checkpoint(_received_from, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
-            given = _given(scores, rows, columns, valid, reduction, room, mixing)
-        received[:, columns] += given
+            weights = _received_from(scores, rows, columns, valid, reduction, room, mixing)
+        received[:, columns] += weights
     if reduction.reduce == "mean":
         received = received / seen_by(scores, valid).clamp(min=1)
     return received if valid is None else received * valid
 
 
-def _blocks(scores: Scores) -> Iterator[slice]:
+def _blocks(scores: Scores, block: int | None) -> Iterator[slice]:
     texts, heads, length, _ = scores.query.shape
-    budget = _CPU_BLOCK if scores.query.device.type == "cpu" else _GPU_BLOCK
+    budget = block or (_CPU_BLOCK if scores.query.device.type == "cpu" else _GPU_BLOCK)
     step = max(_FEWEST_ROWS, budget // max(1, texts * heads * length))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
@@ -299,7 +323,7 @@ def _columns(scores: Scores, rows: slice) -> slice:
     return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, length)
 
 
-def _given(
+def _received_from(
     scores: Scores,
     rows: slice,
     columns: slice,

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import get_verbosity, set_verbosity
 
 from multigrain.errors import ModelError
-from multigrain.model.attention import ATTENTION_NAME, OBSERVER_ARGUMENT, AttentionObserver, LayerTrace
-from multigrain.model.flash import FLASH_IMPLEMENTATION, FLASH_NAME
-from multigrain.model.mpnet import announced, observe_mpnet, release_mpnet
+from multigrain.model.attention.flash import FLASH_IMPLEMENTATION, FLASH_NAME
+from multigrain.model.attention.mpnet import announced, observe_mpnet, release_mpnet
+from multigrain.model.attention.sdpa import ATTENTION_NAME, OBSERVER_ARGUMENT, AttentionObserver, LayerTrace
 
 __all__ = ["ObservedTransformer", "evaluating", "install", "require_plain", "uninstall"]
 

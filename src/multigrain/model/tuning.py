@@ -1,4 +1,4 @@
-"""Another dropout than the base model's own, for as long as it is tuned."""
+"""What a base model is given for as long as it is tuned: another dropout, attention that learns faster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from contextlib import contextmanager
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
+from transformers import PreTrainedModel
 
-__all__ = ["dropout_set_to"]
+from multigrain.model.attention.sdpa import ATTENTION_NAME
+
+__all__ = ["dropout_set_to", "quick_attention"]
+
+_SDPA = "sdpa"
 
 
 @contextmanager
@@ -40,3 +45,24 @@ def _dropouts(module: nn.Module) -> list[tuple[str, float]]:
     if isinstance(module, _DropoutNd):
         return [("p", module.p)]
     return [(name, value) for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]
+
+
+@contextmanager
+def quick_attention(model: nn.Module, *, wanted: bool) -> Iterator[None]:
+    """Let a model's attention choose the type in which a CPU computes it faster; at the end it is SDPA again.
+
+    Models whose attention is read (ATA pooling) have that attention anyway; those with other attention keep it.
+
+    Args:
+        model: what is tuned.
+        wanted: whether it is tuned on a CPU in bfloat16; nothing is changed otherwise.
+    """
+    whole = [module for module in model.modules() if isinstance(module, PreTrainedModel)] if wanted else []
+    changed = [module for module in whole if module.config._attn_implementation == _SDPA]
+    for module in changed:
+        module.set_attn_implementation(ATTENTION_NAME)
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.set_attn_implementation(_SDPA)

@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import (
 
 from multigrain.config import AttentionName
 from multigrain.errors import ModelError
-from multigrain.model.observed import evaluating
+from multigrain.model.attention.observed import evaluating
 
 __all__ = ["is_bidirectional", "is_decoder", "set_attention"]
 

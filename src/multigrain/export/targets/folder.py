@@ -1,4 +1,4 @@
-"""`--to folder`: a sentence-transformers folder that needs no multigrain, its code lying in it."""
+"""A sentence-transformers folder that opens where multigrain is not installed, its code lying in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from multigrain.export.bundle import bundle_source
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import PARITY_TEXTS, check_parity
 
-__all__ = ["CODE_FILE", "FreshProcess", "export_folder"]
+__all__ = ["CODE_FILE", "FreshProcess", "export"]
 
 CODE_FILE: Final = "multigrain_ata.py"
 
@@ -44,7 +44,7 @@ assert "multigrain" not in sys.modules
 """
 
 
-def export_folder(job: ExportJob, folder: Path) -> Exported:
+def export(job: ExportJob, folder: Path) -> Exported:
     """Write the model with the code of its own modules beside it.
 
     Raises:
@@ -107,7 +107,7 @@ class FreshProcess:
     def _encode(self, role: str, texts: list[str], batch_size: int) -> NDArray[np.float32]:
         if (role, batch_size) not in self._kept:
             # Starting a process is the expensive part: everything that will be asked is asked at once.
-            asked = [(each, size) for each in ("query", "document") for size in (1, len(PARITY_TEXTS))]
+            asked = [(side, size) for side in ("query", "document") for size in (1, len(PARITY_TEXTS))]
             asked = asked if texts == list(PARITY_TEXTS) else [(role, batch_size)]
             self._kept = dict(zip(asked, self._run(asked, texts), strict=True))
         return self._kept[role, batch_size]
