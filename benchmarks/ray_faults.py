@@ -41,7 +41,7 @@ from multigrain.config import EngineConfig, LLMConfig
 from multigrain.engine.build import build_engine
 from multigrain.llm.session.journal import Journal, JournaledClient
 from multigrain.records import Document
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import synthesize
 

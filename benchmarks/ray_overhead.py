@@ -33,7 +33,7 @@ from multigrain.config import EngineConfig, LLMConfig
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
 from multigrain.llm.session.journal import Journal, JournaledClient
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.synthesize import synthesize
 
 CONCURRENCY: Final = 128

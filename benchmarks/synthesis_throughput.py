@@ -40,7 +40,7 @@ from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.journal import Journal, JournaledClient
 from multigrain.llm.wire import chat_body
 from multigrain.records import Document
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import synthesize
 

@@ -21,7 +21,7 @@ from multigrain.llm.session.records import JournalTotals, TokenSums, restored_re
 from multigrain.records import Document
 from multigrain.synthesis.batch import BatchRound, import_batch_results, write_batch_round
 from multigrain.synthesis.estimate import estimate_synthesis
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
 from multigrain.synthesis.synthesize import synthesize
