@@ -4,12 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.audit.checks import check_negative, check_query, containment
+from multigrain.audit import checks
+from multigrain.audit.check import Problem
+from multigrain.audit.checks import check_row, containment
 from multigrain.config import AuditConfig
+from multigrain.records import SynthesizedRow
 
 PASSAGE = (
     "The scheduler starts each job when its dependencies have finished and retries it on failure up to three times."
 )
+
+
+def check_query(query: str, positive: str, config: AuditConfig) -> Problem | None:
+    """What is wrong with a row, whatever its language."""
+    switches = config.checks.model_copy(update={"language": False})
+    return check_row(SynthesizedRow("r", "d", query, positive), config.model_copy(update={"checks": switches}))
+
+
+def check_negative(text: str, query: str, positive: str, config: AuditConfig) -> Problem | None:
+    return checks.check_negative(text, SynthesizedRow("r", "d", query, positive), config)
 
 
 @pytest.mark.parametrize(

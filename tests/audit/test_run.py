@@ -165,6 +165,11 @@ def test_the_round_trip_is_checked_however_shallow_the_bands_are() -> None:
     assert [each.reason for each in result.rejections] == ["round_trip"]
 
 
+def rounded(example: GradedExample) -> GradedExample:
+    negatives = tuple(replace(negative, similarity=round(negative.similarity, 5)) for negative in example.negatives)
+    return replace(example, negatives=negatives, positive_similarity=round(example.positive_similarity, 5))
+
+
 def test_the_size_of_a_lot_changes_nothing() -> None:
     rows = [
         row(
@@ -188,6 +193,7 @@ def test_the_size_of_a_lot_changes_nothing() -> None:
 
     assert len(whole.examples) > 20
     assert {"duplicate_query", "false_negative"} <= {each.reason for each in whole.rejections}
-    assert parts.examples == whole.examples
+    # A matrix product rounds by the size of its matrices.
+    assert list(map(rounded, parts.examples)) == list(map(rounded, whole.examples))
     assert Counter(parts.rejections) == Counter(whole.rejections)
     assert parts.written_candidates == whole.written_candidates

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multigrain.audit.checks import check_negative, check_positive, check_query
+from multigrain.audit.check import Problem
+from multigrain.audit.checks import check_negative, check_row, check_rows
 from multigrain.audit.contamination import Contamination, EvaluationTexts
-from multigrain.audit.duplicates import find_duplicates
 from multigrain.audit.labels import dump_marks, read_marks
 from multigrain.audit.language import check_language, main_language
 from multigrain.audit.structure import check_structure, mend
@@ -25,6 +25,10 @@ QUERIES = [
 
 def rows(queries: list[str], **fields: object) -> list[SynthesizedRow]:
     return [SynthesizedRow(f"r{n}", f"d{n}", query, "A passage.", **fields) for n, query in enumerate(queries)]  # type: ignore[arg-type]
+
+
+def find_duplicates(rows: list[SynthesizedRow], config: AuditConfig) -> dict[int, Problem]:
+    return check_rows(rows, range(len(rows)), config)
 
 
 def test_queries_that_repeat_or_nearly_repeat_another_are_found() -> None:
@@ -135,19 +139,25 @@ def test_each_check_can_be_switched_off(check: str, query: str) -> None:
     on = AuditConfig(checks=AuditChecks.model_validate({name: name == check for name in AuditChecks.model_fields}))
     off = AuditConfig(checks=AuditChecks.model_validate({name: name != check for name in AuditChecks.model_fields}))
 
-    assert check_query(query, PASSAGE, on) is not None
-    problem = check_query(query, PASSAGE, off)
-    assert problem is None or problem.reason not in (check, check_query(query, PASSAGE, on).reason)
+    row = SynthesizedRow("r", "d", query, PASSAGE)
+    found = check_row(row, on)
+    assert found is not None
+    problem = check_row(row, off)
+    assert problem is None or problem.reason != found.reason
+
+
+def reason(query: str, positive: str, *, written: bool) -> str | None:
+    problem = check_row(SynthesizedRow("r", None if written else "d", query, positive), AuditConfig())
+    return None if problem is None else problem.reason
 
 
 def test_a_positive_that_is_none_and_a_negative_that_is_too_long_go() -> None:
-    config = AuditConfig(max_passage_words=5)
-
-    assert check_positive("q w", " … ", config, written=False).reason == "empty"
-    assert check_positive("the same words", "The same words.", config, written=False).reason == "copied_query"
-    assert check_positive("a b", "I'm sorry, I cannot write that.", config, written=True).reason == "refusal"
-    assert check_positive("a b", "I'm sorry, says the man in this play.", config, written=False) is None
-    assert check_negative("one two three four five six", "q w", PASSAGE, config).reason == "too_long"
+    assert reason("q w", " … ", written=False) == "empty"
+    assert reason("the same words", "The same words.", written=False) == "copied_query"
+    assert reason("a b", "I'm sorry, I cannot write that.", written=True) == "refusal"
+    assert reason("a b", "I'm sorry, says the man in this play.", written=False) is None
+    row = SynthesizedRow("r", "d", "q w", PASSAGE)
+    assert check_negative("one two three four five six", row, AuditConfig(max_passage_words=5)).reason == "too_long"
 
 
 @pytest.mark.parametrize(

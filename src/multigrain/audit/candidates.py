@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from multigrain.audit.checks import Problem, check_negative
-from multigrain.audit.language import check_language
+from multigrain.audit.check import Problem, reject
+from multigrain.audit.checks import check_negative
 from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick
 from multigrain.config import AuditConfig
 from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, Level, Rejection, SynthesizedRow
 from multigrain.sources.grouping import normalise
 
-__all__ = ["RowWork", "order_held", "reject", "written_texts"]
+__all__ = ["RowWork", "order_held", "written_texts"]
 
 
 @dataclass
@@ -26,7 +26,7 @@ class RowWork:
         vector: (d,) the query's reference vector.
         similarity: of query and positive.
         pool: what its levels may be mined from.
-        languages: that its texts may be in; empty for any.
+        limits: the config's `audit` section, with the lengths that go for the row.
         candidates: written negatives that passed so far.
         refused: those that did not, and why; reported if the row is kept.
         banned: texts and corpus rows that a second opinion turned away.
@@ -39,7 +39,7 @@ class RowWork:
     vector: Floats
     similarity: float
     pool: MinedPool
-    languages: Collection[str] = ()
+    limits: AuditConfig
     candidates: list[WrittenPick] = field(default_factory=list)
     refused: list[Rejection] = field(default_factory=list)
     banned: set[str | int] = field(default_factory=set)
@@ -48,31 +48,27 @@ class RowWork:
     problem: Problem | None = None
     seen: set[str] = field(default_factory=set)
 
-    def ceiling(self, config: AuditConfig) -> float:
+    @property
+    def ceiling(self) -> float:
         """The highest similarity that a negative may have."""
-        return self.similarity - config.false_negative_margin if config.checks.false_negatives else 1.0
+        return self.similarity - self.limits.false_negative_margin if self.limits.checks.false_negatives else 1.0
 
-    def consider(
-        self, texts: Iterable[tuple[Level, str, bool]], vectors: Mapping[str, Floats], config: AuditConfig, turn: int
-    ) -> None:
+    def consider(self, texts: Iterable[tuple[Level, str, bool]], vectors: Mapping[str, Floats], turn: int) -> None:
         """Check and measure written negatives; they become candidates or are refused.
 
         Args:
             texts: level, text, and whether it is a spare one.
             vectors: the texts' reference vectors.
-            config: the limits.
             turn: 0 for what synthesis wrote, 1 and more for what was written again.
         """
         for level, text, spare in texts:
-            problem = check_negative(text, self.row.query, self.row.positive, config)
-            if problem is None and config.checks.language:
-                problem = check_language(text, self.languages)
-            if problem is None and config.checks.repeats and normalise(text) in self.seen:
+            problem = check_negative(text, self.row, self.limits)
+            if problem is None and self.limits.checks.repeats and normalise(text) in self.seen:
                 problem = Problem("repeated", "another level of the row has the same text")
             if problem is None:
                 self.seen.add(normalise(text))
                 similarity = float(self.vector @ vectors[text])
-                if similarity <= self.ceiling(config):
+                if similarity <= self.ceiling:
                     self.candidates.append(WrittenPick(text, level, similarity, turn, spare))
                     continue
                 figures = f"similarity {similarity:.2f}, its positive {self.similarity:.2f}"
@@ -112,18 +108,6 @@ def written_texts(row: SynthesizedRow) -> list[tuple[Level, str, bool]]:
         *((level, row.negatives[level], False) for level in reversed(LEVELS) if level in row.negatives),
         *((level, text, True) for level in reversed(LEVELS) for text in row.candidates.get(level, ())),
     ]
-
-
-def reject(row: SynthesizedRow, problem: Problem, level: Level | None = None, text: str | None = None) -> Rejection:
-    """A rejection of a row, or of one of its negatives."""
-    return Rejection(
-        id=row.id,
-        part="row" if level is None else f"level_{int(level)}",
-        reason=problem.reason,
-        detail=problem.detail,
-        query=row.query,
-        text=row.positive if text is None else text,
-    )
 
 
 def order_held(work: RowWork, vectors: Mapping[str, Floats]) -> bool | None:

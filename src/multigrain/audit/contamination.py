@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 from multigrain.config import DecontaminationConfig
 from multigrain.mining.search import Floats, top_k
 from multigrain.sources.grouping import word_ngrams

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 from multigrain.audit.judges import pair_key
 from multigrain.config import JudgeConfig
 from multigrain.engine.protocol import Engine

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 
 __all__ = ["CrossEncoderOpinion", "PairScores", "SecondOpinion", "pair_key"]
 

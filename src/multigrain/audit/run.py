@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 from multigrain.audit.contamination import Contamination
 from multigrain.audit.judges import SecondOpinion
 from multigrain.audit.steps import AuditSteps, Embed, Rewrite

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
-from multigrain.audit.candidates import RowWork, order_held, reject, written_texts
-from multigrain.audit.checks import Problem, check_positive, check_query, limits_for
+from multigrain.audit.candidates import RowWork, order_held, written_texts
+from multigrain.audit.check import MeasuredRow, Problem, reject
+from multigrain.audit.checks import check_measured, check_row, check_rows, limits_for
 from multigrain.audit.contamination import Contamination
-from multigrain.audit.duplicates import find_duplicates
 from multigrain.audit.judges import SecondOpinion
-from multigrain.audit.language import check_language, main_language
 from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.structure import MendedRows, check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
@@ -76,14 +72,14 @@ class AuditSteps:
             self._groups.append(document.group)
 
     def compare(self, rows: Sequence[SynthesizedRow]) -> dict[int, Problem]:
-        """Which rows do not pass by themselves, or repeat another; by their place."""
+        """Which rows do not pass by themselves, or beside the others; by their place."""
         problems: dict[int, Problem] = {}
-        for place, given in enumerate(rows):
-            problem = self._unsound(given)
+        for place, row in enumerate(rows):
+            problem = self._unsound(row)
             if problem is not None:
                 problems[place] = problem
         sound = [place for place in range(len(rows)) if place not in problems]
-        return problems | find_duplicates(MendedRows(rows), self._config, sound)
+        return problems | check_rows(MendedRows(rows), sound, self._config)
 
     def begin_lot(self, rows: Sequence[SynthesizedRow]) -> None:
         """Forget the last lot."""
@@ -102,19 +98,12 @@ class AuditSteps:
                 self._drop(mended(given), problem)
         return sound
 
-    def _unsound(self, given: SynthesizedRow) -> Problem | None:
+    def _unsound(self, row: SynthesizedRow) -> Problem | None:
         """What is wrong with a row by itself."""
-        problem = check_structure(given)
-        row = given if problem is None else mend(given)
+        problem = check_structure(row)
         if problem is not None and (self._config.checks.structure or not row.id):
             return problem
-        # A query that somebody gave is no writer's mistake, whatever it looks like.
-        limits = limits_for(row, self._config)
-        problem = None if row.given else check_query(row.query, row.positive, limits)
-        problem = problem or check_positive(row.query, row.positive, limits, written=row.document_id is None)
-        if problem is None and self._config.checks.language:
-            problem = check_language(row.query, self._languages(row))
-        return problem
+        return check_row(row if problem is None else mend(row), self._config)
 
     def measure(self, rows: Sequence[SynthesizedRow], contamination: Contamination | None) -> list[RowWork]:
         """Rank the corpus for each row and measure its texts; rows that fail the round trip go."""
@@ -140,15 +129,16 @@ class AuditSteps:
         works: list[RowWork] = []
         for row, ranking, query, positive, problem in zip(rows, rankings, queries, positives, problems, strict=True):
             similarity = float(query @ positive)
-            wrong = problem or (None if row.given else self._round_trip(ranking, similarity))
+            limits = limits_for(row, config)
+            wrong = problem or check_measured(MeasuredRow(row, similarity, ranking.similarities, limits))
             if wrong is not None:
                 self._drop(row, wrong)
                 continue
             own = nearest if row.mining == "nearest" else bands
             pool = mined_pool(ranking, own, seed=f"{self._seed}:{row.id}")
-            work = RowWork(row, query, similarity, pool, self._languages(row))
+            work = RowWork(row, query, similarity, pool, limits)
             if config.negatives != "mined":
-                work.consider(written_texts(row), self.vectors, limits_for(row, config), 0)
+                work.consider(written_texts(row), self.vectors, 0)
             works.append(work)
         return works
 
@@ -169,7 +159,7 @@ class AuditSteps:
             fresh = [self._usable(work, answers.get(work.row.id, {})) for work in broken]
             self._learn([text for texts in fresh for _, text in texts])
             for work, texts in zip(broken, fresh, strict=True):
-                work.consider([(level, text, True) for level, text in texts], self.vectors, config, turn)
+                work.consider([(level, text, True) for level, text in texts], self.vectors, turn)
 
     def _usable(self, work: RowWork, levels: Mapping[Level, Sequence[str]]) -> list[tuple[Level, str]]:
         """New texts for what a row is missing: a level that was written well stays as it was."""
@@ -195,7 +185,7 @@ class AuditSteps:
             work.candidates,
             work.pool,
             sources=sources,
-            ceiling=work.ceiling(config),
+            ceiling=work.ceiling,
             gap=config.min_level_gap,
             seed=f"{self._seed}:{work.row.id}",
             relevel="relevel" in config.repair,
@@ -284,20 +274,6 @@ class AuditSteps:
         self.pick(work, refill=self._config.negatives == "hybrid")
         return [level for level in reversed(LEVELS) if not isinstance(work.picks.get(level), WrittenPick)]
 
-    def _round_trip(self, ranking: Ranking, similarity: float) -> Problem | None:
-        limit = self._config.round_trip_rank
-        if limit is None or not self._config.checks.round_trip:
-            return None
-        rank = int(np.searchsorted(-ranking.similarities, -similarity, side="left"))
-        return Problem("round_trip", f"{rank} documents are nearer than its own") if rank >= limit else None
-
-    def _languages(self, row: SynthesizedRow) -> Sequence[str]:
-        if self._config.languages:
-            return self._config.languages
-        if row.document_id is None:
-            return ()
-        return _document_language(row.positive)
-
     def _learn(self, texts: Sequence[str]) -> None:
         new = sorted({text for text in texts if text.strip()} - self.vectors.keys())
         if new:
@@ -308,9 +284,3 @@ class AuditSteps:
 
     def _drop(self, row: SynthesizedRow, problem: Problem) -> None:
         self.rejections.append(reject(row, problem))
-
-
-@functools.lru_cache(maxsize=1024)
-def _document_language(text: str) -> tuple[str, ...]:
-    language = main_language(text[:2000])
-    return () if language is None else (language,)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args, overload
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 from multigrain.records import LEVELS, Mining, SynthesizedRow
 
 __all__ = ["MendedRows", "check_structure", "check_text", "mend", "mend_text", "mended"]

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from multigrain.audit.checks import reason_words
 from multigrain.report import figures, messages, verdict
 from multigrain.report.card_data import CardData, load_card_data
 from multigrain.storage.packages import plain_encoder_name
@@ -118,7 +119,7 @@ def _environment() -> Environment:
         count=figures.count,
         percent=figures.percent,
         duration=figures.duration,
-        reason_words=messages.reason_words,
+        reason_words=reason_words,
         encoder_words=plain_encoder_name,
         plain=_plain,
         fenced=_fenced,

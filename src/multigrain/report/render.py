@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from multigrain.audit.checks import reason_words
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.report import charts, explorer, figures, messages, verdict
 from multigrain.report.data import ReportData
@@ -79,7 +80,7 @@ def environment() -> Environment:
         duration=figures.duration,
         clock=figures.clock,
         action_words=messages.action_words,
-        reason_words=messages.reason_words,
+        reason_words=reason_words,
         model_words=messages.model_words,
         model_size=messages.model_size,
         encoder_words=plain_encoder_name,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from multigrain.audit.checks import reason_words
 from multigrain.audit.evaluation_sets import find_contamination
 from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.judges import SecondOpinion
@@ -143,7 +144,7 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
     """What the audit came to, in a line or two."""
     cost = counts.get("cost")
     dropped = ", ".join(
-        f"{count} {reason.replace('_', ' ')}" for reason, count in counts["rejected"].items() if ":" not in reason
+        f"{reason_words(reason)} {count}" for reason, count in counts["rejected"].items() if ":" not in reason
     )
     wrote = counts["written_candidates"]
     progress.say(

@@ -125,17 +125,15 @@ def _own(home: str) -> Callable[[SentenceTransformer, LossSettings], nn.Module]:
 
     def build(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
         module, kind = home.split(":")
-        loss: nn.Module = getattr(import_module(f"multigrain.training.losses.{module}"), kind)(
+        loss: Any = getattr(import_module(f"multigrain.training.losses.{module}"), kind)(
             model,
             **settings.options.model_dump(),
             scale=settings.scale,
             gather_across_devices=settings.gather_across_devices,
         )
-        if settings.mini_batch_size is None:
-            return loss
         from multigrain.training.losses.caching import GradientCachedLoss
 
-        return GradientCachedLoss(model, loss, settings.mini_batch_size)
+        return loss if settings.mini_batch_size is None else GradientCachedLoss(model, loss, settings.mini_batch_size)
 
     return build
 
