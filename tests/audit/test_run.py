@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
-from multigrain.records import LEVELS, Document, Level, Origin, SynthesizedRow
+from multigrain.records import LEVELS, Document, GradedExample, Level, Origin, SynthesizedRow
 
 WORDS = [f"topic{number}" for number in range(12)]
 
@@ -170,7 +171,7 @@ def rounded(example: GradedExample) -> GradedExample:
     return replace(example, negatives=negatives, positive_similarity=round(example.positive_similarity, 5))
 
 
-def test_the_size_of_a_lot_changes_nothing() -> None:
+def test_the_size_of_a_batch_changes_nothing() -> None:
     rows = [
         row(
             number,
@@ -189,7 +190,7 @@ def test_the_size_of_a_lot_changes_nothing() -> None:
     config = AuditConfig(bands=[(60, 119), (30, 60), (10, 30), (0, 10)], min_level_gap=0.001, round_trip_rank=40)
 
     whole = audit_rows(rows, POOL, config, **asked)
-    parts = audit_rows(rows, POOL, config, lot_rows=7, **asked)
+    parts = audit_rows(rows, POOL, config, batch_rows=7, **asked)
 
     assert len(whole.examples) > 20
     assert {"duplicate_query", "false_negative"} <= {each.reason for each in whole.rejections}

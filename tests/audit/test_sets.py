@@ -7,8 +7,8 @@ import pytest
 
 from multigrain.audit.check import Problem
 from multigrain.audit.checks import check_negative, check_row, check_rows
-from multigrain.audit.contamination import Contamination, EvaluationTexts
-from multigrain.audit.labels import dump_marks, read_marks
+from multigrain.audit.evaluation_sets import Contamination, EvaluationTexts
+from multigrain.audit.labels import dump_labels, read_labels
 from multigrain.audit.language import check_language, main_language
 from multigrain.audit.structure import check_structure, mend
 from multigrain.config import AuditChecks, AuditConfig, DecontaminationConfig
@@ -189,10 +189,10 @@ def test_what_is_no_row_is_named(field: str, value: object, words: str) -> None:
 
 def test_marks_are_read_as_lines_and_as_a_list(tmp_path) -> None:
     lines, whole = tmp_path / "marks.jsonl", tmp_path / "marks.json"
-    lines.write_text(dump_marks(["a", "b"]), encoding="utf-8")
+    lines.write_text(dump_labels(["a", "b"]), encoding="utf-8")
     whole.write_text('[{"id": "a", "mark": "bad"}, {"id": "b", "mark": "bad"}]', encoding="utf-8")
 
-    assert read_marks(lines) == read_marks(whole) == ("a", "b")
+    assert read_labels(lines) == read_labels(whole) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,6 @@ def test_a_file_that_holds_no_marks_is_refused_with_its_place(tmp_path, text: st
     path.write_text(text, encoding="utf-8")
 
     with pytest.raises(SourceError, match=words):
-        read_marks(path)
+        read_labels(path)
     with pytest.raises(SourceError, match="cannot be read"):
-        read_marks(tmp_path / "missing")
+        read_labels(tmp_path / "missing")

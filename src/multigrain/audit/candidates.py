@@ -29,8 +29,8 @@ class RowWork:
         limits: the config's `audit` section, with the lengths that go for the row.
         candidates: written negatives that passed so far.
         refused: those that did not, and why; reported if the row is kept.
-        banned: texts and corpus rows that a second opinion turned away.
-        approved: texts and corpus rows that every second opinion let pass.
+        banned: texts and corpus rows that a judge turned away.
+        approved: texts and corpus rows that every judge let pass.
         picks: what was chosen.
         problem: why the whole row goes; None while it stays.
     """
@@ -90,15 +90,15 @@ class RowWork:
                 yield reject(self.row, Problem("no_level", detail), each.asked, each.text)
 
     def unchecked(self) -> list[tuple[Level, WrittenPick | MinedPick]]:
-        """Picks that the second opinions have not seen."""
+        """Picks that the judges have not seen."""
         return [(level, pick) for level, pick in self.picks.items() if _key(pick) not in self.approved]
 
     def approve(self, pick: WrittenPick | MinedPick) -> None:
-        """A second opinion let it pass."""
+        """Note that a judge let a pick pass."""
         self.approved.add(_key(pick))
 
     def ban(self, pick: WrittenPick | MinedPick) -> None:
-        """A second opinion turned it away."""
+        """Note that a judge turned a pick away."""
         self.banned.add(_key(pick))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -96,7 +96,7 @@ class Check:
     row: RowCheck | None = None
     rows: SetCheck | None = None
     measured: MeasuredCheck | None = None
-    first_on: Collection[Part] = ()
+    first_on: tuple[Part, ...] = ()
 
 
 def reject(row: SynthesizedRow, problem: Problem, level: Level | None = None, text: str | None = None) -> Rejection:

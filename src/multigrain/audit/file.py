@@ -76,7 +76,7 @@ def audit_file(
         )
     with (
         RunDirectory(directory).hold() as run,
-        advisers(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+        advisers(config, run, lambda: {row.id: _unit(row) for row in rows}) as (judges, rewrite),
     ):
         reference = reference_model(config)
         with progress.task("Measuring the corpus", None):
@@ -92,7 +92,7 @@ def audit_file(
                 embed_passages=reference.embed_passages,
                 pool_vectors=vectors,
                 seed=config.seed,
-                opinions=opinions,
+                judges=judges,
                 contamination=contamination,
                 rewrite=rewrite,
                 tell_spares=True,
@@ -100,7 +100,7 @@ def audit_file(
         probe = run_probe(result, pool, vectors, config, reference.embed_passages)
         result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
         counts = summarise(result, requested=len(rows), written=len(rows), reference_model=reference.name, probe=probe)
-        counts |= judge_counts(opinions)
+        counts |= judge_counts(judges)
         counts |= {
             "format": found,
             "written_candidates": result.written_candidates

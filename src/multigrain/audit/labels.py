@@ -1,4 +1,4 @@
-"""Rows that a reader marked bad in the report's explorer."""
+"""The labels of a reader: rows marked bad in the report's explorer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from multigrain.audit.run import AuditResult
 from multigrain.errors import SourceError
 from multigrain.records import Rejection
 
-__all__ = ["apply_marks", "dump_marks", "read_marks"]
+__all__ = ["apply_labels", "dump_labels", "read_labels"]
 
 
-def read_marks(path: Path) -> tuple[str, ...]:
+def read_labels(path: Path) -> tuple[str, ...]:
     """The ids of rows marked bad, from what the report's explorer downloads: JSON lines, or one JSON list.
 
     Raises:
-        SourceError: the file cannot be read, or is no file of marks.
+        SourceError: the file cannot be read, or is no file of labels.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -43,30 +43,30 @@ def read_marks(path: Path) -> tuple[str, ...]:
     return _ids(path, "line", entries)
 
 
-def dump_marks(ids: Collection[str]) -> str:
-    """Marks in the form that the explorer downloads."""
-    return "".join(json.dumps({"id": each, "mark": "bad"}, ensure_ascii=False) + "\n" for each in ids)
+def dump_labels(ids: Collection[str]) -> str:
+    """Labels in the form that the explorer downloads."""
+    return "".join(json.dumps({"id": row, "mark": "bad"}, ensure_ascii=False) + "\n" for row in ids)
 
 
-def apply_marks(result: AuditResult, marked: Collection[str]) -> AuditResult:
-    """The result without the marked rows, which become rejections."""
-    wanted = set(marked)
-    gone = [
-        Rejection(each.id, "row", "marked_bad", "marked bad by a reader", each.query, each.positive)
-        for each in result.examples
-        if each.id in wanted
+def apply_labels(result: AuditResult, labelled: Collection[str]) -> AuditResult:
+    """The result without the rows that a reader labelled bad, which become rejections."""
+    wanted = set(labelled)
+    rejections = [
+        Rejection(example.id, "row", "marked_bad", "marked bad by a reader", example.query, example.positive)
+        for example in result.examples
+        if example.id in wanted
     ]
-    kept = tuple(each for each in result.examples if each.id not in wanted)
-    return replace(result, examples=kept, rejections=(*result.rejections, *gone))
+    examples = tuple(example for example in result.examples if example.id not in wanted)
+    return replace(result, examples=examples, rejections=(*result.rejections, *rejections))
 
 
 def _ids(path: Path, what: str, entries: list[tuple[int, Any]]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+    ids: dict[str, None] = {}
     for number, entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or entry.get("mark") != "bad":
             raise SourceError(
                 f'{path}, {what} {number}: expected {{"id": …, "mark": "bad"}}, as the report\'s explorer downloads '
                 f"them, got {str(entry)[:60]}"
             )
-        found[entry["id"]] = None
-    return tuple(found)
+        ids[entry["id"]] = None
+    return tuple(ids)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from multigrain.audit.candidates import RowWork, order_held, written_texts
 from multigrain.audit.check import MeasuredRow, Problem, reject
 from multigrain.audit.checks import check_measured, check_row, check_rows, limits_for
-from multigrain.audit.contamination import Contamination
-from multigrain.audit.judges import SecondOpinion
+from multigrain.audit.judges import Judge
 from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.structure import MendedRows, check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
@@ -28,6 +27,9 @@ from multigrain.records import (
     answering_ids,
 )
 
+if TYPE_CHECKING:
+    from multigrain.audit.evaluation_sets import Contamination
+
 __all__ = ["AuditSteps", "Embed", "Rewrite"]
 
 Embed = Callable[[Sequence[str]], Floats]
@@ -36,11 +38,11 @@ Embed = Callable[[Sequence[str]], Floats]
 Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
 """Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
-_MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a second opinion turned some away
+_MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
 
 
 class AuditSteps:
-    """The steps of one audit; what they turn away of a lot is gathered in `rejections`."""
+    """The steps of one audit; what they turn away of a batch is gathered in `rejections`."""
 
     def __init__(
         self,
@@ -81,15 +83,15 @@ class AuditSteps:
         sound = [place for place in range(len(rows)) if place not in problems]
         return problems | check_rows(MendedRows(rows), sound, self._config)
 
-    def begin_lot(self, rows: Sequence[SynthesizedRow]) -> None:
-        """Forget the last lot."""
+    def begin_batch(self, rows: Sequence[SynthesizedRow]) -> None:
+        """Forget the last batch."""
         self.vectors, self.rejections = {}, []
         self._asked_before += self.asked_again
         self.asked_again = 0
         self.looked_at = sum(len(row.negatives) if isinstance(row.negatives, Mapping) else 0 for row in rows)
 
     def sound_rows(self, rows: Sequence[SynthesizedRow], problems: Sequence[Problem | None]) -> list[SynthesizedRow]:
-        """The rows of a lot that nothing was found against, mended; the others are turned away."""
+        """The rows of a batch that nothing was found against, mended; the others are turned away."""
         sound: list[SynthesizedRow] = []
         for given, problem in zip(rows, problems, strict=True):
             if problem is None:
@@ -193,15 +195,15 @@ class AuditSteps:
             banned=work.banned,
         )
 
-    def ask_about_positives(self, works: Sequence[RowWork], opinion: SecondOpinion) -> None:
+    def ask_about_positives(self, works: Sequence[RowWork], judge: Judge) -> None:
         """Rows whose positive is none go."""
         asked = [work for work in works if work.problem is None and len(work.picks) == len(LEVELS)]
-        problems = opinion.on_positives([(work.row.query, work.row.positive) for work in asked])
+        problems = judge.on_positives([(work.row.query, work.row.positive) for work in asked])
         for work, problem in zip(asked, problems, strict=True):
             work.problem = problem
 
-    def settle(self, works: Sequence[RowWork], opinions: Sequence[SecondOpinion]) -> None:
-        """Show the picks to the second opinions, and choose anew where some are turned away, until none is."""
+    def settle(self, works: Sequence[RowWork], judges: Sequence[Judge]) -> None:
+        """Show the picks to the judges, and choose anew where some are turned away, until none is."""
         for _ in range(_MOST_TURNS):
             open_picks = [
                 (work, level, pick)
@@ -212,9 +214,9 @@ class AuditSteps:
             if not open_picks:
                 return
             refused: dict[int, RowWork] = {}
-            for opinion in opinions:
+            for judge in judges:
                 claims = [(work.row.query, work.row.positive, self._text(pick)) for work, _, pick in open_picks]
-                problems = opinion.on_negatives(claims)
+                problems = judge.on_negatives(claims)
                 for (work, level, pick), problem in zip(open_picks, problems, strict=True):
                     if problem is not None:
                         work.ban(pick)

@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from multigrain.audit.judge import JudgeOpinion
-from multigrain.audit.judges import CrossEncoderOpinion, SecondOpinion
+from multigrain.audit.judges import CrossEncoderJudge, Judge, LanguageModelJudge
 from multigrain.audit.steps import Rewrite
 from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
 from multigrain.engine.build import build_engine
@@ -36,7 +35,7 @@ _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 n
 @contextmanager
 def advisers(
     config: Config, run: RunDirectory, units: Callable[[], Mapping[str, WritingUnit]]
-) -> Iterator[tuple[list[SecondOpinion], Rewrite | None]]:
+) -> Iterator[tuple[list[Judge], Rewrite | None]]:
     """Whoever else has a say, and the strategy if it is to be asked again; the model is closed at the end.
 
     Args:
@@ -45,20 +44,20 @@ def advisers(
         units: what each row was written from, by the row's id; called where the strategy is to be asked again.
     """
     audit = config.audit
-    opinions: list[SecondOpinion] = []
+    judges: list[Judge] = []
     rewrite: Rewrite | None = None
     with ExitStack() as stack:
         if audit.cross_encoder is not None:
-            opinions.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
+            judges.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
         if audit.judge is not None:
-            opinions.append(stack.enter_context(_judging(config, run, audit.judge)))
+            judges.append(stack.enter_context(_judging(config, run, audit.judge)))
         if "regenerate" in audit.repair:
             rewrite = stack.enter_context(_rewriting(config, run, units()))
-        yield opinions, rewrite
+        yield judges, rewrite
 
 
-def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderOpinion:
-    """Load a cross-encoder as a second opinion.
+def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderJudge:
+    """Load a cross-encoder as a judge.
 
     Raises:
         ModelError: it cannot be loaded, or gives more than one score a pair.
@@ -85,15 +84,15 @@ def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fa
             f"audit.cross_encoder.model {config.model!r}: holds {', '.join(made_for) or 'no scoring head'}, which "
             "scores no pairs; give a cross-encoder, not an embedding model"
         )
-    return CrossEncoderOpinion(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
+    return CrossEncoderJudge(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
 
 
 @contextmanager
-def _judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[JudgeOpinion]:
+def _judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[LanguageModelJudge]:
     """The run's language model as judge; what it answers is kept in the run's journal."""
     with _asking(config, run, "judge") as (client, engine):
         prompts = Prompts(config.synthesis.templates)
-        yield JudgeOpinion(client, engine, judge, seed=config.seed, prompts=prompts)
+        yield LanguageModelJudge(client, engine, judge, seed=config.seed, prompts=prompts)
 
 
 def row_units(config: Config, run: RunDirectory, rows: Sequence[SynthesizedRow]) -> dict[str, WritingUnit]:
