@@ -27,9 +27,7 @@ def test_every_config_in_the_docs_is_one(block: Block) -> None:
     body = block.body
     values = yaml.safe_load(body)
     if body == PLUG_IN_CONFIG:
-        with pytest.raises(
-            ConfigError, match="'symptom': no strategy has this name"
-        ):  # until its package is installed
+        with pytest.raises(ConfigError, match="'symptom': no strategy has this name"):  # until it is installed
             parse_config(values)
     elif isinstance(values, dict) and values and set(values) <= set(Config.model_fields):
         parse_config(values)

@@ -182,7 +182,10 @@ _BUILT_IN: Final = (
             "judged_positive": "the judge does not find the answer in its document",
         },
     ),
-    Check("level_order", {"no_level": "its similarity falls in no free level"}),
+    Check(
+        "level_order",
+        {"no_level": "its similarity falls in no free level", "no_negative": "no negative found for some level"},
+    ),
 )
 CHECKS: Final[Registry[Check]] = Registry(
     kind="check",
@@ -193,7 +196,6 @@ CHECKS: Final[Registry[Check]] = Registry(
 )
 _OTHER_REASONS: Final = {
     "marked_bad": "marked bad by a reader",
-    "no_negative": "no negative found for some level",
     "reasoning": "the model did not come to the end of its reasoning",
 }
 
