@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import SynthesizedRow
-from multigrain.synthesis.strategies.base import BuiltInStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.writer import written_row
+from multigrain.synthesis.strategies.writer import BuiltInStrategy, written_row
 
 __all__ = ["OppositeStrategy"]
 

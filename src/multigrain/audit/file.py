@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.run import audit_rows
+from multigrain.audit.run import audit_rows, summarise
 from multigrain.audit.structure import check_structure
-from multigrain.audit.summary import summarise
 from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections

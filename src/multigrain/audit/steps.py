@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from multigrain.audit.candidates import RowWork, order_held, written_texts
 from multigrain.audit.check import MeasuredRow, Problem, reject
-from multigrain.audit.checks import check_measured, check_row, check_rows, limits_for
+from multigrain.audit.checks import check_measured, check_negative, check_row, check_rows, limits_for
 from multigrain.audit.judges import Judge
-from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
-from multigrain.audit.structure import MendedRows, check_structure, check_text, mend, mend_text, mended
+from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mined_pool, pick_negatives
+from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.search import Floats, Rows
@@ -26,6 +27,8 @@ from multigrain.records import (
     SynthesizedRow,
     answering_ids,
 )
+from multigrain.sources.grouping import normalise
+from multigrain.storage.disk_list import View
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
@@ -39,6 +42,91 @@ Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, 
 """Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
 _MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
+
+
+@dataclass
+class RowWork:
+    """One row under audit.
+
+    Attributes:
+        row: as it was written.
+        vector: (d,) the query's reference vector.
+        similarity: of query and positive.
+        pool: what its levels may be mined from.
+        limits: the config's `audit` section, with the lengths that go for the row.
+        candidates: written negatives that passed so far.
+        refused: those that did not, and why; reported if the row is kept.
+        banned: texts and corpus rows that a judge turned away.
+        approved: texts and corpus rows that every judge let pass.
+        picks: what was chosen.
+        problem: why the whole row goes; None while it stays.
+    """
+
+    row: SynthesizedRow
+    vector: Floats
+    similarity: float
+    pool: MinedPool
+    limits: AuditConfig
+    candidates: list[WrittenPick] = field(default_factory=list)
+    refused: list[Rejection] = field(default_factory=list)
+    banned: set[str | int] = field(default_factory=set)
+    approved: set[str | int] = field(default_factory=set)
+    picks: Picks = field(default_factory=dict)
+    problem: Problem | None = None
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def ceiling(self) -> float:
+        """The highest similarity that a negative may have."""
+        return self.similarity - self.limits.false_negative_margin if self.limits.checks.false_negatives else 1.0
+
+    def consider(self, texts: Iterable[tuple[Level, str, bool]], vectors: Mapping[str, Floats], turn: int) -> None:
+        """Check and measure written negatives; they become candidates or are refused.
+
+        Args:
+            texts: level, text, and whether it is a spare one.
+            vectors: the texts' reference vectors.
+            turn: 0 for what synthesis wrote, 1 and more for what was written again.
+        """
+        for level, text, spare in texts:
+            problem = check_negative(text, self.row, self.limits)
+            if problem is None and self.limits.checks.repeats and normalise(text) in self.seen:
+                problem = Problem("repeated", "another level of the row has the same text")
+            if problem is None:
+                self.seen.add(normalise(text))
+                similarity = float(self.vector @ vectors[text])
+                if similarity <= self.ceiling:
+                    self.candidates.append(WrittenPick(text, level, similarity, turn, spare))
+                    continue
+                figures = f"similarity {similarity:.2f}, its positive {self.similarity:.2f}"
+                problem = Problem("false_negative", figures)
+            self.refused.append(reject(self.row, problem, level, text))
+
+    def unplaced(self, *, spares: bool) -> Iterator[Rejection]:
+        """Candidates that no level took.
+
+        Args:
+            spares: tell of spare ones too. Of several that a model wrote for one level, those that were not chosen
+                are no loss; those of somebody's own file are asked after.
+        """
+        placed = [pick.text for pick in self.picks.values() if isinstance(pick, WrittenPick)]
+        for each in self.candidates:
+            told = not each.spare or (spares and not each.round)
+            if told and each.text not in placed and each.text not in self.banned:
+                detail = f"similarity {each.similarity:.2f} falls in no free level"
+                yield reject(self.row, Problem("no_level", detail), each.asked, each.text)
+
+    def unchecked(self) -> list[tuple[Level, WrittenPick | MinedPick]]:
+        """Picks that the judges have not seen."""
+        return [(level, pick) for level, pick in self.picks.items() if _key(pick) not in self.approved]
+
+    def approve(self, pick: WrittenPick | MinedPick) -> None:
+        """Note that a judge let a pick pass."""
+        self.approved.add(_key(pick))
+
+    def ban(self, pick: WrittenPick | MinedPick) -> None:
+        """Note that a judge turned a pick away."""
+        self.banned.add(_key(pick))
 
 
 class AuditSteps:
@@ -81,7 +169,7 @@ class AuditSteps:
             if problem is not None:
                 problems[place] = problem
         sound = [place for place in range(len(rows)) if place not in problems]
-        return problems | check_rows(MendedRows(rows), sound, self._config)
+        return problems | check_rows(View(rows, mended), sound, self._config)
 
     def begin_batch(self, rows: Sequence[SynthesizedRow]) -> None:
         """Forget the last batch."""
@@ -114,7 +202,7 @@ class AuditSteps:
         config = self._config
         queries = self._embed_queries([row.query for row in rows])
         positives = self._embed_passages([row.positive for row in rows])
-        self._learn([text for row in rows for _, text, _ in written_texts(row)])
+        self._learn([text for row in rows for _, text, _ in _written_texts(row)])
         problems: list[Problem | None] = [None] * len(rows)
         if contamination is not None and config.checks.decontamination:
             problems = contamination.check([row.query for row in rows], [row.positive for row in rows], queries)
@@ -140,7 +228,7 @@ class AuditSteps:
             pool = mined_pool(ranking, own, seed=f"{self._seed}:{row.id}")
             work = RowWork(row, query, similarity, pool, limits)
             if config.negatives != "mined":
-                work.consider(written_texts(row), self.vectors, 0)
+                work.consider(_written_texts(row), self.vectors, 0)
             works.append(work)
         return works
 
@@ -268,7 +356,7 @@ class AuditSteps:
             positive=work.row.positive,
             negatives=(easiest, low, high, hardest),
             positive_similarity=work.similarity,
-            written_order_held=order_held(work, self.vectors),
+            written_order_held=_order_held(work, self.vectors),
             actions=tuple(actions),
         )
 
@@ -286,3 +374,24 @@ class AuditSteps:
 
     def _drop(self, row: SynthesizedRow, problem: Problem) -> None:
         self.rejections.append(reject(row, problem))
+
+
+def _written_texts(row: SynthesizedRow) -> list[tuple[Level, str, bool]]:
+    """A row's negatives and further candidates, hardest first: level, text, and whether it is a spare one."""
+    return [
+        *((level, row.negatives[level], False) for level in reversed(LEVELS) if level in row.negatives),
+        *((level, text, True) for level in reversed(LEVELS) for text in row.candidates.get(level, ())),
+    ]
+
+
+def _order_held(work: RowWork, vectors: Mapping[str, Floats]) -> bool | None:
+    """Whether the four levels as written rise strictly and stay below the positive, under the reference."""
+    texts = [work.row.negatives.get(level, "") for level in LEVELS]
+    if not all(text in vectors for text in texts):
+        return None
+    rising = [float(work.vector @ vectors[text]) for text in texts] + [work.similarity]
+    return all(left < right for left, right in itertools.pairwise(rising))
+
+
+def _key(pick: WrittenPick | MinedPick) -> str | int:
+    return pick.text if isinstance(pick, WrittenPick) else pick.index

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, get_args, overload
+from typing import Any, Final, get_args
 
 from multigrain.audit.check import Problem
 from multigrain.records import LEVELS, Mining, SynthesizedRow
 
-__all__ = ["MendedRows", "check_structure", "check_text", "mend", "mend_text", "mended"]
+__all__ = ["check_structure", "check_text", "mend", "mend_text", "mended"]
 
 _MAX_CHARACTERS: Final = 1_000_000
 _UNWRITABLE: Final = re.compile("[\ud800-\udfff]")
@@ -92,34 +92,6 @@ def mend(row: SynthesizedRow) -> SynthesizedRow:
 def mended(row: SynthesizedRow) -> SynthesizedRow:
     """The row, mended where it needs to be."""
     return row if check_structure(row) is None else mend(row)
-
-
-class MendedRows(Sequence[SynthesizedRow]):
-    """Rows that are mended as they are read.
-
-    Args:
-        rows: as they are.
-    """
-
-    def __init__(self, rows: Sequence[SynthesizedRow]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[SynthesizedRow]:
-        return map(mended, self._rows)
-
-    @overload
-    def __getitem__(self, place: int) -> SynthesizedRow: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[SynthesizedRow]: ...
-
-    def __getitem__(self, place: int | slice) -> SynthesizedRow | Sequence[SynthesizedRow]:
-        if isinstance(place, slice):
-            return [mended(row) for row in self._rows[place]]
-        return mended(self._rows[place])
 
 
 def _check_levels(name: str, collection: Any, fields: dict[str, Any]) -> Problem | None:

@@ -15,9 +15,8 @@ from multigrain.audit.evaluation_sets import find_contamination
 from multigrain.audit.judges import Judge, LanguageModelJudge
 from multigrain.audit.labels import apply_labels, read_labels
 from multigrain.audit.probe import SourceProbe, probe_source
-from multigrain.audit.run import AuditResult, audit_batches
+from multigrain.audit.run import AuditResult, audit_batches, summarise
 from multigrain.audit.steps import Embed
-from multigrain.audit.summary import summarise
 from multigrain.config import Config
 from multigrain.dataset.store import (
     open_examples,

@@ -16,9 +16,8 @@ from typing import ClassVar
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import Mining, SynthesizedRow
-from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.writer import written_row
+from multigrain.synthesis.strategies.writer import PassageStrategy, written_row
 
 __all__ = ["MinedBandsStrategy", "MinedStrategy"]
 

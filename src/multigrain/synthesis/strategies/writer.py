@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 from multigrain.synthesis.strategies.shapes import Opening
 
-__all__ = ["DEFAULT_WRITER", "StrategySettings", "Writer", "written_row"]
+__all__ = ["DEFAULT_WRITER", "BuiltInStrategy", "PassageStrategy", "StrategySettings", "Writer", "written_row"]
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -219,6 +219,41 @@ class StrategySettings:
     llm: LLMConfig
     seed: int
     writer: Writer
+
+
+@dataclass(frozen=True)
+class BuiltInStrategy:
+    """A strategy that asks through a `Writer`.
+
+    Attributes:
+        name: what configs and journals call it.
+        writer: asks the model.
+    """
+
+    name: ClassVar[str]
+
+    writer: Writer = DEFAULT_WRITER
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> Self:
+        """The strategy that a config describes."""
+        return cls(settings.writer)
+
+
+@dataclass(frozen=True)
+class PassageStrategy(BuiltInStrategy):
+    """A strategy whose positive is the document, or a passage that is written with the query.
+
+    Attributes:
+        write_positive: whether the positive is written too.
+    """
+
+    write_positive: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> Self:
+        """The strategy that a config describes."""
+        return cls(settings.writer, write_positive=settings.synthesis.positive == "written")
 
 
 def written_row(
