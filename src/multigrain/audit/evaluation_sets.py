@@ -56,10 +56,10 @@ class Contamination:
     def __init__(self, sets: Sequence[EvaluationTexts], config: DecontaminationConfig, vectors: Floats) -> None:
         self._config = config
         self._vectors = vectors
-        self._names = [each.name for each in sets for _ in each.queries]
-        self._texts = [text for each in sets for text in each.queries]
-        self._queries = self._index((each.name, each.queries) for each in sets)
-        self._passages = self._index((each.name, each.passages) for each in sets)
+        self._names = [texts.name for texts in sets for _ in texts.queries]
+        self._texts = [query for texts in sets for query in texts.queries]
+        self._queries = self._index((texts.name, texts.queries) for texts in sets)
+        self._passages = self._index((texts.name, texts.passages) for texts in sets)
 
     def check(self, queries: Sequence[str], positives: Sequence[str], vectors: Floats) -> list[Problem | None]:
         """For each row what is wrong with it, or None.
@@ -82,13 +82,13 @@ class Contamination:
         return problems
 
     def _index(self, sets: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        name_of: dict[str, str] = {}
         for name, texts in sets:
             for text in texts:
                 for gram in word_ngrams(text, self._config.ngram):
-                    found.setdefault(gram, name)
-        found.pop("", None)
-        return found
+                    name_of.setdefault(gram, name)
+        name_of.pop("", None)
+        return name_of
 
     def _overlap(self, text: str, known: dict[str, str], what: str) -> Problem | None:
         if not known:
@@ -109,8 +109,8 @@ def find_contamination(config: Config, reference: ReferenceModel | SpreadReferen
     """
     if not config.audit.checks.decontamination or not config.audit.decontamination.sets:
         return None
-    sets = [_texts(each, config) for each in decontamination_sets(config)]
-    queries = [query for each in sets for query in each.queries]
+    sets = [_texts(named, config) for named in decontamination_sets(config)]
+    queries = [query for texts in sets for query in texts.queries]
     vectors = reference.embed_queries(queries) if queries else np.zeros((0, 1), dtype=np.float32)
     return Contamination(sets, config.audit.decontamination, vectors)
 
@@ -121,22 +121,22 @@ def decontamination_sets(config: Config) -> list[EvaluationSetConfig]:
     Raises:
         ConfigError: a name is neither a set of the config nor a path.
     """
-    known = {each.name: each for each in config.evaluation.sets}
-    found: dict[str, EvaluationSetConfig] = {}
+    known = {named.name: named for named in config.evaluation.sets}
+    sets: dict[str, EvaluationSetConfig] = {}
     for name in config.audit.decontamination.sets:
         if name == _ALL:
-            found |= known
+            sets |= known
         elif name in known:
-            found[name] = known[name]
+            sets[name] = known[name]
         elif name.startswith("package:") or Path(name).expanduser().exists():
-            found[name] = EvaluationSetConfig(name=name, path=name)
+            sets[name] = EvaluationSetConfig(name=name, path=name)
         else:
             raise ConfigError(
                 f"audit.decontamination.sets: {name!r} is neither the name of one of evaluation.sets "
                 f"({', '.join(known) or 'there are none'}) nor a file or folder that exists"
             )
     # Whole, whatever sample is evaluated on: a leak outside of the sample is one all the same.
-    return [each.model_copy(update={"max_queries": None, "max_documents": None}) for each in found.values()]
+    return [named.model_copy(update={"max_queries": None, "max_documents": None}) for named in sets.values()]
 
 
 def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
@@ -152,10 +152,10 @@ def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
         retrieval, similarity = task_sets(task, role)
         loaded += retrieval.values()
         pairs += similarity.values()
-    queries = [query for each in loaded for query in each.queries.values()]
-    queries += [text for each in pairs for pair in each.pairs for text in pair]
+    queries = [query for retrieval in loaded for query in retrieval.queries.values()]
+    queries += [text for similarity in pairs for pair in similarity.pairs for text in pair]
     wanted = loaded if run.audit.decontamination.passages else []
-    passages = [text for each in wanted for text in _relevant_passages(each)]
+    passages = [text for retrieval in wanted for text in _relevant_passages(retrieval)]
     return EvaluationTexts(config.name, tuple(queries), tuple(passages))
 
 

@@ -153,7 +153,7 @@ def summarise(
         held[example.written_order_held] += 1
         done.update({action.partition(":")[0] for action in example.actions})
         similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
-    reasons = Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in result.rejections)
+    reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
     return {
         "requested": requested,
         "written": written,

@@ -110,11 +110,11 @@ class RowWork:
                 are no loss; those of somebody's own file are asked after.
         """
         placed = [pick.text for pick in self.picks.values() if isinstance(pick, WrittenPick)]
-        for each in self.candidates:
-            told = not each.spare or (spares and not each.round)
-            if told and each.text not in placed and each.text not in self.banned:
-                detail = f"similarity {each.similarity:.2f} falls in no free level"
-                yield reject(self.row, Problem("no_level", detail), each.asked, each.text)
+        for candidate in self.candidates:
+            told = not candidate.spare or (spares and not candidate.round)
+            if told and candidate.text not in placed and candidate.text not in self.banned:
+                detail = f"similarity {candidate.similarity:.2f} falls in no free level"
+                yield reject(self.row, Problem("no_level", detail), candidate.asked, candidate.text)
 
     def unchecked(self) -> list[tuple[Level, WrittenPick | MinedPick]]:
         """Picks that the judges have not seen."""
@@ -181,11 +181,11 @@ class AuditSteps:
     def sound_rows(self, rows: Sequence[SynthesizedRow], problems: Sequence[Problem | None]) -> list[SynthesizedRow]:
         """The rows of a batch that nothing was found against, mended; the others are turned away."""
         sound: list[SynthesizedRow] = []
-        for given, problem in zip(rows, problems, strict=True):
+        for row, problem in zip(rows, problems, strict=True):
             if problem is None:
-                sound.append(mended(given))
+                sound.append(mended(row))
             else:
-                self._drop(mended(given), problem)
+                self._drop(mended(row), problem)
         return sound
 
     def _unsound(self, row: SynthesizedRow) -> Problem | None:
@@ -213,7 +213,7 @@ class AuditSteps:
             queries,
             self._pool_vectors,
             groups,
-            [{groups[places[each]] for each in answering_ids(row) if each in places} for row in rows],
+            [{groups[places[document]] for document in answering_ids(row) if document in places} for row in rows],
             depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
         )
         works: list[RowWork] = []
@@ -253,16 +253,16 @@ class AuditSteps:
 
     def _usable(self, work: RowWork, levels: Mapping[Level, Sequence[str]]) -> list[tuple[Level, str]]:
         """New texts for what a row is missing: a level that was written well stays as it was."""
-        found: list[tuple[Level, str]] = []
+        texts: list[tuple[Level, str]] = []
         for level in self._broken_levels(work):
             for text in levels.get(level, ()):
                 self.looked_at += 1
                 problem = check_text("a negative", text)
                 if problem is None:
-                    found.append((level, text))
+                    texts.append((level, text))
                 else:
                     work.refused.append(reject(work.row, problem, level, mend_text(text)))
-        return found
+        return texts
 
     def pick(self, work: RowWork, *, refill: bool | None = None) -> None:
         """Choose a row's negatives from what there is."""
@@ -310,7 +310,9 @@ class AuditSteps:
                         work.ban(pick)
                         work.refused.append(reject(work.row, problem, level, self._text(pick)))
                         refused[id(work)] = work
-                open_picks = [each for each, problem in zip(open_picks, problems, strict=True) if problem is None]
+                open_picks = [
+                    open_pick for open_pick, problem in zip(open_picks, problems, strict=True) if problem is None
+                ]
             for work, _, pick in open_picks:
                 work.approve(pick)
             for work in refused.values():

@@ -69,7 +69,7 @@ def mend(row: SynthesizedRow) -> SynthesizedRow:
         row,
         id=mend_text(row.id),
         document_id=mend_text(row.document_id) if isinstance(row.document_id, str) else None,
-        relevant_ids=tuple(each for each in relevant if isinstance(each, str)),
+        relevant_ids=tuple(document for document in relevant if isinstance(document, str)),
         mining=row.mining if row.mining in get_args(Mining) else "bands",
         query_type=mend_text(row.query_type) or None,
         task=mend_text(row.task) or None,

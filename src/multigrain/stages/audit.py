@@ -62,7 +62,7 @@ def _measure_and_keep(
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = Spool(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
+    pool = Spool(document for document in open_document_table(run.documents_path) if document.split is Split.TRAIN)
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
@@ -128,7 +128,7 @@ def _write(run: RunDirectory, batches: Iterator[AuditResult]) -> AuditResult:
 def _counted(batches: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
     for batch in batches:
         yield batch
-        dropped = sum(each.part == "row" for each in batch.rejections)
+        dropped = sum(rejection.part == "row" for rejection in batch.rejections)
         task.advance(len(batch.examples) + dropped)
 
 

@@ -183,17 +183,17 @@ class Writer:
         has_query: bool,
     ) -> tuple[Message, ...]:
         assert self.few_shot is not None  # noqa: S101 - asked by the caller
-        fields = {shows} if isinstance(shows, str) else {_field(each) for each in shows.values()}
+        fields = {shows} if isinstance(shows, str) else {_field(shown) for shown in shows.values()}
         if has_query:
             fields.add("query")
         picked = self.few_shot.pick(row_id("", unit), frozenset(fields))
         examples = [
             {
-                "document": each.document[: self.document_characters],
-                "query": each.query if has_query else None,
-                "answer": _shown(each, shows),
+                "document": example.document[: self.document_characters],
+                "query": example.query if has_query else None,
+                "answer": _shown(example, shows),
             }
-            for each in picked
+            for example in picked
         ]
         shown = self.prompts.render("examples", examples=examples)[-1].content
         *before, last = messages

@@ -250,7 +250,7 @@ def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
         return plugin, plugin.options.model_validate(config.loss_options)
     except ValidationError as error:
         known = ", ".join(plugin.options.model_fields) or "none"
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
         raise ConfigError(
             f"training.loss_options of loss {config.loss!r}: {problems} (its options: {known})"
         ) from None
