@@ -31,7 +31,7 @@ PairScores = Callable[[list[tuple[str, str]]], Sequence[float]]
 
 
 def pair_key(query: str, passage: str) -> bytes:
-    """Stands for a pair wherever it is remembered: 16 bytes, however long the texts are."""
+    """A key of a pair: 16 bytes, however long the texts are."""
     digest = hashlib.blake2b(f"{len(query)}:".encode(), digest_size=16)
     digest.update((query + passage).encode("utf-8", "surrogatepass"))
     return digest.digest()
@@ -50,7 +50,7 @@ class Judge(Protocol):
 
 
 class CrossEncoderJudge:
-    """A negative must score lower than its positive by a margin.
+    """A cross-encoder as judge: a negative must score lower than its positive by a margin.
 
     Args:
         scores: the cross-encoder.
@@ -91,7 +91,7 @@ class _Judgment(BaseModel):
 
 @dataclass
 class JudgeCounts:
-    """What judging took.
+    """Counts of judged passages.
 
     Attributes:
         judged: passages with a judgment.
@@ -105,7 +105,7 @@ class JudgeCounts:
 
 
 class LanguageModelJudge:
-    """Asks for a score a passage. What gets none, for whatever reason, stays as it is, and is counted.
+    """A language model as judge. A passage that gets no score, for whatever reason, stays as it is, and is counted.
 
     Args:
         client: the model; a journaled one is asked once for each passage, however often the audit runs.

@@ -80,7 +80,7 @@ class MinedPool:
 
 
 def mined_pool(ranking: Ranking, bands: Sequence[Band], *, seed: str) -> MinedPool:
-    """Keep of a ranking what the levels need: a few numbers instead of thousands, so that all rows fit in memory.
+    """The part of a ranking that the levels need: a few numbers instead of thousands, so that all rows fit in memory.
 
     Args:
         ranking: the corpus as the query ranks it.

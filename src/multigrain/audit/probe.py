@@ -154,7 +154,7 @@ class _Smallest:
         return min(len(self._texts), self._most)
 
     def offer(self, digest: bytes, text: str, place: int) -> None:
-        """Another text; one that has been dropped is dropped again."""
+        """Take in a text, unless its hash is larger than those that are wanted."""
         if self._bar is not None and digest > self._bar:
             return
         self._texts.setdefault(digest, (text, place))

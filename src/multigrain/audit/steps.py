@@ -172,7 +172,7 @@ class AuditSteps:
         return problems | check_rows(View(rows, mended), sound, self._config)
 
     def begin_batch(self, rows: Sequence[SynthesizedRow]) -> None:
-        """Forget the last batch."""
+        """Start with a batch; what was gathered of the one before is let go."""
         self.vectors, self.rejections = {}, []
         self._asked_before += self.asked_again
         self.asked_again = 0
@@ -284,7 +284,7 @@ class AuditSteps:
         )
 
     def ask_about_positives(self, works: Sequence[RowWork], judge: Judge) -> None:
-        """Rows whose positive is none go."""
+        """Turn away the rows whose positive a judge finds to be no answer."""
         asked = [work for work in works if work.problem is None and len(work.picks) == len(LEVELS)]
         problems = judge.on_positives([(work.row.query, work.row.positive) for work in asked])
         for work, problem in zip(asked, problems, strict=True):

@@ -1,4 +1,4 @@
-"""What a row must be before anything else can be asked of it: typed fields, and text that a file can hold."""
+"""The structure of a row: typed fields, and text that a file can hold. It is checked first, or mended."""
 
 from __future__ import annotations
 

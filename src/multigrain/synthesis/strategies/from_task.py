@@ -82,7 +82,7 @@ class FromTask:
 
     @property
     def name(self) -> str:
-        """The inner strategy's: what it writes for a task is its own."""
+        """The name of the inner strategy, under which its rows for tasks go too."""
         return self.inner.name
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:

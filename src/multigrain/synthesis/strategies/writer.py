@@ -1,4 +1,4 @@
-"""What strategies share: how they sample, how much they show, and how a row is put together."""
+"""The base classes of strategies, and the writer that asks models on their behalf."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class Writer:
 
 
 DEFAULT_WRITER: Final = Writer()
-"""Of strategies that are built without a config."""
+"""The writer of strategies that are built without a config."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ __all__ = ["LOSSES", "LossPlugin", "LossSettings", "build_loss", "check_losses",
 
 
 class NoOptions(Section):
-    """For losses without options."""
+    """No options at all."""
 
 
 @dataclass(frozen=True)
