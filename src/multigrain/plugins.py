@@ -54,31 +54,27 @@ class Registry(Generic[Part]):
         """Other packages' parts; see `added_parts`."""
         return added_parts(self.group)
 
-    def problem(self, name: str) -> str | None:
-        """What is wrong with a name, in words: that no part has it, or that several have. Nothing is imported."""
-        points = self.added.get(name, ())
-        if name in self.built_in:
-            if not points:
-                return None
-            return (
-                f"{origin(points[0])} offers a {self.kind} of that name, which is built in; uninstall that package, "
-                "or have it choose another name"
-            )
-        if not points:
-            return f"no {self.kind} has this name; {suggestion(name, self.names())}"
-        if len(points) > 1:
-            return f"{origin(points[0])} and {origin(points[1])} both offer a {self.kind} of that name; uninstall one"
-        return None
-
     def check(self, name: str) -> None:
         """See that exactly one part has a name, without importing it.
 
         Raises:
             ConfigError: none has, or several have.
         """
-        problem = self.problem(name)
-        if problem is not None:
-            raise ConfigError(f"{self.named_by} {name!r}: {problem}")
+        points = self.added.get(name, ())
+        if name in self.built_in:
+            if points:
+                raise ConfigError(
+                    f"{self.kind} {name!r}: {origin(points[0])} offers one of that name, which is built in; "
+                    "uninstall that package, or have it choose another name"
+                )
+        elif not points:
+            raise ConfigError(
+                f"{self.named_by} {name!r}: no {self.kind} has this name; {suggestion(name, self.names())}"
+            )
+        elif len(points) > 1:
+            raise ConfigError(
+                f"{self.kind} {name!r} is offered by {origin(points[0])} and by {origin(points[1])}: uninstall one"
+            )
 
     def get(self, name: str) -> Part:
         """The part of a name.

@@ -150,9 +150,9 @@ def test_another_package_can_bring_a_strategy_and_it_mixes_with_ours() -> None:
 
 @pytest.mark.usefixtures("foreign_package")
 def test_our_own_names_cannot_be_taken_over() -> None:
-    with pytest.raises(ConfigError, match="package shouting offers a strategy of that name, which is built in"):
+    with pytest.raises(ConfigError, match="package shouting offers one of that name, which is built in"):
         build_strategy(SynthesisConfig(query_first=False), LLMConfig(), seed=1)
-    with pytest.raises(ConfigError, match="package shouting offers a strategy of that name"):
+    with pytest.raises(ConfigError, match="package shouting offers one of that name"):
         parse_config({"synthesis": {"strategy": "mgh"}})
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multigrain.config.section import Section
+from multigrain.errors import ConfigError
 from multigrain.plugins import Registry
 
 __all__ = ["LEVELS_TO_MINE", "STRATEGIES", "QueryType", "SynthesisConfig", "Weight", "some_weight"]
@@ -133,9 +134,10 @@ class SynthesisConfig(Section):
         if isinstance(strategy, dict):
             some_weight(strategy)
         for name in [strategy] if isinstance(strategy, str) else strategy:
-            problem = STRATEGIES.problem(name)
-            if problem is not None:
-                raise ValueError(f"{name!r}: {problem}")
+            try:
+                STRATEGIES.check(name)
+            except ConfigError as error:
+                raise ValueError(str(error).removeprefix(f"{STRATEGIES.named_by} ")) from None
         return strategy
 
     @field_validator("written_levels")
