@@ -126,7 +126,7 @@ def _round_trip(measured: MeasuredRow) -> Problem | None:
 
 # In the order in which they are asked. Those without functions are steps of the audit, which the name switches:
 # mending rows, comparing with evaluation sets, asking judges, putting negatives in order.
-_BUILT_IN: Final = (
+_BUILT_IN: Final[tuple[Check, ...]] = (
     Check("structure", {"schema": "not in the form of a row"}),
     Check("empty", {"empty": "nothing was written"}),
     Check(
@@ -207,7 +207,10 @@ def active_checks(checks: AuditChecks) -> tuple[Check, ...]:
     Raises:
         ConfigError: a check of another package cannot be loaded, or has the name of one of ours.
     """
-    return tuple(CHECKS.get(name) for name in sorted(checks.on, key=[*CHECKS.built_in, *checks.on].index))
+    for name in CHECKS.built_in.keys() & CHECKS.added:
+        CHECKS.check(name)
+    ours = [check for check in _BUILT_IN if check.name in checks.on]
+    return (*ours, *(CHECKS.get(name) for name in checks.on if name not in CHECKS.built_in))
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from multigrain.audit.run import AuditResult
 from multigrain.errors import SourceError
@@ -27,20 +26,25 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SourceError(f"{path}: not UTF-8, so not what the report's explorer downloads") from None
-    if text.lstrip().startswith("["):
+    is_list = text.lstrip().startswith("[")
+    pieces = [text] if is_list else text.split("\n")
+    ids: dict[str, None] = {}
+    for line, piece in enumerate(pieces, start=1):
+        if not piece.strip():
+            continue
+        place = f"{path}" if is_list else f"{path}, line {line}"
         try:
-            entries = list(enumerate(json.loads(text), start=1))
+            value = json.loads(piece)
         except ValueError as error:
-            raise SourceError(f"{path}: not JSON ({error})") from None
-        return _ids(path, "entry", entries)
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    entries = []
-    for number, line in lines:
-        try:
-            entries.append((number, json.loads(line)))
-        except ValueError as error:
-            raise SourceError(f"{path}, line {number}: not JSON ({error}): {line[:60]!r}") from None
-    return _ids(path, "line", entries)
+            raise SourceError(f"{place}: not JSON ({error}): {piece[:60]!r}") from None
+        for number, entry in enumerate(value if is_list else [value], start=1):
+            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or entry.get("mark") != "bad":
+                raise SourceError(
+                    f"{f'{path}, entry {number}' if is_list else place}: expected "
+                    f'{{"id": …, "mark": "bad"}}, as the report\'s explorer downloads them, got {str(entry)[:60]}'
+                )
+            ids[entry["id"]] = None
+    return tuple(ids)
 
 
 def dump_labels(ids: Collection[str]) -> str:
@@ -58,15 +62,3 @@ def apply_labels(result: AuditResult, labelled: Collection[str]) -> AuditResult:
     ]
     examples = tuple(example for example in result.examples if example.id not in wanted)
     return replace(result, examples=examples, rejections=(*result.rejections, *rejections))
-
-
-def _ids(path: Path, what: str, entries: list[tuple[int, Any]]) -> tuple[str, ...]:
-    ids: dict[str, None] = {}
-    for number, entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or entry.get("mark") != "bad":
-            raise SourceError(
-                f'{path}, {what} {number}: expected {{"id": …, "mark": "bad"}}, as the report\'s explorer downloads '
-                f"them, got {str(entry)[:60]}"
-            )
-        ids[entry["id"]] = None
-    return tuple(ids)
