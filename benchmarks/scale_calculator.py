@@ -192,7 +192,7 @@ def measure(figures: Figures, rows: int = 2_000) -> Figures:
     from multigrain.records import LEVELS, Document, GradedExample, Negative, Origin
     from multigrain.sources.store import write_document_table
     from multigrain.sources.words import word_ngrams
-    from multigrain.synthesis.strategies.mgh import MghStrategy
+    from multigrain.synthesis.strategies.one_call import MghStrategy
     from multigrain.synthesis.strategies.protocol import WritingUnit
     from multigrain.synthesis.synthesize import synthesize
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.run import audit_rows
+from multigrain.audit.run import audit_rows, summarise
 from multigrain.audit.structure import check_structure
-from multigrain.audit.summary import summarise
 from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections
@@ -78,7 +77,7 @@ def audit_file(
         )
     with (
         RunDirectory(directory).hold() as run,
-        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (judges, rewrite),
     ):
         reference = reference_encoder(config)
         with progress.task("Measuring the corpus", None):
@@ -94,7 +93,7 @@ def audit_file(
                 encode_documents=reference.encode_documents,
                 pool_vectors=vectors,
                 seed=config.seed,
-                opinions=opinions,
+                judges=judges,
                 contamination=contamination,
                 rewrite=rewrite,
                 tell_spares=True,
@@ -104,7 +103,7 @@ def audit_file(
         counts = summarise(
             result, requested=len(rows), written=len(rows), reference_model=reference_name(config), probe=probe
         )
-        counts |= judge_counts(opinions)
+        counts |= judge_counts(judges)
         counts |= {
             "format": found,
             "written_candidates": result.written_candidates

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from multigrain.audit.checks import Problem
-from multigrain.audit.contamination import Contamination
-from multigrain.audit.judges import SecondOpinion
+import numpy as np
+
+from multigrain.audit.check import Problem
+from multigrain.audit.judges import Judge
+from multigrain.audit.probe import SourceProbe
 from multigrain.audit.steps import AuditSteps, Embed, Rewrite
 from multigrain.config import AuditConfig
 from multigrain.mining.search import Floats, Rows
-from multigrain.records import Document, GradedExample, Rejection, SynthesizedRow
+from multigrain.records import LEVELS, Document, GradedExample, Origin, Rejection, SynthesizedRow
 
-__all__ = ["AuditResult", "audit_lots", "audit_rows"]
+if TYPE_CHECKING:
+    from multigrain.audit.evaluation_sets import Contamination
 
-_LOT_ROWS: Final = 8_192  # vectors of a lot's texts are in memory: about 10 KB a row at 384 dimensions
+__all__ = ["AuditResult", "audit_batches", "audit_rows", "summarise"]
+
+_BATCH_ROWS: Final = 8_192  # vectors of a batch's texts are in memory: about 10 KB a row at 384 dimensions
 
 
 @dataclass(frozen=True)
@@ -41,18 +48,18 @@ class AuditResult:
 def audit_rows(
     rows: Sequence[SynthesizedRow], pool: Sequence[Document], config: AuditConfig, **asked: Any
 ) -> AuditResult:
-    """The whole of `audit_lots`, in memory."""
-    lots = list(audit_lots(rows, pool, config, **asked))
+    """The whole of `audit_batches`, in memory."""
+    batches = list(audit_batches(rows, pool, config, **asked))
     return AuditResult(
-        tuple(example for lot in lots for example in lot.examples),
-        tuple(rejection for lot in lots for rejection in lot.rejections),
-        sum(lot.written_candidates for lot in lots),
-        sum(lot.asked_again for lot in lots),
-        {text: vector for lot in lots for text, vector in lot.written_vectors.items()},
+        tuple(example for batch in batches for example in batch.examples),
+        tuple(rejection for batch in batches for rejection in batch.rejections),
+        sum(batch.written_candidates for batch in batches),
+        sum(batch.asked_again for batch in batches),
+        {text: vector for batch in batches for text, vector in batch.written_vectors.items()},
     )
 
 
-def audit_lots(
+def audit_batches(
     rows: Sequence[SynthesizedRow],
     pool: Sequence[Document],
     config: AuditConfig,
@@ -61,15 +68,15 @@ def audit_lots(
     encode_documents: Embed,
     pool_vectors: Rows,
     seed: int,
-    opinions: Sequence[SecondOpinion] = (),
+    judges: Sequence[Judge] = (),
     contamination: Contamination | None = None,
     rewrite: Rewrite | None = None,
     tell_spares: bool = False,
-    lot_rows: int = _LOT_ROWS,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Iterator[AuditResult]:
-    """Check, measure, level and complete written rows, a lot at a time: so much is in memory, however many there are.
+    """Check, measure, level and complete written rows, a batch at a time; no more than one is in memory.
 
-    Rows are compared with each other first, all of them; what else becomes of a row does not depend on its lot.
+    Rows are compared with each other first, all of them; what else becomes of a row does not depend on its batch.
 
     Args:
         rows: what was written; gone through in order a few times, and not kept.
@@ -79,42 +86,100 @@ def audit_lots(
         encode_documents: the reference model's passage side.
         pool_vectors: (len(pool), d) the reference vectors of the pool.
         seed: decides which members of a band are drawn.
-        opinions: who else looks at negatives; asked in order.
+        judges: who else looks at negatives; asked in order.
         contamination: the evaluation sets that no row may be in.
         rewrite: asks the strategy again, where `config.repair` says so.
         tell_spares: whether candidates of kept rows that no level took are among the rejections.
-        lot_rows: how many rows are a lot.
+        batch_rows: how many rows are a batch.
 
     Yields:
-        What the audit made of each lot, in order.
+        What the audit made of each batch, in order.
     """
     audit = AuditSteps(pool, config, encode_queries, encode_documents, pool_vectors, seed, tell_spares=tell_spares)
     problems = audit.compare(rows)
-    for start in range(0, len(rows), lot_rows):
-        lot = rows[start : start + lot_rows]
-        wrong = [problems.get(start + place) for place in range(len(lot))]
-        yield _audit_lot(audit, lot, wrong, contamination, opinions, rewrite, config)
+    for start in range(0, len(rows), batch_rows):
+        batch = rows[start : start + batch_rows]
+        wrong = [problems.get(start + place) for place in range(len(batch))]
+        yield _audit_batch(audit, batch, wrong, contamination, judges, rewrite, config)
 
 
-def _audit_lot(
+def _audit_batch(
     audit: AuditSteps,
     rows: Sequence[SynthesizedRow],
     problems: Sequence[Problem | None],
     contamination: Contamination | None,
-    opinions: Sequence[SecondOpinion],
+    judges: Sequence[Judge],
     rewrite: Rewrite | None,
     config: AuditConfig,
 ) -> AuditResult:
-    audit.begin_lot(rows)
+    audit.begin_batch(rows)
     works = audit.measure(audit.sound_rows(rows, problems), contamination)
     if rewrite is not None and "regenerate" in config.repair and config.negatives != "mined":
         audit.write_again(works, rewrite)
     for work in works:
         audit.pick(work)
     if config.checks.false_negatives:
-        for opinion in opinions:
-            audit.ask_about_positives(works, opinion)
-        if opinions:
-            audit.settle(works, opinions)
+        for judge in judges:
+            audit.ask_about_positives(works, judge)
+        if judges:
+            audit.settle(works, judges)
     examples = [audit.example(work) for work in works if audit.complete(work)]
     return AuditResult(tuple(examples), tuple(audit.rejections), audit.looked_at, audit.asked_again, audit.vectors)
+
+
+def summarise(
+    result: AuditResult,
+    *,
+    requested: int,
+    written: int,
+    reference_model: str,
+    probe: SourceProbe | None = None,
+) -> dict[str, Any]:
+    """The audit's counts and similarity statistics, as `audit.json` holds them.
+
+    Args:
+        result: what the audit did.
+        requested: rows that were asked for.
+        written: rows that the model wrote in a usable form.
+        reference_model: names the model that measured.
+        probe: how well written negatives can be told from mined ones; None where it was not tried.
+    """
+    origins: Counter[Origin] = Counter()
+    held: Counter[bool | None] = Counter()
+    done: Counter[str] = Counter()
+    similar = array("d")  # of a row: positive, level 1 to 4
+    for example in result.examples:
+        origins.update(negative.origin for negative in example.negatives)
+        held[example.written_order_held] += 1
+        done.update({action.partition(":")[0] for action in example.actions})
+        similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
+    reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
+    return {
+        "requested": requested,
+        "written": written,
+        "kept": len(result.examples),
+        "negatives_written": origins[Origin.WRITTEN],
+        "negatives_mined": origins[Origin.MINED],
+        "written_candidates": result.written_candidates,
+        "rejected": dict(reasons),
+        **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
+        "dropped": sum(count for reason, count in reasons.items() if not reason.startswith("negative:")),
+        "asked_again": result.asked_again,
+        "written_order_held_share": held[True] / (held[True] + held[False]) if held[True] + held[False] else None,
+        "reference_model": reference_model,
+        "similarity": _similarities(similar),
+        "probe": None if probe is None else asdict(probe),
+    }
+
+
+def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
+    if not similar:
+        return {}
+    names = ("positive", *(f"level_{int(level)}" for level in LEVELS))
+    return {
+        name: {
+            "mean": float(np.mean(values)),
+            **{f"p{share}": float(np.percentile(values, share)) for share in (10, 50, 90)},
+        }
+        for name, values in zip(names, np.asarray(similar).reshape(-1, len(names)).T, strict=True)
+    }

@@ -27,6 +27,7 @@ from multigrain.cli import (
     journal,
     label,
     mine,
+    plugins,
     push,
     report,
     run,
@@ -46,7 +47,7 @@ _INTERRUPTED: Final = 130
 _GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"
 
 _PANELS: Final[dict[str, tuple[ModuleType, ...]]] = {
-    "Start": (init, run, demo, status, doctor),
+    "Start": (init, run, demo, status, doctor, plugins),
     "One stage": (synthesize, audit, train, evaluate, report),
     "Proof": (compare, label, ablate, anchors),
     "The model": (export, card, push),

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from multigrain.audit.checks import reason_words
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.judge import JudgeOpinion
-from multigrain.audit.judges import SecondOpinion
-from multigrain.audit.labels import apply_marks, read_marks
+from multigrain.audit.judges import Judge, LanguageModelJudge
+from multigrain.audit.labels import apply_labels, read_labels
 from multigrain.audit.probe import SourceProbe, probe_source
-from multigrain.audit.run import AuditResult, audit_lots
+from multigrain.audit.run import AuditResult, audit_batches, summarise
 from multigrain.audit.steps import Embed
-from multigrain.audit.summary import summarise
 from multigrain.config import Config
 from multigrain.dataset.store import (
     open_examples,
@@ -65,16 +64,16 @@ def _measure_and_keep(context: RunContext, synthesis: dict[str, Any], reference:
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = DiskList(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
+    pool = DiskList(document for document in open_document_table(run.documents_path) if document.split is Split.TRAIN)
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
     with (
         context.progress.task("Auditing rows", len(rows)) as task,
-        open_judges(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
+        open_judges(config, run, lambda: row_units(config, run, rows)) as (judges, rewrite),
     ):
-        lots = audit_lots(
+        batches = audit_batches(
             rows,
             pool,
             config.audit,
@@ -82,12 +81,12 @@ def _measure_and_keep(context: RunContext, synthesis: dict[str, Any], reference:
             encode_documents=reference.encode_documents,
             pool_vectors=pool_vectors,
             seed=config.seed,
-            opinions=opinions,
+            judges=judges,
             contamination=contamination,
             rewrite=rewrite,
         )
-        result = _write(run, _counted(lots, task))
-        judged = judge_counts(opinions)
+        result = _write(run, _counted(batches, task))
+        judged = judge_counts(judges)
     probe = run_probe(result, pool, pool_vectors, config, reference.encode_documents)
     counts = summarise(
         result,
@@ -112,40 +111,40 @@ def _measure_and_keep(context: RunContext, synthesis: dict[str, Any], reference:
     return {key: value for key, value in counts.items() if key != "similarity"}
 
 
-def _write(run: RunDirectory, lots: Iterator[AuditResult]) -> AuditResult:
-    """Write what the audit makes of every lot as it comes; the whole result then lies on the disk."""
-    marked = frozenset(read_marks(run.marks_path)) if run.marks_path.exists() else frozenset()
+def _write(run: RunDirectory, batches: Iterator[AuditResult]) -> AuditResult:
+    """Write what the audit makes of every batch as it comes; the whole result then lies on the disk."""
+    labelled = frozenset(read_labels(run.marks_path)) if run.marks_path.exists() else frozenset()
     looked_at = asked_again = 0
     vectors: dict[str, Floats] = {}
     with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as kept:
-        for lot in (apply_marks(each, marked) if marked else each for each in lots):
-            kept.add(lot.examples)
-            turned_away.add(lot.rejections)
-            looked_at, asked_again = looked_at + lot.written_candidates, asked_again + lot.asked_again
-            if len(vectors) + len(lot.written_vectors) <= _REMEMBERED:
-                vectors |= lot.written_vectors
+        for batch in (apply_labels(batch, labelled) if labelled else batch for batch in batches):
+            kept.add(batch.examples)
+            turned_away.add(batch.rejections)
+            looked_at, asked_again = looked_at + batch.written_candidates, asked_again + batch.asked_again
+            if len(vectors) + len(batch.written_vectors) <= _REMEMBERED:
+                vectors |= batch.written_vectors
     examples, rejections = open_examples(run.dataset_path), open_rejections(run.rejects_path)
     return AuditResult(examples, rejections, looked_at, asked_again, vectors)
 
 
-def _counted(lots: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
-    for lot in lots:
-        yield lot
-        dropped = sum(each.part == "row" for each in lot.rejections)
-        task.advance(len(lot.examples) + dropped)
+def _counted(batches: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
+    for batch in batches:
+        yield batch
+        dropped = sum(rejection.part == "row" for rejection in batch.rejections)
+        task.advance(len(batch.examples) + dropped)
 
 
-def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]:
+def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:
     """How many passages were judged, and how many were not, under the key that audit.json has for it."""
-    found = [each.counts for each in opinions if isinstance(each, JudgeOpinion)]
-    return {"judge": asdict(found[0])} if found else {}
+    counts = [judge.counts for judge in judges if isinstance(judge, LanguageModelJudge)]
+    return {"judge": asdict(counts[0])} if counts else {}
 
 
 def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
-    """What the audit came to, in a line or two."""
+    """Tell what the audit kept and turned away, in a line or two."""
     cost = counts.get("cost")
     dropped = ", ".join(
-        f"{count} {reason.replace('_', ' ')}" for reason, count in counts["rejected"].items() if ":" not in reason
+        f"{reason_words(reason)} {count}" for reason, count in counts["rejected"].items() if ":" not in reason
     )
     wrote = counts["written_candidates"]
     progress.say(

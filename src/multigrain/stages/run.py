@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from multigrain.audit.checks import active_checks
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
@@ -134,6 +135,8 @@ def run_stages(
             f"{process_count()} processes can only train together: complete the stages before with "
             "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
         )
+    if "audit" in stages:
+        active_checks(config.audit.checks)
     if "training" in stages:
         check_sharding(config.training)
         check_losses(config.training)

@@ -1,4 +1,4 @@
-"""Second opinions on false negatives: a cross-encoder, and a language model as judge."""
+"""Judges of false negatives: a cross-encoder, and a language model as judge."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multigrain.audit.judge import JudgeOpinion
-from multigrain.audit.judges import CrossEncoderOpinion
+from multigrain.audit.judges import CrossEncoderJudge, LanguageModelJudge
 from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.config import AuditConfig, JudgeConfig
 from multigrain.dataset.store import write_rejections
@@ -35,7 +34,7 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     return np.array([[np.cos(angle), np.sin(angle)] for angle in angles], dtype=np.float32)
 
 
-def audit(rows: Sequence[SynthesizedRow], *opinions: object, **settings: object) -> AuditResult:
+def audit(rows: Sequence[SynthesizedRow], *judges: object, **settings: object) -> AuditResult:
     vectors = embed([each.text for each in POOL])
     return audit_rows(
         rows,
@@ -45,11 +44,11 @@ def audit(rows: Sequence[SynthesizedRow], *opinions: object, **settings: object)
         encode_documents=embed,
         pool_vectors=vectors,
         seed=2,
-        opinions=opinions,  # type: ignore[arg-type]
+        judges=judges,  # type: ignore[arg-type]
     )
 
 
-def test_without_a_second_opinion_the_written_negative_is_used() -> None:
+def test_without_a_judge_the_written_negative_is_used() -> None:
     (example,) = audit([ROW]).examples
 
     assert example.negatives[3].origin is Origin.WRITTEN
@@ -60,7 +59,7 @@ def test_a_cross_encoder_s_false_negatives_are_replaced_written_or_mined() -> No
         answers = {POOL[0].text: 0.9, ROW.negatives[Level.HARD]: 0.85, **{POOL[n].text: 0.95 for n in range(1, 12)}}
         return [answers.get(text, 0.1) for _, text in pairs]
 
-    result = audit([ROW], CrossEncoderOpinion(scores, margin=0.1))
+    result = audit([ROW], CrossEncoderJudge(scores, margin=0.1))
 
     (example,) = result.examples
     assert all(negative.origin is Origin.MINED for negative in example.negatives)
@@ -71,7 +70,7 @@ def test_a_cross_encoder_s_false_negatives_are_replaced_written_or_mined() -> No
 
 
 def test_a_row_that_no_negative_passes_for_goes_with_its_reason() -> None:
-    result = audit([ROW], CrossEncoderOpinion(lambda pairs: [1.0] * len(pairs), margin=0.1))
+    result = audit([ROW], CrossEncoderJudge(lambda pairs: [1.0] * len(pairs), margin=0.1))
 
     assert result.examples == ()
     (gone,) = [each for each in result.rejections if each.part == "row"]
@@ -79,9 +78,9 @@ def test_a_row_that_no_negative_passes_for_goes_with_its_reason() -> None:
 
 
 def test_a_score_that_is_no_number_passes_nothing() -> None:
-    opinion = CrossEncoderOpinion(lambda pairs: [math.nan] * len(pairs), margin=0.1)
+    judge = CrossEncoderJudge(lambda pairs: [math.nan] * len(pairs), margin=0.1)
 
-    (problem,) = opinion.on_negatives([("q", "p", "n")])
+    (problem,) = judge.on_negatives([("q", "p", "n")])
 
     assert problem is not None
 
@@ -92,7 +91,7 @@ def test_with_the_check_off_nobody_is_asked() -> None:
 
     checks = CONFIG.checks.model_copy(update={"false_negatives": False})
 
-    assert len(audit([ROW], CrossEncoderOpinion(fail, margin=0.1), checks=checks).examples) == 1
+    assert len(audit([ROW], CrossEncoderJudge(fail, margin=0.1), checks=checks).examples) == 1
 
 
 def judge_by(score_of: dict[str, int]) -> ScriptedLLM:
@@ -110,8 +109,8 @@ def judge_by(score_of: dict[str, int]) -> ScriptedLLM:
 def test_the_judge_keeps_positives_of_three_and_negatives_below_them(positive, negative, kept, written) -> None:
     llm = judge_by({POOL[0].text: positive, ROW.negatives[Level.HARD]: negative})
     with LocalEngine() as engine:
-        opinion = JudgeOpinion(llm, engine, JudgeConfig(), seed=1)
-        result = audit([ROW], opinion)
+        judge = LanguageModelJudge(llm, engine, JudgeConfig(), seed=1)
+        result = audit([ROW], judge)
 
     assert len(result.examples) == kept
     if kept:
@@ -123,24 +122,24 @@ def test_the_judge_keeps_positives_of_three_and_negatives_below_them(positive, n
 def test_a_passage_is_judged_once_and_a_limit_is_kept() -> None:
     llm = judge_by({POOL[0].text: 5})
     with LocalEngine() as engine:
-        opinion = JudgeOpinion(llm, engine, JudgeConfig(max_passages=3), seed=1)
-        assert len(audit([ROW], opinion).examples) == 1
-        assert len(audit([ROW], opinion).examples) == 1
+        judge = LanguageModelJudge(llm, engine, JudgeConfig(max_passages=3), seed=1)
+        assert len(audit([ROW], judge).examples) == 1
+        assert len(audit([ROW], judge).examples) == 1
 
     assert llm.calls == 3
-    assert opinion.counts.judged == 3
-    assert opinion.counts.over_limit == 2
+    assert judge.counts.judged == 3
+    assert judge.counts.over_limit == 2
 
 
 def test_a_judge_that_talks_instead_leaves_rows_as_they_are_and_says_so() -> None:
     llm = ScriptedLLM(lambda _: "I would rather not say.")
     with LocalEngine() as engine:
-        opinion = JudgeOpinion(llm, engine, JudgeConfig(), seed=1)
-        result = audit([ROW], opinion)
+        judge = LanguageModelJudge(llm, engine, JudgeConfig(), seed=1)
+        result = audit([ROW], judge)
 
     assert len(result.examples) == 1
-    assert opinion.counts.failed == 5
-    assert opinion.counts.judged == 0
+    assert judge.counts.failed == 5
+    assert judge.counts.judged == 0
 
 
 def test_negatives_written_again_fill_what_was_broken_and_stay_within_the_budget() -> None:
