@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
+from multigrain.display.progress import Progress
 from multigrain.records import LEVELS, Origin
 
-__all__ = ["summarise"]
+__all__ = ["say_summary", "summarise"]
 
 
 def summarise(
@@ -73,3 +74,32 @@ def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
         }
         for name, values in zip(names, np.asarray(similar).reshape(-1, len(names)).T, strict=True)
     }
+
+
+def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
+    """What the audit came to, in a line or two."""
+    cost = counts.get("cost")
+    dropped = ", ".join(
+        f"{count} {reason.replace('_', ' ')}" for reason, count in counts["rejected"].items() if ":" not in reason
+    )
+    wrote = counts["written_candidates"]
+    progress.say(
+        f"audit: {counts['kept']} rows kept of {counts['written']}"
+        + (f" (not kept: {dropped})" if dropped else "")
+        + f"; their negatives: {counts['negatives_mined']} mined from the documents"
+        + (f", {counts['negatives_written']} of the {wrote} that the model wrote" if wrote else "")
+        + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
+    )
+    probe = counts["probe"]
+    if probe is not None:
+        line = (
+            f"audit: written and mined negatives are told apart by {probe['features']} with AUC {probe['auc']:.2f} "
+            f"({probe['low']:.2f} to {probe['high']:.2f})"
+        )
+        if probe["warns"]:
+            line += f", above {probe['threshold']:.2f}: a model could learn who wrote a text"
+            if probe["advised_share"] is not None:
+                line += f"; written ones should be at most {probe['advised_share']:.0%} of all negatives"
+            else:
+                line += f"; at {probe['written_share']:.0%} of all negatives, written ones are too few for that to pay"
+        progress.say(line)

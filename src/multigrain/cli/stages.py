@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,28 @@ __all__ = ["run_command", "with_limits"]
 def run_command(
     config_path: Path,
     directory: Path | None,
-    stages: Sequence[str],
+    command: str,
     *,
     as_json: bool,
     redo: bool,
     max_cost: float | None = None,
     max_tokens: int | None = None,
 ) -> RunDirectory:
-    """Run some stages for a subcommand.
+    """Run the stages of a subcommand.
 
     Args:
         config_path: the config file.
         directory: the run directory; None for the default one.
-        stages: names of stages, in order.
+        command: the subcommand.
         as_json: print a summary object.
         redo: run changed stages again.
         max_cost: goes before `synthesis.max_cost`.
         max_tokens: goes before `synthesis.max_total_tokens`.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
+    from multigrain.stages.table import stages_of
+
+    stages = stages_of(command)
     if "documents" in stages:
         _see_input(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()

@@ -16,9 +16,9 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import encoding_precision
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.stages.context import RunContext
-from multigrain.stages.evaluation import validation_sets
-from multigrain.stages.selection import check_choice
+from multigrain.stages.preflight import check_selection
 from multigrain.training.merging import WeightMerge, merge_shares
 
 __all__ = ["ChosenMerge", "merge_candidate", "validation_for_merge"]
@@ -51,10 +51,10 @@ def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple
     """
     if not settings.chooses_share:
         return ()
-    found = validation_sets(context)
-    if not found:
-        check_choice(context.config, ["training"], none_held=True)
-    return found
+    sets = validation_sets(context.config, context.run)
+    if not sets:
+        check_selection(context.config, ["training"], none_held=True)
+    return sets
 
 
 def merge_candidate(
@@ -83,7 +83,9 @@ def merge_candidate(
             for share in shares:
                 weights.apply(model, share)
                 encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
-                scores[share] = fmean(evaluate_retrieval(encoder, each).ndcg_at_10 for each in validation)
+                scores[share] = fmean(
+                    evaluate_retrieval(encoder, validation_set).ndcg_at_10 for validation_set in validation
+                )
                 task.advance(note=f"{share:g}: {scores[share]:.3f}")
     # Of equal scores the share that moved the base the least.
     chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]

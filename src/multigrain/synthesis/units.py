@@ -11,6 +11,7 @@ from multigrain.errors import ConfigError
 from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
+from multigrain.storage.disk_list import Spool, View
 from multigrain.synthesis.attributes import task_style
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -20,10 +21,11 @@ __all__ = ["pair_units", "task_units"]
 
 def pair_units(
     queries: Sequence[GivenQuery], documents: Sequence[Document], config: SynthesisConfig, *, seed: int
-) -> list[WritingUnit]:
+) -> Sequence[WritingUnit]:
     """A row for every positive of every training query: negatives to write, and the query as it was given.
 
-    Every query gets the row of its first positive before any gets that of its second.
+    Every query gets the row of its first positive before any gets that of its second. A row is made when it is looked
+    at, and positives lie on the disk: a corpus may be larger than memory.
 
     Args:
         queries: the given queries, of all splits.
@@ -31,21 +33,35 @@ def pair_units(
         config: how many queries at most, and for which share negatives are written.
         seed: of the order.
     """
-    texts = {document.id: document for document in documents}
     train = [query for query in queries if query.split is Split.TRAIN]
     ordered = sorted(train, key=lambda query: _place(seed, "order", query.id))[: config.max_documents]
     longest = max((len(query.document_ids) for query in ordered), default=0)
-    return [
-        WritingUnit(
-            document=texts[query.document_ids[index]],
+    wanted = {key for query in ordered for key in query.document_ids}
+    places: dict[str, int] = {}
+    positives: Spool[Document] = Spool()
+    for document in documents:
+        if document.id in wanted:
+            places[document.id] = len(positives)
+            positives.append(document)
+
+    def unit(pair: tuple[int, int]) -> WritingUnit:
+        number, index = pair
+        query = ordered[number]
+        own_id = query.document_ids[index]
+        return WritingUnit(
+            document=positives[places[own_id]],
             with_negatives=_place(seed, f"negatives:{index}", query.id) < config.negatives_share,
             query=query.text,
-            relevant_ids=tuple(each for each in query.document_ids if each != query.document_ids[index]),
+            relevant_ids=tuple(key for key in query.document_ids if key != own_id),
         )
+
+    pairs = [
+        (number, index)
         for index in range(longest)
-        for query in ordered
+        for number, query in enumerate(ordered)
         if index < len(query.document_ids)
     ]
+    return View(pairs, unit)
 
 
 def task_units(

@@ -11,7 +11,7 @@ from multigrain.llm.build import client_identity
 from multigrain.llm.prices import find_price
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.session.journal import Journal
-from multigrain.stages.fingerprints import documents_identity
+from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.stages.preflight import check_prices
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import first_requests
@@ -39,7 +39,7 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
     check_prices(config)
     Prompts(config.synthesis.templates).check()
     run = RunDirectory(directory)
-    known = config.start_from == "tasks" and run.is_complete("documents", documents_identity(config))
+    known = config.start_from == "tasks" and run.is_complete("documents", documents_fingerprint(config))
     material = read_material(config, run) if known else load_material(config)
     units = [*training_units(config, material), *heldout_units(config, material)]
     with ExitStack() as stack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from multigrain.audit.judge import JudgeOpinion
@@ -27,7 +27,7 @@ from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["advisers", "row_units"]
+__all__ = ["advisers", "judge_counts", "row_units"]
 
 _HEADS = ("ForSequenceClassification", "ForCausalLM")
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
@@ -96,10 +96,42 @@ def _judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[
         yield JudgeOpinion(client, engine, judge, seed=config.seed, prompts=prompts)
 
 
-def row_units(config: Config, run: RunDirectory, rows: Sequence[SynthesizedRow]) -> dict[str, WritingUnit]:
-    """What each of a run's rows was written from, by the row's id."""
+def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]:
+    """How many passages were judged, and how many were not, under the key that audit.json has for it."""
+    found = [each.counts for each in opinions if isinstance(each, JudgeOpinion)]
+    return {"judge": asdict(found[0])} if found else {}
+
+
+def row_units(config: Config, run: RunDirectory, rows: Sequence[SynthesizedRow]) -> Mapping[str, WritingUnit]:
+    """What each of a run's rows was written from, by the row's id; a unit is made when it is looked up."""
+    strategies = {row.id: row.strategy for row in rows}
+    names = set(strategies.values())
     units = training_units(config, read_material(config, run))
-    return {row_id(name, unit): unit for name in {row.strategy for row in rows} for unit in units}
+    places = {
+        key: place for place, unit in enumerate(units) for name in names if (key := row_id(name, unit)) in strategies
+    }
+    return _RowUnits(units, places)
+
+
+class _RowUnits(Mapping[str, WritingUnit]):
+    """Units by the ids of their rows.
+
+    Args:
+        units: all of them, in order.
+        places: where each row's unit stands among them.
+    """
+
+    def __init__(self, units: Sequence[WritingUnit], places: Mapping[str, int]) -> None:
+        self._units, self._places = units, places
+
+    def __getitem__(self, key: str) -> WritingUnit:
+        return self._units[self._places[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 @contextmanager
