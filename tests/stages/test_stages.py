@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.config.file import parse_config
-from multigrain.stages.run import STAGES, stage_summaries
+from multigrain.stages.run import stage_summaries
+from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 
 

@@ -63,7 +63,7 @@ _FORMAT: Final = 1
 _SCORES: Final = "per_query.parquet"
 _WRITING: Final = (STAGES["documents"], STAGES["synthesis"])
 _AUDIT: Final = STAGES["audit"]
-_REMEDY: Final = "choose another folder with --out, or remove this one to have it made again"
+_REMEDY: Final = "choose another folder with --out, or remove {folder} to have it made again"
 _NO_JUDGE: Final = (
     "nothing to judge the arms by: set evaluation.queries to titles or synthetic, or name a test set under "
     "evaluation.sets"

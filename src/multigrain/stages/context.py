@@ -16,7 +16,10 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_write
 
-__all__ = ["STOPPING", "RunContext", "complete_stage", "differences"]
+__all__ = ["REDO", "STOPPING", "RunContext", "complete_stage", "differences"]
+
+REDO: Final = "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
+"""What to do about a stage that was completed with other settings, where the command has these options."""
 
 STOPPING: Final = "stopping: every answer that has arrived is kept"
 """What is said at Ctrl-C while a language model is asked."""
@@ -32,7 +35,7 @@ class RunContext:
         progress: who is told.
         redo: whether a complete stage whose settings have changed is run again instead of refused.
         embeddings: a folder that keeps the reference model's vectors for other runs; None keeps none.
-        remedy: what to do about a stage that was completed with other settings, in words.
+        remedy: what to do about a stage that was completed with other settings, in words; {folder} is its folder.
     """
 
     config: Config
@@ -40,9 +43,7 @@ class RunContext:
     progress: Progress = field(default_factory=SilentProgress)
     redo: bool = False
     embeddings: Path | None = None
-    remedy: str = (
-        "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
-    )
+    remedy: str = REDO
 
     def save_config(self) -> None:
         """Keep the config beside what it made."""
@@ -71,7 +72,7 @@ def complete_stage(
     if manifest is not None and not context.redo:
         raise RunMismatchError(
             f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
-            f"{differences(context, manifest)}; {context.remedy}"
+            f"{differences(context, manifest)}; {context.remedy.format(folder=context.run.path / folder)}"
         )
     context.run.invalidate(folder)
     started = time.monotonic()

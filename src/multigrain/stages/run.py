@@ -9,7 +9,7 @@ from typing import Any
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.stages.context import RunContext
+from multigrain.stages.context import REDO, RunContext
 from multigrain.stages.heldout import check_heldout
 from multigrain.stages.preflight import check_before_paying, check_before_start
 from multigrain.stages.table import STAGES
@@ -43,8 +43,9 @@ def run_stages(
     *,
     progress: Progress | None = None,
     redo: bool = False,
+    remedy: str = REDO,
 ) -> RunDirectory:
-    """Do some of the stages, in the order given; see `run`.
+    """Do some of the stages, in the order given; see `run`, and `RunContext` for the remedy.
 
     Under torchrun only training is done: every process computes, the first one alone writes and reports.
     """
@@ -61,7 +62,7 @@ def run_stages(
         leave_together()
         return context.run
     with RunDirectory(Path(directory)).hold() as held:
-        context = RunContext(config, held, progress or SilentProgress(), redo)
+        context = RunContext(config, held, progress or SilentProgress(), redo, remedy=remedy)
         before = held.manifests()
         for stage in chosen:
             if stage.name == "synthesis" and held.manifest(stage.folder) is None:

@@ -19,7 +19,6 @@ from multigrain.stages.fingerprints import candidate_fingerprint, candidate_fold
 from multigrain.stages.merging import ChosenMerge, merge_candidate, validation_for_merge
 from multigrain.storage.rundir import atomic_directory
 from multigrain.training.checkpoints import abandoned_checkpoints
-from multigrain.training.losses.registry import check_losses
 from multigrain.training.merging import WeightMerge
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
@@ -33,12 +32,7 @@ _OFTEN: Final = 50  # passes over the rows from which on a person should hear of
 
 
 def run(context: RunContext, _: Stage) -> None:
-    """Train the config's candidates, one after another.
-
-    Raises:
-        ConfigError: a loss that cannot be trained.
-    """
-    check_losses(context.config.training)
+    """Train the config's candidates, one after another."""
     if is_main_process():
         _tidy(context)
     for name in context.config.training.candidates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
@@ -18,6 +19,8 @@ from multigrain.synthesis.inputs import heldout_units, read_material, training_u
 from multigrain.synthesis.run_strategy import run_strategy
 
 __all__ = ["read_batch", "write_batch"]
+
+_REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
 
 
 def write_batch(
@@ -39,7 +42,7 @@ def write_batch(
     if config.llm.provider != "openai":
         raise ConfigError(f"llm.provider {config.llm.provider!r} takes no batch files: set it to openai")
     progress = progress or SilentProgress()
-    run_stages(config, directory, ["documents"], progress=progress)
+    run_stages(config, directory, ["documents"], progress=progress, remedy=_REMEDY)
     with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
         strategy = run_strategy(config, held, ask=True, progress=progress)
         material = read_material(config, held)
