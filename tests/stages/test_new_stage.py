@@ -53,7 +53,10 @@ from multigrain.cli.options import CONFIG_HERE, ConfigHereArgument, JsonOption, 
 from multigrain.cli.stages import run_command
 
 def count(
-    config: ConfigHereArgument = CONFIG_HERE, run: RunOption = None, as_json: JsonOption = False, redo: RedoOption = False
+    config: ConfigHereArgument = CONFIG_HERE,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    redo: RedoOption = False,
 ) -> None:
     """Count the words of the graded rows."""
     run_command(config, run, "count", as_json=as_json, redo=redo)
@@ -112,7 +115,7 @@ def test_a_stage_more_is_run_skipped_shown_reported_and_offered(
     config.write_text(yaml.safe_dump(values))
 
     assert "count" in command("--help")
-    assert "`multigrain synthesize` completes it first" in command("count", str(config), "--run", str(run), fails=True)
+    assert "`multigrain audit` completes it first" in command("count", str(config), "--run", str(run), fails=True)
     summary = json.loads(command("run", str(config), "--run", str(run), "--json"))
     words = int((run / "words" / "words.txt").read_text())
     assert summary["words"]["words"] == words > 0
@@ -124,7 +127,7 @@ def test_a_stage_more_is_run_skipped_shown_reported_and_offered(
     assert (stages[3]["state"], stages[3]["detail"]) == ("complete", f"words {words}")
     page = (run / "report.html").read_text()
     times = page[page.index('id="reproduce"') :]
-    places = [times.index(f">{name}<") for name in names]
+    places = [times.index(f">{name.replace('models/', 'training ')}<") for name in names]
     assert places == sorted(places), "the report tells what each took, in the order in which they ran"
 
     command("count", str(config), "--run", str(run))
