@@ -12,7 +12,7 @@ from typer.main import get_command
 from multigrain.ablation import run as module
 from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand
 from multigrain.ablation.run import run_ablation
-from multigrain.ablation.sharing import SharedFolders
+from multigrain.ablation.sharing import shared_folders
 from multigrain.cli.main import app
 from multigrain.config import Config
 from multigrain.config.file import parse_config
@@ -214,15 +214,16 @@ def test_arms_share_a_base_and_an_audit_only_where_the_base_reads_alike(
     tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
     prompts = {"vary": {"training.prompts": [{"query": "w1 "}, {"query": "w2 "}], "schedule": ["random", "in-batch"]}}
-    folders = SharedFolders(tmp_path)
-    shared = [folders.data(arm) for arm in matrix(corpus_file, small_bert, **prompts).arms]
+    folders = shared_folders(matrix(corpus_file, small_bert, **prompts).arms, tmp_path)
+    shared = [arm.data for arm in folders.values()]
 
     assert len(shared) == 4
     assert len(set(shared)) == 2
 
 
 def _writing(out: Path, config: Config) -> Path:
-    return SharedFolders(out).writing(Arm({}, config))
+    (folders,) = shared_folders([Arm({}, config)], out).values()
+    return folders.writing
 
 
 def test_what_is_written_keeps_its_folder_whatever_it_may_cost_and_however_fast_it_comes(

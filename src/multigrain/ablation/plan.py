@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigrain.ablation.matrix import CANDIDATE, Matrix
-from multigrain.ablation.sharing import SharedFolders
+from multigrain.ablation.sharing import shared_folders
 from multigrain.config import Config
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import base_model, encoding_precision
@@ -86,16 +86,16 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     """
     for arm in matrix.arms:
         check_selection(arm.config, ["training"])
-    folders = SharedFolders(out)
-    writings = {folders.writing(arm): arm.config for arm in matrix.arms}
-    datasets = {folders.data(arm) for arm in matrix.arms}
+    folders = shared_folders(matrix.arms, out)
+    writings = {folders[arm.name].writing: arm.config for arm in matrix.arms}
+    datasets = {folders[arm.name].data for arm in matrix.arms}
     left = {folder: config for folder, config in writings.items() if not _has(folder, "synthesis")}
     estimates = [dry_run(config, folder, prompts=0) for folder, config in left.items()]
     finished = [
         manifest.seconds
         for arm in matrix.arms
         for seed in matrix.seeds
-        if (manifest := RunDirectory(folders.data(arm)).manifest(f"arms/{arm.key}-{seed}"))
+        if (manifest := RunDirectory(folders[arm.name].data).manifest(f"arms/{arm.key}-{seed}"))
     ]
     datasets_done = sum(_has(folder, "audit") for folder in datasets)
     documents, searched = _sizes(matrix.reference.config)

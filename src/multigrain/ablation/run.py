@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.ablation.matrix import CANDIDATE, Arm, Matrix
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
-from multigrain.ablation.sharing import SharedFolders
+from multigrain.ablation.sharing import ArmFolders, shared_folders
 from multigrain.ablation.table import AblationTable, ArmScores, build_table
 from multigrain.config import CandidateConfig, Config, fingerprint
 from multigrain.display.progress import Progress, SilentProgress
@@ -77,7 +77,7 @@ class _Ablation:
     matrix: Matrix
     out: Path
     progress: Progress
-    folders: SharedFolders
+    folders: dict[str, ArmFolders]
     sets: tuple[EvaluationSet, ...] = ()
     written: dict[Path, RunDirectory] = field(default_factory=dict)
     audited: dict[Path, tuple[RunContext, StageManifest]] = field(default_factory=dict)
@@ -119,7 +119,7 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
         check_implementation(arm.config.training.attn_implementation)
         check_selection(arm.config, ["training"])
     with RunDirectory(out).hold():
-        ablation = _Ablation(matrix, out, progress or SilentProgress(), SharedFolders(out))
+        ablation = _Ablation(matrix, out, progress or SilentProgress(), shared_folders(matrix.arms, out))
         ablation.sets = tuple(_sets(ablation))
         for seed in matrix.seeds:
             for arm in matrix.arms:
@@ -149,7 +149,7 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
 
 def _written(ablation: _Ablation, arm: Arm) -> RunDirectory:
     """Documents and written rows for an arm, made once for all arms that write alike."""
-    folder = ablation.folders.writing(arm)
+    folder = ablation.folders[arm.name].writing
     if folder not in ablation.written:
         context = ablation.context(arm.config, folder)
         _check_cost(ablation, context)
@@ -187,7 +187,7 @@ class _TooDearError(ConfigError):
 
 def _audited(ablation: _Ablation, arm: Arm) -> tuple[RunContext, StageManifest]:
     """Graded rows for an arm, made once for all arms that audit alike."""
-    written, folder = _written(ablation, arm), ablation.folders.data(arm)
+    written, folder = _written(ablation, arm), ablation.folders[arm.name].data
     if folder not in ablation.audited:
         context = ablation.context(arm.config, folder)
         for stage in _WRITING:

@@ -9,9 +9,7 @@ from multigrain.cli.console import print_json, quieten_libraries, terminal_progr
 from multigrain.cli.options import run_directory
 from multigrain.config import Config
 from multigrain.config.file import load_config, parse_config
-from multigrain.sources.files import existing_path
-from multigrain.sources.load import source_fingerprint
-from multigrain.sources.pairs import pairs_fingerprint
+from multigrain.stages.table import stages_of
 from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["run_command", "with_limits"]
@@ -39,15 +37,11 @@ def run_command(
         max_tokens: goes before `synthesis.max_total_tokens`.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
-    from multigrain.stages.table import stages_of
-
-    stages = stages_of(command)
-    if "documents" in stages:
-        _see_input(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
     from multigrain.stages.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
 
+    stages = stages_of(command)
     held = run_stages(config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo)
     if as_json and is_main_process():
         summary: dict[str, Any] = {"run": str(held.path)} | stage_summaries(held, config, stages)
@@ -55,20 +49,6 @@ def run_command(
             summary["report"] = str(held.report_path)
         print_json(summary)
     return held
-
-
-def _see_input(config: Config) -> None:
-    """See that what the run starts from is there.
-
-    Raises:
-        SourceError: it is not.
-    """
-    if config.start_from == "documents" and config.documents.kind != "docstrings":
-        source_fingerprint(config.documents)
-    elif config.start_from == "pairs":
-        pairs_fingerprint(config.pairs)
-    elif config.start_from == "tasks" and config.tasks.path is not None:
-        existing_path(config.tasks.path, "tasks.path")
 
 
 def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) -> Config:

@@ -10,19 +10,9 @@ from typing import Any
 from multigrain.report.paths import home_of, near, with_near_paths
 from multigrain.storage.rundir import RunDirectory, StageManifest
 
-__all__ = ["Reproduction", "StageTime", "load_reproduction"]
+__all__ = ["Reproduction", "load_reproduction"]
 
 _SOURCES = ("documents", "pairs", "tasks")
-
-
-@dataclass(frozen=True, slots=True)
-class StageTime:
-    """A completed stage: wall-clock seconds, when it ended (ISO 8601) and the fingerprint of its inputs."""
-
-    stage: str
-    seconds: float
-    finished_at: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +29,7 @@ class Reproduction:
         command: the command line.
         run: the run's path for commands, quoted as a shell wants it.
         versions: of the packages that matter.
-        stages: in the order in which they were completed.
+        stages: the manifests of the complete stages, in the order in which they were completed.
     """
 
     config: str | None
@@ -51,7 +41,7 @@ class Reproduction:
     command: str
     run: str
     versions: dict[str, str]
-    stages: tuple[StageTime, ...]
+    stages: tuple[StageManifest, ...]
 
     @property
     def seconds(self) -> float:
@@ -86,10 +76,7 @@ def load_reproduction(
         command="multigrain run config.yaml",
         run=shlex.quote(near(str(run.path.resolve()), home)),
         versions=finished.versions,
-        stages=tuple(
-            StageTime(manifest.stage, manifest.seconds, manifest.finished_at, manifest.fingerprint)
-            for manifest in run.manifests()
-        ),
+        stages=tuple(run.manifests()),
     )
 
 

@@ -16,25 +16,21 @@ from multigrain.errors import ConfigError, EvaluationError, MissingExtraError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
 from multigrain.model.implementation import check_implementation
-from multigrain.records import Document, Split
-from multigrain.sources.store import read_document_table
-from multigrain.stages.base import Stage
+from multigrain.records import Split
+from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext
+from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
 from multigrain.training.trackers import check_trackers
 
 __all__ = [
-    "check_before_paying",
-    "check_before_start",
-    "check_model",
+    "check_input",
     "check_models",
     "check_prices",
     "check_selection",
     "check_sets",
-    "check_sets_and_titles",
-    "check_titles",
     "check_training_settings",
     "check_unwritten_prices",
 ]
@@ -42,42 +38,17 @@ __all__ = [
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
 
 
-def check_before_start(config: Config, run: RunDirectory, stages: Sequence[Stage]) -> None:
-    """Check, before anything is done, what can be seen in the config alone.
-
-    Args:
-        config: the run's.
-        run: where it is kept.
-        stages: those that will be run; what only others need is not checked.
+def check_input(config: Config, _: RunDirectory) -> None:
+    """See that what the run starts from is there.
 
     Raises:
-        MultigrainError: a setting cannot be used, or there is nothing to choose a model by.
+        SourceError: it is not.
     """
-    check_selection(config, [stage.name for stage in stages])
-    for stage in stages:
-        if stage.check_settings is not None:
-            stage.check_settings(config, run)
-
-
-def check_before_paying(context: RunContext, stages: Sequence[Stage]) -> None:
-    """Check, after the documents have been read and before the language model is asked, what later stages need.
-
-    Raises:
-        ModelError: the base or reference model cannot be loaded, or not as it is asked for.
-        MissingExtraError: a package is not installed.
-        EvaluationError: a set cannot be read, or titles are asked for and there are none.
-    """
-    for stage in stages:
-        if stage.check_inputs is not None:
-            stage.check_inputs(context)
+    documents_fingerprint(config)
 
 
 def check_training_settings(config: Config, _: RunDirectory) -> None:
-    """See that training can be done as asked: shards, losses, trackers, attention.
-
-    Raises:
-        MultigrainError: it cannot.
-    """
+    """See that shards, losses, trackers and attention are as training can have them."""
     check_sharding(config.training)
     check_losses(config.training)
     check_trackers(config.training)
@@ -85,35 +56,21 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
 
 
 def check_models(context: RunContext) -> None:
-    """See that every model which training needs is there.
+    """See that every model which training needs is there, and can be tuned as asked.
 
     Raises:
-        ModelError: one is not, or cannot be tuned as asked.
+        ModelError: one is not, or cannot.
         MissingExtraError: a package is not installed.
     """
     config = context.config
     others = [] if config.audit.reference_model == "auto" else [config.audit.reference_model]
     for name in config.training.candidates:
         settings = config.training.resolve(name)
-        check_model(settings)
-        if (guide := guide_of(settings)) is not None:
-            others.append(guide)
+        _check_model(settings)
+        others += [guide] if (guide := guide_of(settings)) is not None else []
+    trusted = config.training.trust_remote_code
     for reference in others:
-        trusted = config.training.trust_remote_code
-        check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
-
-
-def check_sets_and_titles(context: RunContext) -> None:
-    """See that there is something to evaluate on.
-
-    Raises:
-        EvaluationError: there is not, or a set cannot be used.
-        SourceError: a file cannot be read.
-        MissingExtraError: a set comes in a package that is not installed.
-    """
-    check_sets(context.config)
-    if context.config.evaluation.queries == "titles":
-        check_titles(context.config, read_document_table(context.run.documents_path))
+        _check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
 
 
 def check_unwritten_prices(config: Config, run: RunDirectory) -> None:
@@ -136,13 +93,8 @@ def check_prices(config: Config) -> None:
         require_price(find_price(other), limit, model=other.model, section="evaluation.llm")
 
 
-def check_model(settings: TrainingConfig) -> None:
-    """See that a base model is there and can be tuned as asked, without loading its weights.
-
-    Raises:
-        ModelError: it cannot.
-        MissingExtraError: a package is not installed.
-    """
+def _check_model(settings: TrainingConfig) -> None:
+    """See that a base model is there and can be tuned as asked, without loading its weights."""
     from multigrain.model.adapters import quantization
     from multigrain.model.checking import check_reference
 
@@ -157,16 +109,17 @@ def check_model(settings: TrainingConfig) -> None:
     quantization(settings.quantize)
 
 
-def check_sets(config: Config) -> None:
-    """See that the evaluation sets are there; folders of ordinary size are read as the evaluation will read them.
+def check_sets(context: RunContext) -> None:
+    """See that there is something to evaluate on; sets of ordinary size are read as the evaluation will read them.
 
     Raises:
-        EvaluationError: one cannot be used, or there is nothing at all to evaluate on.
+        EvaluationError: there is nothing, a set cannot be used, or titles are asked for and there are none.
         SourceError: a file cannot be read.
-        MissingExtraError: one comes in a package that is not installed.
+        MissingExtraError: a set comes in a package that is not installed.
     """
     from multigrain.evaluation.sets.loading import open_sets
 
+    config = context.config
     if config.evaluation.queries == "none" and not config.evaluation.sets:
         raise EvaluationError(
             "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
@@ -178,19 +131,15 @@ def check_sets(config: Config) -> None:
             raise EvaluationError(f"evaluation set {settings.name!r}: {missing}: no such file or folder")
         if sum(_size(path) for path in paths) <= _READ_WHOLE:
             open_sets([settings], seed=config.seed)
-
-
-def check_titles(config: Config, documents: Sequence[Document]) -> None:
-    """See that there are titles to ask with, where the config says that titles are the held-out queries.
-
-    Raises:
-        EvaluationError: the held-out documents have none.
-    """
-    held = [document for document in documents if document.split is not Split.TRAIN]
-    if config.evaluation.queries == "titles" and held and not any(document.title for document in held):
+    if config.evaluation.queries != "titles":
+        return
+    heldout = [
+        document for document in open_document_table(context.run.documents_path) if document.split is not Split.TRAIN
+    ]
+    if heldout and not any(document.title for document in heldout):
         raise EvaluationError(
-            f"evaluation.queries: titles, but none of the {len(held)} held-out documents has a title; name the column "
-            "with documents.title_field, or set evaluation.queries: synthetic"
+            f"evaluation.queries: titles, but none of the {len(heldout)} held-out documents has a title; name the "
+            "column with documents.title_field, or set evaluation.queries: synthetic"
         )
 
 
@@ -201,9 +150,8 @@ def _paths(settings: EvaluationSetConfig) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size if path.is_file() else 0
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def check_selection(config: Config, stages: Sequence[str], *, none_held: bool = False) -> None:

@@ -11,7 +11,7 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
 from multigrain.stages.context import REDO, RunContext
 from multigrain.stages.heldout import check_heldout
-from multigrain.stages.preflight import check_before_paying, check_before_start
+from multigrain.stages.preflight import check_selection
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.processes import is_main_process, leave_together, process_count
@@ -55,7 +55,10 @@ def run_stages(
             "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
         )
     chosen = [STAGES[name] for name in stages]
-    check_before_start(config, RunDirectory(Path(directory)), chosen)
+    check_selection(config, stages)
+    for stage in chosen:
+        if stage.check_settings is not None:
+            stage.check_settings(config, RunDirectory(Path(directory)))
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
         STAGES["training"].run(context)
@@ -66,7 +69,9 @@ def run_stages(
         before = held.manifests()
         for stage in chosen:
             if stage.name == "synthesis" and held.manifest(stage.folder) is None:
-                check_before_paying(context, chosen)
+                for later in chosen:
+                    if later.check_inputs is not None:
+                        later.check_inputs(context)
             stage.run(context)
             if stage.name == "synthesis" and "evaluation" in stages:
                 check_heldout(context)

@@ -18,8 +18,9 @@ from multigrain.stages.fingerprints import (
     synthesis_fingerprint,
 )
 from multigrain.stages.preflight import (
+    check_input,
     check_models,
-    check_sets_and_titles,
+    check_sets,
     check_training_settings,
     check_unwritten_prices,
 )
@@ -70,6 +71,7 @@ _DOCUMENTS: Final = Stage(
     folder="documents",
     fingerprint=lambda context: documents_fingerprint(context.config),
     begun="documents/documents.parquet",
+    check_settings=check_input,
     shown=("documents", "train", "validation", "test"),
 )
 _SYNTHESIS: Final = Stage(
@@ -111,7 +113,7 @@ _EVALUATION: Final = Stage(
     requires=(_TRAINING,),
     begun="results/evaluation.json",
     shown=("chosen",),
-    check_inputs=check_sets_and_titles,
+    check_inputs=check_sets,
 )
 _REPORT: Final = Stage(name="report", command="report", module="multigrain.stages.report", requires=(_EVALUATION,))
 

@@ -16,7 +16,7 @@ from multigrain.model.saving import save_candidate
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import candidate_fingerprint, candidate_folder
-from multigrain.stages.merging import ChosenMerge, merge_candidate, validation_for_merge
+from multigrain.stages.merging import merge_candidate, validation_for_merge
 from multigrain.storage.rundir import atomic_directory
 from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.merging import WeightMerge
@@ -89,22 +89,18 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
     counts |= {"first_loss": first, "last_loss": last}
     if weights is not None and settings.merge is not None:
-        merged = merge_candidate(context, model, weights, settings.merge, validation)
-        log = replace(log, merged=merged.share)
-        counts |= _merged_counts(context, name, merged)
+        share, scores = merge_candidate(context, model, weights, settings.merge, validation)
+        tried = ", ".join(f"{tried_share}: {score:.3f}" for tried_share, score in scores.items())
+        context.progress.say(
+            f"{name}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
+            + (f" (validation nDCG@10 by share {tried})" if tried else "")
+        )
+        log = replace(log, merged=share)
+        counts |= {"merged": share, "merged_by_validation": scores}
     with atomic_directory(context.run.candidate_path(name)) as folder:
         save_candidate(model, folder, settings)
         log.save(folder / "training_log.json")
     return counts
-
-
-def _merged_counts(context: RunContext, name: str, merged: ChosenMerge) -> dict[str, Any]:
-    tried = ", ".join(f"{share}: {score:.3f}" for share, score in merged.validation.items())
-    context.progress.say(
-        f"{name}: merged {merged.share:g} of the tuned weights with {1 - merged.share:g} of the base's"
-        + (f" (validation nDCG@10 by share {tried})" if tried else "")
-    )
-    return {"merged": merged.share, "merged_by_validation": merged.validation}
 
 
 def _checkpoint_folder(name: str, fingerprint: str, settings: TrainingConfig) -> str:
