@@ -9,6 +9,7 @@ from multigrain.cli.console import print_json, quieten_libraries, terminal_progr
 from multigrain.cli.options import run_directory
 from multigrain.config import Config
 from multigrain.config.file import load_config, parse_config
+from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.stages.table import stages_of
 from multigrain.storage.rundir import RunDirectory
 
@@ -37,11 +38,13 @@ def run_command(
         max_tokens: goes before `synthesis.max_total_tokens`.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
+    stages = stages_of(command)
+    if "documents" in stages:
+        documents_fingerprint(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
     from multigrain.stages.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
 
-    stages = stages_of(command)
     held = run_stages(config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo)
     if as_json and is_main_process():
         summary: dict[str, Any] = {"run": str(held.path)} | stage_summaries(held, config, stages)

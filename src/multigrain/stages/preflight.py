@@ -19,14 +19,12 @@ from multigrain.model.implementation import check_implementation
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext
-from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
 from multigrain.training.trackers import check_trackers
 
 __all__ = [
-    "check_input",
     "check_models",
     "check_prices",
     "check_selection",
@@ -36,15 +34,6 @@ __all__ = [
 ]
 
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
-
-
-def check_input(config: Config, _: RunDirectory) -> None:
-    """See that what the run starts from is there.
-
-    Raises:
-        SourceError: it is not.
-    """
-    documents_fingerprint(config)
 
 
 def check_training_settings(config: Config, _: RunDirectory) -> None:

@@ -18,7 +18,6 @@ from multigrain.stages.fingerprints import (
     synthesis_fingerprint,
 )
 from multigrain.stages.preflight import (
-    check_input,
     check_models,
     check_sets,
     check_training_settings,
@@ -71,7 +70,6 @@ _DOCUMENTS: Final = Stage(
     folder="documents",
     fingerprint=lambda context: documents_fingerprint(context.config),
     begun="documents/documents.parquet",
-    check_settings=check_input,
     shown=("documents", "train", "validation", "test"),
 )
 _SYNTHESIS: Final = Stage(
