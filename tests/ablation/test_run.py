@@ -301,3 +301,15 @@ def test_documents_that_change_are_written_for_anew_and_no_option_is_advised_tha
         run_ablation(chosen, tmp_path / "out")
     options = {option for command in get_command(app).commands["ablate"].params for option in command.opts}
     assert set(re.findall(r"--\w+", str(caught.value))) <= options
+
+
+def test_a_set_that_is_mixed_in_and_changes_is_noticed(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps({"query": f"w{n}", "positive": f"w{n} w{n + 1}"}) for n in range(0, 40, 2)))
+    mixed = {"mix": [[{"name": "pairs", "path": str(pairs)}]]}
+    chosen = matrix(corpus_file, small_bert, vary=mixed)
+    run_ablation(chosen, tmp_path / "out")
+    pairs.write_text(f"{pairs.read_text()}\n{json.dumps({'query': 'w90', 'positive': 'w91'})}")
+
+    with pytest.raises(RunMismatchError, match="other settings or inputs"):
+        run_ablation(chosen, tmp_path / "out")
