@@ -74,7 +74,7 @@ def test_nothing_to_evaluate_on_is_said_plainly(
 def test_similarity_files_and_mteb_tasks_judge_a_run_too(
     tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multigrain.evaluation import mteb_tasks
+    from multigrain.evaluation.sets import mteb_tasks
     from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
     task = mteb_tasks.as_mteb_task(

@@ -54,12 +54,13 @@ class Stage:
     check_settings: Callable[[Config, RunDirectory], None] | None = None
     check_inputs: Callable[[RunContext], None] | None = None
 
-    def folders(self, config: Config) -> tuple[str, ...]:
-        """The folders of the run directory whose manifests say that the stage is complete."""
-        return (self.folder,) if self.folder else ()
+    def folders(self, config: Config | None, run: RunDirectory | None = None) -> tuple[str, ...]:
+        """The folders of the run directory whose manifests say that the stage is complete.
 
-    def folders_of_run(self, run: RunDirectory, config: Config | None) -> tuple[str, ...]:
-        """The folders that a run has or will have; the config is None where it cannot be read."""
+        Args:
+            config: what was asked for; None where it cannot be read.
+            run: a run whose further folders, made for another config, are wanted too.
+        """
         return (self.folder,) if self.folder else ()
 
     def fingerprints(self, context: RunContext) -> dict[str, str]:

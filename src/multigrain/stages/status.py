@@ -175,7 +175,7 @@ def _config(run: RunDirectory) -> Config | None:
 
 def _stages(run: RunDirectory, config: Config | None) -> Iterator[StageStatus]:
     for stage in STAGES.values():
-        for folder in stage.folders_of_run(run, config):
+        for folder in stage.folders(config, run):
             manifest = run.manifest(folder)
             if manifest is not None:
                 detail = stage.summary(manifest.counts)

@@ -34,12 +34,10 @@ _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 class _CandidatesStage(Stage):
     """Training: a folder for every candidate."""
 
-    def folders(self, config: Config) -> tuple[str, ...]:
-        return tuple(map(candidate_folder, config.training.candidates))
-
-    def folders_of_run(self, run: RunDirectory, config: Config | None) -> tuple[str, ...]:
-        trained = (candidate_folder(path.parent.name) for path in sorted(run.path.glob("models/*/manifest.json")))
-        return tuple(dict.fromkeys([*(() if config is None else self.folders(config)), *trained]))
+    def folders(self, config: Config | None, run: RunDirectory | None = None) -> tuple[str, ...]:
+        trained = () if run is None else sorted(run.path.glob("models/*/manifest.json"))
+        names = [*(() if config is None else config.training.candidates), *(path.parent.name for path in trained)]
+        return tuple(map(candidate_folder, dict.fromkeys(names)))
 
     def fingerprints(self, context: RunContext) -> dict[str, str]:
         names = context.config.training.candidates
