@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python b
 
 from benchmarks.corpora import aptsearch, subset
 from benchmarks.fetching import FetchError, split_archive
-from multigrain.audit.run import AuditResult, audit_rows, summarise
+from multigrain.audit.run import AuditResult, audit_rows
+from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
 from multigrain.evaluation.significance import bootstrap_interval
 from multigrain.mining.search import Floats

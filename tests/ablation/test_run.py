@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from multigrain.ablation.matrix import Matrix, MatrixFile, expand
+from multigrain.ablation import run as module
+from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand
 from multigrain.ablation.run import run_ablation
-from multigrain.cli.ablate import ablate as module
+from multigrain.ablation.sharing import shared_folders
+from multigrain.cli.main import app
+from multigrain.config import Config
 from multigrain.config.file import parse_config
-from multigrain.errors import ConfigError, EvaluationError
+from multigrain.errors import ConfigError, EvaluationError, RunMismatchError
+from multigrain.stages import audit, synthesis
 
 
 def matrix(corpus: Path, model: Path, queries: str = "titles", **values: Any) -> Matrix:
@@ -39,19 +47,23 @@ def matrix(corpus: Path, model: Path, queries: str = "titles", **values: Any) ->
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Counts how often the dear parts are really run."""
-    counts = {"synthesis_stage": 0, "audit_stage": 0, "candidate_stage": 0, "base_model": 0}
+    places = {
+        "synthesis": (synthesis, "run"),
+        "audit": (audit, "run"),
+        "training": (module, "run_candidate"),
+        "base_model": (module, "base_model"),
+    }
+    counts = dict.fromkeys(places, 0)
 
-    def counting(name: str):
-        original = getattr(module, name)
-
+    def counting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             counts[name] += 1
             return original(*arguments, **options)
 
         return call
 
-    for name in counts:
-        monkeypatch.setattr(module, name, counting(name))
+    for name, (place, function) in places.items():
+        monkeypatch.setattr(place, function, counting(name, getattr(place, function)))
     return counts
 
 
@@ -60,7 +72,7 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
 ) -> None:
     table = run_ablation(matrix(corpus_file, small_bert), tmp_path / "out")
 
-    assert counted == {"synthesis_stage": 1, "audit_stage": 2, "candidate_stage": 4, "base_model": 1}
+    assert counted == {"synthesis": 1, "audit": 2, "training": 4, "base_model": 1}
     assert [row.arm for row in table.rows] == [
         "source=mined, schedule=random",
         "source=mined, schedule=in-batch",
@@ -78,11 +90,11 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
     assert table.tokens > 0
 
     again = run_ablation(matrix(corpus_file, small_bert), tmp_path / "out")
-    assert counted["candidate_stage"] == 4
+    assert counted["training"] == 4
     assert again == table
 
     more = run_ablation(matrix(corpus_file, small_bert, seeds=[13, 14]), tmp_path / "out")
-    assert counted["candidate_stage"] == 8
+    assert counted["training"] == 8
     assert [row.seeds for row in more.rows] == [2] * 4
     assert any(row.cells["test"].seed_spread for row in more.rows), "a seed changes training"
 
@@ -126,8 +138,8 @@ def test_nothing_to_judge_by_is_said_before_anything_is_trained(
 ) -> None:
     with pytest.raises(EvaluationError, match="nothing to judge the arms by"):
         run_ablation(matrix(corpus_file, small_bert, queries="none"), tmp_path / "out")
-    assert counted["candidate_stage"] == 0
-    assert counted["synthesis_stage"] == 0
+    assert counted["training"] == 0
+    assert counted["synthesis"] == 0
 
 
 def test_a_share_to_choose_and_nothing_to_choose_it_by_is_said_before_anything_is_written(
@@ -198,16 +210,24 @@ def test_the_page_escapes_what_it_shows_and_needs_nothing_else(
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 
-def test_arms_share_a_base_and_an_audit_only_where_the_base_reads_alike(corpus_file: Path, small_bert: Path) -> None:
+def test_arms_share_a_base_and_an_audit_only_where_the_base_reads_alike(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
     prompts = {"vary": {"training.prompts": [{"query": "w1 "}, {"query": "w2 "}], "schedule": ["random", "in-batch"]}}
-    keys = [module.auditing_key(arm.config) for arm in matrix(corpus_file, small_bert, **prompts).arms]
+    folders = shared_folders(matrix(corpus_file, small_bert, **prompts).arms, tmp_path)
+    shared = [arm.data for arm in folders.values()]
 
-    assert len(keys) == 4
-    assert len(set(keys)) == 2
+    assert len(shared) == 4
+    assert len(set(shared)) == 2
+
+
+def _writing(out: Path, config: Config) -> Path:
+    (folders,) = shared_folders([Arm({}, config)], out).values()
+    return folders.writing
 
 
 def test_what_is_written_keeps_its_folder_whatever_it_may_cost_and_however_fast_it_comes(
-    corpus_file: Path, small_bert: Path
+    tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
     config = matrix(corpus_file, small_bert).arms[0].config
     llm = {"concurrency": 3, "timeout_seconds": 7.0, "prices": {"m": {"prompt": 1.0, "completion": 2.0}}}
@@ -219,5 +239,77 @@ def test_what_is_written_keeps_its_folder_whatever_it_may_cost_and_however_fast_
     )
     other = config.model_copy(update={"llm": config.llm.model_copy(update={"temperature": 0.1})})
 
-    assert module.writing_key(faster) == module.writing_key(config)
-    assert module.writing_key(other) != module.writing_key(config)
+    assert _writing(tmp_path, faster) == _writing(tmp_path, config)
+    assert _writing(tmp_path, other) != _writing(tmp_path, config)
+
+
+def test_files_that_decide_what_is_written_lead_to_another_folder_when_they_change(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    templates, few_shot = tmp_path / "templates", tmp_path / "examples.jsonl"
+    templates.mkdir()
+    template = templates / "judge.jinja"
+    template.write_text("{{ query }} {{ passage }}")
+    few_shot.write_text('{"document": "d", "query": "asked"}\n')
+    shared = matrix(corpus_file, small_bert).arms[0].config
+    values = shared.synthesis.model_dump() | {
+        "templates": templates,
+        "few_shot": "fixed",
+        "few_shot_path": few_shot,
+    }
+    config = shared.model_copy(update={"synthesis": shared.synthesis.model_validate(values)})
+    folders = [_writing(tmp_path, config)]
+    for file, more in (
+        (corpus_file, '\n{"id": "new", "text": "w1"}'),
+        (template, "!"),
+        (few_shot, '{"document": "d", "query": "b"}\n'),
+    ):
+        with file.open("a") as handle:
+            handle.write(more)
+        folders.append(_writing(tmp_path, config))
+
+    assert len(set(folders)) == 4
+
+
+def test_folders_that_an_earlier_version_named_otherwise_are_used_on(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    chosen = matrix(corpus_file, small_bert)
+    table = run_ablation(chosen, tmp_path / "out")
+    for number, folder in enumerate([*(tmp_path / "out").glob("writing/*"), *(tmp_path / "out").glob("data/*")]):
+        folder.rename(folder.with_name(f"{number:016x}"))
+    before = dict(counted)
+
+    assert run_ablation(chosen, tmp_path / "out") == table
+    assert counted["training"] == before["training"]
+    assert len(list((tmp_path / "out").glob("writing/*"))) == 1
+
+
+def test_documents_that_change_are_written_for_anew_and_no_option_is_advised_that_there_is_not(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random"]})
+    run_ablation(chosen, tmp_path / "out")
+    corpus_file.write_text(f"{corpus_file.read_text()}\n{json.dumps({'id': 'new', 'text': 'w1 w2 w3 ' * 20})}")
+    run_ablation(chosen, tmp_path / "out")
+    assert counted["synthesis"] == 2
+    assert len(list((tmp_path / "out").glob("writing/*"))) == 2
+
+    for scored in (tmp_path / "out").glob("data/*/arms/*/manifest.json"):
+        scored.write_text(scored.read_text().replace('"fingerprint": "', '"fingerprint": "other'))
+    with pytest.raises(RunMismatchError, match=r"with --out, or remove .*arms/.* to have it made again") as caught:
+        run_ablation(chosen, tmp_path / "out")
+    options = {option for command in get_command(app).commands["ablate"].params for option in command.opts}
+    assert set(re.findall(r"--\w+", str(caught.value))) <= options
+
+
+def test_a_set_that_is_mixed_in_and_changes_is_noticed(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps({"query": f"w{n}", "positive": f"w{n} w{n + 1}"}) for n in range(0, 40, 2)))
+    mixed = {"mix": [[{"name": "pairs", "path": str(pairs)}]]}
+    chosen = matrix(corpus_file, small_bert, vary=mixed)
+    run_ablation(chosen, tmp_path / "out")
+    pairs.write_text(f"{pairs.read_text()}\n{json.dumps({'query': 'w90', 'positive': 'w91'})}")
+
+    with pytest.raises(RunMismatchError, match="other settings or inputs"):
+        run_ablation(chosen, tmp_path / "out")

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multigrain.audit.run import AuditResult, audit_rows, summarise
+from multigrain.audit.run import AuditResult, audit_rows
+from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
 from multigrain.records import LEVELS, Document, GradedExample, Level, Origin, SynthesizedRow
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.audit.file import audit_file
+from multigrain.audit.model_judges import open_judges
 from multigrain.config.file import load_config, parse_config
 from multigrain.dataset.store import read_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
 from multigrain.records import Level, Origin
-from multigrain.stages.judges import open_judges
 from multigrain.stages.labels import apply_marks_file
 from multigrain.stages.run import run_stages
 from multigrain.stages.status import run_status

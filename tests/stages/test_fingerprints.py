@@ -11,7 +11,12 @@ import pytest
 from multigrain.config.file import parse_config
 from multigrain.errors import RunMismatchError
 from multigrain.stages.context import RunContext, complete_stage
-from multigrain.stages.fingerprints import candidate_identity, dataset_identity, results_identity, synthesis_identity
+from multigrain.stages.fingerprints import (
+    candidate_fingerprint,
+    dataset_fingerprint,
+    results_fingerprint,
+    synthesis_fingerprint,
+)
 from multigrain.storage.content import content_fingerprint
 from multigrain.storage.rundir import RunDirectory
 
@@ -39,10 +44,10 @@ def _identities(tmp_path: Path, base: Path, evaluation_set: Path, **synthesis: A
     }
     context = RunContext(parse_config(values), held)
     return {
-        "synthesis": synthesis_identity(context),
-        "dataset": dataset_identity(context),
-        "candidate": candidate_identity(context, "tuned"),
-        "results": results_identity(context),
+        "synthesis": synthesis_fingerprint(context),
+        "dataset": dataset_fingerprint(context),
+        "candidate": candidate_fingerprint(context, "tuned"),
+        "results": results_fingerprint(context),
     }
 
 
@@ -78,7 +83,7 @@ def test_sets_that_choose_the_share_to_merge_are_part_of_the_model_and_no_others
     def candidate(merge: object, *roles: str) -> str:
         sets = [{"name": role, "path": str(evaluation_set), "role": role} for role in roles]
         values = {"training": {"base_model": str(base), "merge": merge}, "evaluation": {"sets": sets}}
-        return candidate_identity(RunContext(parse_config(values), held), "tuned")
+        return candidate_fingerprint(RunContext(parse_config(values), held), "tuned")
 
     for merge in (None, 0.5):
         assert candidate(merge) == candidate(merge, "test", "forgetting", "validation")
@@ -103,7 +108,7 @@ def test_what_is_sent_besides_decides_what_is_written_and_headers_do_not(tmp_pat
 
     def identity(**llm: Any) -> str:
         values = {"provider": "openai", "model": "m", "base_url": "http://h:1/v1", **llm}
-        return synthesis_identity(RunContext(parse_config({"llm": values}), held))
+        return synthesis_fingerprint(RunContext(parse_config({"llm": values}), held))
 
     plain = identity()
     assert identity(extra_body={}, extra_headers={}) == plain
@@ -136,7 +141,9 @@ def test_what_computes_attention_is_no_part_of_an_identity(tmp_path: Path, base:
     held = RunDirectory(tmp_path / "run")
     held.finish("documents", "made", {}, 0.0)
     found = {
-        candidate_identity(RunContext(parse_config({"training": {"base_model": str(base), **chosen}}), held), "tuned")
+        candidate_fingerprint(
+            RunContext(parse_config({"training": {"base_model": str(base), **chosen}}), held), "tuned"
+        )
         for chosen in ({}, {"attn_implementation": None}, {"attn_implementation": "sdpa"})
     }
 
@@ -151,6 +158,6 @@ def test_how_the_base_reads_texts_is_part_of_what_was_measured_with_it(
     held.finish("documents", "made", {}, 0.0)
 
     def identity(**more: Any) -> str:
-        return dataset_identity(RunContext(parse_config({"training": {"base_model": str(base), **more}}), held))
+        return dataset_fingerprint(RunContext(parse_config({"training": {"base_model": str(base), **more}}), held))
 
     assert identity(**training) != identity()

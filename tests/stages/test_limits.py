@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from tests.stages.chat_endpoint import WORDS, ChatEndpoint, graded_answer, run_values
 
+from multigrain.audit.model_judges import open_judges
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import read_rows
 from multigrain.display.progress import SilentProgress
 from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages import run, run_stages
-from multigrain.stages.judges import open_judges
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.inputs import row_units
 

@@ -24,9 +24,9 @@ from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.sources.store import read_document_table
 from multigrain.stages import merging, run_stages
 from multigrain.stages.context import RunContext
-from multigrain.stages.documents import documents_stage
-from multigrain.stages.fingerprints import dataset_identity, synthesis_identity
-from multigrain.stages.training import training_stage
+from multigrain.stages.fingerprints import dataset_fingerprint, synthesis_fingerprint
+from multigrain.stages.table import STAGES
+from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.merging import AUTOMATIC_SHARES
 
@@ -51,12 +51,19 @@ def _prepared(folder: Path, values: dict[str, Any]) -> RunContext:
     """A run whose rows are there, without a language model."""
     context = RunContext(parse_config(values), RunDirectory(folder))
     with context.run.hold():
-        documents_stage(context)
-        context.run.finish("synthesis", synthesis_identity(context), {}, 0.0)
+        STAGES["documents"].run(context)
+        context.run.finish("synthesis", synthesis_fingerprint(context), {}, 0.0)
         context.run.heldout_queries_path.write_text("")
         write_examples(context.run.dataset_path, examples())
-        context.run.finish("dataset", dataset_identity(context), {}, 0.0)
+        context.run.finish("dataset", dataset_fingerprint(context), {}, 0.0)
     return context
+
+
+def trained(context: RunContext) -> list[StageManifest]:
+    """What the training stage left of each candidate."""
+    training = STAGES["training"]
+    training.run(context)
+    return [context.run.require(folder, "multigrain train") for folder in training.folders(context.config)]
 
 
 def _weights(context: RunContext, name: str) -> dict[str, torch.Tensor]:
@@ -82,7 +89,7 @@ def test_validation_queries_choose_the_share_and_test_queries_are_not_looked_at(
         "adapted-half": {**lora, "merge": 0.5},
     }
     context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, candidates=candidates))
-    tuned, merged, half, *_ = training_stage(context)
+    tuned, merged, half, *_ = trained(context)
 
     assert seen == ["validation"] * len(AUTOMATIC_SHARES)
     scores = merged.counts["merged_by_validation"]
@@ -108,7 +115,7 @@ def test_a_choice_without_validation_queries_is_refused_before_training(
     assert read_document_table(context.run.documents_path)
 
     with pytest.raises(ConfigError, match=r"merge: \[0.5, 1.0\] needs validation queries"):
-        training_stage(context)
+        STAGES["training"].run(context)
 
 
 def test_a_loss_that_cannot_be_trained_is_refused_before_anything_is_written(
@@ -126,14 +133,14 @@ def test_a_changed_set_to_mix_in_is_noticed(tmp_path: Path, corpus_file: Path, s
     pairs.write_text("\n".join(json.dumps({"query": f"w{n}", "positive": f"w{n} w{n + 1}"}) for n in range(0, 40, 2)))
     mix = [{"name": "pairs", "path": str(pairs)}]
     context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, mix=mix, steps=2))
-    (first,) = training_stage(context)
+    (first,) = trained(context)
     assert first.counts["rows"] == 24 + 20
     pairs.write_text(pairs.read_text() + "\n" + json.dumps({"query": "w90", "positive": "w91"}))
 
     from multigrain.errors import RunMismatchError
 
     with pytest.raises(RunMismatchError):
-        training_stage(context)
+        STAGES["training"].run(context)
 
 
 def _start(config: Path, run: Path, *command: str) -> subprocess.Popen[str]:

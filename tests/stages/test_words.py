@@ -11,6 +11,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import multigrain
+from multigrain.audit.summary import say_summary
 from multigrain.config.file import parse_config
 from multigrain.display.progress import SilentProgress
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
@@ -19,7 +20,6 @@ from multigrain.evaluation.significance import PairedDifference
 from multigrain.model.encoder import build_encoder, pooling_name
 from multigrain.records import Document
 from multigrain.sources.load import prepare_corpus
-from multigrain.stages.audit import say_summary
 from multigrain.stages.documents import document_lines
 from multigrain.stages.evaluation import advice
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import threading
@@ -97,3 +98,14 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RunDirectoryError, match="cannot be written"), RunDirectory(tmp_path / "file" / "run").hold():
         pass
+
+
+def test_manifests_are_told_in_the_order_in_which_stages_were_completed(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    folders = ["documents", "later", "models/b", "models/a", "added"]
+    for folder in folders:
+        run.finish(folder, "made", {}, 1.0)
+    # The chosen model is a copy of a candidate's folder, manifest and all.
+    shutil.copytree(tmp_path / "models" / "a", tmp_path / "model")
+
+    assert [manifest.stage for manifest in run.manifests()] == folders

@@ -139,37 +139,39 @@ def load_matrix(path: Path) -> Matrix:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     try:
-        found = MatrixFile.model_validate(values)
+        file = MatrixFile.model_validate(values)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc'])) or '(top level)'}: {each['msg']}" for each in error.errors())
+        problems = (
+            f"{'.'.join(map(str, detail['loc'])) or '(top level)'}: {detail['msg']}" for detail in error.errors()
+        )
         raise ConfigError(f"{path}: {'; '.join(problems)}") from None
-    config = found.config if found.config.is_absolute() else path.resolve().parent / found.config
-    return expand(found, load_config(config), origin=str(path))
+    config = file.config if file.config.is_absolute() else path.resolve().parent / file.config
+    return expand(file, load_config(config), origin=str(path))
 
 
-def expand(found: MatrixFile, shared: Config, *, origin: str) -> Matrix:
+def expand(file: MatrixFile, shared: Config, *, origin: str) -> Matrix:
     """Make every combination's config.
 
     Args:
-        found: what the matrix file says.
+        file: what the matrix file says.
         shared: the config that it names.
         origin: what errors name as the place of the matrix.
 
     Raises:
         ConfigError: a setting that must not vary, a wrong combination, one twice, or no reference.
     """
-    for axis, listed in found.vary.items():
+    for axis, listed in file.vary.items():
         if not _full_name(axis).startswith(_VARIABLE):
             raise ConfigError(
                 f"{origin}: {axis!r} must not vary, or the arms could not be compared; settings of "
-                f"{', '.join(each.rstrip('.') for each in _VARIABLE)} may"
+                f"{', '.join(section.rstrip('.') for section in _VARIABLE)} may"
             )
         if not listed:
             raise ConfigError(f"{origin}: vary.{axis} lists no values")
     arms, problems = [], []
-    for choices in itertools.product(*found.vary.values()):
-        values = dict(zip(found.vary, choices, strict=True))
-        if any(_matches(values, each) for each in found.skip):
+    for choices in itertools.product(*file.vary.values()):
+        values = dict(zip(file.vary, choices, strict=True))
+        if any(_matches(values, skipped) for skipped in file.skip):
             continue
         try:
             arms.append(Arm(values, _arm_config(shared, values)))
@@ -177,19 +179,19 @@ def expand(found: MatrixFile, shared: Config, *, origin: str) -> Matrix:
             problems.append(str(error))
     if problems:
         raise ConfigError(f"{origin}: " + "; ".join(dict.fromkeys(problems)))
-    if len({fingerprint(dict(arm.values)) for arm in arms}) < len(arms) or len(set(found.seeds)) < len(found.seeds):
+    if len({fingerprint(dict(arm.values)) for arm in arms}) < len(arms) or len(set(file.seeds)) < len(file.seeds):
         raise ConfigError(f"{origin}: a value is listed twice under vary or seeds")
-    reference = next((arm for arm in arms if _matches(arm.values, found.reference)), None)
+    reference = next((arm for arm in arms if _matches(arm.values, file.reference)), None)
     if reference is None:
         raise ConfigError(f"{origin}: no arm is left that `reference` describes; see vary and skip")
     return Matrix(
-        axes=tuple(found.vary),
+        axes=tuple(file.vary),
         arms=tuple(arms),
         reference=reference,
-        seeds=tuple(found.seeds),
-        budget_seconds=found.budget_seconds,
-        budget_cost=found.budget_cost,
-        keep_models=found.keep_models,
+        seeds=tuple(file.seeds),
+        budget_seconds=file.budget_seconds,
+        budget_cost=file.budget_cost,
+        keep_models=file.keep_models,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigrain.ablation.matrix import CANDIDATE, Matrix
-from multigrain.ablation.run import auditing_key, writing_key
+from multigrain.ablation.sharing import shared_folders
 from multigrain.config import Config
 from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder
@@ -18,7 +18,8 @@ from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.sources.load import read_documents
-from multigrain.stages.selection import check_choice
+from multigrain.stages.preflight import check_selection
+from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.synthesis_estimate import dry_run
 
@@ -85,21 +86,22 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         ConfigError: an arm has a share to choose, and nothing to choose it by.
     """
     for arm in matrix.arms:
-        check_choice(arm.config, ["training"])
-    writings = {writing_key(arm.config): arm.config for arm in matrix.arms}
-    datasets = {auditing_key(arm.config): arm.config for arm in matrix.arms}
-    left = {key: config for key, config in writings.items() if not _has(out / "writing" / key, "synthesis")}
-    estimates = [dry_run(config, out / "writing" / key, prompts=0) for key, config in left.items()]
+        check_selection(arm.config, ["training"])
+    folders = shared_folders(matrix.arms, out)
+    writings = {folders[arm.name].writing: arm.config for arm in matrix.arms}
+    datasets = {folders[arm.name].data for arm in matrix.arms}
+    left = {folder: config for folder, config in writings.items() if not _has(folder, "synthesis")}
+    estimates = [dry_run(config, folder, prompts=0) for folder, config in left.items()]
     finished = [
         manifest.seconds
         for arm in matrix.arms
         for seed in matrix.seeds
-        if (manifest := RunDirectory(out / "data" / auditing_key(arm.config)).manifest(f"arms/{arm.key}-{seed}"))
+        if (manifest := RunDirectory(folders[arm.name].data).manifest(f"arms/{arm.key}-{seed}"))
     ]
-    datasets_done = sum(_has(out / "data" / key, "dataset") for key in datasets)
+    datasets_done = sum(_has(folder, "audit") for folder in datasets)
     documents, searched = _sizes(matrix.reference.config)
     per_text = _seconds_a_text(matrix.reference.config, documents)
-    each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
+    seconds_each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
     remaining = len(matrix.arms) * len(matrix.seeds) - len(finished)
     costs = [estimate.cost for estimate in estimates]
     return AblationPlan(
@@ -114,9 +116,11 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         tokens=sum(estimate.prompt_tokens + estimate.completion_tokens for estimate in estimates),
         cost=None if any(cost is None for cost in costs) else sum(cost or 0.0 for cost in costs),
         documents=searched,
-        seconds_each=each,
+        seconds_each=seconds_each,
         measured=bool(finished),
-        seconds=remaining * each + (len(datasets) - datasets_done) * len(documents) * per_text + searched * per_text,
+        seconds=remaining * seconds_each
+        + (len(datasets) - datasets_done) * len(documents) * per_text
+        + searched * per_text,
         budget_seconds=matrix.budget_seconds,
         budget_cost=matrix.budget_cost,
     )
@@ -146,16 +150,16 @@ def plan_lines(plan: AblationPlan) -> Iterator[str]:
 
 
 def _has(folder: Path, stage: str) -> bool:
-    return RunDirectory(folder).manifest(stage) is not None
+    return RunDirectory(folder).manifest(STAGES[stage].folder) is not None
 
 
 def _sizes(config: Config) -> tuple[list[str], int]:
     """The documents' texts, and how many documents each model has to search in all sets."""
     read, _ = read_documents(config.documents)
-    texts = [each.text for each in itertools.islice(read, config.documents.limit)]
+    texts = [document.text for document in itertools.islice(read, config.documents.limit)]
     others = open_sets(config.evaluation.sets, seed=config.seed)
     own = 0 if config.evaluation.queries == "none" else len(texts)
-    searched = own + sum(len(each.corpus) + len(each.queries) for each in others.retrieval)
+    searched = own + sum(len(known.corpus) + len(known.queries) for known in others.retrieval)
     if not searched:
         raise EvaluationError("nothing to judge the arms by: set evaluation.queries, or name a test set")
     return texts, searched
@@ -175,12 +179,12 @@ def _seconds_a_text(config: Config, texts: list[str]) -> float:
 
 def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: int) -> float:
     """Mean seconds of training and evaluating an arm."""
-    each = []
+    trainings = []
     for arm in matrix.arms:
         settings = arm.config.training.resolve(CANDIDATE)
         steps = settings.steps_for(_most_rows(arm.config, len(documents)))
-        each.append(steps * settings.batch_size * _TEXTS_OF_A_ROW * _STEP_COST * per_text)
-    return statistics.mean(each) + searched * per_text
+        trainings.append(steps * settings.batch_size * _TEXTS_OF_A_ROW * _STEP_COST * per_text)
+    return statistics.mean(trainings) + searched * per_text
 
 
 def _most_rows(config: Config, documents: int) -> int:

@@ -9,7 +9,7 @@
       embeddings/        vectors of the base models
       ablation.md, ablation.csv, ablation.tex, ablation.html
 
-Folders are named for the settings that made them, so a changed matrix reuses what still holds.
+Folders are named for the settings and files that made them, so a changed matrix reuses what still holds.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.ablation.matrix import CANDIDATE, Arm, Matrix
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
+from multigrain.ablation.sharing import ArmFolders, shared_folders
 from multigrain.ablation.table import AblationTable, ArmScores, build_table
 from multigrain.config import CandidateConfig, Config, fingerprint
 from multigrain.display.progress import Progress, SilentProgress
@@ -36,23 +37,22 @@ from multigrain.evaluation.results import BASE, query_rows, read_per_query, writ
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.model.encoder import load
 from multigrain.sources.store import read_document_table
-from multigrain.stages.audit import audit_stage
 from multigrain.stages.context import RunContext, complete_stage
-from multigrain.stages.documents import documents_stage
-from multigrain.stages.evaluation import domain_sets
-from multigrain.stages.fingerprints import base_settings, llm_settings, synthesis_settings
-from multigrain.stages.selection import check_choice
-from multigrain.stages.synthesis import synthesis_stage
-from multigrain.stages.training import candidate_stage
+from multigrain.stages.fingerprints import base_settings
+from multigrain.stages.preflight import check_selection
+from multigrain.stages.table import STAGES
+from multigrain.stages.training import run_candidate
 from multigrain.storage.files import atomic_directory, atomic_write
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.synthesis_estimate import dry_run
+from multigrain.training.fingerprint import mix_fingerprint
 
-__all__ = ["TABLE_FILES", "auditing_key", "run_ablation", "writing_key"]
+__all__ = ["TABLE_FILES", "run_ablation"]
 
 TABLE_FILES: Final = {
     "ablation.md": to_markdown,
@@ -63,7 +63,9 @@ TABLE_FILES: Final = {
 
 _FORMAT: Final = 1
 _SCORES: Final = "per_query.parquet"
-_WRITING: Final = ("documents", "synthesis")
+_WRITING: Final = (STAGES["documents"], STAGES["synthesis"])
+_AUDIT: Final = STAGES["audit"]
+_REMEDY: Final = "choose another folder with --out, or remove {folder} to have it made again"
 _NO_JUDGE: Final = (
     "nothing to judge the arms by: set evaluation.queries to titles or synthetic, or name a test set under "
     "evaluation.sets"
@@ -77,25 +79,28 @@ class _Ablation:
     matrix: Matrix
     out: Path
     progress: Progress
+    folders: dict[str, ArmFolders]
     sets: tuple[EvaluationSet, ...] = ()
-    written: dict[str, RunDirectory] = field(default_factory=dict)
-    audited: dict[str, tuple[RunContext, StageManifest]] = field(default_factory=dict)
+    written: dict[Path, RunDirectory] = field(default_factory=dict)
+    audited: dict[Path, tuple[RunContext, StageManifest]] = field(default_factory=dict)
     longest: float = 0.0
     scores: list[ArmScores] = field(default_factory=list)
     not_run: list[str] = field(default_factory=list)
 
     def context(self, config: Config, folder: Path) -> RunContext:
-        return RunContext(config, RunDirectory(folder), self.progress, embeddings=self.out / "embeddings")
+        return RunContext(
+            config, RunDirectory(folder), self.progress, embeddings=self.out / "embeddings", remedy=_REMEDY
+        )
 
     def shared(self) -> list[StageManifest]:
         """The stages that arms share."""
-        found = [*self.out.glob("writing/*/*/manifest.json"), *self.out.glob("data/*/dataset/manifest.json")]
-        return [_manifest(path) for path in found]
+        audited = self.out.glob(f"data/*/{_AUDIT.folder}/manifest.json")
+        return [_manifest(path) for path in (*self.out.glob("writing/*/*/manifest.json"), *audited)]
 
     def spent(self) -> float:
         """Seconds of work in all that is complete, over every session that contributed."""
         own = [*self.out.glob("data/*/arms/*/manifest.json"), *self.out.glob("base/*/manifest.json")]
-        return sum(each.seconds for each in (*self.shared(), *map(_manifest, own)))
+        return sum(manifest.seconds for manifest in (*self.shared(), *map(_manifest, own)))
 
 
 def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None) -> AblationTable:
@@ -114,9 +119,9 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
     """
     for arm in matrix.arms:
         check_implementation(arm.config.training.attn_implementation)
-        check_choice(arm.config, ["training"])
+        check_selection(arm.config, ["training"])
     with RunDirectory(out).hold():
-        ablation = _Ablation(matrix, out, progress or SilentProgress())
+        ablation = _Ablation(matrix, out, progress or SilentProgress(), shared_folders(matrix.arms, out))
         ablation.sets = tuple(_sets(ablation))
         for seed in matrix.seeds:
             for arm in matrix.arms:
@@ -131,49 +136,30 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
     """The reference arm's test queries judge all arms, also those whose own model wrote others."""
     config = ablation.matrix.reference.config
     others = open_sets(config.evaluation.sets, seed=config.seed)
-    if config.evaluation.queries == "none" and not any(each.role == "test" for each in others.retrieval):
+    if config.evaluation.queries == "none" and not any(
+        evaluation_set.role == "test" for evaluation_set in others.retrieval
+    ):
         raise EvaluationError(_NO_JUDGE)  # before anything is written
-    run = _written(ablation, config)
-    context = ablation.context(config, run.path)
-    sets = [*domain_sets(context, read_document_table(run.documents_path)), *others.retrieval]
+    run = _written(ablation, ablation.matrix.reference)
+    sets = [*domain_sets(config, run, read_document_table(run.documents_path)), *others.retrieval]
     if others.similarity or others.tasks:
         ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
-    if not any(each.role == "test" for each in sets):
+    if not any(evaluation_set.role == "test" for evaluation_set in sets):
         raise EvaluationError(_NO_JUDGE)
     yield from sets
 
 
-def writing_key(config: Config) -> str:
-    """What folders of written rows are named: the same for arms that write alike."""
-    return fingerprint(
-        config.seed,
-        config.start_from,
-        config.documents,
-        config.tasks,
-        config.pairs,
-        llm_settings(config.llm),
-        synthesis_settings(config.synthesis),
-        config.evaluation.queries,
-        None if config.evaluation.llm is None else llm_settings(config.evaluation.llm),
-    )[:16]
-
-
-def auditing_key(config: Config) -> str:
-    """What folders of graded rows are named: the same for arms that audit alike."""
-    return fingerprint(writing_key(config), config.audit, base_settings(config.training))[:16]
-
-
-def _written(ablation: _Ablation, config: Config) -> RunDirectory:
-    """Documents and written rows for a config, made once for all arms that write alike."""
-    key = writing_key(config)
-    if key not in ablation.written:
-        context = ablation.context(config, ablation.out / "writing" / key)
+def _written(ablation: _Ablation, arm: Arm) -> RunDirectory:
+    """Documents and written rows for an arm, made once for all arms that write alike."""
+    folder = ablation.folders[arm.name].writing
+    if folder not in ablation.written:
+        context = ablation.context(arm.config, folder)
         _check_cost(ablation, context)
-        documents_stage(context)
-        synthesis_stage(context)
+        for stage in _WRITING:
+            stage.run(context)
         context.save_config()
-        ablation.written[key] = context.run
-    return ablation.written[key]
+        ablation.written[folder] = context.run
+    return ablation.written[folder]
 
 
 def _check_cost(ablation: _Ablation, context: RunContext) -> None:
@@ -189,7 +175,7 @@ def _check_cost(ablation: _Ablation, context: RunContext) -> None:
     estimate = dry_run(context.config, context.run.path, prompts=0)
     if estimate.cost is None:
         raise ConfigError("budget_cost needs to know what the model costs: set llm.prices in the config")
-    spent = sum(each.counts.get("cost") or 0.0 for each in ablation.shared() if each.stage == "synthesis")
+    spent = sum(manifest.counts.get("cost") or 0.0 for manifest in ablation.shared() if manifest.stage == "synthesis")
     if spent + estimate.cost > budget:
         raise _TooDearError(
             f"budget_cost {budget:g}: writing for {context.run.path} would cost about ${estimate.cost:.2f} on top of "
@@ -201,16 +187,16 @@ class _TooDearError(ConfigError):
     """What an arm needs written would cost more than the budget."""
 
 
-def _audited(ablation: _Ablation, config: Config) -> tuple[RunContext, StageManifest]:
-    """Graded rows for a config, made once for all arms that audit alike."""
-    written = _written(ablation, config)
-    key = auditing_key(config)
-    if key not in ablation.audited:
-        context = ablation.context(config, ablation.out / "data" / key)
+def _audited(ablation: _Ablation, arm: Arm) -> tuple[RunContext, StageManifest]:
+    """Graded rows for an arm, made once for all arms that audit alike."""
+    written, folder = _written(ablation, arm), ablation.folders[arm.name].data
+    if folder not in ablation.audited:
+        context = ablation.context(arm.config, folder)
         for stage in _WRITING:
-            _share(written.path / stage, context.run.path / stage)
-        ablation.audited[key] = (context, audit_stage(context))
-    return ablation.audited[key]
+            _share(written.path / stage.folder, folder / stage.folder)
+        _AUDIT.run(context)
+        ablation.audited[folder] = context, context.run.require(_AUDIT.folder, "multigrain ablate")
+    return ablation.audited[folder]
 
 
 def _share(source: Path, target: Path) -> None:
@@ -226,7 +212,7 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
         ablation.not_run.append(f"{arm.name} (seed {seed})")
         return
     try:
-        prepared, audited = _audited(ablation, arm.config)
+        prepared, audited = _audited(ablation, arm)
     except _TooDearError:
         ablation.not_run.append(f"{arm.name} (seed {seed})")
         return
@@ -235,16 +221,16 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
     training = settings.model_copy(update={"candidates": {name: CandidateConfig()}})
     config = arm.config.model_copy(update={"seed": seed, "training": training})
     context = replace(prepared, config=config)
-    identity = fingerprint(
+    scored = fingerprint(
         _FORMAT,
         audited.fingerprint,
         arm.training_settings,
         seed,
         _judged_by(ablation, config),
+        # Only where there are any: an arm without keeps its fingerprint.
+        *(mix_fingerprint(source) for source in settings.mix),
     )
-    done = complete_stage(
-        context, f"arms/{name}", identity, lambda: _score_arm(ablation, context, name, data=prepared)
-    )
+    done = complete_stage(context, f"arms/{name}", scored, lambda: _score_arm(ablation, context, name, data=prepared))
     ablation.longest = max(ablation.longest, done.seconds)
     ablation.scores.append(
         ArmScores(
@@ -265,7 +251,7 @@ def _over_budget(ablation: _Ablation) -> bool:
 
 
 def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: RunContext) -> dict[str, Any]:
-    candidate_stage(context, name, data=data)
+    run_candidate(context, name, data=data)
     folder = context.run.candidate_path(name)
     model = load(str(folder), trust_remote_code=context.config.training.trust_remote_code)
     counts = _score(ablation, context.config, model, name, context.run.path / "arms" / name, cache=None)
@@ -276,24 +262,28 @@ def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: Run
 
 def _base_scores(ablation: _Ablation, config: Config) -> Path:
     """The base model's results, made once for all arms that start from it."""
-    identity = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config))
+    scored = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config))
     # The folder is named for what made it, so complete_stage never finds another's result there.
     context = ablation.context(config, ablation.out)
-    stage = f"base/{identity[:16]}"
-    target = ablation.out / stage
+    folder = f"base/{scored[:16]}"
+    target = ablation.out / folder
 
     def work() -> dict[str, Any]:
         return _score(ablation, config, base_model(config), BASE, target, cache=ablation.out / "embeddings")
 
-    complete_stage(replace(context, progress=SilentProgress()), stage, identity, work)
+    complete_stage(replace(context, progress=SilentProgress()), folder, scored, work)
     return target / _SCORES
 
 
 def _judged_by(ablation: _Ablation, config: Config) -> list[Any]:
     """What decides a score, besides the model."""
     return [
-        [each.name, each.role, fingerprint(dict(each.corpus), dict(each.queries), each.relevant)]
-        for each in ablation.sets
+        [
+            evaluation_set.name,
+            evaluation_set.role,
+            fingerprint(dict(evaluation_set.corpus), dict(evaluation_set.queries), evaluation_set.relevant),
+        ]
+        for evaluation_set in ablation.sets
     ] + [config.training.precision]
 
 
@@ -308,11 +298,11 @@ def _score(
         encoding_precision(config, model),
         ablation.progress.task(f"Scoring {name}", len(ablation.sets), unit="sets") as task,
     ):
-        for each in ablation.sets:
-            scores = evaluate_retrieval(encoder, each)
-            rows += query_rows(each, name, scores)
-            counts[each.name] = scores.ndcg_at_10
-            task.advance(note=f"{each.name} nDCG@10 {scores.ndcg_at_10:.3f}")
+        for evaluation_set in ablation.sets:
+            scores = evaluate_retrieval(encoder, evaluation_set)
+            rows += query_rows(evaluation_set, name, scores)
+            counts[evaluation_set.name] = scores.ndcg_at_10
+            task.advance(note=f"{evaluation_set.name} nDCG@10 {scores.ndcg_at_10:.3f}")
     encoder.close()
     write_per_query(folder / _SCORES, rows)
     return counts
@@ -329,26 +319,28 @@ def _table(ablation: _Ablation) -> AblationTable:
     matrix = ablation.matrix
     settings = matrix.reference.config.evaluation
     shared = ablation.shared()
-    writing = [each for each in shared if each.stage == "synthesis"]
-    costs = [each.counts["cost"] for each in writing if each.counts.get("cost") is not None]
+    writing = [manifest for manifest in shared if manifest.stage == "synthesis"]
+    costs = [manifest.counts["cost"] for manifest in writing if manifest.counts.get("cost") is not None]
     return build_table(
         ablation.scores,
         axes=matrix.axes,
-        sets={each.name: each.role for each in ablation.sets},
+        sets={evaluation_set.name: evaluation_set.role for evaluation_set in ablation.sets},
         reference=matrix.reference.name,
         not_run=ablation.not_run,
         samples=settings.bootstrap_samples,
         confidence=settings.confidence,
         seed=matrix.reference.config.seed,
-        data_seconds=sum(each.seconds for each in shared),
-        tokens=sum(each.counts.get(kind, 0) for each in writing for kind in ("prompt_tokens", "completion_tokens")),
+        data_seconds=sum(manifest.seconds for manifest in shared),
+        tokens=sum(
+            manifest.counts.get(kind, 0) for manifest in writing for kind in ("prompt_tokens", "completion_tokens")
+        ),
         cost=sum(costs) if costs else None,
-        ranked_by=[each.name for each in settings.choosing_sets],
+        ranked_by=[choosing.name for choosing in settings.choosing_sets],
     )
 
 
 def _manifest(path: Path) -> StageManifest:
-    found = RunDirectory(path.parent.parent).manifest(path.parent.name)
-    if found is None:
+    manifest = RunDirectory(path.parent.parent).manifest(path.parent.name)
+    if manifest is None:
         raise FileNotFoundError(path)
-    return found
+    return manifest

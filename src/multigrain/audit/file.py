@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.run import audit_rows, summarise
+from multigrain.audit.model_judges import judge_counts, open_judges
+from multigrain.audit.probe import run_probe
+from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure
+from multigrain.audit.summary import say_summary, summarise
 from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections
@@ -23,8 +26,6 @@ from multigrain.records import Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import read_documents
 from multigrain.sources.words import fold_words
-from multigrain.stages.audit import judge_counts, run_probe, say_summary
-from multigrain.stages.judges import open_judges
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -66,9 +67,9 @@ def audit_file(
         raise RunDirectoryError(
             f"{directory}: holds a run, whose data set this would replace; name another directory with --run"
         )
-    theirs, found = read_foreign(path, form)
+    theirs, form_name = read_foreign(path, form)
     rows = synthesized_rows(theirs, path.stem)
-    more = [] if corpus is None else [each.text for each in read_documents(DocumentsConfig(path=corpus))[0]]
+    more = [] if corpus is None else [document.text for document in read_documents(DocumentsConfig(path=corpus))[0]]
     pool = foreign_documents(rows, more, config)
     if len(pool) < _FEWEST_DOCUMENTS:
         raise SourceError(
@@ -81,7 +82,7 @@ def audit_file(
     ):
         reference = reference_encoder(config)
         with progress.task("Measuring the corpus", None):
-            vectors = reference.encode_documents([each.text for each in pool])
+            vectors = reference.encode_documents([document.text for document in pool])
         contamination = find_contamination(config, reference)
         with progress.task("Auditing rows", None):
             result = audit_rows(
@@ -99,21 +100,21 @@ def audit_file(
                 tell_spares=True,
             )
         probe = run_probe(result, pool, vectors, config, reference.encode_documents)
-        result = replace(result, examples=tuple(_as_theirs(each) for each in result.examples))
+        result = replace(result, examples=tuple(map(_as_theirs, result.examples)))
         counts = summarise(
             result, requested=len(rows), written=len(rows), reference_model=reference_name(config), probe=probe
         )
         counts |= judge_counts(judges)
         counts |= {
-            "format": found,
+            "format": form_name,
             "written_candidates": result.written_candidates
             + sum(len(texts) for row in rows for texts in row.candidates.values()),
             "documents": len(pool),
         }
         rejections = [
             # No level was asked for, so none is named.
-            each if each.part == "row" else replace(each, part="negative")
-            for each in result.rejections
+            rejection if rejection.part == "row" else replace(rejection, part="negative")
+            for rejection in result.rejections
         ]
         write_rejections(run.rejects_path, rejections)
         write_examples(run.dataset_path, result.examples)
@@ -130,23 +131,23 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
         name: what ids begin with; the line's number follows.
     """
     answers: dict[str, dict[str, None]] = defaultdict(dict)
-    for each in theirs:
-        answers[fold_words(each.query)] |= dict.fromkeys(map(_identity, each.positives))
+    for foreign in theirs:
+        answers[fold_words(foreign.query)] |= dict.fromkeys(map(_text_id, foreign.positives))
     rows = []
-    for each in theirs:
-        positives = list(dict.fromkeys(each.positives))
+    for foreign in theirs:
+        positives = list(dict.fromkeys(foreign.positives))
         for number, positive in enumerate(positives):
-            own = _identity(positive)
+            own = _text_id(positive)
             rows.append(
                 SynthesizedRow(
-                    id=f"{name}-{each.line}" + (f".{number + 1}" if number else ""),
+                    id=f"{name}-{foreign.line}" + (f".{number + 1}" if number else ""),
                     document_id=own,
-                    query=each.query,
+                    query=foreign.query,
                     positive=positive,
                     # Whatever level: which one it is, is measured.
-                    candidates={Level.HARD: each.negatives} if each.negatives else {},
+                    candidates={Level.HARD: foreign.negatives} if foreign.negatives else {},
                     strategy=_STRATEGY,
-                    relevant_ids=tuple(other for other in answers[fold_words(each.query)] if other != own),
+                    relevant_ids=tuple(other for other in answers[fold_words(foreign.query)] if other != own),
                 )
             )
     return rows
@@ -157,12 +158,12 @@ def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], confi
     texts: dict[str, str] = {}
     for row in rows:
         if check_structure(replace(row, candidates={})) is None and fold_words(row.positive):
-            texts.setdefault(_identity(row.positive), row.positive)
+            texts.setdefault(_text_id(row.positive), row.positive)
     for text in more:
-        texts.setdefault(_identity(text), text)
+        texts.setdefault(_text_id(text), text)
     documents = [Document(key, text) for key, text in texts.items()]
     groups = near_duplicate_groups(texts.values(), config.documents.near_duplicate_similarity)
-    return [replace(each, group=group) for each, group in zip(documents, groups, strict=True)]
+    return [replace(document, group=group) for document, group in zip(documents, groups, strict=True)]
 
 
 def _unit(row: SynthesizedRow) -> WritingUnit:
@@ -172,16 +173,16 @@ def _unit(row: SynthesizedRow) -> WritingUnit:
 
 def _as_theirs(example: GradedExample) -> GradedExample:
     """The row without levels that nobody asked for."""
-    easiest, low, high, hardest = (replace(each, written_level=None) for each in example.negatives)
+    easiest, low, high, hardest = (replace(negative, written_level=None) for negative in example.negatives)
     kept = [action for action in example.actions if not action.startswith("relevelled")]
     renamed = tuple(f"levelled:{action[9:]}" if action.startswith("selected:") else action for action in kept)
     filled = tuple(
-        f"refilled:{int(each.level)}"
-        for each in example.negatives
-        if each.origin == "mined" and f"refilled:{int(each.level)}" not in renamed
+        f"refilled:{int(negative.level)}"
+        for negative in example.negatives
+        if negative.origin == "mined" and f"refilled:{int(negative.level)}" not in renamed
     )
     return replace(example, negatives=(easiest, low, high, hardest), actions=(*renamed, *filled))
 
 
-def _identity(text: str) -> str:
+def _text_id(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -16,11 +16,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from multigrain.config import ProbeConfig
-from multigrain.mining.search import Floats
-from multigrain.records import GradedExample, Origin
+from multigrain.audit.run import AuditResult
+from multigrain.audit.steps import Embed
+from multigrain.config import Config, ProbeConfig
+from multigrain.mining.search import NO_ROW, Floats, Rows, rows_at
+from multigrain.records import Document, GradedExample, Origin
 
-__all__ = ["SourceProbe", "probe_source"]
+__all__ = ["SourceProbe", "probe_source", "run_probe"]
 
 _FOLDS: Final = 5
 _FEWEST: Final = 20  # texts of each kind; with fewer the interval says nothing
@@ -233,3 +235,36 @@ def _interval(
             areas.append((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
     low, high = np.percentile(areas, [2.5, 97.5])
     return float(low), float(high)
+
+
+def run_probe(
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, config: Config, embed: Embed
+) -> SourceProbe | None:
+    """Try to tell the kept written negatives from the mined ones."""
+    look_up = _measured_vectors(result, pool, pool_vectors, embed)
+    return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=look_up)
+
+
+def _measured_vectors(
+    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, embed: Embed
+) -> Callable[[Sequence[str]], Floats]:
+    """The reference vectors of the data set's negatives as they were measured; what is not remembered is encoded."""
+
+    def look_up(texts: Sequence[str]) -> Floats:
+        wanted = frozenset(texts)
+        rows = {document.text: row for row, document in enumerate(pool) if document.text in wanted}
+        places = np.asarray([rows.get(text, NO_ROW) for text in texts], dtype=np.int64)
+        mined = places != NO_ROW
+        own = iter(rows_at(pool_vectors, places[mined]) if mined.any() else ())
+        forgotten = [
+            text for text, known in zip(texts, mined, strict=True) if not known and text not in result.written_vectors
+        ]
+        again = dict(zip(forgotten, embed(forgotten), strict=True)) if forgotten else {}
+        return np.stack(
+            [
+                next(own) if known else again[text] if text in again else result.written_vectors[text]
+                for text, known in zip(texts, mined, strict=True)
+            ]
+        )
+
+    return look_up

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from multigrain.audit.check import Problem
 from multigrain.audit.judges import Judge
-from multigrain.audit.probe import SourceProbe
 from multigrain.audit.steps import AuditSteps, Embed, Rewrite
 from multigrain.config import AuditConfig
 from multigrain.mining.search import Floats, Rows
-from multigrain.records import LEVELS, Document, GradedExample, Origin, Rejection, SynthesizedRow
+from multigrain.records import Document, GradedExample, Rejection, SynthesizedRow
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
 
-__all__ = ["AuditResult", "audit_batches", "audit_rows", "summarise"]
+__all__ = ["AuditResult", "audit_batches", "audit_rows"]
 
 _BATCH_ROWS: Final = 8_192  # vectors of a batch's texts are in memory: about 10 KB a row at 384 dimensions
 
@@ -125,61 +120,3 @@ def _audit_batch(
             audit.settle(works, judges)
     examples = [audit.example(work) for work in works if audit.complete(work)]
     return AuditResult(tuple(examples), tuple(audit.rejections), audit.looked_at, audit.asked_again, audit.vectors)
-
-
-def summarise(
-    result: AuditResult,
-    *,
-    requested: int,
-    written: int,
-    reference_model: str,
-    probe: SourceProbe | None = None,
-) -> dict[str, Any]:
-    """The audit's counts and similarity statistics, as `audit.json` holds them.
-
-    Args:
-        result: what the audit did.
-        requested: rows that were asked for.
-        written: rows that the model wrote in a usable form.
-        reference_model: names the model that measured.
-        probe: how well written negatives can be told from mined ones; None where it was not tried.
-    """
-    origins: Counter[Origin] = Counter()
-    held: Counter[bool | None] = Counter()
-    done: Counter[str] = Counter()
-    similar = array("d")  # of a row: positive, level 1 to 4
-    for example in result.examples:
-        origins.update(negative.origin for negative in example.negatives)
-        held[example.written_order_held] += 1
-        done.update({action.partition(":")[0] for action in example.actions})
-        similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
-    reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
-    return {
-        "requested": requested,
-        "written": written,
-        "kept": len(result.examples),
-        "negatives_written": origins[Origin.WRITTEN],
-        "negatives_mined": origins[Origin.MINED],
-        "written_candidates": result.written_candidates,
-        "rejected": dict(reasons),
-        **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
-        "dropped": sum(count for reason, count in reasons.items() if not reason.startswith("negative:")),
-        "asked_again": result.asked_again,
-        "written_order_held_share": held[True] / (held[True] + held[False]) if held[True] + held[False] else None,
-        "reference_model": reference_model,
-        "similarity": _similarities(similar),
-        "probe": None if probe is None else asdict(probe),
-    }
-
-
-def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
-    if not similar:
-        return {}
-    names = ("positive", *(f"level_{int(level)}" for level in LEVELS))
-    return {
-        name: {
-            "mean": float(np.mean(values)),
-            **{f"p{share}": float(np.percentile(values, share)) for share in (10, 50, 90)},
-        }
-        for name, values in zip(names, np.asarray(similar).reshape(-1, len(names)).T, strict=True)
-    }

@@ -37,12 +37,12 @@ def ablate(
     """
     from multigrain.ablation.matrix import load_matrix
 
-    found = load_matrix(matrix)
+    settings = load_matrix(matrix)
     quieten_libraries()
     if dry_run:
         from multigrain.ablation.plan import plan_ablation, plan_lines
 
-        plan = plan_ablation(found, out or Path("runs") / matrix.stem)
+        plan = plan_ablation(settings, out or Path("runs") / matrix.stem)
         if as_json:
             print_json(asdict(plan))
         else:
@@ -51,7 +51,7 @@ def ablate(
     from multigrain.ablation.render import to_markdown
     from multigrain.ablation.run import run_ablation
 
-    table = run_ablation(found, out or Path("runs") / matrix.stem, progress=terminal_progress())
+    table = run_ablation(settings, out or Path("runs") / matrix.stem, progress=terminal_progress())
     if as_json:
         print_json(asdict(table))
     else:

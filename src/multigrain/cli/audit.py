@@ -72,7 +72,7 @@ def audit(
         ):
             if value is not None:
                 raise ConfigError(f"{name} goes with a training file, and {what} is a config")
-        run_command(what, run, ["audit"], as_json=as_json, redo=redo)
+        run_command(what, run, "audit", as_json=as_json, redo=redo)
     else:
         _audit_file(what, run, form, config, corpus, as_json=as_json)
 

@@ -139,9 +139,9 @@ def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, 
             raise EvaluationError(
                 f"{target}: no run directory (it holds no {kept.name}); to evaluate a model, name sets with --set"
             )
-        run_command(kept, directory or target, ["evaluation"], as_json=as_json, redo=redo)
+        run_command(kept, directory or target, "evaluate", as_json=as_json, redo=redo)
     elif target.exists() or target.suffix.lower() in (".yaml", ".yml"):
-        run_command(target, directory, ["evaluation"], as_json=as_json, redo=redo)
+        run_command(target, directory, "evaluate", as_json=as_json, redo=redo)
     else:
         raise RunDirectoryError(_no_run(target))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Final, NoReturn
@@ -14,14 +15,12 @@ import multigrain
 from multigrain.cli import (
     ablate,
     anchors,
-    audit,
     batch,
     card,
     compare,
     dataset,
     demo,
     doctor,
-    evaluate,
     export,
     init,
     journal,
@@ -29,16 +28,14 @@ from multigrain.cli import (
     mine,
     plugins,
     push,
-    report,
     run,
     status,
-    synthesize,
-    train,
 )
 from multigrain.cli.console import console
 from multigrain.cli.welcome import welcome
 from multigrain.display.text import one_line
 from multigrain.errors import MultigrainError
+from multigrain.stages.table import STAGES
 
 __all__ = ["app", "main"]
 
@@ -46,9 +43,14 @@ _DEBUG = "--debug"
 _INTERRUPTED: Final = 130
 _GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"
 
+
+def _stage_module(command: str) -> ModuleType:
+    return import_module(f"multigrain.cli.{command}")
+
+
 _PANELS: Final[dict[str, tuple[ModuleType, ...]]] = {
     "Start": (init, run, demo, status, doctor, plugins),
-    "One stage": (synthesize, audit, train, evaluate, report),
+    "One stage": tuple(map(_stage_module, dict.fromkeys(stage.command for stage in STAGES.values()))),
     "Proof": (compare, label, ablate, anchors),
     "The model": (export, card, push),
     "Data": (mine, dataset, journal, batch),

@@ -28,7 +28,7 @@ def report(
     redo: RedoOption = False,
 ) -> None:
     """Draw the report: one self-contained page."""
-    run_command(config or _the_run_here(), run, ["report"], as_json=as_json, redo=redo)
+    run_command(config or _the_run_here(), run, "report", as_json=as_json, redo=redo)
 
 
 def register(app: typer.Typer) -> None:

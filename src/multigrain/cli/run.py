@@ -30,9 +30,7 @@ def run(
 
     Complete stages are kept. Interrupted anywhere, the same command goes on where it stopped.
     """
-    from multigrain.stages.run import STAGES
-
-    run_command(config, run, list(STAGES), as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)
+    run_command(config, run, "run", as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ from multigrain.cli.console import print_json, quieten_libraries, terminal_progr
 from multigrain.cli.options import run_directory
 from multigrain.config import Config
 from multigrain.config.file import load_config, parse_config
-from multigrain.sources.files import existing_path
-from multigrain.sources.load import source_fingerprint
-from multigrain.sources.pairs import pairs_fingerprint
+from multigrain.stages.fingerprints import documents_fingerprint
+from multigrain.stages.table import stages_of
 from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["run_command", "with_limits"]
@@ -21,27 +19,28 @@ __all__ = ["run_command", "with_limits"]
 def run_command(
     config_path: Path,
     directory: Path | None,
-    stages: Sequence[str],
+    command: str,
     *,
     as_json: bool,
     redo: bool,
     max_cost: float | None = None,
     max_tokens: int | None = None,
 ) -> RunDirectory:
-    """Run some stages for a subcommand.
+    """Run the stages of a subcommand.
 
     Args:
         config_path: the config file.
         directory: the run directory; None for the default one.
-        stages: names of stages, in order.
+        command: the subcommand.
         as_json: print a summary object.
         redo: run changed stages again.
         max_cost: goes before `synthesis.max_cost`.
         max_tokens: goes before `synthesis.max_total_tokens`.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
+    stages = stages_of(command)
     if "documents" in stages:
-        _see_input(config)  # a wrong path is told before libraries take seconds to import
+        documents_fingerprint(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
     from multigrain.stages.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
@@ -53,20 +52,6 @@ def run_command(
             summary["report"] = str(held.report_path)
         print_json(summary)
     return held
-
-
-def _see_input(config: Config) -> None:
-    """See that what the run starts from is there.
-
-    Raises:
-        SourceError: it is not.
-    """
-    if config.start_from == "documents" and config.documents.kind != "docstrings":
-        source_fingerprint(config.documents)
-    elif config.start_from == "pairs":
-        pairs_fingerprint(config.pairs)
-    elif config.start_from == "tasks" and config.tasks.path is not None:
-        existing_path(config.tasks.path, "tasks.path")
 
 
 def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) -> Config:

@@ -37,44 +37,43 @@ def status(
     """
     from multigrain.stages.status import run_status, runs_in, verify_run
 
-    found = [run_status(each) for each in ([run_of(run)] if run is not None else runs_in(Path("runs")))]
-    if not found:
+    runs = [run_status(path) for path in ([run_of(run)] if run is not None else runs_in(Path("runs")))]
+    if not runs:
         raise RunDirectoryError("no run in runs/ here: name a directory, or start one with `multigrain run CONFIG`")
-    verified = [verify_run(each.path) for each in found] if verify else []
+    verified = [verify_run(shown.path) for shown in runs] if verify else []
     if as_json:
-        values = [asdict(each) for each in found]
-        for shown, checked in zip(values, verified, strict=False):
-            shown["verified"] = asdict(checked)
+        values = [asdict(shown) for shown in runs]
+        for value, checked in zip(values, verified, strict=False):
+            value["verified"] = asdict(checked)
         print_json(values[0] if len(values) == 1 else {"runs": values})
         return
-    for number, each in enumerate(found):
+    for number, shown in enumerate(runs):
         if number:
             typer.echo()
-        _show(each)
+        _show(shown)
         if verified:
             tables, read = verified[number].tables, verified[number].bytes
             typer.echo(f"verified: {tables:,} tables of {read / 2**20:,.1f} MiB are what was written")
 
 
-def _show(found: RunStatus) -> None:
-    typer.echo(f"{found.path}")
-    width = max(len(stage.name) for stage in found.stages)
-    for stage in found.stages:
+def _show(shown: RunStatus) -> None:
+    typer.echo(f"{shown.path}")
+    width = max(len(stage.name) for stage in shown.stages)
+    for stage in shown.stages:
         took = f"{stage.seconds:,.0f} s" if stage.seconds is not None else _WORDS.get(stage.state, stage.state)
         typer.echo(f"  {_MARKS[stage.state]} {stage.name:{width}}  {took:>9}  {stage.detail}".rstrip())
-    if found.journal:
-        values = found.journal
+    if shown.journal:
+        values = shown.journal
         cost = "" if not values["cost"] else f", ${values['cost']:.4f}"
         failed = sum(values["failures"].values())
         typer.echo(
             f"  journal: {values['completions']:,} completions, {failed:,} failures, "
             f"{values['completion_tokens']:,} tokens written{cost}"
         )
-    if found.failure is not None:
-        typer.echo(
-            f"  last attempt: {found.failure.stage} failed ({found.failure.failed_at}): {found.failure.message}"
-        )
-    typer.echo(found.advice)
+    if shown.failure is not None:
+        failure = shown.failure
+        typer.echo(f"  last attempt: {failure.stage} failed ({failure.failed_at}): {failure.message}")
+    typer.echo(shown.advice)
 
 
 def register(app: typer.Typer) -> None:

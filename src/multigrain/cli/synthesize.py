@@ -48,7 +48,7 @@ def synthesize(
         run_command(
             config,
             run,
-            ["documents", "synthesis"],
+            "synthesize",
             as_json=as_json,
             redo=redo,
             max_cost=max_cost,

@@ -36,7 +36,7 @@ def train(
     Interrupted training resumes from its last checkpoint with the very batches that remain; Ctrl-C writes one first.
     """
     if not dry_run:
-        run_command(config, run, ["training"], as_json=as_json, redo=redo)
+        run_command(config, run, "train", as_json=as_json, redo=redo)
         return
     settings = load_config(config)
     quieten_libraries()

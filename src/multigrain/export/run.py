@@ -8,9 +8,8 @@ from pathlib import Path
 from multigrain.config.file import load_config
 from multigrain.dataset.store import open_examples
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.sources.store import read_document_table
-from multigrain.stages.context import RunContext
-from multigrain.stages.evaluation import domain_sets
 from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["FinishedRun", "open_run"]
@@ -46,10 +45,9 @@ def open_run(path: Path) -> FinishedRun | None:
     if not run.config_path.is_file():
         return None
     run.require("results", f"multigrain evaluate {run.config_path} --run {path}")
-    context = RunContext(config=load_config(run.config_path), run=run)
     documents = read_document_table(run.documents_path)
-    sets = list(domain_sets(context, documents))
-    validation = [each for each in sets if each.role == "validation"]
+    sets = list(domain_sets(load_config(run.config_path), run, documents))
+    validation = [heldout for heldout in sets if heldout.role == "validation"]
     return FinishedRun(
         model=run.model_path,
         exports=run.path / "exports",

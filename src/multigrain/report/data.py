@@ -12,7 +12,7 @@ from typing import Literal
 from multigrain.audit.probe import SourceProbe
 from multigrain.records import GradedExample
 from multigrain.report.counts import Answers, HeldOut
-from multigrain.report.reproduction import Reproduction, StageTime
+from multigrain.report.reproduction import Reproduction
 from multigrain.training.log import TrainingLog
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "Reproduction",
     "Similarity",
     "SimilarityBand",
-    "StageTime",
     "SynthesisCounts",
     "Verdict",
 ]

@@ -88,7 +88,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
             if (log := _json(run.candidate_path(name) / "training_log.json", TrainingLog)) is not None
         ),
         anchors=_json(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
-        reproduction=load_reproduction(run, evaluation.models, config, _config_values(config), finished),
+        reproduction=load_reproduction(run, config, _config_values(config), finished),
         held_out=count_held_out(_held_out(run.documents_path) if _asks_titles(evaluation) else None),
         near_duplicates=near_duplicates(_groups(run.documents_path, documents)),
         answers=count_answers(run.journal_path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +11,9 @@ from multigrain.report.paths import home_of, near, with_near_paths
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["Reproduction", "StageTime", "load_reproduction"]
+__all__ = ["Reproduction", "load_reproduction"]
 
 _SOURCES = ("documents", "pairs", "tasks")
-
-
-@dataclass(frozen=True, slots=True)
-class StageTime:
-    """A completed stage: wall-clock seconds, when it ended (ISO 8601) and the fingerprint of its inputs."""
-
-    stage: str
-    seconds: float
-    finished_at: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +30,7 @@ class Reproduction:
         command: the command line.
         run: the run's path for commands, quoted as a shell wants it.
         versions: of the packages that matter.
-        stages: in the order they ran.
+        stages: the manifests of the complete stages, in the order in which they were completed.
     """
 
     config: str | None
@@ -52,7 +42,7 @@ class Reproduction:
     command: str
     run: str
     versions: dict[str, str]
-    stages: tuple[StageTime, ...]
+    stages: tuple[StageManifest, ...]
 
     @property
     def seconds(self) -> float:
@@ -61,20 +51,17 @@ class Reproduction:
 
 
 def load_reproduction(
-    run: RunDirectory, models: Sequence[str], config: str | None, values: Mapping[str, Any], finished: StageManifest
+    run: RunDirectory, config: str | None, values: Mapping[str, Any], finished: StageManifest
 ) -> Reproduction:
     """Read what the run's manifests and its config say of how it was made.
 
     Args:
         run: the run.
-        models: names of its models.
         config: its config, fit to be shown.
         values: the same, parsed; empty where it cannot be.
         finished: the evaluation's manifest.
     """
     home = home_of(run.path)
-    stages = ["documents", "synthesis", "dataset", "models", *(f"models/{name}" for name in models), "results"]
-    manifests = [(stage, run.manifest(stage)) for stage in stages]
     is_local = _section(values, "llm").get("provider", "local") == "local"
     begins_with = values.get("start_from", "documents")
     source = begins_with if begins_with in _SOURCES else ""
@@ -90,16 +77,7 @@ def load_reproduction(
         command="multigrain run config.yaml",
         run=shlex.quote(near(str(run.path.resolve()), home)),
         versions=finished.versions,
-        stages=tuple(
-            StageTime(
-                stage=stage,
-                seconds=manifest.seconds,
-                finished_at=manifest.finished_at,
-                fingerprint=manifest.fingerprint,
-            )
-            for stage, manifest in manifests
-            if manifest is not None
-        ),
+        stages=tuple(run.manifests()),
     )
 
 

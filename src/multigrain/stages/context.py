@@ -18,7 +18,10 @@ from multigrain.storage.files import atomic_write
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["STOPPING", "RunContext", "complete_stage", "differences"]
+__all__ = ["REDO", "STOPPING", "RunContext", "complete_stage", "differences"]
+
+REDO: Final = "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
+"""What to do about a stage that was completed with other settings, where the command has these options."""
 
 STOPPING: Final = "stopping: every answer that has arrived is kept"
 """What is said at Ctrl-C while a language model is asked."""
@@ -34,6 +37,7 @@ class RunContext:
         progress: who is told.
         redo: whether a complete stage whose settings have changed is run again instead of refused.
         embeddings: a folder that keeps the reference model's vectors for other runs; None keeps none.
+        remedy: what to do about a stage that was completed with other settings, in words; {folder} is its folder.
     """
 
     config: Config
@@ -41,6 +45,7 @@ class RunContext:
     progress: Progress = field(default_factory=SilentProgress)
     redo: bool = False
     embeddings: Path | None = None
+    remedy: str = REDO
 
     def save_config(self) -> None:
         """Keep the config beside what it made."""
@@ -49,51 +54,50 @@ class RunContext:
 
 
 def complete_stage(
-    context: RunContext, stage: str, fingerprint: str, work: Callable[[], dict[str, Any]]
+    context: RunContext, folder: str, fingerprint: str, work: Callable[[], dict[str, Any]]
 ) -> StageManifest:
-    """Run a stage unless it is complete already.
+    """Do the work of a stage unless it is complete already.
 
     Args:
         context: the run.
-        stage: the stage's name, a folder of the run directory.
+        folder: the folder of the run directory that the stage's manifest lies in.
         fingerprint: over everything that decides the stage's output.
         work: writes the stage's artifact and returns its counts.
 
     Raises:
         RunMismatchError: the stage is complete, but from other settings or inputs, and redoing was not asked for.
     """
-    found = context.run.manifest(stage)
-    if found is not None and found.fingerprint == fingerprint:
-        context.progress.say(f"{stage}: complete since {found.finished_at}, kept")
-        return found
-    if found is not None and not context.redo:
+    manifest = context.run.manifest(folder)
+    if manifest is not None and manifest.fingerprint == fingerprint:
+        context.progress.say(f"{folder}: complete since {manifest.finished_at}, kept")
+        return manifest
+    if manifest is not None and not context.redo:
         raise RunMismatchError(
-            f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
-            f"{differences(context, found)}; choose another directory with --run, or --redo to run the stage again "
-            "(finished completions are reused)"
+            f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
+            f"{differences(context, manifest)}; {context.remedy.format(folder=context.run.path / folder)}"
         )
-    context.run.invalidate(stage)
+    context.run.invalidate(folder)
     started = time.monotonic()
     try:
         counts = work()
     except MultigrainError as error:
-        context.run.note_failure(stage, str(error))
+        context.run.note_failure(folder, str(error))
         raise
     context.save_config()
     return context.run.finish(
-        stage, fingerprint, counts, time.monotonic() - started, settings=context.config.model_dump(mode="json")
+        folder, fingerprint, counts, time.monotonic() - started, settings=context.config.model_dump(mode="json")
     )
 
 
-def differences(context: RunContext, made: StageManifest) -> str:
+def differences(context: RunContext, manifest: StageManifest) -> str:
     """The settings that have changed since a stage was completed, in words for an error message."""
-    before, now = _flatten(made.settings), _flatten(context.config.model_dump(mode="json"))
+    before, now = _flatten(manifest.settings), _flatten(context.config.model_dump(mode="json"))
     changed = [
         f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    return without_credentials(f" ({'; '.join(changed)})") if changed and made.settings else " or inputs"
+    return without_credentials(f" ({'; '.join(changed)})") if changed and manifest.settings else " or inputs"
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:

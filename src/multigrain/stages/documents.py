@@ -18,23 +18,22 @@ from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import write_document_table, write_query_table
 from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
-from multigrain.stages.context import STOPPING, RunContext, complete_stage
-from multigrain.stages.fingerprints import documents_identity
-from multigrain.storage.manifests import StageManifest
+from multigrain.stages.base import Stage
+from multigrain.stages.context import STOPPING, RunContext
 from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 
-__all__ = ["document_lines", "documents_stage"]
+__all__ = ["document_lines", "run"]
 
 _FEW: Final = 100
 _TWO_SIDED: Final = 1.96
 _SPREAD: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more
 
 
-def documents_stage(context: RunContext) -> StageManifest:
+def run(context: RunContext, stage: Stage) -> None:
     """Get what the run starts from: its documents, its pairs, or its tasks."""
     work = {"documents": _read_documents, "pairs": _read_pairs, "tasks": _get_tasks}[context.config.start_from]
-    return complete_stage(context, "documents", documents_identity(context.config), lambda: work(context))
+    stage.complete(context, lambda: work(context))
 
 
 def _read_documents(context: RunContext) -> dict[str, Any]:

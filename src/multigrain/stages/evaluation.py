@@ -34,50 +34,36 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
-from multigrain.evaluation.sets.retrieval_set import (
-    GIVEN_PAIRS,
-    HUMAN_TITLES,
-    SYNTHETIC_ESTIMATE,
-    EvaluationSet,
-    Role,
-    from_documents,
-    from_queries,
-)
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
 from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE, decide, left_to_gain
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
-from multigrain.records import Document, Split
 from multigrain.report.card_data import needs_multigrain
-from multigrain.sources.store import read_document_table, read_query_table
-from multigrain.stages.context import RunContext, complete_stage
-from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, require_current, results_identity
+from multigrain.sources.store import read_document_table
+from multigrain.stages.base import Stage
+from multigrain.stages.context import RunContext
 from multigrain.stages.heldout import check_heldout
-from multigrain.stages.selection import check_choice
+from multigrain.stages.preflight import check_selection
 from multigrain.storage.files import atomic_directory, atomic_write
-from multigrain.storage.manifests import StageManifest
-from multigrain.synthesis.heldout import read_heldout_queries
 
-__all__ = ["advice", "domain_sets", "evaluation_stage", "validation_sets"]
+__all__ = ["advice", "run"]
 
 _ANCHOR_TEXTS = 6
 _ANCHOR_CHARACTERS = 300
 
 
-def evaluation_stage(context: RunContext) -> StageManifest:
+def run(context: RunContext, stage: Stage) -> None:
     """Score the base model and every candidate, choose one, and copy it to `model/`."""
-    names = list(context.config.training.candidates)
-    for name in names:
-        identity = candidate_identity(context, name)
-        require_current(context, candidate_stage_name(name), identity, "multigrain train")
-    return complete_stage(context, "results", results_identity(context), lambda: _evaluate(context, names))
+    stage.complete(context, lambda: _evaluate(context, list(context.config.training.candidates)))
 
 
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
     documents = read_document_table(context.run.documents_path)
-    domain = OpenedSets(retrieval=tuple(domain_sets(context, documents)))
+    domain = OpenedSets(retrieval=tuple(domain_sets(context.config, context.run, documents)))
     others = open_sets(context.config.evaluation.sets, seed=context.config.seed)
     if not domain and not others:
         raise EvaluationError(
@@ -120,46 +106,6 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     return _headline(context, results)
 
 
-def domain_sets(context: RunContext, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
-    """Held-out queries over all of the run's documents."""
-    if context.config.evaluation.queries == "none":
-        return
-    written = read_heldout_queries(context.run.heldout_queries_path)
-    given = read_query_table(context.run.queries_path) if context.config.start_from == "pairs" else ()
-    splits: dict[str, tuple[Split, Role]] = {
-        "validation": (Split.VALIDATION, "validation"),
-        "test": (Split.TEST, "test"),
-    }
-    for name, (split, role) in splits.items():
-        asked = [(each, query.text) for query in given if query.split is split for each in query.document_ids]
-        if asked:
-            yield from_queries(asked, documents, name=name, role=role, label=GIVEN_PAIRS)
-        if context.config.start_from == "pairs":
-            continue
-        held = [document for document in documents if document.split is split]
-        queries = [(document.id, written[document.id]) for document in held if document.id in written]
-        if queries:
-            yield from_queries(queries, documents, name=name, role=role, label=_written_label(context))
-        elif held:
-            yield from_documents(documents, split, documents, name, role, label=HUMAN_TITLES)
-
-
-def validation_sets(context: RunContext) -> tuple[EvaluationSet, ...]:
-    """What chooses: the config's sets of role validation or, where it names none, the run's own validation queries."""
-    own = context.config.evaluation.choosing_sets
-    if own:
-        return open_sets(own, seed=context.config.seed).retrieval
-    sets = domain_sets(context, read_document_table(context.run.documents_path))
-    return tuple(each for each in sets if each.role == "validation")
-
-
-def _written_label(context: RunContext) -> str:
-    """Who wrote the held-out queries: always an estimate, and a better one where it was another model."""
-    manifest = context.run.manifest("synthesis")
-    other = None if manifest is None else manifest.counts.get("heldout_model")
-    return SYNTHETIC_ESTIMATE if other is None else f"{SYNTHETIC_ESTIMATE}, queries by another model: {other}"
-
-
 def _model(context: RunContext, name: str) -> SentenceTransformer:
     return base_model(context.config) if name == BASE else _candidate(context, name)
 
@@ -171,7 +117,7 @@ def _candidate(context: RunContext, name: str) -> SentenceTransformer:
 def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
     by = _chosen_on(context, found)
     if not by:
-        check_choice(context.config, ["evaluation"], none_held=True)
+        check_selection(context.config, ["evaluation"], none_held=True)
         return names[0]
     scores = {name: fmean(found.scores[each][name].ndcg_at_10 for each in by) for name in names}
     chosen = choose(scores)

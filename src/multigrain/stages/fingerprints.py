@@ -1,6 +1,6 @@
 """What decides each stage's output, as fingerprints that chain from the documents to the results.
 
-A stage's identity is computed from the config and from the documents' manifest, never taken from the stage before:
+A stage's fingerprint is computed from the config and from the documents' manifest, never taken from the stage before:
 so a stage that was made with other settings is seen as such by every later one.
 """
 
@@ -18,13 +18,12 @@ from multigrain.config import (
     fingerprint,
 )
 from multigrain.config.bases import STATIC_PREFIX
-from multigrain.errors import MultigrainError, RunMismatchError
+from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
-from multigrain.stages.context import RunContext, differences
+from multigrain.stages.context import RunContext
 from multigrain.storage.content import content_fingerprint
-from multigrain.storage.manifests import StageManifest
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import few_shot_fingerprint
@@ -33,15 +32,14 @@ from multigrain.training.fingerprint import mix_fingerprint
 __all__ = [
     "SPENDING_LIMITS",
     "base_settings",
-    "candidate_identity",
-    "candidate_stage_name",
-    "dataset_identity",
-    "documents_identity",
-    "llm_settings",
-    "require_current",
-    "results_identity",
-    "synthesis_identity",
-    "synthesis_settings",
+    "candidate_fingerprint",
+    "candidate_folder",
+    "dataset_fingerprint",
+    "documents_fingerprint",
+    "planned_dataset_fingerprint",
+    "planned_synthesis_fingerprint",
+    "results_fingerprint",
+    "synthesis_fingerprint",
 ]
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
@@ -75,7 +73,7 @@ _TRAINING_PACE: Final = {
 in, which are known by their content."""
 
 
-def documents_identity(config: Config) -> str:
+def documents_fingerprint(config: Config) -> str:
     """Of the documents: where they come from, what is there now, and how they are split.
 
     Raises:
@@ -96,44 +94,64 @@ def documents_identity(config: Config) -> str:
     return fingerprint(_FORMATS["documents"], config.documents, source_fingerprint(config.documents), config.seed)
 
 
-def synthesis_identity(context: RunContext) -> str:
+def synthesis_fingerprint(context: RunContext) -> str:
     """Of the written rows.
 
     Raises:
         StageOrderError: the documents have not been read.
     """
-    config = context.config
+    # The documents as they were read: later stages run where the documents themselves are no longer at hand.
+    read = context.run.require("documents", "multigrain synthesize").fingerprint
+    return planned_synthesis_fingerprint(context.config, read)
+
+
+def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
+    """Of rows that are written, or would be, for documents of a fingerprint."""
     return fingerprint(
         _FORMATS["synthesis"],
-        # The documents as they were read: later stages run where the documents themselves are no longer at hand.
-        context.run.require("documents", "multigrain synthesize").fingerprint,
-        synthesis_settings(config.synthesis),
+        documents,
+        _synthesis_settings(config.synthesis),
         config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
-        llm_settings(config.llm),
+        _llm_settings(config.llm),
         config.evaluation.queries,
-        None if config.evaluation.llm is None else llm_settings(config.evaluation.llm),
+        None if config.evaluation.llm is None else _llm_settings(config.evaluation.llm),
         config.seed,
     )
 
 
-def dataset_identity(context: RunContext) -> str:
+def dataset_fingerprint(context: RunContext) -> str:
     """Of the audited rows."""
-    config, marks = context.config, context.run.marks_path
-    named = config.audit.decontamination.sets if config.audit.checks.decontamination else []
-    return fingerprint(
-        _FORMATS["dataset"],
-        synthesis_identity(context),
-        config.audit,
-        _reference_settings(config),
-        # Which sets the names stand for.
-        [each.model_dump(mode="json") for each in config.evaluation.sets] if named else [],
-        marks.read_text(encoding="utf-8") if marks.exists() else "",
+    labels = context.run.marks_path
+    return planned_dataset_fingerprint(
+        context.config,
+        synthesis_fingerprint(context),
+        labels=labels.read_text(encoding="utf-8") if labels.exists() else "",
     )
 
 
-def candidate_identity(context: RunContext, name: str, *, data: RunContext | None = None) -> str:
+def planned_dataset_fingerprint(config: Config, synthesis: str, *, labels: str = "") -> str:
+    """Of rows that are audited, or would be, from written rows of a fingerprint.
+
+    Args:
+        config: the run's.
+        synthesis: the fingerprint of the written rows.
+        labels: the file of rows that a reader marked bad.
+    """
+    named = config.audit.decontamination.sets if config.audit.checks.decontamination else []
+    return fingerprint(
+        _FORMATS["dataset"],
+        synthesis,
+        config.audit,
+        _reference_settings(config),
+        # Which sets the names stand for.
+        [settings.model_dump(mode="json") for settings in config.evaluation.sets] if named else [],
+        labels,
+    )
+
+
+def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | None = None) -> str:
     """Of one trained candidate.
 
     Args:
@@ -142,38 +160,41 @@ def candidate_identity(context: RunContext, name: str, *, data: RunContext | Non
         data: the context that made the data set, where candidates of other seeds are trained on it too.
     """
     settings = context.config.training.resolve(name)
-    choosing = context.config.evaluation.choosing_sets if settings.chooses_share else []
+    choosing_sets = context.config.evaluation.choosing_sets if settings.chooses_share else []
     return fingerprint(
         _FORMATS["models"],
-        dataset_identity(data or context),
+        dataset_fingerprint(data or context),
         settings.model_dump(mode="json", exclude=_TRAINING_PACE),
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
-        # Only where there are any: a model that no such set had a share in keeps its identity.
-        *([each.model_dump(mode="json", exclude={"name"}), _set_content(each)] for each in choosing),
+        # Only where there are any: a model that no such set had a share in keeps its fingerprint.
+        *(
+            [choosing_set.model_dump(mode="json", exclude={"name"}), _set_content(choosing_set)]
+            for choosing_set in choosing_sets
+        ),
     )
 
 
-def results_identity(context: RunContext) -> str:
+def results_fingerprint(context: RunContext) -> str:
     """Of the evaluation."""
     config = context.config
     names = list(config.training.candidates)
     return fingerprint(
         _FORMATS["results"],
-        {name: candidate_identity(context, name) for name in names},
+        {name: candidate_fingerprint(context, name) for name in names},
         config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
-        [_set_content(each) for each in config.evaluation.sets],
+        [_set_content(settings) for settings in config.evaluation.sets],
         config.seed,
     )
 
 
-def llm_settings(settings: LLMConfig) -> dict[str, Any]:
+def _llm_settings(settings: LLMConfig) -> dict[str, Any]:
     """What decides what a language model says, and not how fast or at what price."""
     return settings.model_dump(mode="json", exclude=_LLM_PACE)
 
 
-def synthesis_settings(settings: SynthesisConfig) -> dict[str, Any]:
+def _synthesis_settings(settings: SynthesisConfig) -> dict[str, Any]:
     """What decides what is written, and not when writing stops."""
     return settings.model_dump(mode="json", exclude=SPENDING_LIMITS)
 
@@ -184,25 +205,9 @@ def base_settings(training: TrainingConfig) -> dict[str, Any]:
     return chosen if training.append_eos is None else {**chosen, "append_eos": training.append_eos}
 
 
-def candidate_stage_name(name: str) -> str:
-    """The stage of one candidate, which is its folder in the run directory."""
+def candidate_folder(name: str) -> str:
+    """The folder of one candidate in the run directory."""
     return f"models/{name}"
-
-
-def require_current(context: RunContext, stage: str, identity: str, command: str) -> StageManifest:
-    """The manifest of an earlier stage, if it was completed with the settings at hand.
-
-    Raises:
-        StageOrderError: the stage is not complete.
-        RunMismatchError: it was completed with other settings.
-    """
-    manifest = context.run.require(stage, command)
-    if manifest.fingerprint != identity:
-        raise RunMismatchError(
-            f"run directory {context.run.path}: stage {stage!r} was completed with other settings"
-            f"{differences(context, manifest)}; run `{command} --redo` first, or use the config that made it"
-        )
-    return manifest
 
 
 def _tasks_settings(config: Config) -> list[Any]:
@@ -212,7 +217,7 @@ def _tasks_settings(config: Config) -> list[Any]:
         return [str(path), files_fingerprint(path), config.tasks.hold_out]
     return [
         config.tasks.model_dump(mode="json", exclude={"rows", "languages"}),
-        llm_settings(config.llm),
+        _llm_settings(config.llm),
         Prompts(config.synthesis.templates).fingerprint(),
     ]
 
@@ -237,4 +242,4 @@ def _model_content(reference: str) -> str | None:
 def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
     """The content of an evaluation set's files on this machine."""
     paths = [value for key, value in settings.model_dump().items() if key in ("path", "queries", "documents", "qrels")]
-    return [content_fingerprint(Path(each)) for each in paths if each is not None and ":" not in each]
+    return [content_fingerprint(Path(path)) for path in paths if path is not None and ":" not in path]

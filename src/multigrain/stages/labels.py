@@ -10,8 +10,8 @@ from multigrain.config.file import load_config
 from multigrain.dataset.store import open_example_ids
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.stages.audit import audit_stage
 from multigrain.stages.context import RunContext
+from multigrain.stages.table import STAGES
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table
@@ -44,12 +44,16 @@ def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None 
     known = set(ids).intersection(open_example_ids(run.dataset_path))
     with run.hold() as held:
         before = read_labels(held.marks_path) if held.marks_path.exists() else ()
-        foreign = [each for each in ids if each not in known and each not in before]
+        foreign = [key for key in ids if key not in known and key not in before]
         if not ids or len(foreign) == len(ids):
             raise SourceError(f"{marks}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
         if foreign:
             progress.say(f"{len(foreign)} of {len(ids)} marked rows are not in this run's data set; left alone")
-        atomic_write(held.marks_path, dump_labels(dict.fromkeys([*before, *(e for e in ids if e not in foreign)])))
+        atomic_write(
+            held.marks_path, dump_labels(dict.fromkeys([*before, *(key for key in ids if key not in foreign)]))
+        )
         context = RunContext(load_config(held.config_path), held, progress, redo=True)
-        done = audit_stage(context)
-        return {**done.counts, "marked": len(read_labels(held.marks_path))}
+        audit = STAGES["audit"]
+        audit.run(context)
+        counts = held.require(audit.folder, f"multigrain {audit.command}").counts
+        return {**counts, "marked": len(read_labels(held.marks_path))}

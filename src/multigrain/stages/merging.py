@@ -6,7 +6,6 @@ They are those that choose between candidates: of several sets the mean over set
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from sentence_transformers import SentenceTransformer
@@ -16,26 +15,12 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import encoding_precision
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.stages.context import RunContext
-from multigrain.stages.evaluation import validation_sets
-from multigrain.stages.selection import check_choice
+from multigrain.stages.preflight import check_selection
 from multigrain.training.merging import WeightMerge, merge_shares
 
-__all__ = ["ChosenMerge", "merge_candidate", "validation_for_merge"]
-
-
-@dataclass(frozen=True)
-class ChosenMerge:
-    """What was merged.
-
-    Attributes:
-        share: of the tuned weights.
-        validation: nDCG@10 on the validation queries of every share that was tried (several sets: the mean over
-            sets); empty for a fixed share.
-    """
-
-    share: float
-    validation: dict[str, float]
+__all__ = ["merge_candidate", "validation_for_merge"]
 
 
 def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
@@ -51,10 +36,10 @@ def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple
     """
     if not settings.chooses_share:
         return ()
-    found = validation_sets(context)
-    if not found:
-        check_choice(context.config, ["training"], none_held=True)
-    return found
+    sets = validation_sets(context.config, context.run)
+    if not sets:
+        check_selection(context.config, ["training"], none_held=True)
+    return sets
 
 
 def merge_candidate(
@@ -63,7 +48,7 @@ def merge_candidate(
     weights: WeightMerge,
     merge: Merge,
     validation: Sequence[EvaluationSet],
-) -> ChosenMerge:
+) -> tuple[float, dict[str, float]]:
     """Merge a tuned model in place.
 
     Args:
@@ -72,6 +57,10 @@ def merge_candidate(
         weights: taken of it before it was tuned.
         merge: the shares.
         validation: from `validation_for_merge`.
+
+    Returns:
+        The share of the tuned weights, and the nDCG@10 on the validation queries of every share that was tried (of
+        several sets: the mean over sets); none for a fixed share.
     """
     shares = merge_shares(merge)
     scores: dict[float, float] = {}
@@ -83,9 +72,11 @@ def merge_candidate(
             for share in shares:
                 weights.apply(model, share)
                 encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
-                scores[share] = fmean(evaluate_retrieval(encoder, each).ndcg_at_10 for each in validation)
+                scores[share] = fmean(
+                    evaluate_retrieval(encoder, validation_set).ndcg_at_10 for validation_set in validation
+                )
                 task.advance(note=f"{share:g}: {scores[share]:.3f}")
     # Of equal scores the share that moved the base the least.
     chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]
     weights.apply(model, chosen)
-    return ChosenMerge(chosen, {f"{share:g}": score for share, score in scores.items()})
+    return chosen, {f"{share:g}": score for share, score in scores.items()}

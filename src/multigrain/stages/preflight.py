@@ -1,4 +1,4 @@
-"""What can be seen to be wrong before anything is paid for: prices, model, evaluation sets, titles.
+"""What can be seen to be wrong before anything is paid for: settings, prices, models, evaluation sets, titles.
 
 Cheap checks of what the later stages of a run will need. Each raises the error that the stage itself would raise,
 hours and dollars later.
@@ -11,45 +11,68 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from multigrain.audit.checks import active_checks
 from multigrain.config import Config, EvaluationSetConfig, TrainingConfig
-from multigrain.errors import EvaluationError, MissingExtraError
+from multigrain.errors import ConfigError, EvaluationError, MissingExtraError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
-from multigrain.records import Document, Split
-from multigrain.sources.store import read_document_table
+from multigrain.model.attention.implementation import check_implementation
+from multigrain.records import Split
+from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext
-from multigrain.training.losses.registry import guide_of
+from multigrain.storage.rundir import RunDirectory
+from multigrain.training.losses.registry import check_losses, guide_of
+from multigrain.training.processes import check_sharding
+from multigrain.training.trackers import check_trackers
 
-__all__ = ["check_model", "check_prices", "check_sets", "check_titles", "preflight"]
+__all__ = [
+    "check_audit_settings",
+    "check_models",
+    "check_prices",
+    "check_selection",
+    "check_sets",
+    "check_training_settings",
+    "check_unwritten_prices",
+]
 
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
 
 
-def preflight(context: RunContext, stages: Sequence[str]) -> None:
-    """Check, after the documents have been read and before the language model is asked, what later stages need.
+def check_audit_settings(config: Config, _: RunDirectory) -> None:
+    """See that every check which the config names is there."""
+    active_checks(config.audit.checks)
 
-    Args:
-        context: the run.
-        stages: those that will be run; what only others need is not checked.
+
+def check_training_settings(config: Config, _: RunDirectory) -> None:
+    """See that shards, losses, trackers and attention are as training can have them."""
+    check_sharding(config.training)
+    check_losses(config.training)
+    check_trackers(config.training)
+    check_implementation(config.training.attn_implementation)
+
+
+def check_models(context: RunContext) -> None:
+    """See that every model which training needs is there, and can be tuned as asked.
 
     Raises:
-        ModelError: the base or reference model cannot be loaded, or not as it is asked for.
+        ModelError: one is not, or cannot.
         MissingExtraError: a package is not installed.
-        EvaluationError: a set cannot be read, or titles are asked for and there are none.
     """
     config = context.config
-    if "training" in stages:
-        for name in config.training.candidates:
-            settings = config.training.resolve(name)
-            check_model(settings)
-            if (guide := guide_of(settings)) is not None:
-                _check_other(config, guide)
-        if config.audit.reference_model != "auto":
-            _check_other(config, config.audit.reference_model)
-    if "evaluation" in stages:
-        check_sets(config)
-        if config.evaluation.queries == "titles":
-            check_titles(config, read_document_table(context.run.documents_path))
+    others = [] if config.audit.reference_model == "auto" else [config.audit.reference_model]
+    for name in config.training.candidates:
+        settings = config.training.resolve(name)
+        _check_model(settings)
+        others += [guide] if (guide := guide_of(settings)) is not None else []
+    trusted = config.training.trust_remote_code
+    for reference in others:
+        _check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
+
+
+def check_unwritten_prices(config: Config, run: RunDirectory) -> None:
+    """See that a limit on the cost can be kept, where the rows have not been written yet; see `check_prices`."""
+    if run.manifest("synthesis") is None:
+        check_prices(config)
 
 
 def check_prices(config: Config) -> None:
@@ -66,13 +89,8 @@ def check_prices(config: Config) -> None:
         require_price(find_price(other), limit, model=other.model, section="evaluation.llm")
 
 
-def check_model(settings: TrainingConfig) -> None:
-    """See that a base model is there and can be tuned as asked, without loading its weights.
-
-    Raises:
-        ModelError: it cannot.
-        MissingExtraError: a package is not installed.
-    """
+def _check_model(settings: TrainingConfig) -> None:
+    """See that a base model is there and can be tuned as asked, without loading its weights."""
     from multigrain.model.adapters import quantization
     from multigrain.model.checking import check_reference
 
@@ -87,55 +105,93 @@ def check_model(settings: TrainingConfig) -> None:
     quantization(settings.quantize)
 
 
-def _check_other(config: Config, reference: str) -> None:
-    trusted = config.training.trust_remote_code
-    check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
-
-
-def check_sets(config: Config) -> None:
-    """See that the evaluation sets are there; folders of ordinary size are read as the evaluation will read them.
+def check_sets(context: RunContext) -> None:
+    """See that there is something to evaluate on; sets of ordinary size are read as the evaluation will read them.
 
     Raises:
-        EvaluationError: one cannot be used, or there is nothing at all to evaluate on.
+        EvaluationError: there is nothing, a set cannot be used, or titles are asked for and there are none.
         SourceError: a file cannot be read.
-        MissingExtraError: one comes in a package that is not installed.
+        MissingExtraError: a set comes in a package that is not installed.
     """
     from multigrain.evaluation.sets.loading import open_sets
 
+    config = context.config
     if config.evaluation.queries == "none" and not config.evaluation.sets:
         raise EvaluationError(
             "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
         )
-    for each in config.evaluation.sets:
-        files = _files(each)
-        missing = next((path for path in files if not path.exists()), None)
+    for settings in config.evaluation.sets:
+        paths = _paths(settings)
+        missing = next((path for path in paths if not path.exists()), None)
         if missing is not None:
-            raise EvaluationError(f"evaluation set {each.name!r}: {missing}: no such file or folder")
-        if sum(_size(path) for path in files) <= _READ_WHOLE:
-            open_sets([each], seed=config.seed)
-
-
-def check_titles(config: Config, documents: Sequence[Document]) -> None:
-    """See that there are titles to ask with, where the config says that titles are the held-out queries.
-
-    Raises:
-        EvaluationError: the held-out documents have none.
-    """
-    held = [document for document in documents if document.split is not Split.TRAIN]
-    if config.evaluation.queries == "titles" and held and not any(document.title for document in held):
+            raise EvaluationError(f"evaluation set {settings.name!r}: {missing}: no such file or folder")
+        if sum(_size(path) for path in paths) <= _READ_WHOLE:
+            open_sets([settings], seed=config.seed)
+    if config.evaluation.queries != "titles":
+        return
+    heldout = [
+        document for document in open_document_table(context.run.documents_path) if document.split is not Split.TRAIN
+    ]
+    if heldout and not any(document.title for document in heldout):
         raise EvaluationError(
-            f"evaluation.queries: titles, but none of the {len(held)} held-out documents has a title; name the column "
-            "with documents.title_field, or set evaluation.queries: synthetic"
+            f"evaluation.queries: titles, but none of the {len(heldout)} held-out documents has a title; name the "
+            "column with documents.title_field, or set evaluation.queries: synthetic"
         )
 
 
-def _files(settings: EvaluationSetConfig) -> list[Path]:
+def _paths(settings: EvaluationSetConfig) -> list[Path]:
     values = settings.model_dump()
-    found = [values.get(key) for key in ("path", "queries", "documents", "qrels")]
-    return [Path(each).expanduser() for each in found if each is not None and ":" not in each]
+    names = [values.get(key) for key in ("path", "queries", "documents", "qrels")]
+    return [Path(name).expanduser() for name in names if name is not None and ":" not in name]
 
 
 def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-    return path.stat().st_size if path.is_file() else 0
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def check_selection(config: Config, stages: Sequence[str], *, none_held: bool = False) -> None:
+    """See that what will have to be chosen can be chosen: shares to merge in training, candidates in evaluation.
+
+    Args:
+        config: the run's.
+        stages: those that will be run.
+        none_held: that the run was seen to hold no validation queries out, whatever the config says.
+
+    Raises:
+        ConfigError: there is a share to choose, and nothing to choose it by.
+        EvaluationError: there are several candidates, and nothing to choose by.
+    """
+    lack = _lack_of_queries(config, none_held=none_held)
+    if lack is None:
+        return
+    candidates = config.training.candidates
+    for name in candidates if "training" in stages else ():
+        settings = config.training.resolve(name)
+        if settings.chooses_share:
+            raise ConfigError(
+                f"training.merge: {settings.merge} needs validation queries to choose by, and {lack}, or give one "
+                "share"
+            )
+    if "evaluation" in stages and len(candidates) > 1:
+        raise EvaluationError(
+            f"{len(candidates)} candidates ({', '.join(candidates)}) need validation queries to choose by, and "
+            f"{lack}, or train one candidate"
+        )
+
+
+def _lack_of_queries(config: Config, *, none_held: bool) -> str | None:
+    """Why there are no validation queries, and what to do; None where there are."""
+    if config.evaluation.choosing_sets:
+        return None
+    add = "add a labelled set with role: validation to evaluation.sets"
+    if config.evaluation.queries == "none":
+        return f"evaluation.queries is none: {add}, set evaluation.queries to titles or synthetic"
+    if config.documents.validation_share == 0:
+        return f"documents.validation_share is 0: {add}, set documents.validation_share above 0"
+    if none_held:
+        return (
+            f"documents.validation_share: {config.documents.validation_share:g} held none out: {add}, raise "
+            "documents.validation_share"
+        )
+    return None

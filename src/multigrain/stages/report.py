@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from multigrain.report.card import write_card
 from multigrain.report.write import write_report
+from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
-from multigrain.stages.fingerprints import require_current, results_identity
 
-__all__ = ["report_stage"]
+__all__ = ["run"]
 
 
-def report_stage(context: RunContext) -> Path:
+def run(context: RunContext, _: Stage) -> None:
     """Write the report page and the model's card; drawing takes a second, so they are drawn anew every time."""
-    require_current(context, "results", results_identity(context), "multigrain evaluate")
     path = write_report(context.run)
     write_card(context.run)
     context.progress.say(f"report: {path}")
-    return path

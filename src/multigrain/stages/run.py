@@ -2,103 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
-from multigrain.audit.checks import active_checks
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.model.attention.implementation import check_implementation
-from multigrain.stages.context import RunContext
-from multigrain.stages.fingerprints import candidate_stage_name
-from multigrain.stages.selection import check_choice
+from multigrain.stages.context import REDO, RunContext
+from multigrain.stages.heldout import check_heldout
+from multigrain.stages.preflight import check_selection
+from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
-from multigrain.training.losses.registry import check_losses
-from multigrain.training.processes import check_sharding, is_main_process, leave_together, process_count
-from multigrain.training.trackers import check_trackers
+from multigrain.training.processes import is_main_process, leave_together, process_count
 
-__all__ = ["STAGES", "Stage", "run", "run_stages", "stage_summaries"]
-
-# Stages import torch and much else; each is imported when it is its turn.
-
-
-def _documents(context: RunContext) -> None:
-    from multigrain.stages.documents import documents_stage
-
-    documents_stage(context)
-
-
-def _synthesis(context: RunContext) -> None:
-    from multigrain.stages.synthesis import synthesis_stage
-
-    synthesis_stage(context)
-
-
-def _check_prices(config: Config) -> None:
-    from multigrain.stages.preflight import check_prices
-
-    check_prices(config)
-
-
-def _check_heldout(context: RunContext) -> None:
-    from multigrain.stages.heldout import check_heldout
-
-    check_heldout(context)
-
-
-def _preflight(context: RunContext, stages: Sequence[str]) -> None:
-    from multigrain.stages.preflight import preflight
-
-    preflight(context, stages)
-
-
-def _audit(context: RunContext) -> None:
-    from multigrain.stages.audit import audit_stage
-
-    audit_stage(context)
-
-
-def _training(context: RunContext) -> None:
-    from multigrain.stages.training import training_stage
-
-    training_stage(context)
-
-
-def _evaluation(context: RunContext) -> None:
-    from multigrain.stages.evaluation import evaluation_stage
-
-    evaluation_stage(context)
-
-
-def _report(context: RunContext) -> None:
-    from multigrain.stages.report import report_stage
-
-    report_stage(context)
-
-
-class Stage(NamedTuple):
-    """A stage of a run.
-
-    Attributes:
-        work: runs it.
-        folders: for a config, the folders of the run directory whose manifests say that it is complete.
-    """
-
-    work: Callable[[RunContext], None]
-    folders: Callable[[Config], list[str]]
-
-
-STAGES: Final = {
-    "documents": Stage(_documents, lambda config: ["documents"]),
-    "synthesis": Stage(_synthesis, lambda config: ["synthesis"]),
-    "audit": Stage(_audit, lambda config: ["dataset"]),
-    "training": Stage(_training, lambda config: [candidate_stage_name(name) for name in config.training.candidates]),
-    "evaluation": Stage(_evaluation, lambda config: ["results"]),
-    "report": Stage(_report, lambda config: []),
-}
-"""Every stage by name, in order."""
+__all__ = ["run", "run_stages", "stage_summaries"]
 
 
 def run(
@@ -125,8 +43,9 @@ def run_stages(
     *,
     progress: Progress | None = None,
     redo: bool = False,
+    remedy: str = REDO,
 ) -> RunDirectory:
-    """Do some of the stages, in the order given; see `run`.
+    """Do some of the stages, in the order given; see `run`, and `RunContext` for the remedy.
 
     Under torchrun only training is done: every process computes, the first one alone writes and reports.
     """
@@ -135,54 +54,45 @@ def run_stages(
             f"{process_count()} processes can only train together: complete the stages before with "
             "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
         )
-    if "audit" in stages:
-        active_checks(config.audit.checks)
-    if "training" in stages:
-        check_sharding(config.training)
-        check_losses(config.training)
-        check_trackers(config.training)
-        check_implementation(config.training.attn_implementation)
-    check_choice(config, stages)
+    chosen = [STAGES[name] for name in stages]
+    check_selection(config, stages)
+    for stage in chosen:
+        if stage.check_settings is not None:
+            stage.check_settings(config, RunDirectory(Path(directory)))
     if not is_main_process():
         context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
-        STAGES["training"].work(context)
+        STAGES["training"].run(context)
         leave_together()
         return context.run
-    if "synthesis" in stages and RunDirectory(Path(directory)).manifest("synthesis") is None:
-        _check_prices(config)
     with RunDirectory(Path(directory)).hold() as held:
-        context = RunContext(config, held, progress or SilentProgress(), redo)
-        before = _manifests(held)
-        for stage in stages:
-            if stage == "synthesis" and held.manifest("synthesis") is None:
-                _preflight(context, stages)
-            STAGES[stage].work(context)
-            if stage == "synthesis" and "evaluation" in stages:
-                _check_heldout(context)
+        context = RunContext(config, held, progress or SilentProgress(), redo, remedy=remedy)
+        before = held.manifests()
+        for stage in chosen:
+            if stage.name == "synthesis" and held.manifest(stage.folder) is None:
+                for later in chosen:
+                    if later.check_inputs is not None:
+                        later.check_inputs(context)
+            stage.run(context)
+            if stage.name == "synthesis" and "evaluation" in stages:
+                check_heldout(context)
         if process_count() > 1:
             leave_together()
-        if len(stages) == len(STAGES) and _manifests(held) == before:
+        if len(chosen) == len(STAGES) and held.manifests() == before:
             context.progress.say("nothing left to do: every stage was complete before")
     return held
 
 
-def _manifests(held: RunDirectory) -> dict[Path, str]:
-    """What says of each stage that it is complete."""
-    found = (*held.path.glob("*/manifest.json"), *held.path.glob("models/*/manifest.json"))
-    return {path: path.read_text(encoding="utf-8") for path in found}
-
-
 def stage_summaries(held: RunDirectory, config: Config, stages: Sequence[str]) -> dict[str, Any]:
-    """The counts and seconds of what complete stages made, by folder, as `--json` prints them.
+    """The counts and seconds of what complete stages left, by folder, as `--json` prints them.
 
     Args:
         held: the run.
         config: what was asked for.
         stages: names of stages.
     """
-    found = {folder: held.manifest(folder) for stage in stages for folder in STAGES[stage].folders(config)}
+    manifests = {folder: held.manifest(folder) for name in stages for folder in STAGES[name].folders(config)}
     return {
-        name: {**manifest.counts, "seconds": manifest.seconds}
-        for name, manifest in found.items()
+        folder: {**manifest.counts, "seconds": manifest.seconds}
+        for folder, manifest in manifests.items()
         if manifest is not None
     }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.llm.session.usage import read_usage
-from multigrain.storage.manifests import StageFailure, StageManifest
+from multigrain.stages.table import STAGES
+from multigrain.storage.manifests import StageFailure
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, verify_table
 
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 StageState = Literal["complete", "begun", "open"]
-_CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class StageStatus:
     """One stage.
 
     Attributes:
-        name: documents, synthesis, dataset, models/NAME or results.
+        name: the folder of the run directory: documents, synthesis, dataset, models/NAME or results.
         state: complete, begun (something of it is on disk) or open.
         detail: what there is of it, in a few words.
         seconds: what the session that completed it took; None where it is not complete.
@@ -112,14 +111,14 @@ def verify_run(path: Path) -> Verified:
     if not _is_run(path):
         raise RunDirectoryError(f"{path}: no run here")
     tables = [
-        each
-        for each in sorted(path.rglob("*.parquet"))
-        if not is_table(each.parent) and not any(part.startswith(".") for part in each.relative_to(path).parts)
+        table
+        for table in sorted(path.rglob("*.parquet"))
+        if not is_table(table.parent) and not any(part.startswith(".") for part in table.relative_to(path).parts)
     ]
     read, problems = 0, []
-    for each in tables:
+    for table in tables:
         try:
-            read += verify_table(each)
+            read += verify_table(table)
         except RunDirectoryError as error:
             problems.append(str(error))
     if problems:
@@ -129,7 +128,7 @@ def verify_run(path: Path) -> Verified:
 
 def runs_in(folder: Path) -> list[Path]:
     """The run directories directly below a folder, by name; none where there is no such folder."""
-    return sorted(each for each in folder.glob("*") if _is_run(each))
+    return sorted(path for path in folder.glob("*") if _is_run(path))
 
 
 def _is_run(path: Path) -> bool:
@@ -144,61 +143,16 @@ def _config(run: RunDirectory) -> Config | None:
 
 
 def _stages(run: RunDirectory, config: Config | None) -> Iterator[StageStatus]:
-    yield _stage(run, "documents", run.documents_path)
-    yield _stage(run, "synthesis", run.journal_path)
-    yield _stage(run, "dataset", run.rejects_path)
-    names = list(config.training.candidates) if config is not None else []
-    trained = sorted(each.parent.name for each in run.path.glob("models/*/manifest.json"))
-    for name in [*names, *(each for each in trained if each not in names)]:
-        yield _candidate(run, name, config)
-    yield _stage(run, "results", run.results_path / "evaluation.json")
-
-
-def _stage(run: RunDirectory, name: str, trace: Path) -> StageStatus:
-    manifest = run.manifest(name)
-    if manifest is not None:
-        return _complete(manifest)
-    return StageStatus(name, "begun" if trace.exists() else "open")
-
-
-def _candidate(run: RunDirectory, name: str, config: Config | None) -> StageStatus:
-    stage = f"models/{name}"
-    manifest = run.manifest(stage)
-    if manifest is not None:
-        return _complete(manifest)
-    found = [
-        int(match[1])
-        for folder in run.checkpoints_path.glob(f"{name}-*/checkpoint-*")
-        if (match := _CHECKPOINT.fullmatch(folder.name))
-    ]
-    if not found:
-        return StageStatus(stage, "open")
-    return StageStatus(stage, "begun", f"step {max(found)}{_of_steps(run, config)}")
-
-
-def _of_steps(run: RunDirectory, config: Config | None) -> str:
-    """How many steps training takes, where that is known: it may depend on the rows that the audit kept."""
-    dataset = run.manifest("dataset")
-    if config is None or (dataset is None and config.training.steps == "auto"):
-        return ""
-    return f" of {config.training.steps_for(0 if dataset is None else dataset.counts['kept'])}"
-
-
-def _complete(manifest: StageManifest) -> StageStatus:
-    return StageStatus(
-        manifest.stage, "complete", _words(manifest.stage, manifest.counts), manifest.seconds, manifest.finished_at
-    )
-
-
-def _words(stage: str, counts: Mapping[str, Any]) -> str:
-    """The counts that matter most, whatever version wrote them."""
-    wanted = {
-        "documents": ("documents", "train", "validation", "test"),
-        "synthesis": ("requested", "written"),
-        "dataset": ("written", "kept"),
-        "results": ("chosen",),
-    }.get(stage, ("rows", "steps"))
-    return ", ".join(f"{name} {counts[name]}" for name in wanted if name in counts)
+    for stage in STAGES.values():
+        for folder in stage.folders(config, run):
+            manifest = run.manifest(folder)
+            if manifest is not None:
+                detail = stage.summary(manifest.counts)
+                yield StageStatus(folder, "complete", detail, manifest.seconds, manifest.finished_at)
+            elif (progress := stage.progress(run, folder, config)) is not None:
+                yield StageStatus(folder, "begun", progress)
+            else:
+                yield StageStatus(folder, "open")
 
 
 def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | None, report: Path | None) -> str:

@@ -20,9 +20,10 @@ from multigrain.llm.build import total_concurrency
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
-from multigrain.stages.context import STOPPING, RunContext, complete_stage
-from multigrain.stages.fingerprints import candidate_stage_name, synthesis_identity
+from multigrain.stages.base import Stage
+from multigrain.stages.context import STOPPING, RunContext
 from multigrain.stages.heldout import HeldoutTally, lacking_parts
+from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
 from multigrain.storage.manifests import StageManifest
 from multigrain.synthesis.heldout import dump_heldout_queries
@@ -33,10 +34,10 @@ from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_
 from multigrain.synthesis.synthesize import HELDOUT, synthesize, write_heldout_queries
 from multigrain.synthesis.written import written_corpus
 
-__all__ = ["synthesis_stage"]
+__all__ = ["run"]
 
 
-def synthesis_stage(context: RunContext) -> StageManifest:
+def run(context: RunContext, stage: Stage) -> None:
     """Write rows for what the run starts from, and held-out queries where it has none.
 
     A synthesis that a limit ended goes on where that limit has been raised, and so does one that has no held-out query
@@ -46,21 +47,19 @@ def synthesis_stage(context: RunContext) -> StageManifest:
         RunMismatchError: it is complete, but from other settings or inputs, and redoing was not asked for; a limit
             that has been raised besides makes no difference.
     """
-    if why := _goes_on(context):
+    if why := _goes_on(context, stage):
         context.progress.say(f"synthesis: {why}; it goes on, and so does what follows")
-        candidates = [candidate_stage_name(name) for name in context.config.training.candidates]
-        for stage in ("results", *candidates, "dataset", "synthesis"):
-            context.run.invalidate(stage)
+        invalidate(context, stage)
         shutil.rmtree(context.run.checkpoints_path, ignore_errors=True)
     with telling_of_interrupt(context.progress, STOPPING):
-        return complete_stage(context, "synthesis", synthesis_identity(context), lambda: _write(context))
+        stage.complete(context, lambda: _write(context))
 
 
-def _goes_on(context: RunContext) -> str:
+def _goes_on(context: RunContext, stage: Stage) -> str:
     """Why a complete synthesis goes on, in words; empty where it does not."""
-    manifest = context.run.manifest("synthesis")
+    manifest = context.run.manifest(stage.folder)
     # Of other settings, all of it would be written and paid for again: that is for --redo to say.
-    if manifest is None or not (context.redo or manifest.fingerprint == synthesis_identity(context)):
+    if manifest is None or not (context.redo or manifest.fingerprint == stage.fingerprints(context)[stage.folder]):
         return ""
     if _limit_raised(context.config, manifest):
         return "the limit that ended it has been raised"

@@ -13,18 +13,20 @@ from multigrain.display.progress import Progress, Task
 from multigrain.model.describe import describe_encoder
 from multigrain.model.encoder import build_candidate
 from multigrain.model.saving import save_candidate
+from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext, complete_stage
-from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, dataset_identity, require_current
-from multigrain.stages.merging import ChosenMerge, merge_candidate, validation_for_merge
+from multigrain.stages.fingerprints import (
+    candidate_fingerprint,
+    candidate_folder,
+)
+from multigrain.stages.merging import merge_candidate, validation_for_merge
 from multigrain.storage.files import atomic_directory
-from multigrain.storage.manifests import StageManifest
 from multigrain.training.checkpoints import abandoned_checkpoints
-from multigrain.training.losses.registry import check_losses
 from multigrain.training.merging import WeightMerge
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
 
-__all__ = ["candidate_stage", "training_stage"]
+__all__ = ["run", "run_candidate"]
 
 _TIMED_STEPS: Final = 4
 _WORTH_SAYING: Final = 90.0  # seconds
@@ -32,40 +34,33 @@ _STOPPING: Final = "stopping after this step; a checkpoint is written first (Ctr
 _OFTEN: Final = 50  # passes over the rows from which on a person should hear of them
 
 
-def training_stage(context: RunContext) -> list[StageManifest]:
-    """Train the config's candidates, one after another.
-
-    Raises:
-        ConfigError: a loss that cannot be trained.
-    """
-    check_losses(context.config.training)
+def run(context: RunContext, _: Stage) -> None:
+    """Train the config's candidates, one after another."""
     if is_main_process():
         _tidy(context)
-    return [candidate_stage(context, name) for name in context.config.training.candidates]
+    for name in context.config.training.candidates:
+        run_candidate(context, name)
 
 
-def candidate_stage(context: RunContext, name: str, *, data: RunContext | None = None) -> StageManifest:
-    """Train one candidate.
+def run_candidate(context: RunContext, name: str, *, data: RunContext | None = None) -> None:
+    """Train one candidate on a data set that is complete and current.
 
     Args:
         context: the run.
         name: the candidate.
         data: the context that made the data set, where candidates of other seeds are trained on it too.
     """
-    require_current(context, "dataset", dataset_identity(data or context), "multigrain audit")
-    identity = candidate_identity(context, name, data=data)
+    fingerprint = candidate_fingerprint(context, name, data=data)
     settings = context.config.training.resolve(name)
-    stage = candidate_stage_name(name)
-    if not is_main_process():
+    folder = candidate_folder(name)
+    if is_main_process():
+        complete_stage(context, folder, fingerprint, lambda: _train(context, name, settings, fingerprint))
+    elif not context.run.is_complete(folder, fingerprint):
         # It trains along; the main process alone decides, writes and reports.
-        found = context.run.manifest(stage)
-        if found is None or found.fingerprint != identity:
-            _train(context, name, settings, identity)
-        return StageManifest(stage, identity)
-    return complete_stage(context, stage, identity, lambda: _train(context, name, settings, identity))
+        _train(context, name, settings, fingerprint)
 
 
-def _train(context: RunContext, name: str, settings: TrainingConfig, identity: str) -> dict[str, Any]:
+def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint: str) -> dict[str, Any]:
     examples = open_examples(context.run.dataset_path)
     model = build_candidate(settings, seed=context.config.seed)
     context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
@@ -85,8 +80,8 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
             name=name,
             seed=context.config.seed,
             # Checkpoints of other settings must never be resumed from: their folder is named for these.
-            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, identity, settings),
-            logs=context.run.logs_path / _checkpoint_folder(name, identity, settings),
+            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, fingerprint, settings),
+            logs=context.run.logs_path / _checkpoint_folder(name, fingerprint, settings),
             on_step=_Advance(task, context.progress, name),
             on_interrupt=lambda: context.progress.remark(_STOPPING),
         )
@@ -97,33 +92,31 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, identity: s
     context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
     counts |= {"first_loss": first, "last_loss": last}
     if weights is not None and settings.merge is not None:
-        merged = merge_candidate(context, model, weights, settings.merge, validation)
-        log = replace(log, merged=merged.share)
-        counts |= _merged_counts(context, name, merged)
+        share, scores = merge_candidate(context, model, weights, settings.merge, validation)
+        tried = ", ".join(f"{tried_share}: {score:.3f}" for tried_share, score in scores.items())
+        context.progress.say(
+            f"{name}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
+            + (f" (validation nDCG@10 by share {tried})" if tried else "")
+        )
+        log = replace(log, merged=share)
+        counts |= {"merged": share, "merged_by_validation": scores}
     with atomic_directory(context.run.candidate_path(name)) as folder:
         save_candidate(model, folder, settings)
         log.save(folder / "training_log.json")
     return counts
 
 
-def _merged_counts(context: RunContext, name: str, merged: ChosenMerge) -> dict[str, Any]:
-    tried = ", ".join(f"{share}: {score:.3f}" for share, score in merged.validation.items())
-    context.progress.say(
-        f"{name}: merged {merged.share:g} of the tuned weights with {1 - merged.share:g} of the base's"
-        + (f" (validation nDCG@10 by share {tried})" if tried else "")
-    )
-    return {"merged": merged.share, "merged_by_validation": merged.validation}
-
-
-def _checkpoint_folder(name: str, identity: str, settings: TrainingConfig) -> str:
+def _checkpoint_folder(name: str, fingerprint: str, settings: TrainingConfig) -> str:
     # The same model comes out of sharded training, but checkpoints are of another form.
-    return f"{name}-{identity[:12]}{'-sharded' if settings.fsdp else ''}"
+    return f"{name}-{fingerprint[:12]}{'-sharded' if settings.fsdp else ''}"
 
 
 def _tidy(context: RunContext) -> None:
     """Name the checkpoints of other settings, which nothing goes on from; remove them where stages are redone."""
     training = context.config.training
-    current = {_checkpoint_folder(name, candidate_identity(context, name), training) for name in training.candidates}
+    current = {
+        _checkpoint_folder(name, candidate_fingerprint(context, name), training) for name in training.candidates
+    }
     found = abandoned_checkpoints(context.run.checkpoints_path, current)
     if not found:
         return

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -239,6 +240,20 @@ class RunDirectory:
                 f"{path}: not a manifest of this version ({error}): delete it to run the stage again"
             ) from None
 
+    def manifests(self) -> list[StageManifest]:
+        """The manifests of all complete stages, in the order in which they were completed.
+
+        Raises:
+            RunDirectoryError: one cannot be understood.
+        """
+        paths = [*self.path.glob("*/manifest.json"), *self.path.glob("models/*/manifest.json")]
+        # When a stage was finished is known to the second; of one second, the file system knows the order.
+        folders = [path.parent.relative_to(self.path).as_posix() for path in sorted(paths, key=_modified)]
+        manifests = [
+            manifest for folder in folders if (manifest := self.manifest(folder)) and manifest.stage == folder
+        ]
+        return sorted(manifests, key=attrgetter("finished_at"))
+
     def forget_sources(self) -> None:
         """Remove what a run started from, before it starts from something else."""
         for path in (self.written_documents_path, self.documents_path, self.queries_path, self.tasks_path):
@@ -309,3 +324,7 @@ class RunDirectory:
 
     def _manifest_path(self, stage: str) -> Path:
         return self.path / stage / "manifest.json"
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns

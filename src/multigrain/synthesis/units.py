@@ -54,7 +54,8 @@ def pair_units(
 ) -> Sequence[WritingUnit]:
     """A row for every positive of every training query: negatives to write, and the query as it was given.
 
-    Every query gets the row of its first positive before any gets that of its second.
+    Every query gets the row of its first positive before any gets that of its second. A row is made when it is looked
+    at, and positives lie on the disk: a corpus may be larger than memory.
 
     Args:
         queries: the given queries, of all splits.

@@ -77,6 +77,9 @@ class BatchImport:
     unknown: int = 0
 
 
+_REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
+
+
 def write_batch(
     config: Config, directory: Path, folder: Path, *, again: bool = False, progress: Progress | None = None
 ) -> BatchRound:
@@ -97,7 +100,7 @@ def write_batch(
         raise ConfigError(f"llm.provider {config.llm.provider!r} takes no batch files: set it to openai")
     check_prices(config)
     progress = progress or SilentProgress()
-    run_stages(config, directory, ["documents"], progress=progress)
+    run_stages(config, directory, ["documents"], progress=progress, remedy=_REMEDY)
     with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
         strategy = run_strategy(config, held, ask=True, progress=progress)
         inputs = read_inputs(config, held)

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from multigrain.config import Config
 from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, read_results
+from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["demo_summary"]
 
 
-def demo_summary(run: RunDirectory, *, total_seconds: float, setup_seconds: float | None) -> dict[str, Any]:
+def demo_summary(
+    run: RunDirectory, config: Config, *, total_seconds: float, setup_seconds: float | None
+) -> dict[str, Any]:
     """What `multigrain demo --json` prints.
 
     Args:
         run: a complete run of the demo recipe.
+        config: the recipe.
         total_seconds: wall-clock time of the demo, environment set-up not included.
         setup_seconds: how long the environment took to set up, where the caller knows it.
     """
     results = read_results(run.results_path / "evaluation.json")
     test = next(each for each in results.sets if each.role == "test")
     names = [name for name in results.models if name != BASE]
-    stages = {
-        "documents": ["documents"],
-        "synthesis": ["synthesis"],
-        "audit": ["dataset"],
-        "training": [f"models/{name}" for name in names],
-        "evaluation": ["results"],
-    }
     seconds: dict[str, float | None] = {
-        stage: round(sum(run.require(folder, "multigrain demo").seconds for folder in folders), 1)
-        for stage, folders in stages.items()
+        stage.name: round(sum(run.require(folder, "multigrain demo").seconds for folder in folders), 1)
+        for stage in STAGES.values()
+        if (folders := stage.folders(config))
     }
     audit = run.require("dataset", "multigrain demo").counts
     counted = ("requested", "written", "kept", "negatives_written", "negatives_mined", "written_candidates")

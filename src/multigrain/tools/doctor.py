@@ -14,8 +14,7 @@ from typing import Final, Literal
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import ConfigError, MultigrainError
 from multigrain.sources.glance import look_at_input
-from multigrain.stages.preflight import check_prices
-from multigrain.stages.selection import check_choice
+from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
 __all__ = ["Finding", "diagnose"]
@@ -94,7 +93,7 @@ def _limit(config: Config, dollars: float) -> Finding:
 def _model_selection(config: Config) -> Iterator[Finding]:
     """A problem, where a run would end with several models and nothing to choose by."""
     try:
-        check_choice(config, ["training", "evaluation"])
+        check_selection(config, ["training", "evaluation"])
     except MultigrainError as error:
         yield Finding("choice of model", "problem", str(error))
 

@@ -19,7 +19,7 @@ from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import request_key
 from multigrain.records import Document
-from multigrain.stages.fingerprints import documents_identity
+from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.stages.preflight import check_prices
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
@@ -126,7 +126,7 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
     templates = Prompts(config.synthesis.templates)
     templates.check()
     run = RunDirectory(directory)
-    known = config.start_from == "tasks" and run.is_complete("documents", documents_identity(config))
+    known = config.start_from == "tasks" and run.is_complete("documents", documents_fingerprint(config))
     inputs = read_inputs(config, run) if known else load_inputs(config)
     units = [*training_units(config, inputs), *heldout_units(config, inputs)]
     documents = heldout_documents(config, inputs)

@@ -8,7 +8,7 @@ from multigrain.config import Config
 from multigrain.dataset.store import open_examples
 from multigrain.model.encoder import build_candidate
 from multigrain.stages.context import RunContext
-from multigrain.stages.fingerprints import candidate_identity, candidate_stage_name, dataset_identity, require_current
+from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.estimate import TrainingEstimate, estimate_training
 
@@ -28,11 +28,14 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
         ModelError: the base model cannot be loaded or trained.
     """
     context = RunContext(config, RunDirectory(directory))
-    require_current(context, "dataset", dataset_identity(context), "multigrain audit")
+    training = STAGES["training"]
+    training.check_requirements(context)
     examples = open_examples(context.run.dataset_path)
     estimates = []
-    for name in config.training.candidates:
-        if not context.run.is_complete(candidate_stage_name(name), candidate_identity(context, name)):
+    for name, (folder, fingerprint) in zip(
+        config.training.candidates, training.fingerprints(context).items(), strict=True
+    ):
+        if not context.run.is_complete(folder, fingerprint):
             settings = config.training.resolve(name)
             model = build_candidate(settings, seed=context.config.seed)
             estimates.append(estimate_training(model, examples, settings, name=name, seed=config.seed))

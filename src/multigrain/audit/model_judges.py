@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from multigrain.audit.judges import CrossEncoderJudge, Judge, LanguageModelJudge
@@ -23,7 +23,7 @@ from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["open_judges"]
+__all__ = ["judge_counts", "open_judges"]
 
 _HEADS = ("ForSequenceClassification", "ForCausalLM")
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
@@ -88,6 +88,12 @@ def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fa
             "scores no pairs; give a cross-encoder, not an embedding model"
         )
     return CrossEncoderJudge(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
+
+
+def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:
+    """How many passages were judged, and how many were not, under the key that audit.json has for it."""
+    counts = [judge.counts for judge in judges if isinstance(judge, LanguageModelJudge)]
+    return {"judge": asdict(counts[0])} if counts else {}
 
 
 def _rewriter(

@@ -1,0 +1,106 @@
+"""The audit in figures: what came in, what was kept, what went and why, and how similar each level is."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from multigrain.audit.checks import reason_words
+from multigrain.audit.probe import SourceProbe
+from multigrain.audit.run import AuditResult
+from multigrain.display.progress import Progress
+from multigrain.records import LEVELS, Origin
+
+__all__ = ["say_summary", "summarise"]
+
+
+def summarise(
+    result: AuditResult,
+    *,
+    requested: int,
+    written: int,
+    reference_model: str,
+    probe: SourceProbe | None = None,
+) -> dict[str, Any]:
+    """The audit's counts and similarity statistics, as `audit.json` holds them.
+
+    Args:
+        result: what the audit did.
+        requested: rows that were asked for.
+        written: rows that the model wrote in a usable form.
+        reference_model: names the model that measured.
+        probe: how well written negatives can be told from mined ones; None where it was not tried.
+    """
+    origins: Counter[Origin] = Counter()
+    held: Counter[bool | None] = Counter()
+    done: Counter[str] = Counter()
+    similar = array("d")  # of a row: positive, level 1 to 4
+    for example in result.examples:
+        origins.update(negative.origin for negative in example.negatives)
+        held[example.written_order_held] += 1
+        done.update({action.partition(":")[0] for action in example.actions})
+        similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
+    reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
+    return {
+        "requested": requested,
+        "written": written,
+        "kept": len(result.examples),
+        "negatives_written": origins[Origin.WRITTEN],
+        "negatives_mined": origins[Origin.MINED],
+        "written_candidates": result.written_candidates,
+        "rejected": dict(reasons),
+        **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
+        "dropped": sum(count for reason, count in reasons.items() if not reason.startswith("negative:")),
+        "asked_again": result.asked_again,
+        "written_order_held_share": held[True] / (held[True] + held[False]) if held[True] + held[False] else None,
+        "reference_model": reference_model,
+        "similarity": _similarities(similar),
+        "probe": None if probe is None else asdict(probe),
+    }
+
+
+def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
+    if not similar:
+        return {}
+    names = ("positive", *(f"level_{int(level)}" for level in LEVELS))
+    return {
+        name: {
+            "mean": float(np.mean(values)),
+            **{f"p{share}": float(np.percentile(values, share)) for share in (10, 50, 90)},
+        }
+        for name, values in zip(names, np.asarray(similar).reshape(-1, len(names)).T, strict=True)
+    }
+
+
+def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
+    """Tell what the audit kept and turned away, in a line or two."""
+    cost = counts.get("cost")
+    dropped = ", ".join(
+        f"{reason_words(reason)} {count}" for reason, count in counts["rejected"].items() if ":" not in reason
+    )
+    wrote = counts["written_candidates"]
+    progress.say(
+        f"audit: {counts['kept']} rows kept of {counts['written']}"
+        + (f" (not kept: {dropped})" if dropped else "")
+        + f"; their negatives: {counts['negatives_mined']} mined from the documents"
+        + (f", {counts['negatives_written']} of the {wrote} that the model wrote" if wrote else "")
+        + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
+    )
+    probe = counts["probe"]
+    if probe is not None:
+        line = (
+            f"audit: written and mined negatives are told apart by {probe['features']} with AUC {probe['auc']:.2f} "
+            f"({probe['low']:.2f} to {probe['high']:.2f})"
+        )
+        if probe["warns"]:
+            line += f", above {probe['threshold']:.2f}: a model could learn who wrote a text"
+            if probe["advised_share"] is not None:
+                line += f"; written ones should be at most {probe['advised_share']:.0%} of all negatives"
+            else:
+                line += f"; at {probe['written_share']:.0%} of all negatives, written ones are too few for that to pay"
+        progress.say(line)
