@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from multigrain.evaluation.compare import CompareSettings
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.compare import CompareSettings
 from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
 from multigrain.evaluation.models import (
     Contender,

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multigrain.dataset.store import write_examples, write_rejections
+from multigrain.evaluation.results import QueryRow, write_per_query
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
@@ -353,7 +354,7 @@ def _write_results(
         for name in scores:
             rows += _per_query(spec, each, name, scores[name], ranks[name], documents)
     run.results_path.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), run.results_path / "per_query.parquet")
+    write_per_query(run.results_path / "per_query.parquet", [QueryRow(**row) for row in rows])
     evaluation = {
         "chosen": spec.chosen,
         "chosen_by": spec.text("chosen_by", "validation nDCG@10"),

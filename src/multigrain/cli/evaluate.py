@@ -31,7 +31,7 @@ from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
 from multigrain.errors import EvaluationError, RunDirectoryError
-from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
+from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
 from multigrain.storage.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
@@ -91,15 +91,15 @@ def evaluate(
         return
     require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
     quieten_libraries()
-    from multigrain.evaluation.compare import CompareSettings
-    from multigrain.evaluation.comparison import compare_models, write_comparison
+    from multigrain.evaluation.comparison import compare_models, comparison_values, write_comparison
+    from multigrain.evaluation.comparison_table import table_lines
     from multigrain.evaluation.models import Encoding, parse_contender, with_poolings, with_prompts
-    from multigrain.evaluation.side_by_side import side_by_side, table_lines, table_values
+    from multigrain.evaluation.significance import CompareSettings
 
-    contenders = with_poolings([parse_contender(each) for each in targets], _poolings(pooling or []))
-    contenders = with_prompts(contenders, queries=query_prompt or [], documents=document_prompt or [])
+    models = with_poolings([parse_contender(each) for each in targets], _poolings(pooling or []))
+    models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])
     comparison = compare_models(
-        contenders,
+        models,
         opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
         encoding=Encoding(
             batch_size=batch_size,
@@ -110,14 +110,14 @@ def evaluate(
         settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
         progress=terminal_progress(),
     )
-    table = side_by_side(comparison, models=[each.name for each in contenders], threshold=forgetting_threshold)
+    lines = list(table_lines(comparison, threshold=forgetting_threshold))
     if out is not None:
         write_comparison(out, comparison)
-        atomic_write(out / "evaluation.md", "\n".join(table_lines(table)) + "\n")
+        atomic_write(out / "evaluation.md", "\n".join(lines) + "\n")
     if as_json:
-        print_json(table_values(table))
+        print_json(comparison_values(comparison, threshold=forgetting_threshold))
     else:
-        for line in table_lines(table):
+        for line in lines:
             typer.echo(line)
 
 

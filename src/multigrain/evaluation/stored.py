@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.compare import SetInfo
-from multigrain.evaluation.results import QueryRow, read_per_query, read_results
+from multigrain.evaluation.results import BASE, QueryRow, SetResult, read_per_query, read_results, read_sets
+from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
+from multigrain.evaluation.significance import CompareSettings
 from multigrain.evaluation.similarity_table import read_similarities
 from multigrain.sources.store import read_document_table
 from multigrain.storage.rundir import RunDirectory
@@ -23,19 +25,36 @@ SIMILARITIES_FILE = "similarities.parquet"
 
 
 @dataclass(frozen=True)
+class _Written:
+    """What the file beside the rows says.
+
+    Attributes:
+        base: the model that others were compared with.
+        settings: how.
+        sets: every set with its differences; empty where the folder has none.
+        about: set to what it is for and who judged.
+    """
+
+    base: str = BASE
+    settings: CompareSettings = field(default_factory=CompareSettings)
+    sets: tuple[SetResult, ...] = ()
+    about: Mapping[str, tuple[Role | None, str | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StoredResults:
     """What a results folder holds.
 
     Attributes:
+        written: how the results were compared when they were written.
         rows: every query of every set, for every model.
-        sets: what is known of the sets.
         texts: document id to text, as far as the run keeps its documents; sets from elsewhere are not in it.
         similarity: the similarity sets, by name.
         similarities: similarity set to model to its similarity of each pair.
     """
 
+    written: _Written
     rows: list[QueryRow]
-    sets: dict[str, SetInfo]
     texts: dict[str, str]
     similarity: dict[str, SimilaritySet]
     similarities: dict[str, dict[str, Floats]]
@@ -52,23 +71,34 @@ def open_results(path: Path) -> StoredResults:
         raise EvaluationError(
             f"{path}: no {PER_QUERY_FILE} in it; give a run directory that has been evaluated, or two models and --set"
         )
-    sets = _set_infos(folder)
     documents = RunDirectory(path).documents_path
-    texts = {each.id: each.text for each in read_document_table(documents)} if documents.exists() else {}
+    texts = {document.id: document.text for document in read_document_table(documents)} if documents.exists() else {}
     similarity, similarities = read_similarities(folder / SIMILARITIES_FILE)
-    return StoredResults(read_per_query(folder / PER_QUERY_FILE), sets, texts, similarity, similarities)
+    return StoredResults(_written(folder), read_per_query(folder / PER_QUERY_FILE), texts, similarity, similarities)
 
 
-def _set_infos(folder: Path) -> dict[str, SetInfo]:
+def _written(folder: Path) -> _Written:
     if (folder / RESULTS_FILE).exists():
-        return {each.name: SetInfo(each.role, each.label) for each in read_results(folder / RESULTS_FILE).sets}
-    if not (folder / COMPARISON_FILE).exists():
-        return {}
+        results = read_results(folder / RESULTS_FILE)
+        settings = CompareSettings(results.bootstrap_samples, results.confidence, seed=results.seed)
+        return _Written(results.base, settings, results.sets, _about(results.sets))
+    path = folder / COMPARISON_FILE
+    if not path.exists():
+        return _Written()
     try:
-        kept = json.loads((folder / COMPARISON_FILE).read_text(encoding="utf-8"))["sets"]
-        return {name: SetInfo(each["role"], each["label"]) for name, each in kept.items()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{folder / COMPARISON_FILE}: not of this version ({error}); evaluate again") from None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        settings = CompareSettings(**values["settings"])
+        if "scores" not in values:  # before 0.2: differences were made again for every comparison
+            about = {name: (info["role"], info["label"]) for name, info in values["sets"].items()}
+            return _Written(settings=settings, about=about)
+        sets = read_sets(values["scores"])
+        return _Written(values["models"][0], settings, sets, _about(sets))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None
+
+
+def _about(sets: tuple[SetResult, ...]) -> dict[str, tuple[Role | None, str | None]]:
+    return {result.name: (result.role, result.provenance) for result in sets}
 
 
 def _folder(path: Path) -> Path | None:

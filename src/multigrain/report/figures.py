@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from multigrain.report.data import Interval
+from multigrain.evaluation.significance import PairedDifference
 
 __all__ = ["clock", "count", "dollars", "duration", "interval", "mark", "percent", "points", "score"]
 
@@ -33,7 +33,7 @@ def points(value: float, decimals: int = 1) -> str:
     return ("+" if value > 0 else _MINUS) + text
 
 
-def interval(value: Interval) -> str:
+def interval(value: PairedDifference) -> str:
     """A difference with its interval, in points: "+3.3 [2.1, 4.5]".
 
     Takes two decimals where one would show an end of the interval as zero that is not.
