@@ -8,14 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import typer
+from tests.encoders.test_encoder import static_model
 from typer.testing import CliRunner
 
 from multigrain.cli.compare import register as register_compare
 from multigrain.cli.evaluate import register
+from multigrain.encoders import encoder as encoders
 from multigrain.errors import ConfigError, EvaluationError, ModelError
-from multigrain.evaluation import encoders
-
-from .test_encoders import static_model
 
 app = typer.Typer()
 register(app)
