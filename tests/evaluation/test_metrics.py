@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -68,6 +68,7 @@ def test_metrics_of_judged_documents_need_judges_who_said_no() -> None:
     assert metrics_for(pooled=True).keys() - metrics_for(pooled=False).keys() == {"judged_at_10", "condensed"}
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2), min_size=1),
     st.lists(st.sampled_from("abcdefghijklmn"), unique=True),
