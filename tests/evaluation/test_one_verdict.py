@@ -134,14 +134,14 @@ def test_all_surfaces_agree(run: RunDirectory, drawn: tuple[Scores, dict[str, Ro
     verdict = verdicts["test", chosen]
 
     comparison = compare_stored(run.path, base="base")
-    values = comparison_values(comparison, threshold=0.01)
+    values = comparison_values(comparison)
     assert {(each["set"], each["model"]): each["verdict"] for each in values["comparisons"]} == verdicts
     claims = {Verdict.EQUAL: "no difference that matters between", Verdict.UNDECIDED: "not enough queries to tell"}
     for conclusion, sentence in zip(comparison.conclusions, sentences(comparison), strict=True):
         assert claims.get(conclusion.verdict, f"is {conclusion.verdict.value} than base") in sentence
 
     claimed = {key for key, each in verdicts.items() if each in (Verdict.BETTER, Verdict.WORSE)}
-    header, _, *lines = [line for line in table_lines(comparison, threshold=0.01) if line.startswith("|")]
+    header, _, *lines = [line for line in table_lines(comparison) if line.startswith("|")]
     columns = [cell.strip() for cell in header.strip("|").split("|")]
     starred = {
         (cells[0].removesuffix(" (forgetting)"), columns[place])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from multigrain.evaluation.verdict import (
     conclude,
     conclusions_of,
     decide,
-    judge_models_forgetting,
+    judge_forgetting,
     left_to_gain,
     recommendation,
 )
@@ -154,7 +156,7 @@ def unrelated(change: float, low: float | None = None, high: float | None = None
     ],
 )
 def test_a_loss_is_judged_against_the_threshold(result: SetResult, verdict: str) -> None:
-    (judged,) = judge_models_forgetting([result], models=["tuned"], threshold=0.01, base="base")
+    (judged,) = judge_forgetting(results(result))
     assert judged.verdict == verdict
     assert judged.sentence.startswith(f"unrelated: {judged.words}")
     assert f"{100 * judged.change:+.1f} points" in judged.sentence
@@ -162,6 +164,7 @@ def test_a_loss_is_judged_against_the_threshold(result: SetResult, verdict: str)
 
 def test_only_forgetting_sets_are_judged_and_the_threshold_decides() -> None:
     sets = [unrelated(-0.02, -0.03, -0.012), set_result(-0.03, -0.012)]
-    (judged,) = judge_models_forgetting(sets, models=["base", "tuned", "unknown"], threshold=0.05, base="base")
+    lenient = replace(results(*sets), forgetting_threshold=0.05)
+    (judged,) = judge_forgetting(lenient, ["base", "tuned", "unknown"])
     assert judged.verdict is ForgettingVerdict.KEPT
     assert "5 points" in judged.sentence

@@ -101,7 +101,7 @@ def test_a_comparison_is_a_table_of_its_conclusions(example: RunDirectory) -> No
 
 
 def test_nothing_compared_says_so(example: RunDirectory) -> None:
-    empty = Comparison(multigrain.compare(example).settings, ("base",), ())
+    empty = Comparison(replace(multigrain.compare(example).results, sets=()))
 
     assert str(empty).startswith("Nothing to compare")
     assert "Nothing to compare" in empty._repr_html_()
@@ -110,12 +110,12 @@ def test_nothing_compared_says_so(example: RunDirectory) -> None:
 def test_hostile_texts_stay_texts(example: RunDirectory) -> None:
     described = replace(multigrain.describe(example), rejected={ATTACK: 3})
     compared = multigrain.compare(example)
-    (result,) = [each for each in compared.sets if each.role == "test" or each.delta][:1]
+    result = next(each for each in compared.results.sets if each.delta)
     scores = {ATTACK: ModelScores(0.5), f"{ATTACK} base": ModelScores(0.4)}
     delta = {ATTACK: next(iter(result.delta.values()))}
     wicked = replace(result, name=ATTACK, provenance=ATTACK, models=scores, delta=delta)
     task = replace(result, name=f"{ATTACK} task", queries=0, models=scores, delta={})
-    tables = [described, replace(compared, models=(f"{ATTACK} base", ATTACK), sets=(wicked, task), rows=())]
+    tables = [described, Comparison(replace(compared.results, models=(f"{ATTACK} base", ATTACK), sets=(wicked, task)))]
     tables.append(Table(ATTACK, [ATTACK, ATTACK], [[ATTACK, ATTACK]], [ATTACK]))
     for each in tables:
         page = _Read(each._repr_html_())

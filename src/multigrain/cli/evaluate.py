@@ -108,14 +108,15 @@ def evaluate(
             scores=out / "scores" if out is not None else None,
         ),
         settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
+        forgetting_threshold=forgetting_threshold,
         progress=terminal_progress(),
     )
-    lines = list(table_lines(comparison, threshold=forgetting_threshold))
+    lines = list(table_lines(comparison))
     if out is not None:
         write_comparison(out, comparison)
         atomic_write(out / "evaluation.md", "\n".join(lines) + "\n")
     if as_json:
-        print_json(comparison_values(comparison, threshold=forgetting_threshold))
+        print_json(comparison_values(comparison))
     else:
         for line in lines:
             typer.echo(line)

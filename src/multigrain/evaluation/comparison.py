@@ -24,15 +24,17 @@ from multigrain.evaluation.query_changes import (
     summarise_changes,
 )
 from multigrain.evaluation.results import (
+    EvaluationResults,
     ModelScores,
     QueryRow,
     SetResult,
     plain_set,
     summarise_similarity,
+    unselected_results,
     write_per_query,
 )
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
-from multigrain.evaluation.significance import CompareSettings, PairedDifference
+from multigrain.evaluation.significance import SMALLEST_DIFFERENCE, CompareSettings, PairedDifference
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import (
     COMPARISON_FILE,
@@ -41,7 +43,7 @@ from multigrain.evaluation.stored import (
     StoredResults,
     open_results,
 )
-from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, judge_models_forgetting
+from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, judge_forgetting
 from multigrain.storage.rundir import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
@@ -63,37 +65,35 @@ _NOTHING: Final = "Nothing to compare: no set was scored for more than one model
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on sets, compared with one of them.
+    """Results with what is needed to tell them query by query.
 
     Attributes:
-        settings: how they were compared.
-        models: all of them, the base first.
-        sets: every set with every model's scores and differences from the base.
+        results: every set with every model's scores and differences from the base.
+        smallest: the smallest difference that matters.
         rows: the per-query results behind them.
         texts: set to document id to text, as far as texts are at hand.
         similarity: the similarity sets by name.
         similarities: similarity set to model to its similarity of each pair.
     """
 
-    settings: CompareSettings
-    models: tuple[str, ...]
-    sets: tuple[SetResult, ...]
+    results: EvaluationResults
+    smallest: float = SMALLEST_DIFFERENCE
     rows: Sequence[QueryRow] = ()
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     similarity: Mapping[str, SimilaritySet] = field(default_factory=dict)
     similarities: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
 
     @property
-    def base(self) -> str:
-        """The model that the others are compared with."""
-        return self.models[0]
+    def settings(self) -> CompareSettings:
+        """How the models were compared."""
+        results = self.results
+        return CompareSettings(results.bootstrap_samples, results.confidence, self.smallest, results.seed)
 
     @cached_property
     def conclusions(self) -> tuple[Conclusion, ...]:
         """One for each set and model, in order; all of them concluded together."""
-        concluded = conclude(
-            self.sets, base=self.base, confidence=self.settings.confidence, smallest=self.settings.smallest
-        )
+        results = self.results
+        concluded = conclude(results.sets, base=results.base, confidence=results.confidence, smallest=self.smallest)
         return tuple(self._with_wins(conclusion) for conclusion in concluded)
 
     @property
@@ -101,25 +101,23 @@ class Comparison:
         """MTEB task to model to its main score, for tasks that have one number and no queries."""
         return {
             result.name: {model: scores.score for model, scores in result.models.items()}
-            for result in self.sets
+            for result in self.results.sets
             if not result.queries
         }
 
     def changes(self, conclusion: Conclusion, limit: int) -> QueryChanges | None:
         """How the queries behind a conclusion moved; None where queries have no score of their own."""
         name = conclusion.result.name
-        if not {(name, self.base), (name, conclusion.model)} <= self._by_query.keys():
+        base = conclusion.base
+        if not {(name, base), (name, conclusion.model)} <= self._by_query.keys():
             return None
-        changes = pair_queries(self._by_query, set_name=name, base=self.base, model=conclusion.model)
+        changes = pair_queries(self._by_query, set_name=name, base=base, model=conclusion.model)
         return summarise_changes(changes, limit=limit)
 
-    def forgetting(self, threshold: float) -> list[Forgetting]:
-        """Every other model on every forgetting set.
-
-        Args:
-            threshold: what a model may lose, on a scale of 0 to 1.
-        """
-        return judge_models_forgetting(self.sets, models=self.models, threshold=threshold, base=self.base)
+    @property
+    def forgetting(self) -> list[Forgetting]:
+        """Every other model on every forgetting set."""
+        return judge_forgetting(self.results, self.results.models)
 
     @cached_property
     def _by_query(self) -> RowTable:
@@ -146,7 +144,7 @@ class Comparison:
             for conclusion in self.conclusions
         ]
         columns = ["set: model", "queries", "base → model", "points [interval]", "p", "verdict"]
-        title = f"Compared with {self.base}" if rows else "Comparison"
+        title = f"Compared with {self.results.base}" if rows else "Comparison"
         return Table(title, columns, rows, list(sentences(self)) or [_NOTHING])._repr_html_()
 
 
@@ -159,7 +157,7 @@ def sentences(comparison: Comparison) -> Iterator[str]:
         yield f"{task} (MTEB's score, one number without an interval): {shown}."
 
 
-def compare_stored(path: Path, *, base: str, **changed: Any) -> Comparison:
+def compare_stored(path: Path, *, base: str, smallest: float = SMALLEST_DIFFERENCE, **resampling: Any) -> Comparison:
     """Compare the models of a run directory, or of a results folder.
 
     What was compared when the results were written stands as it was written; another base or other settings resample.
@@ -167,19 +165,20 @@ def compare_stored(path: Path, *, base: str, **changed: Any) -> Comparison:
     Args:
         path: a run directory that was evaluated, or a folder with per_query.parquet.
         base: the model that the others are compared with.
-        changed: fields of `CompareSettings` that differ from how the results were written.
+        smallest: the smallest difference that matters.
+        resampling: samples, confidence or seed, where they differ from those of the stored results.
 
     Raises:
         EvaluationError: there are no results, or none of the base model.
     """
     stored = open_results(path)
-    written = stored.written
-    settings = replace(written.settings, **changed)
-    is_as_written = base == written.base and replace(settings, smallest=written.settings.smallest) == written.settings
-    sets = written.sets if is_as_written and written.sets else _compared_again(stored, base, settings)
-    models = dict.fromkeys([base, *(model for result in sets for model in result.models)])
+    results = stored.results
+    written = CompareSettings(results.bootstrap_samples, results.confidence, smallest, results.seed)
+    settings = replace(written, **resampling)
+    if base != results.base or settings != written or not results.sets:
+        results = _compared_again(stored, base, settings)
     texts = dict.fromkeys(_searched(stored.rows, stored.texts), stored.texts)
-    return Comparison(settings, tuple(models), tuple(sets), stored.rows, texts, stored.similarity, stored.similarities)
+    return Comparison(results, smallest, stored.rows, texts, stored.similarity, stored.similarities)
 
 
 def compare_models(
@@ -188,9 +187,18 @@ def compare_models(
     *,
     encoding: Encoding,
     settings: CompareSettings,
+    forgetting_threshold: float = 0.01,
     progress: Progress | None = None,
 ) -> Comparison:
     """Score models on sets and compare them with the first of them.
+
+    Args:
+        models: the base first.
+        sets: what to score on.
+        encoding: how models are loaded and texts encoded.
+        settings: how to compare.
+        forgetting_threshold: what a model may lose on a forgetting set, on a scale of 0 to 1.
+        progress: who is told.
 
     Raises:
         EvaluationError: see `score_contenders`.
@@ -199,10 +207,12 @@ def compare_models(
     from multigrain.evaluation.models import score_contenders
 
     scored = score_contenders(models, sets, encoding, progress=progress)
+    names = [model.name for model in models]
     return Comparison(
-        settings=settings,
-        models=tuple(model.name for model in models),
-        sets=tuple(scored.results(settings, base=models[0].name)),
+        results=unselected_results(
+            names, scored.results(settings, base=names[0]), settings, forgetting_threshold=forgetting_threshold
+        ),
+        smallest=settings.smallest,
         rows=list(scored.rows()),
         texts={name: evaluation_set.corpus for name, evaluation_set in scored.sets.items()},
         similarity=scored.similarity,
@@ -210,7 +220,7 @@ def compare_models(
     )
 
 
-def _compared_again(stored: StoredResults, base: str, settings: CompareSettings) -> list[SetResult]:
+def _compared_again(stored: StoredResults, base: str, settings: CompareSettings) -> EvaluationResults:
     """Every set that holds the base model, its differences made anew from what each query and pair came to."""
     table = rows_by_query(stored.rows)
     models = dict.fromkeys(model for _, model in table)
@@ -218,10 +228,10 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
         models |= dict.fromkeys(similarities)
     if base not in models:
         raise EvaluationError(f"no model {base!r} in these results; they hold {', '.join(models) or 'none'}")
-    known = {result.name: result for result in stored.written.sets}
+    known = {result.name: result for result in stored.results.sets}
     sets = []
     for name in dict.fromkeys(name for name, model in table if model == base):
-        role, provenance = stored.written.about.get(name, (None, None))
+        role, provenance = stored.about.get(name, (None, None))
         by_model = {model: rows for (set_name, model), rows in table.items() if set_name == name}
         scores = {model: float(np.mean([row.ndcg_at_10 for row in rows.values()])) for model, rows in by_model.items()}
         result = known.get(name) or SetResult(
@@ -239,7 +249,8 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
     for name, similarity_set in stored.similarity.items():
         if base in stored.similarities[name]:
             sets.append(summarise_similarity(similarity_set, stored.similarities[name], settings, base=base))
-    return sets
+    names = dict.fromkeys([base, *(model for result in sets for model in result.models)])
+    return unselected_results(names, sets, settings, forgetting_threshold=stored.results.forgetting_threshold)
 
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
@@ -277,14 +288,8 @@ def plain_conclusion(conclusion: Conclusion) -> dict[str, Any]:
     }
 
 
-def comparison_values(comparison: Comparison, *, threshold: float | None = None) -> dict[str, Any]:
-    """The comparison as plain values, as `--json` prints them.
-
-    Args:
-        comparison: of any models.
-        threshold: what a model may lose on a forgetting set; None leaves forgetting out.
-    """
-    forgetting = [] if threshold is None else comparison.forgetting(threshold)
+def comparison_values(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values, as `--json` prints them."""
     return {
         "settings": asdict(comparison.settings),
         "sets": {
@@ -293,8 +298,9 @@ def comparison_values(comparison: Comparison, *, threshold: float | None = None)
         },
         "comparisons": [plain_conclusion(conclusion) for conclusion in comparison.conclusions],
         "tasks": comparison.tasks,
-        "models": list(comparison.models),
-        "scores": [plain_set(result) for result in comparison.sets],
+        "models": list(comparison.results.models),
+        "forgetting_threshold": comparison.results.forgetting_threshold,
+        "scores": [plain_set(result) for result in comparison.results.sets],
         "forgetting": [
             {
                 "set": judged.result.name,
@@ -303,7 +309,7 @@ def comparison_values(comparison: Comparison, *, threshold: float | None = None)
                 "change": judged.change,
                 "sentence": judged.sentence,
             }
-            for judged in forgetting
+            for judged in comparison.forgetting
         ],
     }
 

@@ -16,22 +16,18 @@ _IN_A_SENTENCE = ("condensed", "judged_at_10")
 """Metrics that are explained where they are told."""
 
 
-def table_lines(comparison: Comparison, *, threshold: float) -> Iterator[str]:
-    """A Markdown table, readable as it is, and its notes.
-
-    Args:
-        comparison: of any models.
-        threshold: what a model may lose on a forgetting set, on a scale of 0 to 1.
-    """
-    rows = [["set", "metric", "size", *comparison.models]]
+def table_lines(comparison: Comparison) -> Iterator[str]:
+    """A Markdown table, readable as it is, and its notes."""
+    models = comparison.results.models
+    rows = [["set", "metric", "size", *models]]
     rows += [
         [
             f"{result.name}{' (forgetting)' if result.role == 'forgetting' else ''}",
             result.metric,
             _size(result),
-            *(_cell(comparison, result, model) for model in comparison.models),
+            *(_cell(comparison, result, model) for model in models),
         ]
-        for result in comparison.sets
+        for result in comparison.results.sets
     ]
     cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
@@ -41,7 +37,7 @@ def table_lines(comparison: Comparison, *, threshold: float) -> Iterator[str]:
             yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     yield ""
     yield from _notes(comparison)
-    yield from (f"{judged.sentence}." for judged in comparison.forgetting(threshold))
+    yield from (f"{judged.sentence}." for judged in comparison.forgetting)
 
 
 def _cell(comparison: Comparison, result: SetResult, model: str) -> str:
@@ -61,11 +57,11 @@ def _size(result: SetResult) -> str:
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    settings = comparison.settings
+    settings, base = comparison.settings, comparison.results.base
     if comparison.conclusions:
         percent, alpha = f"{100 * settings.confidence:g}%", f"{1 - settings.confidence:.2g}"
         yield (
-            f"Differences from {comparison.base} in points (hundredths), with paired {percent} bootstrap intervals; "
+            f"Differences from {base} in points (hundredths), with paired {percent} bootstrap intervals; "
             f"* the interval stays clear of zero, and p < {alpha} by a paired randomisation test, Holm-corrected over "
             "the table."
         )
@@ -75,7 +71,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
                 f"{conclusion.result.name}: not enough queries to tell {conclusion.model} from {conclusion.base}; "
                 f"about {conclusion.queries_needed:,} would do."
             )
-    for result in comparison.sets:
+    for result in comparison.results.sets:
         if SYNTHETIC_ESTIMATE in (result.provenance or ""):
             yield (
                 f"{result.name}: {result.provenance}. A language model wrote its queries; it proves less than "

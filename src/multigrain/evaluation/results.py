@@ -44,6 +44,7 @@ __all__ = [
     "selection_words",
     "summarise_set",
     "summarise_similarity",
+    "unselected_results",
     "write_per_query",
     "write_results",
 ]
@@ -274,6 +275,29 @@ def summarise_similarity(
             if base in similarities and name != base
         },
         metric=SPEARMAN,
+    )
+
+
+def unselected_results(
+    models: Iterable[str], sets: Iterable[SetResult], settings: CompareSettings, *, forgetting_threshold: float = 0.01
+) -> EvaluationResults:
+    """Results of models among which nothing was selected.
+
+    Args:
+        models: the base first.
+        sets: compared with the base.
+        settings: how they were compared.
+        forgetting_threshold: what a model may lose on a forgetting set.
+    """
+    return EvaluationResults(
+        chosen="",
+        models=tuple(models),
+        sets=tuple(sets),
+        bootstrap_samples=settings.samples,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        chosen_by="",
+        forgetting_threshold=forgetting_threshold,
     )
 
 

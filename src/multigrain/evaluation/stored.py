@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import BASE, QueryRow, SetResult, read_per_query, read_results, read_sets
+from multigrain.evaluation.results import (
+    BASE,
+    EvaluationResults,
+    QueryRow,
+    read_per_query,
+    read_results,
+    read_sets,
+    unselected_results,
+)
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.significance import CompareSettings
@@ -25,35 +33,20 @@ SIMILARITIES_FILE = "similarities.parquet"
 
 
 @dataclass(frozen=True)
-class _Written:
-    """What the file beside the rows says.
-
-    Attributes:
-        base: the model that others were compared with.
-        settings: how.
-        sets: every set with its differences; empty where the folder has none.
-        about: set to what it is for and who judged.
-    """
-
-    base: str = BASE
-    settings: CompareSettings = field(default_factory=CompareSettings)
-    sets: tuple[SetResult, ...] = ()
-    about: Mapping[str, tuple[Role | None, str | None]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class StoredResults:
     """What a results folder holds.
 
     Attributes:
-        written: how the results were compared when they were written.
+        results: as they were compared when they were written; without sets where the folder has rows only.
+        about: set to what it is for and who judged.
         rows: every query of every set, for every model.
         texts: document id to text, as far as the run keeps its documents; sets from elsewhere are not in it.
         similarity: the similarity sets, by name.
         similarities: similarity set to model to its similarity of each pair.
     """
 
-    written: _Written
+    results: EvaluationResults
+    about: Mapping[str, tuple[Role | None, str | None]]
     rows: list[QueryRow]
     texts: dict[str, str]
     similarity: dict[str, SimilaritySet]
@@ -74,31 +67,30 @@ def open_results(path: Path) -> StoredResults:
     documents = RunDirectory(path).documents_path
     texts = {document.id: document.text for document in read_document_table(documents)} if documents.exists() else {}
     similarity, similarities = read_similarities(folder / SIMILARITIES_FILE)
-    return StoredResults(_written(folder), read_per_query(folder / PER_QUERY_FILE), texts, similarity, similarities)
+    results, about = _written(folder)
+    rows = read_per_query(folder / PER_QUERY_FILE)
+    return StoredResults(results, about, rows, texts, similarity, similarities)
 
 
-def _written(folder: Path) -> _Written:
+def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | None, str | None]]]:
     if (folder / RESULTS_FILE).exists():
         results = read_results(folder / RESULTS_FILE)
-        settings = CompareSettings(results.bootstrap_samples, results.confidence, seed=results.seed)
-        return _Written(results.base, settings, results.sets, _about(results.sets))
-    path = folder / COMPARISON_FILE
-    if not path.exists():
-        return _Written()
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        settings = CompareSettings(**values["settings"])
-        if "scores" not in values:  # before 0.2: differences were made again for every comparison
-            about = {name: (info["role"], info["label"]) for name, info in values["sets"].items()}
-            return _Written(settings=settings, about=about)
-        sets = read_sets(values["scores"])
-        return _Written(values["models"][0], settings, sets, _about(sets))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None
-
-
-def _about(sets: tuple[SetResult, ...]) -> dict[str, tuple[Role | None, str | None]]:
-    return {result.name: (result.role, result.provenance) for result in sets}
+    elif (path := folder / COMPARISON_FILE).exists():
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            settings = CompareSettings(**values["settings"])
+            if "scores" not in values:  # version 0.1.0 made differences again for every comparison
+                about = {name: (info["role"], info["label"]) for name, info in values["sets"].items()}
+                return unselected_results([BASE], (), settings), about
+            threshold = values.get("forgetting_threshold", 0.01)
+            results = unselected_results(
+                values["models"], read_sets(values["scores"]), settings, forgetting_threshold=threshold
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None
+    else:
+        results = unselected_results([BASE], (), CompareSettings())
+    return results, {result.name: (result.role, result.provenance) for result in results.sets}
 
 
 def _folder(path: Path) -> Path | None:

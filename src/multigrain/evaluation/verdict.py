@@ -39,7 +39,6 @@ __all__ = [
     "conclusions_of",
     "decide",
     "judge_forgetting",
-    "judge_models_forgetting",
     "left_to_gain",
     "points_allowed",
     "queries_to_tell",
@@ -230,30 +229,18 @@ class Forgetting:
     sentence: str
 
 
-def judge_forgetting(results: EvaluationResults) -> list[Forgetting]:
-    """Judge the chosen model on every forgetting set that it and the base model were scored on."""
-    return judge_models_forgetting(
-        results.sets, models=[results.chosen], threshold=results.forgetting_threshold, base=results.base
-    )
-
-
-def judge_models_forgetting(
-    sets: Iterable[SetResult], *, models: Sequence[str], threshold: float, base: str
-) -> list[Forgetting]:
+def judge_forgetting(results: EvaluationResults, models: Sequence[str] | None = None) -> list[Forgetting]:
     """Judge models on every forgetting set that they and the base model were scored on.
 
     Args:
-        sets: all sets of an evaluation.
-        models: which models.
-        threshold: what a model may lose, on a scale of 0 to 1.
-        base: the model that they were made from.
+        results: with the threshold of what a model may lose.
+        models: which models; None for the chosen one.
     """
-    forgetting_sets = [result for result in sets if result.role == "forgetting"]
     return [
-        _judge_forgetting(result, model, base, threshold)
-        for model in models
-        for result in forgetting_sets
-        if model != base and {model, base} <= result.models.keys()
+        _judge_forgetting(result, model, results.base, results.forgetting_threshold)
+        for model in ([results.chosen] if models is None else models)
+        for result in results.with_role("forgetting")
+        if model != results.base and {model, results.base} <= result.models.keys()
     ]
 
 
