@@ -165,10 +165,10 @@ def test_no_option_is_broken_in_two_and_arrow_keys_are_for_keyboards(explore, wi
 
 def test_documents_are_named_in_query_by_query(visit, address, example):
     data = load_report_data(example)
-    (moved,) = [each for each in data.changes if each.set_name == data.evaluation.headline_set.name]
+    (moved,) = [each for each in data.changes if each.set == data.evaluation.headline_set.name]
     page = visit(address)
     shown = page.locator("#queries .excerpt", has_text="Right document").first.locator(".name").inner_text()
-    assert shown == moved.wins[0].relevant_id
+    assert shown == moved.wins[0].after.relevant_ids[0]
 
 
 @pytest.fixture(scope="module")
