@@ -38,28 +38,27 @@ def test_seeds_are_averaged_query_by_query(whole: AblationTable) -> None:
     (row, other) = whole.rows
     runs = [scored("coarse", seed, 0.05) for seed in (1, 2)]
     means = [np.mean(list(run.sets["test"].values())) for run in runs]
-    cell = row.cells["test"]
-    assert cell.ndcg_at_10 == pytest.approx(np.mean(means))
-    assert cell.seed_spread == pytest.approx(np.std(means, ddof=1))
-    assert cell.from_base.difference.mean == pytest.approx(0.05, abs=0.02)
+    assert whole.score("test", "coarse") == pytest.approx(np.mean(means))
+    assert row.deviations["test"] == pytest.approx(np.std(means, ddof=1))
+    assert whole.from_base.difference("test", "coarse").mean == pytest.approx(0.05, abs=0.02)
     assert (row.seeds, row.seconds) == (2, 11.5)
-    assert cell.from_reference is None, "the reference is not compared with itself"
-    against = other.cells["test"].from_reference
-    assert against.difference.mean == pytest.approx(other.cells["test"].ndcg_at_10 - cell.ndcg_at_10)
-    assert against.size < 0
+    assert whole.from_reference.difference("test", "coarse") is None, "the reference is not compared with itself"
+    against = whole.from_reference.difference("test", other.arm)
+    assert against.mean == pytest.approx(whole.score("test", other.arm) - whole.score("test", "coarse"))
+    assert whole.from_reference.effect_sizes["test", other.arm] < 0
 
 
-def test_one_seed_has_no_spread_and_a_missing_reference_no_comparison() -> None:
-    (row,) = table(scored("random", 1, 0.01)).rows
-    assert row.cells["test"].seed_spread is None
-    assert row.cells["test"].from_reference is None
+def test_one_seed_has_no_deviation_and_a_missing_reference_no_comparison() -> None:
+    alone = table(scored("random", 1, 0.01))
+    assert alone.rows[0].deviations == {}
+    assert alone.from_reference.difference("test", "random") is None
 
 
 def test_validation_marks_the_best_arm_but_claims_nothing(whole: AblationTable) -> None:
     assert [row.chosen for row in whole.rows] == [True, False]
     for row in whole.rows:
-        validation, test = row.cells["validation"].from_base, row.cells["test"].from_base
-        assert validation.adjusted_p == validation.difference.p_value
+        assert whole.from_base.conclusion("validation", row.arm) is None
+        test = whole.from_base.conclusion("test", row.arm)
         assert test.adjusted_p >= test.difference.p_value
     assert "✓" in to_markdown(whole)
 
@@ -93,9 +92,9 @@ def test_the_validation_sets_that_are_named_rank_and_the_others_are_shown_alone(
 
 
 def test_more_arms_ask_for_more_evidence() -> None:
-    alone = table(scored("coarse", 1, 0.013)).rows[0].cells["test"].from_base
+    alone = table(scored("coarse", 1, 0.013)).from_base.conclusion("test", "coarse")
     crowd = table(scored("coarse", 1, 0.013), *(scored(f"arm{n}", 1, 0.0) for n in range(20)))
-    crowded = crowd.rows[0].cells["test"].from_base
+    crowded = crowd.from_base.conclusion("test", "coarse")
     assert crowded.difference == alone.difference
     assert crowded.adjusted_p > alone.adjusted_p
 
@@ -120,8 +119,8 @@ def test_csv_has_every_figure(whole: AblationTable) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(whole))))
     assert len(rows) == 4
     first = next(row for row in rows if row["schedule"] == "coarse" and row["set"] == "test")
-    assert float(first["ndcg_at_10"]) == pytest.approx(whole.rows[0].cells["test"].ndcg_at_10)
-    assert float(first["from_base_low"]) == whole.rows[0].cells["test"].from_base.difference.low
+    assert float(first["ndcg_at_10"]) == pytest.approx(whole.score("test", "coarse"))
+    assert float(first["from_base_low"]) == whole.from_base.difference("test", "coarse").low
     assert first["from_reference_mean"] == ""
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.display import numbers
-from multigrain.report.data import Interval
+from multigrain.evaluation.significance import PairedDifference
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def test_marks_of_an_axis_are_short(value, text):
     ],
 )
 def test_intervals_are_signed_points(mean, low, high, text):
-    assert numbers.interval(Interval(mean, low, high)) == text
+    assert numbers.interval(PairedDifference(mean, low, high, 1.0)) == text
 
 
 @given(st.floats(0.0001, 0.2), st.floats(0.0001, 0.2))
 def test_an_interval_clear_of_zero_never_reads_as_touching_it(low, width):
-    shown = numbers.interval(Interval(low + width / 2, low, low + width))
+    shown = numbers.interval(PairedDifference(low + width / 2, low, low + width, 1.0))
     lower_end = shown.partition("[")[2].partition(",")[0]
     assert float(lower_end) > 0
 

@@ -11,9 +11,9 @@ import typer
 from tests.encoders.test_encoder import static_model
 from typer.testing import CliRunner
 
-from multigrain import encoders
 from multigrain.cli.compare import register as register_compare
 from multigrain.cli.evaluate import register
+from multigrain.encoders import encoder as encoders
 from multigrain.errors import ConfigError, EvaluationError, ModelError
 
 app = typer.Typer()

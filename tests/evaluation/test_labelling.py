@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.compare import CompareSettings
 from multigrain.evaluation.labelling.labels import LabelSession, pool, score_labels
+from multigrain.evaluation.significance import CompareSettings
 
 QUERIES = {f"q{number}": f"ask {number}" for number in range(8)}
 TEXTS = {f"d{number}": f"text {number}" for number in range(40)}
@@ -55,10 +55,10 @@ def test_the_pool_holds_what_both_found_and_does_not_say_who() -> None:
 
 def test_the_better_model_scores_better(tmp_path: Path) -> None:
     found = score(judged(tmp_path / "labels.jsonl"))
-    measured = found.conclusions[0].measured
-    assert (measured.base_score, measured.losses, measured.queries) == (1.0, 8, 8)
+    measured = found.conclusions[0]
+    assert (measured.base_score, measured.losses, measured.result.queries) == (1.0, 8, 8)
     assert measured.score == pytest.approx(0.6309, abs=1e-3)  # 1 / log2(3): the answer stands second
-    assert measured.metric == "nDCG@2"
+    assert measured.result.metric == "nDCG@2"
     assert found.conclusions[0].verdict.value == "worse"
 
 

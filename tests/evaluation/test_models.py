@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from tests.encoders.test_encoder import static_model
 
+from multigrain.audit.summary import summarise
 from multigrain.encoders.models import Encoding, ModelSpec, parse_model, with_poolings, with_prompts
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.compare import CompareSettings
-from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
+from multigrain.evaluation.comparison import compare_models, compare_stored, write_comparison
 from multigrain.evaluation.models import score_models
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.option import parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
+from multigrain.evaluation.significance import CompareSettings
 
 from .test_beir import write as write_beir
 from .test_sts import write as write_sts

@@ -22,6 +22,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.significance import CompareSettings
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_results_survive_the_file_and_have_the_documented_shape(
     results = EvaluationResults(
         chosen="tuned",
         models=("base", "tuned"),
-        sets=(summarise_set(animals, scores, samples=200, seed=3),),
+        sets=(summarise_set(animals, scores, CompareSettings(samples=200, seed=3)),),
         bootstrap_samples=200,
         confidence=0.95,
         seed=3,

@@ -86,9 +86,9 @@ def test_metrics_are_those_of_trec_eval_on_the_models_own_scores(word_hash, anim
     expected = pytrec_eval.RelevanceEvaluator(judgments, measures).evaluate(run)
     for each in scores.queries:
         assert each.ndcg_at_10 == pytest.approx(expected[each.query_id]["ndcg_cut_10"])
-        assert each.recall_at_10 == pytest.approx(expected[each.query_id]["recall_10"])
-        assert each.recall_at_100 == pytest.approx(expected[each.query_id]["recall_100"])
-        assert each.reciprocal_rank_at_10 == pytest.approx(expected[each.query_id]["recip_rank"])
+        assert each.metrics["recall_at_10"] == pytest.approx(expected[each.query_id]["recall_10"])
+        assert each.metrics["recall_at_100"] == pytest.approx(expected[each.query_id]["recall_100"])
+        assert each.metrics["mrr_at_10"] == pytest.approx(expected[each.query_id]["recip_rank"])
     assert [each.query_id for each in scores.queries] == list(animals.queries)
     assert scores.ndcg_at_10 == pytest.approx(np.mean([each["ndcg_cut_10"] for each in expected.values()]))
 
@@ -105,9 +105,9 @@ def test_recall_sees_a_hundred_documents_and_the_reciprocal_rank_ten() -> None:
     )
     scores = score_ranking(dict.fromkeys(chosen.queries, ranking), chosen)
 
-    assert [each.recall_at_10 for each in scores.queries] == pytest.approx([0.5, 0.0, 1.0])
-    assert scores.recall_at_100 == 1
-    assert scores.mrr_at_10 == pytest.approx((1 / 10 + 0 + 1 / 4) / 3)
+    assert [each.metrics["recall_at_10"] for each in scores.queries] == pytest.approx([0.5, 0.0, 1.0])
+    assert scores.metrics["recall_at_100"] == 1
+    assert scores.metrics["mrr_at_10"] == pytest.approx((1 / 10 + 0 + 1 / 4) / 3)
 
 
 def test_equal_scores_rank_by_descending_id_as_trec_eval_does(animals: EvaluationSet) -> None:

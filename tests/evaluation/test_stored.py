@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multigrain.evaluation.compare import CompareSettings
 from multigrain.evaluation.comparison import compare_stored
 from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.results import (
@@ -14,6 +13,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
+from multigrain.evaluation.significance import CompareSettings
 from multigrain.records import Document, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
@@ -46,7 +46,7 @@ def test_a_run_directory_brings_roles_labels_and_the_texts_of_its_own_documents(
     for each in sets:
         scores = {"base": evaluate_retrieval(word_hash, each), "tuned": evaluate_retriever(BM25Retriever(), each)}
         rows += [row for name, found in scores.items() for row in query_rows(each, name, found)]
-        summaries.append(summarise_set(each, scores, samples=100, seed=1))
+        summaries.append(summarise_set(each, scores, CompareSettings(samples=100, seed=1)))
     write_document_table(run.documents_path, documents)
     write_per_query(run.results_path / "per_query.parquet", rows)
     write_results(
@@ -54,8 +54,8 @@ def test_a_run_directory_brings_roles_labels_and_the_texts_of_its_own_documents(
         EvaluationResults("tuned", ("base", "tuned"), tuple(summaries), 100, 0.95, 1),
     )
 
-    found = compare_stored(tmp_path, base="base", settings=CompareSettings(samples=200))
-    assert [(each.measured.set, each.measured.role, each.measured.label) for each in found.conclusions] == [
+    found = compare_stored(tmp_path, base="base")
+    assert [(each.result.name, each.result.role, each.result.provenance) for each in found.conclusions] == [
         ("test", "test", "human-written titles"),
         ("away", "forgetting", "given"),
     ]

@@ -1,15 +1,85 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.evaluation.verdict import decide, left_to_gain
+from multigrain.evaluation.verdict import (
+    ForgettingVerdict,
+    Verdict,
+    conclude,
+    conclusions_of,
+    decide,
+    judge_forgetting,
+    left_to_gain,
+    recommendation,
+)
 
 
-def _difference(low: float, high: float) -> PairedDifference:
-    return PairedDifference((low + high) / 2, low, high, 0.5)
+def set_result(low: float, high: float, p_value: float = 0.001, *, role: str = "test", name: str = "t") -> SetResult:
+    mean = (low + high) / 2
+    scores = {"base": ModelScores(0.5), "tuned": ModelScores(0.5 + mean)}
+    return SetResult(name, role, "people", 300, 900, scores, {"tuned": PairedDifference(mean, low, high, p_value)})
+
+
+def results(*sets: SetResult, beat_base: bool | None = None) -> EvaluationResults:
+    validation = [] if beat_base is None else [set_result(0.01 * beat_base, 0.01 * beat_base, role="validation")]
+    return EvaluationResults("tuned", ("base", "tuned"), (*sets, *validation), 1000, 0.95, 1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "verdict"),
+    [
+        (0.01, 0.03, 0.01, Verdict.BETTER),
+        (-0.03, -0.01, 0.01, Verdict.WORSE),
+        (0.01, 0.03, 0.06, Verdict.UNDECIDED),  # the interval alone claims nothing
+        (-0.01, 0.03, 0.01, Verdict.UNDECIDED),  # nor does the test alone
+        (0.0, 0.03, 0.01, Verdict.UNDECIDED),
+        (-0.009, 0.01, 0.6, Verdict.EQUAL),
+        (0.001, 0.009, 0.2, Verdict.EQUAL),
+        (0.001, 0.009, 0.01, Verdict.BETTER),
+    ],
+)
+def test_a_claim_takes_both_the_interval_and_the_test(
+    low: float, high: float, p_value: float, verdict: Verdict
+) -> None:
+    (conclusion,) = conclude([set_result(low, high, p_value)], base="base", confidence=0.95)
+    assert conclusion.verdict is verdict
+
+
+def test_the_family_is_every_difference_that_is_no_validation_set() -> None:
+    gain = set_result(0.01, 0.03, 0.02)
+    others = [set_result(-0.1, 0.1, 0.9, name=name) for name in ("a", "b")]
+    chose = [set_result(-0.1, 0.1, 0.9, role="validation", name=name) for name in ("c", "d")]
+    (alone, *_) = conclude([gain, *chose], base="base", confidence=0.95)
+    (crowded, *rest) = conclude([gain, *others], base="base", confidence=0.95)
+    assert (alone.compared, alone.verdict) == (1, Verdict.BETTER)
+    assert (crowded.compared, crowded.verdict) == (3, Verdict.UNDECIDED)
+    assert crowded.adjusted_p == pytest.approx(0.06)
+    assert crowded.is_undone_by_correction
+    assert not any(each.is_undone_by_correction for each in rest)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted), max_size=6),
+    st.lists(st.floats(0, 1), min_size=6, max_size=6),
+)
+def test_what_is_claimed_contradicts_neither_its_interval_nor_its_p_value(
+    intervals: list[list[float]], p_values: list[float]
+) -> None:
+    sets = [
+        set_result(low, high, p_value, name=f"s{place}")
+        for place, ((low, high), p_value) in enumerate(zip(intervals, p_values, strict=False))
+    ]
+    for conclusion in conclude(sets, base="base", confidence=0.95):
+        clear = conclusion.difference.low > 0 or conclusion.difference.high < 0
+        assert conclusion.is_claimed == (clear and conclusion.adjusted_p < 0.05)
+        assert conclusion.adjusted_p >= conclusion.difference.p_value
+        assert (conclusion.queries_needed is not None) == (conclusion.verdict is Verdict.UNDECIDED)
 
 
 @pytest.mark.parametrize(
@@ -24,22 +94,36 @@ def _difference(low: float, high: float) -> PairedDifference:
         ([(-0.01, 0.03)], False, "no better on validation"),
         ([(-0.03, 0.01)], True, "no gain"),
         ([(0.0, 0.0)], None, "no gain"),
-        ([], True, "not shown"),
+        ([], True, "untested"),
         ([], False, "no better on validation"),
     ],
 )
 def test_the_test_queries_go_before_the_validation_queries(
     tests: list[tuple[float, float]], beat_base: bool | None, decision: str
 ) -> None:
-    assert decide([_difference(*each) for each in tests], beat_base=beat_base) == decision
+    sets = [set_result(*each, name=f"t{place}") for place, each in enumerate(tests)]
+    found = results(*sets, beat_base=beat_base)
+    assert decide(found, conclusions_of(found)) == decision
 
 
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted)), st.none() | st.booleans())
-def test_a_model_is_recommended_only_where_a_gain_is_measured_and_no_loss(
-    tests: list[list[float]], beat_base: bool | None
-) -> None:
-    found = decide([_difference(*each) for each in tests], beat_base=beat_base)
-    assert (found == "use") == (any(low > 0 for low, _ in tests) and not any(high < 0 for _, high in tests))
+def test_a_gain_that_cost_the_unrelated_set_is_used_with_a_reserve() -> None:
+    gain, lost = set_result(0.02, 0.04), set_result(-0.12, -0.08, role="forgetting", name="faq")
+    for found, words in ((results(gain), "; use it"), (results(gain, lost), "; use it, but not for text like")):
+        decision, said = recommendation(found, conclusions_of(found))
+        assert decision == "use"
+        assert said.startswith(words)
+    assert "but" not in recommendation(results(gain), conclusions_of(results(gain)))[1]
+
+
+def test_only_the_sets_that_chose_say_whether_the_base_was_beaten_and_their_mean_counts() -> None:
+    own = [
+        set_result(gain, gain, role="validation", name=name)
+        for name, gain in (("validation", 0.1), ("faq", 0.1), ("forum", -0.2))
+    ]
+    for chosen_on, beat_base in (((), False), (("faq", "forum"), False), (("faq",), True), (("test",), None)):
+        found = EvaluationResults("tuned", ("base", "tuned"), tuple(own), 10, 0.95, 1, chosen_on=chosen_on)
+        assert found.beat_base() is (False if chosen_on == () else beat_base)
+        assert [found.selected_on(each) for each in own] == [not chosen_on or each.name in chosen_on for each in own]
 
 
 def test_what_is_left_to_gain() -> None:
@@ -50,3 +134,37 @@ def test_what_is_left_to_gain() -> None:
         "nothing",
         "nothing",
     ]
+
+
+def unrelated(change: float, low: float | None = None, high: float | None = None) -> SetResult:
+    delta = {} if low is None or high is None else {"tuned": PairedDifference(change, low, high, 0.5)}
+    scores = {"base": ModelScores(0.8), "tuned": ModelScores(0.8 + change)}
+    return SetResult("unrelated", "forgetting", "people", 100, 200, scores, delta)
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict"),
+    [
+        (unrelated(0.02, 0.01, 0.03), "kept"),
+        (unrelated(-0.005, -0.009, -0.001), "kept"),  # surely worse, and by less than what matters
+        (unrelated(-0.02, -0.03, -0.012), "forgot"),
+        (unrelated(-0.02, -0.05, 0.01), "unclear"),
+        (unrelated(-0.008, -0.02, -0.004), "unclear"),
+        (unrelated(0.0, -0.02, 0.02), "unclear"),  # "no significant loss" is no proof of none
+        (unrelated(-0.002), "kept"),  # one number: nothing to resample
+        (unrelated(-0.02), "forgot"),
+    ],
+)
+def test_a_loss_is_judged_against_the_threshold(result: SetResult, verdict: str) -> None:
+    (judged,) = judge_forgetting(results(result))
+    assert judged.verdict == verdict
+    assert judged.sentence.startswith(f"unrelated: {judged.words}")
+    assert f"{100 * judged.change:+.1f} points" in judged.sentence
+
+
+def test_only_forgetting_sets_are_judged_and_the_threshold_decides() -> None:
+    sets = [unrelated(-0.02, -0.03, -0.012), set_result(-0.03, -0.012)]
+    lenient = replace(results(*sets), forgetting_threshold=0.05)
+    (judged,) = judge_forgetting(lenient, ["base", "tuned", "unknown"])
+    assert judged.verdict is ForgettingVerdict.KEPT
+    assert "5 points" in judged.sentence

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multigrain.evaluation.results import SetResult
+from multigrain.evaluation.significance import PairedDifference
 from multigrain.report.charts import Axis, area, difference_axis, heat, loss_axis, loss_chart, stagger
 from multigrain.report.data import (
     AnchorText,
     AnchorToken,
-    EvaluationSet,
-    Interval,
-    ModelScore,
 )
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 
@@ -43,12 +42,12 @@ def test_an_axis_without_extent_does_not_divide_by_zero():
 
 
 def _set(*deltas):
-    scores = tuple(ModelScore(f"m{i}", 0.5, 0.5, delta) for i, delta in enumerate(deltas))
-    return EvaluationSet("s", "test", "queries", 10, 10, scores)
+    delta = {f"m{i}": delta for i, delta in enumerate(deltas) if delta is not None}
+    return SetResult("s", "test", "queries", 10, 10, {}, delta)
 
 
 def test_differences_share_one_axis_that_holds_zero_and_every_interval():
-    gain, loss = Interval(0.03, 0.02, 0.04), Interval(-0.1, -0.2, -0.05)
+    gain, loss = PairedDifference(0.03, 0.02, 0.04, 0.01), PairedDifference(-0.1, -0.2, -0.05, 0.01)
     axis = difference_axis([_set(None, gain), _set(loss)])
     assert axis.low < loss.low
     assert axis.high > gain.high

@@ -6,7 +6,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from multigrain.errors import RunDirectoryError, StageOrderError
+from multigrain.errors import EvaluationError, RunDirectoryError, StageOrderError
 from multigrain.records import LEVELS
 from multigrain.report import load_report_data
 from multigrain.storage.rundir import RunDirectory
@@ -23,10 +23,11 @@ def test_figures_are_those_of_the_artifacts(example):
     audit = json.loads(example.audit_path.read_text())
     assert [each.name for each in data.evaluation.sets] == [each["name"] for each in evaluation["sets"]]
     for loaded, written in zip(data.evaluation.sets, evaluation["sets"], strict=True):
-        for score in loaded.scores:
-            assert score.score == written["models"][score.name]["score"]
-            assert (score.delta is None) == (score.name == "base")
-        assert loaded.score("tuned_mean").delta.low == written["delta"]["tuned_mean"]["low"]
+        assert {name: scores.score for name, scores in loaded.models.items()} == {
+            name: scores["score"] for name, scores in written["models"].items()
+        }
+        assert loaded.delta.keys() == loaded.models.keys() - {"base"}
+        assert loaded.delta["tuned_mean"].low == written["delta"]["tuned_mean"]["low"]
     assert data.audit.kept == audit["kept"]
     assert {drop.reason: drop.rows for drop in data.drops if drop.rows} | {
         f"negative:{drop.reason}": drop.negatives for drop in data.drops if drop.negatives
@@ -40,16 +41,18 @@ def test_figures_are_those_of_the_artifacts(example):
 
 def test_wins_and_losses_add_up_to_the_reported_difference(example):
     data = load_report_data(example)
-    (moved,) = [each for each in data.changes if each.set_name == data.evaluation.headline_set.name]
-    assert moved.better + moved.same + moved.worse == data.evaluation.headline_set.queries
+    (moved,) = [each for each in data.changes if each.set == data.evaluation.headline_set.name]
+    assert moved.total == data.evaluation.headline_set.queries
     assert moved.wins
     assert moved.losses
-    assert all(win.relevant for win in moved.wins)
+    texts = data.excerpts[moved.set]
+    assert all(set(win.after.relevant_ids) <= texts.keys() for win in moved.wins)
 
 
 def test_documents_are_never_looked_up_for_sets_that_are_not_the_run_s_own(example):
-    moved = {each.set_name: each for each in load_report_data(example).changes}
-    assert all(each.relevant is None for each in moved["perlfaq"].wins + moved["perlfaq"].losses)
+    data = load_report_data(example)
+    assert "perlfaq" in {each.set for each in data.changes}
+    assert "perlfaq" not in data.excerpts
 
 
 def test_samples_are_rows_of_the_data_set(example):
@@ -88,7 +91,7 @@ def test_a_missing_artifact_leaves_only_its_part_out(own_run, missing, empty):
 
 def test_a_run_whose_evaluation_is_gone_says_so(own_run):
     (own_run.results_path / "evaluation.json").unlink()
-    with pytest.raises(RunDirectoryError, match=r"evaluation\.json: missing"):
+    with pytest.raises(EvaluationError, match=r"evaluation\.json: no evaluation results"):
         load_report_data(own_run)
 
 
@@ -109,7 +112,7 @@ def test_a_run_whose_evaluation_is_gone_says_so(own_run):
 def test_a_damaged_artifact_is_named(own_run, path, content):
     raw = content if isinstance(content, bytes) else content.encode()
     (own_run.path / path).write_bytes(raw)
-    with pytest.raises(RunDirectoryError, match=path.rpartition("/")[2].replace(".", r"\.")):
+    with pytest.raises((RunDirectoryError, EvaluationError), match=path.rpartition("/")[2].replace(".", r"\.")):
         load_report_data(own_run)
 
 
@@ -117,7 +120,7 @@ def test_a_damaged_artifact_is_named(own_run, path, content):
 def test_a_missing_column_is_named(own_run, path):
     table = pq.read_table(own_run.path / path)
     pq.write_table(table.drop_columns(["query"]), own_run.path / path)
-    with pytest.raises(RunDirectoryError, match="query"):
+    with pytest.raises((RunDirectoryError, EvaluationError), match="query"):
         load_report_data(own_run)
 
 

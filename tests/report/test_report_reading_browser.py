@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from multigrain.evaluation.significance import PairedDifference
 from multigrain.report import load_report_data, render_report
-from multigrain.report.data import Interval
 
 from .test_report_browser import CONTRAST
 
@@ -31,13 +31,10 @@ def fallen_address(example, tmp_path_factory):
     data = load_report_data(example)
     sets = []
     for each in data.evaluation.sets:
-        scores = tuple(
-            dataclasses.replace(score, score=1.0)
-            if score.delta is None
-            else dataclasses.replace(score, score=0.939, delta=Interval(-0.061, -0.184, 0.0, 1.0))
-            for score in each.scores
-        )
-        sets.append(dataclasses.replace(each, scores=scores, queries=5))
+        models = {name: dataclasses.replace(scores, score=0.939) for name, scores in each.models.items()}
+        models["base"] = dataclasses.replace(models["base"], score=1.0)
+        delta = dict.fromkeys(each.delta, PairedDifference(-0.061, -0.184, 0.0, 1.0))
+        sets.append(dataclasses.replace(each, models=models, delta=delta, queries=5))
     evaluation = dataclasses.replace(data.evaluation, sets=tuple(sets))
     path = tmp_path_factory.mktemp("fallen") / "report.html"
     path.write_text(render_report(dataclasses.replace(data, evaluation=evaluation)), encoding="utf-8")
@@ -168,10 +165,10 @@ def test_no_option_is_broken_in_two_and_arrow_keys_are_for_keyboards(explore, wi
 
 def test_documents_are_named_in_query_by_query(visit, address, example):
     data = load_report_data(example)
-    (moved,) = [each for each in data.changes if each.set_name == data.evaluation.headline_set.name]
+    (moved,) = [each for each in data.changes if each.set == data.evaluation.headline_set.name]
     page = visit(address)
     shown = page.locator("#queries .excerpt", has_text="Right document").first.locator(".name").inner_text()
-    assert shown == moved.wins[0].relevant_id
+    assert shown == moved.wins[0].after.relevant_ids[0]
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 
 from multigrain.display import numbers as figures
 from multigrain.errors import RunDirectoryError
+from multigrain.evaluation.results import EvaluationResults
 from multigrain.report import load_report_data, render_report, write_report
-from multigrain.report.data import Evaluation
 
 from .example_run import ExampleRun, build_run
 from .hostile import ATTACK, attack
@@ -89,8 +89,9 @@ def test_what_the_language_model_cost_stands_in_the_overview(page, example):
 def test_further_metrics_stand_below_the_test_sets(page, example):
     (test,) = [each for each in load_report_data(example).evaluation.sets if each.role == "test"]
     assert page.count("Also measured:") == 1
-    for score in test.scores:
-        shown = f"MRR@10 {figures.score(score.mrr_at_10)}, recall@100 {figures.score(score.recall_at_100)}"
+    for scores in test.models.values():
+        mrr, recall = (figures.score(scores.metrics[name]) for name in ("mrr_at_10", "recall_at_100"))
+        shown = f"MRR@10 {mrr}, recall@100 {recall}"
         assert shown in re.sub(r"<[^>]+>", "", page)
 
 
@@ -150,7 +151,7 @@ def test_every_part_can_be_missing_at_once(example):
     assert "Tuning raised nDCG@10" in render_report(bare)
 
 
-def _without_role(evaluation: Evaluation, role: str) -> Evaluation:
+def _without_role(evaluation: EvaluationResults, role: str) -> EvaluationResults:
     return dataclasses.replace(evaluation, sets=tuple(each for each in evaluation.sets if each.role != role))
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
+from multigrain.report.summaries import spread, summarise_similarity
 
 
 @given(st.integers(0, 500), st.integers(1, 20))
@@ -50,48 +50,3 @@ def test_one_row_of_equal_similarities_still_has_a_shape():
 
 def test_no_rows_have_no_summary():
     assert summarise_similarity(np.empty(0, np.float32), np.empty((0, 4), np.float32), np.empty((0, 4), bool)) is None
-
-
-def _outcome(ndcg, rank=None, top="wrong"):
-    return QueryOutcome(query="q", ndcg=ndcg, rank=rank, top_id=top, relevant_ids=("right",))
-
-
-scores = st.floats(0, 1).map(lambda value: round(value, 3))
-
-
-@given(st.lists(st.tuples(scores, scores), min_size=1, max_size=60))
-def test_every_query_is_better_same_or_worse_and_the_lists_agree(pairs):
-    base = {str(i): _outcome(before) for i, (before, _) in enumerate(pairs)}
-    chosen = {str(i): _outcome(after) for i, (_, after) in enumerate(pairs)}
-    moved = compare_queries("s", base, chosen, lambda _: {})
-    assert moved.better == sum(after > before for before, after in pairs)
-    assert moved.worse == sum(after < before for before, after in pairs)
-    assert moved.better + moved.same + moved.worse == len(pairs)
-    rises = [each.change for each in moved.wins]
-    falls = [each.change for each in moved.losses]
-    assert rises == sorted(rises, reverse=True)
-    assert falls == sorted(falls)
-    assert all(change > 0 for change in rises)
-    assert all(change < 0 for change in falls)
-    if rises:
-        assert rises[0] == max(after - before for before, after in pairs)
-
-
-def test_the_wrong_document_shown_is_the_one_the_poorer_model_put_first():
-    asked = []
-
-    def look_up(ids):
-        asked.append(set(ids))
-        return {"right": "the right one", "a": "first of base", "b": "first of chosen"}
-
-    base = {"win": _outcome(0.2, 4, "a"), "loss": _outcome(1.0, 1, "right"), "alone": _outcome(0.1)}
-    chosen = {"win": _outcome(1.0, 1, "right"), "loss": _outcome(0.3, 5, "b")}
-    moved = compare_queries("s", base, chosen, look_up)
-    assert moved.wins[0].intruder == "first of base"
-    assert moved.losses[0].intruder == "first of chosen"
-    assert (moved.wins[0].intruder_id, moved.losses[0].intruder_id) == ("a", "b")
-    assert {each.relevant_id for each in moved.wins + moved.losses} == {"right"}
-    assert {each.relevant for each in moved.wins + moved.losses} == {"the right one"}
-    assert (moved.base_first, moved.chosen_first) == (1, 1)
-    assert moved.better + moved.worse == 2
-    assert asked == [{"right", "a", "b"}]

@@ -93,7 +93,7 @@ def test_a_run_from_tasks_brainstorms_writes_audits_trains_and_reports(
     assert examples
     assert {example.document_id for example in examples} == {None}
     results = read_results(held.results_path / "evaluation.json")
-    assert {each.name: each.label for each in results.sets} == {
+    assert {each.name: each.provenance for each in results.sets} == {
         "validation": "synthetic estimate",
         "test": "synthetic estimate",
     }
@@ -218,7 +218,7 @@ def test_a_run_from_pairs_changes_no_query_and_is_judged_by_held_out_pairs(
     for example in read_examples(held.dataset_path):
         assert not {negative.text for negative in example.negatives} & set(given[example.query])
     results = read_results(held.results_path / "evaluation.json")
-    assert {each.label for each in results.sets} == {"held-out given pairs"}
+    assert {each.provenance for each in results.sets} == {"held-out given pairs"}
     assert {each.queries for each in results.sets if each.role == "test"} == {
         sum(query.split is Split.TEST for query in queries)
     }

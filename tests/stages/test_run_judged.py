@@ -12,7 +12,6 @@ from tests.stages.chat_endpoint import WORDS, ChatEndpoint, graded_answer, run_v
 
 from multigrain.config.file import parse_config
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.compare import CompareSettings
 from multigrain.evaluation.comparison import compare_stored
 from multigrain.stages import run
 
@@ -57,8 +56,8 @@ def test_another_model_writes_the_held_out_queries(
     assert {each["label"] for each in results["sets"]} == {label}
     assert "synthetic estimate" in finished.report_path.read_text()
 
-    compared = compare_stored(finished.path, base="base", settings=CompareSettings(samples=100))
-    assert {each.measured.label for each in compared.conclusions} == {label}
+    compared = compare_stored(finished.path, base="base", samples=100)
+    assert {each.result.provenance for each in compared.conclusions} == {label}
 
 
 def test_nothing_to_evaluate_on_is_said_plainly(

@@ -12,7 +12,6 @@ from tests.stages.chat_endpoint import WORDS, ChatEndpoint, run_values
 
 from multigrain.config.file import parse_config
 from multigrain.display.progress import SilentProgress
-from multigrain.evaluation.compare import CompareSettings
 from multigrain.evaluation.comparison import compare_stored
 from multigrain.evaluation.results import read_results
 from multigrain.stages import run, run_stages
@@ -93,8 +92,8 @@ def test_own_validation_sets_choose_by_their_mean_and_prove_nothing(
     share = f"{finished.manifest('models/merged').counts['merged']:g}"
     assert tried[share] == pytest.approx(means["merged"], abs=1e-4), "the same sets choose the share"
 
-    compared = compare_stored(finished.path, base="base", settings=CompareSettings(samples=100))
-    assert {each.measured.role for each in compared.conclusions} == {"test"}
+    compared = compare_stored(finished.path, base="base", samples=100)
+    assert {each.result.role for each in compared.conclusions} == {"test"}
     page = finished.report_path.read_text()
     assert f"was chosen among 2 tuned models by {by}, not by the test queries" in page
     assert page.count("Chose the model, so it flatters the chosen one.") == 2

@@ -6,7 +6,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from tests.report.example_run import ExampleRun, build_run
 from tests.report.hostile import ATTACK
@@ -16,9 +15,9 @@ from multigrain.dataset.store import read_examples
 from multigrain.dataset.summary import summarise_examples
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError, StageOrderError
-from multigrain.evaluation.compare import Verdict
 from multigrain.evaluation.comparison import Comparison
-from multigrain.evaluation.results import QueryRow, write_per_query
+from multigrain.evaluation.results import ModelScores
+from multigrain.evaluation.verdict import Verdict
 from multigrain.records import Origin
 from multigrain.storage.rundir import RunDirectory
 
@@ -47,8 +46,6 @@ class _Read(HTMLParser):
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = build_run(tmp_path_factory.mktemp("described"), ExampleRun(rows=60, queries=80, forgetting=False))
-    path = run.results_path / "per_query.parquet"
-    write_per_query(path, [QueryRow(**row) for row in pq.read_table(path).to_pylist()])
     (run.results_path / "evaluation.json").unlink()
     return run
 
@@ -97,14 +94,14 @@ def test_a_comparison_is_a_table_of_its_conclusions(example: RunDirectory) -> No
     assert found.conclusions
     assert page.tags.count("tr") == 1 + len(found.conclusions)
     for each in found.conclusions:
-        assert f"{each.measured.base_score:.3f} → {each.measured.score:.3f}" in page.texts
-        assert f"{each.measured.base_score:.3f} → {each.measured.score:.3f}" in str(found)
+        assert f"{each.base_score:.3f} → {each.score:.3f}" in page.texts
+        assert f"{each.base_score:.3f} → {each.score:.3f}" in str(found)
         assert each.verdict in Verdict
     assert str(found).count("\n") == len(found.conclusions) - 1
 
 
 def test_nothing_compared_says_so(example: RunDirectory) -> None:
-    empty = Comparison(multigrain.compare(example).settings, [], [], {}, {})
+    empty = Comparison(replace(multigrain.compare(example).results, sets=()))
 
     assert str(empty).startswith("Nothing to compare")
     assert "Nothing to compare" in empty._repr_html_()
@@ -113,11 +110,12 @@ def test_nothing_compared_says_so(example: RunDirectory) -> None:
 def test_hostile_texts_stay_texts(example: RunDirectory) -> None:
     described = replace(multigrain.describe(example), rejected={ATTACK: 3})
     compared = multigrain.compare(example)
-    wicked = [
-        replace(each, measured=replace(each.measured, set=ATTACK, model=ATTACK, base=ATTACK, label=ATTACK))
-        for each in compared.conclusions
-    ]
-    tables = [described, replace(compared, conclusions=wicked, tasks={ATTACK: {ATTACK: 1.0}})]
+    result = next(each for each in compared.results.sets if each.delta)
+    scores = {ATTACK: ModelScores(0.5), f"{ATTACK} base": ModelScores(0.4)}
+    delta = {ATTACK: next(iter(result.delta.values()))}
+    wicked = replace(result, name=ATTACK, provenance=ATTACK, models=scores, delta=delta)
+    task = replace(result, name=f"{ATTACK} task", queries=0, models=scores, delta={})
+    tables = [described, Comparison(replace(compared.results, models=(f"{ATTACK} base", ATTACK), sets=(wicked, task)))]
     tables.append(Table(ATTACK, [ATTACK, ATTACK], [[ATTACK, ATTACK]], [ATTACK]))
     for each in tables:
         page = _Read(each._repr_html_())

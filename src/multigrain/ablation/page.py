@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from multigrain.ablation.matrix import shown
-from multigrain.ablation.render import is_claimed, table_notes
-from multigrain.ablation.table import AblationTable, Effect, TableRow
+from multigrain.ablation.render import star, table_notes
+from multigrain.ablation.table import AblationTable, Side, TableRow
 from multigrain.display import numbers as figures
-from multigrain.report import charts
-from multigrain.report.data import EvaluationSet, Interval, ModelScore
+from multigrain.evaluation.significance import PairedDifference
+from multigrain.report import charts, headline
 from multigrain.report.render import digest, environment, static_text
 
 __all__ = ["render_ablation"]
@@ -30,8 +30,10 @@ class _Line:
 
     arm: str
     kind: str
-    score: ModelScore
-    spread: str
+    score: float
+    deviation: str
+    delta: PairedDifference | None
+    tone: str
     base: str
     reference: str
     seeds: int
@@ -42,7 +44,7 @@ def render_ablation(table: AblationTable) -> str:
     """The table as one HTML page: no network, no scripts, no other files."""
     style = Markup(static_text("report.css"))  # noqa: S704 -- our own file
     order = ("test", "forgetting", "validation")
-    names = sorted(table.sets, key=lambda name: order.index(table.sets[name]))
+    names = sorted(table.sets, key=lambda name: order.index(table.sets[name].role or "test"))
     chosen = next((row for row in table.rows if row.chosen), None)
     return (
         environment()
@@ -51,8 +53,8 @@ def render_ablation(table: AblationTable) -> str:
             table=table,
             style=style,
             policy=f"default-src 'none'; style-src '{digest(style)}'; base-uri 'none'; form-action 'none'",
-            sets=[(name, *_heading(table, name), table.queries.get(name, 0), _lines(table, name)) for name in names],
-            axis=charts.difference_axis([_as_set(table, name) for name in names]),
+            sets=[(name, *_heading(table, name), table.sets[name].queries, _lines(table, name)) for name in names],
+            axis=charts.difference_axis(table.sets.values()),
             notes=list(table_notes(table)),
             chosen=chosen,
             claims=[] if chosen is None else [claim for name in names if (claim := _claim(table, chosen, name))],
@@ -62,52 +64,40 @@ def render_ablation(table: AblationTable) -> str:
 
 
 def _heading(table: AblationTable, name: str) -> tuple[str, str]:
-    role = table.sets[name]
+    role = table.sets[name].role or "test"
     return _HEADINGS[role] if role != "validation" or name in table.ranked_by else _SHOWN_ALONE
 
 
-def _as_set(table: AblationTable, name: str) -> EvaluationSet:
-    scores = tuple(_score(row, name) for row in table.rows)
-    return EvaluationSet(name, table.sets[name], "", table.queries.get(name, 0), None, scores)
-
-
-def _score(row: TableRow, name: str) -> ModelScore:
-    cell = row.cells[name]
-    found = cell.from_base.difference
-    return ModelScore(row.arm, cell.ndcg_at_10, None, Interval(found.mean, found.low, found.high, found.p_value))
-
-
 def _lines(table: AblationTable, name: str) -> list[_Line]:
-    lines = []
-    for row in table.rows:
-        cell = row.cells[name]
-        lines.append(
-            _Line(
-                arm=", ".join(f"{axis} {shown(row.values[axis])}" for axis in table.axes),
-                kind="chosen" if row.chosen else "base" if row.arm == table.reference else "other",
-                score=_score(row, name),
-                spread="" if cell.seed_spread is None else f" ±{100 * cell.seed_spread:.1f}",
-                base=_effect(cell.from_base, table, name),
-                reference="reference" if cell.from_reference is None else _effect(cell.from_reference, table, name),
-                seeds=row.seeds,
-                seconds=row.seconds,
-            )
+    return [
+        _Line(
+            arm=", ".join(f"{axis} {shown(row.values[axis])}" for axis in table.axes),
+            kind="chosen" if row.chosen else "base" if row.arm == table.reference else "other",
+            score=table.score(name, row.arm),
+            deviation=f" ±{100 * row.deviations[name]:.1f}" if name in row.deviations else "",
+            delta=table.from_base.difference(name, row.arm),
+            tone=headline.tone_of(table.from_base.conclusion(name, row.arm)),
+            base=_effect(table.from_base, name, row.arm),
+            reference=_effect(table.from_reference, name, row.arm) or "reference",
+            seeds=row.seeds,
+            seconds=row.seconds,
         )
-    return lines
+        for row in table.rows
+    ]
 
 
-def _effect(effect: Effect, table: AblationTable, name: str) -> str:
-    found = effect.difference
-    star = "*" if is_claimed(effect, table, name) else ""
-    return f"{figures.interval(Interval(found.mean, found.low, found.high))}{star}, d {effect.size:+.2f}"
+def _effect(side: Side, name: str, arm: str) -> str:
+    difference = side.difference(name, arm)
+    if difference is None:
+        return ""
+    return f"{figures.interval(difference)}{star(side, name, arm)}, d {side.effect_sizes[name, arm]:+.2f}"
 
 
 def _claim(table: AblationTable, row: TableRow, name: str) -> str | None:
-    if table.sets[name] == "validation":
+    conclusion = table.from_base.conclusion(name, row.arm)
+    if conclusion is None:
         return None
-    effect = row.cells[name].from_base
-    found = effect.difference
-    figure = f"{figures.interval(Interval(found.mean, found.low, found.high))} points on {name}"
-    if not is_claimed(effect, table, name):
-        return f"Against the base model {figure}: not enough to claim a difference."
-    return f"{'Better' if found.mean > 0 else 'Worse'} than the base model: {figure}."
+    figure = f"{figures.interval(conclusion.difference)} points on {name}"
+    if not conclusion.is_claimed:
+        return f"Against the base model {figure}: {conclusion.verdict.value}."
+    return f"{conclusion.verdict.value.capitalize()} than the base model: {figure}."

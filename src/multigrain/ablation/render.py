@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from multigrain.ablation.matrix import shown
-from multigrain.ablation.table import AblationTable, Cell, Effect, TableRow
+from multigrain.ablation.table import AblationTable, Side, TableRow
 from multigrain.display.tables import markdown_table
-from multigrain.evaluation.results import choice_words
+from multigrain.evaluation.results import selection_words
 
-__all__ = ["is_claimed", "table_notes", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["star", "table_notes", "to_csv", "to_latex", "to_markdown"]
 
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
@@ -54,15 +54,14 @@ def to_csv(table: AblationTable) -> str:
         ]
     )
     for row in table.rows:
-        for name, role in table.sets.items():
-            cell = row.cells[name]
+        for name, result in table.sets.items():
             writer.writerow(
                 [
                     *_axis_values(table, row),
-                    *(name, role, table.queries[name], row.seeds, cell.ndcg_at_10),
-                    *("" if cell.seed_spread is None else cell.seed_spread, int(row.chosen)),
-                    *_figures(cell.from_base),
-                    *_figures(cell.from_reference),
+                    *(name, result.role, result.queries, row.seeds, table.score(name, row.arm)),
+                    *(row.deviations.get(name, ""), int(row.chosen)),
+                    *_figures(table.from_base, name, row.arm),
+                    *_figures(table.from_reference, name, row.arm),
                     *(round(row.seconds, 1), row.rows),
                 ]
             )
@@ -89,7 +88,7 @@ def to_latex(table: AblationTable) -> str:
 
 
 def _heading(table: AblationTable, name: str) -> str:
-    return f"{name} ({table.sets[name]}, {table.queries.get(name, 0):,} queries)"
+    return f"{name} ({table.sets[name].role}, {table.sets[name].queries:,} queries)"
 
 
 def _axis_values(table: AblationTable, row: TableRow) -> list[str]:
@@ -97,41 +96,41 @@ def _axis_values(table: AblationTable, row: TableRow) -> list[str]:
 
 
 def _cell(table: AblationTable, row: TableRow, name: str) -> str:
-    cell = row.cells[name]
-    parts = [f"{cell.ndcg_at_10:.3f}{_spread(cell)}", f"base {_signed(cell.from_base, table, name)}"]
-    if cell.from_reference is not None:
-        parts.append(f"ref {_signed(cell.from_reference, table, name)}")
+    deviation = f" ±{row.deviations[name]:.3f}" if name in row.deviations else ""
+    parts = [f"{table.score(name, row.arm):.3f}{deviation}"]
+    for title, side in (("base", table.from_base), ("ref", table.from_reference)):
+        difference = side.difference(name, row.arm)
+        if difference is not None:
+            parts.append(
+                f"{title} {100 * difference.mean:+.1f}{star(side, name, row.arm)} "
+                f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}] "
+                f"d={side.effect_sizes[name, row.arm]:+.2f}"
+            )
     return "; ".join(parts)
 
 
 def _latex_cell(table: AblationTable, row: TableRow, name: str) -> str:
-    cell = row.cells[name]
-    difference = cell.from_base.difference
-    starred = f"^{{{_SIGNIFICANT}}}" if is_claimed(cell.from_base, table, name) else ""
+    difference = table.sets[name].delta[row.arm]
+    starred = f"^{{{_SIGNIFICANT}}}" if star(table.from_base, name, row.arm) else ""
     interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
-    return f"${100 * cell.ndcg_at_10:.1f}$ (${100 * difference.mean:+.1f}{starred}$ ${interval}$)"
+    return f"${100 * table.score(name, row.arm):.1f}$ (${100 * difference.mean:+.1f}{starred}$ ${interval}$)"
 
 
-def _signed(effect: Effect, table: AblationTable, name: str) -> str:
-    found = effect.difference
-    star = _SIGNIFICANT if is_claimed(effect, table, name) else ""
-    return f"{100 * found.mean:+.1f}{star} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] d={effect.size:+.2f}"
+def star(side: Side, name: str, arm: str) -> str:
+    """A star where a difference is claimed, else nothing."""
+    conclusion = side.conclusion(name, arm)
+    return _SIGNIFICANT if conclusion is not None and conclusion.is_claimed else ""
 
 
-def is_claimed(effect: Effect, table: AblationTable, name: str) -> bool:
-    """Whether a difference may be claimed: its corrected p-value is small enough, and the set is no validation set."""
-    return table.sets[name] != "validation" and effect.adjusted_p < 1 - table.confidence
-
-
-def _spread(cell: Cell) -> str:
-    return f" ±{cell.seed_spread:.3f}" if cell.seed_spread is not None else ""
-
-
-def _figures(effect: Effect | None) -> Sequence[float | str]:
-    if effect is None:
+def _figures(side: Side, name: str, arm: str) -> Sequence[float | str]:
+    difference, conclusion = side.difference(name, arm), side.conclusion(name, arm)
+    if difference is None:
         return [""] * 6
-    found = effect.difference
-    return [found.mean, found.low, found.high, found.p_value, effect.adjusted_p, effect.size]
+    adjusted_p = difference.p_value if conclusion is None else conclusion.adjusted_p
+    return [
+        *(difference.mean, difference.low, difference.high, difference.p_value, adjusted_p),
+        side.effect_sizes[name, arm],
+    ]
 
 
 def table_notes(table: AblationTable) -> Iterator[str]:
@@ -144,9 +143,12 @@ def table_notes(table: AblationTable) -> Iterator[str]:
     )
     yield f"Reference arm: {table.reference}."
     alpha = f"{1 - table.confidence:.2g}"
-    yield f"{_SIGNIFICANT} p < {alpha} by a paired randomisation test, Holm-corrected over the table."
+    yield (
+        f"{_SIGNIFICANT} the interval stays clear of zero, and p < {alpha} by a paired randomisation test, "
+        "Holm-corrected over the table."
+    )
     if table.ranked_by:
-        yield f"✓ ranked first by {choice_words(table.ranked_by)}, which claims nothing: only test sets judge."
+        yield f"✓ ranked first by {selection_words(table.ranked_by)}, which claims nothing: only test sets judge."
     spent = f"Shared by the arms: {table.data_seconds:.0f} s of writing and auditing, {table.tokens:,} tokens"
     yield spent + (f", ${table.cost:.2f}." if table.cost is not None else ".")
     if table.not_run:

@@ -1,7 +1,7 @@
 """From per-query results of every arm and seed to one table: means, intervals, effect sizes, time and cost.
 
 Scores are paired by query and by seed. With several seeds the interval resamples both, so it tells how surely the
-difference holds for other queries and other seeds; the spread between seeds is shown beside it.
+difference holds for other queries and other seeds; the standard deviation between seeds is shown beside it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.evaluation.results import BASE, ModelScores, SetResult
 from multigrain.evaluation.sets.retrieval_set import Role
-from multigrain.evaluation.significance import PairedDifference, compare_crossed, holm
+from multigrain.evaluation.significance import PairedDifference, compare_crossed
+from multigrain.evaluation.verdict import Conclusion, conclude, conclusion_on
 
-__all__ = ["AblationTable", "ArmScores", "Cell", "Effect", "TableRow", "build_table", "effect_size"]
+__all__ = ["AblationTable", "ArmScores", "Side", "TableRow", "build_table", "effect_size"]
 
 Scores = Mapping[str, float]
 """Query id to nDCG@10."""
@@ -46,38 +48,6 @@ class ArmScores:
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A difference between two sides on the same queries.
-
-    Attributes:
-        difference: mean over queries, with its interval and uncorrected p-value.
-        adjusted_p: p-value corrected (Holm) over all differences of the table of the same kind.
-        size: Cohen's d for paired scores: the mean difference over its standard deviation between queries.
-    """
-
-    difference: PairedDifference
-    adjusted_p: float
-    size: float
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One arm on one set.
-
-    Attributes:
-        ndcg_at_10: mean over queries and seeds.
-        seed_spread: standard deviation between seeds; None with one seed.
-        from_base: against the base model.
-        from_reference: against the reference arm; None for that arm itself, or where it was not run.
-    """
-
-    ndcg_at_10: float
-    seed_spread: float | None
-    from_base: Effect
-    from_reference: Effect | None
-
-
-@dataclass(frozen=True)
 class TableRow:
     """One arm.
 
@@ -85,19 +55,43 @@ class TableRow:
         arm: its name.
         values: its varied settings.
         seeds: how many seeds were run.
-        cells: set name to figures.
         seconds: mean seconds a seed.
         rows: training rows.
+        deviations: set name to the standard deviation between seeds; empty with one seed.
         chosen: whether validation ranks it first.
     """
 
     arm: str
     values: Mapping[str, Any]
     seeds: int
-    cells: Mapping[str, Cell]
     seconds: float
     rows: int
+    deviations: Mapping[str, float]
     chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """Every arm compared with one side: with the base models, or with the reference arm.
+
+    Attributes:
+        sets: every set with every arm's score and difference; scores are means over queries and seeds.
+        conclusions: on all sets but validation's; concluded together.
+        effect_sizes: set and arm to Cohen's d for paired scores: the mean difference over its standard deviation
+            between queries.
+    """
+
+    sets: Mapping[str, SetResult]
+    conclusions: tuple[Conclusion, ...]
+    effect_sizes: Mapping[tuple[str, str], float]
+
+    def difference(self, name: str, arm: str) -> PairedDifference | None:
+        """An arm's difference on a set; None where the arm is the other side, or that one was not run."""
+        return self.sets[name].delta.get(arm)
+
+    def conclusion(self, name: str, arm: str) -> Conclusion | None:
+        """What may be said of an arm on a set; None where nothing is."""
+        return conclusion_on(self.conclusions, name, arm)
 
 
 @dataclass(frozen=True)
@@ -106,8 +100,8 @@ class AblationTable:
 
     Attributes:
         axes: the varied settings.
-        sets: set name to what it is for.
-        queries: set name to how many queries it has.
+        from_base: every arm against its base model.
+        from_reference: every other arm against the reference arm.
         reference: the reference arm's name.
         rows: the arms that were run, in the matrix's order.
         not_run: arms and seeds that the budget left out.
@@ -119,8 +113,8 @@ class AblationTable:
     """
 
     axes: tuple[str, ...]
-    sets: Mapping[str, Role]
-    queries: Mapping[str, int]
+    from_base: Side
+    from_reference: Side
     reference: str
     rows: tuple[TableRow, ...]
     not_run: tuple[str, ...]
@@ -129,6 +123,15 @@ class AblationTable:
     tokens: int
     cost: float | None
     ranked_by: tuple[str, ...] = ()
+
+    @property
+    def sets(self) -> Mapping[str, SetResult]:
+        """Every set by name, with every arm's score."""
+        return self.from_base.sets
+
+    def score(self, name: str, arm: str) -> float:
+        """An arm's nDCG@10 on a set, mean over queries and seeds."""
+        return self.sets[name].models[arm].score
 
 
 def build_table(
@@ -167,39 +170,49 @@ def build_table(
     """
     ranking = tuple(ranked_by or (name for name, role in sets.items() if role == "validation"))
     by_arm: dict[str, list[ArmScores]] = {}
-    for each in scores:
-        by_arm.setdefault(each.arm, []).append(each)
-
-    def compared(name: str, before: Sequence[Scores], after: Sequence[Scores]) -> Effect:
-        left, right = _stacked(before), _stacked(after)
-        found = compare_crossed(left, right, samples=samples, confidence=confidence, seed=seed)
-        return Effect(found, found.p_value, effect_size(right.mean(axis=0) - left.mean(axis=0)))
-
-    anchors = {run.seed: run for run in by_arm.get(reference, [])}
-    rows = []
+    for run in scores:
+        by_arm.setdefault(run.arm, []).append(run)
+    results = {
+        name: SetResult(
+            name=name,
+            role=role,
+            provenance=None,
+            queries=len(scores[0].sets[name]) if scores else 0,
+            documents=None,
+            models={arm: ModelScores(float(np.mean(_means(runs, name)))) for arm, runs in by_arm.items()},
+            delta={},
+        )
+        for name, role in sets.items()
+    }
+    resampling = _Resampling(samples, confidence, seed)
+    reference_runs = {run.seed: run for run in by_arm.get(reference, [])}
+    against_base, against_reference = {}, {}
     for arm, runs in by_arm.items():
-        shared = [run for run in runs if run.seed in anchors] if arm != reference else []
-        cells = {}
+        shared = [run for run in runs if run.seed in reference_runs] if arm != reference else []
         for name in sets:
-            means = [float(np.mean(list(run.sets[name].values()))) for run in runs]
-            cells[name] = Cell(
-                ndcg_at_10=float(np.mean(means)),
-                seed_spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-                from_base=compared(name, [run.base[name] for run in runs], [run.sets[name] for run in runs]),
-                from_reference=compared(
-                    name, [anchors[run.seed].sets[name] for run in shared], [run.sets[name] for run in shared]
+            against_base[name, arm] = [run.base[name] for run in runs], [run.sets[name] for run in runs]
+            if shared:
+                against_reference[name, arm] = (
+                    [reference_runs[run.seed].sets[name] for run in shared],
+                    [run.sets[name] for run in shared],
                 )
-                if shared
-                else None,
-            )
-        seconds = float(np.mean([run.seconds for run in runs]))
-        rows.append(TableRow(arm, runs[0].values, len(runs), cells, seconds, runs[0].rows))
+    rows = [
+        TableRow(
+            arm=arm,
+            values=runs[0].values,
+            seeds=len(runs),
+            seconds=float(np.mean([run.seconds for run in runs])),
+            rows=runs[0].rows,
+            deviations={name: float(np.std(_means(runs, name), ddof=1)) for name in sets if len(runs) > 1},
+        )
+        for arm, runs in by_arm.items()
+    ]
     return AblationTable(
         axes=tuple(axes),
-        sets=dict(sets),
-        queries={name: len(scores[0].sets[name]) for name in sets} if scores else {},
+        from_base=resampling.side(results, BASE, against_base),
+        from_reference=resampling.side(results, reference, against_reference),
         reference=reference,
-        rows=tuple(_marked(_corrected(rows, sets), ranking)),
+        rows=tuple(_marked(rows, results, ranking)),
         not_run=tuple(not_run),
         confidence=confidence,
         data_seconds=data_seconds,
@@ -209,10 +222,45 @@ def build_table(
     )
 
 
+@dataclass(frozen=True)
+class _Resampling:
+    samples: int
+    confidence: float
+    seed: int
+
+    def side(
+        self,
+        results: Mapping[str, SetResult],
+        base: str,
+        pairs: Mapping[tuple[str, str], tuple[Sequence[Scores], Sequence[Scores]]],
+    ) -> Side:
+        """Compare arms with one side.
+
+        Args:
+            results: every set with every arm's score.
+            base: the side's name.
+            pairs: set and arm to the side's scores and the arm's, one table a seed.
+        """
+        delta: dict[str, dict[str, PairedDifference]] = {name: {} for name in results}
+        sizes = {}
+        for (name, arm), (before, after) in pairs.items():
+            left, right = _stacked(before), _stacked(after)
+            delta[name][arm] = compare_crossed(
+                left, right, samples=self.samples, confidence=self.confidence, seed=self.seed
+            )
+            sizes[name, arm] = effect_size(right.mean(axis=0) - left.mean(axis=0))
+        sets = {name: replace(result, delta=delta[name]) for name, result in results.items()}
+        return Side(sets, conclude(sets.values(), base=base, confidence=self.confidence), sizes)
+
+
 def effect_size(differences: NDArray[np.float64]) -> float:
     """Cohen's d for paired scores; 0 where no query differs."""
-    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    return float(differences.mean()) / spread if spread > 0 else 0.0
+    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) / deviation if deviation > 0 else 0.0
+
+
+def _means(runs: Sequence[ArmScores], name: str) -> list[float]:
+    return [float(np.mean(list(run.sets[name].values()))) for run in runs]
 
 
 def _stacked(tables: Sequence[Scores]) -> NDArray[np.float64]:
@@ -220,38 +268,9 @@ def _stacked(tables: Sequence[Scores]) -> NDArray[np.float64]:
     return np.array([[table[key] for key in sorted(table)] for table in tables], dtype=np.float64)
 
 
-def _corrected(rows: Sequence[TableRow], sets: Mapping[str, Role]) -> list[TableRow]:
-    """Correct p-values over all test and forgetting sets of all arms; validation ranks, and claims nothing."""
-    judged = [name for name, role in sets.items() if role != "validation"]
-    base = {f"{row.arm}|{name}": row.cells[name].from_base for row in rows for name in judged}
-    anchored = {
-        f"{row.arm}|{name}": effect
-        for row in rows
-        for name in judged
-        if (effect := row.cells[name].from_reference) is not None
-    }
-    adjusted_base = holm({key: each.difference.p_value for key, each in base.items()})
-    adjusted_anchor = holm({key: each.difference.p_value for key, each in anchored.items()})
-    done = []
-    for row in rows:
-        cells = dict(row.cells)
-        for name in judged:
-            key, cell = f"{row.arm}|{name}", cells[name]
-            from_reference = cell.from_reference
-            if from_reference is not None:
-                from_reference = replace(from_reference, adjusted_p=adjusted_anchor[key])
-            cells[name] = replace(
-                cell,
-                from_base=replace(cell.from_base, adjusted_p=adjusted_base[key]),
-                from_reference=from_reference,
-            )
-        done.append(replace(row, cells=cells))
-    return done
-
-
-def _marked(rows: Sequence[TableRow], ranking: Sequence[str]) -> list[TableRow]:
+def _marked(rows: Sequence[TableRow], results: Mapping[str, SetResult], ranking: Sequence[str]) -> list[TableRow]:
     """Mark the arm that validation ranks first; of equal ones, the earlier."""
     if not ranking or not rows:
         return list(rows)
-    best = max(rows, key=lambda row: float(np.mean([row.cells[name].ndcg_at_10 for name in ranking])))
+    best = max(rows, key=lambda row: float(np.mean([results[name].models[row.arm].score for name in ranking])))
     return [replace(row, chosen=row is best) for row in rows]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.fitting import require_fitting
+from multigrain.cli.fitting import require_fitting, was_typed
 from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
@@ -26,11 +27,11 @@ from multigrain.cli.model_options import (
     opened,
 )
 from multigrain.cli.options import JsonOption
-from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
+from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
-    from multigrain.evaluation.compare import Conclusion
     from multigrain.evaluation.comparison import Comparison
+    from multigrain.evaluation.verdict import Conclusion
 
 __all__ = ["compare", "register"]
 
@@ -68,11 +69,12 @@ def compare(
 ) -> None:
     """Compare models on the same queries: intervals, a test for each set, and where one wins and the other loses.
 
-    P-values come from a paired randomisation test and are corrected (Holm) for everything compared in one command.
-    Where the queries are too few to decide, that is what is said.
+    A difference is claimed where its interval stays clear of zero and its p-value, of a paired randomisation test
+    corrected (Holm) for everything compared at once, is small enough. Where the queries are too few to decide, that is
+    what is said. For a run, --samples, --confidence and --seed are by default what it was evaluated with.
     """
-    from multigrain.evaluation.compare import CompareSettings
-    from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
+    from multigrain.evaluation.comparison import compare_models, compare_stored, comparison_values, write_comparison
+    from multigrain.evaluation.significance import CompareSettings
 
     settings = CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed)
     if len(targets) == 1:
@@ -83,13 +85,14 @@ def compare(
             _OF_MODELS,
             f"is for comparing models: give at least two, the base first; {targets[0]} has been evaluated",
         )
-        found = compare_stored(Path(targets[0]), base=base, settings=settings)
+        changed = {name: value for name, value in asdict(settings).items() if was_typed(context, name)}
+        comparison = compare_stored(Path(targets[0]), base=base, **changed)
     else:
         require_fitting(context, {"base"}, f"is for a run: of models the first, {targets[0]}, is the base")
         quieten_libraries()
         from multigrain.encoders.models import Encoding, parse_model
 
-        found = compare_models(
+        comparison = compare_models(
             [parse_model(each) for each in targets],
             opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
             encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
@@ -97,11 +100,11 @@ def compare(
             progress=terminal_progress(),
         )
     if out is not None:
-        write_comparison(out, found)
+        write_comparison(out, comparison)
     if as_json:
-        print_json(summarise(found))
+        print_json(comparison_values(comparison))
     else:
-        for line in _lines(found, show):
+        for line in _lines(comparison, show):
             typer.echo(line)
 
 
@@ -122,18 +125,14 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
 
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:
-    from multigrain.evaluation.compare import biggest_changes
     from multigrain.evaluation.messages import describe_change
 
-    measured = conclusion.measured
-    if measured.wins is None or show == 0:
+    changes = comparison.changes(conclusion, show) if show else None
+    if changes is None:
         return
-    texts = comparison.texts.get(measured.set, {})
-    wins, losses = biggest_changes(
-        comparison.rows, set_name=measured.set, base=measured.base, model=measured.model, limit=show
-    )
-    for title, changes in (("wins", wins), ("losses", losses)):
-        for number, change in enumerate(changes):
+    texts = comparison.texts.get(conclusion.result.name, {})
+    for title, listed in (("wins", changes.wins), ("losses", changes.losses)):
+        for number, change in enumerate(listed):
             first, *rest = describe_change(change, texts.get)
             yield f"  {title if number == 0 else '':7}{first}"
             yield from (f"         {line}" for line in rest)

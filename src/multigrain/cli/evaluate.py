@@ -31,7 +31,7 @@ from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config.poolings import check_pooling
 from multigrain.errors import EvaluationError, RunDirectoryError
-from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
+from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 
@@ -93,13 +93,11 @@ def evaluate(
     require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
     quieten_libraries()
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
-    from multigrain.evaluation.compare import CompareSettings
-    from multigrain.evaluation.comparison import compare_models, write_comparison
-    from multigrain.evaluation.side_by_side import side_by_side, table_lines, table_values
+    from multigrain.evaluation.comparison import compare_models, comparison_values, write_comparison
+    from multigrain.evaluation.comparison_table import table_lines
+    from multigrain.evaluation.significance import CompareSettings
 
-    models = with_poolings(
-        [parse_model(target) for target in targets], [check_pooling(name) for name in pooling or []]
-    )
+    models = with_poolings(list(map(parse_model, targets)), [check_pooling(name) for name in pooling or []])
     models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])
     comparison = compare_models(
         models,
@@ -111,16 +109,17 @@ def evaluate(
             scores=out / "scores" if out is not None else None,
         ),
         settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
+        forgetting_threshold=forgetting_threshold,
         progress=terminal_progress(),
     )
-    table = side_by_side(comparison, models=[model.name for model in models], threshold=forgetting_threshold)
+    lines = list(table_lines(comparison))
     if out is not None:
         write_comparison(out, comparison)
-        atomic_write(out / "evaluation.md", "\n".join(table_lines(table)) + "\n")
+        atomic_write(out / "evaluation.md", "\n".join(lines) + "\n")
     if as_json:
-        print_json(table_values(table))
+        print_json(comparison_values(comparison))
     else:
-        for line in table_lines(table):
+        for line in lines:
             typer.echo(line)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import typer
 
-__all__ = ["require_fitting"]
+__all__ = ["require_fitting", "was_typed"]
 
 
 def require_fitting(context: typer.Context, unfit: Collection[str], reason: str) -> None:
@@ -22,6 +22,11 @@ def require_fitting(context: typer.Context, unfit: Collection[str], reason: str)
     """
     for parameter in context.command.params:
         name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if name in unfit and source is not None and source.name == "COMMANDLINE":
+        if name in unfit and was_typed(context, name):
             raise typer.BadParameter(f"{parameter.opts[0]} {reason}")
+
+
+def was_typed(context: typer.Context, name: str) -> bool:
+    """Whether a parameter's value comes from the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

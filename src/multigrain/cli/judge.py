@@ -8,9 +8,10 @@ from typing import Any, Final
 import typer
 
 from multigrain.display.text import one_line
-from multigrain.evaluation.compare import CompareSettings, plain
+from multigrain.evaluation.comparison import plain_conclusion
 from multigrain.evaluation.labelling.labels import GRADES, Candidate, LabelScore, LabelSession, PooledQuery
 from multigrain.evaluation.messages import describe_conclusion
+from multigrain.evaluation.significance import CompareSettings
 
 __all__ = ["judge", "report_lines", "summary"]
 
@@ -70,7 +71,7 @@ def report_lines(score: LabelScore, session: LabelSession, settings: CompareSett
     if not score.conclusions:
         yield "Not enough queries to tell: at least two must be judged and answered by something."
     for each in score.conclusions:
-        yield describe_conclusion(each, compared=len(score.conclusions), settings=settings)
+        yield describe_conclusion(each, settings)
 
 
 def summary(score: LabelScore, session: LabelSession) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def summary(score: LabelScore, session: LabelSession) -> dict[str, Any]:
         "skipped": score.skipped,
         "unanswered": score.unanswered,
         "remaining": session.remaining,
-        "comparisons": [plain(each) for each in score.conclusions],
+        "comparisons": [plain_conclusion(each) for each in score.conclusions],
     }
 
 

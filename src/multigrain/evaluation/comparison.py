@@ -4,56 +4,128 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
-from multigrain.evaluation.compare import (
-    CompareSettings,
-    Conclusion,
-    SetInfo,
-    conclude,
-    measure_rows,
-    measure_similarities,
-    plain,
-)
+from multigrain.errors import EvaluationError
 from multigrain.evaluation.messages import describe_conclusion
-from multigrain.evaluation.results import QueryRow, write_per_query
+from multigrain.evaluation.query_changes import (
+    QueryChanges,
+    RowTable,
+    pair_queries,
+    rows_by_query,
+    scores_of,
+    summarise_changes,
+)
+from multigrain.evaluation.results import (
+    EvaluationResults,
+    ModelScores,
+    QueryRow,
+    SetResult,
+    plain_set,
+    summarise_similarity,
+    unselected_results,
+    write_per_query,
+)
+from multigrain.evaluation.sets.sts import Floats, SimilaritySet
+from multigrain.evaluation.significance import SMALLEST_DIFFERENCE, CompareSettings, PairedDifference
 from multigrain.evaluation.similarity_table import write_similarities
-from multigrain.evaluation.stored import COMPARISON_FILE, PER_QUERY_FILE, SIMILARITIES_FILE, open_results
+from multigrain.evaluation.stored import (
+    COMPARISON_FILE,
+    PER_QUERY_FILE,
+    SIMILARITIES_FILE,
+    StoredResults,
+    open_results,
+)
+from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, judge_forgetting
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
     from multigrain.encoders.models import Encoding, ModelSpec
-    from multigrain.evaluation.scoring import Scored
     from multigrain.evaluation.sets.loading import OpenedSets
 
-__all__ = ["Comparison", "compare_models", "compare_stored", "sentences", "summarise", "write_comparison"]
+__all__ = [
+    "Comparison",
+    "compare_models",
+    "compare_stored",
+    "comparison_values",
+    "plain_conclusion",
+    "sentences",
+    "write_comparison",
+]
 
 _NOTHING: Final = "Nothing to compare: no set was scored for more than one model."
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out.
+    """Results with what is needed to tell them query by query.
 
     Attributes:
-        settings: how it was made.
-        conclusions: one for each set and model, in order.
+        results: every set with every model's scores and differences from the base.
+        smallest: the smallest difference that matters.
         rows: the per-query results behind them.
         texts: set to document id to text, as far as texts are at hand.
-        tasks: MTEB task to model to its main score, for tasks that have one number and no queries.
-        scored: all sets with all models' scores, where models were scored for this comparison.
+        similarity: the similarity sets by name.
+        similarities: similarity set to model to its similarity of each pair.
     """
 
-    settings: CompareSettings
-    conclusions: list[Conclusion]
-    rows: list[QueryRow]
-    texts: Mapping[str, Mapping[str, str]]
-    tasks: Mapping[str, Mapping[str, float]]
-    scored: Scored | None = None
+    results: EvaluationResults
+    smallest: float = SMALLEST_DIFFERENCE
+    rows: Sequence[QueryRow] = ()
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    similarity: Mapping[str, SimilaritySet] = field(default_factory=dict)
+    similarities: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> CompareSettings:
+        """How the models were compared."""
+        results = self.results
+        return CompareSettings(results.bootstrap_samples, results.confidence, self.smallest, results.seed)
+
+    @cached_property
+    def conclusions(self) -> tuple[Conclusion, ...]:
+        """One for each set and model, in order; all of them concluded together."""
+        results = self.results
+        concluded = conclude(results.sets, base=results.base, confidence=results.confidence, smallest=self.smallest)
+        return tuple(self._with_wins(conclusion) for conclusion in concluded)
+
+    @property
+    def tasks(self) -> dict[str, dict[str, float]]:
+        """MTEB task to model to its main score, for tasks that have one number and no queries."""
+        return {
+            result.name: {model: scores.score for model, scores in result.models.items()}
+            for result in self.results.sets
+            if not result.queries
+        }
+
+    def changes(self, conclusion: Conclusion, limit: int) -> QueryChanges | None:
+        """How the queries behind a conclusion moved; None where queries have no score of their own."""
+        name = conclusion.result.name
+        base = conclusion.base
+        if not {(name, base), (name, conclusion.model)} <= self._by_query.keys():
+            return None
+        changes = pair_queries(self._by_query, set_name=name, base=base, model=conclusion.model)
+        return summarise_changes(changes, limit=limit)
+
+    @property
+    def forgetting(self) -> list[Forgetting]:
+        """Every other model on every forgetting set."""
+        return judge_forgetting(self.results, self.results.models)
+
+    @cached_property
+    def _by_query(self) -> RowTable:
+        return rows_by_query(self.rows)
+
+    def _with_wins(self, conclusion: Conclusion) -> Conclusion:
+        changes = self.changes(conclusion, 0)
+        return conclusion if changes is None else replace(conclusion, wins=changes.better, losses=changes.worse)
 
     def __str__(self) -> str:
         return "\n".join(sentences(self)) or _NOTHING
@@ -61,48 +133,52 @@ class Comparison:
     def _repr_html_(self) -> str:
         rows = [
             [
-                f"{each.measured.set}: {each.measured.model}",
-                f"{each.measured.queries:,}",
-                f"{each.measured.base_score:.3f} → {each.measured.score:.3f}",
-                f"{100 * each.measured.difference.mean:+.1f} "
-                f"[{100 * each.measured.difference.low:+.1f}, {100 * each.measured.difference.high:+.1f}]",
-                f"{each.adjusted_p:.2g}",
-                each.verdict.value,
+                f"{conclusion.result.name}: {conclusion.model}",
+                f"{conclusion.result.queries:,}",
+                f"{conclusion.base_score:.3f} → {conclusion.score:.3f}",
+                f"{100 * conclusion.difference.mean:+.1f} "
+                f"[{100 * conclusion.difference.low:+.1f}, {100 * conclusion.difference.high:+.1f}]",
+                f"{conclusion.adjusted_p:.2g}",
+                conclusion.verdict.value,
             ]
-            for each in self.conclusions
+            for conclusion in self.conclusions
         ]
         columns = ["set: model", "queries", "base → model", "points [interval]", "p", "verdict"]
-        title = f"Compared with {self.conclusions[0].measured.base}" if rows else "Comparison"
+        title = f"Compared with {self.results.base}" if rows else "Comparison"
         return Table(title, columns, rows, list(sentences(self)) or [_NOTHING])._repr_html_()
 
 
 def sentences(comparison: Comparison) -> Iterator[str]:
     """What it comes to: a sentence for each conclusion, in their order, then one for each task."""
-    for each in comparison.conclusions:
-        yield describe_conclusion(each, compared=len(comparison.conclusions), settings=comparison.settings)
+    for conclusion in comparison.conclusions:
+        yield describe_conclusion(conclusion, comparison.settings)
     for task, scores in comparison.tasks.items():
         shown = ", ".join(f"{model} {score:.3f}" for model, score in scores.items())
         yield f"{task} (MTEB's score, one number without an interval): {shown}."
 
 
-def compare_stored(path: Path, *, base: str, settings: CompareSettings) -> Comparison:
+def compare_stored(path: Path, *, base: str, smallest: float = SMALLEST_DIFFERENCE, **resampling: Any) -> Comparison:
     """Compare the models of a run directory, or of a results folder.
+
+    What was compared when the results were written stands as it was written; another base or other settings resample.
 
     Args:
         path: a run directory that was evaluated, or a folder with per_query.parquet.
         base: the model that the others are compared with.
-        settings: how to compare.
+        smallest: the smallest difference that matters.
+        resampling: samples, confidence or seed, where they differ from those of the stored results.
 
     Raises:
         EvaluationError: there are no results, or none of the base model.
     """
     stored = open_results(path)
-    measured = measure_rows(stored.rows, base=base, sets=stored.sets, settings=settings) if stored.rows else []
-    for name, each in stored.similarity.items():
-        if base in stored.similarities[name]:
-            measured += measure_similarities(each, stored.similarities[name], base=base, settings=settings)
+    results = stored.results
+    written = CompareSettings(results.bootstrap_samples, results.confidence, smallest, results.seed)
+    settings = replace(written, **resampling)
+    if base != results.base or settings != written or not results.sets:
+        results = _compared_again(stored, base, settings)
     texts = dict.fromkeys(_searched(stored.rows, stored.texts), stored.texts)
-    return Comparison(settings, conclude(measured, settings), stored.rows, texts, {})
+    return Comparison(results, smallest, stored.rows, texts, stored.similarity, stored.similarities)
 
 
 def compare_models(
@@ -111,9 +187,18 @@ def compare_models(
     *,
     encoding: Encoding,
     settings: CompareSettings,
+    forgetting_threshold: float = 0.01,
     progress: Progress | None = None,
 ) -> Comparison:
     """Score models on sets and compare them with the first of them.
+
+    Args:
+        models: the base first.
+        sets: what to score on.
+        encoding: how models are loaded and texts encoded.
+        settings: how to compare.
+        forgetting_threshold: what a model may lose on a forgetting set, on a scale of 0 to 1.
+        progress: who is told.
 
     Raises:
         EvaluationError: see `score_models`.
@@ -121,28 +206,59 @@ def compare_models(
     """
     from multigrain.evaluation.models import score_models
 
-    found = score_models(models, sets, encoding, progress=progress)
-    base = models[0].name
-    infos = {name: SetInfo(each.role, each.label) for name, each in found.sets.items()}
-    rows = list(found.rows())
-    measured = measure_rows(rows, base=base, sets=infos, settings=settings) if base in _models(rows) else []
-    for name, each in found.similarity.items():
-        if base in found.similarities[name]:
-            measured += measure_similarities(each, found.similarities[name], base=base, settings=settings)
+    scored = score_models(models, sets, encoding, progress=progress)
+    names = [model.name for model in models]
     return Comparison(
-        settings=settings,
-        conclusions=conclude(measured, settings),
-        rows=rows,
-        texts={name: each.corpus for name, each in found.sets.items()},
-        tasks={
-            task: {model: score.score for model, score in by_model.items()} for task, by_model in found.tasks.items()
-        },
-        scored=found,
+        results=unselected_results(
+            names, scored.results(settings, base=names[0]), settings, forgetting_threshold=forgetting_threshold
+        ),
+        smallest=settings.smallest,
+        rows=list(scored.rows()),
+        texts={name: evaluation_set.corpus for name, evaluation_set in scored.sets.items()},
+        similarity=scored.similarity,
+        similarities=scored.similarities,
     )
 
 
-def _models(rows: Sequence[QueryRow]) -> set[str]:
-    return {row.model for row in rows}
+def _compared_again(stored: StoredResults, base: str, settings: CompareSettings) -> EvaluationResults:
+    """Every set that holds the base model, its differences made anew from what each query and pair came to."""
+    table = rows_by_query(stored.rows)
+    models = dict.fromkeys(model for _, model in table)
+    for similarities in stored.similarities.values():
+        models |= dict.fromkeys(similarities)
+    if base not in models:
+        raise EvaluationError(f"no model {base!r} in these results; they hold {', '.join(models) or 'none'}")
+    known = {result.name: result for result in stored.results.sets}
+    sets = []
+    for name in dict.fromkeys(name for name, model in table if model == base):
+        role, provenance = stored.about.get(name, (None, None))
+        by_model = {model: rows for (set_name, model), rows in table.items() if set_name == name}
+        scores = {model: float(np.mean([row.ndcg_at_10 for row in rows.values()])) for model, rows in by_model.items()}
+        result = known.get(name) or SetResult(
+            name,
+            role,
+            provenance,
+            len(by_model[base]),
+            None,
+            {model: ModelScores(scores[model]) for model in scores},
+            {},
+        )
+        # What is never judged is not resampled.
+        delta = {} if result.role == "validation" else _differences(table, name, base, settings)
+        sets.append(replace(result, delta=delta))
+    for name, similarity_set in stored.similarity.items():
+        if base in stored.similarities[name]:
+            sets.append(summarise_similarity(similarity_set, stored.similarities[name], settings, base=base))
+    names = dict.fromkeys([base, *(model for result in sets for model in result.models)])
+    return unselected_results(names, sets, settings, forgetting_threshold=stored.results.forgetting_threshold)
+
+
+def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
+    return {
+        model: settings.compare(*scores_of(pair_queries(table, set_name=set_name, base=base, model=model)))
+        for name, model in table
+        if name == set_name and model != base
+    }
 
 
 def _searched(rows: Sequence[QueryRow], texts: Mapping[str, str]) -> list[str]:
@@ -151,20 +267,56 @@ def _searched(rows: Sequence[QueryRow], texts: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys(row.set for row in rows) if name not in elsewhere]
 
 
-def summarise(comparison: Comparison) -> dict[str, Any]:
+def plain_conclusion(conclusion: Conclusion) -> dict[str, Any]:
+    """A conclusion as JSON-like values."""
+    return {
+        "set": conclusion.result.name,
+        "role": conclusion.result.role,
+        "label": conclusion.result.provenance,
+        "metric": conclusion.result.metric,
+        "base": conclusion.base,
+        "model": conclusion.model,
+        "queries": conclusion.result.queries,
+        "base_score": conclusion.base_score,
+        "score": conclusion.score,
+        "difference": asdict(conclusion.difference),
+        "wins": conclusion.wins,
+        "losses": conclusion.losses,
+        "adjusted_p": conclusion.adjusted_p,
+        "verdict": conclusion.verdict.value,
+        "queries_needed": conclusion.queries_needed,
+    }
+
+
+def comparison_values(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values, as `--json` prints them."""
-    known = {each.measured.set: each.measured for each in comparison.conclusions}
     return {
         "settings": asdict(comparison.settings),
-        "sets": {name: {"role": each.role, "label": each.label} for name, each in known.items()},
-        "comparisons": [plain(each) for each in comparison.conclusions],
-        "tasks": {task: dict(scores) for task, scores in comparison.tasks.items()},
+        "sets": {
+            conclusion.result.name: {"role": conclusion.result.role, "label": conclusion.result.provenance}
+            for conclusion in comparison.conclusions
+        },
+        "comparisons": [plain_conclusion(conclusion) for conclusion in comparison.conclusions],
+        "tasks": comparison.tasks,
+        "models": list(comparison.results.models),
+        "forgetting_threshold": comparison.results.forgetting_threshold,
+        "scores": [plain_set(result) for result in comparison.results.sets],
+        "forgetting": [
+            {
+                "set": judged.result.name,
+                "model": judged.model,
+                "verdict": judged.verdict,
+                "change": judged.change,
+                "sentence": judged.sentence,
+            }
+            for judged in comparison.forgetting
+        ],
     }
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write comparison.json, per_query.parquet and similarities.parquet: what `compare FOLDER` needs."""
     write_per_query(folder / PER_QUERY_FILE, comparison.rows)
-    if comparison.scored is not None:
-        write_similarities(folder / SIMILARITIES_FILE, comparison.scored.similarity, comparison.scored.similarities)
-    atomic_write(folder / COMPARISON_FILE, json.dumps(summarise(comparison), indent=2, ensure_ascii=False))
+    write_similarities(folder / SIMILARITIES_FILE, comparison.similarity, comparison.similarities)
+    values = comparison_values(comparison)
+    atomic_write(folder / COMPARISON_FILE, json.dumps(values, indent=2, ensure_ascii=False))

@@ -9,19 +9,21 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
-from multigrain.evaluation.significance import PairedDifference, compare_paired
+from multigrain.evaluation.significance import CompareSettings, PairedDifference
 from multigrain.storage.files import atomic_write
 
 __all__ = [
@@ -33,13 +35,16 @@ __all__ = [
     "ModelScores",
     "QueryRow",
     "SetResult",
-    "choice_words",
     "choose",
+    "plain_set",
     "query_rows",
     "read_per_query",
     "read_results",
+    "read_sets",
+    "selection_words",
     "summarise_set",
     "summarise_similarity",
+    "unselected_results",
     "write_per_query",
     "write_results",
 ]
@@ -48,6 +53,7 @@ BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"
 SPEARMAN: Final = "Spearman"
+_MOST_CORRELATIONS: Final = 2_000  # each is a ranking of all pairs
 
 _PER_QUERY: Final = pa.schema(
     [
@@ -70,20 +76,11 @@ class ModelScores:
 
     Attributes:
         score: the set's metric: for retrieval nDCG@10, mean over queries, 0 to 1.
-        recall_at_10: the same; None where nothing is retrieved.
-        judged_at_10: share of the first 10 documents that somebody judged; None where judgments are not pooled.
-        condensed: nDCG@10 with unjudged documents left out instead of taken as not relevant; None as above.
-        recall_at_100: share of the relevant documents among the first 100; None where nothing is retrieved, or where
-            an earlier version measured.
-        mrr_at_10: mean reciprocal rank of the first relevant document; None as above.
+        metrics: the other metrics by name, e.g. "recall_at_10"; empty where nothing is retrieved.
     """
 
     score: float
-    recall_at_10: float | None = None
-    judged_at_10: float | None = None
-    condensed: float | None = None
-    recall_at_100: float | None = None
-    mrr_at_10: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +89,8 @@ class SetResult:
 
     Attributes:
         name: the set's name.
-        role: what it is for.
-        label: who judged.
+        role: what it is for; None where that is not known.
+        provenance: who judged; None where that is not known.
         queries: how many queries (or pairs) were scored; 0 where MTEB gives one number only.
         documents: how many documents were searched; None where nothing is.
         models: model name to scores.
@@ -103,8 +100,8 @@ class SetResult:
     """
 
     name: str
-    role: Role
-    label: str
+    role: Role | None
+    provenance: str | None
     queries: int
     documents: int | None
     models: Mapping[str, ModelScores]
@@ -116,20 +113,25 @@ class SetResult:
         """What is counted."""
         return "pairs" if self.metric == SPEARMAN else "queries"
 
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics that any model was measured by, besides the score."""
+        return sorted({name for scores in self.models.values() for name in scores.metrics})
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResults:
-    """What `evaluation.json` holds.
+    """Every set and every model, compared with the first: what `evaluation.json` holds.
 
     Attributes:
-        chosen: the model that validation chose.
+        chosen: the model that validation chose; empty where nothing was chosen.
         models: all of them, the base first.
         sets: in the order they were scored.
         bootstrap_samples: resamples behind each interval.
         confidence: width of the intervals.
         seed: of the resampling.
         chosen_by: how `chosen` was chosen.
-        forgetting_threshold: what the chosen model may lose on a forgetting set.
+        forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
     """
 
@@ -143,14 +145,32 @@ class EvaluationResults:
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
 
+    @property
+    def base(self) -> str:
+        """The model that the others are compared with."""
+        return self.models[0]
+
+    @property
+    def headline_set(self) -> SetResult | None:
+        """The test set that a first sentence speaks of: the first one of queries, else the first one."""
+        tests = self.with_role("test")
+        return next((result for result in tests if result.metric == NDCG), next(iter(tests), None))
+
+    def with_role(self, role: Role) -> tuple[SetResult, ...]:
+        """The sets that play one role."""
+        return tuple(result for result in self.sets if result.role == role)
+
+    def selected_on(self, result: SetResult) -> bool:
+        """Whether a set had a share in the model selection."""
+        return result.role == "validation" and (not self.chosen_on or result.name in self.chosen_on)
+
     def beat_base(self) -> bool | None:
         """Whether the chosen model scored above the base, in the mean over the sets that chose; None without any."""
-        sets = [
-            each
-            for each in self.sets
-            if each.role == "validation" and (not self.chosen_on or each.name in self.chosen_on)
+        gains = [
+            result.models[self.chosen].score - result.models[self.base].score
+            for result in self.sets
+            if self.selected_on(result) and {self.chosen, self.base} <= result.models.keys()
         ]
-        gains = [each.models[self.chosen].score - each.models[BASE].score for each in sets]
         return sum(gains) > 0 if gains else None
 
 
@@ -180,7 +200,7 @@ def choose(validation: Mapping[str, float]) -> str:
     return max(validation, key=lambda name: validation[name])
 
 
-def choice_words(names: Sequence[str]) -> str:
+def selection_words(names: Sequence[str]) -> str:
     """What chose, in words.
 
     Args:
@@ -194,23 +214,15 @@ def choice_words(names: Sequence[str]) -> str:
 
 
 def summarise_set(
-    evaluation_set: EvaluationSet,
-    scores: Mapping[str, SetScores],
-    *,
-    base: str = BASE,
-    samples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int,
+    evaluation_set: EvaluationSet, scores: Mapping[str, SetScores], settings: CompareSettings, *, base: str = BASE
 ) -> SetResult:
     """Turn every model's scores on one set into means and paired differences from the base model.
 
     Args:
         evaluation_set: the set.
-        scores: model name to scores; holds the base model's.
-        base: the model that others are compared with.
-        samples: resamples behind each interval.
-        confidence: width of the intervals.
-        seed: of the resampling.
+        scores: model name to scores.
+        settings: how to compare.
+        base: the model that others are compared with; without it no differences are made.
 
     Raises:
         EvaluationError: fewer than two queries.
@@ -219,64 +231,73 @@ def summarise_set(
     return SetResult(
         name=evaluation_set.name,
         role=evaluation_set.role,
-        label=evaluation_set.label,
+        provenance=evaluation_set.label,
         queries=len(evaluation_set.queries),
         documents=len(evaluation_set.corpus),
-        models={name: _model_scores(each, pooled=evaluation_set.pooled) for name, each in scores.items()},
+        models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
         delta={
-            name: compare_paired(reference, each.ndcg_by_query, samples=samples, confidence=confidence, seed=seed)
-            for name, each in scores.items()
+            name: settings.compare(reference, model.ndcg_by_query)
+            for name, model in scores.items()
             if reference is not None and name != base
         },
     )
 
 
 def summarise_similarity(
-    similarity_set: SimilaritySet,
-    similarities: Mapping[str, Floats],
-    *,
-    base: str = BASE,
-    samples: int = 2_000,
-    confidence: float = 0.95,
-    seed: int,
+    similarity_set: SimilaritySet, similarities: Mapping[str, Floats], settings: CompareSettings, *, base: str = BASE
 ) -> SetResult:
     """Turn every model's similarities on one set into correlations and paired differences from the base model.
 
     Args:
         similarity_set: the pairs and people's scores.
-        similarities: model name to its similarity of each pair; holds the base model's.
-        base: the model that others are compared with.
-        samples: resamples behind each interval.
-        confidence: width of the intervals.
-        seed: of the resampling.
+        similarities: model name to its similarity of each pair.
+        settings: how to compare; at most 2,000 resamples are drawn.
+        base: the model that others are compared with; without it no differences are made.
     """
     gold = np.array(similarity_set.gold)
     return SetResult(
         name=similarity_set.name,
         role=similarity_set.role,
-        label=similarity_set.label,
+        provenance=similarity_set.label,
         queries=len(gold),
         documents=None,
-        models={name: ModelScores(spearman(gold, found)) for name, found in similarities.items()},
+        models={name: ModelScores(spearman(gold, values)) for name, values in similarities.items()},
         delta={
             name: compare_similarities(
-                gold, similarities[base], found, samples=min(samples, 2_000), confidence=confidence, seed=seed
+                gold,
+                similarities[base],
+                values,
+                samples=min(settings.samples, _MOST_CORRELATIONS),
+                confidence=settings.confidence,
+                seed=settings.seed,
             )
-            for name, found in similarities.items()
+            for name, values in similarities.items()
             if base in similarities and name != base
         },
         metric=SPEARMAN,
     )
 
 
-def _model_scores(scores: SetScores, *, pooled: bool) -> ModelScores:
-    return ModelScores(
-        score=scores.ndcg_at_10,
-        recall_at_10=scores.recall_at_10,
-        judged_at_10=scores.judged_at_10 if pooled else None,
-        condensed=scores.condensed_ndcg_at_10 if pooled else None,
-        recall_at_100=scores.recall_at_100,
-        mrr_at_10=scores.mrr_at_10,
+def unselected_results(
+    models: Iterable[str], sets: Iterable[SetResult], settings: CompareSettings, *, forgetting_threshold: float = 0.01
+) -> EvaluationResults:
+    """Results of models among which nothing was selected.
+
+    Args:
+        models: the base first.
+        sets: compared with the base.
+        settings: how they were compared.
+        forgetting_threshold: what a model may lose on a forgetting set.
+    """
+    return EvaluationResults(
+        chosen="",
+        models=tuple(models),
+        sets=tuple(sets),
+        bootstrap_samples=settings.samples,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        chosen_by="",
+        forgetting_threshold=forgetting_threshold,
     )
 
 
@@ -286,39 +307,76 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
         QueryRow(
             set=evaluation_set.name,
             model=model,
-            query_id=each.query_id,
-            query=evaluation_set.queries[each.query_id],
-            ndcg_at_10=each.ndcg_at_10,
-            recall_at_10=each.recall_at_10,
-            rank_of_first_relevant=each.rank_of_first_relevant,
-            top_ids=each.top_ids,
-            relevant_ids=tuple(key for key, grade in evaluation_set.relevant[each.query_id].items() if grade > 0),
+            query_id=score.query_id,
+            query=evaluation_set.queries[score.query_id],
+            ndcg_at_10=score.ndcg_at_10,
+            recall_at_10=score.metrics["recall_at_10"],
+            rank_of_first_relevant=score.rank_of_first_relevant,
+            top_ids=score.top_ids,
+            relevant_ids=tuple(key for key, grade in evaluation_set.relevant[score.query_id].items() if grade > 0),
         )
-        for each in scores.queries
+        for score in scores.queries
     ]
+
+
+def plain_set(result: SetResult) -> dict[str, Any]:
+    """A set's results as JSON-like values, a model's metrics beside its score (None: not measured here)."""
+    values = asdict(result)
+    unmeasured = dict.fromkeys(METRICS.names())
+    values["models"] = {
+        name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()
+    }
+    return {("label" if key == "provenance" else key): value for key, value in values.items()}
+
+
+def _from_plain_set(values: dict[str, Any]) -> dict[str, Any]:
+    """The reverse of `plain_set`. Reads every version's file: they differ in which metrics stand beside the score."""
+    models = {
+        name: {
+            "score": scores["score"],
+            "metrics": {key: figure for key, figure in scores.items() if key != "score" and figure is not None},
+        }
+        for name, scores in values["models"].items()
+    }
+    return {**values, "models": models, "provenance": values["label"]}
+
+
+def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
+    """Sets from what `plain_set` made of them.
+
+    Raises:
+        ValueError, KeyError, TypeError: they are something else.
+    """
+    return TypeAdapter(tuple[SetResult, ...]).validate_python([_from_plain_set(each) for each in values])
 
 
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
-    atomic_write(path, json.dumps(asdict(results), indent=2, ensure_ascii=False))
+    values = {**asdict(results), "sets": [plain_set(result) for result in results.sets]}
+    atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
 
 def read_results(path: Path) -> EvaluationResults:
-    """Read `evaluation.json`.
+    """Read `evaluation.json` of this version or an earlier one.
 
     Raises:
-        EvaluationError: the file is missing or was not written by this version.
+        EvaluationError: the file is missing or holds something else.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values["models"] = tuple(values["models"])
-        values["sets"] = tuple(_set_result(each) for each in values["sets"])
-        values["chosen_on"] = tuple(values.get("chosen_on", ()))
-        return EvaluationResults(**values)
+        values["sets"] = [_from_plain_set(result) for result in values["sets"]]
+        results = TypeAdapter(EvaluationResults).validate_python(values)
     except OSError as error:
         raise EvaluationError(f"{path}: no evaluation results ({error.strerror}); evaluate first") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise EvaluationError(
+            f"{path}: not evaluation results of this version ({place}: {problem['msg']}); evaluate again"
+        ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EvaluationError(f"{path}: not evaluation results of this version ({error}); evaluate again") from None
+    return results
 
 
 def write_per_query(path: Path, rows: Iterable[QueryRow]) -> None:
@@ -328,25 +386,23 @@ def write_per_query(path: Path, rows: Iterable[QueryRow]) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def read_per_query(path: Path) -> list[QueryRow]:
+def read_per_query(path: Path, *, models: Sequence[str] | None = None) -> list[QueryRow]:
     """Read `per_query.parquet`.
+
+    Args:
+        path: the file.
+        models: whose rows to read; None for all.
 
     Raises:
         EvaluationError: the file is missing or was not written by this version.
     """
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        table = pq.read_table(path, filters=None if models is None else [("model", "in", list(models))])
+    except (OSError, pa.ArrowException) as error:
         raise EvaluationError(f"{path}: per-query results cannot be read ({error}); evaluate again") from None
     if not table.schema.equals(_PER_QUERY):
         raise EvaluationError(f"{path}: not per-query results of this version; evaluate again")
     return [_query_row(each) for each in table.to_pylist()]
-
-
-def _set_result(values: dict[str, Any]) -> SetResult:
-    values["models"] = {name: ModelScores(**scores) for name, scores in values["models"].items()}
-    values["delta"] = {name: PairedDifference(**difference) for name, difference in values["delta"].items()}
-    return SetResult(**values)
 
 
 def _query_row(values: dict[str, Any]) -> QueryRow:

@@ -1,6 +1,6 @@
 """Score a retriever on an evaluation set, query by query.
 
-Ranking is exact and ours; the metrics are trec_eval's own, computed by pytrec_eval from the ranking.
+Ranking is exact and ours; `metrics` measures the ranking.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
-import pytrec_eval
 from numpy.typing import NDArray
 
+from multigrain.evaluation.metrics import NDCG_AT_10, measure_queries, metrics_for
 from multigrain.evaluation.nearest import nearest
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.mining.best import NO_ROW
@@ -34,7 +34,7 @@ __all__ = [
 DEPTH: Final = 100
 """How far down a ranking is kept: enough for the metrics at 10 and for the rank of the first relevant document."""
 
-_NDCG, _RECALL, _DEEP_RECALL = "ndcg_cut_10", "recall_10", "recall_100"
+_NDCG: Final = "ndcg_at_10"
 
 
 class Retriever(Protocol):
@@ -55,28 +55,16 @@ class QueryScore:
     Attributes:
         query_id: which query.
         ndcg_at_10: normalised discounted cumulative gain, 0 to 1.
-        recall_at_10: share of the relevant documents among the first 10.
         rank_of_first_relevant: from 1; None where none is among the first `DEPTH`.
         top_ids: the first 10 documents, best first.
-        judged_at_10: share of those that have a judgment, whatever it is.
-        condensed_ndcg_at_10: nDCG@10 of the ranking without the documents that nobody judged.
-        recall_at_100: share of the relevant documents among the first 100, which a reranker would get to see.
+        metrics: the other metrics of `metrics.METRICS`, by name.
     """
 
     query_id: str
     ndcg_at_10: float
-    recall_at_10: float
     rank_of_first_relevant: int | None
     top_ids: tuple[str, ...]
-    judged_at_10: float = 1.0
-    condensed_ndcg_at_10: float = 0.0
-    recall_at_100: float = 0.0
-
-    @property
-    def reciprocal_rank_at_10(self) -> float:
-        """One divided by the rank of the first relevant document, 0 where none is among the first 10."""
-        rank = self.rank_of_first_relevant
-        return 1 / rank if rank is not None and rank <= 10 else 0.0
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,34 +85,15 @@ class SetScores:
         return float(self.ndcg_by_query.mean())
 
     @property
-    def recall_at_10(self) -> float:
-        """Mean over queries, 0 to 1."""
-        return float(np.mean([each.recall_at_10 for each in self.queries]))
-
-    @property
-    def recall_at_100(self) -> float:
-        """Mean over queries, 0 to 1."""
-        return float(np.mean([each.recall_at_100 for each in self.queries]))
-
-    @property
-    def mrr_at_10(self) -> float:
-        """Mean reciprocal rank of the first relevant document, 0 to 1."""
-        return float(np.mean([each.reciprocal_rank_at_10 for each in self.queries]))
-
-    @property
-    def judged_at_10(self) -> float:
-        """Mean over queries, 0 to 1."""
-        return float(np.mean([each.judged_at_10 for each in self.queries]))
-
-    @property
-    def condensed_ndcg_at_10(self) -> float:
-        """Mean over queries, 0 to 1."""
-        return float(np.mean([each.condensed_ndcg_at_10 for each in self.queries]))
+    def metrics(self) -> dict[str, float]:
+        """The other metrics by name, each a mean over queries."""
+        names = self.queries[0].metrics if self.queries else ()
+        return {name: float(np.mean([query.metrics[name] for query in self.queries])) for name in names}
 
     @property
     def ndcg_by_query(self) -> NDArray[np.float64]:
         """nDCG@10 of each query, in the set's order."""
-        return np.array([each.ndcg_at_10 for each in self.queries], dtype=np.float64)
+        return np.array([query.ndcg_at_10 for query in self.queries], dtype=np.float64)
 
 
 class DenseRetriever:
@@ -191,56 +160,23 @@ def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: Evaluati
         ranking: query id to document ids, best first.
         evaluation_set: holds the judgments.
     """
-    judgments = {query_id: dict(grades) for query_id, grades in evaluation_set.relevant.items()}
-    measured = _measure(ranking, judgments)
-    condensed = measured
-    if evaluation_set.pooled:
-        known = {
-            query_id: [document_id for document_id in found if document_id in judgments[query_id]]
-            for query_id, found in ranking.items()
-        }
-        condensed = _measure(known, judgments)
+    metrics = metrics_for(pooled=evaluation_set.pooled)
+    figures = measure_queries(ranking, evaluation_set.relevant, {_NDCG: NDCG_AT_10, **metrics})
     return SetScores(
         set_name=evaluation_set.name,
         queries=tuple(
-            _query_score(
-                query_id,
-                ranking[query_id],
-                judgments[query_id],
-                measured.get(query_id, {}),
-                condensed.get(query_id, {}).get(_NDCG, 0.0),
+            QueryScore(
+                query_id=query_id,
+                ndcg_at_10=figures[query_id][_NDCG],
+                rank_of_first_relevant=_first_relevant(ranking[query_id], evaluation_set.relevant[query_id]),
+                top_ids=tuple(ranking[query_id][:10]),
+                metrics={name: figures[query_id][name] for name in metrics},
             )
             for query_id in evaluation_set.queries
         ),
     )
 
 
-def _measure(
-    ranking: Mapping[str, Sequence[str]], judgments: Mapping[str, Mapping[str, int]]
-) -> Mapping[str, Mapping[str, float]]:
-    # trec_eval orders by score: falling whole numbers hand it our order as it is.
-    run = {
-        query_id: {document_id: float(len(found) - rank) for rank, document_id in enumerate(found)}
-        for query_id, found in ranking.items()
-    }
-    measured: Mapping[str, Mapping[str, float]] = pytrec_eval.RelevanceEvaluator(
-        judgments, {"ndcg_cut.10", "recall.10,100"}
-    ).evaluate(run)
-    return measured
-
-
-def _query_score(
-    query_id: str, found: Sequence[str], grades: Mapping[str, int], measured: Mapping[str, float], condensed: float
-) -> QueryScore:
-    ranks = (rank for rank, document_id in enumerate(found, start=1) if grades.get(document_id, 0) > 0)
-    return QueryScore(
-        query_id=query_id,
-        # pytrec_eval leaves out queries that found nothing: that is a score of zero.
-        ndcg_at_10=measured.get(_NDCG, 0.0),
-        recall_at_10=measured.get(_RECALL, 0.0),
-        rank_of_first_relevant=next(ranks, None),
-        top_ids=tuple(found[:10]),
-        judged_at_10=float(np.mean([document_id in grades for document_id in found[:10]])) if found else 1.0,
-        condensed_ndcg_at_10=condensed,
-        recall_at_100=measured.get(_DEEP_RECALL, 0.0),
-    )
+def _first_relevant(ranking: Sequence[str], grades: Mapping[str, int]) -> int | None:
+    ranks = (rank for rank, document_id in enumerate(ranking, start=1) if grades.get(document_id, 0) > 0)
+    return next(ranks, None)

@@ -16,6 +16,7 @@ import numpy as np
 
 from multigrain.config import fingerprint
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import QueryScore, SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
 
 __all__ = ["ScoreStore"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class ScoreStore:
@@ -97,7 +98,7 @@ class ScoreStore:
     def _path(self, *parts: Any) -> Path | None:
         if self._folder is None:
             return None
-        return self._folder / f"{fingerprint(_FORMAT, self._model, *parts)[:32]}.json"
+        return self._folder / f"{fingerprint(_FORMAT, METRICS.names(), self._model, *parts)[:32]}.json"
 
 
 def _read(path: Path | None) -> Any:

@@ -25,6 +25,7 @@ from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, evaluate_sts
+from multigrain.evaluation.significance import CompareSettings
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
@@ -78,42 +79,29 @@ class Scored:
             for name, scores in by_model.items():
                 yield from query_rows(self.sets[set_name], name, scores)
 
-    def results(
-        self, *, base: str = BASE, samples: int = 10_000, confidence: float = 0.95, seed: int
-    ) -> Iterator[SetResult]:
+    def results(self, settings: CompareSettings, *, base: str = BASE) -> Iterator[SetResult]:
         """Every set with all models' scores and their paired differences from the base model.
 
         Args:
+            settings: how to compare.
             base: the model that others are compared with.
-            samples: resamples behind each interval.
-            confidence: width of the intervals.
-            seed: of the resampling.
 
         Raises:
             EvaluationError: a set has fewer than two queries.
         """
         for set_name, scores in self.scores.items():
-            yield summarise_set(
-                self.sets[set_name], scores, base=base, samples=samples, confidence=confidence, seed=seed
-            )
+            yield summarise_set(self.sets[set_name], scores, settings, base=base)
         for set_name, similarities in self.similarities.items():
-            yield summarise_similarity(
-                self.similarity[set_name],
-                similarities,
-                base=base,
-                samples=samples,
-                confidence=confidence,
-                seed=seed,
-            )
+            yield summarise_similarity(self.similarity[set_name], similarities, settings, base=base)
         for task_name, tasks in self.tasks.items():
             first = next(iter(tasks.values()))
             yield SetResult(
                 name=task_name,
                 role=self.roles[task_name],
-                label=f"MTEB, {first.kind}",
+                provenance=f"MTEB, {first.kind}",
                 queries=0,
                 documents=None,
-                models={name: ModelScores(each.score) for name, each in tasks.items()},
+                models={name: ModelScores(task.score) for name, task in tasks.items()},
                 delta={},
                 metric=first.metric,
             )

@@ -17,6 +17,8 @@ from scipy import stats
 from multigrain.errors import EvaluationError
 
 __all__ = [
+    "SMALLEST_DIFFERENCE",
+    "CompareSettings",
     "PairedDifference",
     "bootstrap_interval",
     "compare_crossed",
@@ -24,6 +26,9 @@ __all__ = [
     "holm",
     "randomisation_p_value",
 ]
+
+SMALLEST_DIFFERENCE: Final = 0.01
+"""The smallest difference that matters, on a scale of 0 to 1."""
 
 # Numbers resampled at once; bounds memory at about 32 MB.
 _BATCH_NUMBERS: Final = 4_000_000
@@ -44,6 +49,27 @@ class PairedDifference:
     low: float
     high: float
     p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSettings:
+    """How a comparison is made.
+
+    Attributes:
+        samples: resamples behind each interval, and random signs behind each p-value.
+        confidence: width of the intervals; 1 - confidence is the chance of a false claim that is accepted.
+        smallest: the smallest difference that matters. Decides when "no difference" may be said.
+        seed: of the resampling.
+    """
+
+    samples: int = 10_000
+    confidence: float = 0.95
+    smallest: float = SMALLEST_DIFFERENCE
+    seed: int = 13
+
+    def compare(self, base: NDArray[np.float64], other: NDArray[np.float64]) -> PairedDifference:
+        """Compare two models' scores of the same queries; see `compare_paired`."""
+        return compare_paired(base, other, samples=self.samples, confidence=self.confidence, seed=self.seed)
 
 
 def compare_paired(
@@ -129,9 +155,9 @@ def compare_crossed(
     """Compare two ways of training, each run with several seeds: would it hold for other queries *and* seeds?
 
     The interval resamples seeds and queries together. The p-value is the larger one of the randomisation test over
-    queries, seeds averaged, and of a normal test with the resamples' spread: neither few queries nor a lucky seed
-    alone makes a claim. Two or three seeds say little of other seeds; the interval then is too narrow rather than too
-    wide.
+    queries, seeds averaged, and of a normal test with the resamples' standard deviation: neither few queries nor a
+    lucky seed alone makes a claim. Two or three seeds say little of other seeds; the interval then is too narrow
+    rather than too wide.
 
     Args:
         base: (seeds, queries).
@@ -157,8 +183,8 @@ def compare_crossed(
         means.append(((of_seeds @ differences) * of_queries).sum(axis=1))
     drawn = np.concatenate(means)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    spread = float(drawn.std(ddof=1))
-    chance = float(2 * stats.norm.sf(abs(averaged.mean) / spread)) if spread > 0 else averaged.p_value
+    deviation = float(drawn.std(ddof=1))
+    chance = float(2 * stats.norm.sf(abs(averaged.mean) / deviation)) if deviation > 0 else averaged.p_value
     return PairedDifference(averaged.mean, float(low), float(high), max(averaged.p_value, chance))
 
 

@@ -13,7 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import one_line, unbroken, visible
-from multigrain.report import verdict
+from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.results import ModelScores
+from multigrain.evaluation.verdict import Conclusion, conclusion_on, conclusions_of
+from multigrain.report import headline
 from multigrain.report.card_data import CardData, load_card_data
 from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
@@ -51,7 +54,7 @@ def render_card(data: CardData) -> str:
             chosen=data.report.evaluation.chosen,
             log=data.training,
             settings=data.settings,
-            statement=verdict.headline(data.report.evaluation, data.report.changes),
+            statement=headline.headline(data.report.evaluation, data.report.changes),
             scores=list(_scores(data)),
         )
     )
@@ -88,22 +91,38 @@ def _indexed(row: dict[str, Any]) -> dict[str, Any]:
 
 def _scores(data: CardData) -> list[dict[str, Any]]:
     """The rows of the table of results: each set with the base's figure, the model's, and the difference."""
-    rows = []
-    for each in data.report.evaluation.sets:
-        base, tuned = each.score("base"), each.score(data.report.evaluation.chosen)
-        rows.append(
-            {
-                "name": each.name,
-                "role": each.role,
-                "label": each.label,
-                "queries": each.queries,
-                "metric": each.metric,
-                "base": None if base is None else round(base.score, 4),
-                "tuned": None if tuned is None else round(tuned.score, 4),
-                "delta": None if tuned is None else tuned.delta,
-            }
-        )
-    return rows
+    evaluation = data.report.evaluation
+    return [
+        {
+            "name": result.name,
+            "role": result.role,
+            "label": result.provenance,
+            "queries": result.queries,
+            "metric": result.metric,
+            "base": _rounded(result.models.get(evaluation.base)),
+            "tuned": _rounded(result.models.get(evaluation.chosen)),
+            "delta": result.delta.get(evaluation.chosen),
+            "verdict": conclusion.verdict.value if (conclusion := _conclusion(data, result.name)) else "–",
+            "further": {
+                metric_title(name): [
+                    result.models[model].metrics.get(name)
+                    for model in (evaluation.base, evaluation.chosen)
+                    if model in result.models
+                ]
+                for name in result.metric_names
+            },
+        }
+        for result in evaluation.sets
+    ]
+
+
+def _conclusion(data: CardData, set_name: str) -> Conclusion | None:
+    evaluation = data.report.evaluation
+    return conclusion_on(conclusions_of(evaluation), set_name, evaluation.chosen)
+
+
+def _rounded(scores: ModelScores | None) -> float | None:
+    return None if scores is None else round(scores.score, 4)
 
 
 @cache

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from multigrain.report.data import AnchorText, EvaluationSet
+from multigrain.evaluation.results import SetResult
+from multigrain.report.data import AnchorText
 from multigrain.training.log import TrainingLog
 
 __all__ = [
@@ -62,9 +63,9 @@ class Axis:
         return tuple(round(i * step, 10) for i in range(first, last + 1))
 
 
-def difference_axis(sets: Iterable[EvaluationSet]) -> Axis:
+def difference_axis(sets: Iterable[SetResult]) -> Axis:
     """One axis for all differences of some sets, with zero inside and room at both ends."""
-    deltas = [score.delta for each in sets for score in each.scores if score.delta is not None]
+    deltas = [delta for result in sets for delta in result.delta.values()]
     low = min([0.0, *(delta.low for delta in deltas)])
     high = max([0.0, *(delta.high for delta in deltas)])
     room = max((high - low) * 0.12, 0.002)

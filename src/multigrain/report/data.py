@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from multigrain.audit.probe import SourceProbe
+from multigrain.evaluation.query_changes import QueryChanges
+from multigrain.evaluation.results import EvaluationResults
 from multigrain.records import GradedExample
 from multigrain.report.counts import Answers, HeldOut
 from multigrain.report.reproduction import Reproduction
@@ -22,191 +23,12 @@ __all__ = [
     "DocumentCounts",
     "Drop",
     "DropExample",
-    "Evaluation",
-    "EvaluationSet",
-    "Interval",
-    "ModelScore",
-    "QueryChange",
-    "QueryChanges",
     "ReportData",
     "Reproduction",
     "Similarity",
     "SimilarityBand",
     "SynthesisCounts",
-    "Verdict",
 ]
-
-Verdict = Literal["better", "unclear", "worse"]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean difference and its bootstrap interval.
-
-    Attributes:
-        mean: the difference.
-        low: lower end of the interval.
-        high: upper end.
-        p_value: of the paired test, where one was made.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """What may be claimed: a difference only where the whole interval lies on one side of zero."""
-        if self.low > 0:
-            return "better"
-        return "worse" if self.high < 0 else "unclear"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelScore:
-    """One model on one set.
-
-    Attributes:
-        name: "base" or a candidate's name.
-        score: the set's metric; for retrieval the mean of nDCG@10 over queries.
-        recall_at_10: mean over queries; None where nothing is retrieved.
-        recall_at_100: as above.
-        mrr_at_10: as above.
-        delta: the score minus the base model's, paired by query; None for the base itself.
-    """
-
-    name: str
-    score: float
-    recall_at_10: float | None
-    delta: Interval | None = None
-    recall_at_100: float | None = None
-    mrr_at_10: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationSet:
-    """One set and every model's score on it, base first.
-
-    Attributes:
-        name: what tables call it.
-        role: validation chose the model, test judges it, forgetting must not get worse.
-        label: what the queries are, e.g. "human-written summary lines".
-        queries: number of queries or pairs; 0 where a task has one number and no parts.
-        documents: number of documents searched; None where nothing is.
-        scores: in the order of the models, those the set was run with.
-        metric: what the scores are.
-    """
-
-    name: str
-    role: Literal["validation", "test", "forgetting"]
-    label: str
-    queries: int
-    documents: int | None
-    scores: tuple[ModelScore, ...]
-    metric: str = "nDCG@10"
-
-    def score(self, model: str) -> ModelScore | None:
-        """The score of one model, or None where it was not run on this set."""
-        return next((each for each in self.scores if each.name == model), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Every set, every model, and the choice between them.
-
-    Attributes:
-        chosen: the model that the run recommends.
-        chosen_by: the figure that chose it.
-        models: all names, base first.
-        sets: in the order they were run.
-        bootstrap_samples: resamples behind each interval.
-        confidence: of the intervals, e.g. 0.95.
-        seed: of the resampling.
-        forgetting_threshold: what the chosen model may lose on an unrelated set, on a scale of 0 to 1.
-        chosen_on: the validation sets that chose, by name; empty where all of them did.
-    """
-
-    chosen: str
-    chosen_by: str
-    models: tuple[str, ...]
-    sets: tuple[EvaluationSet, ...]
-    bootstrap_samples: int
-    confidence: float
-    seed: int
-    forgetting_threshold: float = 0.01
-    chosen_on: tuple[str, ...] = ()
-
-    def chose(self, each: EvaluationSet) -> bool:
-        """Whether a set had a share in the choice."""
-        return each.role == "validation" and (not self.chosen_on or each.name in self.chosen_on)
-
-    def with_role(self, role: str) -> tuple[EvaluationSet, ...]:
-        """The sets that play one role."""
-        return tuple(each for each in self.sets if each.role == role)
-
-    @property
-    def headline_set(self) -> EvaluationSet | None:
-        """The first test set, one of queries before any other: the one the report's first sentence speaks of."""
-        tested = self.with_role("test")
-        return next((each for each in tested if each.metric == "nDCG@10"), next(iter(tested), None))
-
-
-@dataclass(frozen=True, slots=True)
-class QueryChange:
-    """One query before and after.
-
-    Attributes:
-        query: the query.
-        base_ndcg: nDCG@10 of the base model.
-        chosen_ndcg: nDCG@10 of the chosen model.
-        base_rank: rank of the first relevant document, 1 is the top; None where it was not found.
-        chosen_rank: the same for the chosen model.
-        relevant: the relevant document's beginning, where the run knows its text.
-        intruder: the beginning of the wrong document that the worse of the two models put first, where known.
-        relevant_id: the relevant document's id.
-        intruder_id: the wrong document's id.
-    """
-
-    query: str
-    base_ndcg: float
-    chosen_ndcg: float
-    base_rank: int | None
-    chosen_rank: int | None
-    relevant: str | None = None
-    intruder: str | None = None
-    relevant_id: str | None = None
-    intruder_id: str | None = None
-
-    @property
-    def change(self) -> float:
-        """nDCG@10 of chosen minus base."""
-        return self.chosen_ndcg - self.base_ndcg
-
-
-@dataclass(frozen=True, slots=True)
-class QueryChanges:
-    """How one set's queries moved from the base to the chosen model.
-
-    Attributes:
-        set_name: the set.
-        better: queries whose nDCG@10 rose.
-        same: queries whose nDCG@10 stayed.
-        worse: queries whose nDCG@10 fell.
-        base_first: queries for which the base model puts a relevant document first.
-        chosen_first: queries for which the chosen model does.
-        wins: the largest rises, largest first.
-        losses: the largest falls, largest first.
-    """
-
-    set_name: str
-    better: int
-    same: int
-    worse: int
-    base_first: int
-    chosen_first: int
-    wins: tuple[QueryChange, ...]
-    losses: tuple[QueryChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +205,8 @@ class ReportData:
         evaluated_at: when the evaluation ended, ISO 8601.
         evaluation: always there: without it there is nothing to report.
         changes: wins and losses by query, one entry a set.
+        excerpts: set to document id to the beginning of its text, of the documents that `changes` names and the run
+            keeps.
         documents: what went in.
         synthesis: what was written.
         audit: what was kept.
@@ -401,7 +225,7 @@ class ReportData:
 
     title: str
     evaluated_at: str
-    evaluation: Evaluation
+    evaluation: EvaluationResults
     changes: tuple[QueryChanges, ...]
     documents: DocumentCounts | None
     synthesis: SynthesisCounts | None
@@ -413,6 +237,7 @@ class ReportData:
     training: tuple[TrainingLog, ...]
     anchors: tuple[AnchorText, ...]
     reproduction: Reproduction
+    excerpts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)
     near_duplicates: tuple[int, tuple[tuple[str, ...], ...]] = (0, ())
     answers: Answers | None = None

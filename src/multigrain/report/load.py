@@ -19,7 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from multigrain.config.credentials import without_credentials
 from multigrain.dataset.store import GRADED_SCHEMA, open_examples
 from multigrain.errors import RunDirectoryError
+from multigrain.evaluation.query_changes import QueryChanges, pair_queries, rows_by_query, summarise_changes
+from multigrain.evaluation.results import EvaluationResults, read_per_query, read_results
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
+from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.records import LEVELS, GradedExample, Origin
 from multigrain.report.counts import count_answers, count_held_out, near_duplicates
 from multigrain.report.data import (
@@ -28,18 +31,13 @@ from multigrain.report.data import (
     DocumentCounts,
     Drop,
     DropExample,
-    Evaluation,
-    EvaluationSet,
-    Interval,
-    ModelScore,
-    QueryChanges,
     ReportData,
     Similarity,
     SynthesisCounts,
 )
 from multigrain.report.paths import home_of, near
 from multigrain.report.reproduction import load_reproduction
-from multigrain.report.summaries import QueryOutcome, compare_queries, spread, summarise_similarity
+from multigrain.report.summaries import spread, summarise_similarity
 from multigrain.storage.parquet import StoredTable
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, table_files
@@ -47,8 +45,8 @@ from multigrain.training.log import TrainingLog
 
 __all__ = ["load_report_data"]
 
-_BASE = "base"
 _SAMPLES = 6
+_SHOWN = 6  # gains and losses of a set
 _EXAMPLES = 3
 _EXCERPT = 220  # characters of a document shown beside a query
 
@@ -63,18 +61,21 @@ def load_report_data(run: RunDirectory) -> ReportData:
 
     Raises:
         StageOrderError: the run has not been evaluated yet.
-        RunDirectoryError: an artifact is there but cannot be understood.
+        EvaluationError: the results cannot be understood.
+        RunDirectoryError: another artifact is there but cannot be understood.
     """
     finished = run.require("results", "multigrain evaluate")
-    evaluation = _evaluation(run.results_path / "evaluation.json")
+    evaluation = read_results(run.results_path / RESULTS_FILE)
     config = _config_text(run.config_path)
     rows, similarity, written_order = _rows(run.dataset_path)
     documents = _documents(run)
+    changes = _changes(run, evaluation)
     return ReportData(
         title=run.path.resolve().name,
         evaluated_at=finished.finished_at,
         evaluation=evaluation,
-        changes=_changes(run, evaluation, config),
+        changes=changes,
+        excerpts=_excerpts(run.documents_path, changes, config),
         documents=documents,
         synthesis=_counts(run, "synthesis", SynthesisCounts),
         audit=_json(run.audit_path, AuditSummary),
@@ -129,8 +130,8 @@ def _documents(run: RunDirectory) -> DocumentCounts | None:
     return None if found is None else replace(found, source=near(found.source, home_of(run.path)))
 
 
-def _asks_titles(evaluation: Evaluation) -> bool:
-    return any(each.label == HUMAN_TITLES for each in evaluation.sets)
+def _asks_titles(evaluation: EvaluationResults) -> bool:
+    return any(result.provenance == HUMAN_TITLES for result in evaluation.sets)
 
 
 def _held_out(path: Path) -> pa.Table | None:
@@ -158,47 +159,6 @@ def _not_understood(path: Path, problem: object) -> RunDirectoryError:
     return RunDirectoryError(f"{path}: not in the form of this version ({problem}): run the stage that wrote it again")
 
 
-def _evaluation(path: Path) -> Evaluation:
-    values = _read_json(path)
-    if values is None:
-        raise RunDirectoryError(f"{path}: missing, though marked complete: `multigrain evaluate` writes it")
-    try:
-        sets = [_evaluation_set(each, values["models"]) for each in values["sets"]]
-        return _parse(path, Evaluation, {**values, "sets": sets})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _not_understood(path, repr(error)) from None
-
-
-def _evaluation_set(values: Mapping[str, Any], models: Collection[str]) -> EvaluationSet:
-    scores = [
-        ModelScore(
-            name=name,
-            score=values["models"][name]["score"],
-            recall_at_10=values["models"][name]["recall_at_10"],
-            delta=_interval(values["delta"].get(name)),
-            recall_at_100=values["models"][name].get("recall_at_100"),
-            mrr_at_10=values["models"][name].get("mrr_at_10"),
-        )
-        for name in models
-        if name in values["models"]
-    ]
-    return EvaluationSet(
-        name=values["name"],
-        role=values["role"],
-        label=values["label"],
-        queries=values["queries"],
-        documents=values["documents"],
-        scores=tuple(scores),
-        metric=values.get("metric", "nDCG@10"),
-    )
-
-
-def _interval(values: Mapping[str, Any] | None) -> Interval | None:
-    if values is None:
-        return None
-    return Interval(mean=values["mean"], low=values["low"], high=values["high"], p_value=values.get("p_value"))
-
-
 def _table(path: Path, columns: list[str], **options: Any) -> pa.Table | None:
     """Some columns of a table, or None where there is none."""
     if not is_table(path):
@@ -214,31 +174,44 @@ def _table(path: Path, columns: list[str], **options: Any) -> pa.Table | None:
     return table
 
 
-def _changes(run: RunDirectory, evaluation: Evaluation, config: str | None) -> tuple[QueryChanges, ...]:
-    if evaluation.chosen == _BASE:
+def _changes(run: RunDirectory, evaluation: EvaluationResults) -> tuple[QueryChanges, ...]:
+    path, pair = run.results_path / PER_QUERY_FILE, (evaluation.base, evaluation.chosen)
+    if evaluation.chosen == evaluation.base or not path.is_file():
         return ()
-    columns = ["set", "model", "query_id", "query", "ndcg_at_10", "rank_of_first_relevant", "top_ids", "relevant_ids"]
-    table = _table(
-        run.results_path / "per_query.parquet", columns, filters=[("model", "in", [_BASE, evaluation.chosen])]
-    )
-    if table is None:
-        return ()
-    outcomes: dict[tuple[str, str], dict[str, QueryOutcome]] = {}
-    for set_name, model, key, query, ndcg, rank, top, relevant in zip(
-        *(table[column].to_pylist() for column in columns), strict=True
-    ):
-        outcomes.setdefault((set_name, model), {})[key] = QueryOutcome(
-            query=query, ndcg=ndcg, rank=rank, top_id=top[0] if top else None, relevant_ids=tuple(relevant)
+    table = rows_by_query(read_per_query(path, models=pair))
+    return tuple(
+        summarise_changes(
+            pair_queries(table, set_name=result.name, base=evaluation.base, model=evaluation.chosen), limit=_SHOWN
         )
+        for result in evaluation.sets
+        if all((result.name, model) in table for model in pair)
+    )
+
+
+def _excerpts(path: Path, changes: Sequence[QueryChanges], config: str | None) -> dict[str, dict[str, str]]:
+    """The beginnings of the documents that stand beside queries.
+
+    Ids of other sets may happen to be ids of this run's documents, so only its own sets are looked up.
+    """
     foreign = _foreign_sets(config)
-    changes = []
-    for each in evaluation.sets:
-        base, chosen = (outcomes.get((each.name, model)) for model in (_BASE, evaluation.chosen))
-        if base and chosen:
-            # Ids of other sets may happen to be ids of this run's documents, so only its own sets are looked up.
-            look_up = _no_texts if foreign is None or each.name in foreign else _look_up(run.documents_path)
-            changes.append(compare_queries(each.name, base, chosen, look_up))
-    return tuple(changes)
+    if foreign is None:
+        return {}
+    named = {
+        moved.set: {
+            document_id
+            for change in (*moved.wins, *moved.losses)
+            for document_id in (*change.after.relevant_ids, change.wrong_id)
+            if document_id is not None
+        }
+        for moved in changes
+        if moved.set not in foreign
+    }
+    wanted = pa.array(sorted(set().union(*named.values())), pa.string())
+    table = _table(path, ["id", "text"], filters=pc.is_in(pc.field("id"), wanted)) if len(wanted) else None
+    if table is None:
+        return {}
+    texts = dict(zip(table["id"].to_pylist(), map(_excerpt, table["text"].to_pylist()), strict=True))
+    return {name: {key: texts[key] for key in ids if key in texts} for name, ids in named.items()}
 
 
 def _foreign_sets(config: str | None) -> set[str] | None:
@@ -247,23 +220,6 @@ def _foreign_sets(config: str | None) -> set[str] | None:
     if not values:
         return None
     return {str(each.get("name")) for each in (values.get("evaluation") or {}).get("sets") or []}
-
-
-def _no_texts(_: Collection[str]) -> dict[str, str]:
-    return {}
-
-
-def _look_up(path: Path) -> Any:
-    def texts(ids: Collection[str]) -> dict[str, str]:
-        wanted = pa.array(sorted(ids), pa.string())
-        table = _table(path, ["id", "text"], filters=pc.is_in(pc.field("id"), wanted))
-        if table is None:
-            return {}
-        return {
-            key: _excerpt(text) for key, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)
-        }
-
-    return texts
 
 
 def _excerpt(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -19,8 +19,10 @@ from markupsafe import Markup
 from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import unbroken, visible
+from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
-from multigrain.report import charts, explorer, messages, verdict
+from multigrain.evaluation.verdict import conclusion_on, conclusions_of, judge_forgetting, points_allowed
+from multigrain.report import charts, explorer, headline, messages
 from multigrain.report.data import ReportData
 from multigrain.storage.packages import plain_encoder_name
 
@@ -41,6 +43,7 @@ def render_report(data: ReportData) -> str:
     )
     rows = tuple(explorer.shown_rows(data.rows))  # at most MAX_ROWS; each is packed several times
     packed = explorer.pack_rows(rows)
+    conclusions = conclusions_of(data.evaluation)
     return (
         environment()
         .get_template("page.html.jinja")
@@ -48,8 +51,10 @@ def render_report(data: ReportData) -> str:
             data=data,
             evaluation=data.evaluation,
             tested=data.evaluation.headline_set,
-            statement=verdict.headline(data.evaluation, data.changes),
-            forgetting=verdict.judge_forgetting(data.evaluation),
+            statement=headline.headline(data.evaluation, data.changes, conclusions),
+            conclusion_on=partial(conclusion_on, conclusions),
+            compared=len(conclusions),
+            forgetting=judge_forgetting(data.evaluation),
             style=style,
             scripts=scripts,
             explorer_rows=rows,
@@ -96,7 +101,10 @@ def environment() -> Environment:
         loss_chart=charts.loss_chart,
         stagger=charts.stagger,
         HUMAN_TITLES=HUMAN_TITLES,
-        enough_queries=verdict.enough_queries,
+        metric_title=metric_title,
+        needed_queries=headline.needed_queries,
+        points_allowed=points_allowed,
+        tone_of=headline.tone_of,
         is_small_and_local=messages.is_small_and_local,
         chart_width=charts.WIDTH,
     )

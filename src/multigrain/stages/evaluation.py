@@ -21,24 +21,24 @@ from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.compare import queries_to_tell
-from multigrain.evaluation.forgetting import judge_forgetting
-from multigrain.evaluation.messages import rough
 from multigrain.evaluation.results import (
     BASE,
     EvaluationResults,
-    choice_words,
     choose,
+    selection_words,
     write_per_query,
     write_results,
 )
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import (
+    EvaluationSet,
+)
 from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.evaluation.significance import CompareSettings
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
-from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE, decide, left_to_gain
+from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load, pooling_name
 from multigrain.report.card_data import needs_multigrain
@@ -123,7 +123,7 @@ def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
     chosen = choose(scores)
     if len(names) > 1:
         listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-        context.progress.say(f"{chosen} chosen by {choice_words(by)}: {listed}")
+        context.progress.say(f"{chosen} chosen by {selection_words(by)}: {listed}")
     return chosen
 
 
@@ -134,19 +134,17 @@ def _chosen_on(context: RunContext, found: Scored) -> list[str]:
 
 
 def _results(context: RunContext, found: Scored, names: Sequence[str], chosen: str) -> EvaluationResults:
-    settings, by = context.config.evaluation, _chosen_on(context, found)
-    results = found.results(
-        samples=settings.bootstrap_samples, confidence=settings.confidence, seed=context.config.seed
-    )
+    evaluation, by = context.config.evaluation, _chosen_on(context, found)
+    settings = CompareSettings(evaluation.bootstrap_samples, evaluation.confidence, seed=context.config.seed)
     return EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),
-        sets=tuple(results),
-        bootstrap_samples=settings.bootstrap_samples,
+        sets=tuple(found.results(settings)),
+        bootstrap_samples=settings.samples,
         confidence=settings.confidence,
-        seed=context.config.seed,
-        chosen_by=choice_words(by) if by else "being the only candidate",
-        forgetting_threshold=settings.forgetting_threshold,
+        seed=settings.seed,
+        chosen_by=selection_words(by) if by else "being the only candidate",
+        forgetting_threshold=evaluation.forgetting_threshold,
         chosen_on=tuple(by),
     )
 
@@ -193,7 +191,7 @@ def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]
         delta = each.delta.get(results.chosen)
         counts[each.name] = {
             "role": each.role,
-            "label": each.label,
+            "label": each.provenance,
             "metric": each.metric,
             "queries": each.queries,
             BASE: base,
@@ -201,12 +199,12 @@ def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]
             "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
         }
         kind = "validation, " if each.role == "validation" and each.name != "validation" else ""
-        said = f"{each.name} ({kind}{each.label}" + (f", {each.queries} {each.unit})" if each.queries else ")")
+        said = f"{each.name} ({kind}{each.provenance}" + (f", {each.queries} {each.unit})" if each.queries else ")")
         said += f": {each.metric} {base:.3f} → {chosen:.3f} with {results.chosen} ({100 * (chosen - base):+.1f} points"
         context.progress.say(said + (f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}])" if delta else ")"))
-    forgetting = judge_forgetting(results.sets, model=results.chosen, threshold=results.forgetting_threshold)
+    forgetting = judge_forgetting(results)
     for judged in forgetting:
-        counts[judged.set]["forgetting"] = str(judged.verdict)
+        counts[judged.result.name]["forgetting"] = str(judged.verdict)
         context.progress.say(judged.sentence)
     if not forgetting:
         context.progress.say(
@@ -225,38 +223,21 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
         results: of the run.
         model: where the chosen model lies.
     """
-    chosen = results.chosen
-    for each in results.sets:
-        delta = each.delta.get(chosen)
-        if each.role != "test" or delta is None:
+    conclusions = conclusions_of(results)
+    for conclusion in conclusions:
+        result = conclusion.result
+        if result.role != "test" or conclusion.model != results.chosen:
             continue
-        if left_to_gain(each.models[BASE].score) == "nothing":
-            yield f"{each.name}: the base model answers every query of it: nothing is left to gain on this set"
-        elif delta.low <= 0 <= delta.high and max(-delta.low, delta.high) > SMALLEST_DIFFERENCE:
-            needed = queries_to_tell(each.queries, delta.high - delta.low)
+        if left_to_gain(conclusion.base_score) == "nothing":
+            yield f"{result.name}: the base model answers every query of it: nothing is left to gain on this set"
+        elif conclusion.queries_needed is not None:
             yield (
-                f"{each.name}: {each.queries} queries cannot tell {chosen} from base; to be sure within a point takes "
-                f"about {rough(needed):,}"
+                f"{result.name}: {result.queries} {result.unit} cannot tell {results.chosen} from {results.base}; to "
+                f"be sure within a point takes about {rough(conclusion.queries_needed):,}"
             )
-    yield f"model: {model} holds {chosen}{_what_to_do(results, model)}"
-
-
-def _what_to_do(results: EvaluationResults, model: Path) -> str:
-    """The rest of a sentence; `report.verdict` says the same on the page."""
-    chosen = results.chosen
-    no_better = "although it does no better than the base model on the"
-    keep = "keep the base model until more documents, or a better language model, show a gain"
-    decision = decide(
-        (each.delta[chosen] for each in results.sets if each.role == "test" and chosen in each.delta),
-        beat_base=results.beat_base(),
-    )
-    tested = any(each.role == "test" for each in results.sets)
-    if decision == "use" or (decision == "not shown" and not tested):
+    decision, words = recommendation(results, conclusions)
+    line = f"model: {model} holds {results.chosen}{words}"
+    if decision in ("use", "untested"):
         loader = "multigrain.load" if needs_multigrain(model) else "SentenceTransformer"
-        return f"; {loader}({str(model)!r}) loads it"
-    return {
-        "worse": f", although it is worse than the base model on the test queries: {keep}",
-        "no better on validation": f", {no_better} validation queries: {keep}",
-        "no gain": f", {no_better} test queries: {keep}",
-        "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
-    }[decision]
+        line += f"; {loader}({str(model)!r}) loads it"
+    yield line

@@ -6,6 +6,8 @@ from typing import Any
 
 from multigrain.config import Config
 from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, read_results
+from multigrain.evaluation.stored import RESULTS_FILE
+from multigrain.evaluation.verdict import conclusions_of, judge_forgetting
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 
@@ -23,8 +25,9 @@ def demo_summary(
         total_seconds: wall-clock time of the demo, environment set-up not included.
         setup_seconds: how long the environment took to set up, where the caller knows it.
     """
-    results = read_results(run.results_path / "evaluation.json")
-    test = next(each for each in results.sets if each.role == "test")
+    results = read_results(run.results_path / RESULTS_FILE)
+    conclusions = conclusions_of(results)
+    test = results.with_role("test")[0]
     names = [name for name in results.models if name != BASE]
     seconds: dict[str, float | None] = {
         stage.name: round(sum(run.require(folder, "multigrain demo").seconds for folder in folders), 1)
@@ -44,12 +47,14 @@ def demo_summary(
             }
             for name in names
         },
+        "verdict": {
+            f"tuned_{each.model}": each.verdict.value for each in conclusions if each.result.name == test.name
+        },
         "chosen": f"tuned_{results.chosen}",
         "validation": {
             name: round(scores.score, 4)
-            for each in results.sets
-            if each.role == "validation"
-            for name, scores in each.models.items()
+            for result in results.with_role("validation")
+            for name, scores in result.models.items()
         },
         "forgetting": _forgetting(results),
         "queries": test.queries,
@@ -63,21 +68,20 @@ def demo_summary(
     }
 
 
-def _scores(found: SetResult, name: str) -> dict[str, float]:
-    scores = found.models[name]
-    return {"ndcg_at_10": round(scores.score, 4), "recall_at_10": round(scores.recall_at_10 or 0.0, 4)}
+def _scores(result: SetResult, name: str) -> dict[str, float]:
+    scores = result.models[name]
+    return {"ndcg_at_10": round(scores.score, 4), "recall_at_10": round(scores.metrics["recall_at_10"], 4)}
 
 
 def _forgetting(results: EvaluationResults) -> dict[str, Any] | None:
     """How much the chosen model lost on the unrelated set: base minus chosen."""
-    for each in results.sets:
-        if each.role == "forgetting":
-            delta = each.delta[results.chosen]
-            return {
-                "set": each.name,
-                "queries": each.queries,
-                "mean": round(-delta.mean, 4),
-                "low": round(-delta.high, 4),
-                "high": round(-delta.low, 4),
-            }
+    for judged in judge_forgetting(results):
+        delta = judged.result.delta[results.chosen]
+        return {
+            "set": judged.result.name,
+            "queries": judged.result.queries,
+            "mean": round(-delta.mean, 4),
+            "low": round(-delta.high, 4),
+            "high": round(-delta.low, 4),
+        }
     return None

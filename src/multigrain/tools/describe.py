@@ -48,10 +48,9 @@ def compare(run: RunDirectory | str | Path, *, base: str = "base") -> Comparison
     Raises:
         EvaluationError: there are no results, or none of the base model.
     """
-    from multigrain.evaluation.compare import CompareSettings
     from multigrain.evaluation.comparison import compare_stored
 
-    return compare_stored(_opened(run).path, base=base, settings=CompareSettings())
+    return compare_stored(_opened(run).path, base=base)
 
 
 def _opened(run: RunDirectory | str | Path) -> RunDirectory:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,10 @@ import numpy as np
 import pytrec_eval
 
 from multigrain.errors import EvaluationError, SourceError
-from multigrain.evaluation.compare import CompareSettings, Conclusion, Measured, conclude
-from multigrain.evaluation.significance import compare_paired
+from multigrain.evaluation.query_changes import count_changes
+from multigrain.evaluation.results import ModelScores, SetResult
+from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.verdict import Conclusion, conclude
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
 
@@ -248,31 +250,25 @@ def score_labels(
     """
     grades = session.grades()
     answered = {key: found for key, found in grades.items() if any(grade > 0 for grade in found.values())}
-    measured = []
+    conclusions: tuple[Conclusion, ...] = ()
     if len(answered) >= 2:
-        left = _ndcg(answered, rankings[base], depth)
-        for model in others:
-            right = _ndcg(answered, rankings[model], depth)
-            measured.append(
-                Measured(
-                    set=set_name,
-                    role="test",
-                    label=JUDGED_BY_A_PERSON,
-                    metric=f"nDCG@{depth}",
-                    base=base,
-                    model=model,
-                    queries=len(answered),
-                    base_score=float(left.mean()),
-                    score=float(right.mean()),
-                    difference=compare_paired(
-                        left, right, samples=settings.samples, confidence=settings.confidence, seed=settings.seed
-                    ),
-                    wins=int(np.count_nonzero(right > left)),
-                    losses=int(np.count_nonzero(right < left)),
-                )
-            )
-    unanswered = len(grades) - len(answered)
-    return LabelScore(tuple(conclude(measured, settings)), len(grades), unanswered, session.skipped)
+        scores = {model: _ndcg(answered, rankings[model], depth) for model in (base, *others)}
+        result = SetResult(
+            name=set_name,
+            role="test",
+            provenance=JUDGED_BY_A_PERSON,
+            queries=len(answered),
+            documents=None,
+            models={model: ModelScores(float(values.mean())) for model, values in scores.items()},
+            delta={model: settings.compare(scores[base], scores[model]) for model in others},
+            metric=f"nDCG@{depth}",
+        )
+        concluded = conclude([result], base=base, confidence=settings.confidence, smallest=settings.smallest)
+        moved = [count_changes(scores[base], scores[each.model]) for each in concluded]
+        conclusions = tuple(
+            replace(each, wins=wins, losses=losses) for each, (wins, losses) in zip(concluded, moved, strict=True)
+        )
+    return LabelScore(conclusions, len(grades), len(grades) - len(answered), session.skipped)
 
 
 def write_judged_set(folder: Path, session: LabelSession, queries: Mapping[str, str], texts: Mapping[str, str]) -> int:
