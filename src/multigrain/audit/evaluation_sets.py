@@ -169,9 +169,11 @@ def _queries(path: Path) -> list[str]:
     with as_evaluation_error():
         for row in read_rows(path):
             pair = [sentence for column in SENTENCES if (sentence := row.first(column))]
-            query = row.first(QUERY) or row.first("text")
-            texts = pair or [query]
-            if not all(isinstance(text, str) for text in texts):
+            texts = pair or [row.first(QUERY) or row.first("text")]
+            if texts == [None]:
                 raise SourceError(f"{row.place}: {no_column(QUERY, row.values)}")
-            queries += texts
+            for text in texts:
+                if not isinstance(text, str):
+                    raise SourceError(f"{row.place}: {str(text)[:60]!r} is {type(text).__name__}, not text")
+                queries.append(text)
     return queries
