@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from multigrain.evaluation.compare import CompareSettings
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
@@ -22,6 +21,7 @@ from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
+from multigrain.evaluation.settings import CompareSettings
 
 from .test_beir import write as write_beir
 from .test_encoders import static_model

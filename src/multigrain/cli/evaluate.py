@@ -31,7 +31,7 @@ from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
 from multigrain.errors import EvaluationError, RunDirectoryError
-from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 from multigrain.storage.rundir import RunDirectory, atomic_write
 
 __all__ = ["evaluate", "register"]
@@ -94,7 +94,7 @@ def evaluate(
     from multigrain.evaluation.comparison import compare_models, comparison_values, write_comparison
     from multigrain.evaluation.comparison_table import table_lines
     from multigrain.evaluation.models import Encoding, parse_contender, with_poolings, with_prompts
-    from multigrain.evaluation.significance import CompareSettings
+    from multigrain.evaluation.settings import CompareSettings
 
     models = with_poolings([parse_contender(each) for each in targets], _poolings(pooling or []))
     models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])

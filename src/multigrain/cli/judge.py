@@ -10,7 +10,7 @@ import typer
 from multigrain.evaluation.comparison import plain_conclusion
 from multigrain.evaluation.labelling.labels import GRADES, Candidate, LabelScore, LabelSession, PooledQuery
 from multigrain.evaluation.messages import describe_conclusion, printable
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 
 __all__ = ["judge", "report_lines", "summary"]
 

@@ -40,7 +40,7 @@ from multigrain.evaluation.sets.retrieval_set import (
     from_documents,
     from_queries,
 )
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
