@@ -18,7 +18,8 @@ from multigrain.evaluation.results import (
     write_results,
 )
 from multigrain.evaluation.sets.sts import SimilaritySet
-from multigrain.evaluation.significance import CompareSettings, PairedDifference
+from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.verdict import Verdict, conclude
 
 SETTINGS = CompareSettings(samples=500)

@@ -6,7 +6,7 @@ import pytest
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.labelling.labels import LabelSession, pool, score_labels
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 
 QUERIES = {f"q{number}": f"ask {number}" for number in range(8)}
 TEXTS = {f"d{number}": f"text {number}" for number in range(40)}

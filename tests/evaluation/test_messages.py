@@ -5,7 +5,8 @@ from dataclasses import replace
 from multigrain.evaluation.messages import describe_change, describe_conclusion
 from multigrain.evaluation.query_changes import QueryChange
 from multigrain.evaluation.results import ModelScores, QueryRow, SetResult
-from multigrain.evaluation.significance import CompareSettings, PairedDifference
+from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.verdict import Conclusion, Verdict
 
 RESULT = SetResult(

@@ -15,7 +15,7 @@ from multigrain.evaluation.metrics import METRICS, Metric, measure_queries, metr
 from multigrain.evaluation.results import EvaluationResults, read_results, summarise_set, write_results
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 
 app = typer.Typer()
 register(app)

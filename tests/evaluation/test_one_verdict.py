@@ -22,7 +22,7 @@ from multigrain.evaluation.comparison_table import table_lines
 from multigrain.evaluation.results import EvaluationResults, QueryRow, summarise_set, write_per_query, write_results
 from multigrain.evaluation.retrieval import QueryScore, SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.verdict import Verdict, conclusions_of
 from multigrain.report.card import write_card
 from multigrain.report.headline import headline

@@ -22,7 +22,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 
 
 @pytest.fixture

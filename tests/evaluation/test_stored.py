@@ -13,7 +13,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.records import Document, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

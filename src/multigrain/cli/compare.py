@@ -27,7 +27,7 @@ from multigrain.cli.model_options import (
     opened,
 )
 from multigrain.cli.options import JsonOption
-from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from multigrain.evaluation.comparison import Comparison
@@ -74,7 +74,7 @@ def compare(
     what is said. For a run, --samples, --confidence and --seed are by default what it was evaluated with.
     """
     from multigrain.evaluation.comparison import compare_models, compare_stored, comparison_values, write_comparison
-    from multigrain.evaluation.significance import CompareSettings
+    from multigrain.evaluation.settings import CompareSettings
 
     settings = CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed)
     if len(targets) == 1:

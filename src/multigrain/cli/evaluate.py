@@ -31,7 +31,7 @@ from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 from multigrain.config.poolings import check_pooling
 from multigrain.errors import EvaluationError, RunDirectoryError
-from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 
@@ -95,7 +95,7 @@ def evaluate(
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
     from multigrain.evaluation.comparison import compare_models, comparison_values, write_comparison
     from multigrain.evaluation.comparison_table import table_lines
-    from multigrain.evaluation.significance import CompareSettings
+    from multigrain.evaluation.settings import CompareSettings
 
     models = with_poolings(list(map(parse_model, targets)), [check_pooling(name) for name in pooling or []])
     models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])

@@ -11,7 +11,7 @@ from multigrain.display.text import one_line
 from multigrain.evaluation.comparison import plain_conclusion
 from multigrain.evaluation.labelling.labels import GRADES, Candidate, LabelScore, LabelSession, PooledQuery
 from multigrain.evaluation.messages import describe_conclusion
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 
 __all__ = ["judge", "report_lines", "summary"]
 

@@ -92,7 +92,7 @@ def register(app: typer.Typer) -> None:
 def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, as_json: bool) -> None:
     from multigrain.cli.judge import judge, report_lines, summary
     from multigrain.evaluation.labelling.labels import LabelSession, pool, score_labels, write_judged_set
-    from multigrain.evaluation.significance import CompareSettings
+    from multigrain.evaluation.settings import CompareSettings
 
     settings = CompareSettings(seed=seed)
     pooled = pool(task.rankings, task.queries, task.texts, limit=limit, depth=depth, seed=seed)

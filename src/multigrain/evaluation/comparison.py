@@ -34,7 +34,8 @@ from multigrain.evaluation.results import (
     write_per_query,
 )
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
-from multigrain.evaluation.significance import SMALLEST_DIFFERENCE, CompareSettings, PairedDifference
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
+from multigrain.evaluation.significance import PairedDifference, compare_as_set
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import (
     COMPARISON_FILE,
@@ -255,7 +256,7 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
     return {
-        model: settings.compare(*scores_of(pair_queries(table, set_name=set_name, base=base, model=model)))
+        model: compare_as_set(settings, *scores_of(pair_queries(table, set_name=set_name, base=base, model=model)))
         for name, model in table
         if name == set_name and model != base
     }

@@ -8,7 +8,7 @@ from typing import Final
 from multigrain.display.text import one_line
 from multigrain.evaluation.query_changes import QueryChange
 from multigrain.evaluation.results import QueryRow
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.verdict import Conclusion, Verdict, points_allowed, rough
 
 __all__ = ["describe_change", "describe_conclusion"]

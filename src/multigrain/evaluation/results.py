@@ -23,7 +23,8 @@ from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
-from multigrain.evaluation.significance import CompareSettings, PairedDifference
+from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import PairedDifference, compare_as_set
 from multigrain.storage.files import atomic_write
 
 __all__ = [
@@ -236,7 +237,7 @@ def summarise_set(
         documents=len(evaluation_set.corpus),
         models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
         delta={
-            name: settings.compare(reference, model.ndcg_by_query)
+            name: compare_as_set(settings, reference, model.ndcg_by_query)
             for name, model in scores.items()
             if reference is not None and name != base
         },

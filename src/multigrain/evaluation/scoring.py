@@ -25,7 +25,7 @@ from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, evaluate_sts
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from multigrain.evaluation.sets.mteb_tasks import TaskScore

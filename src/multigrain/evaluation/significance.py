@@ -15,20 +15,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.settings import CompareSettings
 
 __all__ = [
-    "SMALLEST_DIFFERENCE",
-    "CompareSettings",
     "PairedDifference",
     "bootstrap_interval",
+    "compare_as_set",
     "compare_crossed",
     "compare_paired",
     "holm",
     "randomisation_p_value",
 ]
-
-SMALLEST_DIFFERENCE: Final = 0.01
-"""The smallest difference that matters, on a scale of 0 to 1."""
 
 # Numbers resampled at once; bounds memory at about 32 MB.
 _BATCH_NUMBERS: Final = 4_000_000
@@ -51,25 +48,11 @@ class PairedDifference:
     p_value: float
 
 
-@dataclass(frozen=True, slots=True)
-class CompareSettings:
-    """How a comparison is made.
-
-    Attributes:
-        samples: resamples behind each interval, and random signs behind each p-value.
-        confidence: width of the intervals; 1 - confidence is the chance of a false claim that is accepted.
-        smallest: the smallest difference that matters. Decides when "no difference" may be said.
-        seed: of the resampling.
-    """
-
-    samples: int = 10_000
-    confidence: float = 0.95
-    smallest: float = SMALLEST_DIFFERENCE
-    seed: int = 13
-
-    def compare(self, base: NDArray[np.float64], other: NDArray[np.float64]) -> PairedDifference:
-        """Compare two models' scores of the same queries; see `compare_paired`."""
-        return compare_paired(base, other, samples=self.samples, confidence=self.confidence, seed=self.seed)
+def compare_as_set(
+    settings: CompareSettings, base: NDArray[np.float64], other: NDArray[np.float64]
+) -> PairedDifference:
+    """Compare two models' scores of the same queries as settings say; see `compare_paired`."""
+    return compare_paired(base, other, samples=settings.samples, confidence=settings.confidence, seed=settings.seed)
 
 
 def compare_paired(

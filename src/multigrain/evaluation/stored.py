@@ -19,7 +19,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.similarity_table import read_similarities
 from multigrain.sources.store import read_document_table
 from multigrain.storage.rundir import RunDirectory

@@ -26,7 +26,8 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from multigrain.evaluation.results import EvaluationResults, SetResult
-from multigrain.evaluation.significance import SMALLEST_DIFFERENCE, PairedDifference, holm
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
+from multigrain.evaluation.significance import PairedDifference, holm
 
 __all__ = [
     "Conclusion",

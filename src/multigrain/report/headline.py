@@ -9,7 +9,7 @@ from typing import Final, Literal
 from multigrain.display import numbers as figures
 from multigrain.evaluation.query_changes import QueryChanges
 from multigrain.evaluation.results import NDCG, EvaluationResults
-from multigrain.evaluation.significance import SMALLEST_DIFFERENCE
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 from multigrain.evaluation.verdict import (
     Conclusion,
     Verdict,

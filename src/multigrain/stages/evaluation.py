@@ -35,7 +35,7 @@ from multigrain.evaluation.sets.retrieval_set import (
     EvaluationSet,
 )
 from multigrain.evaluation.sets.run_sets import domain_sets
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough

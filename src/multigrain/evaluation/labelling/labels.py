@@ -20,7 +20,8 @@ import pytrec_eval
 from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.query_changes import count_changes
 from multigrain.evaluation.results import ModelScores, SetResult
-from multigrain.evaluation.significance import CompareSettings
+from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import compare_as_set
 from multigrain.evaluation.verdict import Conclusion, conclude
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
@@ -260,7 +261,7 @@ def score_labels(
             queries=len(answered),
             documents=None,
             models={model: ModelScores(float(values.mean())) for model, values in scores.items()},
-            delta={model: settings.compare(scores[base], scores[model]) for model in others},
+            delta={model: compare_as_set(settings, scores[base], scores[model]) for model in others},
             metric=f"nDCG@{depth}",
         )
         concluded = conclude([result], base=base, confidence=settings.confidence, smallest=settings.smallest)
