@@ -27,7 +27,7 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documen
 from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.records import Document, Split
 from multigrain.sources.load import prepare_corpus
-from multigrain.storage.rundir import atomic_directory
+from multigrain.storage.files import atomic_directory
 
 __all__ = ["SETS", "build", "main", "split_of"]
 

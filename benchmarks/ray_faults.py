@@ -39,7 +39,8 @@ from benchmarks.ray_cluster import cluster
 from benchmarks.stub_endpoint import read_log, request_mark, serve
 from multigrain.config import EngineConfig, LLMConfig
 from multigrain.engine.build import build_engine
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit

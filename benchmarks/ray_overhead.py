@@ -32,7 +32,8 @@ from benchmarks.synthesis_throughput import units
 from multigrain.config import EngineConfig, LLMConfig
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.synthesize import synthesize
 

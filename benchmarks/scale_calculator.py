@@ -186,7 +186,8 @@ def measure(figures: Figures, rows: int = 2_000) -> Figures:
     from multigrain.dataset.store import write_examples
     from multigrain.engine.local import LocalEngine
     from multigrain.llm.scripted import ScriptedLLM
-    from multigrain.llm.session.journal import Journal, JournaledClient
+    from multigrain.llm.session.journal import Journal
+    from multigrain.llm.session.session import JournaledClient
     from multigrain.mining.search import top_k
     from multigrain.records import LEVELS, Document, GradedExample, Negative, Origin
     from multigrain.sources.grouping import word_ngrams

@@ -40,7 +40,8 @@ from typing import Any, Final
 from multigrain.config import LLMConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.build import build_client
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit

@@ -37,7 +37,8 @@ from multigrain.config import LLMConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.build import build_client
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.llm.wire import chat_body
 from multigrain.records import Document
 from multigrain.synthesis.strategies.mgh import MghStrategy

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
+import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,68 +15,50 @@ import pytest
 import multigrain
 
 SOURCE = Path(multigrain.__file__).parent
-
-# Data flows one way, and so do imports: a package may import from those above it, and from itself.
-ORDER = [
-    "errors",
-    "records",
-    "config",
-    "config_words",
-    "config_yaml",
-    "config_file",
-    "progress",
-    "processor",
-    "sequences",
-    "tables",
-    "manifests",
-    "rundir",
-    "shards",
-    "spool",
-    "parquet",
-    "hub",
-    "recipes",
-    "config_template",
-    "sources",
-    "llm",
-    "engine",
-    "synthesis",
-    "mining",
-    "audit",
-    "dataset",
-    "curriculum",
-    "model",
-    "training",
-    "evaluation",
-    "ablation",
-    "export",
-    "report",
-    "pipeline",
-    "cli",
-]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _modules() -> list[Path]:
     return sorted(SOURCE.rglob("*.py"))
 
 
-def _imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("multigrain."):
-            found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("multigrain.")}
-    return found
+def test_imports_follow_the_contracts_of_pyproject() -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache", "--no-logo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert linted.returncode == 0, linted.stdout
 
 
-@pytest.mark.parametrize("path", _modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_imports_point_up_the_list_only(path: Path) -> None:
-    own = path.relative_to(SOURCE).with_suffix("").parts[0]
-    if own in ("__init__", "__main__"):
-        return  # the public door names everything, lazily
-    allowed = set(ORDER[: ORDER.index(own) + 1])
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("config", "from multigrain.cli import console"),
+        ("audit", "from multigrain.export import hub"),
+        ("new", "from multigrain import errors"),
+    ],
+)
+def test_the_contracts_see_a_wrong_import(tmp_path: Path, room: str, line: str) -> None:
+    package = shutil.copytree(SOURCE, tmp_path / "multigrain", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / room).mkdir(exist_ok=True)
+    (package / room / "__init__.py").touch()
+    (package / room / "wrong.py").write_text(f"{line}\n", encoding="utf-8")
 
-    assert _imports(path) <= allowed
+    linted = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache", "--no-logo", "--config", ROOT / "pyproject.toml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert linted.returncode == 1
+    assert f"multigrain.{room}" in linted.stdout
 
 
 @pytest.mark.parametrize("path", _modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())

@@ -26,15 +26,15 @@ from multigrain.config import SynthesisConfig, TasksConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document, SynthesizedRow, Task, TaskKind
 from multigrain.sources.tasks import make_task
-from multigrain.synthesis.attributes import task_style
+from multigrain.synthesis.attributes import Attributes, task_attributes
 from multigrain.synthesis.brainstorm import brainstorm
 from multigrain.synthesis.likelihood import Scorer, rank_by_likelihood
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
-from multigrain.synthesis.style import Style
 from multigrain.synthesis.synthesize import build_strategy, synthesize
 
 
@@ -185,7 +185,7 @@ class Asking:
         return [self._task(kind) for kind in kinds]
 
     def _documents(self) -> list[WritingUnit]:
-        return [WritingUnit(document, style=Style(query_type="summary")) for document in DOCUMENTS[: self.rows]]
+        return [WritingUnit(document, style=Attributes(query_type="summary")) for document in DOCUMENTS[: self.rows]]
 
     def _task(self, kind: TaskKind) -> Section:
         languages = {"English": 1.0, "German": 1.0} if kind is TaskKind.BITEXT else {"English": 1.0}
@@ -236,6 +236,6 @@ def build(settings: Mapping[str, Any], **more: Any) -> Strategy:
 
 def _task_unit(task: Task, config: TasksConfig) -> WritingUnit:
     """The task's first row that is short enough; everything else about it is drawn as in a run."""
-    styles = ((index, task_style(task, index, config, seed=SEED)) for index in itertools.count())
+    styles = ((index, task_attributes(task, index, config, seed=SEED)) for index in itertools.count())
     index, style = next(each for each in styles if (each[1].document_words or 0) <= LONGEST_DOCUMENT)
     return WritingUnit(Document(task.id, task.text), index=index, style=style, task=task)

@@ -12,7 +12,7 @@ from benchmarks.samples.asking import Ideas, Sample, Section
 from benchmarks.samples.inputs import DOCUMENTS, LLM, LONGEST_DOCUMENT, SEED, TASKS_ASKED_FOR
 from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, SynthesizedRow
-from multigrain.synthesis.style import Style
+from multigrain.synthesis.attributes import Attributes
 
 Embed = Callable[[Sequence[str]], Floats]
 
@@ -189,7 +189,7 @@ def _sample(sample: Sample, measured: Measured) -> list[str]:
     return lines
 
 
-def _wishes(style: Style) -> str:
+def _wishes(style: Attributes) -> str:
     """What was asked of a row for a task, as the prompt says it."""
     languages = " to ".join(dict.fromkeys(each for each in (style.language, style.document_language) if each))
     if style.negative_scores is not None:

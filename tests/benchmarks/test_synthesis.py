@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks import stub_endpoint, synthesis_faults, synthesis_kill
 from multigrain.llm.protocol import CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 
 
 def test_a_few_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multigrain.cli.start import Start, start_text
 from multigrain.config.file import load_config, parse_config
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names, recipe_text
+from multigrain.tools.start import Start, start_text
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
 

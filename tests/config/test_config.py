@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -36,6 +38,67 @@ def test_every_problem_is_told_at_once_with_the_nearest_key() -> None:
     ):
         assert part in message
     assert "\n" not in message
+
+
+Place = tuple[str | int, ...]
+
+
+def _sections(
+    schema: dict[str, Any], place: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every place of the config that a section may be at, with the section's schema."""
+    if "$ref" in schema:
+        yield from _sections(_SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], place)
+    for form in schema.get("anyOf", ()):
+        yield from _sections(form, place)
+    if isinstance(schema.get("items"), dict):
+        yield from _sections(schema["items"], (*place, 0))
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from _sections(schema["additionalProperties"], (*place, "name"))
+    if "properties" in schema:
+        yield place, schema
+        for key, value in schema["properties"].items():
+            yield from _sections(value, (*place, key))
+
+
+_SCHEMA = Config.model_json_schema()
+_KEYS = [(place, key, schema["properties"]) for place, schema in _sections(_SCHEMA) for key in schema["properties"]]
+
+
+def _values(place: Place, value: object) -> Any:
+    for key in reversed(place):
+        value = [value] if key == 0 else {key: value}
+    return value
+
+
+def test_the_walk_sees_sections_in_sections_in_lists_and_in_mappings() -> None:
+    places = {place for place, _, _ in _KEYS}
+
+    assert len(_KEYS) > 200
+    assert places >= {
+        (),
+        ("evaluation", "llm"),
+        ("evaluation", "llm", "more_endpoints", 0),
+        ("audit", "judge"),
+        ("llm", "prices", "name"),
+        ("training", "candidates", "name", "lora"),
+        ("training", "mix", 0, "columns"),
+    }
+
+
+@pytest.mark.parametrize(
+    "misspell", [lambda key: key[0] + key, lambda key: key + "z", lambda key: key[:-2] + key[:-3:-1]]
+)
+def test_every_key_of_every_section_is_suggested_when_it_is_misspelt(misspell: Callable[[str], str]) -> None:
+    for place, key, known in _KEYS:
+        wrong = misspell(key)
+        if wrong in known or len(key) < 4:
+            continue
+        with pytest.raises(ConfigError) as caught:
+            parse_config(_values((*place, wrong), 1))
+
+        where = ".".join(map(str, (*place, wrong)))
+        assert f"{where}: unknown key (did you mean '{key}'?)" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +221,38 @@ def test_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
         str(tmp_path.resolve() / "deep" / "beir"),
         "package:x/y.jsonl",
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "resolved"),
+    [
+        (("documents", "path"), "hf:owner/name:train", "hf:owner/name:train"),
+        (("documents", "path"), "hf:./saved", "hf:{folder}/saved"),
+        (("tasks", "path"), "tasks.txt", "{folder}/tasks.txt"),
+        (("pairs", "path"), "/data/pairs.csv", "/data/pairs.csv"),
+        (("synthesis", "templates"), "prompts", "{folder}/prompts"),
+        (("synthesis", "few_shot_path"), "../few.jsonl", "{folder}/../few.jsonl"),
+        (("training", "base_model"), "owner/name", "owner/name"),
+        (("training", "base_model"), "~/base", "{home}/base"),
+        (("evaluation", "llm", "model"), "./writer.gguf", "{folder}/writer.gguf"),
+    ],
+)
+def test_a_path_setting_is_taken_from_the_folder_of_its_file_and_from_values_as_it_is(
+    tmp_path: Path, place: Place, value: str, resolved: str
+) -> None:
+    def setting(config: Any) -> str:
+        for key in place:
+            config = getattr(config, str(key))
+        return str(config)
+
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(_values(place, value)))
+
+    expected = resolved.format(folder=tmp_path.resolve(), home=Path.home())
+    assert setting(load_config(path)) == expected
+    assert setting(parse_config(_values(place, value))) == value
+    path.write_text(yaml.safe_dump(load_config(path).model_dump(mode="json")))
+    assert setting(load_config(path)) == expected  # what is saved means the same anywhere
 
 
 def test_models_that_are_plainly_paths_lie_beside_the_config_file_too(tmp_path: Path) -> None:

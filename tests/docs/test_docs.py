@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multigrain.config import Config
+from multigrain.ablation.matrix import load_matrix
 from multigrain.config.file import parse_config
 from multigrain.config.template import config_template
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, MultigrainError
+from multigrain.sources.tasks import read_tasks
 
 from .blocks import GENERATED, ROOT, Block, blocks
 
@@ -22,15 +23,34 @@ PLUG_IN_CONFIG = (
 )
 
 
+def _read(body: str, folder: Path) -> None:
+    """Read a block as the product would: as the file that its first line names, else as a config."""
+    if body.startswith("# matrix.yaml\n"):
+        (folder / "config.yaml").write_text("{}", encoding="utf-8")
+        (folder / "matrix.yaml").write_text(body, encoding="utf-8")
+        load_matrix(folder / "matrix.yaml")
+    elif body.startswith("# tasks.yaml\n"):
+        (folder / "tasks.yaml").write_text(body, encoding="utf-8")
+        read_tasks(folder / "tasks.yaml")
+    else:
+        parse_config(yaml.safe_load(body))
+
+
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.name)
-def test_every_config_in_the_docs_is_one(block: Block) -> None:
-    body = block.body
-    values = yaml.safe_load(body)
-    if body == PLUG_IN_CONFIG:
-        with pytest.raises(ConfigError, match="no strategy is called 'symptom'"):  # until its package is installed
-            parse_config(values)
-    elif isinstance(values, dict) and values and set(values) <= set(Config.model_fields):
-        parse_config(values)
+def test_every_yaml_block_in_the_docs_can_be_used(block: Block, tmp_path: Path) -> None:
+    if block.body == PLUG_IN_CONFIG:
+        with pytest.raises(ConfigError, match="'symptom'"):  # until its package is installed
+            _read(block.body, tmp_path)
+    else:
+        _read(block.body, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body", ["trainning: {steps: 3}\n", "# matrix.yaml\nconfig: config.yaml\nvray: {}\n", "# tasks.yaml\nstts: [a]\n"]
+)
+def test_a_block_with_a_misspelt_key_is_refused(body: str, tmp_path: Path) -> None:
+    with pytest.raises(MultigrainError):
+        _read(body, tmp_path)
 
 
 def test_the_command_reference_is_current() -> None:

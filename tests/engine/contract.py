@@ -13,7 +13,8 @@ from multigrain.config import LLMConfig
 from multigrain.engine.protocol import Engine
 from multigrain.errors import EndpointRefusedError, SourceError
 from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 
 
 def every_unit_has_one_outcome(engine: Engine, folder: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from multigrain import encoders
 from multigrain.cli.compare import register as register_compare
 from multigrain.cli.evaluate import register
 from multigrain.errors import ConfigError, EvaluationError, ModelError
-from multigrain.evaluation import encoders
 
 from .test_encoders import static_model
 

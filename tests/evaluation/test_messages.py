@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from multigrain.evaluation.compare import CompareSettings, Conclusion, Measured, QueryChange, Verdict
-from multigrain.evaluation.messages import describe_change, describe_conclusion, printable
+from multigrain.evaluation.messages import describe_change, describe_conclusion
 from multigrain.evaluation.significance import PairedDifference
 
 MEASURED = Measured(
@@ -59,8 +59,3 @@ def test_a_change_shows_the_answer_and_what_stood_above_it() -> None:
     assert len(top) < 200
     lost = replace(change, rank=None, top_id=None, ndcg=0.0)
     assert describe_change(lost, texts.get)[0].endswith("rank 1 → no rank")
-
-
-def test_no_text_can_steer_a_terminal() -> None:
-    assert printable("a\x1b[2Jb\u202ec\r\nd\x07") == "a [2Jb c d"
-    assert printable("abcdef", 4) == "abc…"

@@ -18,7 +18,9 @@ from multigrain.llm.build import build_client, client_identity
 from multigrain.llm.endpoint import find_endpoint
 from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.retry import Backoff
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 
 from .conftest import Endpoint, Handler, chat_answer, error_answer
 
@@ -27,14 +29,15 @@ SCHEMA = {"type": "object", "properties": {"query": {"type": "string", "minLengt
 
 
 @pytest.fixture(autouse=True)
-def quick_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multigrain.llm.retry._FIRST_WAIT", 0.01)
-    monkeypatch.setattr("multigrain.llm.retry._LONGEST_WAIT", 0.02)
+def api_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
+QUICK = Backoff(first_wait=0.01, longest_wait=0.02)
+
+
 def client(endpoint: Endpoint, **settings: Any) -> OpenAICompatibleLLM:
-    return OpenAICompatibleLLM("m", find_endpoint(endpoint.url, "OPENAI_API_KEY"), **settings)
+    return OpenAICompatibleLLM("m", find_endpoint(endpoint.url, "OPENAI_API_KEY"), backoff=QUICK, **settings)
 
 
 def request(text: str = "hello", **settings: Any) -> CompletionRequest:
@@ -301,7 +304,7 @@ def test_an_endpoint_that_ignores_the_schema_gets_it_in_the_prompt(endpoint: End
 
 def test_unstructured_by_config(endpoint: Endpoint) -> None:
     config = LLMConfig(provider="openai", model="m", base_url=endpoint.url, structured_output=False)
-    run(build_client(config, seed=1), request(schema=SCHEMA))
+    run(build_client(config, seed=1, backoff=QUICK), request(schema=SCHEMA))
     assert "response_format" not in endpoint.bodies[0]
     assert "JSON schema" in endpoint.bodies[0]["messages"][-1]["content"]
 
@@ -357,12 +360,12 @@ def test_extra_keys_go_with_every_request_and_make_it_another_model(endpoint: En
     config = LLMConfig(provider="openai", model="m", base_url=endpoint.url)
     told = config.model_copy(update={"extra_body": extra})
 
-    run(build_client(config, seed=1), request(schema=SCHEMA))
-    run(build_client(told, seed=1), request(schema=SCHEMA))
+    run(build_client(config, seed=1, backoff=QUICK), request(schema=SCHEMA))
+    run(build_client(told, seed=1, backoff=QUICK), request(schema=SCHEMA))
 
     assert endpoint.bodies[1] == endpoint.bodies[0] | extra
     assert client_identity(config) == "openai:m"
-    assert client_identity(told) == build_client(told, seed=1).identity != "openai:m"
+    assert client_identity(told) == build_client(told, seed=1, backoff=QUICK).identity != "openai:m"
     turned = config.model_copy(update={"extra_body": dict(reversed(extra.items()))})
     assert client_identity(turned) == client_identity(told)  # the order of keys means nothing
 
@@ -374,22 +377,22 @@ def test_extra_headers_replace_our_own_and_their_secrets_show_nowhere(
     headers = {"authorization": "env:GATEWAY_KEY", "X-Team": "search"}
     config = LLMConfig(provider="openai", model="m", base_url=endpoint.url, extra_headers=headers, max_retries=0)
     assert client_identity(config) == "openai:m"
-    run(build_client(config, seed=1), request())
+    run(build_client(config, seed=1, backoff=QUICK), request())
     sent = {name.lower(): value for name, value in endpoint.headers[0].items()}
     assert (sent["authorization"], sent["x-team"]) == ("gw-secret-1234", "search")
 
     endpoint.handler = always(lambda: error_answer(422, "wrong team gw-secret-1234"))
     with pytest.raises(CompletionFailure) as caught:
-        run(build_client(config, seed=1), request())
+        run(build_client(config, seed=1, backoff=QUICK), request())
     assert str(caught.value) == "bad_request: 422 wrong team [key]"
     endpoint.handler = always(lambda: error_answer(401, "no"))
     with pytest.raises(EndpointRefusedError, match="environment variable OPENAI_API_KEY or GATEWAY_KEY"):
-        run(build_client(config, seed=1), request())
+        run(build_client(config, seed=1, backoff=QUICK), request())
     monkeypatch.delenv("GATEWAY_KEY")
     with pytest.raises(
         ConfigError, match=r"llm.extra_headers.authorization: set the environment variable GATEWAY_KEY"
     ):
-        build_client(config, seed=1)
+        build_client(config, seed=1, backoff=QUICK)
 
 
 def test_an_endpoint_may_have_headers_of_its_own(endpoint: Endpoint) -> None:
@@ -404,7 +407,7 @@ def test_an_endpoint_may_have_headers_of_its_own(endpoint: Endpoint) -> None:
             "concurrency": 1,
         }
     )
-    run(build_client(config, seed=1), *(request(str(number)) for number in range(3)))
+    run(build_client(config, seed=1, backoff=QUICK), *(request(str(number)) for number in range(3)))
     assert sorted(sent["X-Team"] for sent in endpoint.headers) == ["other", "search", "search"]
 
 

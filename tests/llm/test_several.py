@@ -12,6 +12,7 @@ from multigrain.config import EndpointConfig, LLMConfig
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
 from multigrain.llm.build import build_client, client_identity, total_concurrency
 from multigrain.llm.protocol import CompletionFailure, CompletionRequest, LLMClient, Message
+from multigrain.llm.retry import Backoff
 
 from .conftest import Endpoint, Handler, chat_answer, error_answer
 
@@ -24,9 +25,8 @@ def three() -> Iterator[list[Endpoint]]:
         server.close()
 
 
-@pytest.fixture(autouse=True)
-def quick_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multigrain.llm.retry._FIRST_WAIT", 0.01)
+def build(settings: LLMConfig) -> LLMClient:
+    return build_client(settings, seed=1, backoff=Backoff(first_wait=0.01))
 
 
 def config(servers: list[Endpoint], **settings: Any) -> LLMConfig:
@@ -76,7 +76,7 @@ def test_all_are_used_by_their_own_names_and_share_an_identity(three: list[Endpo
 
     for each in three:
         each.handler = answering(lambda body: together())
-    llm = build_client(settings, seed=1)
+    llm = build(settings)
     assert llm.identity == client_identity(settings) == "openai:m"
     assert total_concurrency(settings) == 6
     assert {answer.text for answer in ask(llm, 60)} == {"ok"}
@@ -87,14 +87,14 @@ def test_all_are_used_by_their_own_names_and_share_an_identity(three: list[Endpo
 def test_a_slow_one_gets_less(three: list[Endpoint]) -> None:
     for each, seconds in zip(three, (0.2, 0.01, 0.01), strict=True):
         each.handler = answering(lambda body, seconds=seconds: slowly(seconds))
-    ask(build_client(config(three, concurrency=2), seed=1), 90)
+    ask(build(config(three, concurrency=2)), 90)
     assert len(three[0].bodies) < len(three[1].bodies) / 2
 
 
 def test_a_dead_one_and_a_refusing_one_cost_nothing(three: list[Endpoint], caplog: pytest.LogCaptureFixture) -> None:
     three[0].close()
     three[1].handler = answering(lambda body: error_answer(401, "no"))
-    answers = ask(build_client(config(three, concurrency=2), seed=1), 30)
+    answers = ask(build(config(three, concurrency=2)), 30)
     assert {answer.text for answer in answers} == {f"answer to {number}" for number in range(30)}
     assert len(three[1].bodies) <= 6  # no more than were in work when it first refused
     assert caplog.text.count("endpoint left out") >= 2
@@ -103,20 +103,20 @@ def test_a_dead_one_and_a_refusing_one_cost_nothing(three: list[Endpoint], caplo
 def test_a_failing_request_is_tried_elsewhere(three: list[Endpoint]) -> None:
     for each in three[:2]:
         each.handler = answering(lambda body: error_answer(500, "boom"))
-    assert ask(build_client(config(three), seed=1), 1)[0].text == "answer to 0"
+    assert ask(build(config(three)), 1)[0].text == "answer to 0"
     three[2].handler = answering(lambda body: error_answer(500, "boom"))
-    (failure,) = ask(build_client(config(three), seed=1), 1)
+    (failure,) = ask(build(config(three)), 1)
     assert isinstance(failure, CompletionFailure)
     three[2].handler = answering(lambda body: error_answer(400, "bad"))
     asked = sum(len(each.bodies) for each in three)
-    ask(build_client(config([three[2], *three[:2]]), seed=1), 1)
+    ask(build(config([three[2], *three[:2]])), 1)
     assert sum(len(each.bodies) for each in three) == asked + 1  # what is wrong with the request is wrong everywhere
 
 
 def test_the_run_ends_when_none_is_left(three: list[Endpoint]) -> None:
     for each in three:
         each.handler = answering(lambda body: error_answer(403, "no"))
-    assert all(isinstance(each, EndpointRefusedError) for each in ask(build_client(config(three), seed=1), 3))
+    assert all(isinstance(each, EndpointRefusedError) for each in ask(build(config(three)), 3))
     for each in three:
         each.close()
-    assert all(isinstance(each, EndpointUnreachableError) for each in ask(build_client(config(three), seed=1), 3))
+    assert all(isinstance(each, EndpointUnreachableError) for each in ask(build(config(three)), 3))

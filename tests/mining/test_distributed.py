@@ -19,7 +19,7 @@ from multigrain.mining.distributed import SpreadEmbedder, SpreadSearch, corpus_v
 from multigrain.mining.job import ModelEmbedder, PairFile, mine
 from multigrain.mining.rules import MiningRules
 from multigrain.mining.search import top_k
-from multigrain.stages import spread
+from multigrain.report.summaries import spread
 
 
 @dataclasses.dataclass(frozen=True)

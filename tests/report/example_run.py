@@ -1,7 +1,7 @@
 """Builds a run directory as a real run leaves it, without running one: same artifacts, plausible figures, seeded.
 
-Per-query scores are drawn first and every mean and interval is computed from them, so the artifacts agree with each
-other. Texts are docstrings of the standard library.
+Ranks are drawn, and the product's own functions measure, summarise and write all that follows from them. Texts are
+docstrings of the standard library.
 """
 
 from __future__ import annotations
@@ -10,19 +10,33 @@ import ast
 import hashlib
 import json
 import sysconfig
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pydantic import BaseModel
 
+from multigrain.audit.probe import SourceProbe
+from multigrain.audit.run import AuditResult
+from multigrain.audit.summary import summarise
 from multigrain.dataset.store import write_examples, write_rejections
-from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection
+from multigrain.evaluation.results import (
+    CHOSEN_BY,
+    EvaluationResults,
+    QueryRow,
+    query_rows,
+    summarise_set,
+    write_per_query,
+    write_results,
+)
+from multigrain.evaluation.retrieval import score_ranking
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.llm.answers import UnusableAnswer, parse_answer
+from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, Split
+from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.log import Boundary, TrainingLog, TrainingStep
 
@@ -40,6 +54,7 @@ REASONS = {
     "repeated": ("level_2", "another level of the row has the same text"),
 }
 LEVEL_MEANS = (0.21, 0.33, 0.44, 0.53)
+_SAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -121,24 +136,35 @@ def _config(spec: ExampleRun) -> str:
 
 
 def _write_documents(run: RunDirectory, spec: ExampleRun, documents: tuple[tuple[str, str, str], ...]) -> None:
-    splits = ["test" if i % 5 == 0 else "validation" if i % 10 == 1 else "train" for i in range(len(documents))]
-    run.documents_path.parent.mkdir(parents=True)
-    pq.write_table(
-        pa.table(
-            {
-                "id": [key for key, _, _ in documents],
-                "text": [spec.text("document", body) for _, _, body in documents],
-                "title": [spec.text("title", summary) for _, summary, _ in documents],
-                "group": list(range(len(documents))),
-                "split": splits,
-            }
-        ),
+    splits = [
+        Split.TEST if i % 5 == 0 else Split.VALIDATION if i % 10 == 1 else Split.TRAIN for i in range(len(documents))
+    ]
+    write_document_table(
         run.documents_path,
+        (
+            Document(
+                id=key, text=spec.text("document", body), title=spec.text("title", summary), group=i, split=splits[i]
+            )
+            for i, (key, summary, body) in enumerate(documents)
+        ),
     )
-    counts: dict[str, Any] = {name: splits.count(name) for name in ("train", "validation", "test")}
+    counts: dict[str, Any] = {str(split): splits.count(split) for split in Split}
     counts |= {"documents": len(documents), "groups": len(documents), "too_short": 41, "cut": 2}
     counts["source"] = spec.text("source", "docstrings of installed packages")
     run.finish("documents", "d0" * 32, counts, 4.2)
+
+
+class _Row(BaseModel):
+    query: str
+
+
+def _failure_kinds() -> Iterator[str]:
+    """What the reader of answers calls an answer that is cut, one that refuses, and one in another form."""
+    for text, cut in (("", True), ("I'm sorry, but as an AI I cannot help with that.", False), ('{"a": 1}', False)):
+        try:
+            parse_answer(text, _Row, cut=cut)
+        except UnusableAnswer as unusable:
+            yield unusable.kind
 
 
 def _write_dataset(
@@ -152,9 +178,7 @@ def _write_dataset(
         {
             "requested": requested,
             "written": written,
-            "failed": {
-                spec.text("failure", kind): 1 + (requested - written) // 3 for kind in ("empty_answer", "cut_at_limit")
-            },
+            "failed": {spec.text("failure", kind): 1 + (requested - written) // 3 for kind in _failure_kinds()},
             "prompt_tokens": requested * 310,
             "completion_tokens": requested * 96,
             "model": spec.text("llm", "llama.cpp/smollm2-135m-instruct-q4_1"),
@@ -170,44 +194,29 @@ def _write_dataset(
     write_rejections(run.rejects_path, rejections)
     negatives = [negative for example in examples for negative in example.negatives]
     n_written = sum(negative.origin is Origin.WRITTEN for negative in negatives)
-    similarity = {"positive": [example.positive_similarity for example in examples]}
-    for level in LEVELS:
-        similarity[f"level_{int(level)}"] = [each.similarity for each in negatives if each.level is level]
-    audit = {
-        "requested": requested,
-        "written": written,
-        "kept": kept,
-        "negatives_written": n_written,
-        "negatives_mined": 4 * kept - n_written,
-        "written_candidates": n_written + sum(each.part != "row" for each in rejections),
-        "rejected": Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in rejections),
-        "written_order_held_share": 0.12,
-        "reference_model": spec.text("reference", "all-MiniLM-L6-v2"),
-        "similarity": {name: _statistics(np.array(values)) for name, values in similarity.items()},
-        "relevelled": sum(any(action.startswith("relevelled") for action in each.actions) for each in examples),
-        "refilled": sum(any(action.startswith("refilled") for action in each.actions) for each in examples),
-        "regenerated": 0,
-        "probe": {
-            "auc": 0.913,
-            "low": 0.884,
-            "high": 0.94,
-            "features": "characters",
-            "by_feature": {"characters": 0.913, "embeddings": 0.871, "length": 0.64},
-            "written": n_written,
-            "mined": n_written,
-            "warns": True,
-            "threshold": 0.75,
-            "written_share": n_written / (4 * kept),
-            "advised_share": None,
-        },
-    }
+    probe = SourceProbe(
+        auc=0.913,
+        low=0.884,
+        high=0.94,
+        features="characters",
+        by_feature={"characters": 0.913, "embeddings": 0.871, "length": 0.64},
+        written=n_written,
+        mined=n_written,
+        warns=True,
+        threshold=0.75,
+        written_share=n_written / (4 * kept),
+        advised_share=None,
+    )
+    looked_at = n_written + sum(each.part != "row" for each in rejections)
+    audit = summarise(
+        AuditResult(examples, rejections, looked_at),
+        requested=requested,
+        written=written,
+        reference_model=spec.text("reference", "all-MiniLM-L6-v2"),
+        probe=probe,
+    )
     run.audit_path.write_text(json.dumps(audit), encoding="utf-8")
     run.finish("dataset", "a1" * 32, {"kept": kept}, 38.4)
-
-
-def _statistics(values: np.ndarray) -> dict[str, float]:
-    p10, p50, p90 = (float(each) for each in np.percentile(values, [10, 50, 90]))
-    return {"mean": float(values.mean()), "p10": p10, "p50": p50, "p90": p90}
 
 
 def _examples(
@@ -307,71 +316,79 @@ def _write_training_log(run: RunDirectory, spec: ExampleRun, name: str, random: 
 @dataclass(frozen=True)
 class _SetSpec:
     name: str
-    role: str
+    role: Role
     label: str
     queries: int
-    documents: int
     gain: float
     found_first: float
 
 
 def _sets(spec: ExampleRun) -> list[_SetSpec]:
-    test = _SetSpec("docstrings", "test", "human-written summary lines", spec.queries, 2000, spec.gain, 0.58)
+    test = _SetSpec("docstrings", "test", "human-written summary lines", spec.queries, spec.gain, 0.58)
     sets = [replace(test, name="docstrings (validation)", role="validation", queries=spec.queries // 2), test]
     if spec.forgetting:
-        sets.append(_SetSpec("perlfaq", "forgetting", "human questions", 300, 303, -0.004, 0.74))
+        sets.append(_SetSpec("perlfaq", "forgetting", "human questions", 300, -0.004, 0.74))
     return sets
 
 
 def _write_results(
     run: RunDirectory, spec: ExampleRun, documents: tuple[tuple[str, str, str], ...], random: np.random.Generator
 ) -> None:
-    rows: list[dict[str, Any]] = []
-    sets = []
+    rows: list[QueryRow] = []
+    results = []
     for each in _sets(spec):
-        scores, ranks = _draw(each, spec, random)
-        models = {
-            name: {
-                "score": float(scores[name].mean()),
-                "recall_at_10": float(np.mean([rank is not None for rank in ranks[name]])),
-                "recall_at_100": 0.5 + float(np.mean([rank is not None for rank in ranks[name]])) / 2,
-                "mrr_at_10": float(np.mean([1 / rank if rank is not None else 0.0 for rank in ranks[name]])),
-            }
-            for name in scores
-        }
-        sets.append(
-            {
-                "name": spec.text("set", each.name),
-                "role": each.role,
-                "label": spec.text("label", each.label),
-                "queries": each.queries,
-                "documents": each.documents,
-                "models": models,
-                "delta": {name: _delta(scores[name] - scores["base"], random) for name in spec.candidates},
-            }
-        )
-        for name in scores:
-            rows += _per_query(spec, each, name, scores[name], ranks[name], documents)
-    run.results_path.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), run.results_path / "per_query.parquet")
-    evaluation = {
-        "chosen": spec.chosen,
-        "chosen_by": spec.text("chosen_by", "validation nDCG@10"),
-        "models": ["base", *spec.candidates],
-        "sets": sets,
-        "bootstrap_samples": 10_000,
-        "confidence": 0.95,
-        "seed": spec.seed,
-    }
-    (run.results_path / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+        evaluation_set, own = _evaluation_set(each, spec, documents)
+        ranks = _draw(each, spec, random)
+        scores = {name: score_ranking(_ranking(own, ranks[name], documents), evaluation_set) for name in ranks}
+        results.append(summarise_set(evaluation_set, scores, samples=_SAMPLES, seed=spec.seed))
+        for name, model_scores in scores.items():
+            rows += query_rows(evaluation_set, name, model_scores)
+    write_per_query(run.results_path / "per_query.parquet", rows)
+    evaluation = EvaluationResults(
+        chosen=spec.chosen,
+        chosen_by=spec.text("chosen_by", CHOSEN_BY),
+        models=("base", *spec.candidates),
+        sets=tuple(results),
+        bootstrap_samples=_SAMPLES,
+        confidence=0.95,
+        seed=spec.seed,
+    )
+    write_results(run.results_path / "evaluation.json", evaluation)
     anchors = [_anchor(spec, name, text, random) for text in documents[3:60:28] for name in ("base", "tuned_ata")]
     (run.results_path / "anchors.json").write_text(json.dumps(anchors), encoding="utf-8")
     run.finish("results", "e5" * 32, {}, 61.9)
 
 
-def _draw(
-    each: _SetSpec, spec: ExampleRun, random: np.random.Generator
-) -> tuple[dict[str, np.ndarray], dict[str, list[int | None]]]:
+def _evaluation_set(
+    each: _SetSpec, spec: ExampleRun, documents: tuple[tuple[str, str, str], ...]
+) -> tuple[EvaluationSet, dict[str, int]]:
+    """The set, and the position of each query's one relevant document."""
+    own = {f"q{i}": i * 7 % len(documents) for i in range(each.queries)}
+    evaluation_set = EvaluationSet(
+        name=spec.text("set", each.name),
+        role=each.role,
+        label=spec.text("label", each.label),
+        corpus={key: body for key, _, body in documents},
+        queries={query: spec.text("query", documents[position][1]) for query, position in own.items()},
+        relevant={query: {documents[position][0]: 1} for query, position in own.items()},
+    )
+    return evaluation_set, own
+
+
+def _ranking(
+    own: dict[str, int], ranks: np.ndarray, documents: tuple[tuple[str, str, str], ...]
+) -> dict[str, list[str]]:
+    """A hundred documents a query, its own among them where its rank allows."""
+    ranking = {}
+    for (query, position), rank in zip(own.items(), ranks, strict=True):
+        found = [documents[(position + 1 + step) % len(documents)][0] for step in range(100)]
+        if rank <= 100:
+            found[rank - 1] = documents[position][0]
+        ranking[query] = found
+    return ranking
+
+
+def _draw(each: _SetSpec, spec: ExampleRun, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Each query has a difficulty that tuning scales; noise moves the rank of its one relevant document both ways."""
     difficulty = random.exponential(4.5, each.queries) * (random.random(each.queries) > each.found_first)
     scores, ranks = {}, {}
@@ -389,46 +406,8 @@ def _draw(
                 hardest = scale
             if name == "base":
                 break
-        ranks[name] = [int(value) if value <= 10 else None for value in rank]
-        scores[name] = score
-    return scores, ranks
-
-
-def _delta(difference: np.ndarray, random: np.random.Generator) -> dict[str, float]:
-    means = difference[random.integers(len(difference), size=(800, len(difference)))].mean(axis=1)
-    low, high = (float(each) for each in np.percentile(means, [2.5, 97.5]))
-    p_value = float(min(1.0, 2 * min((means <= 0).mean(), (means >= 0).mean()) + 1e-4))
-    return {"mean": float(difference.mean()), "low": low, "high": high, "p_value": p_value}
-
-
-def _per_query(
-    spec: ExampleRun,
-    each: _SetSpec,
-    model: str,
-    scores: np.ndarray,
-    ranks: list[int | None],
-    documents: tuple[tuple[str, str, str], ...],
-) -> list[dict[str, Any]]:
-    rows = []
-    for i, (score, rank) in enumerate(zip(scores, ranks, strict=True)):
-        key, summary, _ = documents[i * 7 % len(documents)]
-        top = [documents[(i * 7 + 11 * j + 1) % len(documents)][0] for j in range(10)]
-        if rank is not None:
-            top[rank - 1] = key
-        rows.append(
-            {
-                "set": spec.text("set", each.name),
-                "model": model,
-                "query_id": f"q{i}",
-                "query": spec.text("query", summary),
-                "ndcg_at_10": np.float32(score),
-                "recall_at_10": np.float32(rank is not None),
-                "rank_of_first_relevant": rank,
-                "top_ids": top,
-                "relevant_ids": [key],
-            }
-        )
-    return rows
+        ranks[name], scores[name] = rank, score
+    return ranks
 
 
 def _anchor(spec: ExampleRun, model: str, text: tuple[str, str, str], random: np.random.Generator) -> dict[str, Any]:

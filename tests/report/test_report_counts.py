@@ -11,7 +11,8 @@ import pytest
 
 from multigrain.errors import RunDirectoryError
 from multigrain.llm.protocol import Completion
-from multigrain.llm.session.journal import Journal, JournalEntry
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import JournalEntry
 from multigrain.report import load_report_data, render_report
 from multigrain.report.counts import Answers, HeldOut, count_answers, count_held_out, near_duplicates
 

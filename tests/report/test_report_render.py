@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from multigrain.display import numbers as figures
 from multigrain.errors import RunDirectoryError
-from multigrain.report import figures, load_report_data, render_report, write_report
+from multigrain.report import load_report_data, render_report, write_report
 from multigrain.report.data import Evaluation
 
 from .example_run import ExampleRun, build_run

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.audit.file import audit_file
-from multigrain.audit.model_judges import advisers, row_units
+from multigrain.audit.model_judges import open_judges
 from multigrain.config.file import load_config, parse_config
 from multigrain.dataset.store import read_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
@@ -20,6 +20,7 @@ from multigrain.stages.labels import apply_marks_file
 from multigrain.stages.run import run_stages
 from multigrain.stages.status import run_status
 from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.inputs import row_units
 
 STAGES = ["documents", "synthesis", "audit"]
 
@@ -84,7 +85,7 @@ def test_a_mix_asks_the_member_again_that_wrote_the_row(tmp_path, corpus_file, s
     graded = {row.id for row in rows if row.strategy == "mgh"}
     assert 3 < len(graded) < len(rows) - 3
 
-    with advisers(config, run, lambda: row_units(config, run, rows)) as (_, rewrite):
+    with open_judges(config, run, lambda: row_units(config, run, rows)) as (_, rewrite):
         assert rewrite is not None
         for turn in (1, 2):
             found = rewrite(rows, turn)

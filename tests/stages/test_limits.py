@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from tests.stages.chat_endpoint import WORDS, ChatEndpoint, graded_answer, run_values
 
+from multigrain.audit.model_judges import open_judges
 from multigrain.config.file import parse_config
+from multigrain.dataset.store import read_rows
 from multigrain.display.progress import SilentProgress
 from multigrain.errors import ConfigError, UnusableOutputError
+from multigrain.llm.session.usage import read_usage
 from multigrain.stages import run, run_stages
 from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.inputs import row_units
 
 pytestmark = pytest.mark.usefixtures("api_key")
 
@@ -169,3 +173,33 @@ def test_held_out_queries_that_an_endpoint_failed_are_asked_for_again_by_the_sam
     counts = held.require("synthesis", "").counts
     assert (counts["written"], counts["heldout_queries_written"]) == (rows, queries)
     assert len(endpoint.prompts) - asked == queries
+
+
+def test_the_judge_and_the_strategy_asked_again_share_what_every_model_has_left(
+    tmp_path: Path,
+    values: dict[str, Any],
+    sizes: tuple[int, int],
+    endpoint: ChatEndpoint,
+    other_endpoint: ChatEndpoint,
+) -> None:
+    rows, queries = sizes
+    other_endpoint.answer = quoted
+    values["evaluation"]["llm"] = {"provider": "openai", "model": "other", "base_url": other_endpoint.url}
+    held = run_stages(parse_config(values), tmp_path / "run", ["documents", "synthesis"])
+    assert len(endpoint.prompts) + len(other_endpoint.prompts) == rows + queries
+    endpoint.answer = lambda body: '{"score": 3}' if "score" in str(body["response_format"]) else graded_answer(body)
+    values["audit"] |= {"judge": {}, "repair": ["regenerate"]}
+    values["synthesis"]["max_total_tokens"] = TOKENS * (rows + queries + 9)
+    config = parse_config(values)
+    written = read_rows(held.rows_path)
+    assert rows > 9
+
+    with open_judges(config, held, lambda: row_units(config, held, written)) as ((judge,), rewrite):
+        judge.on_positives([(row.query, row.positive) for row in written[:5]])
+        assert rewrite is not None
+        rewrite(written, 1)
+        judge.on_positives([(row.query, row.positive) for row in written])
+
+    assert len(endpoint.prompts) == rows + 9
+    usage = read_usage(held, config).summary()
+    assert usage["prompt_tokens"] + usage["completion_tokens"] == TOKENS * (rows + queries + 9)

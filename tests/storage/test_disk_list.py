@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from multigrain.errors import RunDirectoryError
 from multigrain.records import Document, Split
-from multigrain.storage import disk_list as spool
-from multigrain.storage.disk_list import Spool, View
+from multigrain.storage.disk_list import DiskList, View
 
 DOCUMENTS = st.builds(
     Document,
@@ -26,27 +25,24 @@ DOCUMENTS = st.builds(
 
 @given(
     items=st.lists(DOCUMENTS, max_size=30),
-    waiting=st.integers(1, 400),
+    buffer_bytes=st.integers(1, 400),
     start=st.integers(-40, 40) | st.none(),
     stop=st.integers(-40, 40) | st.none(),
     step=st.sampled_from([None, 1, 2, -1, -3]),
 )
-def test_a_spool_is_the_sequence_that_was_appended(
-    items: list[Document], waiting: int, start: int | None, stop: int | None, step: int | None
+def test_a_disk_list_is_the_sequence_that_was_appended(
+    items: list[Document], buffer_bytes: int, start: int | None, stop: int | None, step: int | None
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spool, "_WAITING_BYTES", waiting)
-        patch.setattr(spool, "_ITEMS_A_READ", 7)
-        kept = Spool(items[:10])
-        for number, item in enumerate(items[10:]):
-            kept.append(item)
-            assert kept[10 + number] == item  # read while more is coming
-        assert (len(kept), list(kept)) == (len(items), items)
-        assert [kept[place - len(items)] for place in range(len(items))] == items
-        assert list(kept[start:stop:step]) == items[start:stop:step]
-        assert list(View(kept, len_of)[start:stop:step]) == [len(each.text) for each in items[start:stop:step]]
-        with pytest.raises(IndexError):
-            kept[len(items)]
+    kept = DiskList(items[:10], buffer_bytes=buffer_bytes)
+    for number, item in enumerate(items[10:]):
+        kept.append(item)
+        assert kept[10 + number] == item  # read while more is coming
+    assert (len(kept), list(kept)) == (len(items), items)
+    assert [kept[place - len(items)] for place in range(len(items))] == items
+    assert list(kept[start:stop:step]) == items[start:stop:step]
+    assert list(View(kept, len_of)[start:stop:step]) == [len(each.text) for each in items[start:stop:step]]
+    with pytest.raises(IndexError):
+        kept[len(items)]
 
 
 def len_of(document: Document) -> int:
@@ -60,7 +56,7 @@ def _open_files() -> int:
 def test_texts_wait_on_the_disk_and_not_in_memory() -> None:
     tracemalloc.start()
     try:
-        kept = Spool(f"{number} " + "x" * 10_000 for number in range(2_000))
+        kept = DiskList(f"{number} " + "x" * 10_000 for number in range(2_000))
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -72,7 +68,7 @@ def test_the_file_is_gone_with_the_object(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gc.collect()  # what other tests have left open
     before = _open_files()
-    kept = Spool(range(3))
+    kept = DiskList(range(3))
     assert list(kept) == [0, 1, 2]
     assert list(tmp_path.iterdir()) == []  # it has no name
     assert _open_files() == before + 1
@@ -82,8 +78,8 @@ def test_the_file_is_gone_with_the_object(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_full_disk_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: Spool[str] = Spool()
-    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - closed with the spool
+    kept: DiskList[str] = DiskList()
+    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - closed with the list
     monkeypatch.setattr(kept, "_file", full)
     kept.append("x")
     with full, pytest.raises(RunDirectoryError, match=r"No space left on device.*free the disk"):

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
-from multigrain.storage.rundir import RunDirectory, atomic_directory, atomic_write
+from multigrain.storage.rundir import RunDirectory
 
 
 def test_a_manifest_says_what_completed_a_stage(tmp_path: Path) -> None:
@@ -52,14 +55,42 @@ def test_one_process_at_a_time_and_the_lock_goes_with_its_holder(tmp_path: Path)
     holder.start()
     try:
         assert held.wait(30)
+        assert (RunDirectory(tmp_path).holder() or "").startswith(f"process {holder.pid} on ")
         with pytest.raises(RunBusyError, match=f"in use by process {holder.pid}"), RunDirectory(tmp_path).hold():
             pass
     finally:
-        holder.kill()
+        holder.kill()  # SIGKILL: the process has no chance to let go
         holder.join()
 
+    assert RunDirectory(tmp_path).holder() is None
     with RunDirectory(tmp_path).hold() as run:
         assert run.path == tmp_path
+
+
+def test_asking_who_works_there_turns_nobody_away(tmp_path: Path) -> None:
+    run, stop = RunDirectory(tmp_path), threading.Event()
+    with run.hold():
+        pass
+
+    def ask() -> None:
+        while not stop.is_set():
+            run.holder()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(50):
+            with RunDirectory(tmp_path).hold():
+                pass
+    finally:
+        stop.set()
+        asking.join()
+    assert run.holder() is None
+
+
+def test_the_command_line_starts_where_there_is_no_fcntl() -> None:
+    code = "import sys; sys.modules['fcntl'] = None; import multigrain.storage.parquet, multigrain.cli.main"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -67,37 +98,6 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RunDirectoryError, match="cannot be written"), RunDirectory(tmp_path / "file" / "run").hold():
         pass
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    atomic_write(path, "old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("multigrain.storage.rundir.os.fsync", full)
-    with pytest.raises(RunDirectoryError, match=r"a\.json: cannot be written \(No space"):
-        atomic_write(path, "new")
-
-    assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "model"
-    with atomic_directory(target) as folder:
-        (folder / "a").write_text("1")
-    with pytest.raises(FileNotFoundError), atomic_directory(target) as folder:
-        (folder / "missing" / "b").write_text("2")
-    assert [each.name for each in target.iterdir()] == ["a"]
-
-    with atomic_directory(target) as folder:
-        (folder / "c").write_text("3")
-    assert [each.name for each in target.iterdir()] == ["c"]
-    assert [each.name for each in tmp_path.iterdir()] == ["model"]
 
 
 def test_manifests_are_told_in_the_order_in_which_stages_were_completed(tmp_path: Path) -> None:

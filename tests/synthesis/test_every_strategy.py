@@ -11,15 +11,15 @@ import pytest
 
 from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig
 from multigrain.engine.local import LocalEngine
+from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document, Level, SynthesizedRow
-from multigrain.synthesis.estimate import estimate_synthesis
 from multigrain.synthesis.strategies import registry
 from multigrain.synthesis.strategies.counterfactual import edit
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy, synthesize
+from multigrain.tools.synthesis_estimate import Estimate, ModelEstimate
 
 DOCUMENT = Document(
     "d1",
@@ -238,7 +238,9 @@ def test_the_query_can_be_paraphrased_instead_of_the_document() -> None:
 def test_an_estimate_counts_what_a_strategy_asks(name: str) -> None:
     units = [WritingUnit(Document(f"d{number}", f"[{number}] {DOCUMENT.text}")) for number in range(30)]
     with LocalEngine(concurrency=2) as engine:
-        estimate = estimate_synthesis(units, build(name), engine, identity="x", price=None)
+        model = ModelEstimate(None)
+        model.add_rows(units, build(name), engine)
+    estimate = Estimate.of([model])
 
     # The stand-in names no words to edit, which costs a row nothing more.
     assert (estimate.rows, estimate.requests) == (30, 30 * CALLS[name])

@@ -15,12 +15,13 @@ from multigrain.config.file import parse_config
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document
-from multigrain.synthesis.estimate import estimate_synthesis
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import build_strategy, synthesize
+from multigrain.tools.synthesis_estimate import Estimate, ModelEstimate
 
 UNITS = [
     WritingUnit(Document(f"d{number}", f"[{number}] A text about one thing of {number}.")) for number in range(400)
@@ -74,7 +75,9 @@ def test_a_mix_reuses_what_its_members_asked_before(tmp_path: Path) -> None:
 def test_an_estimate_of_a_mix_says_what_each_strategy_costs() -> None:
     built = build_strategy(SynthesisConfig(strategy={"mgh": 1, "mined-bands": 1}), LLMConfig(), seed=1)
     with LocalEngine(concurrency=4) as engine:
-        estimate = estimate_synthesis(UNITS[:200], built, engine, identity="x", price=None)
+        model = ModelEstimate(None)
+        model.add_rows(UNITS[:200], built, engine)
+    estimate = Estimate.of([model])
 
     shares = estimate.strategies
     assert set(shares) == {"mgh", "mined-bands"}

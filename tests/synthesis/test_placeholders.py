@@ -17,13 +17,12 @@ from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Document, TaskKind
 from multigrain.sources.tasks import make_task
-from multigrain.synthesis.attributes import task_style
+from multigrain.synthesis.attributes import Attributes, task_attributes
 from multigrain.synthesis.brainstorm import brainstorm
 from multigrain.synthesis.few_shot import Demonstration
 from multigrain.synthesis.prompts import BUILT_IN, template_names
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
-from multigrain.synthesis.style import Style
 from multigrain.synthesis.synthesize import build_strategy, write_heldout_queries
 
 UNFILLED = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}|\bNone\b|Undefined|<(?:bound method|built-in|function|generator)")
@@ -94,7 +93,11 @@ def test_prompts_for_documents_are_filled(
         values["few_shot_path"] = tmp_path_factory.getbasetemp() / "examples.jsonl"  # given, so it is not read
         values["few_shot_count"] = 1
     unit = WritingUnit(
-        Document("d", DOCUMENT, title), index, with_negatives, query, Style(query_type=query_type, language=language)
+        Document("d", DOCUMENT, title),
+        index,
+        with_negatives,
+        query,
+        Attributes(query_type=query_type, language=language),
     )
 
     asked = prompts(build(name, **values), unit)
@@ -121,7 +124,7 @@ def test_prompts_for_tasks_are_filled_and_ask_for_what_was_drawn(
 ) -> None:
     config = TasksConfig(kinds={kind: 1.0}, languages=dict.fromkeys(languages, 1.0))
     task = make_task(kind, "Given a symptom, find its cure.")
-    style = task_style(task, index, config, seed=seed)
+    style = task_attributes(task, index, config, seed=seed)
     unit = WritingUnit(Document(task.id, task.text), index, with_negatives, style=style, task=task)
     strategy = for_tasks(build(name), SynthesisConfig.model_validate({"strategy": name}), LLMConfig(), seed=seed)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from multigrain.errors import ConfigError
+from multigrain.synthesis.attributes import Attributes
 from multigrain.synthesis.prompts import Prompts, template_names, template_variables
-from multigrain.synthesis.style import Style
 
-VALUES = {"document": "The valve closes.", "title": None, "index": 0, "query": None, "style": Style()}
+VALUES = {"document": "The valve closes.", "title": None, "index": 0, "query": None, "style": Attributes()}
 
 
 @pytest.mark.parametrize("name", template_names())

@@ -9,17 +9,18 @@ import pytest
 
 from multigrain.config import LLMConfig, QueryType, SynthesisConfig
 from multigrain.engine.local import LocalEngine
+from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import Completion, CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import LEVELS, Document
+from multigrain.synthesis.attributes import Attributes
 from multigrain.synthesis.plain_text import about_the_subject, clean_line, summary_as_query
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.strategies.mgh import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
-from multigrain.synthesis.style import Style
-from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries, writing_units
+from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries
+from multigrain.synthesis.units import writing_units
 
 render = Prompts().render
 DOCUMENT = Document("d1", "The valve closes when the pressure rises above its set point.")
@@ -194,7 +195,7 @@ def test_templates_have_no_placeholder_left_unfilled() -> None:
     with pytest.raises(jinja2.UndefinedError):
         render("query", document="x")
     for kind in get_args(QueryType):
-        (message,) = render("query", document=DOCUMENT.text, style=Style(kind), index=0)
+        (message,) = render("query", document=DOCUMENT.text, style=Attributes(kind), index=0)
         assert DOCUMENT.text in message.content
     texts = {level: render("negative", document="x", level=int(level))[-1].content for level in LEVELS}
     assert len(set(texts.values())) == 4
@@ -203,7 +204,7 @@ def test_templates_have_no_placeholder_left_unfilled() -> None:
 def test_documents_are_put_into_prompts_as_they_are() -> None:
     hostile = '{{ 7 * 7 }} {% raw %} <script> & "quotes"'
 
-    assert hostile in render("query", document=hostile, style=Style(), index=0)[-1].content
+    assert hostile in render("query", document=hostile, style=Attributes(), index=0)[-1].content
 
 
 def test_units_are_a_fair_seeded_sample_and_first_queries_come_first() -> None:
@@ -241,7 +242,7 @@ def test_heldout_queries_use_a_prompt_that_training_never_uses() -> None:
         (outcome,) = write_heldout_queries([DOCUMENT], llm, engine, LLMConfig(), characters=500, seed=1)
 
     training_prompts = {
-        render("query", document=DOCUMENT.text, style=Style(kind), index=0) for kind in get_args(QueryType)
+        render("query", document=DOCUMENT.text, style=Attributes(kind), index=0) for kind in get_args(QueryType)
     }
     assert outcome.value == "what closes the valve?"
     assert llm.requests[0].messages not in training_prompts

@@ -15,7 +15,7 @@ from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Split, SynthesizedRow, TaskKind
 from multigrain.sources.tasks import make_task, split_tasks
-from multigrain.synthesis.attributes import task_style
+from multigrain.synthesis.attributes import task_attributes
 from multigrain.synthesis.brainstorm import Brainstorm, brainstorm, shares_of
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.synthesize import build_strategy
@@ -89,20 +89,20 @@ def test_knobs_follow_their_weights_and_scores_their_levels() -> None:
         make_task(kind, f"a task of kind {kind}") for kind in (TaskKind.SHORT_LONG, TaskKind.STS, TaskKind.BITEXT)
     )
 
-    styles = [task_style(search, index, config, seed=1) for index in range(2000)]
+    styles = [task_attributes(search, index, config, seed=1) for index in range(2000)]
 
     assert 1400 < sum(style.language == "English" for style in styles) < 1600
     assert 700 < sum(style.query_length == "5 to 15 words" for style in styles) < 900
     assert 900 < sum(style.difficulty is None for style in styles) < 1100
     assert {style.document_words for style in styles} == {50, 100, 200, 300, 400, 500}
-    assert styles == [task_style(search, index, config, seed=1) for index in range(2000)]
+    assert styles == [task_attributes(search, index, config, seed=1) for index in range(2000)]
     for index in range(50):
-        similar = task_style(sts, index, config, seed=1)
+        similar = task_attributes(sts, index, config, seed=1)
         assert similar.positive_score is not None
         assert similar.negative_scores is not None
         assert list(similar.negative_scores) == sorted(set(similar.negative_scores))
         assert similar.negative_scores[-1] < similar.positive_score
-        pair = task_style(bitext, index, config, seed=1)
+        pair = task_attributes(bitext, index, config, seed=1)
         assert {pair.language, pair.document_language} == {"English", "German"}
 
 

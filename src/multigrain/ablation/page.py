@@ -9,7 +9,8 @@ from markupsafe import Markup
 from multigrain.ablation.matrix import shown
 from multigrain.ablation.render import is_claimed, table_notes
 from multigrain.ablation.table import AblationTable, Effect, TableRow
-from multigrain.report import charts, figures
+from multigrain.display import numbers as figures
+from multigrain.report import charts
 from multigrain.report.data import EvaluationSet, Interval, ModelScore
 from multigrain.report.render import digest, environment, static_text
 

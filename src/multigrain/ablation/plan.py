@@ -12,6 +12,7 @@ from pathlib import Path
 from multigrain.ablation.matrix import CANDIDATE, Matrix
 from multigrain.ablation.sharing import shared_folders
 from multigrain.config import Config
+from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import EvaluationError
@@ -130,19 +131,22 @@ def plan_lines(plan: AblationPlan) -> Iterator[str]:
     runs = plan.arms * plan.seeds
     yield f"arms        {plan.arms}, with {plan.seeds} seeds each: {runs} trainings, {plan.done} of them done"
     yield f"writing     {plan.writings} different, {plan.writings_done} done; about {plan.requests:,} completions left"
-    price = "price unknown: set llm.prices" if plan.cost is None else f"about ${plan.cost:,.2f}"
+    price = "price unknown: set llm.prices" if plan.cost is None else f"about {dollars(plan.cost)}"
     if plan.requests:
         yield f"tokens      about {plan.tokens:,}, {price}; how fast they come is up to the model"
     yield f"audits      {plan.datasets} different, {plan.datasets_done} done"
     basis = f"measured on {plan.done} finished ones" if plan.measured else "estimated from the base model's speed here"
-    yield f"each arm    about {_duration(plan.seconds_each)} a seed ({basis}; {plan.documents:,} documents to search)"
-    yield f"time left   about {_duration(plan.seconds)}, writing not counted"
+    yield (
+        f"each arm    about {rough_duration(plan.seconds_each)} a seed ({basis}; "
+        f"{plan.documents:,} documents to search)"
+    )
+    yield f"time left   about {rough_duration(plan.seconds)}, writing not counted"
     if plan.budget_seconds is not None and plan.seconds > plan.budget_seconds:
         fit = int(plan.budget_seconds // plan.seconds_each)
-        budget = _duration(plan.budget_seconds)
+        budget = rough_duration(plan.budget_seconds)
         yield f"budget      {budget}: enough for about {fit} more trainings; every arm's first seed comes first"
     if plan.budget_cost is not None and plan.cost is not None and plan.cost > plan.budget_cost:
-        yield f"budget      ${plan.budget_cost:,.2f}: not enough to write for all arms"
+        yield f"budget      {dollars(plan.budget_cost)}: not enough to write for all arms"
 
 
 def _has(folder: Path, stage: str) -> bool:
@@ -188,11 +192,3 @@ def _most_rows(config: Config, documents: int) -> int:
     share = 1 - config.documents.validation_share - config.documents.test_share
     written = min(round(documents * share), config.synthesis.max_documents or documents)
     return written * config.synthesis.queries_per_document
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -9,6 +9,7 @@ from typing import Final
 
 from multigrain.ablation.matrix import shown
 from multigrain.ablation.table import AblationTable, Cell, Effect, TableRow
+from multigrain.display.tables import markdown_table
 from multigrain.evaluation.results import choice_words
 
 __all__ = ["is_claimed", "table_notes", "to_csv", "to_latex", "to_markdown"]
@@ -30,20 +31,12 @@ _SIGNIFICANT: Final = "*"
 
 def to_markdown(table: AblationTable) -> str:
     """A table with notes below it."""
-    head = ["", *table.axes, *(_heading(table, name) for name in table.sets), "seeds", "seconds", "rows"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = [["", *table.axes, *(_heading(table, name) for name in table.sets), "seeds", "seconds", "rows"]]
     for row in table.rows:
         cells = [_cell(table, row, name) for name in table.sets]
-        values = [
-            "✓" if row.chosen else "",
-            *(_axis_values(table, row)),
-            *cells,
-            str(row.seeds),
-            f"{row.seconds:.0f}",
-            str(row.rows),
-        ]
-        lines.append("| " + " | ".join(value.replace("|", "\\|") for value in values) + " |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in table_notes(table))]) + "\n"
+        figures = [str(row.seeds), f"{row.seconds:.0f}", str(row.rows)]
+        rows.append(["✓" if row.chosen else "", *_axis_values(table, row), *cells, *figures])
+    return "\n".join([*markdown_table(rows), "", *(f"- {note}" for note in table_notes(table))]) + "\n"
 
 
 def to_csv(table: AblationTable) -> str:

@@ -46,7 +46,9 @@ from multigrain.stages.fingerprints import base_settings
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.table import STAGES
 from multigrain.stages.training import run_candidate
-from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_directory, atomic_write
+from multigrain.storage.files import atomic_directory, atomic_write
+from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.synthesis_estimate import dry_run
 from multigrain.training.fingerprint import mix_fingerprint
 

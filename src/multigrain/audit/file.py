@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.model_judges import advisers, judge_counts
+from multigrain.audit.model_judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure
@@ -25,7 +25,8 @@ from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.records import Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.files import read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
 __all__ = ["audit_file", "foreign_documents", "synthesized_rows"]
@@ -76,7 +77,7 @@ def audit_file(
         )
     with (
         RunDirectory(directory).hold() as run,
-        advisers(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
     ):
         reference = reference_model(config)
         with progress.task("Measuring the corpus", None):

@@ -10,34 +10,31 @@ from typing import Any
 from multigrain.audit.judge import JudgeOpinion
 from multigrain.audit.judges import CrossEncoderOpinion, SecondOpinion
 from multigrain.audit.steps import Rewrite
-from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
+from multigrain.config import Config, CrossEncoderConfig
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
 from multigrain.errors import ModelError
 from multigrain.llm.build import total_concurrency
-from multigrain.llm.prices import find_price
-from multigrain.llm.session.budget import Spending
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.session.session import PaidSession, paid_session
 from multigrain.records import Level, SynthesizedRow
 from multigrain.storage.rundir import RunDirectory
-from multigrain.synthesis.inputs import read_material, training_units
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import ranked_examples
 from multigrain.synthesis.strategies.mix import MixedStrategy
-from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["advisers", "judge_counts", "row_units"]
+__all__ = ["judge_counts", "open_judges"]
 
 _HEADS = ("ForSequenceClassification", "ForCausalLM")
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
 
 
 @contextmanager
-def advisers(
+def open_judges(
     config: Config, run: RunDirectory, units: Callable[[], Mapping[str, WritingUnit]]
 ) -> Iterator[tuple[list[SecondOpinion], Rewrite | None]]:
-    """Whoever else has a say, and the strategy if it is to be asked again; the model is closed at the end.
+    """Open the judges that a config asks for, and the strategy if it is to be asked again; the end closes them.
 
     Args:
         config: the run's.
@@ -50,10 +47,16 @@ def advisers(
     with ExitStack() as stack:
         if audit.cross_encoder is not None:
             opinions.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
-        if audit.judge is not None:
-            opinions.append(stack.enter_context(_judging(config, run, audit.judge)))
-        if "regenerate" in audit.repair:
-            rewrite = stack.enter_context(_rewriting(config, run, units()))
+        if audit.judge is not None or "regenerate" in audit.repair:
+            # One session for both: they share what is left of the run's budget.
+            engine = stack.enter_context(build_engine(config.engine, concurrency=total_concurrency(config.llm)))
+            session = stack.enter_context(paid_session(config, run, engine))
+            if audit.judge is not None:
+                prompts = Prompts(config.synthesis.templates)
+                judge = session.client("judge")
+                opinions.append(JudgeOpinion(judge, engine, audit.judge, seed=config.seed, prompts=prompts))
+            if "regenerate" in audit.repair:
+                rewrite = _rewriter(config, run, units(), session, engine)
         yield opinions, rewrite
 
 
@@ -88,79 +91,42 @@ def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fa
     return CrossEncoderOpinion(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
 
 
-@contextmanager
-def _judging(config: Config, run: RunDirectory, judge: JudgeConfig) -> Iterator[JudgeOpinion]:
-    """The run's language model as judge; what it answers is kept in the run's journal."""
-    with _asking(config, run, "judge") as (client, engine):
-        prompts = Prompts(config.synthesis.templates)
-        yield JudgeOpinion(client, engine, judge, seed=config.seed, prompts=prompts)
-
-
 def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]:
     """How many passages were judged, and how many were not, under the key that audit.json has for it."""
     found = [each.counts for each in opinions if isinstance(each, JudgeOpinion)]
     return {"judge": asdict(found[0])} if found else {}
 
 
-def row_units(config: Config, run: RunDirectory, rows: Sequence[SynthesizedRow]) -> Mapping[str, WritingUnit]:
-    """What each of a run's rows was written from, by the row's id; a unit is made when it is looked up."""
-    strategies = {row.id: row.strategy for row in rows}
-    names = set(strategies.values())
-    units = training_units(config, read_material(config, run))
-    places = {
-        key: place for place, unit in enumerate(units) for name in names if (key := row_id(name, unit)) in strategies
-    }
-    return _RowUnits(units, places)
-
-
-class _RowUnits(Mapping[str, WritingUnit]):
-    """Units by the ids of their rows.
-
-    Args:
-        units: all of them, in order.
-        places: where each row's unit stands among them.
-    """
-
-    def __init__(self, units: Sequence[WritingUnit], places: Mapping[str, int]) -> None:
-        self._units, self._places = units, places
-
-    def __getitem__(self, key: str) -> WritingUnit:
-        return self._units[self._places[key]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-
-@contextmanager
-def _rewriting(config: Config, run: RunDirectory, units: Mapping[str, WritingUnit]) -> Iterator[Rewrite]:
+def _rewriter(
+    config: Config, run: RunDirectory, units: Mapping[str, WritingUnit], session: PaidSession, engine: Engine
+) -> Rewrite:
     """The run's strategy, to be asked again for the negatives of given queries, each time with another seed.
 
     Args:
         config: the run's.
-        run: keeps the answers in its journal.
+        run: keeps the ranking of few-shot examples.
         units: what each row was written from, by the row's id; other rows are not asked for.
+        session: the model.
+        engine: where the strategy runs.
     """
     examples = ranked_examples(config, run, ask=False)
-    with _asking(config, run, "regenerate") as (client, engine):
+    client = session.client("regenerate")
 
-        def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
-            seed = config.seed + _SEED_STEP * turn
-            strategy = build_strategy(config.synthesis, config.llm, seed=seed, demonstrations=examples)
-            asked = {_negatives_of(row, units[row.id]): row for row in rows if row.id in units}
+    def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
+        seed = config.seed + _SEED_STEP * turn
+        strategy = build_strategy(config.synthesis, config.llm, seed=seed, demonstrations=examples)
+        asked = {_negatives_of(row, units[row.id]): row for row in rows if row.id in units}
 
-            async def write(unit: WritingUnit) -> SynthesizedRow:
-                return await _writer_of(asked[unit], strategy).write(unit, client)
+        async def write(unit: WritingUnit) -> SynthesizedRow:
+            return await _writer_of(asked[unit], strategy).write(unit, client)
 
-            answers: dict[str, Mapping[Level, Sequence[str]]] = {}
-            for outcome in engine.map(write, list(asked)):
-                if outcome.value is not None:
-                    answers[asked[outcome.unit].id] = _texts(outcome.value)
-            return answers
+        answers: dict[str, Mapping[Level, Sequence[str]]] = {}
+        for outcome in engine.map(write, list(asked)):
+            if outcome.value is not None:
+                answers[asked[outcome.unit].id] = _texts(outcome.value)
+        return answers
 
-        yield rewrite
+    return rewrite
 
 
 def _writer_of(row: SynthesizedRow, strategy: Strategy) -> Strategy:
@@ -173,31 +139,6 @@ def _negatives_of(row: SynthesizedRow, unit: WritingUnit) -> WritingUnit:
     # For a task, the written positive is the document that negatives are written for.
     document = unit.document if unit.task is None else replace(unit.document, text=row.positive)
     return replace(unit, document=document, task=None, query=row.query, with_negatives=True)
-
-
-@contextmanager
-def _asking(config: Config, run: RunDirectory, purpose: str) -> Iterator[tuple[JournaledClient, Engine]]:
-    with (
-        Journal(run.journal_path) as journal,
-        build_engine(config.engine, concurrency=total_concurrency(config.llm)) as engine,
-    ):
-        spending = Spending(
-            journal.totals(),
-            price=find_price(config.llm),
-            max_cost=config.synthesis.max_cost,
-            max_tokens=config.synthesis.max_total_tokens,
-        )
-        client = JournaledClient(
-            engine.client(config.llm, seed=config.seed),
-            journal,
-            strategy=purpose,
-            may_ask=spending.decide,
-            on_answer=spending.add,
-        )
-        try:
-            yield client, engine
-        finally:
-            engine.run(client.aclose())
 
 
 def _texts(row: SynthesizedRow) -> dict[Level, list[str]]:

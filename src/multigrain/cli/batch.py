@@ -57,12 +57,18 @@ def write(
                 "rows_finished": done.finished,
                 "rows_waiting": done.waiting,
                 "rows_failed": dict(done.failed),
+                "requests_over_limit": done.over_limit,
             }
         )
         return
     for path in done.files:
         typer.echo(str(path))
     failed = f", {done.failed.total()} rows failed" if done.failed else ""
+    if done.over_limit:
+        failed += (
+            f"; {done.over_limit} more requests may pass the spending limit and were not written: read the answers "
+            "first, or raise synthesis.max_cost or synthesis.max_total_tokens"
+        )
     progress.say(
         f"{done.requests} requests in {len(done.files)} files; {done.finished} rows are finished, "
         f"{done.waiting} wait for answers{failed}"

@@ -1,38 +1,21 @@
-"""What people see: bars on a terminal, plain lines where output is piped. All of it on stderr."""
+"""The console on stderr, results on stdout, and quiet libraries."""
 
 from __future__ import annotations
 
 import json
 import logging
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as RichProgress
-from rich.progress import Task as RichTask
-from rich.progress import TaskID as RichTaskID
-from rich.text import Text
 
-from multigrain.cli.pace import Pace
-from multigrain.display.progress import Progress, Task
+from multigrain.display.progress import Progress
+from multigrain.display.terminal import console_progress
 
 __all__ = ["console", "print_json", "quieten_libraries", "terminal_progress"]
-
-_PLAIN_INTERVAL = 10.0  # seconds between two lines of one piece of work where there is no terminal
 
 
 @cache
@@ -67,110 +50,4 @@ def quieten_libraries() -> None:
 
 def terminal_progress() -> Progress:
     """Bars where stderr is a terminal, plain lines where it is not."""
-    return _Bars(console()) if console().is_terminal else _Lines(console())
-
-
-class _Bars:
-    def __init__(self, target: Console) -> None:
-        self._console = target
-
-    @contextmanager
-    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
-            _PaceColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-        )
-        with RichProgress(*columns, console=self._console, transient=True) as bars:
-            pace = Pace(total)
-            yield _BarTask(bars, bars.add_task(title, total=total, unit=unit, pace=pace, note=""), pace)
-
-    def say(self, line: str) -> None:
-        self._console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
-
-    def remark(self, line: str) -> None:
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
-
-
-class _PaceColumn(ProgressColumn):
-    def render(self, task: RichTask) -> Text:
-        """The rate and the time that is left, or nothing before enough has been seen."""
-        return Text(_pace_words(task.fields["pace"]), style="dim")
-
-
-class _BarTask:
-    def __init__(self, bars: RichProgress, identifier: RichTaskID, pace: Pace) -> None:
-        self._bars = bars
-        self._identifier = identifier
-        self._pace = pace
-
-    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
-        self._pace.advance(steps, resumed=resumed)
-        self._bars.update(self._identifier, advance=steps, note=escape(note))
-
-
-class _Lines:
-    def __init__(self, target: Console) -> None:
-        self._console = target
-
-    @contextmanager
-    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
-        self.say(f"{title} …")
-        yield _LineTask(self.say, title, unit, Pace(total))
-
-    def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def remark(self, line: str) -> None:
-        self.say(line)
-
-
-class _LineTask:
-    def __init__(self, show: Callable[[str], None], title: str, unit: str, pace: Pace) -> None:
-        self._show = show
-        self._title = title
-        self._unit = f" {unit}" if unit else ""
-        self._pace = pace
-        self._shown = time.monotonic()
-
-    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
-        pace = self._pace
-        pace.advance(steps, resumed=resumed)
-        now = time.monotonic()
-        if now - self._shown < _PLAIN_INTERVAL and pace.done != pace.total:
-            return
-        self._shown = now
-        of_total = "" if pace.total is None else f"/{pace.total}"
-        words = _end_words(pace) if pace.done == pace.total else _pace_words(pace)
-        shown = f", {note}" if note else ""
-        self._show(f"{self._title}: {pace.done}{of_total}{self._unit}{f' ({words})' if words else ''}{shown}")
-
-
-def _pace_words(pace: Pace) -> str:
-    """The rate, and the time that is left where there is an end; empty as long as too little has been seen."""
-    if pace.rate is None:
-        return ""
-    return _rate(pace.rate) + ("" if pace.left is None else f", {_duration(pace.left)} left")
-
-
-def _end_words(pace: Pace) -> str:
-    rate = "" if pace.overall is None else f"{_rate(pace.overall)} "
-    return f"{rate}in {_duration(pace.elapsed)}"
-
-
-def _rate(a_second: float) -> str:
-    """A rate with a number that can be read: a second, or a minute where it is less than one."""
-    return f"{a_second:.1f}/s" if a_second >= 1 else f"{a_second * 60:.1f}/min"
-
-
-def _duration(seconds: float) -> str:
-    """E.g. "50 s", "4 min", "2 h 10 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    return console_progress(console())

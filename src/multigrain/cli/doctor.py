@@ -40,14 +40,14 @@ def doctor(
 
     findings = list(diagnose(settings, run_directory(config, None) if config is not None else Path("runs")))
     if as_json:
-        print_json({"findings": [asdict(each) for each in findings]})
+        print_json({"findings": [asdict(finding) for finding in findings]})
     else:
-        width = max(len(each.topic) for each in findings)
-        for each in findings:
-            typer.echo(f"{_MARKS[each.state]} {each.topic:{width}}  {each.found}")
-            if each.advice:
-                typer.echo(f"  {'':{width}}  → {each.advice}")
-    if any(each.state == "problem" for each in findings):
+        width = max(len(finding.topic) for finding in findings)
+        for finding in findings:
+            typer.echo(f"{_MARKS[finding.state]} {finding.topic:{width}}  {finding.found}")
+            if finding.advice:
+                typer.echo(f"  {'':{width}}  → {finding.advice}")
+    if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
 
 

@@ -32,7 +32,8 @@ from multigrain.cli.stages import run_command
 from multigrain.config import PoolingName
 from multigrain.errors import EvaluationError, RunDirectoryError
 from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["evaluate", "register"]
 

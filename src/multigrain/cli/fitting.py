@@ -1,4 +1,4 @@
-"""Options that a command takes, and that have no use in what it was asked for: refused, never ignored."""
+"""A check that refuses options of a command that would be ignored."""
 
 from __future__ import annotations
 

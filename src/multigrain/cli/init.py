@@ -9,12 +9,12 @@ import typer
 
 from multigrain.cli.console import console
 from multigrain.cli.questions import ask_missing, somebody_is_there
-from multigrain.cli.start import Start, recipe_line, start_text
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.sources.glance import look_at_input
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.tools.start import Start, recipe_line, start_text
 
 __all__ = ["init", "register"]
 

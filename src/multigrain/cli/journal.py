@@ -31,17 +31,17 @@ def journal(
     The journal keeps every completion that was ever received, so a run can be resumed, and nothing is paid twice.
     """
     from multigrain.llm.session.journal import Journal
-    from multigrain.stages.status import journal_summary
+    from multigrain.llm.session.usage import read_usage
     from multigrain.storage.rundir import RunDirectory
 
     run = run_of(run)
     path = run if run.is_file() else RunDirectory(run).journal_path
-    if export is not None:
-        with Journal(path, create=False) as opened:
+    with Journal(path, create=False) as opened:
+        if export is not None:
             count = _export(opened, export)
-        console().print(f"{count} completions exported", highlight=False)
-        return
-    values = journal_summary(run if run.is_file() else RunDirectory(run), _saved_config(run))
+            console().print(f"{count} completions exported", highlight=False)
+            return
+    values = read_usage(path if run.is_file() else RunDirectory(run), _saved_config(run)).summary()
     if as_json:
         print_json(values)
         return

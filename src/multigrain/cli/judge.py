@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import typer
 
+from multigrain.display.text import one_line
 from multigrain.evaluation.compare import CompareSettings, plain
 from multigrain.evaluation.labelling.labels import GRADES, Candidate, LabelScore, LabelSession, PooledQuery
-from multigrain.evaluation.messages import describe_conclusion, printable
+from multigrain.evaluation.messages import describe_conclusion
 
 __all__ = ["judge", "report_lines", "summary"]
 
@@ -29,8 +30,8 @@ def judge(session: LabelSession, places: Mapping[str, int]) -> None:
         query, candidate = following
         if query.query_id != shown:
             shown = query.query_id
-            _say(f"\nQuery {places[query.query_id]} of {len(places)}: {printable(query.query)}")
-        _say(f"\n  {printable(candidate.text, _EXCERPT)}")
+            _say(f"\nQuery {places[query.query_id]} of {len(places)}: {one_line(query.query)}")
+        _say(f"\n  {one_line(candidate.text, _EXCERPT)}")
         try:
             answer = _ask(session, query, candidate)
         except typer.Abort:  # Ctrl-C, Ctrl-D or the end of piped answers
@@ -53,7 +54,7 @@ def _ask(session: LabelSession, query: PooledQuery, candidate: Candidate) -> str
             _say("Nothing to take back.")
             continue
         elif answer == "m":
-            _say(f"\n  {printable(candidate.text)}")
+            _say(f"\n  {one_line(candidate.text)}")
             continue
         elif answer not in ("u", "q"):
             continue

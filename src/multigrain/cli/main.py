@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Annotated, Final, NoReturn
 
 import typer
+from rich.markup import escape
 
 import multigrain
 from multigrain.cli import (
@@ -31,6 +32,7 @@ from multigrain.cli import (
 )
 from multigrain.cli.console import console
 from multigrain.cli.welcome import welcome
+from multigrain.display.text import one_line
 from multigrain.errors import MultigrainError
 from multigrain.stages.table import STAGES
 
@@ -132,7 +134,7 @@ def _fail(message: str, code: int) -> None:
     from multigrain.training.processes import is_main_process, process_rank
 
     place = "" if is_main_process() else f" process {process_rank()}"
-    console().print(f"[bold red]error{place}:[/] {_escaped(message)}", highlight=False, soft_wrap=True)
+    console().print(f"[bold red]error{place}:[/] {escape(one_line(message))}", highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
@@ -144,11 +146,5 @@ def _end_interrupted(message: str) -> NoReturn:
     if is_main_process():
         if console().is_terminal:
             typer.echo(err=True)  # the terminal shows ^C, or an unanswered question, on the line before
-        console().print(_escaped(message), highlight=False, soft_wrap=True)
+        console().print(escape(one_line(message)), highlight=False, soft_wrap=True)
     sys.exit(_INTERRUPTED)
-
-
-def _escaped(message: str) -> str:
-    from rich.markup import escape
-
-    return escape(" ".join(message.split()))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import typer
 
-from multigrain.cli.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
 from multigrain.recipes import recipe_names
+from multigrain.tools.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
 
 __all__ = ["ask_missing", "somebody_is_there"]
 

@@ -20,9 +20,10 @@ from multigrain.cli.options import (
 )
 from multigrain.cli.stages import run_command, with_limits
 from multigrain.config.file import load_config
+from multigrain.display.numbers import dollars
 
 if TYPE_CHECKING:
-    from multigrain.synthesis.estimate import Estimate
+    from multigrain.tools.synthesis_estimate import Estimate
 
 __all__ = ["register", "synthesize"]
 
@@ -79,13 +80,13 @@ def _lines(estimate: Estimate) -> list[str]:
         price = "unknown: set llm.prices in the config"
     else:
         price = (
-            f"about {_dollars(estimate.cost)}, {_dollars(estimate.cost_at_most)} if every answer is as long as allowed"
+            f"about {dollars(estimate.cost)}, {dollars(estimate.cost_at_most)} if every answer is as long as allowed"
         )
     known = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
     shares = [
-        f"  {name}: {each.rows:,} rows, about {each.requests:,} requests, {each.prompt_tokens:,} tokens to read and "
-        f"{each.completion_tokens:,} to write"
-        for name, each in estimate.strategies.items()
+        f"  {name}: {share.rows:,} rows, about {share.requests:,} requests, {share.prompt_tokens:,} tokens to read "
+        f"and {share.completion_tokens:,} to write"
+        for name, share in estimate.strategies.items()
     ]
     return [
         *lines,
@@ -96,7 +97,3 @@ def _lines(estimate: Estimate) -> list[str]:
         f"(at most {estimate.completion_tokens_at_most:,})",
         f"price       {price}",
     ]
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"

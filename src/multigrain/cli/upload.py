@@ -1,4 +1,4 @@
-"""What `push` and `dataset push` share: their options, and the upload or the list of what would be uploaded."""
+"""Options and upload of `push` and `dataset push`."""
 
 from __future__ import annotations
 

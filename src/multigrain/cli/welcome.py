@@ -1,4 +1,4 @@
-"""What `multigrain` alone says: what it is for, and the next command to type, seen from the folder one is in."""
+"""The text of `multigrain` without a command: its purpose, and the next command to type in this folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLUMN: Final = 38
 
 
 def welcome(folder: Path) -> str:
-    """A few lines for somebody who typed nothing but the program's name.
+    """A few lines of introduction and the next commands.
 
     Args:
         folder: where they are; a config or a run there decides which command comes next.

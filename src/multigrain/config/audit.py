@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from multigrain.config.paths import FileOrName, ModelReference
 from multigrain.config.section import Section
 
 __all__ = [
@@ -77,7 +78,7 @@ class AuditChecks(Section):
 class CrossEncoderConfig(Section):
     """A cross-encoder that looks at each chosen negative beside its query."""
 
-    model: str
+    model: ModelReference
     """A sentence-transformers cross-encoder: a folder or a hub id."""
 
     margin: float = Field(default=0.1, ge=0, lt=1)
@@ -103,7 +104,7 @@ class JudgeConfig(Section):
 class DecontaminationConfig(Section):
     """Evaluation sets that training must not have seen."""
 
-    sets: list[str] = Field(default_factory=list)
+    sets: list[FileOrName] = Field(default_factory=list)
     """Names from evaluation.sets, and paths of BEIR folders or files of queries. `evaluation` stands for all of
     evaluation.sets."""
 
@@ -137,7 +138,7 @@ class ProbeConfig(Section):
 class AuditConfig(Section):
     """What is checked, measured and repaired."""
 
-    reference_model: str = "auto"
+    reference_model: ModelReference = "auto"
     """The encoder that measures similarity. auto: the model that is tuned, as it was before."""
 
     checks: AuditChecks = Field(default_factory=AuditChecks)

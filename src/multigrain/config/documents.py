@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from multigrain.config.paths import InputPath
 from multigrain.config.section import Section
 
 __all__ = ["DocumentsConfig"]
@@ -18,7 +18,7 @@ class DocumentsConfig(Section):
     kind: Literal["auto", "folder", "jsonl", "csv", "parquet", "hub", "docstrings"] = "auto"
     """What `path` holds; auto tells by the file name. `docstrings` reads installed Python packages."""
 
-    path: Path | None = None
+    path: InputPath | None = None
     """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .csv, .tsv or .parquet file; or a data set,
     hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative to the config file."""
 

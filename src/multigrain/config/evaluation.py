@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from multigrain.config.llm import LLMConfig
+from multigrain.config.paths import EvaluationPath
 from multigrain.config.section import Section
 
 __all__ = ["EvaluationConfig", "EvaluationSetConfig"]
@@ -21,18 +22,18 @@ class EvaluationSetConfig(Section):
     name: str
     """What tables call it."""
 
-    path: str | None = None
+    path: EvaluationPath | None = None
     """A BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), a .tsv, .csv, .jsonl or .parquet file of sentence
     pairs (sentence1, sentence2, score), package:NAME/FILE for a known data package, or mteb:NAME for an MTEB task or
     benchmark."""
 
-    queries: str | None = None
+    queries: EvaluationPath | None = None
     """Instead of a path: a file of queries (id and text; .tsv, .csv, .jsonl or .parquet)."""
 
-    documents: str | None = None
+    documents: EvaluationPath | None = None
     """The documents that go with `queries`, in any of the same forms."""
 
-    qrels: str | None = None
+    qrels: EvaluationPath | None = None
     """The relevance judgments that go with `queries`: TREC's four columns, or query id, document id and grade."""
 
     role: Literal["test", "validation", "forgetting"] = "test"

@@ -1,37 +1,25 @@
-"""Reading a config: from a YAML file or plain values, with every problem told at once."""
+"""Reading a config from a YAML file or plain values; one error lists every problem."""
 
 from __future__ import annotations
 
-import difflib
 import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
-from multigrain.config import (
-    AuditConfig,
-    CandidateConfig,
-    Config,
-    EndpointConfig,
-    EvaluationSetConfig,
-    LLMConfig,
-    LoraConfig,
-    MixSourceConfig,
-    PhaseConfig,
-    PriceConfig,
-    TrainingConfig,
-)
-from multigrain.config.bases import STATIC_PREFIX
-from multigrain.config.location import anchored, near_name
+from multigrain.config import Config
+from multigrain.config.paths import ConfigFolder
 from multigrain.config.problems import expectation, yaml_problem
+from multigrain.config.section import Section
 from multigrain.config.yaml_loader import read_yaml
+from multigrain.display.suggest import did_you_mean, near_path
 from multigrain.errors import ConfigError
 
 __all__ = ["load_config", "parse_config"]
-
-_PATHS: Final = ("./", "../", "~")
 
 
 def load_config(path: Path) -> Config:
@@ -55,10 +43,10 @@ def load_config(path: Path) -> Config:
     except FileNotFoundError:
         if path.suffix.lower() not in (".yaml", ".yml"):
             raise ConfigError(
-                f"{path}: no such config file or run{near_name(path)}; `multigrain init` writes a config"
+                f"{path}: no such config file or run{near_path(path)}; `multigrain init` writes a config"
             ) from None
         raise ConfigError(
-            f"{path}: no such config file{near_name(path)}; `multigrain init {path}` writes one"
+            f"{path}: no such config file{near_path(path)}; `multigrain init {path}` writes one"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
@@ -70,22 +58,22 @@ def load_config(path: Path) -> Config:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
-    config = parse_config(values, origin=str(path))
-    return _anchor_paths(config, path.resolve().parent)
+    return parse_config(values, origin=str(path), context=ConfigFolder(path.resolve().parent, _set_names(values)))
 
 
-def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:
+def parse_config(values: dict[str, Any], *, origin: str = "config", context: ConfigFolder | None = None) -> Config:
     """Build a config from plain values.
 
     Args:
         values: sections and their settings.
-        origin: what errors name as the place the values came from.
+        origin: what errors name as the source of the values.
+        context: the folder that relative paths are taken from; None leaves them as they are.
 
     Raises:
         ConfigError: with every problem, one after another.
     """
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(values, context=context)
     except ValidationError as error:
         # Pydantic tells each form that a setting may take apart, under a name that is no key: they are one problem.
         places: dict[tuple[Any, ...], list[Any]] = {}
@@ -94,8 +82,16 @@ def parse_config(values: dict[str, Any], *, origin: str = "config") -> Config:
         raise ConfigError(f"{origin}: " + "; ".join(itertools.starmap(_describe, places.items()))) from None
 
 
+def _set_names(values: dict[str, Any]) -> frozenset[str]:
+    """What a config calls its evaluation sets; values of the wrong kind are told of when they are validated."""
+    evaluation = values.get("evaluation")
+    sets = evaluation.get("sets") if isinstance(evaluation, dict) else None
+    names = (item.get("name") for item in sets if isinstance(item, dict)) if isinstance(sets, list) else ()
+    return frozenset({"evaluation", *(name for name in names if isinstance(name, str))})
+
+
 def _place(problem: Any, values: Any) -> tuple[Any, ...]:
-    """Where the problem is, in keys that the user wrote; and the key that is missing, where one is."""
+    """The keys that lead to the problem, as the user wrote them, and the missing key where one is missing."""
     place: list[Any] = []
     for part in problem["loc"]:
         keys = values if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ()
@@ -109,122 +105,40 @@ def _place(problem: Any, values: Any) -> tuple[Any, ...]:
 def _describe(place: tuple[Any, ...], problems: list[Any]) -> str:
     key, problem = ".".join(str(part) for part in place) or "(top level)", problems[0]
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(problem["loc"][:-1]), n=1)
-        return f"{key}: unknown key" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
-    given = repr(problem["input"])
-    telling = problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= 60
-    shown = f", got {given}" if telling else ""
+        return f"{key}: unknown key{did_you_mean(str(place[-1]), _known_keys(place[:-1]))}"
+    value = repr(problem["input"])
+    is_shown = problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(value) <= 60
+    shown = f", got {value}" if is_shown else ""
     return f"{key}: {expectation(problems)}{shown}"
 
 
-_ITEM_SECTIONS = {
-    "candidates": CandidateConfig,
-    "curriculum": PhaseConfig,
-    "lora": LoraConfig,
-    "mix": MixSourceConfig,
-    "more_endpoints": EndpointConfig,
-    "prices": PriceConfig,
-    "sets": EvaluationSetConfig,
-}
+def _known_keys(place: Sequence[Any]) -> list[str]:
+    """The keys of the sections that may be at a place of the config."""
+    types: list[Any] = [Config]
+    for key in place:
+        types = [inner for annotation in types for inner in _types_within(annotation, key)]
+    return [name for annotation in types if _is_section(annotation) for name in annotation.model_fields]
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    section: Any = Config
-    for part in location:
-        if part in _ITEM_SECTIONS:
-            section = _ITEM_SECTIONS[part]
-        elif isinstance(part, str) and part in getattr(section, "model_fields", {}):
-            section = section.model_fields[part].annotation
-    return list(getattr(section, "model_fields", {}))
+def _types_within(annotation: Any, key: Any) -> Iterator[Any]:
+    """The types that the value at a key of a section, a mapping or a list may have."""
+    if _is_section(annotation):
+        if key in annotation.model_fields:
+            yield from _forms(annotation.model_fields[key].annotation)
+    elif arguments := get_args(annotation):
+        yield from _forms(arguments[-1] if get_origin(annotation) is dict else arguments[0])
 
 
-def _anchor_paths(config: Config, folder: Path) -> Config:
-    documents = config.documents
-    if documents.path is not None:
-        documents = documents.model_copy(update={"path": anchored(documents.path, folder)})
-    sets = [_anchor_set(each, folder) for each in config.evaluation.sets]
-    judging = config.evaluation.llm and _anchor_llm(config.evaluation.llm, folder)
-    evaluation = config.evaluation.model_copy(update={"sets": sets, "llm": judging})
-    synthesis = config.synthesis.model_copy(
-        update={"few_shot_model": _anchored_model(config.synthesis.few_shot_model, folder)}
-    )
-    if synthesis.templates is not None:
-        synthesis = synthesis.model_copy(update={"templates": folder / synthesis.templates.expanduser()})
-    if synthesis.few_shot_path is not None:
-        synthesis = synthesis.model_copy(update={"few_shot_path": folder / synthesis.few_shot_path.expanduser()})
-    changed: dict[str, Any] = {
-        "documents": documents,
-        "llm": _anchor_llm(config.llm, folder),
-        "synthesis": synthesis,
-        "audit": _anchor_audit(config, folder),
-        "training": _anchor_training(config.training, folder),
-        "evaluation": evaluation,
-    }
-    if config.tasks.path is not None:
-        changed["tasks"] = config.tasks.model_copy(update={"path": anchored(config.tasks.path, folder)})
-    if config.pairs.path is not None:
-        changed["pairs"] = config.pairs.model_copy(update={"path": anchored(config.pairs.path, folder)})
-    return config.model_copy(update=changed)
+def _forms(annotation: Any) -> Iterator[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _forms(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for form in get_args(annotation):
+            yield from _forms(form)
+    else:
+        yield annotation
 
 
-def _anchor_training(training: TrainingConfig, folder: Path) -> TrainingConfig:
-    candidates = {
-        name: each.model_copy(update={"loss_options": _anchored_guide(each.loss_options, folder)})
-        for name, each in training.candidates.items()
-    }
-    return training.model_copy(
-        update={
-            "base_model": _anchored_model(training.base_model, folder),
-            "loss_options": _anchored_guide(training.loss_options, folder),
-            "mix": [
-                each.model_copy(update={"path": _anchored_file_or_name(each.path, folder)}) for each in training.mix
-            ],
-            "candidates": candidates,
-        }
-    )
-
-
-def _anchor_audit(config: Config, folder: Path) -> AuditConfig:
-    audit = config.audit
-    known = {"evaluation", *(each.name for each in config.evaluation.sets)}
-    names = [name if name in known else _anchored_file_or_name(name, folder) for name in audit.decontamination.sets]
-    other = audit.cross_encoder
-    return audit.model_copy(
-        update={
-            "reference_model": _anchored_model(audit.reference_model, folder),
-            "decontamination": audit.decontamination.model_copy(update={"sets": names}),
-            "cross_encoder": other and other.model_copy(update={"model": _anchored_model(other.model, folder)}),
-        }
-    )
-
-
-def _anchor_llm(llm: LLMConfig, folder: Path) -> LLMConfig:
-    return llm.model_copy(update={"model": _anchored_model(llm.model, folder)}) if llm.provider == "local" else llm
-
-
-def _anchored_model(reference: str, folder: Path) -> str:
-    """A model's folder or file beside the config, where the reference is plainly a path; `a/b` may be a hub id."""
-    if reference.startswith(STATIC_PREFIX):
-        return STATIC_PREFIX + _anchored_model(reference.removeprefix(STATIC_PREFIX), folder)
-    return str(folder / Path(reference).expanduser()) if reference.startswith(_PATHS) else reference
-
-
-def _anchored_guide(options: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
-    guide = (options or {}).get("guide")
-    return {**(options or {}), "guide": _anchored_model(guide, folder)} if isinstance(guide, str) else options
-
-
-def _anchored_file_or_name(given: str, folder: Path) -> str:
-    """A file beside the config, where there is one or it is plainly a path; else a hub id, or a set's name."""
-    path = folder / Path(given).expanduser()
-    return str(path) if given.startswith(_PATHS) or path.exists() else given
-
-
-def _anchor_set(config: EvaluationSetConfig, folder: Path) -> EvaluationSetConfig:
-    places = {name: getattr(config, name) for name in ("path", "queries", "documents", "qrels")}
-    moved = {
-        name: str(folder / Path(place).expanduser())
-        for name, place in places.items()
-        if place is not None and not place.startswith(("package:", "mteb:"))
-    }
-    return config.model_copy(update=moved)
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)

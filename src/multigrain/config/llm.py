@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from multigrain.config.headers import checked_headers
+from multigrain.config.paths import model_reference
 from multigrain.config.section import Section
 
 __all__ = ["EndpointConfig", "LLMConfig", "PriceConfig"]
@@ -139,6 +147,11 @@ class LLMConfig(_Requests):
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
     """Prices by model name, in US dollars per million tokens: {MODEL: {prompt: 0.1, completion: 0.2}}. They go
     before the built-in table, which has OpenAI's models alone; `synthesis.max_cost` needs a price."""
+
+    @field_validator("model")
+    @classmethod
+    def _local_models_are_files(cls, model: str, info: ValidationInfo) -> str:
+        return model_reference(model, info) if info.data.get("provider") == "local" else model
 
     @field_validator("extra_body")
     @classmethod

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HUB_MARK", "anchored", "is_hub", "near_name"]
+__all__ = ["HUB_MARK", "is_hub"]
 
 HUB_MARK: Final = "hf:"
 
@@ -14,23 +13,3 @@ HUB_MARK: Final = "hf:"
 def is_hub(path: Path) -> bool:
     """Whether a path is a reference to a data set of the hub."""
     return str(path).startswith(HUB_MARK)
-
-
-def anchored(path: Path, folder: Path) -> Path:
-    """The path as seen from a folder: references to the hub stay as they are, unless they begin with a dot."""
-    if not is_hub(path):
-        # A path from ~ or / stays what it is: joining keeps the right side where that is absolute.
-        return folder / path.expanduser()
-    name = str(path).removeprefix(HUB_MARK)
-    return Path(f"{HUB_MARK}{folder / name}") if name.startswith(("./", "../")) else path
-
-
-def near_name(path: Path) -> str:
-    """A hint at what may have been meant by a path that is not there: ` (did you mean …?)`, or nothing."""
-    try:
-        names = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
-    except OSError:
-        return ""
-    by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(path.name.lower(), list(by_lower), n=1, cutoff=0.7)
-    return f" (did you mean {path.parent / by_lower[near[0]]}?)" if near else ""

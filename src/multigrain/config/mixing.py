@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from multigrain.config.paths import FileOrName
 from multigrain.config.section import Section
 
 __all__ = ["ColumnsConfig", "MixSourceConfig"]
@@ -29,7 +30,7 @@ class MixSourceConfig(Section):
     name: str = Field(min_length=1)
     """What logs and errors call it."""
 
-    path: str = Field(min_length=1)
+    path: FileOrName = Field(min_length=1)
     """A JSONL, JSON, CSV, TSV or Parquet file, a folder of Parquet files, a folder that `datasets` saved, or the hub
     id of a data set."""
 

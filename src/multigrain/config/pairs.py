@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from multigrain.config.paths import InputPath
 from multigrain.config.section import Section
 
 __all__ = ["PairsConfig"]
@@ -18,7 +18,7 @@ class PairsConfig(Section):
     kind: Literal["auto", "jsonl", "csv", "parquet", "hub", "beir"] = "auto"
     """What `path` holds; auto tells by the name, and takes a folder for a BEIR data set."""
 
-    path: Path | None = None
+    path: InputPath | None = None
     """A .jsonl, .csv, .tsv or .parquet file, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT], or a BEIR folder
     (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv). Rows with the same query are one query with several positives."""
 

@@ -1,4 +1,4 @@
-"""What is wrong with a config, in plain words: what a value should have been, and where YAML is none."""
+"""Plain words for what is wrong with a config: the value that was expected, or the fault in the YAML."""
 
 from __future__ import annotations
 
@@ -40,20 +40,22 @@ _BOUNDED: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def expectation(problems: Sequence[Any]) -> str:
-    """What pydantic would have taken in one place, e.g. "expected a whole number or auto".
+    """The values that a setting accepts, in words, e.g. "expected a whole number or auto".
 
     Args:
         problems: pydantic's, one for each form that the setting may take.
     """
-    plain = [_wanted(each) for each in problems]
+    plain = [_expected(problem) for problem in problems]
     if all(plain):
         return f"expected {' or '.join(dict.fromkeys(plain))}"
-    said = [wanted or each["msg"].removeprefix("Value error, ") for wanted, each in zip(plain, problems, strict=True)]
+    said = [
+        words or problem["msg"].removeprefix("Value error, ") for words, problem in zip(plain, problems, strict=True)
+    ]
     return " or ".join(dict.fromkeys(said))
 
 
-def _wanted(problem: Any) -> str:
-    """One form in plain words; empty where pydantic's own words have to do."""
+def _expected(problem: Any) -> str:
+    """The value that one problem expects, in plain words; empty where pydantic's own message is used."""
     kind = problem["type"]
     if kind in _BOUNDED:
         return _BOUNDED[kind](problem.get("ctx", {}))
@@ -61,7 +63,7 @@ def _wanted(problem: Any) -> str:
 
 
 def yaml_problem(error: yaml.YAMLError, text: str) -> str:
-    """What is wrong and where, as people count lines; the parser's own words take a dozen lines.
+    """One line that names the fault and its line, counted from 1; the parser's own message takes a dozen lines.
 
     Args:
         error: the parser's.
@@ -77,7 +79,7 @@ def yaml_problem(error: yaml.YAMLError, text: str) -> str:
 
 
 def _indentation(lines: Sequence[str], number: int) -> str:
-    """Says it where a line is indented as no line can be in its place; empty where that is not the cause."""
+    """The fault in words where a line is indented wrongly; empty where indentation is not the cause."""
     if number >= len(lines):
         return ""
     if re.match(r" *\t", lines[number]):

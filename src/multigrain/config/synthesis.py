@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from multigrain.config.paths import FilePath, ModelReference
 from multigrain.config.section import Section
 
 __all__ = [
@@ -85,14 +85,14 @@ class SynthesisConfig(Section):
     """Solved examples before each task. fixed: the first ones. balanced: groups with one of each kind, drawn for each
     row. likelihood: those under which a local model finds the other examples' queries likeliest."""
 
-    few_shot_path: Path | None = None
+    few_shot_path: FilePath | None = None
     """The examples: JSON lines with document and whatever the strategy writes (query, positive, level_4 … level_1,
     paraphrase, original, replacement), and for balanced a kind. Relative to the config file."""
 
     few_shot_count: int = Field(default=2, ge=1, le=32)
     """How many examples a task is shown."""
 
-    few_shot_model: str = "auto"
+    few_shot_model: ModelReference = "auto"
     """likelihood only: the local model that ranks the examples: a .gguf path, package:NAME, or auto."""
 
     query_types: Annotated[dict[QueryType, Weight], AfterValidator(some_weight)] = Field(default={"search": 1.0})
@@ -103,7 +103,7 @@ class SynthesisConfig(Section):
     """Languages that queries are written in, and their weights, e.g. {English: 2, German: 1}.
     Empty: the document's own."""
 
-    templates: Path | None = None
+    templates: FilePath | None = None
     """A folder with prompt templates of your own (NAME.jinja), which go before the built-in ones of that name."""
 
     document_characters: int = Field(default=4000, ge=100)

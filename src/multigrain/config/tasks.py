@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from multigrain.config.paths import InputPath
 from multigrain.config.section import Section
 from multigrain.config.synthesis import Weight, some_weight
 from multigrain.records import TaskKind
@@ -17,7 +17,7 @@ __all__ = ["TasksConfig"]
 class TasksConfig(Section):
     """start_from: tasks only. What the model is to be good at, and how much is written for it."""
 
-    path: Path | None = None
+    path: InputPath | None = None
     """Your own tasks: a .txt file with one a line, or a .jsonl or .yaml file with `task` and `kind`.
     Null: the language model brainstorms them."""
 

@@ -1,4 +1,4 @@
-"""The commented config that `multigrain init` writes: settings with their defaults and their fields' own words."""
+"""The commented config that `multigrain init` writes: settings, their defaults and their descriptions."""
 
 from __future__ import annotations
 

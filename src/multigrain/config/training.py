@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from multigrain.config.bases import (
 )
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
+from multigrain.config.paths import LossOptions, ModelReference
 from multigrain.config.section import Section
 from multigrain.config.sharding import FsdpConfig
 
@@ -67,7 +68,7 @@ class CandidateConfig(Section):
     loss: str | None = None
     """The loss; its options are shared by all candidates that name none."""
 
-    loss_options: dict[str, Any] | None = None
+    loss_options: LossOptions | None = None
     """Options of the loss."""
 
     rows: RowSharing | None = None
@@ -86,7 +87,7 @@ class CandidateConfig(Section):
 class TrainingConfig(Section):
     """How the embedding model is tuned."""
 
-    base_model: str = "auto"
+    base_model: ModelReference = "auto"
     """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2)."""
 
     trust_remote_code: bool = False
@@ -152,7 +153,7 @@ class TrainingConfig(Section):
     """infonce, masked (in-batch negatives above a cosine are left out), guided (a second model leaves them out),
     listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in."""
 
-    loss_options: dict[str, Any] = Field(default_factory=dict)
+    loss_options: LossOptions = Field(default_factory=dict)
     """Options of the loss: masked takes threshold; guided takes guide (a model) and margin; listmle takes in_batch;
     wasserstein takes grades."""
 

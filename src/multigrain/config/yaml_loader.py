@@ -1,4 +1,4 @@
-"""Reading YAML as people mean it: a key that stands twice is a mistake, not the last one's victory."""
+"""A YAML reader that refuses a mapping with the same key twice; other readers keep the last one silently."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["read_yaml"]
 
 
 def read_yaml(text: str) -> Any:
-    """What a YAML text says, in plain values.
+    """The plain values of a YAML text.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or a mapping has a key twice, where YAML libraries would drop the first.
+        yaml.YAMLError: it is not YAML, or a mapping has a key twice.
     """
     return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from multigrain.dataset.store import write_examples
 from multigrain.errors import SourceError
 from multigrain.records import LEVELS, GradedExample
-from multigrain.storage.rundir import atomic_directory, remove
+from multigrain.storage.files import atomic_directory, remove
 from multigrain.storage.shards import table_files
 
 __all__ = ["dataset_card", "size_category", "write_dataset_folder"]

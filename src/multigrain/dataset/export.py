@@ -16,7 +16,7 @@ from multigrain.dataset.foreign import ForeignRow, FormatName
 from multigrain.dataset.store import write_examples
 from multigrain.errors import SourceError
 from multigrain.records import GradedExample
-from multigrain.storage.rundir import atomic_stream, writing
+from multigrain.storage.files import atomic_stream, writing
 
 __all__ = ["convert", "export_examples"]
 

@@ -14,7 +14,6 @@ list of characters.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
 from multigrain.sources.files import read_rows
@@ -257,6 +257,4 @@ def known_format(name: str) -> FormatName | Literal["auto"]:
     for each in FORMATS:
         if each == name:
             return each
-    nearest = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.3)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ConfigError(f"--format {name}: {hint}there are {', '.join(FORMATS)}")
+    raise ConfigError(f"--format {name}{did_you_mean(name, FORMATS, cutoff=0.3)}: there are {', '.join(FORMATS)}")

@@ -1,1 +1,1 @@
-"""What a person reads: progress, tables, numbers."""
+"""Output for people: progress, tables, numbers, safe lines, suggestions."""

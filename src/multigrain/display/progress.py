@@ -1,4 +1,4 @@
-"""How long work tells of itself, without knowing whether anybody watches a terminal, a log or nothing."""
+"""The protocol by which work reports progress; who shows it, a terminal, a log or nobody, is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ class Task(Protocol):
     """One piece of work under way."""
 
     def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
-        """Say that `steps` more are done; `note` is a short word on how it goes, e.g. a loss.
+        """Count `steps` more as done; `note` is a short word on how it goes, e.g. a loss.
 
-        `resumed` steps were done in an earlier session: they count as done, and say nothing of how fast work goes.
+        Steps that were done in an earlier session are `resumed`: they count as done, and are left out of the rate.
         """
         ...
 
 
 class Progress(Protocol):
-    """Shows work to whoever asked for it."""
+    """Shows the progress of work."""
 
     def task(self, title: str, total: int | None, *, unit: str = "") -> AbstractContextManager[Task]:
         """Open a piece of work of `total` steps (None: unknown), called `unit`; leaving the context ends it."""
         ...
 
     def say(self, line: str) -> None:
-        """Say one line, e.g. what a stage came to."""
+        """Show one line of results, e.g. the summary of a stage."""
         ...
 
     def remark(self, line: str) -> None:
-        """Say one line that is no result: what is about to happen, or what a person should know of."""
+        """Show one line that is not a result: what happens next, or a warning."""
         ...
 
 
@@ -44,24 +44,24 @@ class SilentProgress:
 
     @contextmanager
     def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
-        """Open a piece of work that nobody watches."""
+        """Open a piece of work without showing it."""
         yield _SilentTask()
 
     def say(self, line: str) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
     def remark(self, line: str) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
 
 class _SilentTask:
     def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
-        """Note nothing."""
+        """Show nothing."""
 
 
 @contextmanager
 def telling_of_interrupt(progress: Progress, line: str) -> Iterator[None]:
-    """Say a line at the first Ctrl-C within the block, before what is under way is put away.
+    """Show a line at the first Ctrl-C within the block, before the work under way is saved.
 
     Signals reach the main thread only, so elsewhere nothing is changed; nor is it where Ctrl-C is handled otherwise.
     """

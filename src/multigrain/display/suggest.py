@@ -1,18 +1,23 @@
-"""What may have been meant by a name that is not known."""
+"""Suggestions for a name or a path that is not known."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["did_you_mean", "nearest_name", "suggestion"]
+__all__ = ["did_you_mean", "near_path", "nearest_name", "nearest_names", "suggestion"]
 
 
 def nearest_name(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known name that looks most like the given one, whatever its case; None where none does."""
+    return next(iter(nearest_names(given, known, limit=1, cutoff=cutoff)), None)
+
+
+def nearest_names(given: str, known: Iterable[str], *, limit: int, cutoff: float = 0.6) -> list[str]:
+    """Known names that look like the given one, whatever their case, the most alike first."""
     by_folded = {name.casefold(): name for name in known}
-    nearest = difflib.get_close_matches(given.casefold(), by_folded, n=1, cutoff=cutoff)
-    return by_folded[nearest[0]] if nearest else None
+    return [by_folded[name] for name in difflib.get_close_matches(given.casefold(), by_folded, n=limit, cutoff=cutoff)]
 
 
 def did_you_mean(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -26,3 +31,13 @@ def suggestion(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     known = sorted(known)
     nearest = nearest_name(given, known, cutoff=cutoff)
     return f"did you mean {nearest!r}?" if nearest is not None else f"there are {', '.join(known) or 'none'}"
+
+
+def near_path(path: Path) -> str:
+    """` (did you mean FOLDER/NAME?)` behind a path that is not there; empty where nothing beside it looks like it."""
+    try:
+        names = [sibling.name for sibling in path.parent.iterdir() if not sibling.name.startswith(".")]
+    except OSError:
+        return ""
+    nearest = nearest_name(path.name, names, cutoff=0.7)
+    return f" (did you mean {path.parent / nearest}?)" if nearest is not None else ""

@@ -1,13 +1,14 @@
-"""A small table of figures, as plain text and as HTML that a notebook shows."""
+"""Tables as plain text, as HTML for notebooks, and as Markdown."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Table"]
+from multigrain.display.text import one_line
+
+__all__ = ["Table", "markdown_table"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Table:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        cells = [[_plain(cell) for cell in row] for row in (self.columns, *self.rows)]
+        cells = [[one_line(cell) for cell in row] for row in (self.columns, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join(
@@ -36,7 +37,7 @@ class Table:
             ).rstrip()
             for row in cells
         ]
-        return "\n".join([_plain(self.title), *(lines if self.rows else ()), *map(_plain, self.notes)])
+        return "\n".join([one_line(self.title), *(lines if self.rows else ()), *map(one_line, self.notes)])
 
     def _repr_html_(self) -> str:
         parts = [f"<p><strong>{_html(self.title)}</strong></p>"]
@@ -57,9 +58,18 @@ def _cells(row: Sequence[str]) -> list[str]:
 
 
 def _html(text: str) -> str:
-    return escape(_plain(text), quote=True)
+    return escape(one_line(text), quote=True)
 
 
-def _plain(text: str) -> str:
-    """One line without control characters, so that no text can steer a terminal or turn its neighbours around."""
-    return " ".join("".join(" " if unicodedata.category(each)[0] == "C" else each for each in text).split())
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table whose columns line up as plain text too.
+
+    Args:
+        rows: the head first; a cell for each column.
+    """
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    head, *body = (
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in cells
+    )
+    return [head, f"|{'|'.join('-' * (width + 2) for width in widths)}|", *body]

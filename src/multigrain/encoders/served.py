@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from multigrain.config import fingerprint
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.llm.endpoint import Endpoint, find_endpoint
-from multigrain.llm.retry import RETRIED_STATUS, backoff_seconds, retry_after_seconds
+from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
 
 __all__ = ["SERVED", "ServedEncoder", "served_name"]
 
@@ -174,7 +174,7 @@ class ServedEncoder:
             except (aiohttp.ClientError, OSError) as error:
                 failure = self._endpoint.redact(str(error) or type(error).__name__)
             if attempt < _ATTEMPTS - 1:
-                await asyncio.sleep(pause if pause is not None else backoff_seconds(attempt, self._chance))
+                await asyncio.sleep(pause if pause is not None else Backoff().wait_seconds(attempt, self._chance))
         raise EndpointUnreachableError(
             f"{self._where()}: {_ATTEMPTS} attempts failed ({failure}): is the server running, and the address right? "
             "With --cache or --out, the same command goes on from there"

@@ -23,7 +23,7 @@ from multigrain.evaluation.messages import describe_conclusion
 from multigrain.evaluation.results import QueryRow, write_per_query
 from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import COMPARISON_FILE, PER_QUERY_FILE, SIMILARITIES_FILE, open_results
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
     from multigrain.evaluation.models import Contender, Encoding

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
+from multigrain.display.text import one_line
 from multigrain.evaluation.compare import CompareSettings, Conclusion, QueryChange, Verdict
 
-__all__ = ["describe_change", "describe_conclusion", "printable", "rough"]
+__all__ = ["describe_change", "describe_conclusion", "rough"]
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069]+")
 _EXCERPT: Final = 160
 
 
@@ -45,7 +44,7 @@ def describe_change(change: QueryChange, text_of: Callable[[str], str | None]) -
         text_of: a document's text by its id; None where it is not at hand.
     """
     lines = [
-        f"{printable(change.query)!r}: nDCG@10 {change.base_ndcg:.2f} → {change.ndcg:.2f}, "
+        f"{one_line(change.query)!r}: nDCG@10 {change.base_ndcg:.2f} → {change.ndcg:.2f}, "
         f"first answer at {_rank(change.base_rank)} → {_rank(change.rank)}"
     ]
     if change.relevant_ids:
@@ -55,17 +54,6 @@ def describe_change(change: QueryChange, text_of: Callable[[str], str | None]) -
     if change.top_id is not None and change.top_id not in change.relevant_ids:
         lines.append(f"  its top     {_document(change.top_id, text_of)}")
     return lines
-
-
-def printable(text: str, limit: int | None = None) -> str:
-    """Text on one line without control characters, so that no document can steer a terminal.
-
-    Args:
-        text: from anywhere.
-        limit: characters to keep; a cut is marked by an ellipsis.
-    """
-    plain = " ".join(_CONTROL.sub(" ", text).split())
-    return plain if limit is None or len(plain) <= limit else plain[: limit - 1].rstrip() + "…"
 
 
 def _claim(conclusion: Conclusion, smallest: float) -> str:
@@ -93,5 +81,5 @@ def _rank(rank: int | None) -> str:
 
 def _document(key: str, text_of: Callable[[str], str | None]) -> str:
     text = text_of(key)
-    name = printable(key, 60)
-    return f"{name}: {printable(text, _EXCERPT)}" if text is not None else name
+    name = one_line(key, 60)
+    return f"{name}: {one_line(text, _EXCERPT)}" if text is not None else name

@@ -22,7 +22,7 @@ from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.significance import PairedDifference, compare_paired
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 __all__ = [
     "BASE",

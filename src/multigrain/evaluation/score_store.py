@@ -19,7 +19,7 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import QueryScore, SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from mteb.abstasks.abstask import AbsTask

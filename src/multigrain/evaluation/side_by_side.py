@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from multigrain.display.tables import markdown_table
 from multigrain.evaluation.compare import CompareSettings, Conclusion, Verdict
 from multigrain.evaluation.comparison import Comparison, summarise
 from multigrain.evaluation.forgetting import Forgetting, judge_forgetting
@@ -79,12 +80,7 @@ def table_lines(table: SideBySide) -> Iterator[str]:
         ]
         for each in table.sets
     ]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    for number, row in enumerate(cells):
-        yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        if number == 0:
-            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    yield from markdown_table(rows)
     yield ""
     yield from _notes(table, table.comparison.settings)
 

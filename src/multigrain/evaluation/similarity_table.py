@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 __all__ = ["read_similarities", "write_similarities"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from multigrain.display.text import first_line
 from multigrain.errors import HubError
 
 __all__ = ["HubFile", "RepositoryKind", "files_to_push", "push_folder"]
@@ -77,11 +78,11 @@ def push_folder(
             ignore_patterns=list(_LEFT_OUT),
         )
     except HFValidationError as error:
-        raise HubError(f"{repo_id!r} is no repository id: give OWNER/NAME ({_first_line(error)})") from None
+        raise HubError(f"{repo_id!r} is no repository id: give OWNER/NAME ({first_line(error)})") from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
         advice = "log in with `hf auth login` or set HF_TOKEN" if status in (401, 403) else "try again later"
-        raise HubError(f"{repo_id}: the hub refused ({status}: {_first_line(error)}): {advice}") from None
+        raise HubError(f"{repo_id}: the hub refused ({status}: {first_line(error)}): {advice}") from None
     except LocalTokenNotFoundError:
         raise HubError(
             f"{repo_id}: no token of the hub is here: log in with `hf auth login` or set HF_TOKEN"
@@ -89,11 +90,7 @@ def push_folder(
     except OfflineModeIsEnabled:
         raise HubError(f"{repo_id}: HF_HUB_OFFLINE is set: unset it to push") from None
     except ValueError as error:  # raised by the client where the hub finds fault with the card's metadata
-        raise HubError(f"{repo_id}: the hub does not take {folder / 'README.md'} ({_first_line(error)})") from None
+        raise HubError(f"{repo_id}: the hub does not take {folder / 'README.md'} ({first_line(error)})") from None
     except (OSError, transport_error) as error:
-        raise HubError(f"{repo_id}: the hub cannot be reached ({_first_line(error)}): try again later") from None
+        raise HubError(f"{repo_id}: the hub cannot be reached ({first_line(error)}): try again later") from None
     return str(commit.commit_url)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

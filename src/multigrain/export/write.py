@@ -7,7 +7,7 @@ from pathlib import Path
 from multigrain.errors import ConfigError, ExportError
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.registry import exporter
-from multigrain.storage.rundir import atomic_directory
+from multigrain.storage.files import atomic_directory
 
 __all__ = ["check_destination", "export_model"]
 

@@ -12,9 +12,15 @@ from pydantic import BaseModel, ValidationError
 
 from multigrain.llm.protocol import CompletionFailure
 
-__all__ = ["UnusableAnswer", "parse_answer"]
+__all__ = ["REASONING_ADVICE", "UnusableAnswer", "parse_answer", "without_reasoning"]
 
 Shape = TypeVar("Shape", bound=BaseModel)
+
+REASONING_ADVICE: Final = "switch the model's reasoning off by llm.extra_body, or raise llm.max_tokens"
+
+_OPEN: Final = "<think>"
+_CLOSE: Final = "</think>"
+_ANSWERS_BEGIN: Final = ("{", "[", "```")
 
 _LONGEST_REPAIR: Final = 50_000
 _MOST_BRACKETS: Final = 500
@@ -31,6 +37,25 @@ _SHOWN_PROBLEMS: Final = 3
 
 class UnusableAnswer(CompletionFailure):
     """A model answered, but not in a form that can be used. Costs its own row only."""
+
+
+def without_reasoning(text: str) -> str:
+    """The answer without a leading `<think>` block, also of one that the chat template has opened.
+
+    An answer that begins as JSON, or that opens a block after its beginning, speaks of the tags and is left whole.
+
+    Raises:
+        UnusableAnswer: the answer ends inside the block ("reasoning").
+    """
+    start = text.lstrip()
+    thought, closed, answer = text.partition(_CLOSE)
+    if start.startswith(_OPEN):
+        if not closed:
+            raise UnusableAnswer("reasoning", f"the answer ends inside its reasoning: {REASONING_ADVICE}")
+        return answer.lstrip()
+    if not closed or _OPEN in thought or start.startswith(_ANSWERS_BEGIN):
+        return text
+    return answer.lstrip()
 
 
 def parse_answer(text: str, shape: type[Shape], *, cut: bool = False) -> Shape:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from multigrain.config import LLMConfig
 from multigrain.llm.protocol import LLMClient, openai_identity
+from multigrain.llm.retry import Backoff
 from multigrain.llm.scripted import ScriptedLLM
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ class _Address:
     extra_headers: dict[str, str] | None = None
 
 
-def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
+def build_client(config: LLMConfig, *, seed: int, backoff: Backoff | None = None) -> LLMClient:
     """The client that a config names. Nothing is asked or loaded before its first request.
 
     Args:
         config: the `llm` section.
         seed: of what a client does by chance (how long it waits between attempts); answers are seeded by request.
+        backoff: an endpoint's waits between attempts; None: the usual ones.
 
     Raises:
         ConfigError: the address or the key cannot be right.
@@ -53,7 +55,9 @@ def build_client(config: LLMConfig, *, seed: int) -> LLMClient:
         )
     from multigrain.llm.several import SeveralEndpoints
 
-    members = [_endpoint_client(config, each, seed + number) for number, each in enumerate(_endpoints(config))]
+    members = [
+        _endpoint_client(config, address, seed + number, backoff) for number, address in enumerate(_endpoints(config))
+    ]
     return members[0] if len(members) == 1 else SeveralEndpoints(members)
 
 
@@ -72,27 +76,28 @@ def total_concurrency(config: LLMConfig) -> int:
     """Requests that may be in flight at all endpoints together: what an engine should keep in work."""
     if config.provider != "openai":
         return config.concurrency
-    return sum(each.concurrency or config.concurrency for each in _endpoints(config))
+    return sum(address.concurrency or config.concurrency for address in _endpoints(config))
 
 
 def _endpoints(config: LLMConfig) -> list[_Address]:
-    return [_Address(config.base_url), *(_Address(**each.model_dump()) for each in config.more_endpoints)]
+    return [_Address(config.base_url), *(_Address(**endpoint.model_dump()) for endpoint in config.more_endpoints)]
 
 
-def _endpoint_client(config: LLMConfig, each: _Address, seed: int) -> OpenAICompatibleLLM:
+def _endpoint_client(config: LLMConfig, address: _Address, seed: int, backoff: Backoff | None) -> OpenAICompatibleLLM:
     from multigrain.llm.endpoint import find_endpoint
     from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 
     return OpenAICompatibleLLM(
-        each.model or config.model,
+        address.model or config.model,
         find_endpoint(
-            each.base_url,
-            each.api_key_env or config.api_key_env,
-            config.extra_headers if each.extra_headers is None else each.extra_headers,
+            address.base_url,
+            address.api_key_env or config.api_key_env,
+            config.extra_headers if address.extra_headers is None else address.extra_headers,
         ),
-        concurrency=each.concurrency or config.concurrency,
+        concurrency=address.concurrency or config.concurrency,
         timeout_seconds=config.timeout_seconds,
         max_retries=config.max_retries,
+        backoff=backoff,
         structured_output=config.structured_output,
         seed=seed,
         known_as=config.model,

@@ -10,9 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from multigrain.llm.answers import UnusableAnswer
+from multigrain.llm.answers import UnusableAnswer, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest
-from multigrain.llm.reasoning import without_reasoning
 from multigrain.llm.wire import ResponseFormat, chat_body
 
 __all__ = ["Dialect"]

@@ -69,14 +69,14 @@ def find_endpoint(
     Raises:
         ConfigError: no such address can be, or there is no key, or no value of a header, where one is needed.
     """
-    given = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
+    address = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
     try:
-        url = URL(given)
+        url = URL(address)
         host = url.host
     except ValueError:
         url, host = URL(), None
     if url.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{setting} {_shown(given)!r}: expected an address like http://localhost:8000/v1")
+        raise ConfigError(f"{setting} {_shown(address)!r}: expected an address like http://localhost:8000/v1")
     key = os.environ.get(api_key_env, "").strip()
     if not key and host == URL(_OPENAI).host:
         raise ConfigError(
@@ -97,12 +97,12 @@ def find_endpoint(
     headers = {name: value for name, value in headers.items() if name.lower() not in replaced} | own
     variables = {name: named for name, value in (extra_headers or {}).items() if (named := named_variable(value))}
     parts = [key, url.password, url.user, url.raw_query_string, url.query_string, *url.query.values()]
-    found = {part for part in (*parts, *(own[name] for name in variables)) if part and len(part) >= _SHORTEST_SECRET}
+    secrets = {part for part in (*parts, *(own[name] for name in variables)) if part and len(part) >= _SHORTEST_SECRET}
     clean = url.with_user(None).with_query(None).with_fragment(None)
     return Endpoint(
         url=str(clean).rstrip("/"),
         headers=headers,
-        secrets=tuple(sorted(found, key=len, reverse=True)),  # a whole before its parts
+        secrets=tuple(sorted(secrets, key=len, reverse=True)),  # a whole before its parts
         proxy=None if proxy_bypass(host) else getproxies().get(url.scheme),
         key_name=" or ".join([api_key_env, *variables.values()]),
         query=url.raw_query_string,

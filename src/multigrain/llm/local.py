@@ -97,7 +97,7 @@ class LocalLLM:
             LLMError: the model cannot be loaded.
         """
         copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
-        copy = min(copies, key=lambda each: each.waiting)
+        copy = min(copies, key=lambda candidate: candidate.waiting)
         body = {"cache_prompt": True} | chat_body(request, self._path.stem, extra=self._extra)
         started = time.perf_counter()
         answer = await copy.ask(body)
@@ -115,7 +115,7 @@ class LocalLLM:
             LLMError: the model cannot be loaded.
         """
         copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
-        copy = min(copies, key=lambda each: each.waiting)
+        copy = min(copies, key=lambda candidate: candidate.waiting)
         body = chat_body(request, self._path.stem, extra=self._extra) | {
             "cache_prompt": True,
             "grammar": f"root ::= {_grammar_literal(answer)}",

@@ -25,7 +25,7 @@ from multigrain.llm.dialect import Dialect
 from multigrain.llm.endpoint import Endpoint
 from multigrain.llm.limiter import AdaptiveLimit
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, openai_identity
-from multigrain.llm.retry import RETRIED_STATUS, backoff_seconds, retry_after_seconds
+from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
 from multigrain.llm.wire import read_completion
 
 __all__ = ["OpenAICompatibleLLM"]
@@ -66,6 +66,7 @@ class OpenAICompatibleLLM:
         concurrency: requests in flight, at most.
         timeout_seconds: for one attempt.
         max_retries: further attempts.
+        backoff: the waits between attempts.
         structured_output: whether to try `response_format`.
         seed: of the jitter.
         known_as: the model's name in `identity`, where this endpoint has another for it.
@@ -80,6 +81,7 @@ class OpenAICompatibleLLM:
         concurrency: int = 8,
         timeout_seconds: float = 120.0,
         max_retries: int = 4,
+        backoff: Backoff | None = None,
         structured_output: bool = True,
         seed: int = 0,
         known_as: str | None = None,
@@ -92,6 +94,7 @@ class OpenAICompatibleLLM:
         self._concurrency = concurrency
         self._timeout = timeout_seconds
         self._attempts = 1 + max_retries
+        self._backoff = backoff or Backoff()
         self._dialect = Dialect(model, structured=structured_output, extra_body=extra_body)
         self._limit = AdaptiveLimit(concurrency)
         self._chance = random.Random(seed)
@@ -168,7 +171,8 @@ class OpenAICompatibleLLM:
                 raise failure
             if not reply.connected:
                 self._tell_of_retry(attempt, failure)
-            await asyncio.sleep(reply.pause if reply.pause is not None else backoff_seconds(attempt, self._chance))
+            wait = self._backoff.wait_seconds(attempt, self._chance) if reply.pause is None else reply.pause
+            await asyncio.sleep(wait)
 
     async def _post(self, body: dict[str, Any]) -> _Reply:
         """Send once. Never raises for what the network does."""

@@ -9,12 +9,12 @@ from typing import Final
 from multigrain.config import LLMConfig, PriceConfig
 from multigrain.llm.protocol import CompletionRequest
 
-__all__ = ["PRICES_AS_OF", "about_prompt_tokens", "cost_of", "find_price"]
+__all__ = ["BYTES_A_TOKEN", "PRICES_AS_OF", "about_prompt_tokens", "cost_of", "find_price"]
 
 PRICES_AS_OF: Final = "2025-06"
 """When the built-in table was written down. Prices change: what matters belongs in `llm.prices`."""
 
-_BYTES_A_TOKEN: Final = 4.0
+BYTES_A_TOKEN: Final = 4.0
 """Of English, UTF-8; other languages need more tokens, code some more."""
 
 _MESSAGE_TOKENS: Final = 6
@@ -46,10 +46,10 @@ def find_price(config: LLMConfig) -> PriceConfig | None:
         if name in config.prices:
             return config.prices[name]
     # A price of OpenAI's says nothing of a model of the same name on one's own machines.
-    found = [name for name in _BUILT_IN if plain == name or plain.startswith(f"{name}-20")]
-    if not found or not _is_hosted(config.base_url):
+    names = [name for name in _BUILT_IN if plain == name or plain.startswith(f"{name}-20")]
+    if not names or not _is_hosted(config.base_url):
         return None
-    prompt, completion, cached = _BUILT_IN[found[0]]
+    prompt, completion, cached = _BUILT_IN[names[0]]
     return PriceConfig(prompt=prompt, completion=completion, cached_prompt=cached)
 
 
@@ -77,7 +77,7 @@ def cost_of(
 
 def about_prompt_tokens(request: CompletionRequest) -> float:
     """About how many tokens a model reads for a request, where no one has counted them."""
-    return sum(len(m.content.encode("utf-8", "replace")) / _BYTES_A_TOKEN + _MESSAGE_TOKENS for m in request.messages)
+    return sum(len(m.content.encode("utf-8", "replace")) / BYTES_A_TOKEN + _MESSAGE_TOKENS for m in request.messages)
 
 
 def _is_hosted(base_url: str | None) -> bool:

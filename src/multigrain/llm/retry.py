@@ -5,27 +5,38 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-__all__ = ["RETRIED_STATUS", "backoff_seconds", "retry_after_seconds"]
+__all__ = ["RETRIED_STATUS", "Backoff", "retry_after_seconds"]
 
 RETRIED_STATUS: Final = frozenset({408, 409, 425, 429})
 """Passing refusals, besides every 5xx; the OpenAI SDK retries the same."""
 
-_FIRST_WAIT: Final = 0.5
-_LONGEST_WAIT: Final = 30.0
 _LONGEST_PAUSE: Final = 300.0
 
 
-def backoff_seconds(attempt: int, chance: random.Random) -> float:
-    """How long to wait after a failed attempt: 0.25-0.5 s, doubling to 15-30 s.
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait between attempts, where the endpoint does not say.
 
-    Args:
-        attempt: 0 for the first one.
-        chance: the jitter, so that requests that failed together don't come back together.
+    Attributes:
+        first_wait: seconds after the first failed attempt, at most; each further wait is twice as long.
+        longest_wait: seconds that no wait is longer than.
     """
-    return min(_FIRST_WAIT * 2.0**attempt, _LONGEST_WAIT) * chance.uniform(0.5, 1.0)
+
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+
+    def wait_seconds(self, attempt: int, chance: random.Random) -> float:
+        """How long to wait after a failed attempt: half of its longest wait at least.
+
+        Args:
+            attempt: 0 for the first one.
+            chance: the jitter, so that requests that failed together don't come back together.
+        """
+        return min(self.first_wait * 2.0**attempt, self.longest_wait) * chance.uniform(0.5, 1.0)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None) -> float | None:

@@ -9,11 +9,10 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from multigrain.llm.answers import UnusableAnswer, parse_answer
+from multigrain.llm.answers import UnusableAnswer, parse_answer, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
-from multigrain.llm.reasoning import without_reasoning
 
-__all__ = ["UnusableAnswer", "answer_schema", "ask"]
+__all__ = ["answer_schema", "ask"]
 
 Shape = TypeVar("Shape", bound=BaseModel)
 

@@ -25,7 +25,7 @@ from multigrain.mining.rules import MiningRules, text_keys
 from multigrain.mining.search import Floats
 from multigrain.mining.vectors import ShardWork, VectorStore, missing_shards, write_shard
 from multigrain.sources.files import read_rows
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from multigrain.encoders.reference import ReferenceModel

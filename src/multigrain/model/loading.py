@@ -14,13 +14,14 @@ from sentence_transformers.util import is_sentence_transformer_model
 
 from multigrain.config import AttentionImplementation
 from multigrain.config.bases import STATIC_PREFIX
+from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
-__all__ = ["is_raw", "load_any", "locate", "one_line", "unloadable"]
+__all__ = ["is_raw", "load_any", "locate", "unloadable"]
 
 # Classes of this package that a saved model may name. They are imported from here, never from the model's folder.
 _OWN_MODULES = frozenset(
@@ -116,7 +117,7 @@ def unloadable(reference: str, error: Exception) -> ModelError:
         )
     name = encoder_name(reference)
     shown = reference if name == reference else f"{reference} ({name})"
-    said = one_line(error)
+    said = first_line(error)
     if "connect to" in said or "offline" in said.lower():
         said = (
             "it is no folder, not in the hub's cache, and the hub cannot be reached: name a folder, or put the model "
@@ -184,10 +185,4 @@ def _read_json(path: Path, default: Any) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({one_line(error)})") from None
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+        raise ModelError(f"{path}: cannot be read as JSON ({first_line(error)})") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.resources import files
 from typing import Final
 
@@ -10,6 +9,7 @@ import yaml
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
+from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError
 
 __all__ = ["recipe", "recipe_names", "recipe_needs", "recipe_summary", "recipe_text"]
@@ -58,7 +58,5 @@ def recipe_text(name: str) -> str:
     """
     names, file = recipe_names(), files(__package__).joinpath(f"{name}.yaml")
     if name not in names and not (name.endswith(".serve") and file.is_file()):
-        near = difflib.get_close_matches(name, names, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"no recipe {name!r}: {guess}there are {', '.join(names)}")
+        raise ConfigError(f"no recipe {name!r}{did_you_mean(name, names)}: there are {', '.join(names)}")
     return file.read_text(encoding="utf-8")

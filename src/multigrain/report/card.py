@@ -10,10 +10,13 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from multigrain.report import figures, messages, verdict
+from multigrain.display import numbers as figures
+from multigrain.display.text import one_line, unbroken, visible
+from multigrain.report import messages, verdict
 from multigrain.report.card_data import CardData, load_card_data
+from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["render_card", "write_card"]
 
@@ -117,7 +120,7 @@ def _environment() -> Environment:
         interval=figures.interval,
         count=figures.count,
         percent=figures.percent,
-        duration=figures.duration,
+        duration=lambda seconds: unbroken(figures.duration(seconds)),
         reason_words=messages.reason_words,
         encoder_words=plain_encoder_name,
         plain=_plain,
@@ -134,7 +137,7 @@ def _plain(value: object) -> str:
 
 def _flat(value: object) -> str:
     """A text on one line, so that no line of it can close the YAML above the card or begin a block."""
-    return messages.visible(" ".join(str(value).split()))
+    return one_line(visible(str(value)))
 
 
 def _fenced(text: str, language: str = "") -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multigrain.evaluation.sets.retrieval_set import normalise
-from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.usage import read_usage
 
 __all__ = ["Answers", "HeldOut", "count_answers", "count_held_out", "near_duplicates"]
 
@@ -49,9 +49,8 @@ def count_answers(journal: Path) -> Answers | None:
     """
     if not journal.is_file():
         return None
-    with Journal(journal, create=False) as opened:
-        totals = opened.totals()
-    return Answers(totals.completions, totals.cut)
+    usage = read_usage(journal, None).summary()
+    return Answers(usage["completions"], usage["cut_at_limit"])
 
 
 def count_held_out(table: pa.Table | None) -> Mapping[str, HeldOut]:

@@ -13,8 +13,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from multigrain.display.text import visible
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
-from multigrain.report.messages import action_words, visible
+from multigrain.report.messages import action_words
 from multigrain.report.summaries import spread
 
 __all__ = ["MAX_CHARACTERS", "MAX_ROWS", "pack_rows", "shown_rows"]

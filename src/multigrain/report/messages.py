@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["action_words", "is_small_and_local", "model_size", "model_words", "reason_words", "visible"]
-
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+__all__ = ["action_words", "is_small_and_local", "model_size", "model_words", "reason_words"]
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([MB])(?![A-Za-z0-9])", re.IGNORECASE)
 _SMALL = 1e9
@@ -73,8 +71,3 @@ def is_small_and_local(identity: str) -> bool:
     if found is None or not identity.startswith("local:"):
         return False
     return float(found[1]) * (1e6 if found[2] in "mM" else 1e9) < _SMALL
-
-
-def visible(text: str) -> str:
-    """A text with control characters as their pictures; browsers would drop them or replace them silently."""
-    return text.translate(_PICTURES)

@@ -16,8 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from multigrain.display import numbers as figures
+from multigrain.display.text import unbroken, visible
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
-from multigrain.report import charts, explorer, figures, messages, verdict
+from multigrain.report import charts, explorer, messages, verdict
 from multigrain.report.data import ReportData
 from multigrain.storage.packages import plain_encoder_name
 
@@ -76,7 +78,7 @@ def environment() -> Environment:
         count=figures.count,
         percent=figures.percent,
         dollars=figures.dollars,
-        duration=figures.duration,
+        duration=lambda seconds: unbroken(figures.duration(seconds)),
         clock=figures.clock,
         action_words=messages.action_words,
         reason_words=messages.reason_words,
@@ -101,7 +103,7 @@ def environment() -> Environment:
 
 
 def _visible(value: Any) -> Any:
-    return messages.visible(value) if type(value) is str else value
+    return visible(value) if type(value) is str else value
 
 
 @cache

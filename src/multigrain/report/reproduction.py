@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrain.report.paths import home_of, near, with_near_paths
-from multigrain.storage.rundir import RunDirectory, StageManifest
+from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["Reproduction", "load_reproduction"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from multigrain.display import numbers as figures
 from multigrain.evaluation.compare import queries_to_tell
 from multigrain.evaluation.messages import rough
 from multigrain.evaluation.verdict import ABOUT_ZERO, SMALLEST_DIFFERENCE, decide, left_to_gain
-from multigrain.report import figures
 from multigrain.report.data import Evaluation, EvaluationSet, Interval, QueryChanges, Verdict
 
 __all__ = ["SetVerdict", "Statement", "Tone", "enough_queries", "headline", "judge_forgetting"]

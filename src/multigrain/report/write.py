@@ -6,7 +6,8 @@ from pathlib import Path
 
 from multigrain.report.load import load_report_data
 from multigrain.report.render import render_report
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["write_report"]
 

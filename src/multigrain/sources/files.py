@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from multigrain.config import DocumentsConfig
-from multigrain.config.location import is_hub, near_name
+from multigrain.config.location import is_hub
+from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.folder import READ_SUFFIXES, folder_files, read_folder
@@ -64,7 +65,7 @@ def existing_path(path: Path | None, option: str) -> Path:
             f"{option} is not set: give a folder of files, a .jsonl, .csv or .parquet file, or hf:OWNER/NAME"
         )
     if not is_hub(path) and not path.exists():
-        raise SourceError(f"{option} {path}: no such file or folder{near_name(path)}")
+        raise SourceError(f"{option} {path}: no such file or folder{near_path(path)}")
     return path
 
 

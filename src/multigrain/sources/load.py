@@ -16,7 +16,7 @@ from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
 from multigrain.sources.files import existing_path, files_fingerprint, read_files
 from multigrain.sources.grouping import near_duplicate_groups, normalise
-from multigrain.storage.disk_list import Spool
+from multigrain.storage.disk_list import DiskList
 
 __all__ = [
     "Corpus",
@@ -109,7 +109,7 @@ def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, se
         )
     if config.limit is not None and len(usable) > config.limit:
         chosen = sorted(random.Random(seed).sample(range(len(usable)), config.limit))
-        usable = Spool(usable[position] for position in chosen)
+        usable = DiskList(usable[position] for position in chosen)
     parts, families, places = _chunk(usable, config, dropped)
     groups = near_duplicate_groups(
         (document.text for document in parts),
@@ -118,7 +118,7 @@ def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, se
         together=((left, left + 1) for left in range(len(parts) - 1) if families[left] == families[left + 1]),
     )
     sides = split_groups(groups, places, config)
-    split = Spool(
+    split = DiskList(
         replace(document, group=group, split=sides[group]) for document, group in zip(parts, groups, strict=True)
     )
     count = Counter(sides[group] for group in groups)
@@ -138,12 +138,12 @@ def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, se
     return Corpus(split, counts)
 
 
-def _clean(documents: Iterable[Document], min_characters: int) -> tuple[Spool[Document], dict[str, int], list[str]]:
+def _clean(documents: Iterable[Document], min_characters: int) -> tuple[DiskList[Document], dict[str, int], list[str]]:
     """The documents that can be used, counts of the others, and the ids of the first few of these."""
     left_out: list[str] = []
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
     seen: set[bytes] = set()
-    usable: Spool[Document] = Spool()
+    usable: DiskList[Document] = DiskList()
     for document in documents:
         text = storable(document.text).strip()
         key = _identity(text)
@@ -160,13 +160,13 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[Spool[Do
 
 def _chunk(
     documents: Iterable[Document], config: DocumentsConfig, counts: dict[str, int]
-) -> tuple[Spool[Document], array[int], array[float]]:
+) -> tuple[DiskList[Document], array[int], array[float]]:
     """The chunks of the documents, each once and none too long.
 
     Returns:
         The chunks; for each the number of the document that it comes from; and the place of that one's whole text.
     """
-    chunks: Spool[Document] = Spool()
+    chunks: DiskList[Document] = DiskList()
     families, places = array("q"), array("d")
     seen: set[bytes] = set()
     for family, document in enumerate(documents):

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from multigrain.records import Document, GivenQuery, Split
+from multigrain.storage.files import atomic_write
 from multigrain.storage.parquet import StoredTable, write_table
-from multigrain.storage.rundir import atomic_write
 
 __all__ = [
     "open_document_table",
@@ -41,7 +41,7 @@ def write_document_table(path: Path, documents: Iterable[Document]) -> None:
 def open_document_table(path: Path) -> StoredTable[Document]:
     """Documents that `write_document_table` wrote, in their order, read as they are asked for.
 
-    Going through them in order is fast. To ask for them at random, put them into a `Spool` first.
+    Going through them in order is fast. To ask for them at random, put them into a `DiskList` first.
     """
     return StoredTable(path, _SCHEMA, _document)
 

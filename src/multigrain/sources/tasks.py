@@ -16,8 +16,8 @@ from multigrain.errors import SourceError
 from multigrain.records import Split, Task, TaskKind
 from multigrain.sources.grouping import normalise
 from multigrain.sources.load import split_groups, storable, text_place
+from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import open_rows, read_text
-from multigrain.storage.rundir import atomic_write
 
 __all__ = ["holds_out_tasks", "make_task", "read_task_table", "read_tasks", "split_tasks", "write_task_table"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
 from multigrain.audit.labels import apply_marks, read_marks
-from multigrain.audit.model_judges import advisers, judge_counts, row_units
+from multigrain.audit.model_judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import AuditResult, audit_lots
 from multigrain.audit.summary import say_summary, summarise
@@ -23,15 +23,17 @@ from multigrain.dataset.store import (
 from multigrain.display.progress import Task
 from multigrain.encoders.reference import ReferenceModel
 from multigrain.errors import SourceError
-from multigrain.llm.session.usage import cost_of_all, spent_by_run
+from multigrain.llm.session.usage import read_usage
 from multigrain.mining.distributed import SpreadReference, corpus_vectors, spread_reference
 from multigrain.mining.search import Floats
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
-from multigrain.storage.disk_list import Spool, View
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.disk_list import DiskList, View
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.inputs import row_units
 
 __all__ = ["run"]
 
@@ -52,14 +54,14 @@ def _measure_and_keep(context: RunContext, reference: ReferenceModel | SpreadRef
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = Spool(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
+    pool = DiskList(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
     with (
         context.progress.task("Auditing rows", len(rows)) as task,
-        advisers(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
+        open_judges(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
     ):
         lots = audit_lots(
             rows,
@@ -85,7 +87,7 @@ def _measure_and_keep(context: RunContext, reference: ReferenceModel | SpreadRef
     )
     counts |= judged
     # Judging and regenerating are paid for too, and so is another model that writes the held-out queries.
-    cost = cost_of_all(spent_by_run(run, config))
+    cost = read_usage(run, config).cost
     if cost is not None:
         counts |= {"cost": cost, "cost_per_kept_row": round(cost / max(len(result.examples), 1), 8)}
     if len(result.examples) < 2:

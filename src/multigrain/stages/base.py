@@ -14,7 +14,8 @@ from typing import Any, Protocol, cast
 from multigrain.config import Config
 from multigrain.errors import RunMismatchError
 from multigrain.stages.context import RunContext, complete_stage, differences
-from multigrain.storage.rundir import RunDirectory, StageManifest
+from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["Stage", "StageModule"]
 

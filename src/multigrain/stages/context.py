@@ -14,7 +14,9 @@ from multigrain.config import Config
 from multigrain.config.credentials import without_credentials
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import MultigrainError, RunMismatchError
-from multigrain.storage.rundir import RunDirectory, StageManifest, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["REDO", "STOPPING", "RunContext", "complete_stage", "differences"]
 

@@ -11,10 +11,8 @@ from multigrain.config import Config
 from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError, UnusableOutputError
-from multigrain.llm.build import build_client, total_concurrency
-from multigrain.llm.prices import find_price
-from multigrain.llm.session.budget import Spending
-from multigrain.llm.session.journal import Journal, JournaledClient
+from multigrain.llm.build import total_concurrency
+from multigrain.llm.session.session import paid_session
 from multigrain.records import Split, Task
 from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
@@ -61,10 +59,10 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
         "repeated": "repeated",
         "unreadable": "unreadable",
     }
-    found = [f"{counts[key]} {reason}" for key, reason in reasons.items() if counts.get(key)]
-    if found:
+    left_out = [f"{counts[key]} {reason}" for key, reason in reasons.items() if counts.get(key)]
+    if left_out:
         named = f": {counts['left_out']}" + (", …" if _left_out(counts) > counts["left_out"].count(", ") + 1 else "")
-        line += f"; left out: {', '.join(found)}" + (named if counts["left_out"] else "")
+        line += f"; left out: {', '.join(left_out)}" + (named if counts["left_out"] else "")
     yield line
     alike = counts["documents"] - counts["groups"]
     if alike:
@@ -85,11 +83,11 @@ def _left_out(counts: Mapping[str, Any]) -> int:
 def _read_pairs(context: RunContext) -> dict[str, Any]:
     config, run = context.config, context.run
     with context.progress.task("Reading pairs", None):
-        found = load_pairs(config.pairs, config.documents, seed=config.seed)
+        pairs = load_pairs(config.pairs, config.documents, seed=config.seed)
         run.forget_sources()
-        write_document_table(run.documents_path, found.documents)
-        write_query_table(run.queries_path, found.queries)
-    counts = found.counts
+        write_document_table(run.documents_path, pairs.documents)
+        write_query_table(run.queries_path, pairs.queries)
+    counts = pairs.counts
     context.progress.say(
         f"pairs: {counts['queries']} queries with {counts['pairs']} positives from {counts['source']}, "
         f"{counts['documents']} documents ({counts['train']} queries to train on, {counts['validation']} validation, "
@@ -110,15 +108,15 @@ def _get_tasks(context: RunContext) -> dict[str, Any]:
         tasks = read_tasks(config.tasks.path)
         counts["source"] = str(config.tasks.path)
     else:
-        found = _brainstorm(context)
-        tasks = found.tasks
+        ideas = _brainstorm(context)
+        tasks = ideas.tasks
         counts |= {
             "source": "brainstorm",
-            "suggested": found.suggested,
-            "near_duplicates": found.near_duplicates,
-            "unusable": found.unusable,
-            "failed": dict(found.failed),
-            "missing": {str(kind): count for kind, count in found.missing().items()},
+            "suggested": ideas.suggested,
+            "near_duplicates": ideas.near_duplicates,
+            "unusable": ideas.unusable,
+            "failed": dict(ideas.failed),
+            "missing": {str(kind): count for kind, count in ideas.missing().items()},
         }
     tasks = split_tasks(tasks, config.tasks, config.documents)
     run.forget_sources()
@@ -136,47 +134,31 @@ def _brainstorm(context: RunContext) -> Brainstorm:
     prompts.check()
     with (
         telling_of_interrupt(context.progress, STOPPING),
-        Journal(context.run.journal_path) as journal,
         LocalEngine(concurrency=total_concurrency(config.llm)) as engine,
+        paid_session(config, context.run, engine) as session,
         context.progress.task("Thinking of tasks", None) as task,
     ):
-        spending = Spending(
-            journal.totals(),
-            price=find_price(config.llm),
-            max_cost=config.synthesis.max_cost,
-            max_tokens=config.synthesis.max_total_tokens,
+        ideas = brainstorm(
+            config.tasks,
+            session.client(BRAINSTORM),
+            engine,
+            config.llm,
+            seed=config.seed,
+            prompts=prompts,
+            on_done=lambda _: task.advance(),
         )
-        client = JournaledClient(
-            build_client(config.llm, seed=config.seed),
-            journal,
-            strategy=BRAINSTORM,
-            may_ask=spending.decide,
-            on_answer=spending.add,
-        )
-        try:
-            found = brainstorm(
-                config.tasks,
-                client,
-                engine,
-                config.llm,
-                seed=config.seed,
-                prompts=prompts,
-                on_done=lambda _: task.advance(),
-            )
-        finally:
-            engine.run(client.aclose())
-    if found.failed.get("over_limit"):
+    if ideas.failed.get("over_limit"):
         raise ConfigError(
             "tasks: the spending limit was reached before the tasks were found: "
             "raise synthesis.max_cost or synthesis.max_total_tokens"
         )
-    if not found.tasks:
-        failure = f" ({found.failure.kind}: {found.failure.detail})" if found.failure is not None else ""
+    if not ideas.tasks:
+        failure = f" ({ideas.failure.kind}: {ideas.failure.detail})" if ideas.failure is not None else ""
         raise UnusableOutputError(
-            f"model {client.identity}: no usable task came of {found.suggested} suggestions{failure}; "
+            f"model {session.model.identity}: no usable task came of {ideas.suggested} suggestions{failure}; "
             "write your own and name the file under tasks.path, or use a larger model"
         )
-    return found
+    return ideas
 
 
 def _summary(config: Config, tasks: list[Task], counts: dict[str, Any]) -> str:

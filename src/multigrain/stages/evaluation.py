@@ -47,7 +47,7 @@ from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
 from multigrain.stages.heldout import check_heldout
 from multigrain.stages.preflight import check_selection
-from multigrain.storage.rundir import atomic_directory, atomic_write
+from multigrain.storage.files import atomic_directory, atomic_write
 
 __all__ = ["advice", "run"]
 

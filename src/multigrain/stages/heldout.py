@@ -73,18 +73,18 @@ def check_heldout(context: RunContext) -> None:
         ConfigError: the spending limit was reached before any was written for the validation or the test part.
         UnusableOutputError: none of one part could be used.
     """
-    made = context.run.manifest("synthesis")
-    lacking = [] if made is None else lacking_parts(context.config, made.counts)
-    if made is None or not lacking:
+    manifest = context.run.manifest("synthesis")
+    lacking = [] if manifest is None else lacking_parts(context.config, manifest.counts)
+    if manifest is None or not lacking:
         return
-    failed, parts = made.counts["heldout_failed"], " and ".join(lacking)
+    failed, parts = manifest.counts["heldout_failed"], " and ".join(lacking)
     if "over_limit" in failed:
         raise ConfigError(
             f"nothing to evaluate on: the spending limit was reached before any held-out query ({parts}) was written; "
             "raise synthesis.max_cost or synthesis.max_total_tokens, and the same command goes on"
         )
     kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
-    model = made.counts.get("heldout_model", made.counts["model"])
+    model = manifest.counts.get("heldout_model", manifest.counts["model"])
     raise UnusableOutputError(
         f"nothing to evaluate on: model {model} wrote no held-out query ({parts}) that could be used ({kinds}); the "
         "same command asks again for what was not answered, and evaluation.llm can name another model"

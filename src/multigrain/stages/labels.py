@@ -12,7 +12,8 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.stages.context import RunContext
 from multigrain.stages.table import STAGES
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table
 
 __all__ = ["apply_marks_file"]

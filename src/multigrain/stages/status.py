@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, Literal
 from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
-from multigrain.llm.session.journal import Journal
-from multigrain.llm.session.usage import Spent, cost_of_all, spent_by_run
+from multigrain.llm.session.usage import read_usage
 from multigrain.stages.table import STAGES
-from multigrain.storage.rundir import RunDirectory, StageFailure
+from multigrain.storage.manifests import StageFailure
+from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, verify_table
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "StageState",
     "StageStatus",
     "Verified",
-    "journal_summary",
     "run_status",
     "runs_in",
     "verify_run",
@@ -58,7 +56,7 @@ class RunStatus:
         path: the run directory.
         holder: who works in it now, in words; None for nobody.
         stages: in order.
-        journal: what the journal holds; see `journal_summary`. Empty where there is none.
+        journal: what the journal holds; see `Usage.summary`. Empty where there is none.
         report: the report page, where it has been drawn.
         advice: what to do next, in words.
         failure: why the last attempt failed, where nobody is at work and it was not made good since.
@@ -97,7 +95,7 @@ def run_status(path: Path) -> RunStatus:
         raise RunDirectoryError(f"{path}: no run here; `multigrain run CONFIG --run {path}` starts one")
     config = _config(run)
     stages = tuple(_stages(run, config))
-    journal = journal_summary(run, config) if run.journal_path.is_file() else {}
+    journal = read_usage(run, config).summary() if run.journal_path.is_file() else {}
     report = run.report_path if run.report_path.is_file() else None
     holder = run.holder()
     failure = run.failure() if holder is None else None
@@ -135,35 +133,6 @@ def runs_in(folder: Path) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in ("lock", "config.yaml", "documents"))
-
-
-def journal_summary(of: RunDirectory | Path, config: Config | None) -> dict[str, Any]:
-    """What a run has been answered: completions, failures by kind, tokens, and cost where all prices are known.
-
-    Args:
-        of: the run, with the journal of the model that wrote its held-out queries; or one journal's file.
-        config: the run's; None where it is not known. A file alone has no price.
-    """
-    path = of if isinstance(of, Path) else of.journal_path
-    with Journal(path, create=False) as opened:
-        alone = opened.totals()
-    spent = [Spent(alone, None)] if isinstance(of, Path) else spent_by_run(of, config)
-    totals = [each.totals for each in spent]
-    failures: Counter[str] = Counter()
-    for each in totals:
-        failures.update(each.failures)
-    return {
-        "journal": str(path),
-        "completions": sum(each.completions for each in totals),
-        "from_batches": sum(each.batch.completions for each in totals),
-        "awaiting_batch": sum(each.awaiting_batch for each in totals),
-        "cut_at_limit": sum(each.cut for each in totals),
-        "failures": dict(failures),
-        "prompt_tokens": sum(each.prompt_tokens for each in totals),
-        "cached_tokens": sum(each.cached_tokens for each in totals),
-        "completion_tokens": sum(each.completion_tokens for each in totals),
-        "cost": cost_of_all(spent),
-    }
 
 
 def _config(run: RunDirectory) -> Config | None:

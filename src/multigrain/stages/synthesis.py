@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from multigrain.config import Config, LLMConfig
@@ -15,28 +15,23 @@ from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine, Failure
 from multigrain.errors import ConfigError, UnusableOutputError
+from multigrain.llm.answers import REASONING_ADVICE, UnusableAnswer
 from multigrain.llm.build import total_concurrency
-from multigrain.llm.prices import find_price
-from multigrain.llm.reasoning import REASONING_ADVICE
-from multigrain.llm.session.budget import Spending
-from multigrain.llm.session.journal import Journal, JournaledClient
-from multigrain.llm.session.records import JournalTotals
-from multigrain.llm.structured import UnusableAnswer
+from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
-from multigrain.sources.titles import titles_suffice
 from multigrain.stages.base import Stage
 from multigrain.stages.context import STOPPING, RunContext
 from multigrain.stages.heldout import HeldoutTally, lacking_parts
 from multigrain.stages.table import invalidate
-from multigrain.storage.disk_list import Spool
-from multigrain.storage.rundir import StageManifest, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.manifests import StageManifest
 from multigrain.synthesis.heldout import dump_heldout_queries
-from multigrain.synthesis.inputs import heldout_units, read_material, training_units
+from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import run_strategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
-from multigrain.synthesis.synthesize import synthesize, write_heldout_queries
+from multigrain.synthesis.synthesize import HELDOUT, synthesize, write_heldout_queries
 from multigrain.synthesis.written import written_corpus
 
 __all__ = ["run"]
@@ -62,145 +57,151 @@ def run(context: RunContext, stage: Stage) -> None:
 
 def _goes_on(context: RunContext, stage: Stage) -> str:
     """Why a complete synthesis goes on, in words; empty where it does not."""
-    made = context.run.manifest(stage.folder)
+    manifest = context.run.manifest(stage.folder)
     # Of other settings, all of it would be written and paid for again: that is for --redo to say.
-    if made is None or not (context.redo or made.fingerprint == stage.fingerprints(context)[stage.folder]):
+    if manifest is None or not (context.redo or manifest.fingerprint == stage.fingerprints(context)[stage.folder]):
         return ""
-    if _limit_raised(context.config, made):
+    if _limit_raised(context.config, manifest):
         return "the limit that ended it has been raised"
-    if lacking_parts(context.config, made.counts) and "over_limit" not in made.counts["heldout_failed"]:
+    if lacking_parts(context.config, manifest.counts) and "over_limit" not in manifest.counts["heldout_failed"]:
         return "no held-out query was written for one of the parts that need them"
     return ""
 
 
-def _limit_raised(config: Config, made: StageManifest) -> bool:
+def _limit_raised(config: Config, manifest: StageManifest) -> bool:
     """Whether a limit ended the synthesis, and allows more now."""
-    before, now = made.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
+    before, now = manifest.settings.get("synthesis", {}), config.synthesis.model_dump(mode="json")
     ended_by = {
         "stopped_by_budget": ("budget_seconds",),
         "stopped_by_limit": ("max_cost", "max_total_tokens"),
     }
-    names = [name for mark, limits in ended_by.items() if made.counts.get(mark) for name in limits]
+    names = [name for mark, limits in ended_by.items() if manifest.counts.get(mark) for name in limits]
     return any(before.get(name) is not None and (now[name] or math.inf) > before[name] for name in names)
 
 
-@dataclass
-class _Session:
-    """What one session of writing works with."""
+class _Writing:
+    """One model at work: who asks it, and how often the spending limit has turned it away.
 
-    context: RunContext
-    journal: Journal
-    client: JournaledClient
-    engine: Engine
-    spending: Spending
-    patience: int
-    over_limit: int = 0
-    asked_for_rows: int = 0
-    heldout: HeldoutTally = field(default_factory=HeldoutTally)
+    Args:
+        context: the run.
+        session: the model, its journal and the run's budget.
+        engine: where the work runs.
+        llm: the model's section of the config.
+    """
+
+    def __init__(self, context: RunContext, session: PaidSession, engine: Engine, llm: LLMConfig) -> None:
+        self.context, self.session, self.engine, self.llm = context, session, engine, llm
+        # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
+        self._patience = 4 * total_concurrency(llm)
+        self._over_limit = 0
+        self._asked_for_rows = 0
+        self.heldout = HeldoutTally()
+
+    def begin(self) -> None:
+        """Begin with other units: what was turned away before says nothing of them."""
+        self._over_limit = 0
 
     def done(self, failure: Failure | None) -> None:
-        """Count rows in a row that the spending limit turned away."""
-        self.over_limit = self.over_limit + 1 if failure is not None and failure.kind == "over_limit" else 0
-
-    def resumed(self) -> bool:
-        """Whether a finished row came from the journal alone: nothing was asked since the one before."""
-        if self.asked_for_rows >= self.client.asked:
-            return True
-        self.asked_for_rows += 1
-        return False
+        """Count units in a row that the spending limit turned away."""
+        self._over_limit = self._over_limit + 1 if failure is not None and failure.kind == "over_limit" else 0
 
     def must_stop(self) -> bool:
         """Whether the limit is reached, and whatever the journal holds beyond has been read."""
-        return self.over_limit >= self.patience
+        return self._over_limit >= self._patience
+
+    def resumed(self, client: JournaledClient) -> bool:
+        """Whether a finished row came from the journal alone: nothing was asked since the one before."""
+        if self._asked_for_rows >= client.asked:
+            return True
+        self._asked_for_rows += 1
+        return False
+
+
+@contextmanager
+def _writing(context: RunContext, heldout_model: LLMConfig | None = None) -> Iterator[_Writing]:
+    config, llm = context.config, heldout_model or context.config.llm
+    with (
+        build_engine(config.engine, concurrency=total_concurrency(llm)) as engine,
+        paid_session(config, context.run, engine, heldout_model=heldout_model) as session,
+    ):
+        yield _Writing(context, session, engine, llm)
 
 
 def _write(context: RunContext) -> dict[str, Any]:
-    config = context.config
+    config, run = context.config, context.run
     Prompts(config.synthesis.templates).check()
-    material = read_material(config, context.run)
-    price = find_price(config.llm)
-    strategy = run_strategy(config, context.run, ask=True, progress=context.progress)
-    with (
-        Journal(context.run.journal_path) as journal,
-        build_engine(config.engine, concurrency=total_concurrency(config.llm)) as engine,
-    ):
-        spending = Spending(
-            journal.totals(),
-            price=price,
-            max_cost=config.synthesis.max_cost,
-            max_tokens=config.synthesis.max_total_tokens,
-        )
-        client = JournaledClient(
-            engine.client(config.llm, seed=config.seed),
-            journal,
-            strategy=strategy.name,
-            may_ask=spending.decide,
-            on_answer=spending.add,
-        )
-        # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
-        session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(config.llm))
-        try:
-            units = training_units(config, material)
-            if config.start_from == "tasks":
-                rows: list[SynthesizedRow] = []
-                counts = _write_rows(session, strategy, units, rows.append)
-                asked = _write_heldout_rows(session, strategy, heldout_units(config, material))
-                corpus = written_corpus(
-                    [*((row, Split.TRAIN) for row in rows), *asked],
-                    similarity=config.documents.near_duplicate_similarity,
-                )
-                rows, heldout = list(corpus.rows), corpus.heldout
-                counts |= {"near_heldout": corpus.near_heldout, "kinds": dict(Counter(row.query_type for row in rows))}
-                write_rows(context.run.rows_path, rows)
-                write_document_table(context.run.written_documents_path, corpus.documents)
-            else:
-                with writing_rows(context.run.rows_path) as kept:
-                    counts = _write_rows(session, strategy, units, lambda row: kept.add([row]))
-                heldout = {} if config.evaluation.llm is not None else _write_heldout(session, material.documents)
-        finally:
-            engine.run(client.aclose())
-        totals = journal.totals()
-    others: dict[str, Any] = {}
-    if config.evaluation.llm is not None:
-        heldout, others = _write_heldout_by_another(context, config.evaluation.llm, material.documents, spent=totals)
-    atomic_write(context.run.heldout_queries_path, dump_heldout_queries(heldout))
-    cost = None if price is None else round(totals.cost(price), 6)
+    inputs = read_inputs(config, run)
+    strategy = run_strategy(config, run, ask=True, progress=context.progress)
+    other = config.evaluation.llm
+    heldout: dict[str, str] = {}
+    with _writing(context) as writing:
+        units = training_units(config, inputs)
+        if config.start_from == "tasks":
+            rows: list[SynthesizedRow] = []
+            counts = _write_rows(writing, strategy, units, rows.append)
+            asked = _write_heldout_rows(writing, strategy, heldout_units(config, inputs))
+            corpus = written_corpus(
+                [*((row, Split.TRAIN) for row in rows), *asked],
+                similarity=config.documents.near_duplicate_similarity,
+            )
+            rows, heldout = list(corpus.rows), corpus.heldout
+            counts |= {"near_heldout": corpus.near_heldout, "kinds": dict(Counter(row.query_type for row in rows))}
+            write_rows(run.rows_path, rows)
+            write_document_table(run.written_documents_path, corpus.documents)
+        else:
+            with writing_rows(run.rows_path) as table:
+                counts = _write_rows(writing, strategy, units, lambda row: table.add([row]))
+        documents = heldout_documents(config, inputs)
+        if documents and other is None:
+            heldout = _write_heldout(writing, documents)
+        usage = writing.session.usage()
+    cost, written = usage.cost, counts["written"]
     counts |= {
-        "prompt_tokens": totals.prompt_tokens,
-        "completion_tokens": totals.completion_tokens,
+        "prompt_tokens": usage.totals.prompt_tokens,
+        "completion_tokens": usage.totals.completion_tokens,
         "cost": cost,
-        "cost_per_row": None if cost is None or not counts["written"] else round(cost / counts["written"], 8),
-        "model": client.identity,
+        "cost_per_row": None if cost is None or not written else round(cost / written, 8),
+        "model": writing.session.model.identity,
         "strategy": strategy.name,
-        "heldout_queries_written": len(heldout),
-        **session.heldout.counts(),
-        **others,
     }
+    if documents and other is not None:
+        with _writing(context, other) as writing:
+            heldout = _write_heldout(writing, documents)
+            usage = writing.session.usage()
+        counts |= {
+            "heldout_model": writing.session.model.identity,
+            "heldout_prompt_tokens": usage.totals.prompt_tokens,
+            "heldout_completion_tokens": usage.totals.completion_tokens,
+            "heldout_cost": usage.cost,
+        }
+    atomic_write(run.heldout_queries_path, dump_heldout_queries(heldout))
+    counts |= {"heldout_queries_written": len(heldout), **writing.heldout.counts()}
     counts["stopped_by_limit"] |= "over_limit" in counts["heldout_failed"]
     context.progress.say(_summary(counts))
     return counts
 
 
 def _write_rows(
-    session: _Session, strategy: Strategy, units: Sequence[WritingUnit], keep: Callable[[SynthesizedRow], None]
+    writing: _Writing, strategy: Strategy, units: Sequence[WritingUnit], keep: Callable[[SynthesizedRow], None]
 ) -> dict[str, Any]:
     """Write the rows of units; `keep` gets them in the units' order, whichever are finished first."""
-    config = session.context.config
+    config, session = writing.context.config, writing.session
+    client = session.client(strategy.name)
     session.journal.forget_failures_of_rows()
     in_order = _InOrder(units, keep)
     writers: Counter[str] = Counter()
     limited = False
     failed: Counter[str] = Counter()
-    with session.context.progress.task("Writing queries and negatives", len(units)) as task:
+    with writing.context.progress.task("Writing queries and negatives", len(units)) as task:
         for outcome in synthesize(
             units,
             strategy,
-            session.client,
-            session.engine,
+            client,
+            writing.engine,
             budget_seconds=config.synthesis.budget_seconds,
-            stop=session.must_stop,
+            stop=writing.must_stop,
         ):
-            session.done(outcome.failure)
+            writing.done(outcome.failure)
             in_order.done(outcome.unit, outcome.value)
             if outcome.value is not None:
                 writers[outcome.value.strategy] += 1
@@ -213,10 +214,10 @@ def _write_rows(
                         f"row:{row_id(strategy.name, outcome.unit)}",
                         outcome.failure.error,
                         strategy=strategy.name,
-                        client=session.client.identity,
+                        client=client.identity,
                     )
-            note = _note(writers.total(), failed.total(), session.spending.cost)
-            task.advance(note=note, resumed=session.resumed())
+            note = _note(writers.total(), failed.total(), session.budget.cost)
+            task.advance(note=note, resumed=writing.resumed(client))
     in_order.end()
     asked = writers.total() + failed.total()
     if not writers:
@@ -228,7 +229,7 @@ def _write_rows(
         kinds = ", ".join(f"{count} {kind}" for kind, count in failed.most_common()) or "nothing was asked for"
         usual = "a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
         raise UnusableOutputError(
-            f"model {session.client.identity}: none of {asked} answers could be used ({kinds}); "
+            f"model {client.identity}: none of {asked} answers could be used ({kinds}); "
             f"{REASONING_ADVICE if failed['reasoning'] else usual}"
         )
     return {
@@ -272,97 +273,46 @@ class _InOrder:
 
 
 def _write_heldout_rows(
-    session: _Session, strategy: Strategy, units: Sequence[WritingUnit]
+    writing: _Writing, strategy: Strategy, units: Sequence[WritingUnit]
 ) -> list[tuple[SynthesizedRow, Split]]:
     """Query and positive of rows that are never trained on, in the order they were asked for."""
-    found: dict[WritingUnit, SynthesizedRow] = {}
-    session.over_limit = 0
-    session.heldout.expect(unit.document.split for unit in units)
-    with session.context.progress.task("Writing held-out rows", len(units)) as task:
-        for outcome in synthesize(units, strategy, session.client, session.engine, stop=session.must_stop):
-            session.done(outcome.failure)
-            session.heldout.done(outcome.unit.document.split, outcome.failure)
+    rows: dict[WritingUnit, SynthesizedRow] = {}
+    client = writing.session.client(strategy.name)
+    writing.begin()
+    writing.heldout.expect(unit.document.split for unit in units)
+    with writing.context.progress.task("Writing held-out rows", len(units)) as task:
+        for outcome in synthesize(units, strategy, client, writing.engine, stop=writing.must_stop):
+            writing.done(outcome.failure)
+            writing.heldout.done(outcome.unit.document.split, outcome.failure)
             if outcome.value is not None:
-                found[outcome.unit] = outcome.value
+                rows[outcome.unit] = outcome.value
             task.advance()
-    return [(found[unit], unit.document.split) for unit in units if unit in found]
+    return [(rows[unit], unit.document.split) for unit in units if unit in rows]
 
 
-def _write_heldout_by_another(
-    context: RunContext, llm: LLMConfig, documents: Sequence[Document], *, spent: JournalTotals
-) -> tuple[dict[str, str], dict[str, Any]]:
-    """Held-out queries by the model of `evaluation.llm`, in a journal of its own: it has a price of its own too."""
-    config = context.config
-    if not _needs_written_queries(config, Spool(each for each in documents if each.split is not Split.TRAIN)):
-        return {}, {}
-    price, own = find_price(llm), find_price(config.llm)
-    cost_before = 0.0 if own is None else spent.cost(own)
-    tokens_before = spent.prompt_tokens + spent.completion_tokens
-    limits = config.synthesis
-    with (
-        Journal(context.run.heldout_journal_path) as journal,
-        build_engine(config.engine, concurrency=total_concurrency(llm)) as engine,
-    ):
-        spending = Spending(
-            journal.totals(),
-            price=price,
-            max_cost=None if limits.max_cost is None else max(0.0, limits.max_cost - cost_before),
-            max_tokens=None if limits.max_total_tokens is None else max(0, limits.max_total_tokens - tokens_before),
-        )
-        client = JournaledClient(
-            engine.client(llm, seed=config.seed),
-            journal,
-            strategy="heldout",
-            may_ask=spending.decide,
-            on_answer=spending.add,
-        )
-        session = _Session(context, journal, client, engine, spending, 4 * total_concurrency(llm))
-        try:
-            queries = _write_heldout(session, documents, llm)
-        finally:
-            engine.run(client.aclose())
-        totals = journal.totals()
-    return queries, {
-        **session.heldout.counts(),
-        "heldout_model": client.identity,
-        "heldout_prompt_tokens": totals.prompt_tokens,
-        "heldout_completion_tokens": totals.completion_tokens,
-        "heldout_cost": None if price is None else round(totals.cost(price), 6),
-    }
-
-
-def _write_heldout(session: _Session, documents: Sequence[Document], llm: LLMConfig | None = None) -> dict[str, str]:
-    config = session.context.config
-    heldout = Spool(document for document in documents if document.split is not Split.TRAIN)
-    if not _needs_written_queries(config, heldout):
-        return {}
+def _write_heldout(writing: _Writing, documents: Sequence[Document]) -> dict[str, str]:
+    """Held-out queries by the document's id, in the order of the documents."""
+    config = writing.context.config
     queries: dict[str, str] = {}
-    session.over_limit = 0
-    session.heldout.expect(document.split for document in heldout)
-    with session.context.progress.task("Writing held-out queries", len(heldout)) as task:
+    writing.begin()
+    writing.heldout.expect(document.split for document in documents)
+    with writing.context.progress.task("Writing held-out queries", len(documents)) as task:
         for outcome in write_heldout_queries(
-            heldout,
-            session.client,
-            session.engine,
-            llm or config.llm,
+            documents,
+            writing.session.client(HELDOUT),
+            writing.engine,
+            writing.llm,
             characters=config.synthesis.document_characters,
             seed=config.seed,
             prompts=Prompts(config.synthesis.templates),
-            stop=session.must_stop,
+            stop=writing.must_stop,
         ):
-            session.done(outcome.failure)
-            session.heldout.done(outcome.unit.split, outcome.failure)
+            writing.done(outcome.failure)
+            writing.heldout.done(outcome.unit.split, outcome.failure)
             if outcome.value is not None:
                 queries[outcome.unit.id] = outcome.value
             task.advance()
-    return {document.id: queries[document.id] for document in heldout if document.id in queries}
-
-
-def _needs_written_queries(config: Config, heldout: Sequence[Document]) -> bool:
-    if config.start_from == "pairs":
-        return False
-    wanted = config.evaluation.queries
-    return wanted == "synthetic" or (wanted == "auto" and not titles_suffice(heldout))
+    return {document.id: queries[document.id] for document in documents if document.id in queries}
 
 
 def _note(written: int, failed: int, cost: float | None) -> str:

@@ -17,7 +17,7 @@ from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import candidate_fingerprint, candidate_folder
 from multigrain.stages.merging import merge_candidate, validation_for_merge
-from multigrain.storage.rundir import atomic_directory
+from multigrain.storage.files import atomic_directory
 from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.merging import WeightMerge
 from multigrain.training.processes import is_main_process

@@ -1,10 +1,12 @@
-"""Sequences of records that lie in a temporary file, and are read from it as they are asked for."""
+"""Lists of records in a temporary file, read from it when they are asked for."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import sys
 import tempfile
+import threading
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,70 +14,71 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from multigrain.storage.rundir import writing
-from multigrain.storage.sequences import StretchSequence
+from multigrain.storage.files import writing
+from multigrain.storage.sequences import RangeSequence
 
-__all__ = ["Spool", "View"]
+__all__ = ["DiskList", "View"]
 
 Item = TypeVar("Item")
 Source = TypeVar("Source")
 
-_WAITING_BYTES: Final = 1 << 20  # written at once
-_ITEMS_A_READ: Final = 512
+_READ_ITEMS: Final = 512
 
 
-class Spool(StretchSequence[Item]):
-    """Records in a file without a name, gone with the object: appended one by one, then read by place or in order.
+class DiskList(RangeSequence[Item]):
+    """A list of records in a nameless temporary file that is removed with the object; records are appended.
 
-    In memory it holds eight bytes a record, so that a corpus may be larger than memory where any of its documents may
-    be asked for at any time. The file lies where `$TMPDIR` says. Only this process writes and reads it, so records are
-    pickled.
+    In memory it holds eight bytes a record, so a corpus may be larger than memory while any of its documents can be
+    read at any time. The file is in `$TMPDIR`. Only this process writes and reads it, so records are pickled.
 
     Args:
         items: the first records.
+        buffer_bytes: how much is held in memory before it is written.
 
     Raises:
         RunDirectoryError: the disk is full.
     """
 
-    def __init__(self, items: Iterable[Item] = ()) -> None:
+    def __init__(self, items: Iterable[Item] = (), *, buffer_bytes: int = 1 << 20) -> None:
         file: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as the object
         weakref.finalize(self, file.close)
         self._file = file
+        self._reading = threading.Lock()
         self._starts = array("q", [0])
-        self._waiting = bytearray()
+        self._buffer = bytearray()
+        self._buffer_bytes = buffer_bytes
         self._written = 0
         for item in items:
             self.append(item)
 
     def append(self, item: Item) -> None:
         """Add a record at the end."""
-        self._waiting += pickle.dumps(item, protocol=pickle.HIGHEST_PROTOCOL)
-        self._starts.append(self._written + len(self._waiting))
-        if len(self._waiting) >= _WAITING_BYTES:
+        self._buffer += pickle.dumps(item, protocol=pickle.HIGHEST_PROTOCOL)
+        self._starts.append(self._written + len(self._buffer))
+        if len(self._buffer) >= self._buffer_bytes:
             self._flush()
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def __iter__(self) -> Iterator[Item]:
-        for start in range(0, len(self), _ITEMS_A_READ):
-            yield from self.stretch(start, min(start + _ITEMS_A_READ, len(self)))
+        for start in range(0, len(self), _READ_ITEMS):
+            yield from self.read_range(start, min(start + _READ_ITEMS, len(self)))
 
     def _flush(self) -> None:
         with writing(Path(tempfile.gettempdir())):
-            while self._waiting:
-                done = self._file.write(self._waiting)
+            while self._buffer:
+                done = self._file.write(self._buffer)
                 self._written += done
-                del self._waiting[:done]
+                del self._buffer[:done]
 
-    def stretch(self, start: int, stop: int) -> list[Item]:
+    def read_range(self, start: int, stop: int) -> list[Item]:
         """The records from `start` up to `stop`, in one read."""
         self._flush()
         begin, end = self._starts[start], self._starts[stop]
         raw = bytearray()
         while len(raw) < end - begin:  # one call gives 2 GiB at most
-            part = os.pread(self._file.fileno(), end - begin - len(raw), begin + len(raw))
+            part = self._read(end - begin - len(raw), begin + len(raw))
             if not part:
                 raise OSError(f"a temporary file in {tempfile.gettempdir()} is shorter than what was written to it")
             raw += part
@@ -83,24 +86,33 @@ class Spool(StretchSequence[Item]):
         whole = memoryview(raw)
         return [pickle.loads(whole[left:right]) for left, right in pairwise(edges)]  # noqa: S301 - our own file
 
+    def _read(self, size: int, position: int) -> bytes:
+        if sys.platform == "win32":  # it has no pread
+            with self._reading:
+                self._file.seek(position)
+                part: bytes = self._file.read(size)
+                self._file.seek(0, os.SEEK_END)
+                return part
+        return os.pread(self._file.fileno(), size, position)
 
-class View(StretchSequence[Item], Generic[Source, Item]):
-    """What a function makes of each record of a sequence, made when it is asked for.
+
+class View(RangeSequence[Item], Generic[Source, Item]):
+    """A sequence with a function applied to each record, when the record is asked for.
 
     Args:
         source: the records.
-        make: makes an item of a record.
+        convert: makes an item of a record.
     """
 
-    def __init__(self, source: Sequence[Source], make: Callable[[Source], Item]) -> None:
-        self._source, self._make = source, make
+    def __init__(self, source: Sequence[Source], convert: Callable[[Source], Item]) -> None:
+        self._source, self._convert = source, convert
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __iter__(self) -> Iterator[Item]:
-        return map(self._make, self._source)
+        return map(self._convert, self._source)
 
-    def stretch(self, start: int, stop: int) -> list[Item]:
-        """Made of the records from `start` up to `stop`."""
-        return [self._make(each) for each in self._source[start:stop]]
+    def read_range(self, start: int, stop: int) -> list[Item]:
+        """The converted records from `start` up to `stop`."""
+        return [self._convert(record) for record in self._source[start:stop]]

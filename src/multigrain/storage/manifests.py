@@ -1,4 +1,4 @@
-"""What a stage of a run leaves behind about itself: that it is complete, or why it failed."""
+"""Records about a stage of a run: the manifest of a complete one, the reason of a failed one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RECORDED_PACKAGES = ("multigrain", "torch", "transformers", "sentence-transform
 
 @dataclass(frozen=True)
 class StageManifest:
-    """What a complete stage left behind.
+    """The manifest of a complete stage.
 
     Attributes:
         stage: its name.
@@ -36,7 +36,7 @@ class StageManifest:
 
 @dataclass(frozen=True)
 class StageFailure:
-    """Why a stage came to nothing when it was last tried.
+    """The reason why a stage failed when it was last run.
 
     Attributes:
         stage: its name.
@@ -50,11 +50,11 @@ class StageFailure:
 
 
 def installed_versions() -> dict[str, str]:
-    """Of the packages that decide what a stage makes, as far as they are installed."""
-    found = {}
+    """Versions of the installed packages that decide what a stage makes."""
+    versions = {}
     for package in _RECORDED_PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

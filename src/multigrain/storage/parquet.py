@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from bisect import bisect_right
@@ -22,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multigrain.errors import RunDirectoryError
-from multigrain.storage.rundir import take_place, writing
-from multigrain.storage.sequences import StretchSequence
+from multigrain.storage.files import atomic_write, take_place, writing
+from multigrain.storage.sequences import RangeSequence
 from multigrain.storage.shards import MANIFEST_NAME, RUN_AGAIN, Shard, TableManifest, reading, stored_manifest
 
 __all__ = ["StoredTable", "TableWriter", "open_table", "write_table"]
@@ -72,7 +73,7 @@ class _ShardFile:
     def save(self) -> None:
         """Have it on the disk."""
         self._handle.flush()
-        os.fchmod(self._handle.fileno(), 0o644)
+        Path(self._handle.name).chmod(0o644)
         os.fsync(self._handle.fileno())
 
     def close(self) -> None:
@@ -208,7 +209,7 @@ def write_table(
         writer.add(items)
 
 
-class StoredTable(StretchSequence[Item]):
+class StoredTable(RangeSequence[Item]):
     """The rows of a table, read from it as they are asked for: a row group at a time is in memory.
 
     Args:
@@ -237,7 +238,7 @@ class StoredTable(StretchSequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         return self._from(0)
 
-    def stretch(self, start: int, stop: int) -> list[Item]:
+    def read_range(self, start: int, stop: int) -> list[Item]:
         """The rows from `start` up to `stop`."""
         return list(islice(self._from(start), stop - start))
 
@@ -298,18 +299,16 @@ def _publish(folder: Path, manifest: TableManifest, path: Path) -> None:
     if len(manifest.shards) == 1:
         take_place(folder / manifest.shards[0].file, path)
         return
-    with (folder / MANIFEST_NAME).open("x", encoding="utf-8") as handle:
-        handle.write(manifest.dump())
-        handle.flush()
-        os.fchmod(handle.fileno(), 0o644)
-        os.fsync(handle.fileno())
+    atomic_write(folder / MANIFEST_NAME, manifest.dump())
     folder.chmod(0o755)
     _sync_names(folder)
     take_place(folder, path)
 
 
 def _sync_names(folder: Path) -> None:
-    """Have the names in a folder on the disk, and not their contents alone."""
+    """Flush a folder's list of names to the disk; Windows knows no such call."""
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

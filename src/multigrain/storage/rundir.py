@@ -2,7 +2,7 @@
 
     RUN/
       config.yaml              the config that made it
-      lock                     held (flock) by the process at work, with its pid and host
+      lock                     held by the process at work, with its pid and host
       documents/               documents.parquet; from pairs also queries.jsonl; from tasks only tasks.jsonl
       synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl; from tasks also documents.parquet
       marks.jsonl              rows that a reader marked bad, where there are any
@@ -20,35 +20,24 @@ Each of the folders also holds `manifest.json`, written when its stage is comple
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import socket
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, Final
 
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
+from multigrain.storage.files import atomic_write, remove
 from multigrain.storage.manifests import StageFailure, StageManifest, installed_versions
 
-__all__ = [
-    "RunDirectory",
-    "StageFailure",
-    "StageManifest",
-    "atomic_directory",
-    "atomic_stream",
-    "atomic_write",
-    "remove",
-    "take_place",
-    "writing",
-]
+__all__ = ["RunDirectory"]
+
+_PROBE_SECONDS: Final = 0.2  # `holder` takes the lock for an instant, which must not turn a run away
 
 
 class RunDirectory:
@@ -163,64 +152,77 @@ class RunDirectory:
     def hold(self) -> Iterator[RunDirectory]:
         """Make the directory if need be and keep every other process out while working in it.
 
-        The lock is the operating system's: it goes with the process, however that ends. A directory that was made
-        here goes again where an error ends the work before anything of it is on the disk.
+        The lock is the operating system's, so it is released when the process ends, however it ends. A directory that
+        was made here is removed where an error ends the work before anything is written into it.
 
         Raises:
             RunBusyError: another process holds it.
             RunDirectoryError: it cannot be made or written.
         """
-        made = [each for each in (self.path, *self.path.parents) if not each.exists()]
+        from filelock import FileLock, Timeout
+
+        new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        lock = FileLock(self._lock_path, timeout=_PROBE_SECONDS, thread_local=False)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / "lock").open("a+", encoding="utf-8")
+            lock.acquire()
+        except Timeout:
+            raise RunBusyError(
+                f"run directory {self.path} is in use by {self._lock_words() or 'another process'}: wait for it, or "
+                "choose another with --run"
+            ) from None
         except OSError as error:
             raise RunDirectoryError(
                 f"run directory {self.path} cannot be written ({error.strerror}): choose another with --run"
             ) from None
-        with handle:
-            self._lock(handle)
-            try:
-                yield self
-            except BaseException:
-                self._leave_nothing(made)
-                raise
+        try:
+            self._write_lock_words(f"process {os.getpid()} on {socket.gethostname()}")
+            yield self
+        except BaseException:
+            self._remove_unused(new_folders)
+            raise
+        finally:
+            self._write_lock_words("")
+            lock.release()
 
-    def _leave_nothing(self, made: list[Path]) -> None:
-        """Remove the directories that were made, where they hold nothing but the lock."""
-        if not made or [each.name for each in self.path.rglob("*") if not each.is_dir()] != ["lock"]:
+    def _remove_unused(self, new_folders: list[Path]) -> None:
+        """Remove the folders that `hold` made, where they hold nothing but the lock."""
+        if not new_folders or [path.name for path in self.path.rglob("*") if not path.is_dir()] != ["lock"]:
             return
-        remove(self.path)
-        for each in made[1:]:
-            try:
-                each.rmdir()
-            except OSError:  # somebody has put something there
-                return
+        with suppress(OSError):  # somebody else has put something there
+            remove(self.path)
+            for folder in new_folders[1:]:
+                folder.rmdir()
 
     def holder(self) -> str | None:
-        """Who works in the directory now, in words; None for nobody."""
+        """The process that works in the directory now, in words; None where there is none."""
+        from filelock import FileLock, Timeout
+
+        if not self._lock_path.exists():
+            return None
         try:
-            with (self.path / "lock").open("r", encoding="utf-8") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return handle.read().strip() or "another process"
+            with FileLock(self._lock_path, blocking=False):
+                return None
+        except Timeout:
+            return self._lock_words() or "another process"
+        except OSError:  # another user's directory, whose lock cannot be tried
+            return self._lock_words()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / "lock"
+
+    def _lock_words(self) -> str | None:
+        """What the holder wrote into the lock file; Windows lets nobody read a locked file."""
+        try:
+            return self._lock_path.read_text(encoding="utf-8").strip() or None
         except OSError:
             return None
-        return None
 
-    def _lock(self, handle: TextIO) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            holder = handle.read().strip() or "another process"
-            raise RunBusyError(
-                f"run directory {self.path} is in use by {holder}: wait for it, or choose another with --run"
-            ) from None
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
+    def _write_lock_words(self, words: str) -> None:
+        with suppress(OSError):
+            if self._lock_path.exists():
+                self._lock_path.write_text(words, encoding="utf-8")
 
     def manifest(self, stage: str) -> StageManifest | None:
         """The manifest of a stage, or None where the stage is not complete.
@@ -296,10 +298,7 @@ class RunDirectory:
         return manifest
 
     def note_failure(self, stage: str, message: str) -> None:
-        """Keep why a stage failed for whoever looks later; silently not, where nothing can be written.
-
-        A run of which no stage is complete leaves nothing behind, and so no reason either.
-        """
+        """Record why a stage failed; does nothing where no stage is complete, or nothing can be written."""
         if not any(self.path.glob("*/manifest.json")):
             return
         failure = StageFailure(stage, message, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -309,18 +308,18 @@ class RunDirectory:
     def failure(self) -> StageFailure | None:
         """Why the last attempt failed; None where the stage was finished since, or nothing is known."""
         try:
-            found = StageFailure(**json.loads(self._failure_path.read_text(encoding="utf-8")))
+            failure = StageFailure(**json.loads(self._failure_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
-        finished = self.manifest(found.stage)
-        return None if finished is not None and finished.finished_at >= found.failed_at else found
+        finished = self.manifest(failure.stage)
+        return None if finished is not None and finished.finished_at >= failure.failed_at else failure
 
     @property
     def _failure_path(self) -> Path:
         return self.path / "failure.json"
 
     def invalidate(self, stage: str) -> None:
-        """Forget that a stage is complete, before its artifact is written again."""
+        """Remove the manifest of a stage, before its artifact is written again."""
         self._manifest_path(stage).unlink(missing_ok=True)
 
     def _manifest_path(self, stage: str) -> Path:
@@ -329,96 +328,3 @@ class RunDirectory:
 
 def _modified(path: Path) -> int:
     return path.stat().st_mtime_ns
-
-
-def atomic_write(path: Path, data: str | bytes) -> None:
-    """Write a whole file or nothing: to a sibling, flushed to disk, then renamed over the old one.
-
-    Raises:
-        RunDirectoryError: the disk is full, or the place cannot be written.
-    """
-    with atomic_stream(path) as stream, writing(path):
-        stream.write(data.encode() if isinstance(data, str) else data)
-
-
-@contextmanager
-def atomic_stream(path: Path) -> Iterator[BinaryIO]:
-    """A file to write bit by bit: it takes its name when the block ends well, and is gone when it does not.
-
-    Raises:
-        RunDirectoryError: the place cannot be written. What fails within the block is left as it is; see `writing`.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            yield handle
-            with writing(path):
-                handle.flush()
-                os.fsync(handle.fileno())
-        with writing(path):
-            temporary.chmod(0o644)
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Says it in one line where a file cannot be written.
-
-    Raises:
-        RunDirectoryError: the disk is full, or the place cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RunDirectoryError(
-            f"{path}: cannot be written ({error.strerror}); nothing is half-written: free the disk or mend the "
-            "permissions, and run again"
-        ) from None
-
-
-@contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty sibling to fill; it takes the place of `path` only if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        take_place(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def take_place(made: Path, path: Path) -> None:
-    """Give a finished file or folder its name, whatever stood there before.
-
-    A file takes the place of a file in one step. Where a folder is involved the system has no such step: what was
-    there is moved aside first and comes back if the new one cannot be moved; if the process is killed between the
-    two, nothing of that name is there.
-    """
-    if not os.path.lexists(path) or not (made.is_dir() or path.is_dir()):
-        made.replace(path)
-        return
-    discarded = path.with_name(f".{path.name}.discarded-{time.time_ns()}")
-    path.rename(discarded)
-    try:
-        made.rename(path)
-    except BaseException:
-        discarded.rename(path)
-        raise
-    remove(discarded)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder, where there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Sequences whose items lie elsewhere, and are read a stretch at a time."""
+"""The base of sequences whose items are read from a disk, or computed, a range at a time."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar, overload
 
-__all__ = ["StretchSequence"]
+__all__ = ["RangeSequence"]
 
 Item = TypeVar("Item")
 
 
-class StretchSequence(Sequence[Item]):
-    """A sequence that knows how to read a stretch of itself: places, negative places and slices come from that."""
+class RangeSequence(Sequence[Item]):
+    """A sequence that reads ranges of itself; single items, negative indices and slices follow from that."""
 
     @abstractmethod
-    def stretch(self, start: int, stop: int) -> list[Item]:
+    def read_range(self, start: int, stop: int) -> list[Item]:
         """The items from `start` up to `stop`, both within the sequence, in order.
 
         Args:
-            start: the first place.
-            stop: the place after the last one; more than `start`.
+            start: the first index.
+            stop: the index after the last one; more than `start`.
         """
 
     @overload
-    def __getitem__(self, place: int) -> Item: ...
+    def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
 
-    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
             if step != 1:
-                return [self[each] for each in range(start, stop, step)]
-            return self.stretch(start, stop) if stop > start else []
-        place = place + len(self) if place < 0 else place
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        return self.stretch(place, place + 1)[0]
+                return [self[position] for position in range(start, stop, step)]
+            return self.read_range(start, stop) if stop > start else []
+        index = index + len(self) if index < 0 else index
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.read_range(index, index + 1)[0]

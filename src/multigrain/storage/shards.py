@@ -21,6 +21,7 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
+from multigrain.display.text import first_line
 from multigrain.errors import RunDirectoryError
 
 __all__ = [
@@ -213,11 +214,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # of pyarrow's errors, those about a file are one or the other
-        raise RunDirectoryError(f"{path}: cannot be read ({_first_line(error)}): {RUN_AGAIN}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunDirectoryError(f"{path}: cannot be read ({first_line(error)}): {RUN_AGAIN}") from None
 
 
 def _is_shard(shard: Shard) -> bool:

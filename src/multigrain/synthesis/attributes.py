@@ -1,19 +1,23 @@
-"""The diversity knobs of rows that are written for tasks, after the samplers of E5-mistral and SPEED.
+"""The attributes of rows, which keep a thousand of them from sounding alike.
 
-What is drawn and how often is theirs (query type, length, clarity, difficulty in every second row, words of a
-document, the scores of similar sentences); the scores of four graded negatives are ours.
+For tasks they are drawn after the samplers of E5-mistral and SPEED. What is drawn and how often is theirs (query type,
+length, clarity, difficulty in every second row, words of a document, the scores of similar sentences); the scores of
+four graded negatives are ours.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from multigrain.config import TasksConfig
 from multigrain.records import Task, TaskKind
-from multigrain.synthesis.style import Style, draw
 
-__all__ = ["task_style"]
+__all__ = ["Attributes", "draw", "draw_order", "task_attributes"]
+
+Choice = TypeVar("Choice")
 
 _QUERY_TYPES: Final = {"extremely long-tail": 0.4, "long-tail": 0.5, "common": 0.1}
 _QUERY_LENGTHS: Final = {"less than 5 words": 0.4, "5 to 15 words": 0.4, "at least 10 words": 0.2}
@@ -31,14 +35,57 @@ _HIGH_SCORES: Final = (4.0, 4.5, 5.0)
 _LOW_SCORES: Final = (2.5, 3.0, 3.5)
 
 
-def task_style(task: Task, index: int, config: TasksConfig, *, seed: int) -> Style:
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What is asked of one row, besides what it is about. Templates see these names; None leaves it to the model.
+
+    Attributes:
+        query_type: for a document, the kind of query ("search", "question", …); for a task, how common the
+            query is ("long-tail", …).
+        query_length: in words, as prompts say it: "5 to 15 words".
+        clarity: of the query.
+        difficulty: the education it takes to understand the positive.
+        document_words: about how long the positive is.
+        language: of the query; None: the document's own.
+        document_language: of the positive and the negatives; None: the query's, or the document's own.
+        positive_score: semantic similarity of the positive, 1-5, for tasks of that kind.
+        negative_scores: the same for the negatives of level 1 to 4; rising.
+    """
+
+    query_type: str = "search"
+    query_length: str | None = None
+    clarity: str | None = None
+    difficulty: str | None = None
+    document_words: int | None = None
+    language: str | None = None
+    document_language: str | None = None
+    positive_score: float | None = None
+    negative_scores: tuple[float, float, float, float] | None = None
+
+
+def draw(weights: Mapping[Choice, float], random_number: random.Random) -> Choice:
+    """One of the choices, by weight."""
+    return random_number.choices(list(weights), weights=list(weights.values()))[0]
+
+
+def draw_order(weights: Mapping[Choice, float], random_number: random.Random) -> list[Choice]:
+    """All choices of weight above 0, heavier ones likely first: what several rows of one document take in turn."""
+    left = {choice: weight for choice, weight in weights.items() if weight > 0}
+    order = []
+    while left:
+        order.append(draw(left, random_number))
+        del left[order[-1]]
+    return order
+
+
+def task_attributes(task: Task, index: int, config: TasksConfig, *, seed: int) -> Attributes:
     """How row number `index` of a task is to be written: drawn by seed, task and number alone."""
     chance = random.Random(f"{seed}:{task.id}:{index}")
     language, document_language = _languages(task, config, chance)
     difficulty = chance.choice(_DIFFICULTY) if chance.random() < _DIFFICULTY_SHARE else None
     if task.kind is TaskKind.STS:
         hard = chance.choice(_LOW_SCORES)
-        return Style(
+        return Attributes(
             query_type=str(task.kind),
             difficulty=difficulty,
             language=language,
@@ -47,12 +94,12 @@ def task_style(task: Task, index: int, config: TasksConfig, *, seed: int) -> Sty
             negative_scores=(1.0, hard - 1.0, hard - 0.5, hard),
         )
     if task.kind is TaskKind.BITEXT:
-        return Style(
+        return Attributes(
             query_type=str(task.kind), difficulty=difficulty, language=language, document_language=document_language
         )
     long_query = task.kind in (TaskKind.LONG_SHORT, TaskKind.LONG_LONG)
     short_query = draw(_QUERY_LENGTHS, chance)
-    return Style(
+    return Attributes(
         query_type=draw(_QUERY_TYPES, chance),
         query_length=draw(_LONG_QUERY_LENGTHS, chance) if long_query else short_query,
         clarity=draw(_CLARITY, chance),

@@ -74,8 +74,8 @@ class Brainstorm:
 
     def missing(self) -> dict[TaskKind, int]:
         """How many tasks each kind is short of."""
-        found = {kind: sum(task.kind is kind for task in self.tasks) for kind in self.wanted}
-        return {kind: wanted - found[kind] for kind, wanted in self.wanted.items() if wanted > found[kind]}
+        counts = {kind: sum(task.kind is kind for task in self.tasks) for kind in self.wanted}
+        return {kind: wanted - counts[kind] for kind, wanted in self.wanted.items() if wanted > counts[kind]}
 
 
 def brainstorm(
@@ -107,8 +107,8 @@ def brainstorm(
     Raises:
         LLMError: the model cannot be used at all.
     """
-    found = Brainstorm(wanted=shares_of(config.count, config.kinds))
-    kept: dict[TaskKind, list[Task]] = {kind: [] for kind in found.wanted}
+    result = Brainstorm(wanted=shares_of(config.count, config.kinds))
+    by_kind: dict[TaskKind, list[Task]] = {kind: [] for kind in result.wanted}
     number = 0
 
     async def write(request: TaskRequest) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def brainstorm(
         return tuple(answer.tasks)
 
     for _ in range(config.rounds):
-        requests = _requests(found.missing(), config, number)
+        requests = _requests(result.missing(), config, number)
         number += len(requests)
         answers: dict[TaskRequest, tuple[str, ...]] = {}
         for outcome in engine.map(write, requests, stop=stop):
@@ -126,16 +126,16 @@ def brainstorm(
             if outcome.value is not None:
                 answers[outcome.unit] = outcome.value
             elif outcome.failure is not None:
-                found.failed[outcome.failure.kind] += 1
-                found.failure = outcome.failure
-        before = sum(map(len, kept.values()))
+                result.failed[outcome.failure.kind] += 1
+                result.failure = outcome.failure
+        before = sum(map(len, by_kind.values()))
         # In the order in which they were asked for: answers come in any.
         for request in requests:
-            _keep(answers.get(request, ()), request.kind, kept, found, config)
-        found.tasks = [task for kind, tasks in kept.items() for task in tasks[: found.wanted[kind]]]
-        if not found.missing() or sum(map(len, kept.values())) == before:
+            _keep(answers.get(request, ()), request.kind, by_kind, result, config)
+        result.tasks = [task for kind, tasks in by_kind.items() for task in tasks[: result.wanted[kind]]]
+        if not result.missing() or sum(map(len, by_kind.values())) == before:
             break
-    return found
+    return result
 
 
 def first_requests(
@@ -145,7 +145,7 @@ def first_requests(
     requests = _requests(shares_of(config.count, config.kinds), config, 0)
     completions = [_completion(request, config, llm, seed=seed, prompts=prompts) for request in requests]
     shapes = [answer_schema(_shape(request.count)) for request in requests]
-    return [replace(each, schema=schema) for each, schema in zip(completions, shapes, strict=True)]
+    return [replace(completion, schema=schema) for completion, schema in zip(completions, shapes, strict=True)]
 
 
 def shares_of(count: int, weights: Mapping[TaskKind, float]) -> dict[TaskKind, int]:
@@ -190,16 +190,16 @@ def _completion(
 
 
 def _keep(
-    texts: Iterable[str], kind: TaskKind, kept: dict[TaskKind, list[Task]], found: Brainstorm, config: TasksConfig
+    texts: Iterable[str], kind: TaskKind, by_kind: dict[TaskKind, list[Task]], result: Brainstorm, config: TasksConfig
 ) -> None:
     """Add those that are tasks and unlike any that the kind has."""
-    tasks = kept[kind]
+    tasks = by_kind[kind]
     new = []
     for text in texts:
-        found.suggested += 1
+        result.suggested += 1
         plain = " ".join(text.split())
         if not _FEWEST_WORDS <= len(plain.split()) <= _MOST_WORDS:
-            found.unusable += 1
+            result.unusable += 1
             continue
         new.append(make_task(kind, plain))
     together: Sequence[Task] = [*tasks, *new]
@@ -207,7 +207,7 @@ def _keep(
     seen = set(groups[: len(tasks)])
     for task, group in zip(new, groups[len(tasks) :], strict=True):
         if group in seen:
-            found.near_duplicates += 1
+            result.near_duplicates += 1
         else:
             seen.add(group)
             tasks.append(task)

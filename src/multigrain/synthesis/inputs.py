@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from multigrain.config import Config
-from multigrain.records import Document, GivenQuery, Split, Task
+from multigrain.records import Document, GivenQuery, Split, SynthesizedRow, Task
 from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import open_document_table, read_query_table
 from multigrain.sources.tasks import make_task, read_task_table, read_tasks, split_tasks
-from multigrain.storage.disk_list import Spool
+from multigrain.sources.titles import titles_suffice
+from multigrain.storage.disk_list import DiskList
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import shares_of
-from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.synthesize import writing_units
-from multigrain.synthesis.units import pair_units, task_units
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.units import pair_units, task_units, writing_units
 
-__all__ = ["Material", "heldout_units", "load_material", "read_material", "training_units"]
+__all__ = [
+    "Inputs",
+    "RowUnits",
+    "heldout_documents",
+    "heldout_units",
+    "load_inputs",
+    "read_inputs",
+    "row_units",
+    "training_units",
+]
 
 
 @dataclass(frozen=True)
-class Material:
-    """What there is to write for; a run has one kind of it.
+class Inputs:
+    """What a run writes for: documents, given queries or tasks.
 
     Attributes:
         documents: where rows are written for documents or given queries.
@@ -36,25 +47,25 @@ class Material:
     tasks: tuple[Task, ...] = ()
 
 
-def read_material(config: Config, run: RunDirectory) -> Material:
+def read_inputs(config: Config, run: RunDirectory) -> Inputs:
     """What the run's first stage left."""
     if config.start_from == "tasks":
-        return Material(tasks=read_task_table(run.tasks_path))
+        return Inputs(tasks=read_task_table(run.tasks_path))
     queries = read_query_table(run.queries_path) if config.start_from == "pairs" else ()
-    return Material(open_document_table(run.documents_path), queries)
+    return Inputs(open_document_table(run.documents_path), queries)
 
 
-def load_material(config: Config) -> Material:
+def load_inputs(config: Config) -> Inputs:
     """What the first stage would find. Tasks that nobody has thought of yet are made up, in the right number.
 
     Raises:
         SourceError: the input cannot be used.
     """
     if config.start_from == "pairs":
-        found = load_pairs(config.pairs, config.documents, seed=config.seed)
-        return Material(found.documents, found.queries)
+        pairs = load_pairs(config.pairs, config.documents, seed=config.seed)
+        return Inputs(pairs.documents, pairs.queries)
     if config.start_from == "documents":
-        return Material(load_corpus(config.documents, seed=config.seed).documents)
+        return Inputs(load_corpus(config.documents, seed=config.seed).documents)
     if config.tasks.path is not None:
         tasks = read_tasks(config.tasks.path)
     else:
@@ -63,25 +74,85 @@ def load_material(config: Config) -> Material:
             for kind, count in shares_of(config.tasks.count, config.tasks.kinds).items()
             for number in range(count)
         ]
-    return Material(tasks=tuple(split_tasks(tasks, config.tasks, config.documents)))
+    return Inputs(tasks=tuple(split_tasks(tasks, config.tasks, config.documents)))
 
 
-def training_units(config: Config, material: Material) -> Sequence[WritingUnit]:
+def training_units(config: Config, inputs: Inputs) -> Sequence[WritingUnit]:
     """The rows that a config asks for, in order."""
     if config.start_from == "tasks":
-        return [unit for unit in _task_units(config, material) if unit.document.split is Split.TRAIN]
+        return [unit for unit in _task_units(config, inputs) if unit.document.split is Split.TRAIN]
     if config.start_from == "pairs":
-        return pair_units(material.queries, material.documents, config.synthesis, seed=config.seed)
-    train = Spool(document for document in material.documents if document.split is Split.TRAIN)
+        return pair_units(inputs.queries, DiskList(inputs.documents), config.synthesis, seed=config.seed)
+    train = DiskList(document for document in inputs.documents if document.split is Split.TRAIN)
     return writing_units(train, config.synthesis, seed=config.seed)
 
 
-def heldout_units(config: Config, material: Material) -> list[WritingUnit]:
+def heldout_units(config: Config, inputs: Inputs) -> list[WritingUnit]:
     """The rows for tasks that are held out; none where there are documents to hold out."""
     if config.start_from != "tasks" or config.evaluation.queries == "none":
         return []
-    return [unit for unit in _task_units(config, material) if unit.document.split is not Split.TRAIN]
+    return [unit for unit in _task_units(config, inputs) if unit.document.split is not Split.TRAIN]
 
 
-def _task_units(config: Config, material: Material) -> list[WritingUnit]:
-    return task_units(material.tasks, config.tasks, config.synthesis, config.documents, seed=config.seed)
+def heldout_documents(config: Config, inputs: Inputs) -> Sequence[Document]:
+    """The documents that a held-out query is to be written for; none where there are queries or titles to ask with."""
+    wanted = config.evaluation.queries
+    if config.start_from != "documents" or wanted not in ("auto", "synthetic"):
+        return ()
+    heldout = DiskList(document for document in inputs.documents if document.split is not Split.TRAIN)
+    return () if wanted == "auto" and titles_suffice(heldout) else heldout
+
+
+class RowUnits(Mapping[str, WritingUnit]):
+    """What each row was written from, by the row's id. In memory are 16 bytes a row; units are made when asked for.
+
+    Args:
+        units: those that rows were written from.
+        strategies: the names of those that wrote them: a row's id holds its strategy's.
+    """
+
+    def __init__(self, units: Sequence[WritingUnit], strategies: Iterable[str]) -> None:
+        names = sorted(set(strategies))
+        ids = np.fromiter((int(row_id(name, unit), 16) for unit in units for name in names), dtype=np.uint64)
+        self._units, self._names = units, max(len(names), 1)
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{int(identifier):016x}" for identifier in self._ids)
+
+    def __contains__(self, identifier: object) -> bool:
+        return isinstance(identifier, str) and self._find(identifier) is not None
+
+    def __getitem__(self, identifier: str) -> WritingUnit:
+        number = self._find(identifier)
+        if number is None:
+            raise KeyError(identifier)
+        return self._units[number]
+
+    def _find(self, identifier: str) -> int | None:
+        try:
+            wanted = np.uint64(int(identifier, 16))
+        except (ValueError, OverflowError):  # another program's row
+            return None
+        place = int(np.searchsorted(self._ids, wanted))
+        known = place < len(self._ids) and self._ids[place] == wanted
+        return int(self._order[place]) // self._names if known else None
+
+
+def row_units(config: Config, run: RunDirectory, rows: Iterable[SynthesizedRow]) -> RowUnits:
+    """What each of a run's rows was written from.
+
+    Args:
+        config: the run's.
+        run: its documents are read from the disk.
+        rows: read once, for the strategies that wrote them.
+    """
+    return RowUnits(training_units(config, read_inputs(config, run)), (row.strategy for row in rows))
+
+
+def _task_units(config: Config, inputs: Inputs) -> list[WritingUnit]:
+    return task_units(inputs.tasks, config.tasks, config.synthesis, config.documents, seed=config.seed)

@@ -54,7 +54,7 @@ def rank_by_likelihood(
     Raises:
         ConfigError: fewer than two examples have a query.
     """
-    held = [each for each in demonstrations if each.query is not None]
+    held = [demonstration for demonstration in demonstrations if demonstration.query is not None]
     if len(held) < 2:
         raise ConfigError(
             "few_shot: likelihood ranks examples by each other's queries, "
@@ -71,14 +71,14 @@ def rank_by_likelihood(
         return await scorer.log_likelihood(request, query) / len(query)
 
     pairs = [(shown, judge) for shown in (None, *range(len(held))) for judge in judges if shown != judge]
-    found: dict[tuple[int | None, int], float] = {}
+    likelihoods: dict[tuple[int | None, int], float] = {}
     for outcome in engine.map(likelihood, pairs):
         if outcome.failure is not None:
             raise outcome.failure.error
         if outcome.value is not None:
-            found[outcome.unit] = outcome.value
+            likelihoods[outcome.unit] = outcome.value
     scores = {
-        place: fmean(found[place, judge] - found[None, judge] for judge in judges if judge != place)
+        place: fmean(likelihoods[place, judge] - likelihoods[None, judge] for judge in judges if judge != place)
         for place in range(len(held))
     }
     order = sorted(scores, key=lambda place: (-scores[place], place))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
-from multigrain.llm.protocol import Completion
+from multigrain.llm.answers import UnusableAnswer, without_reasoning
+from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
 
-__all__ = ["about_the_subject", "clean_line", "summary_as_query", "whole_sentences"]
+__all__ = ["about_the_subject", "ask_for_query", "clean_line", "summary_as_query", "whole_sentences"]
 
 _LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
@@ -21,6 +23,30 @@ _ABOUT_THE_TEXT: Final = re.compile(
     r"(?:description|explanation|summary|overview|definition|discussion) of\s+)?",
     re.I,
 )
+
+
+async def ask_for_query(client: LLMClient, request: CompletionRequest, *, summary: bool = False) -> str:
+    """Ask for a query of one line; once more, with twice the room, where the first answer was cut.
+
+    Args:
+        client: the model.
+        request: what is asked.
+        summary: whether the query is a summary, which has no full stop.
+
+    Raises:
+        UnusableAnswer: the model wrote none, or came to no end.
+    """
+    for attempt in (request, replace(request, max_tokens=2 * request.max_tokens)):
+        answer = await client.complete(attempt)
+        line = clean_line(without_reasoning(answer.text))
+        if answer.finish_reason != "length":
+            break
+    else:  # half a sentence is a query that nobody has
+        raise UnusableAnswer("truncated", f"the query was cut at {attempt.max_tokens} tokens")
+    query = summary_as_query(line) if summary else about_the_subject(line)
+    if not query:
+        raise UnusableAnswer("empty", "the model wrote no query")
+    return query
 
 
 def clean_line(answer: str) -> str:

@@ -12,7 +12,6 @@ completion.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from jinja2 import (
     nodes,
 )
 
+from multigrain.display.suggest import suggestion
 from multigrain.errors import ConfigError
 from multigrain.llm.protocol import Message
 
@@ -157,8 +157,7 @@ def _check(path: Path, environment: Environment) -> None:
     name = path.name.removesuffix(_ENDING)
     known = template_names()
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {nearest[0] + _ENDING!r}?" if nearest else f"there are {', '.join(known)}"
+        hint = suggestion(path.name, [known_name + _ENDING for known_name in known])
         raise ConfigError(f"{path}: no built-in template has this name, so it would never be used; {hint}")
     try:
         used, blocks = _used(environment, path.name, set())

@@ -11,7 +11,8 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import LLMError
 from multigrain.llm.protocol import CompletionFailure
-from multigrain.storage.rundir import RunDirectory, atomic_write
+from multigrain.storage.files import atomic_write
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import Demonstration, read_demonstrations
 from multigrain.synthesis.likelihood import rank_by_likelihood
 from multigrain.synthesis.strategies.from_task import for_tasks
@@ -56,9 +57,9 @@ def ranked_examples(
     examples = read_demonstrations(synthesis.few_shot_path)
     path = run.path / "synthesis" / _RANKED
     key = fingerprint(_FORMAT, few_shot_fingerprint(config), synthesis.few_shot_model, config.seed)
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if kept.get("key") == key:
-        return [Demonstration.model_validate(each["example"]) for each in kept["ranked"]]
+    ranking = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if ranking.get("key") == key:
+        return [Demonstration.model_validate(entry["example"]) for entry in ranking["ranked"]]
     if not ask:
         return examples
     scored = _rank(config, examples, progress or SilentProgress())
@@ -79,7 +80,7 @@ def few_shot_fingerprint(config: Config) -> str:
     synthesis = config.synthesis
     if synthesis.few_shot == "none" or synthesis.few_shot_path is None:
         return ""
-    return fingerprint([each.model_dump(mode="json") for each in read_demonstrations(synthesis.few_shot_path)])
+    return fingerprint([example.model_dump(mode="json") for example in read_demonstrations(synthesis.few_shot_path)])
 
 
 def _rank(config: Config, examples: Sequence[Demonstration], progress: Progress) -> list[tuple[Demonstration, float]]:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-
-import numpy as np
+from typing import Final
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
 from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.llm.reasoning import without_reasoning
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Document, SynthesizedRow
-from multigrain.storage.disk_list import View
 from multigrain.synthesis.few_shot import Demonstration, build_selector
-from multigrain.synthesis.plain_text import about_the_subject, clean_line
+from multigrain.synthesis.plain_text import ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.registry import build_named
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
-from multigrain.synthesis.style import Style, draw, draw_order
 
-__all__ = ["build_strategy", "synthesize", "write_heldout_queries", "writing_units"]
+__all__ = ["HELDOUT", "build_strategy", "synthesize", "write_heldout_queries"]
 
-_HELDOUT_TOKENS = 48
+HELDOUT: Final = "heldout"
+"""What the journal calls the one who asks for held-out queries."""
+
+_HELDOUT_TOKENS: Final = 48
 
 
 def build_strategy(
@@ -50,33 +46,6 @@ def build_strategy(
     few_shot = build_selector(synthesis, seed=seed, demonstrations=demonstrations)
     writer = Writer.from_config(synthesis, llm, seed=seed, few_shot=few_shot)
     return build_named(StrategySettings(synthesis, llm, seed, writer))
-
-
-def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
-    """The rows to write, in the order they are asked for; each is made when it is looked at.
-
-    The order is a seeded hash, so that whatever a budget allows is a fair sample; every document gets its first
-    query before any gets its second.
-
-    Args:
-        documents: the training documents.
-        config: how many, and for which share negatives are written.
-        seed: of the order.
-    """
-    places = np.fromiter((_place(seed, "order", each.id) for each in documents), dtype=np.float64)
-    order = np.argsort(places, kind="stable")[: config.max_documents]
-
-    def unit(number: int) -> WritingUnit:
-        index, place = divmod(number, len(order))
-        document = documents[int(order[place])]
-        return WritingUnit(
-            document=document,
-            index=index,
-            with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
-            style=_style(document, index, config, seed=seed),
-        )
-
-    return View(range(config.queries_per_document * len(order)), unit)
 
 
 def synthesize(
@@ -140,38 +109,15 @@ def write_heldout_queries(
     """
 
     async def write(document: Document) -> str:
-        for room in (_HELDOUT_TOKENS, 2 * _HELDOUT_TOKENS):
-            request = CompletionRequest(
-                messages=prompts.render("heldout_query", document=document.text[:characters]),
-                temperature=llm.temperature,
-                top_p=llm.top_p,
-                max_tokens=room,
-                seed=seed,
-                stop=("\n",),
-                asked_by="heldout",  # whichever strategy writes the rows, these stay what they are
-            )
-            answer = await client.complete(request)
-            text = without_reasoning(answer.text)
-            if answer.finish_reason != "length":
-                break
-        else:
-            raise UnusableAnswer("truncated", f"the query was cut at {2 * _HELDOUT_TOKENS} tokens")
-        query = about_the_subject(clean_line(text))
-        if not query:
-            raise UnusableAnswer("empty", "the model wrote no query")
-        return query
+        request = CompletionRequest(
+            messages=prompts.render("heldout_query", document=document.text[:characters]),
+            temperature=llm.temperature,
+            top_p=llm.top_p,
+            max_tokens=_HELDOUT_TOKENS,
+            seed=seed,
+            stop=("\n",),
+            asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
+        )
+        return await ask_for_query(client, request)
 
     return engine.map(write, documents, stop=stop)
-
-
-def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Style:
-    """What kind of query a document's row number `index` has: its rows take different kinds as far as there are."""
-    kinds = draw_order(config.query_types, random.Random(f"{seed}:kinds:{document.id}"))
-    language = draw(config.languages, random.Random(f"{seed}:{index}:{document.id}")) if config.languages else None
-    return Style(query_type=kinds[index % len(kinds)], language=language)
-
-
-def _place(seed: int, purpose: str, identifier: str) -> float:
-    """A document's place in a seeded random order, 0-1."""
-    digest = hashlib.sha256(f"{seed}:{purpose}:{identifier}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64

@@ -1,22 +1,52 @@
-"""The rows to write from given queries and from tasks, in the order they are asked for."""
+"""The rows to write for documents, given queries and tasks, in the order they are asked for."""
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from multigrain.config import DocumentsConfig, SynthesisConfig, TasksConfig
 from multigrain.errors import ConfigError
 from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
-from multigrain.storage.disk_list import Spool, View
-from multigrain.synthesis.attributes import task_style
+from multigrain.storage.disk_list import View
+from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_attributes
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
-__all__ = ["pair_units", "task_units"]
+__all__ = ["pair_units", "task_units", "writing_units"]
+
+
+def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
+    """The rows to write, in the order they are asked for; each is made when it is looked at.
+
+    The order is a seeded hash, so that whatever a budget allows is a fair sample; every document gets its first
+    query before any gets its second.
+
+    Args:
+        documents: the training documents.
+        config: how many, and for which share negatives are written.
+        seed: of the order.
+    """
+    places = np.fromiter((_place(seed, "order", document.id) for document in documents), dtype=np.float64)
+    order = np.argsort(places, kind="stable")[: config.max_documents]
+
+    def unit(number: int) -> WritingUnit:
+        index, place = divmod(number, len(order))
+        document = documents[int(order[place])]
+        return WritingUnit(
+            document=document,
+            index=index,
+            with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
+            style=_style(document, index, config, seed=seed),
+        )
+
+    return View(range(config.queries_per_document * len(order)), unit)
 
 
 def pair_units(
@@ -29,39 +59,28 @@ def pair_units(
 
     Args:
         queries: the given queries, of all splits.
-        documents: their positives are among them.
+        documents: their positives are among them; each is read when its row is looked at.
         config: how many queries at most, and for which share negatives are written.
         seed: of the order.
     """
+    places = {document.id: place for place, document in enumerate(documents)}
     train = [query for query in queries if query.split is Split.TRAIN]
     ordered = sorted(train, key=lambda query: _place(seed, "order", query.id))[: config.max_documents]
     longest = max((len(query.document_ids) for query in ordered), default=0)
-    wanted = {key for query in ordered for key in query.document_ids}
-    places: dict[str, int] = {}
-    positives: Spool[Document] = Spool()
-    for document in documents:
-        if document.id in wanted:
-            places[document.id] = len(positives)
-            positives.append(document)
 
-    def unit(pair: tuple[int, int]) -> WritingUnit:
-        number, index = pair
-        query = ordered[number]
-        own_id = query.document_ids[index]
+    def unit(row: tuple[int, GivenQuery]) -> WritingUnit:
+        index, query = row
+        positive = query.document_ids[index]
         return WritingUnit(
-            document=positives[places[own_id]],
+            document=documents[places[positive]],
             with_negatives=_place(seed, f"negatives:{index}", query.id) < config.negatives_share,
             query=query.text,
-            relevant_ids=tuple(key for key in query.document_ids if key != own_id),
+            relevant_ids=tuple(other for other in query.document_ids if other != positive),
         )
 
-    pairs = [
-        (number, index)
-        for index in range(longest)
-        for number, query in enumerate(ordered)
-        if index < len(query.document_ids)
-    ]
-    return View(pairs, unit)
+    return View(
+        [(index, query) for index in range(longest) for query in ordered if index < len(query.document_ids)], unit
+    )
 
 
 def task_units(
@@ -88,7 +107,7 @@ def task_units(
         ConfigError: no kind of the tasks has a weight, or translations are asked for in one language.
     """
     by_kind: dict[TaskKind, list[Task]] = defaultdict(list)
-    for task in sorted(tasks, key=lambda each: _place(seed, "tasks", each.id)):
+    for task in sorted(tasks, key=lambda one: _place(seed, "tasks", one.id)):
         by_kind[task.kind].append(task)
     # A kind that only the user's own list has counts like any other.
     weights = {kind: config.kinds.get(kind, 1.0) for kind in by_kind}
@@ -104,12 +123,19 @@ def task_units(
             index=index,
             with_negatives=sides[task.id, index] is Split.TRAIN
             and _place(seed, f"negatives:{index}", task.id) < synthesis.negatives_share,
-            style=task_style(task, index, config, seed=seed),
+            style=task_attributes(task, index, config, seed=seed),
             task=task,
         )
         for task, index in places
     ]
     return sorted(units, key=lambda unit: (unit.index, _place(seed, "order", unit.document.id)))
+
+
+def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Attributes:
+    """What kind of query a document's row number `index` has: its rows take different kinds as far as there are."""
+    kinds = draw_order(config.query_types, random.Random(f"{seed}:kinds:{document.id}"))
+    language = draw(config.languages, random.Random(f"{seed}:{index}:{document.id}")) if config.languages else None
+    return Attributes(query_type=kinds[index % len(kinds)], language=language)
 
 
 def _places(by_kind: Mapping[TaskKind, Sequence[Task]], rows: Mapping[TaskKind, int]) -> Iterator[tuple[Task, int]]:

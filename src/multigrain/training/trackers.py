@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from multigrain.config import TrainingConfig
+from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def check_trackers(config: TrainingConfig) -> None:
     """
     for name in config.report_to:
         if name not in _TRACKERS:
-            nearest = difflib.get_close_matches(name, _TRACKERS, n=1)
-            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            hint = did_you_mean(name, _TRACKERS)
             raise ConfigError(f"training.report_to: no tracker {name!r}{hint}; there are {', '.join(_TRACKERS)}")
         module, package = _TRACKERS[name]
         if find_spec(module) is None:

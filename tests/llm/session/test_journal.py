@@ -21,8 +21,10 @@ from multigrain.errors import EndpointRefusedError, RunDirectoryError
 from multigrain.llm.build import client_identity
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.session.journal import Journal, JournaledClient, request_key
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import request_key
 from multigrain.llm.session.schema import CURRENT_VERSION
+from multigrain.llm.session.session import JournaledClient
 
 STORED = Path(__file__).parent / "data"
 
@@ -170,7 +172,8 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path) -> 
         from pathlib import Path
         from multigrain.llm.protocol import CompletionRequest, Message
         from multigrain.llm.scripted import ScriptedLLM
-        from multigrain.llm.session.journal import Journal, JournaledClient
+        from multigrain.llm.session.journal import Journal
+        from multigrain.llm.session.session import JournaledClient
 
         async def main():
             client = JournaledClient(ScriptedLLM(), Journal(Path(sys.argv[1])), strategy="mgh")

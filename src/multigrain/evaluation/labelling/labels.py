@@ -20,7 +20,7 @@ import pytrec_eval
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.compare import CompareSettings, Conclusion, Measured, conclude
 from multigrain.evaluation.significance import compare_paired
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 __all__ = [
     "GRADES",

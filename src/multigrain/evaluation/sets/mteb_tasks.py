@@ -7,7 +7,6 @@ one name (`no_model_name/available`) and would hand one model's scores to anothe
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import tempfile
 import warnings
@@ -26,6 +25,7 @@ from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from sentence_transformers import SentenceTransformer
 
+from multigrain.display.suggest import nearest_names
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.sets.beir import GIVEN_JUDGMENTS
@@ -172,8 +172,7 @@ def _named(name: str) -> list[AbsTask]:
         return list(mteb.get_benchmark(name).tasks)
     except KeyError:
         pass
-    by_folded = {each.casefold(): each for each in _known_names()}
-    nearest = [by_folded[each] for each in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
+    nearest = nearest_names(name, _known_names(), limit=3, cutoff=0.5)
     advice = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "`mteb available-tasks` lists them"
     raise EvaluationError(f"{name!r} is no MTEB task or benchmark; {advice}")
 

@@ -1,1 +1,1 @@
-"""Paid completions: the journal that keeps them, and the budget that limits them."""
+"""Paid completions: the journal that keeps them, the budget that limits them, and the session that asks for them."""

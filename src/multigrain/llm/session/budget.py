@@ -1,20 +1,24 @@
-"""Limits on what a run may cost, counted over all its sessions."""
+"""Limits on what a run may cost, counted over all its journals and sessions, before anything is asked."""
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
-from multigrain.config import PriceConfig
+from multigrain.config import Config, PriceConfig
 from multigrain.errors import ConfigError
-from multigrain.llm.prices import about_prompt_tokens, cost_of
-from multigrain.llm.protocol import Completion, CompletionRequest
-from multigrain.llm.session.records import JournalTotals
+from multigrain.llm.prices import BYTES_A_TOKEN, about_prompt_tokens, cost_of
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.usage import JournalUsage, read_usage
+from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["Decision", "Spending", "require_price"]
+__all__ = ["Budget", "Reservation", "require_price", "run_budget"]
 
-Decision = Literal["send", "wait", "stop"]
-"""What becomes of a request: it is sent, it waits for one in flight and is asked about again, or it is never sent."""
+
+_LATEST: Final = 200  # prompts by which lengths are reckoned
 
 
 def require_price(
@@ -39,92 +43,190 @@ def require_price(
         )
 
 
-class Spending:
-    """Adds up completions and says when to stop. Every completion in the journal counts, from whichever session.
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is set aside for one request in flight.
 
-    A request may be sent only if what has been spent, and what it and those in flight are likely to cost at the
-    average so far, stays within the limits. An average is no promise: the last ones may run over by a little.
+    Attributes:
+        request: the request.
+        price: of the model that is asked.
+        tokens: that it may come to.
+        cost: US dollars that it may come to.
+    """
 
-    While nothing has been answered there is no average, and every request counts as if its answer took all the tokens
-    it may. One alone is sent whatever it may take, for the limit to be of use below that; the others wait for it.
+    request: CompletionRequest
+    price: PriceConfig | None
+    tokens: float
+    cost: float
+
+
+class Budget:
+    """What a run may spend, on whichever model and for whichever purpose. For one event loop.
+
+    Every request reserves the most that it may cost before it is sent. One that does not fit beside those in flight
+    waits until they are over; one that is alone is sent as long as anything is left. So what is spent passes a limit
+    by less than the cost of one request, however many are in flight. Prompts count as a token a byte, which is more
+    than any tokenizer makes of them, until an answer has told how many tokens they are at most.
 
     Args:
-        so_far: what the journal holds.
-        price: of the model; None where it is unknown.
-        max_cost: US dollars; None: no limit. At 0 nothing is left; a model that costs nothing is asked all the same.
-        max_tokens: read and written; None: no limit. At 0 nothing is left.
+        journals: what each of the run's journals adds up to.
+        max_cost: US dollars; None: no limit. A model that costs nothing is asked whatever is left.
+        max_tokens: read and written; None: no limit.
 
     Raises:
-        ConfigError: there is a limit on the cost, and nobody knows the price.
+        ConfigError: there is a limit on the cost, and nobody knows the price of a model that has answered.
+
+    Attributes:
+        tokens: read and written so far.
+        cost: US dollars so far, of the models whose price is known.
     """
 
     def __init__(
         self,
-        so_far: JournalTotals,
+        journals: Iterable[JournalUsage] = (),
         *,
-        price: PriceConfig | None,
         max_cost: float | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        require_price(price, max_cost)
-        self._price = price
-        self._max_cost = None if price is not None and _is_free(price) else max_cost
+        self._max_cost = max_cost
         self._max_tokens = max_tokens
-        self._completions = so_far.completions
-        self.tokens = so_far.prompt_tokens + so_far.completion_tokens
-        self.cost = None if price is None else so_far.cost(price)
-        self._longest = 0  # tokens, and dollars: the worst that a request so far may come to
-        self._dearest = 0.0
+        self.tokens = 0
+        self.cost = 0.0
+        for usage in journals:
+            if usage.totals.completions:
+                require_price(usage.price, max_cost, model=f"the model that answered into {usage.path.name}")
+            self.tokens += usage.totals.tokens
+            self.cost += usage.cost or 0.0
+        self._awaited_tokens, self._awaited_cost = 0.0, 0.0  # of batch files: they may be answered any day
+        self._flying_tokens, self._flying_cost = 0.0, 0.0
+        self._in_flight = 0
+        self._tokens_an_estimate: float | None = None  # that an endpoint has reported, at most
+        self._waiting: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
-        return f"Spending(cost={self.cost}, tokens={self.tokens})"
+        return f"Budget(cost={self.cost}, tokens={self.tokens}, in flight: {self._in_flight})"
 
-    def add(self, completion: Completion) -> None:
-        """Count a completion that was asked for and received."""
-        self._completions += 1
-        self.tokens += completion.prompt_tokens + completion.completion_tokens
-        if self._price is not None and self.cost is not None:
-            self.cost += cost_of(
-                self._price,
-                prompt_tokens=completion.prompt_tokens,
-                completion_tokens=completion.completion_tokens,
-                cached_tokens=completion.cached_tokens,
-            )
-
-    def decide(self, in_flight: int, request: CompletionRequest) -> Decision:
-        """Whether one more request stays within the limits.
+    def reserve(self, request: CompletionRequest, price: PriceConfig | None) -> Reservation | None:
+        """Set aside the most that a request may cost.
 
         Args:
-            in_flight: requests that are being answered.
-            request: the one that is to be sent.
+            request: what is to be sent.
+            price: of the model that is asked; None where it is unknown.
 
         Returns:
-            "wait" only while requests are in flight: none has been answered yet, and an answer is what can tell.
+            To be given to `settle` when the request is over; None where it has to wait for those in flight: see
+            `released`.
+
+        Raises:
+            CompletionFailure: nothing is left ("over_limit").
         """
-        tokens, cost, ahead = self.tokens, self.cost or 0.0, in_flight + 1
-        if not self._within(tokens, cost, left=True):
-            return "stop"
-        if self._completions:
-            # Multiplied first: what just fits is not to be lost to rounding.
-            tokens_then = tokens + tokens * ahead / self._completions
-            return "send" if self._within(tokens_then, cost + cost * ahead / self._completions) else "stop"
-        self._expect(request)
-        at_most = self._within(ahead * self._longest, ahead * self._dearest)
-        return "send" if at_most or not in_flight else "wait"
+        if not self._anything_left(price):
+            awaited = "; requests in batch files count until their answers are read" if self._awaited_tokens else ""
+            raise CompletionFailure("over_limit", f"the run's spending limit is reached{awaited}")
+        tokens, cost = self._at_most(request, price)
+        if self._in_flight and not self._fits(tokens, cost):
+            return None
+        self._flying_tokens += tokens
+        self._flying_cost += cost
+        self._in_flight += 1
+        return Reservation(request, price, tokens, cost)
 
-    def _within(self, tokens: float, cost: float, *, left: bool = False) -> bool:
-        """Whether so much is within both limits; with `left`, by more than nothing."""
-        pairs = ((tokens, self._max_tokens), (cost, self._max_cost))
-        return all(limit is None or (spent < limit if left else spent <= limit) for spent, limit in pairs)
+    def reserve_in_batch(
+        self, request: CompletionRequest, price: PriceConfig | None, *, written: bool = False
+    ) -> bool:
+        """Set aside the most that a request in a batch file may cost, until the budget is read anew.
 
-    def _expect(self, request: CompletionRequest) -> None:
-        """Remember the worst that a request may come to. Those in flight count as this much each."""
-        reading, writing = math.ceil(about_prompt_tokens(request)), request.max_tokens
-        self._longest = max(self._longest, reading + writing)
-        if self._price is not None:
-            cost = cost_of(self._price, prompt_tokens=reading, completion_tokens=writing)
-            self._dearest = max(self._dearest, cost)
+        Args:
+            request: what is to be asked.
+            price: of the model.
+            written: whether it lies in a file already, and so counts whether it fits or not.
+
+        Returns:
+            Whether it fits.
+        """
+        tokens, cost = self._at_most(request, price)
+        share = 1.0 if price is None else price.batch_share
+        alone = not self._awaited_tokens and self._anything_left(price)
+        if not (written or alone or self._fits(tokens, cost * share)):
+            return False
+        self._awaited_tokens += tokens
+        self._awaited_cost += cost * share
+        return True
+
+    async def released(self) -> None:
+        """Wait until a request in flight is over."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def settle(self, reservation: Reservation, completion: Completion | None) -> None:
+        """End a reservation, once. What the answer cost is spent; where none came, no one reports what that cost."""
+        self._in_flight -= 1
+        # Exactly nothing where nothing is in flight: no rounding is left over.
+        self._flying_tokens = self._flying_tokens - reservation.tokens if self._in_flight else 0.0
+        self._flying_cost = self._flying_cost - reservation.cost if self._in_flight else 0.0
+        if completion is not None:
+            self.tokens += completion.prompt_tokens + completion.completion_tokens
+            if reservation.price is not None:
+                self.cost += cost_of(
+                    reservation.price,
+                    prompt_tokens=completion.prompt_tokens,
+                    completion_tokens=completion.completion_tokens,
+                    cached_tokens=completion.cached_tokens,
+                )
+            self.learn(reservation.request, completion.prompt_tokens)
+        waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            if not turn.done():
+                turn.set_result(None)
+
+    def learn(self, request: CompletionRequest, prompt_tokens: int) -> None:
+        """Take in how many tokens a prompt was, as an endpoint reports it; 0 says nothing."""
+        if prompt_tokens:
+            reported = prompt_tokens / max(1.0, about_prompt_tokens(request))
+            self._tokens_an_estimate = max(1.0, self._tokens_an_estimate or 0.0, reported)
+
+    def _at_most(self, request: CompletionRequest, price: PriceConfig | None) -> tuple[float, float]:
+        """Tokens and dollars that a request may come to."""
+        reading = about_prompt_tokens(request) * (self._tokens_an_estimate or BYTES_A_TOKEN)
+        writing = request.max_tokens
+        cost = 0.0 if price is None else (reading * price.prompt + writing * price.completion) / 1e6
+        return reading + writing, cost
+
+    def _anything_left(self, price: PriceConfig | None) -> bool:
+        tokens, cost = self.tokens + self._awaited_tokens, self.cost + self._awaited_cost
+        free = price is not None and not (price.prompt or price.completion)
+        return (self._max_tokens is None or tokens < self._max_tokens) and (
+            self._max_cost is None or free or cost < self._max_cost
+        )
+
+    def _fits(self, tokens: float, cost: float) -> bool:
+        tokens += self.tokens + self._awaited_tokens + self._flying_tokens
+        total = cost + self.cost + self._awaited_cost + self._flying_cost
+        return (self._max_tokens is None or tokens <= self._max_tokens) and (
+            self._max_cost is None or not cost or total <= self._max_cost
+        )
 
 
-def _is_free(price: PriceConfig) -> bool:
-    return not (price.prompt or price.completion)
+def run_budget(config: Config, run: RunDirectory, *, files_lost: bool = False) -> Budget:
+    """What is left of a run's limits, over all its journals, each at the price of the model that answers into it.
+
+    Args:
+        config: the run's.
+        run: the run.
+        files_lost: do not wait for the answers to batch files: they are written again.
+
+    Raises:
+        ConfigError: there is a limit on the cost, and a price is unknown.
+    """
+    limits = config.synthesis
+    limited = limits.max_cost is not None or limits.max_total_tokens is not None
+    journals = read_usage(run, config).journals
+    budget = Budget(journals, max_cost=limits.max_cost, max_tokens=limits.max_total_tokens)
+    for usage in journals if limited else ():
+        with Journal(usage.path, create=False) as journal:
+            for request, tokens in journal.latest_prompts(_LATEST):
+                budget.learn(request, tokens)
+            for request in () if files_lost else journal.awaited():
+                budget.reserve_in_batch(request, usage.price, written=True)
+    return budget

@@ -6,11 +6,10 @@ as the disk keeps its word, a power cut.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -18,23 +17,20 @@ from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 from multigrain.errors import RunDirectoryError
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
-from multigrain.llm.session.budget import Decision
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.session.records import (
     JournalEntry,
     JournalTotals,
     TokenSums,
     now,
     plain_request,
-    request_key,
     restored_request,
-    storable,
     storable_text,
 )
 from multigrain.llm.session.schema import migrate
 from multigrain.llm.session.writer import JournalWriter, Statement
 
-__all__ = ["Journal", "JournalEntry", "JournalTotals", "JournaledClient", "request_key"]
+__all__ = ["Journal"]
 
 _BUSY_SECONDS: Final = 30.0
 # Constants of this module are all that is ever put into SQL text; values are bound.
@@ -152,6 +148,27 @@ class Journal:
         finally:
             connection.close()
 
+    def awaited(self) -> Iterator[CompletionRequest]:
+        """The requests that lie in batch files and have neither been answered nor come back as failures."""
+        sql = """
+            SELECT request FROM batch_requests AS wanted WHERE written_at IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM completions WHERE completions.key = wanted.key)
+            AND NOT EXISTS (SELECT 1 FROM failures WHERE failures.key = wanted.key AND last_at >= written_at)
+        """
+        connection = _connect(self.path)
+        try:
+            for (request,) in connection.execute(sql):
+                yield restored_request(json.loads(request))
+        finally:
+            connection.close()
+
+    def latest_prompts(self, count: int) -> list[tuple[CompletionRequest, int]]:
+        """The latest requests whose endpoint has reported how many tokens it read, each with that number."""
+        sql = "SELECT request, prompt_tokens FROM completions WHERE prompt_tokens > 0 ORDER BY rowid DESC LIMIT ?"
+        with self._lock:
+            rows = self._reading.execute(sql, (count,)).fetchall()
+        return [(restored_request(json.loads(request)), tokens) for request, tokens in rows]
+
     def mark_written(self, keys: Iterable[str]) -> None:
         """Note that requests lie in a batch file now. Returns when that is on the disk."""
         sql = "UPDATE batch_requests SET written_at = ? WHERE key = ?"
@@ -229,112 +246,6 @@ class Journal:
             if self._writer is None:
                 self._writer = JournalWriter(self._writing, self.path)
             return self._writer
-
-
-class JournaledClient:
-    """Answers from the journal where it can; else asks, keeps the answer, and only then gives it out.
-
-    Implements `LLMClient`. Equal requests in flight at one time are asked once.
-
-    Args:
-        inner: who is asked.
-        journal: where answers are kept.
-        strategy: who asks where a request does not say: part of every key, as strategies do not share answers.
-
-        may_ask: asked before a request goes to the inner client, with the number in flight. "stop" fails it as
-            "over_limit"; "wait", which is no answer while none is in flight, asks again when one of those is over.
-            What the journal holds is given out all the same.
-        on_answer: told of each answer that was asked for and is kept.
-
-    Attributes:
-        asked: requests that went to the inner client.
-        reused: requests that the journal answered.
-    """
-
-    def __init__(
-        self,
-        inner: LLMClient,
-        journal: Journal,
-        *,
-        strategy: str,
-        may_ask: Callable[[int, CompletionRequest], Decision] | None = None,
-        on_answer: Callable[[Completion], None] | None = None,
-    ) -> None:
-        self._inner = inner
-        self._journal = journal
-        self._strategy = strategy
-        self._may_ask = may_ask
-        self._on_answer = on_answer
-        self._pending: dict[str, asyncio.Future[None]] = {}
-        self.asked = 0
-        self.reused = 0
-
-    def __repr__(self) -> str:
-        return f"JournaledClient({self._inner!r}, {self._journal!r}, strategy={self._strategy!r})"
-
-    @property
-    def identity(self) -> str:
-        """The inner client's."""
-        return self._inner.identity
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are being answered by the inner client."""
-        return len(self._pending)
-
-    async def complete(self, request: CompletionRequest) -> Completion:
-        """Answer one request; see `LLMClient.complete`.
-
-        Raises:
-            CompletionFailure: the inner client's, counted in the journal; or "over_limit".
-            RunDirectoryError: the journal can keep no further answer.
-            LLMError: the inner client's.
-        """
-        key = request_key(self.identity, self._strategy, request)
-        while True:
-            found = self._journal.find(key)
-            if found is not None:
-                self.reused += 1
-                return found
-            pending = self._pending.get(key)
-            if pending is not None:
-                await asyncio.wait([pending])
-                continue
-            decision = "send" if self._may_ask is None else self._may_ask(self.in_flight, request)
-            if decision == "stop":
-                raise CompletionFailure("over_limit", "the run's spending limit is reached")
-            if decision == "send":
-                return await self._ask(key, request)
-            await asyncio.wait(self._pending.values(), return_when=asyncio.FIRST_COMPLETED)
-
-    async def aclose(self) -> None:
-        """Close the inner client; the journal stays open."""
-        await self._inner.aclose()
-
-    async def _ask(self, key: str, request: CompletionRequest) -> Completion:
-        self._journal.check()
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending[key] = over
-        self.asked += 1
-        try:
-            completion = await self._inner.complete(request)
-            kept = storable(completion)
-            entry = JournalEntry(
-                key, request.asked_by or self._strategy, self.identity, plain_request(request), kept, now()
-            )
-            await self._journal.keep(entry)
-        except CompletionFailure as failure:
-            noted = self._journal.record_failure(
-                key, failure, strategy=request.asked_by or self._strategy, client=self.identity
-            )
-            await asyncio.wrap_future(noted)
-            raise
-        finally:
-            del self._pending[key]
-            over.set_result(None)
-        if self._on_answer is not None:
-            self._on_answer(kept)
-        return kept
 
 
 def _connect(path: Path) -> sqlite3.Connection:

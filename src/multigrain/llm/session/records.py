@@ -30,7 +30,7 @@ Source = Literal["live", "batch"]
 """How an answer came: as it was asked for, or in a batch file, which costs less."""
 
 _KEY_FORMAT: Final = 1
-_DECISIVE: Final = tuple(each.name for each in fields(CompletionRequest) if each.name != "asked_by")
+_DECISIVE: Final = tuple(attribute.name for attribute in fields(CompletionRequest) if attribute.name != "asked_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,11 @@ class JournalTotals:
     def completion_tokens(self) -> int:
         """Tokens written."""
         return self.live.completion_tokens + self.batch.completion_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
 
     @property
     def cached_tokens(self) -> int:

@@ -148,8 +148,8 @@ class JournalWriter:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for (head, tail), alike in groupby(statements, key=lambda each: (each.head, each.tail)):
-                _execute(connection, head, tail, [each.values for each in alike])
+            for (head, tail), alike in groupby(statements, key=lambda statement: (statement.head, statement.tail)):
+                _execute(connection, head, tail, [statement.values for statement in alike])
             connection.execute("COMMIT")
         except BaseException:
             # SQLite has already rolled back after some errors, a full disk among them.

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import LLMClient
-from multigrain.llm.structured import UnusableAnswer
 from multigrain.records import Level, SynthesizedRow
 from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import Document, SynthesizedRow, Task
-from multigrain.synthesis.style import Style
+from multigrain.synthesis.attributes import Attributes
 
 __all__ = ["Strategy", "WritingUnit", "row_id", "unit_values"]
 
@@ -32,7 +32,7 @@ class WritingUnit:
     index: int = 0
     with_negatives: bool = True
     query: str | None = None
-    style: Style = field(default_factory=Style)
+    style: Attributes = field(default_factory=Attributes)
     relevant_ids: tuple[str, ...] = ()
     task: Task | None = None
 

@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.llm.answers import without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
-from multigrain.llm.reasoning import without_reasoning
-from multigrain.llm.structured import UnusableAnswer, ask
+from multigrain.llm.structured import ask
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
-from multigrain.synthesis.plain_text import about_the_subject, clean_line, summary_as_query
+from multigrain.synthesis.plain_text import ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 from multigrain.synthesis.strategies.shapes import Opening
@@ -155,16 +155,8 @@ class Writer:
         summary = unit.style.query_type == "summary"
         # A summary's second sentence is about details; a query is one.
         stop = ("\n", ". ") if summary else ("\n",)
-        for room in (_QUERY_TOKENS, 2 * _QUERY_TOKENS):
-            answer = await self.text(client, unit, "query", shows="query", max_tokens=room, stop=stop)
-            if answer.finish_reason != "length":
-                break
-        else:  # half a sentence is a query that nobody has
-            raise UnusableAnswer("truncated", f"the query was cut at {2 * _QUERY_TOKENS} tokens")
-        query = summary_as_query(clean_line(answer.text)) if summary else about_the_subject(clean_line(answer.text))
-        if not query:
-            raise UnusableAnswer("empty", "the model wrote no query")
-        return query
+        request = self.request(unit, "query", shows="query", max_tokens=_QUERY_TOKENS, stop=stop)
+        return await ask_for_query(client, request, summary=summary)
 
     async def opening(self, client: LLMClient, unit: WritingUnit, *, write_positive: bool) -> tuple[str, str]:
         """Query and positive, as the first step of strategies that write negatives in later ones."""

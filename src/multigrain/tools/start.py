@@ -1,4 +1,4 @@
-"""What `multigrain init` starts a config from: given on the command line, asked for, or left at its default."""
+"""The config that `multigrain init` writes, from options, answers and defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLLAMA_MODEL: Final = "qwen2.5:7b"
 
 @dataclass(frozen=True)
 class Start:
-    """What a config starts from; None is what was neither given nor asked.
+    """The choices behind a new config; None for a default.
 
     Attributes:
         documents: path of the documents.
@@ -45,7 +45,7 @@ class Start:
     full: bool = False
 
     def for_ollama(self) -> Start:
-        """Ollama by its name is an endpoint on this machine; everything else stays as it is."""
+        """The same choices with Ollama replaced by its endpoint on this machine."""
         if self.provider != "ollama":
             return self
         return replace(self, provider="openai", base_url=self.base_url or OLLAMA_URL, model=self.model or OLLAMA_MODEL)

@@ -1,4 +1,4 @@
-"""How fast work goes, and how long it will take: nothing is said before enough has been seen."""
+"""The rate of a piece of work and the time that is left, once enough of it has been seen."""
 
 from __future__ import annotations
 

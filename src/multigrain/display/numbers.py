@@ -1,15 +1,38 @@
-"""Numbers as the page writes them: real minus signs, thin precision, never a zero that is not one."""
+"""Numbers for people: scores, points, counts, shares, money and time."""
 
 from __future__ import annotations
 
 import math
+from typing import Final, Protocol
 
-from multigrain.report.data import Interval
+__all__ = [
+    "clock",
+    "count",
+    "dollars",
+    "duration",
+    "interval",
+    "mark",
+    "percent",
+    "points",
+    "rate",
+    "rough_duration",
+    "score",
+]
 
-__all__ = ["clock", "count", "dollars", "duration", "interval", "mark", "percent", "points", "score"]
+_MINUS: Final = "−"
 
-_MINUS = "−"
-_TIE = "\u00a0"  # a space that no line breaks at
+
+class Interval(Protocol):
+    """A difference with the ends of its interval."""
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
 
 
 def score(value: float) -> str:
@@ -39,8 +62,8 @@ def interval(value: Interval) -> str:
     Takes two decimals where one would show an end of the interval as zero that is not.
     """
     ends = (value.mean, value.low, value.high)
-    decimals = 2 if any(0 < abs(each) < 0.0005 for each in ends) else 1
-    low, high = (points(each, decimals).removeprefix("+") for each in (value.low, value.high))
+    decimals = 2 if any(0 < abs(end) < 0.0005 for end in ends) else 1
+    low, high = (points(end, decimals).removeprefix("+") for end in (value.low, value.high))
     return f"{points(value.mean, decimals)} [{low}, {high}]"
 
 
@@ -59,24 +82,35 @@ def percent(part: float, whole: float = 1.0) -> str:
     return f"{share:.1f}%" if 0 < share < 9.95 else f"{share:.0f}%"
 
 
-def dollars(value: float) -> str:
-    """An amount of money, with as many decimals as small ones need: "$12.40", "$0.0031"."""
-    return f"${value:,.2f}" if value >= 0.995 else f"${value:.2g}"
+def dollars(amount: float) -> str:
+    """An amount of money, with as many decimals as small ones need: "$12.40", "$0.00", "$0.0031"."""
+    return f"${amount:,.2f}" if amount >= 0.995 or amount == 0 else f"${amount:.2g}"
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its two largest units, kept on one line: "8 min 12 s", "0.4 s", "3 h 5 min"."""
+    """A span of time in its two largest units: "8 min 12 s", "0.4 s", "3 h 5 min"."""
     if not math.isfinite(seconds) or seconds < 0:
         return "–"
     if seconds < 9.95:
-        return f"{seconds:.1f}{_TIE}s"
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}{_TIE}s"
+        return f"{whole} s"
     minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}{_TIE}min{_TIE}{rest}{_TIE}s"
-    return f"{minutes // 60}{_TIE}h{_TIE}{minutes % 60}{_TIE}min"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def rough_duration(seconds: float) -> str:
+    """A span of time that is an estimate: "50 s", "4 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def rate(items_a_second: float) -> str:
+    """A rate as a number that can be read: "12.0/s", or "3.5/min" where less than one is done in a second."""
+    return f"{items_a_second:.1f}/s" if items_a_second >= 1 else f"{items_a_second * 60:.1f}/min"
 
 
 def clock(timestamp: str) -> str:

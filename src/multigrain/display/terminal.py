@@ -1,0 +1,129 @@
+"""Progress for people: bars on a terminal, plain lines where output is piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.progress import Task as RichTask
+from rich.progress import TaskID as RichTaskID
+from rich.text import Text
+
+from multigrain.display.numbers import rate, rough_duration
+from multigrain.display.pace import Pace
+from multigrain.display.progress import Progress, Task
+
+__all__ = ["console_progress"]
+
+_PLAIN_INTERVAL: Final = 10.0  # seconds between two lines of one piece of work where there is no terminal
+
+
+def console_progress(console: Console) -> Progress:
+    """Bars where the console is a terminal, plain lines where it is not."""
+    return _Bars(console) if console.is_terminal else _Lines(console)
+
+
+class _Bars:
+    def __init__(self, target: Console) -> None:
+        self._console = target
+
+    @contextmanager
+    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            _PaceColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+        )
+        with RichProgress(*columns, console=self._console, transient=True) as bars:
+            pace = Pace(total)
+            yield _BarTask(bars, bars.add_task(title, total=total, unit=unit, pace=pace, note=""), pace)
+
+    def say(self, line: str) -> None:
+        self._console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+    def remark(self, line: str) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+class _PaceColumn(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        """The rate and the time that is left, or nothing before enough has been seen."""
+        return Text(_pace_words(task.fields["pace"]), style="dim")
+
+
+class _BarTask:
+    def __init__(self, bars: RichProgress, identifier: RichTaskID, pace: Pace) -> None:
+        self._bars = bars
+        self._identifier = identifier
+        self._pace = pace
+
+    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        self._pace.advance(steps, resumed=resumed)
+        self._bars.update(self._identifier, advance=steps, note=escape(note))
+
+
+class _Lines:
+    def __init__(self, target: Console) -> None:
+        self._console = target
+
+    @contextmanager
+    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
+        self.say(f"{title} …")
+        yield _LineTask(self.say, title, unit, Pace(total))
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def remark(self, line: str) -> None:
+        self.say(line)
+
+
+class _LineTask:
+    def __init__(self, show: Callable[[str], None], title: str, unit: str, pace: Pace) -> None:
+        self._show = show
+        self._title = title
+        self._unit = f" {unit}" if unit else ""
+        self._pace = pace
+        self._shown = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        pace = self._pace
+        pace.advance(steps, resumed=resumed)
+        now = time.monotonic()
+        if now - self._shown < _PLAIN_INTERVAL and pace.done != pace.total:
+            return
+        self._shown = now
+        of_total = "" if pace.total is None else f"/{pace.total}"
+        words = _end_words(pace) if pace.done == pace.total else _pace_words(pace)
+        shown = f", {note}" if note else ""
+        self._show(f"{self._title}: {pace.done}{of_total}{self._unit}{f' ({words})' if words else ''}{shown}")
+
+
+def _pace_words(pace: Pace) -> str:
+    """The rate, and the time that is left where there is an end; empty as long as too little has been seen."""
+    if pace.rate is None:
+        return ""
+    return rate(pace.rate) + ("" if pace.left is None else f", {rough_duration(pace.left)} left")
+
+
+def _end_words(pace: Pace) -> str:
+    overall = "" if pace.overall is None else f"{rate(pace.overall)} "
+    return f"{overall}in {rough_duration(pace.elapsed)}"

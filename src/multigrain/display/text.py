@@ -1,0 +1,38 @@
+"""Texts from anywhere, made safe to show on a line, in a terminal or on a page."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+__all__ = ["first_line", "one_line", "unbroken", "visible"]
+
+_PICTURES: Final = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """A text on one line without control characters, so that it can neither steer a terminal nor turn words around.
+
+    Args:
+        text: from anywhere.
+        limit: characters to keep; a cut is marked by an ellipsis.
+    """
+    spaced = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
+    line = " ".join(spaced.split())
+    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that is not blank; its type's name where there is none."""
+    lines = (one_line(line) for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
+def visible(text: str) -> str:
+    """A text with control characters as their pictures; browsers would drop them or replace them silently."""
+    return text.translate(_PICTURES)
+
+
+def unbroken(text: str) -> str:
+    """A text with spaces that no browser breaks a line at."""
+    return text.replace(" ", "\u00a0")

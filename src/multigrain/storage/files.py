@@ -1,0 +1,108 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from multigrain.errors import RunDirectoryError
+
+__all__ = ["atomic_directory", "atomic_stream", "atomic_write", "remove", "take_place", "writing"]
+
+
+def atomic_write(path: Path, data: str | bytes) -> None:
+    """Write a whole file or nothing: to a sibling, flushed to disk, then renamed over the old one.
+
+    Raises:
+        RunDirectoryError: the disk is full, or the path cannot be written.
+    """
+    with atomic_stream(path) as stream, writing(path):
+        stream.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_stream(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write in parts; it gets its name when the block succeeds, and is removed when it fails.
+
+    Raises:
+        RunDirectoryError: the path cannot be written. What fails within the block is left as it is; see `writing`.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            with writing(path):
+                handle.flush()
+                os.fsync(handle.fileno())
+        with writing(path):
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an operating system's error while writing into one line that names the file.
+
+    Raises:
+        RunDirectoryError: the disk is full, or the path cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be written ({error.strerror}); nothing is half-written: free the disk or mend the "
+            "permissions, and run again"
+        ) from None
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty sibling to fill; it takes the place of `path` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        take_place(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def take_place(finished: Path, path: Path) -> None:
+    """Move a finished file or folder to its final path, replacing what is there.
+
+    A file replaces a file in one step. The system has no such step for folders: the old one is moved aside first, and
+    moved back if the new one cannot be moved. A process that is killed between the two leaves nothing at the path.
+    """
+    if not os.path.lexists(path) or not (finished.is_dir() or path.is_dir()):
+        finished.replace(path)
+        return
+    discarded = path.with_name(f".{path.name}.discarded-{time.time_ns()}")
+    path.rename(discarded)
+    try:
+        finished.rename(path)
+    except BaseException:
+        discarded.rename(path)
+        raise
+    remove(discarded)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
