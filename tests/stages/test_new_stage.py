@@ -22,7 +22,7 @@ from typing import Any
 from multigrain.dataset.store import open_examples
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
-from multigrain.storage.rundir import atomic_write
+from multigrain.storage.files import atomic_write
 
 def run(context: RunContext, stage: Stage) -> None:
     """Count, unless it is done."""
