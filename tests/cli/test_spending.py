@@ -148,3 +148,28 @@ def test_batches_from_the_command_line(call: Call, config: Callable[..., Path], 
         call("batch", "read", path, results, "--run", tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="takes no batch files"):
         call("batch", "write", config(provider="scripted"), "--run", run)
+
+
+def test_batch_files_and_what_is_asked_live_keep_to_one_limit(
+    call: Call, config: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, run = config(provider="openai", model="m", base_url="http://127.0.0.1:9/v1"), tmp_path / "run"
+    everything = json.loads(call("batch", "write", path, "--run", tmp_path / "other", "--json"))["requests"]
+    values = yaml.safe_load(path.read_text())
+    values["synthesis"]["max_total_tokens"] = 3000
+    path.write_text(yaml.safe_dump(values))
+
+    first = json.loads(call("batch", "write", path, "--run", run, "--json"))
+    assert 0 < first["requests"] < everything
+    assert first["requests_over_limit"] == everything - first["requests"]
+    full = json.loads(call("batch", "write", path, "--run", run, "--json"))
+    assert (full["requests"], full["requests_over_limit"]) == (0, first["requests_over_limit"])
+    again = json.loads(call("batch", "write", path, "--run", run, "--json", "--again"))
+    assert again["requests"] == first["requests"]
+    call("batch", "read", path, answer_batch(Path(first["files"][0])), "--run", run)
+    more = json.loads(call("batch", "write", path, "--run", run, "--json"))
+    assert more["requests"] > 0  # the answers were shorter than they might have been
+    assert (
+        "pass the spending limit and were not written"
+        in CliRunner().invoke(app, ["batch", "write", str(path), "--run", str(run)]).stderr
+    )

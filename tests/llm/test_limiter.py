@@ -7,7 +7,7 @@ import time
 import pytest
 
 from multigrain.llm.limiter import AdaptiveLimit
-from multigrain.llm.retry import backoff_seconds, retry_after_seconds
+from multigrain.llm.retry import Backoff, retry_after_seconds
 
 
 class Clock:
@@ -115,5 +115,5 @@ def test_waits_double_with_jitter_up_to_a_bound() -> None:
     chance = random.Random(0)
     for attempt in range(12):
         longest = min(0.5 * 2**attempt, 30)
-        waits = [backoff_seconds(attempt, chance) for _ in range(50)]
+        waits = [Backoff().wait_seconds(attempt, chance) for _ in range(50)]
         assert longest / 2 <= min(waits) < max(waits) <= longest

@@ -17,8 +17,9 @@ from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.structured import ask
 from multigrain.records import Document
+from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries
+from multigrain.synthesis.synthesize import build_strategy, synthesize
 
 ASKED = CompletionRequest((Message("user", "Write a query."),), max_tokens=100)
 GOOD = '{"query": "q"}'

@@ -21,10 +21,11 @@ from multigrain.sources.tasks import make_task
 from multigrain.synthesis.attributes import Attributes, task_attributes
 from multigrain.synthesis.brainstorm import brainstorm
 from multigrain.synthesis.few_shot import Demonstration
+from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.prompts import BUILT_IN, template_names
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
-from multigrain.synthesis.synthesize import build_strategy, write_heldout_queries
+from multigrain.synthesis.synthesize import build_strategy
 
 UNFILLED = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}|\bNone\b|Undefined|<(?:bound method|built-in|function|generator)")
 LANGUAGES = ("English", "German", "Thai")

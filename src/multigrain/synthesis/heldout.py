@@ -1,12 +1,64 @@
-"""Held-out queries on disk: what a model wrote for documents that training never sees."""
+"""Held-out queries: written by a model for documents that training never sees, and kept on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-__all__ = ["dump_heldout_queries", "read_heldout_queries"]
+from multigrain.config import LLMConfig
+from multigrain.engine.protocol import Engine, Outcome
+from multigrain.llm.protocol import CompletionRequest, LLMClient
+from multigrain.records import Document
+from multigrain.synthesis.plain_text import ask_for_query
+from multigrain.synthesis.prompts import BUILT_IN, Prompts
+
+__all__ = ["HELDOUT", "dump_heldout_queries", "read_heldout_queries", "write_heldout_queries"]
+
+HELDOUT: Final = "heldout"
+"""What the journal calls the one who asks for held-out queries."""
+
+_HELDOUT_TOKENS: Final = 48
+
+
+def write_heldout_queries(
+    documents: Sequence[Document],
+    client: LLMClient,
+    engine: Engine,
+    llm: LLMConfig,
+    *,
+    characters: int,
+    seed: int,
+    prompts: Prompts = BUILT_IN,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Outcome[Document, str]]:
+    """Write one evaluation query for each held-out document, with a prompt that training never uses.
+
+    Args:
+        documents: validation and test documents.
+        client: the model.
+        engine: where the work runs.
+        llm: its sampling.
+        characters: how much of a document the model is shown.
+        seed: of the sampler.
+        prompts: the templates.
+        stop: asked before each query; True starts no further one.
+    """
+
+    async def write(document: Document) -> str:
+        request = CompletionRequest(
+            messages=prompts.render("heldout_query", document=document.text[:characters]),
+            temperature=llm.temperature,
+            top_p=llm.top_p,
+            max_tokens=_HELDOUT_TOKENS,
+            seed=seed,
+            stop=("\n",),
+            asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
+        )
+        return await ask_for_query(client, request)
+
+    return engine.map(write, documents, stop=stop)
 
 
 def dump_heldout_queries(queries: Mapping[str, str]) -> str:

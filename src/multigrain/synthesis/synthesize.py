@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.protocol import Engine, Outcome
-from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.records import Document, SynthesizedRow
+from multigrain.llm.protocol import LLMClient
+from multigrain.records import SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, build_selector
-from multigrain.synthesis.plain_text import ask_for_query
-from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.registry import build_named
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
 
-__all__ = ["HELDOUT", "build_strategy", "synthesize", "write_heldout_queries"]
-
-HELDOUT: Final = "heldout"
-"""What the journal calls the one who asks for held-out queries."""
-
-_HELDOUT_TOKENS: Final = 48
+__all__ = ["build_strategy", "synthesize"]
 
 
 def build_strategy(
@@ -82,42 +74,3 @@ def synthesize(
         )
 
     return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)
-
-
-def write_heldout_queries(
-    documents: Sequence[Document],
-    client: LLMClient,
-    engine: Engine,
-    llm: LLMConfig,
-    *,
-    characters: int,
-    seed: int,
-    prompts: Prompts = BUILT_IN,
-    stop: Callable[[], bool] | None = None,
-) -> Iterator[Outcome[Document, str]]:
-    """Write one evaluation query for each held-out document, with a prompt that training never uses.
-
-    Args:
-        documents: validation and test documents.
-        client: the model.
-        engine: where the work runs.
-        llm: its sampling.
-        characters: how much of a document the model is shown.
-        seed: of the sampler.
-        prompts: the templates.
-        stop: asked before each query; True starts no further one.
-    """
-
-    async def write(document: Document) -> str:
-        request = CompletionRequest(
-            messages=prompts.render("heldout_query", document=document.text[:characters]),
-            temperature=llm.temperature,
-            top_p=llm.top_p,
-            max_tokens=_HELDOUT_TOKENS,
-            seed=seed,
-            stop=("\n",),
-            asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
-        )
-        return await ask_for_query(client, request)
-
-    return engine.map(write, documents, stop=stop)
