@@ -27,7 +27,7 @@ import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.models import parse_set
+from multigrain.evaluation.sets.option import parse_set
 from multigrain.evaluation.sets.loading import load_evaluation_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.distil import distil_to_mean
