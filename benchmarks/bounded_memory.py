@@ -57,7 +57,7 @@ def make_corpus(path: Path, rows: int, seed: int) -> None:
 class HashReference:
     """Stands in for the reference model: a text's vector is drawn from its hash."""
 
-    name = "hash"
+    fingerprint = "hash"
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """(n, DIMENSIONS) L2-normalised."""
@@ -105,7 +105,7 @@ def run_stage(stage: str, folder: Path) -> None:
     def reference(*_: Any, **__: Any) -> Iterator[HashReference]:
         yield HashReference()
 
-    with mock.patch.object(audit, "spread_reference", reference), forgetful():
+    with mock.patch.object(audit, "open_reference", reference), forgetful():
         run_stages(config, folder / "run", list(STAGES[: STAGES.index(stage) + 1]))
 
 

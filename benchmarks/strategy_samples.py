@@ -44,7 +44,7 @@ from multigrain.storage.packages import resolve_gguf
 def main() -> None:
     """Ask, measure and print."""
     given = _arguments()
-    from multigrain.encoders.reference import reference_model  # loads torch, which --help does without
+    from multigrain.encoders.reference import reference_encoder  # loads torch, which --help does without
 
     models: dict[str, list[Section]] = {}
     files: dict[str, str] = {}
@@ -61,7 +61,7 @@ def main() -> None:
                     *ask.few_shot(Path(folder), given.few_shot),
                     *ask.tasks([TaskKind(each) for each in given.kind]),
                 ]
-    reference = reference_model(Config())
+    reference = reference_encoder(Config())
     measured: dict[str, list[tuple[Section, Measured]]] = {
         title: [(each, measure(each, reference.encode_queries, reference.encode_documents)) for each in sections]
         for title, sections in models.items()

@@ -118,7 +118,7 @@ def test_the_code_is_in_step_with_our_sources(tmp_path: Path) -> None:
     assert source == bundle_source(CLASSES)
     for part in (
         received.attention_received,
-        received._given,
+        received._received_from,
         pooling.AnchorTokenPooling,
         pooling.pooled_span,
         transformer.ReceivingTransformer,

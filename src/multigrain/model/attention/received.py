@@ -231,12 +231,7 @@ class _Mixing:
 
 
 def by_text(
-    scores: Scores,
-    valid: Tensor | None,
-    reduction: Reduction,
-    mixing: _Mixing | None = None,
-    *,
-    block: int | None = None,
+    scores: Scores, valid: Tensor | None, reduction: Reduction, mixing: _Mixing | None = None, block: int | None = None
 ) -> Tensor:
     """`attention_received`, one text after the other, each cut to its own tokens."""
     batch, _, length, _ = scores.query.shape
@@ -255,12 +250,7 @@ def by_text(
 
 
 def by_batch(
-    scores: Scores,
-    valid: Tensor | None,
-    reduction: Reduction,
-    mixing: _Mixing | None = None,
-    *,
-    block: int | None = None,
+    scores: Scores, valid: Tensor | None, reduction: Reduction, mixing: _Mixing | None = None, block: int | None = None
 ) -> Tensor:
     """`attention_received`, all texts at once, padding computed and thrown away."""
     return _reduce(scores, valid, reduction, _Room(), mixing, block)
