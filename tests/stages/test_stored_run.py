@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from multigrain import load_config, run
@@ -25,11 +26,12 @@ STAGES = ("documents", "synthesis", "dataset", "models/mean", "models/ata", "res
 def stored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The run's folder; its endpoint is gone, so whatever would ask a language model again fails."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-fixture")
-    shutil.rmtree(PLACE, ignore_errors=True)
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(PLACE.parent, filter="data")
-    yield PLACE
-    shutil.rmtree(PLACE)
+    with FileLock(f"{PLACE}.lock"):  # another run of the tests may be at work in the same place
+        shutil.rmtree(PLACE, ignore_errors=True)
+        with tarfile.open(ARCHIVE) as archive:
+            archive.extractall(PLACE.parent, filter="data")
+        yield PLACE
+        shutil.rmtree(PLACE)
 
 
 def _results(folder: Path) -> dict[str, object]:

@@ -30,7 +30,7 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 
 def quieten_libraries() -> None:
-    """Keep libraries' own bars, banners and notices off the screen: warnings stay on, chatter goes."""
+    """Turn off libraries' own progress bars, banners and notices; warnings stay on."""
     import os
 
     # Said outright, so that tokenizers warns of no forks. A GPU would wait for one thread's tokens.

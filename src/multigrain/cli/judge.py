@@ -1,4 +1,4 @@
-"""The dialogue of `multigrain label`: a document at a time, an answer at a time."""
+"""The dialogue of `multigrain label`: one document and one answer at a time."""
 
 from __future__ import annotations
 
@@ -63,25 +63,25 @@ def _ask(session: LabelSession, query: PooledQuery, candidate: Candidate) -> str
 
 
 def report_lines(score: LabelScore, session: LabelSession, settings: CompareSettings) -> Iterator[str]:
-    """What the judgments come to, in sentences."""
+    """The judgments' results in sentences."""
     yield (
         f"{score.judged} queries judged, {score.skipped} skipped, {score.unanswered} that nothing found answers; "
         f"{session.remaining} of {session.total} documents left to judge."
     )
     if not score.conclusions:
         yield "Not enough queries to tell: at least two must be judged and answered by something."
-    for each in score.conclusions:
-        yield describe_conclusion(each, settings)
+    for conclusion in score.conclusions:
+        yield describe_conclusion(conclusion, settings)
 
 
 def summary(score: LabelScore, session: LabelSession) -> dict[str, Any]:
-    """What the judgments come to, as plain values."""
+    """The judgments' results as plain values."""
     return {
         "judged": score.judged,
         "skipped": score.skipped,
         "unanswered": score.unanswered,
         "remaining": session.remaining,
-        "comparisons": [plain_conclusion(each) for each in score.conclusions],
+        "comparisons": [plain_conclusion(conclusion) for conclusion in score.conclusions],
     }
 
 

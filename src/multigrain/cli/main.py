@@ -1,4 +1,4 @@
-"""The `multigrain` command: its subcommands, and how errors leave it."""
+"""The `multigrain` command: its subcommands, and the exit codes and messages of errors."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ _register()
 
 
 def main() -> None:
-    """Run the command line; a user's mistake leaves as one line and its own exit code."""
+    """Run the command line; an error that a user can mend becomes one line and its own exit code."""
     debug = _DEBUG in sys.argv
     if debug:
         sys.argv.remove(_DEBUG)  # so that it may stand anywhere
@@ -140,7 +140,7 @@ def _fail(message: str, code: int) -> None:
 
 
 def _end_interrupted(message: str) -> NoReturn:
-    """What was asked for is no error, so it is not called one."""
+    """Exit after Ctrl-C, with a message that is not marked as an error."""
     from multigrain.training.processes import is_main_process
 
     # Of processes that train together, each fails for itself; that they were interrupted needs to be said once.

@@ -1,4 +1,4 @@
-"""Arguments and options that several subcommands share, with the words that help shows for them."""
+"""Arguments and options that several subcommands share, with their help texts."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ MaxTokensOption = Annotated[
 
 
 CONFIG_HERE = Path("config.yaml")
-"""What is taken where no config is given: the file that `multigrain init` writes."""
+"""The default config: the file that `multigrain init` writes."""
 
 
 def run_directory(config: Path, chosen: Path | None) -> Path:
-    """The run directory that was chosen, the one that was given as the config, or the one named after the config."""
+    """The chosen run directory, the config where that is a run directory, or the one named after the config."""
     if chosen is not None:
         return chosen
     return config if config.is_dir() else Path("runs") / config.stem
 
 
-def is_config(given: Path) -> bool:
-    """Whether what was given is a config file by its name, and not a run's directory."""
-    return given.suffix.lower() in (".yaml", ".yml") and not given.is_dir()
+def is_config(path: Path) -> bool:
+    """Whether a path is a config file by its name, and not a run's directory."""
+    return path.suffix.lower() in (".yaml", ".yml") and not path.is_dir()
 
 
-def run_of(given: Path) -> Path:
-    """The run directory that was given, or the one named after the config file that was given."""
-    return run_directory(given, None) if is_config(given) else given
+def run_of(path: Path) -> Path:
+    """The run directory at a path, or the one named after the config file at a path."""
+    return run_directory(path, None) if is_config(path) else path
 
 
 CompleteRunArgument = Annotated[

@@ -1,4 +1,4 @@
-"""The questions that `multigrain init` asks a person at a terminal, each with an answer that Enter takes."""
+"""The questions of `multigrain init` at a terminal; Enter takes the default answer of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_RECIPE = "none"
 
 
 def somebody_is_there() -> bool:
-    """Whether a person can be asked: both ends are terminals."""
+    """Whether a person can be asked: stdin and stdout are terminals."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -55,21 +55,21 @@ def _documents(beside: Path) -> str:
     likely = _likely_folder(beside)
     typer.echo("Your documents: a folder of text files, or one .jsonl, .csv, .tsv or .parquet file.")
     while True:
-        given: str = typer.prompt("documents", default=likely).strip()
-        path = Path(given).expanduser()
-        if given.startswith("hf:") or (beside / path).exists():
-            return given if given.startswith("hf:") else str(path)
-        typer.echo(f"  {given}: nothing there, seen from {beside.resolve()}.")
+        answer: str = typer.prompt("documents", default=likely).strip()
+        path = Path(answer).expanduser()
+        if answer.startswith("hf:") or (beside / path).exists():
+            return answer if answer.startswith("hf:") else str(path)
+        typer.echo(f"  {answer}: nothing there, seen from {beside.resolve()}.")
         if _yes("  Write it down all the same?"):
             return str(path)
 
 
 def _likely_folder(beside: Path) -> str:
-    """A folder of a usual name, else the only one there is, else a name to make one by."""
+    """The default answer: a folder of a usual name, else the only folder, else a usual name."""
     usual = next((name for name in _LIKELY_FOLDERS if (beside / name).is_dir()), None)
     if usual is not None or not beside.is_dir():
         return usual or _LIKELY_FOLDERS[0]
-    folders = [each.name for each in beside.iterdir() if each.is_dir() and each.name[0] not in "._"]
+    folders = [path.name for path in beside.iterdir() if path.is_dir() and path.name[0] not in "._"]
     others = [name for name in folders if name != "runs"]
     return others[0] if len(others) == 1 else _LIKELY_FOLDERS[0]
 
@@ -85,7 +85,7 @@ def _recipe() -> str | None:
 
 
 def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> Start:
-    """Who writes: the provider where no recipe decides it, then the endpoint and the model's name there."""
+    """Ask for the language model: the provider where no recipe decides it, then the endpoint and the model."""
     usual_url: str | None = None
     usual_model: str | None = None
     if not has_recipe and start.provider is None and start.base_url is None:
@@ -126,7 +126,7 @@ def _usual_endpoint() -> str:
 
 
 def _yes(question: str) -> bool:
-    """A question that Enter answers with no."""
+    """Ask a question; Enter means no."""
     while True:
         answer: str = typer.prompt(f"{question} [y/N]", default="n", show_default=False).strip().lower()
         if answer in ("y", "yes", "n", "no"):

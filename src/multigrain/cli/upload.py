@@ -48,11 +48,11 @@ def upload(
     from multigrain.export.hub import files_to_push, push_folder
 
     files = files_to_push(folder)
-    summary: dict[str, Any] = {"repo_id": repo_id, "private": not public, "files": [asdict(each) for each in files]}
+    summary: dict[str, Any] = {"repo_id": repo_id, "private": not public, "files": [asdict(file) for file in files]}
     if dry_run:
-        for each in files:
-            console().print(f"{each.bytes:>13,}  {each.path}", highlight=False, soft_wrap=True, markup=False)
-        total = sum(each.bytes for each in files)
+        for file in files:
+            console().print(f"{file.bytes:>13,}  {file.path}", highlight=False, soft_wrap=True, markup=False)
+        total = sum(file.bytes for file in files)
         seen = "public" if public else "private"
         console().print(f"{total:>13,}  bytes would go to {repo_id}, {seen}", highlight=False, soft_wrap=True)
     else:

@@ -1,4 +1,4 @@
-"""A curriculum of one's own: which levels a stretch of the steps trains on."""
+"""A curriculum of one's own: which levels each range of steps trains on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["PhaseConfig"]
 
 
 class PhaseConfig(Section):
-    """A stretch of the steps, and how often each level is trained on in it."""
+    """A range of steps, and how often each level is trained on in it."""
 
     until: float = Field(gt=0, le=1)
-    """Share of the steps after which the stretch ends; the last one ends at 1."""
+    """Share of the steps after which the range ends; the last one ends at 1."""
 
     levels: dict[int, float] = Field(min_length=1)
     """Level (1 easiest to 4 hardest) to weight. One level alone is that of whole batches; of several, each row draws

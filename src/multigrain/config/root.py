@@ -43,7 +43,7 @@ class Config(Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
     @model_validator(mode="after")
-    def _roads_are_whole(self) -> Self:
+    def _starting_point_is_complete(self) -> Self:
         if self.start_from == "pairs" and self.pairs.path is None:
             raise ValueError("start_from: pairs needs pairs.path")
         if self.start_from == "pairs" and self.documents.chunk_size is not None:
@@ -67,7 +67,7 @@ class Config(Section):
         return values
 
     @model_validator(mode="after")
-    def _every_level_is_to_be_had(self) -> Self:
+    def _every_level_has_a_source(self) -> Self:
         short = sorted(LEVELS_TO_MINE & self.synthesis.strategy_weights.keys())
         if self.audit.negatives == "written" and short:
             raise ValueError(

@@ -82,8 +82,8 @@ def config_template(
         "training": {"base_model": base_model, "pooling": "keep", "schedule": "coarse-to-fine", "steps": "auto"},
         **_STARTERS[provider],
     }
-    given = {"model": model, "base_url": base_url}
-    chosen["llm"] = {**chosen["llm"], **{key: value for key, value in given.items() if value is not None}}
+    overrides = {"model": model, "base_url": base_url}
+    chosen["llm"] = {**chosen["llm"], **{key: value for key, value in overrides.items() if value is not None}}
     defaults = Config()
     parts = [
         *([_FULL_HEAD] if full else _FIRST_HEAD),

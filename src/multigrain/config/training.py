@@ -127,7 +127,7 @@ class TrainingConfig(Section):
     row all four negatives at once, in-batch none."""
 
     curriculum: list[PhaseConfig] = Field(default_factory=list)
-    """For schedule: custom, stretches of the steps with level weights, e.g. {until: 0.5, levels: {1: 1}} and then
+    """For schedule: custom, ranges of steps with level weights, e.g. {until: 0.5, levels: {1: 1}} and then
     {until: 1, levels: {3: 0.3, 4: 0.7}}."""
 
     rows: RowSharing = "all"

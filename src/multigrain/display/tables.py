@@ -42,7 +42,7 @@ class Table:
     def _repr_html_(self) -> str:
         parts = [f"<p><strong>{_html(self.title)}</strong></p>"]
         if self.rows:
-            head = "".join(f'<th scope="col">{_html(each)}</th>' for each in self.columns)
+            head = "".join(f'<th scope="col">{_html(column)}</th>' for column in self.columns)
             body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in self.rows)
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
         parts += [f"<p>{_html(note)}</p>" for note in self.notes]
@@ -53,7 +53,7 @@ def _cells(row: Sequence[str]) -> list[str]:
     first, *rest = row
     return [
         f'<th scope="row" style="text-align:left">{_html(first)}</th>',
-        *(f'<td style="text-align:right">{_html(each)}</td>' for each in rest),
+        *(f'<td style="text-align:right">{_html(cell)}</td>' for cell in rest),
     ]
 
 
