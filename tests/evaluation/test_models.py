@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.encoders.test_encoder import static_model
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
+from multigrain.evaluation.comparison import compare_models, compare_stored, comparison_values, write_comparison
 from multigrain.evaluation.models import (
     Contender,
     Encoding,
@@ -24,7 +25,6 @@ from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
 
 from .test_beir import write as write_beir
-from .test_encoders import static_model
 from .test_sts import write as write_sts
 
 SETTINGS = CompareSettings(samples=200)
@@ -136,13 +136,15 @@ def test_a_comparison_can_be_made_again_from_its_folder(
     contenders = [Contender("one", folders[0]), Contender("two", folders[1])]
     made = compare_models(contenders, OpenedSets((animals,)), encoding=Encoding(), settings=SETTINGS)
     write_comparison(tmp_path / "out", made)
-    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == json.loads(json.dumps(summarise(made)))
+    written = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert written == json.loads(json.dumps(comparison_values(made)))
 
-    again = compare_stored(tmp_path / "out", base="one", settings=SETTINGS)
+    again = compare_stored(tmp_path / "out", base="one")
     (before,), (after,) = made.conclusions, again.conclusions
-    assert after.measured.difference.mean == pytest.approx(before.measured.difference.mean, abs=1e-6)
-    assert after.verdict is before.verdict
+    assert after == before, "what was written stands"
+    (resampled,) = compare_stored(tmp_path / "out", base="one", samples=300).conclusions
+    assert resampled.difference.mean == pytest.approx(before.difference.mean, abs=1e-6)
     assert made.texts["animals"]["cat"] == animals.corpus["cat"]
 
     with pytest.raises(EvaluationError, match=r"no per_query\.parquet in it"):
-        compare_stored(tmp_path, base="one", settings=SETTINGS)
+        compare_stored(tmp_path, base="one")
