@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from tests.encoders.test_encoder import static_model
 
-from multigrain.audit.summary import summarise
 from multigrain.encoders.models import Encoding, ModelSpec
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.comparison import compare_models, compare_stored, write_comparison
+from multigrain.evaluation.comparison import compare_models, compare_stored, comparison_values, write_comparison
 from multigrain.evaluation.models import score_models
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
@@ -95,13 +94,15 @@ def test_a_comparison_can_be_made_again_from_its_folder(
     models = [ModelSpec("one", folders[0]), ModelSpec("two", folders[1])]
     made = compare_models(models, OpenedSets((animals,)), encoding=Encoding(), settings=SETTINGS)
     write_comparison(tmp_path / "out", made)
-    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == json.loads(json.dumps(summarise(made)))
+    written = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert written == json.loads(json.dumps(comparison_values(made)))
 
-    again = compare_stored(tmp_path / "out", base="one", settings=SETTINGS)
+    again = compare_stored(tmp_path / "out", base="one")
     (before,), (after,) = made.conclusions, again.conclusions
-    assert after.measured.difference.mean == pytest.approx(before.measured.difference.mean, abs=1e-6)
-    assert after.verdict is before.verdict
+    assert after == before, "what was written stands"
+    (resampled,) = compare_stored(tmp_path / "out", base="one", samples=300).conclusions
+    assert resampled.difference.mean == pytest.approx(before.difference.mean, abs=1e-6)
     assert made.texts["animals"]["cat"] == animals.corpus["cat"]
 
     with pytest.raises(EvaluationError, match=r"no per_query\.parquet in it"):
-        compare_stored(tmp_path, base="one", settings=SETTINGS)
+        compare_stored(tmp_path, base="one")
