@@ -24,9 +24,9 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from multigrain.model.attention import ATTENTION_NAME, OBSERVER_ARGUMENT, LayerTrace, ReceivedAttention
-from multigrain.model.mpnet import announced, observe_mpnet
-from multigrain.model.received import Reduction
+from multigrain.model.attention.mpnet import announced, observe_mpnet
+from multigrain.model.attention.received import Reduction
+from multigrain.model.attention.sdpa import ATTENTION_NAME, OBSERVER_ARGUMENT, LayerTrace, ReceivedAttention
 
 LIMIT = 1e-4
 SHAPE: dict[str, Any] = {

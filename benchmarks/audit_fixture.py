@@ -164,8 +164,8 @@ def _audit(rows: Sequence[SynthesizedRow], pool: Sequence[Document], reference: 
         rows,
         pool,
         AuditConfig(),
-        embed_queries=embed,
-        embed_passages=embed,
+        encode_queries=embed,
+        encode_documents=embed,
         pool_vectors=embed([each.text for each in pool]),
         seed=_SEED,
     )

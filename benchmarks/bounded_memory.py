@@ -59,7 +59,7 @@ class HashReference:
 
     name = "hash"
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """(n, DIMENSIONS) L2-normalised."""
         made = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
@@ -67,7 +67,7 @@ class HashReference:
             made[row] = np.random.Generator(np.random.SFC64(seed)).standard_normal(DIMENSIONS, dtype=np.float32)
         return made / np.linalg.norm(made, axis=1, keepdims=True)
 
-    embed_passages = embed_queries
+    encode_documents = encode_queries
 
 
 def config_for(corpus: Path) -> Any:

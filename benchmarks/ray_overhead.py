@@ -34,7 +34,7 @@ from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.session import JournaledClient
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.synthesize import synthesize
 
 CONCURRENCY: Final = 128

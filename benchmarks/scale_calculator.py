@@ -190,9 +190,9 @@ def measure(figures: Figures, rows: int = 2_000) -> Figures:
     from multigrain.llm.session.session import JournaledClient
     from multigrain.mining.search import top_k
     from multigrain.records import LEVELS, Document, GradedExample, Negative, Origin
-    from multigrain.sources.grouping import word_ngrams
     from multigrain.sources.store import write_document_table
-    from multigrain.synthesis.strategies.mgh import MghStrategy
+    from multigrain.sources.words import word_ngrams
+    from multigrain.synthesis.strategies.one_call import MghStrategy
     from multigrain.synthesis.strategies.protocol import WritingUnit
     from multigrain.synthesis.synthesize import synthesize
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from multigrain.audit.probe import probe_source
 from multigrain.config import ProbeConfig
 from multigrain.dataset.store import read_examples
-from multigrain.model.encoder import build_encoder, encode
+from multigrain.encoders.encoder import encode
+from multigrain.model.encoder import build_encoder
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -63,7 +63,7 @@ def main() -> None:
                 ]
     reference = reference_model(Config())
     measured: dict[str, list[tuple[Section, Measured]]] = {
-        title: [(each, measure(each, reference.embed_queries, reference.embed_passages)) for each in sections]
+        title: [(each, measure(each, reference.encode_queries, reference.encode_documents)) for each in sections]
         for title, sections in models.items()
     }
     if given.write is not None:

@@ -35,7 +35,7 @@ from multigrain.llm.build import build_client
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.session import JournaledClient
 from multigrain.records import LEVELS, Document, SynthesizedRow
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.synthesize import synthesize
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig
+from multigrain.config import LLMConfig
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.records import Document, TaskKind
 from multigrain.synthesis.few_shot import Demonstration
 
@@ -16,7 +17,7 @@ LLM: Final = LLMConfig(temperature=0.2, max_tokens=512)
 SELECTORS: Final = ("fixed", "balanced", "likelihood")
 
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    **{name: {"strategy": name} for name in BUILT_IN_STRATEGIES},
+    **{name: {"strategy": name} for name in STRATEGIES.built_in},
     "paraphrase, of the query": {"strategy": "paraphrase", "paraphrase": "query"},
     "mgh, positive written": {"strategy": "mgh", "positive": "written"},
 }

@@ -31,16 +31,16 @@ class Measured:
     above_positive: int
 
 
-def measure(section: Section, embed_queries: Embed, embed_passages: Embed) -> Measured:
+def measure(section: Section, encode_queries: Embed, encode_documents: Embed) -> Measured:
     """Similarities of everything that was written, under the reference model."""
     measured = Measured({}, 0, 0, 0, 0)
     for sample in section.samples:
         row = sample.row
         if row is None:
             continue
-        query = embed_queries([row.query])[0]
+        query = encode_queries([row.query])[0]
         texts = [row.positive, *(text for _, text, _ in written(row))]
-        similarities = dict(zip(texts, (embed_passages(texts) @ query).tolist(), strict=True))
+        similarities = dict(zip(texts, (encode_documents(texts) @ query).tolist(), strict=True))
         measured.similarities[row.id] = similarities
         positive = similarities[row.positive]
         negatives = [similarities[text] for _, text, _ in written(row)]

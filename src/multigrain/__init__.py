@@ -1,6 +1,7 @@
 """multigrain: teach a text-embedding model your domain, coarse to fine.
 
-The names below load on first use: `import multigrain` pulls in neither torch nor transformers.
+The names below are the public door: those of somebody who runs multigrain from Python, and those that plug-ins are
+written with. They load on first use: `import multigrain` pulls in neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -10,54 +11,92 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multigrain.config import Config
+    from multigrain.audit.check import Check, CheckedText, MeasuredRow, Problem
+    from multigrain.config import Config, LLMConfig, SynthesisConfig
     from multigrain.config.file import load_config
     from multigrain.errors import MultigrainError
+    from multigrain.llm.answers import UnusableAnswer
+    from multigrain.llm.protocol import CompletionRequest, LLMClient, Message
+    from multigrain.llm.scripted import ScriptedLLM
+    from multigrain.llm.structured import ask
     from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling
-    from multigrain.records import Document, GradedExample, Level
+    from multigrain.records import Document, GradedExample, Level, SynthesizedRow
     from multigrain.stages import run
     from multigrain.storage.rundir import RunDirectory
+    from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+    from multigrain.synthesis.strategies.shapes import Text
+    from multigrain.synthesis.strategies.writer import StrategySettings, written_row
+    from multigrain.synthesis.synthesize import build_strategy
     from multigrain.tools.describe import compare, describe
+    from multigrain.training.losses.registry import LossPlugin, LossSettings
 
 __version__ = version("multigrain")
 
 _HOMES = {
-    "AnchorTokenPooling": "multigrain.model.pooling",
-    "Config": "multigrain.config",
-    "Document": "multigrain.records",
-    "GradedExample": "multigrain.records",
-    "Level": "multigrain.records",
-    "MultigrainError": "multigrain.errors",
-    "RunDirectory": "multigrain.storage.rundir",
-    "compare": "multigrain.tools.describe",
-    "describe": "multigrain.tools.describe",
-    "load": "multigrain.model.encoder",
-    "load_config": "multigrain.config.file",
-    "run": "multigrain.stages",
+    "multigrain.audit.check": ("Check", "CheckedText", "MeasuredRow", "Problem"),
+    "multigrain.config": ("Config", "LLMConfig", "SynthesisConfig"),
+    "multigrain.config.file": ("load_config",),
+    "multigrain.errors": ("MultigrainError",),
+    "multigrain.llm.protocol": ("CompletionRequest", "LLMClient", "Message"),
+    "multigrain.llm.scripted": ("ScriptedLLM",),
+    "multigrain.llm.structured": ("UnusableAnswer", "ask"),
+    "multigrain.model.encoder": ("load",),
+    "multigrain.model.pooling": ("AnchorTokenPooling",),
+    "multigrain.records": ("Document", "GradedExample", "Level", "SynthesizedRow"),
+    "multigrain.stages": ("run",),
+    "multigrain.storage.rundir": ("RunDirectory",),
+    "multigrain.synthesis.strategies.protocol": ("Strategy", "WritingUnit"),
+    "multigrain.synthesis.strategies.shapes": ("Text",),
+    "multigrain.synthesis.strategies.writer": ("StrategySettings", "written_row"),
+    "multigrain.synthesis.synthesize": ("build_strategy",),
+    "multigrain.tools.describe": ("compare", "describe"),
+    "multigrain.training.losses.registry": ("LossPlugin", "LossSettings"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnchorTokenPooling",
+    "Check",
+    "CheckedText",
+    "CompletionRequest",
     "Config",
     "Document",
     "GradedExample",
+    "LLMClient",
+    "LLMConfig",
     "Level",
+    "LossPlugin",
+    "LossSettings",
+    "MeasuredRow",
+    "Message",
     "MultigrainError",
+    "Problem",
     "RunDirectory",
+    "ScriptedLLM",
+    "Strategy",
+    "StrategySettings",
+    "SynthesisConfig",
+    "SynthesizedRow",
+    "Text",
+    "UnusableAnswer",
+    "WritingUnit",
     "__version__",
+    "ask",
+    "build_strategy",
     "compare",
     "describe",
     "load",
     "load_config",
     "run",
+    "written_row",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'multigrain' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, cast
 
 from multigrain.display.suggest import suggestion
 from multigrain.errors import ConfigError, MissingExtraError
 
-__all__ = ["Registry", "origin"]
+__all__ = ["Registry", "added_parts", "origin"]
 
 Part = TypeVar("Part")
 
@@ -34,6 +35,7 @@ class Registry(Generic[Part]):
         built_in: this package's parts: by name the part itself, or "module:attribute" where importing it is heavy.
         named_by: the config key or option that names a part, for errors, e.g. "synthesis.strategy".
         extras: built-in names whose libraries come with an extra, and that extra's name.
+        instance_of: the class that every part is an instance of; None where anything goes.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Registry(Generic[Part]):
     built_in: Mapping[str, Part | str]
     named_by: str
     extras: Mapping[str, str] = field(default_factory=dict)
+    instance_of: type[Any] | None = None
 
     def names(self) -> list[str]:
         """Every name, sorted: of this package and of others."""
@@ -48,11 +51,8 @@ class Registry(Generic[Part]):
 
     @property
     def added(self) -> Mapping[str, tuple[EntryPoint, ...]]:
-        """Other packages' parts by name; more than one of a name where packages clash."""
-        found: dict[str, tuple[EntryPoint, ...]] = {}
-        for point in entry_points(group=self.group):
-            found[point.name] = (*found.get(point.name, ()), point)
-        return found
+        """Other packages' parts; see `added_parts`."""
+        return added_parts(self.group)
 
     def check(self, name: str) -> None:
         """See that exactly one part has a name, without importing it.
@@ -80,20 +80,22 @@ class Registry(Generic[Part]):
         """The part of a name.
 
         Raises:
-            ConfigError: no part has the name, several have, or the package that has it cannot be imported.
+            ConfigError: no part has the name, several have, the package that has it cannot be imported, or what it
+                offers is no such part.
             MissingExtraError: what a built-in part needs is not installed.
         """
         self.check(name)
         if name in self.built_in:
             return self._built_in(name)
         point = self.added[name][0]
+        offer = f"{self.named_by} {name!r}: entry point {point.value!r} of {origin(point)}, group {self.group},"
         try:
-            return cast("Part", point.load())
+            part = point.load()
         except Exception as error:  # a foreign module may raise anything when it is imported
-            raise ConfigError(
-                f"{self.named_by} {name!r}: entry point {point.value!r} of {origin(point)}, group {self.group}, "
-                f"cannot be loaded ({type(error).__name__}: {error})"
-            ) from error
+            raise ConfigError(f"{offer} cannot be loaded ({type(error).__name__}: {error})") from error
+        if self.instance_of is not None and not isinstance(part, self.instance_of):
+            raise ConfigError(f"{offer} is a {type(part).__name__}, not a {self.instance_of.__name__}")
+        return cast("Part", part)
 
     def _built_in(self, name: str) -> Part:
         part = self.built_in[name]
@@ -101,13 +103,21 @@ class Registry(Generic[Part]):
             return part
         module, attribute = part.split(":")
         try:
-            return cast("Part", getattr(import_module(module), attribute))
+            return cast("Part", attrgetter(attribute)(import_module(module)))
         except ModuleNotFoundError as error:
             if name not in self.extras or error.name is None or error.name.startswith("multigrain"):
                 raise
             raise MissingExtraError(
                 error.name, f"{self.named_by} {name}", f'pip install "multigrain[{self.extras[name]}]"'
             ) from None
+
+
+def added_parts(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+    """The entry points of a group by name; more than one of a name where packages clash."""
+    points: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=group):
+        points[point.name] = (*points.get(point.name, ()), point)
+    return points
 
 
 def origin(point: EntryPoint) -> str:

@@ -1,15 +1,35 @@
 from __future__ import annotations
 
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.installed import install
 
-from multigrain.audit.checks import check_negative, check_query, containment
-from multigrain.config import AuditConfig
+from multigrain.audit import checks
+from multigrain.audit.check import Check, MeasuredRow, Problem
+from multigrain.audit.checks import CHECKS, active_checks, check_row, containment
+from multigrain.config import AuditChecks, AuditConfig
+from multigrain.errors import ConfigError
+from multigrain.records import SynthesizedRow
 
 PASSAGE = (
     "The scheduler starts each job when its dependencies have finished and retries it on failure up to three times."
 )
+
+
+def check_query(query: str, positive: str, config: AuditConfig) -> Problem | None:
+    """What is wrong with a row, whatever its language."""
+    switches = config.checks.model_copy(update={"language": False})
+    return check_row(SynthesizedRow("r", "d", query, positive), config.model_copy(update={"checks": switches}))
+
+
+def check_negative(text: str, query: str, positive: str, config: AuditConfig) -> Problem | None:
+    return checks.check_negative(text, SynthesizedRow("r", "d", query, positive), config)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +144,51 @@ def test_no_text_breaks_the_checks(text: str, other: str) -> None:
     check_negative(text, other, other, AuditConfig())
     assert 0 <= containment(text, other) <= 1
     assert containment(text, text) == 1
+
+
+def test_the_table_and_the_config_know_the_same_checks() -> None:
+    assert set(CHECKS.built_in) == set(AuditChecks.model_fields)
+    assert all(check.name == name for name, check in CHECKS.built_in.items() if isinstance(check, Check))
+
+
+def test_every_reason_that_the_audit_gives_has_words_for_people() -> None:
+    given_reasons = {
+        call.args[0].value
+        for path in Path(checks.__file__).parent.glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Problem"
+        if isinstance(call.args[0], ast.Constant)
+    }
+    declared = [reason for check in CHECKS.built_in.values() if isinstance(check, Check) for reason in check.reasons]
+
+    assert len(given_reasons) > 10
+    assert given_reasons == set(declared)
+    assert len(declared) == len(set(declared))
+    assert all(checks.reason_words(reason) for reason in declared)
+
+
+def test_a_check_of_another_package_is_asked_last_and_only_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = """from multigrain import Check, Problem
+shouting = lambda checked: Problem("shouting", checked.text) if checked.text.isupper() else None
+over = lambda measured: Problem("sure", "0.9") if measured.similarity > 0.9 else None
+WORDS = {"shouting": "all in capitals", "sure": "too easy"}
+LOUD = Check("loud", WORDS, query=shouting, negative=shouting, measured=over)
+"""
+    parts = {"loud": "loud_checks:LOUD", "gone": "loud_checks:GONE", "odd": "loud_checks:shouting"}
+    monkeypatch.syspath_prepend(str(install(tmp_path, "loud-checks", {CHECKS.group: parts}, {"loud_checks": module})))
+    row = SynthesizedRow("r", "d", "HOW ARE JOBS RETRIED", PASSAGE)
+    named = AuditConfig.model_validate({"checks": {"loud": True, "language": False}})
+
+    assert check_row(row, named) == Problem("shouting", row.query)
+    assert check_row(replace(row, query="AS AN AI LANGUAGE MODEL, I WON'T"), named).reason == "refusal"
+    assert checks.check_negative("NO LEVEL IS LEFT", row, named).reason == "shouting"
+    assert checks.check_measured(MeasuredRow(row, 0.95, np.zeros(0, np.float32), named)).reason == "sure"
+    assert checks.reason_words("shouting") == "all in capitals"
+    assert check_query(row.query, PASSAGE, AuditConfig()) is None
+    for name, words in (("gone", "cannot be loaded"), ("odd", "not a Check")):
+        with pytest.raises(ConfigError, match=rf"^audit.checks '{name}': .* {words}"):
+            active_checks(AuditConfig.model_validate({"checks": {name: True}}).checks)
+    with pytest.raises(ValueError, match="no check has the name 'lowd'; did you mean 'loud'"):
+        AuditConfig.model_validate({"checks": {"lowd": True}})

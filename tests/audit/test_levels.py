@@ -117,7 +117,7 @@ def test_without_order_written_negatives_stay_where_they_were_asked() -> None:
 
 
 @given(banned=st.sets(st.integers(0, 99)))
-def test_what_a_second_opinion_turned_away_is_never_mined(banned) -> None:
+def test_what_a_judge_turned_away_is_never_mined(banned) -> None:
     picks = pick_negatives([], _pool(), sources="mined", ceiling=0.9, gap=0.001, seed="s", banned=banned)
 
     assert not banned & {pick.index for pick in picks.values()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multigrain.audit.checks import check_negative, check_positive, check_query
-from multigrain.audit.contamination import Contamination, EvaluationTexts
-from multigrain.audit.duplicates import find_duplicates
-from multigrain.audit.labels import dump_marks, read_marks
+from multigrain.audit.check import Problem
+from multigrain.audit.checks import check_negative, check_row, check_rows
+from multigrain.audit.evaluation_sets import Contamination, EvaluationTexts
+from multigrain.audit.labels import dump_labels, read_labels
 from multigrain.audit.language import check_language, main_language
 from multigrain.audit.structure import check_structure, mend
 from multigrain.config import AuditChecks, AuditConfig, DecontaminationConfig
@@ -25,6 +25,10 @@ QUERIES = [
 
 def rows(queries: list[str], **fields: object) -> list[SynthesizedRow]:
     return [SynthesizedRow(f"r{n}", f"d{n}", query, "A passage.", **fields) for n, query in enumerate(queries)]  # type: ignore[arg-type]
+
+
+def find_duplicates(rows: list[SynthesizedRow], config: AuditConfig) -> dict[int, Problem]:
+    return check_rows(rows, range(len(rows)), config)
 
 
 def test_queries_that_repeat_or_nearly_repeat_another_are_found() -> None:
@@ -135,19 +139,25 @@ def test_each_check_can_be_switched_off(check: str, query: str) -> None:
     on = AuditConfig(checks=AuditChecks.model_validate({name: name == check for name in AuditChecks.model_fields}))
     off = AuditConfig(checks=AuditChecks.model_validate({name: name != check for name in AuditChecks.model_fields}))
 
-    assert check_query(query, PASSAGE, on) is not None
-    problem = check_query(query, PASSAGE, off)
-    assert problem is None or problem.reason not in (check, check_query(query, PASSAGE, on).reason)
+    row = SynthesizedRow("r", "d", query, PASSAGE)
+    found = check_row(row, on)
+    assert found is not None
+    problem = check_row(row, off)
+    assert problem is None or problem.reason != found.reason
+
+
+def reason(query: str, positive: str, *, written: bool) -> str | None:
+    problem = check_row(SynthesizedRow("r", None if written else "d", query, positive), AuditConfig())
+    return None if problem is None else problem.reason
 
 
 def test_a_positive_that_is_none_and_a_negative_that_is_too_long_go() -> None:
-    config = AuditConfig(max_passage_words=5)
-
-    assert check_positive("q w", " … ", config, written=False).reason == "empty"
-    assert check_positive("the same words", "The same words.", config, written=False).reason == "copied_query"
-    assert check_positive("a b", "I'm sorry, I cannot write that.", config, written=True).reason == "refusal"
-    assert check_positive("a b", "I'm sorry, says the man in this play.", config, written=False) is None
-    assert check_negative("one two three four five six", "q w", PASSAGE, config).reason == "too_long"
+    assert reason("q w", " … ", written=False) == "empty"
+    assert reason("the same words", "The same words.", written=False) == "copied_query"
+    assert reason("a b", "I'm sorry, I cannot write that.", written=True) == "refusal"
+    assert reason("a b", "I'm sorry, says the man in this play.", written=False) is None
+    row = SynthesizedRow("r", "d", "q w", PASSAGE)
+    assert check_negative("one two three four five six", row, AuditConfig(max_passage_words=5)).reason == "too_long"
 
 
 @pytest.mark.parametrize(
@@ -179,10 +189,10 @@ def test_what_is_no_row_is_named(field: str, value: object, words: str) -> None:
 
 def test_marks_are_read_as_lines_and_as_a_list(tmp_path) -> None:
     lines, whole = tmp_path / "marks.jsonl", tmp_path / "marks.json"
-    lines.write_text(dump_marks(["a", "b"]), encoding="utf-8")
+    lines.write_text(dump_labels(["a", "b"]), encoding="utf-8")
     whole.write_text('[{"id": "a", "mark": "bad"}, {"id": "b", "mark": "bad"}]', encoding="utf-8")
 
-    assert read_marks(lines) == read_marks(whole) == ("a", "b")
+    assert read_labels(lines) == read_labels(whole) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +210,6 @@ def test_a_file_that_holds_no_marks_is_refused_with_its_place(tmp_path, text: st
     path.write_text(text, encoding="utf-8")
 
     with pytest.raises(SourceError, match=words):
-        read_marks(path)
+        read_labels(path)
     with pytest.raises(SourceError, match="cannot be read"):
-        read_marks(tmp_path / "missing")
+        read_labels(tmp_path / "missing")

@@ -10,10 +10,10 @@ from benchmarks.fetching import FetchError, unpack_ar, wheel_files
 
 from benchmarks import build_sets
 from multigrain.evaluation.sets.beir import read_beir
-from multigrain.evaluation.sets.qrels import read_qrels
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
 from multigrain.records import Document, Split
+from multigrain.sources.beir import read_qrels
 
 LONG = " ".join(
     ["It reads what it is given and writes what it has understood, line after line, until nothing is left."] * 3

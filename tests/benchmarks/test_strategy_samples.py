@@ -13,7 +13,7 @@ from benchmarks.samples import page
 from benchmarks.samples.asking import CpuTimed, Section, asking
 from benchmarks.samples.inputs import OWN_TASKS, VARIANTS
 
-from multigrain.config import BUILT_IN_STRATEGIES
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.mining.search import Floats
@@ -44,7 +44,7 @@ def test_every_strategy_is_asked_and_every_answer_is_shown(tmp_path: Path) -> No
 
     measured = [page.measure(each, embed, embed) for each in found]
     titles = [each.title for each in found]
-    assert set(BUILT_IN_STRATEGIES) < set(titles)
+    assert set(STRATEGIES.built_in) < set(titles)
     # Two ways that open with the same question about a document ask it once.
     assert entries == sum(each.calls for each in found) - 2
     shown = render(found)

@@ -101,7 +101,9 @@ def test_mistakes(app: typer.Typer, small_bert: Path, run: RunDirectory, tmp_pat
         with pytest.raises(error, match=message):
             CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
-    refused(ConfigError, "--to keras: no such exporter; known: folder, onnx", small_bert, "--to", "keras")
+    refused(
+        ConfigError, "--to 'keras': no exporter has this name; there are folder, onnx", small_bert, "--to", "keras"
+    )
     refused(ModelError, "no such model folder", tmp_path / "missing", "--to", "vllm", "--out", tmp_path / "x")
     run.invalidate("results")
     refused(StageOrderError, "multigrain evaluate", run.path, "--to", "vllm")

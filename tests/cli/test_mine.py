@@ -12,7 +12,8 @@ from datasets import load_dataset
 from typer.testing import CliRunner
 
 from multigrain.cli.mine import register
-from multigrain.mining.job import ModelEmbedder
+from multigrain.encoders.reference import deferred_encoder
+from multigrain.mining.job import store_fingerprint
 
 TOPICS = ["rivers and bridges", "bread and ovens", "stars and telescopes", "knots and sails", "violins and bows"]
 
@@ -83,26 +84,24 @@ def test_graded_triplets_with_scores_to_jsonl(files: tuple[Path, Path], tmp_path
 
 
 def test_prompts_go_before_what_they_are_for() -> None:
-    plain = ModelEmbedder("auto")
-    told = ModelEmbedder("auto", query_prompt="query: ", document_prompt="passage: ")
+    plain = deferred_encoder("auto")
+    told = deferred_encoder("auto", query_prompt="query: ", document_prompt="passage: ")
 
-    np.testing.assert_allclose(told.embed_queries(["knots"]), plain.embed_queries(["query: knots"]), atol=1e-6)
-    np.testing.assert_allclose(told.embed_passages(["knots"]), plain.embed_passages(["passage: knots"]), atol=1e-6)
-    assert told.identity != plain.identity
+    np.testing.assert_allclose(told.encode_queries(["knots"]), plain.encode_queries(["query: knots"]), atol=1e-6)
+    np.testing.assert_allclose(told.encode_documents(["knots"]), plain.encode_documents(["passage: knots"]), atol=1e-6)
+    assert store_fingerprint(told) != store_fingerprint(plain)
 
 
 def test_options_of_the_model_reach_the_model(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[ModelEmbedder] = []
+    seen: list[object] = []
 
-    class Noted(ModelEmbedder):
-        @property
-        def identity(self) -> str:
-            seen.append(self)
-            return "noted"
+    def noted(encoder: object) -> str:
+        seen.append(encoder)
+        return "noted"
 
-    monkeypatch.setattr("multigrain.mining.job.ModelEmbedder", Noted)
+    monkeypatch.setattr("multigrain.mining.job.store_fingerprint", noted)
     app = typer.Typer()
     register(app)
     done = CliRunner().invoke(
@@ -112,15 +111,16 @@ def test_options_of_the_model_reach_the_model(
     )  # fmt: skip
 
     assert done.exit_code == 0, done.output
-    assert seen == [Noted("owner/name", 64, True, "query: ", "passage: ")]
+    prompts = {"query_prompt": "query: ", "document_prompt": "passage: "}
+    assert seen == [deferred_encoder("owner/name", batch_size=64, trust_remote_code=True, **prompts)]
 
 
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
         (["--out", "x.csv"], 2, ".parquet or .jsonl"),
-        (["--query-field", "nope"], 3, "no column 'nope'; it has 'question', 'answer'"),
-        (["--text-field", "body"], 3, "line 1: no column 'body'; it has 'text'"),
+        (["--query-field", "nope"], 3, "pairs.jsonl:1: no column 'nope'; its columns are 'question', 'answer'"),
+        (["--text-field", "body"], 3, "corpus.jsonl:1: no column 'body'; its columns are 'text'"),
         (["--corpus", "missing.jsonl"], 3, "missing.jsonl: no such file"),
         (["--max-similarity", "-1"], 3, "lower the margins"),
         (["--graded", "--first-rank", "3"], 2, "--graded has ranks of its own"),

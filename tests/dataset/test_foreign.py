@@ -80,11 +80,11 @@ def test_a_value_of_the_wrong_kind_is_an_error_with_its_line(tmp_path, form, fie
 
     with pytest.raises(SourceError, match=words) as failure:
         read_foreign(path)
-    assert f"{path}, line 2" in str(failure.value)
+    assert f"{path}:2:" in str(failure.value)
 
 
 def test_an_earlier_ms_swift_text_where_a_list_belongs_is_an_error_too(tmp_path) -> None:
-    with pytest.raises(SourceError, match="line 1: `rejected_response` must be a list"):
+    with pytest.raises(SourceError, match=r"rows\.jsonl:1: `rejected_response` must be a list"):
         read_foreign(written(tmp_path / "rows.jsonl", {**EARLIER_SWIFT, "rejected_response": "a"}))
 
 
@@ -134,7 +134,7 @@ def test_a_csv_row_with_more_cells_than_columns_is_refused_with_its_line(tmp_pat
     with path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([["anchor", "positive", "negative"], *[good] * at, [*row, *extra]])
 
-    with pytest.raises(SourceError, match=r"csv, line \d+: more cells than columns; put texts with commas in quotes"):
+    with pytest.raises(SourceError, match=r"csv:\d+: more cells than columns; put texts with commas in quotes"):
         read_foreign(path)
 
 
@@ -190,7 +190,7 @@ def test_any_value_at_all_is_read_as_texts_or_refused_in_one_line(tmp_path_facto
     found = rows_or_refusal(path, form)
 
     if isinstance(found, str):
-        assert found.startswith(f"{path}, line ")
+        assert found.startswith(f"{path}:")
         assert "\n" not in found
     else:
         assert len(found) == 2
@@ -235,8 +235,8 @@ def test_a_folder_that_datasets_saved_is_read(tmp_path) -> None:
     (row,), form = read_foreign(tmp_path / "one")
 
     assert (row.query, row.negatives, form) == ("q", ("n",), "sentence-transformers")
-    with pytest.raises(SourceError, match="splits train, dev"):
+    with pytest.raises(SourceError, match="one of its splits: train, dev"):
         read_foreign(tmp_path / "two")
     (tmp_path / "three").mkdir()
-    with pytest.raises(SourceError, match="not a folder that datasets"):
+    with pytest.raises(SourceError, match="neither Parquet files nor a data set"):
         read_foreign(tmp_path / "three")

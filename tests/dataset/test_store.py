@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.dataset.store import (
+    open_rejections,
     read_examples,
     read_rows,
     write_examples,
     write_rejections,
     write_rows,
 )
-from multigrain.records import LEVELS, GradedExample, Negative, Origin, Rejection, SynthesizedRow
+from multigrain.records import LEVELS, GradedExample, Mining, Negative, Origin, Rejection, SynthesizedRow
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 # Stored as float32: only values that it can hold come back unchanged.
@@ -21,37 +25,56 @@ similarity = st.floats(-1, 1, width=32)
 level = st.sampled_from(LEVELS)
 
 
-@st.composite
-def examples(draw: st.DrawFn) -> GradedExample:
-    negatives = tuple(
-        Negative(draw(text), each, draw(st.sampled_from(Origin)), draw(similarity), draw(st.none() | level))
-        for each in LEVELS
-    )
-    return GradedExample(
-        id=draw(text),
-        document_id=draw(st.none() | text),
-        query=draw(text),
-        positive=draw(text),
-        negatives=negatives,  # type: ignore[arg-type]
-        positive_similarity=draw(similarity),
-        written_order_held=draw(st.none() | st.booleans()),
-        actions=tuple(draw(st.lists(text, max_size=3))),
-    )
+EXAMPLE = {
+    "id": text,
+    "document_id": st.none() | text,
+    "query": text,
+    "positive": text,
+    "negatives": st.tuples(
+        *(
+            st.builds(
+                Negative,
+                text=text,
+                level=st.just(each),
+                origin=st.sampled_from(Origin),
+                similarity=similarity,
+                written_level=st.none() | level,
+            )
+            for each in LEVELS
+        )
+    ),
+    "positive_similarity": similarity,
+    "written_order_held": st.none() | st.booleans(),
+    "actions": st.lists(text, max_size=3).map(tuple),
+}
+ROW = {
+    "id": text,
+    "document_id": st.none() | text,
+    "query": text,
+    "positive": text,
+    "negatives": st.dictionaries(level, text),
+    "strategy": text,
+    "candidates": st.dictionaries(level, st.lists(text, min_size=1, max_size=3).map(tuple)),
+    "relevant_ids": st.lists(text, max_size=3).map(tuple),
+    "given": st.booleans(),
+    "query_type": st.none() | text,
+    "task": st.none() | text,
+    "mining": st.sampled_from(get_args(Mining)),
+}
+REJECTION = dict.fromkeys(("id", "part", "reason", "detail", "query", "text"), text)
+examples = st.builds(GradedExample, **EXAMPLE)
+rows = st.builds(SynthesizedRow, **ROW)
+rejections = st.builds(Rejection, **REJECTION)
 
 
-rows = st.builds(
-    SynthesizedRow,
-    id=text,
-    document_id=st.none() | text,
-    query=text,
-    positive=text,
-    negatives=st.dictionaries(level, text),
-    strategy=text,
-    candidates=st.dictionaries(level, st.lists(text, min_size=1, max_size=3).map(tuple)),
+@pytest.mark.parametrize(
+    ("record", "varied"), [(GradedExample, EXAMPLE), (SynthesizedRow, ROW), (Rejection, REJECTION)]
 )
+def test_every_field_of_a_record_is_varied_here(record: type, varied: dict[str, object]) -> None:
+    assert set(varied) == {field.name for field in fields(record)}
 
 
-@given(st.lists(examples(), max_size=4))
+@given(st.lists(examples, max_size=4))
 @settings(max_examples=50, deadline=None)
 def test_graded_rows_survive_the_disk(tmp_path_factory, written: list[GradedExample]) -> None:
     path = tmp_path_factory.mktemp("store") / "graded.parquet"
@@ -69,13 +92,14 @@ def test_synthesized_rows_survive_the_disk(tmp_path_factory, written: list[Synth
     assert read_rows(path) == tuple(written)
 
 
-def test_rejections_keep_their_reasons(tmp_path: Path) -> None:
-    path = tmp_path / "rejects.parquet"
-    write_rejections(path, [Rejection("a", "level_2", "repeated", "why", "query", "text")])
+@given(st.lists(rejections, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_rejections_survive_the_disk(tmp_path_factory, written: list[Rejection]) -> None:
+    path = tmp_path_factory.mktemp("store") / "rejects.parquet"
+    write_rejections(path, written)
 
-    assert pq.read_table(path).to_pylist() == [
-        {"id": "a", "part": "level_2", "reason": "repeated", "detail": "why", "query": "query", "text": "text"}
-    ]
+    assert tuple(open_rejections(path)) == tuple(written)
+    assert pq.read_table(path).to_pylist() == [asdict(rejection) for rejection in written]
 
 
 def test_rows_of_an_earlier_version_are_read_without_candidates(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
+from multigrain.encoders.encoder import (
+    SentenceTransformerEncoder,
+    document_prompt,
+    encode,
+    model_fingerprint,
+    query_prompt,
+)
 from multigrain.errors import EvaluationError
 
 WORDS = ["[UNK]", "cat", "dog", "owl", "query", "passage", ":"]
@@ -71,3 +77,22 @@ def test_dot_product_models_keep_their_lengths_and_distances_are_refused() -> No
     assert not np.allclose(np.linalg.norm(vectors, axis=1), 1)
     with pytest.raises(EvaluationError, match="compares by euclidean"):
         SentenceTransformerEncoder(static_model(similarity_fn_name="euclidean"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prompts": {"query": "query: ", "document": "passage: "}},
+        {"prompts": {"passage": "passage: "}},
+        {"prompts": {"plain": "owl "}, "default_prompt_name": "plain"},
+    ],
+)
+def test_the_prompts_that_training_and_exports_are_told_are_those_that_go_before_texts(options: dict) -> None:
+    model = static_model(**options)
+    encoder = SentenceTransformerEncoder(model)
+    for told, encoded in (
+        (query_prompt(model), encoder.encode_queries(["cat"])),
+        (document_prompt(model), encoder.encode_documents(["cat"])),
+    ):
+        np.testing.assert_allclose(encoded, encode(model, [f"{told}cat"], prompt=""), rtol=1e-5)

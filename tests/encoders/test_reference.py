@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config.file import parse_config
-from multigrain.encoders.reference import base_model
+from multigrain.encoders.reference import base_model, reference_encoder
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,12 @@ def test_a_base_in_half_precision_is_as_wide_as_what_is_tuned_from_it(
     )
 
     assert found.dtype == expected
+
+
+def test_what_was_measured_in_another_precision_is_measured_again(small_bert: Path) -> None:
+    training = {"base_model": str(small_bert), "max_seq_length": 32}
+    float32, bf16 = (
+        reference_encoder(parse_config({"training": {**training, "precision": precision}}))
+        for precision in ("float32", "bf16")
+    )
+    assert float32.fingerprint != bf16.fingerprint

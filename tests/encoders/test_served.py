@@ -15,30 +15,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+from tests.evaluation.test_beir import write as write_beir
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
+from multigrain.encoders import served
 from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.models import Encoding, ModelSpec, parse_model, with_poolings
 from multigrain.encoders.served import ServedEncoder
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
-from multigrain.evaluation import served
-from multigrain.evaluation.models import Contender, Encoding, parse_contender, score_contenders, with_poolings
+from multigrain.evaluation.models import score_models
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
 
-from .test_beir import write as write_beir
-from .test_encoders import static_model
+from .test_encoder import static_model
 
 Answer = tuple[int, Any, dict[str, str]]
 MODEL = static_model(0)
 
 
 class EmbeddingServer:
-    """Serves `MODEL`; `refuse(number, body)` may answer instead. `bodies` and `headers` are its log."""
+    """Serves a model; `refuse(number, body)` may answer instead. `bodies` and `headers` are its log."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: SentenceTransformer = MODEL) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.refuse: Callable[[int, dict[str, Any]], Answer | None] = lambda number, body: None
@@ -51,7 +53,7 @@ class EmbeddingServer:
                     number = len(outer.bodies)
                     outer.bodies.append(body)
                     outer.headers.append(dict(self.headers))
-                status, answer, headers = outer.refuse(number, body) or (200, embedded(body["input"]), {})
+                status, answer, headers = outer.refuse(number, body) or (200, embedded(body["input"], model), {})
                 raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(raw))}.items():
@@ -80,8 +82,8 @@ class EmbeddingServer:
         self._server.server_close()
 
 
-def embedded(texts: list[str]) -> dict[str, Any]:
-    vectors = 3 * MODEL.encode(texts)  # not normalised, and not in order
+def embedded(texts: list[str], model: SentenceTransformer) -> dict[str, Any]:
+    vectors = 3 * model.encode(texts, prompt="")  # not normalised, and not in order
     data = [{"index": place, "embedding": vector.tolist()} for place, vector in enumerate(vectors)]
     return {"data": data[::-1], "usage": {"total_tokens": 2 * len(texts)}}
 
@@ -102,8 +104,8 @@ def test_a_served_model_scores_as_it_does_when_it_runs_here(
     task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
     sets = OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "test"),))
 
-    found = score_contenders(
-        [Contender("here", str(tmp_path / "model")), parse_contender(f"there={server.model}")], sets, Encoding()
+    found = score_models(
+        [ModelSpec("here", str(tmp_path / "model")), parse_model(f"there={server.model}")], sets, Encoding()
     )
 
     for name in ("animals", "task"):
@@ -120,7 +122,7 @@ def test_prompts_go_before_texts(server: EmbeddingServer) -> None:
     encoder.encode_documents(["owl", ""])
 
     assert [body["input"] for body in server.bodies] == [["query: cat"], ["passage: owl", "passage: "]]
-    assert ServedEncoder(server.model).identity != encoder.identity
+    assert ServedEncoder(server.model).fingerprint != encoder.fingerprint
 
 
 def test_an_empty_text_is_asked_as_a_blank_which_endpoints_take(server: EmbeddingServer) -> None:
@@ -221,18 +223,18 @@ def test_vectors_that_were_paid_for_are_kept_when_the_endpoint_dies(
     corpus = {f"d{number}": f"{'cat ' * (number % 5)}{number}" for number in range(40)}
     big = EvaluationSet("big", "test", "l", corpus, animals.queries, {key: {"d1": 1} for key in animals.queries})
     encoding = Encoding(batch_size=1, cache=tmp_path)
-    contender = parse_contender(server.model)
+    contender = parse_model(server.model)
     server.refuse = lambda number, body: (401, {}, {}) if number > 24 else None
     with pytest.raises(EndpointRefusedError):
-        score_contenders([contender], OpenedSets((big,)), encoding)
+        score_models([contender], OpenedSets((big,)), encoding)
     asked, server.refuse = len(server.bodies), lambda number, body: None
 
-    score_contenders([contender], OpenedSets((big,)), encoding)
+    score_models([contender], OpenedSets((big,)), encoding)
 
     texts = [text for body in server.bodies[asked:] for text in body["input"]]
     assert 0 < len(texts) <= 40 + len(animals.queries) - 16, "what was embedded before is not asked for again"
     sent = len(server.bodies)
-    score_contenders([contender], OpenedSets((big,)), encoding)
+    score_models([contender], OpenedSets((big,)), encoding)
     assert len(server.bodies) == sent
 
 
@@ -245,14 +247,14 @@ def test_it_works_inside_a_running_event_loop(server: EmbeddingServer) -> None:
 
 def test_served_models_are_named_by_their_own_name() -> None:
     address = "http://localhost:8080/v1"
-    assert parse_contender("openai:text-embedding-3-small") == Contender(
+    assert parse_model("openai:text-embedding-3-small") == ModelSpec(
         "text-embedding-3-small", "openai:text-embedding-3-small"
     )
-    assert parse_contender(f"tei=openai:BAAI/bge-m3@{address}") == Contender("tei", f"openai:BAAI/bge-m3@{address}")
+    assert parse_model(f"tei=openai:BAAI/bge-m3@{address}") == ModelSpec("tei", f"openai:BAAI/bge-m3@{address}")
     for wrong in ("openai:", "openai:some@mean"):
         with pytest.raises(EvaluationError, match="without a pooling"):
-            parse_contender(wrong)
-    assert with_poolings([Contender("a", "openai:a")], ["mean", "ata"]) == [Contender("a", "openai:a")]
+            parse_model(wrong)
+    assert with_poolings([ModelSpec("a", "openai:a")], ["mean", "ata"]) == [ModelSpec("a", "openai:a")]
 
 
 def test_the_command_line_compares_a_served_model_and_exits_by_the_kind_of_failure(

@@ -13,6 +13,8 @@ from multigrain.storage.packages import is_installed, resolve_encoder
 class WordHashEncoder:
     """A real, if crude, embedding: signed hashed word counts, normalised. Deterministic and fast."""
 
+    fingerprint = "word hashes"
+
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions
         self.seen: list[str] = []

@@ -11,8 +11,8 @@ from multigrain.config import EvaluationSetConfig
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.loading import load_evaluation_set
-from multigrain.evaluation.sets.qrels import read_qrels
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.sources.beir import read_qrels
 
 CORPUS = [
     {"_id": "d1", "title": "Cats", "text": "They sleep."},
@@ -70,18 +70,18 @@ def test_one_qrels_file_can_be_named(tmp_path: Path) -> None:
         ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl:4: id 'd1' is taken by line 1"),
         ({"queries": [*QUERIES, QUERIES[1]]}, "queries.jsonl:4: id 'q2' is taken by line 2"),
         ({"corpus": '{"_id": "d1", "text": '}, "corpus.jsonl:1: not JSON"),
-        ({"corpus": '["d1"]'}, "corpus.jsonl:1: expected an object with an `_id`"),
-        ({"corpus": [{"_id": "d1", "text": 5}]}, "corpus.jsonl:1: `text` must be a text, got 5"),
+        ({"corpus": '["d1"]'}, "corpus.jsonl:1: expected an object, got list"),
+        ({"corpus": [{"_id": "d1", "text": 5}]}, "corpus.jsonl:1: 'text' is int, not text"),
         ({"queries": [{"_id": "q1", "text": "  "}, QUERIES[1]]}, "query 'q1' is empty"),
         ({"qrels": "q1\td1\n"}, "test.tsv:1: 2 columns"),
         ({"qrels": "q1\td1\tgood\n"}, "test.tsv:1: grade 'good' is not a whole number"),
         ({"qrels": "q1\td1\t1\nq1\td1\t2\n"}, "test.tsv:2: document 'd1' is judged 2 for query 'q1', and 1 above"),
-        ({"qrels": "q1\tmissing\t1\n"}, "name document 'missing', which is not among the 3 documents"),
-        ({"qrels": "missing\td1\t1\n"}, "no queries"),
-        ({"qrels": QRELS + "missing\td1\t1\n"}, "name query 'missing'"),
+        ({"qrels": "q1\tmissing\t1\n"}, "test.tsv:1: corpus-id 'missing' is not in corpus.jsonl"),
+        ({"qrels": "missing\td1\t1\n"}, "test.tsv:1: query-id 'missing' is not in queries.jsonl"),
+        ({"qrels": QRELS + "missing\td1\t1\n"}, "test.tsv:5: query-id 'missing' is not in queries.jsonl"),
         ({"qrels": "q1\td1\t0\n"}, "query 'q1' has no relevant document"),
         ({"qrels": "query-id\tcorpus-id\tscore\n"}, "no relevance judgments"),
-        ({"qrels": b"q1\td1\t1\nq\xff\td1\t1\n"}, "not UTF-8"),
+        ({"qrels": b"q1\td1\t1\nq\xff\td1\t1\n"}, "test.tsv:2: not UTF-8 (byte 0xff)"),
     ],
 )
 def test_bad_input_gets_one_line_that_names_the_place(tmp_path: Path, parts: dict[str, object], message: str) -> None:
@@ -115,7 +115,9 @@ def test_other_table_formats_hold_the_same_set(tmp_path: Path) -> None:
     assert read(folder) == expected
 
     (folder / "corpus.csv").write_text("name,text\nd1,They sleep.\n")
-    with pytest.raises(EvaluationError, match=r"corpus\.csv:2: expected an `_id`"):
+    with pytest.raises(
+        EvaluationError, match=r"csv:2: no column with the id \(_id, id, .*; its columns are 'name', 'text'"
+    ):
         read(folder)
 
 

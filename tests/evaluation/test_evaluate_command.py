@@ -8,14 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import typer
+from tests.encoders.test_encoder import static_model
 from typer.testing import CliRunner
 
 from multigrain import encoders
 from multigrain.cli.compare import register as register_compare
 from multigrain.cli.evaluate import register
 from multigrain.errors import ConfigError, EvaluationError, ModelError
-
-from .test_encoders import static_model
 
 app = typer.Typer()
 register(app)

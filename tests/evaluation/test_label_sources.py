@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.encoders.test_encoder import static_model
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.labelling.queries import own_queries, run_queries
@@ -11,8 +12,6 @@ from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult
 from multigrain.records import Document
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
-
-from .test_encoders import static_model
 
 
 @pytest.fixture

@@ -5,26 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.encoders.test_encoder import static_model
 
+from multigrain.encoders.models import Encoding, ModelSpec, parse_model, with_poolings, with_prompts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.compare import CompareSettings
 from multigrain.evaluation.comparison import compare_models, compare_stored, summarise, write_comparison
-from multigrain.evaluation.models import (
-    Contender,
-    Encoding,
-    parse_contender,
-    parse_set,
-    score_contenders,
-    with_poolings,
-    with_prompts,
-)
+from multigrain.evaluation.models import score_models
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
+from multigrain.evaluation.sets.option import parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
 
 from .test_beir import write as write_beir
-from .test_encoders import static_model
 from .test_sts import write as write_sts
 
 SETTINGS = CompareSettings(samples=200)
@@ -40,26 +34,26 @@ def folders(tmp_path: Path) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bm25", Contender("bm25", "bm25")),
-        ("auto@cls", Contender("auto@cls", "auto", "cls")),
-        ("tuned=runs/mine/model", Contender("tuned", "runs/mine/model")),
-        ("ata=org/name@ata", Contender("ata", "org/name", "ata")),
-        ("runs/me@home/model/", Contender("runs/me@home/model", "runs/me@home/model/")),
+        ("bm25", ModelSpec("bm25", "bm25")),
+        ("auto@cls", ModelSpec("auto@cls", "auto", "cls")),
+        ("tuned=runs/mine/model", ModelSpec("tuned", "runs/mine/model")),
+        ("ata=org/name@ata", ModelSpec("ata", "org/name", "ata")),
+        ("runs/me@home/model/", ModelSpec("runs/me@home/model", "runs/me@home/model/")),
     ],
 )
-def test_models_are_named_in_one_word(text: str, expected: Contender) -> None:
-    assert parse_contender(text) == expected
+def test_models_are_named_in_one_word(text: str, expected: ModelSpec) -> None:
+    assert parse_model(text) == expected
 
 
 def test_poolings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(EvaluationError, match="unknown pooling 'men'; known: keep, ata, mean"):
-        parse_contender("auto@men")
+    with pytest.raises(EvaluationError, match="no pooling has this name; did you mean 'mean'"):
+        parse_model("auto@men")
     with pytest.raises(EvaluationError, match="BM25 pools nothing"):
-        parse_contender("bm25@mean")
+        parse_model("bm25@mean")
 
 
 def test_a_prompt_for_one_model_reaches_all_its_poolings_and_no_other_model() -> None:
-    both = with_poolings([Contender("base", "a"), Contender("tuned", "b")], ["mean", "cls"])
+    both = with_poolings([ModelSpec("base", "a"), ModelSpec("tuned", "b")], ["mean", "cls"])
     found = with_prompts(both, queries=["tuned=query: ", "tuned@cls=q: ", "all: "], documents=["doc: "])
 
     assert {each.name: each.query_prompt for each in found} == {
@@ -91,8 +85,8 @@ def test_sets_are_opened_by_what_their_paths_name(tmp_path: Path) -> None:
 def test_every_model_is_scored_on_everything_it_can_do(folders: tuple[str, str], animals: EvaluationSet) -> None:
     pairs = SimilaritySet("pairs", "forgetting", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
     task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
-    found = score_contenders(
-        [Contender("one", folders[0]), Contender("two", folders[1]), Contender("bm25", "bm25")],
+    found = score_models(
+        [ModelSpec("one", folders[0]), ModelSpec("two", folders[1]), ModelSpec("bm25", "bm25")],
         OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "forgetting"),)),
         Encoding(),
     )
@@ -112,8 +106,8 @@ def test_folders_share_no_cached_embedding_and_a_second_run_embeds_nothing(
     folders: tuple[str, str], animals: EvaluationSet, tmp_path: Path, monkeypatch
 ) -> None:
     encoding = Encoding(cache=tmp_path / "cache")
-    contenders = [Contender("one", folders[0]), Contender("two", folders[1])]
-    first = score_contenders(contenders, OpenedSets((animals,)), encoding)
+    models = [ModelSpec("one", folders[0]), ModelSpec("two", folders[1])]
+    first = score_models(models, OpenedSets((animals,)), encoding)
     assert len(list((tmp_path / "cache").glob("*.sqlite"))) == 2
 
     def encodes(*_: object) -> None:
@@ -121,20 +115,20 @@ def test_folders_share_no_cached_embedding_and_a_second_run_embeds_nothing(
 
     monkeypatch.setattr("multigrain.encoders.encoder.SentenceTransformerEncoder.encode_documents", encodes)
     monkeypatch.setattr("multigrain.encoders.encoder.SentenceTransformerEncoder.encode_queries", encodes)
-    again = score_contenders(contenders, OpenedSets((animals,)), encoding)
+    again = score_models(models, OpenedSets((animals,)), encoding)
     assert list(again.rows()) == list(first.rows())
 
 
 def test_two_models_need_two_names(animals: EvaluationSet) -> None:
     with pytest.raises(EvaluationError, match="two models are called 'bm25'"):
-        score_contenders([Contender("bm25", "bm25")] * 2, OpenedSets((animals,)), Encoding())
+        score_models([ModelSpec("bm25", "bm25")] * 2, OpenedSets((animals,)), Encoding())
 
 
 def test_a_comparison_can_be_made_again_from_its_folder(
     folders: tuple[str, str], animals: EvaluationSet, tmp_path: Path
 ) -> None:
-    contenders = [Contender("one", folders[0]), Contender("two", folders[1])]
-    made = compare_models(contenders, OpenedSets((animals,)), encoding=Encoding(), settings=SETTINGS)
+    models = [ModelSpec("one", folders[0]), ModelSpec("two", folders[1])]
+    made = compare_models(models, OpenedSets((animals,)), encoding=Encoding(), settings=SETTINGS)
     write_comparison(tmp_path / "out", made)
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == json.loads(json.dumps(summarise(made)))
 

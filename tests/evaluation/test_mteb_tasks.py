@@ -10,6 +10,7 @@ from datasets import Dataset
 from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from sentence_transformers import SentenceTransformer
+from tests.encoders.test_encoder import static_model
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import EvaluationError
@@ -18,8 +19,6 @@ from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import evaluate_sts, spearman
-
-from .test_encoders import static_model
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
+from multigrain.evaluation.nearest import nearest
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever, score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.mining.best import NO_ROW
 
 # Few distinct values, negative ones and both zeros among them, so that ties are common.
 _VALUES = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 0.25, 1.0])
@@ -139,6 +140,6 @@ def test_bm25_finds_shared_words_and_nothing_else(animals: EvaluationSet) -> Non
 
 
 def test_bm25_of_unknown_words_or_wordless_documents_finds_nothing() -> None:
-    assert BM25Retriever().rank(["zebra"], ["cat", "dog"], 5).tolist() == [[NO_DOCUMENT, NO_DOCUMENT]]
-    assert BM25Retriever().rank(["cat"], ["...", "!"], 1).tolist() == [[NO_DOCUMENT]]
-    assert BM25Retriever().rank(["cat", ""], ["!", "cat"], 1).tolist() == [[1], [NO_DOCUMENT]]
+    assert BM25Retriever().rank(["zebra"], ["cat", "dog"], 5).tolist() == [[NO_ROW, NO_ROW]]
+    assert BM25Retriever().rank(["cat"], ["...", "!"], 1).tolist() == [[NO_ROW]]
+    assert BM25Retriever().rank(["cat", ""], ["!", "cat"], 1).tolist() == [[1], [NO_ROW]]

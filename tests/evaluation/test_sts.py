@@ -40,8 +40,8 @@ def test_a_collapsed_model_orders_nothing() -> None:
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        (ROWS, "a\tb\tscore", "line 2: no 'sentence1'"),
-        ([*ROWS, ("x", "y", "high")], None, "line 5: score 'high' is not a number"),
+        (ROWS, "a\tb\tscore", "sts.tsv:2: no column with the first sentence (sentence1); its columns are 'a', 'b'"),
+        ([*ROWS, ("x", "y", "high")], None, "sts.tsv:5: score 'high' is not a number"),
         ([*ROWS, ("x", " ", "3")], None, "pair 4 has an empty text"),
         (ROWS[:2], None, "2 pairs; a rank correlation needs 3"),
         ([(one, two, "3") for one, two, _ in ROWS], None, "all equal or not finite"),

@@ -17,10 +17,11 @@ from tests.model.conftest import TEXTS
 from transformers import BertConfig, MPNetConfig
 
 from multigrain.errors import ExportError
-from multigrain.export import folder as folder_module
 from multigrain.export.bundle import bundle_source
-from multigrain.export.folder import CODE_FILE, export_folder
 from multigrain.export.job import ExportJob
+from multigrain.export.targets import folder as folder_module
+from multigrain.export.targets.folder import CODE_FILE
+from multigrain.export.targets.folder import export as export_folder
 from multigrain.model.encoder import build_encoder
 from multigrain.model.pooling import AtaOptions
 
@@ -110,7 +111,8 @@ def test_other_vectors_are_refused(
 def test_the_code_is_in_step_with_our_sources(tmp_path: Path) -> None:
     import inspect
 
-    from multigrain.model import pooling, received, transformer
+    from multigrain.model import pooling, transformer
+    from multigrain.model.attention import received
 
     source = bundle_source(CLASSES)
     assert source == bundle_source(CLASSES)

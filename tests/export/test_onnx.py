@@ -26,11 +26,11 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.embedder import Embedder
 from multigrain.export.graph import received_plainly
 from multigrain.export.job import ExportJob
-from multigrain.export.onnx import export_onnx
 from multigrain.export.parity import PARITY_TEXTS, check_parity
+from multigrain.export.targets.onnx import export as export_onnx
+from multigrain.model.attention.received import Reduction, Scores, attention_received
 from multigrain.model.encoder import build_encoder
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import Reduction, Scores, attention_received
 
 ROPE = {"head_dim": 8, "num_key_value_heads": 2}
 MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -132,7 +132,7 @@ def test_a_graph_that_is_not_the_model_is_refused(
         first.raw_data = bytes(len(first.raw_data))
         onnx.save(weights, path)
 
-    from multigrain.export import onnx as module
+    from multigrain.export.targets import onnx as module
 
     write_graph = module.write_graph
     write_graph(module.EmbeddingGraph(model.eval()), tmp_path / "right.onnx")

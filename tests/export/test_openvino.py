@@ -10,8 +10,8 @@ import pytest
 from transformers import BertConfig
 
 from multigrain.errors import MissingExtraError
-from multigrain.export import openvino as module
 from multigrain.export.job import ExportJob
+from multigrain.export.targets import openvino as module
 from multigrain.model.encoder import build_encoder
 
 
@@ -20,9 +20,7 @@ from multigrain.model.encoder import build_encoder
 def test_the_same_vectors(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     model = build_encoder(str(tiny_folder(BertConfig)), pooling="ata", device="cpu").eval()
     (tmp_path / "out").mkdir()
-    done = module.export_openvino(
-        ExportJob(model=model, source="tiny", destination=tmp_path / "out"), tmp_path / "out"
-    )
+    done = module.export(ExportJob(model=model, source="tiny", destination=tmp_path / "out"), tmp_path / "out")
     assert done.facts["max_difference"] < 1e-5
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert left == ["export.json", "openvino_model.bin", "openvino_model.xml", "tokenizer.json"]
@@ -32,4 +30,4 @@ def test_the_pip_line(tiny_folder: Callable[..., Path], tmp_path: Path, monkeypa
     model = build_encoder(str(tiny_folder(BertConfig)), pooling="ata", device="cpu").eval()
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'multigrain\[openvino\]'"):
-        module.export_openvino(ExportJob(model=model, source="tiny", destination=tmp_path), tmp_path)
+        module.export(ExportJob(model=model, source="tiny", destination=tmp_path), tmp_path)

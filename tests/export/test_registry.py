@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ import pytest
 
 import multigrain.export
 from multigrain.errors import ConfigError, ExportError, MissingExtraError
+from multigrain.export import registry, targets
 from multigrain.export.job import ExportJob
-from multigrain.export.registry import BUILT_IN, exporter, exporter_names
+from multigrain.export.registry import EXPORTERS
 from multigrain.export.write import check_destination, export_model
 
 PLUGIN = """
@@ -51,9 +53,9 @@ def job(destination: Path, source: str = "abc") -> ExportJob:
 
 
 def test_every_built_in_can_be_loaded() -> None:
-    for name in BUILT_IN:
-        assert callable(exporter(name))
-    assert set(BUILT_IN) <= set(exporter_names())
+    assert set(EXPORTERS.built_in) == {"folder", "onnx", "openvino", "tei", "vllm"}
+    for name in EXPORTERS.built_in:
+        assert callable(EXPORTERS.get(name))
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
@@ -64,12 +66,30 @@ def test_a_form_whose_extra_is_missing_names_it(name: str, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails as if it were not there
 
     with pytest.raises(MissingExtraError, match=rf'--to {name} needs .*pip install "multigrain\[{name}\]"'):
-        exporter(name)
+        EXPORTERS.get(name)
+
+
+def test_a_new_target_is_one_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As CONTRIBUTING says it: a module in `export/targets` with an `export`."""
+    (tmp_path / "plain.py").write_text(
+        '"""A text file with the model\'s name."""\n' + PLUGIN.replace("export_text", "export")
+    )
+    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(tmp_path)])
+    table = importlib.reload(registry)
+    try:
+        assert "plain: A text file with the model's name." in table.forms()
+        assert "onnx: An ONNX graph" in table.forms()
+        done = table.EXPORTERS.get("plain")(job(tmp_path / "out"), tmp_path)
+        assert done.facts == {"letters": 3}
+    finally:
+        monkeypatch.undo()
+        importlib.reload(registry)
+        sys.modules.pop("multigrain.export.targets.plain", None)
 
 
 def test_a_plug_in_is_found_and_used(plugin: Any, tmp_path: Path) -> None:
     plugin(text="multigrain_text:export_text")
-    assert "text" in exporter_names()
+    assert "text" in EXPORTERS.names()
     done = export_model(job(tmp_path / "out"), "text")
     assert done.facts == {"letters": 3}
     assert (tmp_path / "out" / "model.txt").read_text() == "abc"
@@ -89,9 +109,13 @@ def test_a_failed_export_leaves_nothing_and_what_was_there_stays(plugin: Any, tm
 @pytest.mark.parametrize(
     ("entries", "asked", "message"),
     [
-        ({"text": "multigrain_text:export_text"}, "txt", "--to txt: no such exporter; known: .*onnx.*text"),
-        ({"text": "multigrain_text:missing"}, "text", "exporter 'text' of package multigrain-text cannot be loaded"),
-        ({"text": "multigrain_nothing:x"}, "text", "cannot be loaded: ModuleNotFoundError"),
+        ({"text": "multigrain_text:export_text"}, "txt", "--to 'txt': no exporter has this name; did you mean 'text'"),
+        (
+            {"text": "multigrain_text:missing"},
+            "text",
+            "--to 'text': entry point .* of package multigrain-text.* cannot be loaded",
+        ),
+        ({"text": "multigrain_nothing:x"}, "text", r"cannot be loaded \(ModuleNotFoundError"),
         ({"text": "multigrain_text:PLUGIN_NAME"}, "text", "cannot be loaded"),
         ({"onnx": "multigrain_text:export_text"}, "onnx", "package multigrain-text offers one of that name"),
     ],
@@ -99,7 +123,7 @@ def test_a_failed_export_leaves_nothing_and_what_was_there_stays(plugin: Any, tm
 def test_mistakes_are_one_line(entries: dict[str, str], asked: str, message: str, plugin: Any) -> None:
     plugin(**entries)
     with pytest.raises(ConfigError, match=message) as caught:
-        exporter(asked)
+        EXPORTERS.get(asked)
     assert "\n" not in str(caught.value)
 
 

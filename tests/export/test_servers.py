@@ -20,7 +20,8 @@ from transformers import BertConfig
 from multigrain.errors import ExportError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.job import DistilSettings, ExportJob
-from multigrain.export.servers import export_tei, export_vllm
+from multigrain.export.targets.tei import export as export_tei
+from multigrain.export.targets.vllm import export as export_vllm
 from multigrain.model.encoder import build_encoder, pooling_name
 
 QWEN = {"head_dim": 8, "num_key_value_heads": 2}

@@ -12,26 +12,28 @@ import pytest
 
 from multigrain.config import EngineConfig
 from multigrain.display.progress import SilentProgress
+from multigrain.encoders.distributed import DistributedEncoder
+from multigrain.encoders.reference import deferred_encoder
 from multigrain.engine.build import build_engine
 from multigrain.engine.local import LocalEngine
 from multigrain.mining.corpus import CorpusFiles, TextList
-from multigrain.mining.distributed import SpreadEmbedder, SpreadSearch, corpus_vectors
-from multigrain.mining.job import ModelEmbedder, PairFile, mine
+from multigrain.mining.distributed import DistributedSearch
+from multigrain.mining.job import PairFile, mine
 from multigrain.mining.rules import MiningRules
 from multigrain.mining.search import top_k
-from multigrain.report.summaries import spread
+from multigrain.mining.vectors import corpus_vectors
 
 
 @dataclasses.dataclass(frozen=True)
 class Hashes:
     """Embeds a text as its hash says."""
 
-    identity: str = "hashes"
+    fingerprint: str = "hashes"
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return self.embed_passages(texts)
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encode_documents(texts)
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) for text in texts]
         made = np.asarray([np.random.default_rng(seed).normal(size=16) for seed in seeds], dtype=np.float32)
         return made / np.linalg.norm(made, axis=1, keepdims=True)
@@ -41,17 +43,13 @@ TEXTS = [f"text number {n}" for n in range(2_500)]
 PAIRS = PairFile(tuple(f"query {n}" for n in range(30)), tuple((TEXTS[n],) for n in range(30)))
 
 
-def test_vectors_from_workers_are_in_order_and_a_large_corpus_lies_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spread, "_IN_MEMORY", 100)
-    monkeypatch.setattr(spread, "_SHARD_ROWS", 700)
-    here = Hashes().embed_passages(TEXTS)
+def test_vectors_from_workers_are_in_order_and_a_large_corpus_lies_on_disk(tmp_path: Path) -> None:
+    here = Hashes().encode_documents(TEXTS)
     with LocalEngine(computing=3) as engine:
-        there = SpreadEmbedder(Hashes(), engine)
-        np.testing.assert_array_equal(there.embed_passages(TEXTS), here)
-        store = corpus_vectors(there, TEXTS, tmp_path / "vectors")
-        found = SpreadSearch(str(tmp_path / "vectors"), engine)(here[:40], 5, None, np.zeros(2_500, dtype=bool))
+        there = DistributedEncoder(Hashes(), engine)
+        np.testing.assert_array_equal(there.encode_documents(TEXTS), here)
+        store = corpus_vectors(there, TEXTS, tmp_path / "vectors", in_memory=100, shard_rows=700)
+        found = DistributedSearch(str(tmp_path / "vectors"), engine)(here[:40], 5, None, np.zeros(2_500, dtype=bool))
     np.testing.assert_array_equal(store[0:2_500], here)
     for mine_, true in zip(found, top_k(here[:40], here, 5), strict=True):
         np.testing.assert_array_equal(mine_, true)
@@ -75,9 +73,7 @@ def test_mining_on_an_engine_gives_what_it_gives_here(tmp_path: Path) -> None:
     assert summary.corpus == 2_500
 
 
-def test_a_long_exact_search_is_announced_with_its_alternative(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_exact_search_is_announced_with_its_alternative(tmp_path: Path) -> None:
     class Heard(SilentProgress):
         said: ClassVar[list[str]] = []
 
@@ -88,8 +84,7 @@ def test_a_long_exact_search_is_announced_with_its_alternative(
     places = {"store": str(tmp_path / "a"), "out": tmp_path / "a.jsonl"}
     mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), **places)
     assert Heard.said == []
-    monkeypatch.setattr("multigrain.mining.job._FLOPS_A_CORE", 1.0)
-    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), **places)
+    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), flops_per_core=1.0, **places)
 
     (line,) = Heard.said
     assert "30 queries in 2,500 texts" in line
@@ -105,10 +100,10 @@ def test_ray_workers_embed_with_the_real_model_and_mine_the_same(tmp_path: Path)
     pairs = PairFile(("what of rivers?", "what of bread?"), ((texts.texts[0],), (texts.texts[9],)))
     with build_engine(config) as engine:
         mine(
-            pairs, texts, rules, ModelEmbedder("auto"), store=str(tmp_path / "a"), out=tmp_path / "a.jsonl",
+            pairs, texts, rules, deferred_encoder("auto"), store=str(tmp_path / "a"), out=tmp_path / "a.jsonl",
             engine=engine,
         )  # fmt: skip
-    mine(pairs, texts, rules, ModelEmbedder("auto"), store=str(tmp_path / "b"), out=tmp_path / "b.jsonl")
+    mine(pairs, texts, rules, deferred_encoder("auto"), store=str(tmp_path / "b"), out=tmp_path / "b.jsonl")
     assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
 
 
@@ -121,16 +116,14 @@ class Cutting(Hashes):
 
     reads: int = 100
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
-        return super().embed_passages([text[: self.reads] for text in texts])
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
+        return super().encode_documents([text[: self.reads] for text in texts])
 
 
-def test_a_model_that_reads_more_of_a_text_finds_no_vectors_of_one_that_read_less(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spread, "_IN_MEMORY", 1)
+def test_a_model_that_reads_more_of_a_text_finds_no_vectors_of_one_that_read_less(tmp_path: Path) -> None:
     texts = [f"{'long ' * 40}{number}" for number in range(5)]
 
     for reads in (100, 1_000):
-        store = corpus_vectors(Cutting(reads=reads), texts, tmp_path / "vectors")
-        np.testing.assert_array_equal(store[0:5], Cutting(reads=reads).embed_passages(texts))
+        encoder = Cutting(fingerprint=f"reads {reads}", reads=reads)
+        store = corpus_vectors(encoder, texts, tmp_path / "vectors", in_memory=1)
+        np.testing.assert_array_equal(store[0:5], encoder.encode_documents(texts))

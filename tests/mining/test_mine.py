@@ -195,3 +195,9 @@ def test_approximate_search_measures_its_recall_and_keeps_the_rules() -> None:
         scores[rows != NO_ROW], np.take_along_axis(queries @ corpus.T, rows, axis=1)[rows != NO_ROW], atol=1e-5
     )
     assert true_scores.shape == scores.shape
+
+
+def test_equal_texts_are_ranked_by_their_place_where_not_all_of_them_fit() -> None:
+    index = LexicalIndex([*["rivers and bridges"] * 500, "bread"])
+    np.testing.assert_array_equal(index(["rivers"], 7), [range(7)])
+    assert (index(["bread"], 7) != NO_ROW).sum() == 1

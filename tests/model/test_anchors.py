@@ -7,9 +7,10 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
 from multigrain.model.anchors import anchors
-from multigrain.model.encoder import build_encoder, encode, weights_fingerprint
+from multigrain.model.encoder import build_encoder, weights_fingerprint
 from multigrain.model.pooling import AtaOptions
 
 TEXTS = ["A database, or store, of vectors.", "Embeddings!"]

@@ -15,17 +15,17 @@ import torch
 import transformers
 from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
+from tests.model.attention.test_received import reduce_maps
 from torch import Tensor
 from transformers import AutoModel
 
-from multigrain.model.attention import LayerTrace, ReceivedAttention
-from multigrain.model.encoder import build_encoder, encode, load
+from multigrain.encoders.encoder import encode
+from multigrain.model.attention.received import Reduction
+from multigrain.model.attention.sdpa import LayerTrace, ReceivedAttention
+from multigrain.model.encoder import build_encoder, load
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import mixed_precision
-from multigrain.model.received import Reduction
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
-
-from .test_received import reduce_maps
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from transformers import AutoTokenizer, BertConfig, LlamaConfig, MistralConfig
 
 from multigrain.config import LoraConfig, PromptsConfig, TrainingConfig
 from multigrain.config.file import parse_config
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.model.adapters import has_adapters, merge_adapters, quantization
-from multigrain.model.attention_direction import is_bidirectional
+from multigrain.model.attention.direction import is_bidirectional
 from multigrain.model.describe import describe_encoder
-from multigrain.model.encoder import build_candidate, build_encoder, encode, load, pooling_name
+from multigrain.model.encoder import build_candidate, build_encoder, load, pooling_name
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.saving import save_candidate
 

@@ -19,8 +19,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import BertConfig, DebertaV2Config, LlamaConfig
 
 from multigrain.config import TrainingConfig
+from multigrain.encoders.encoder import encode
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.encoder import build_candidate, build_encoder, encode, load, pooling_name, weights_fingerprint
+from multigrain.model.encoder import build_candidate, build_encoder, load, pooling_name, weights_fingerprint
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
 from multigrain.model.transformer import RECEIVED_FEATURE
 
@@ -45,7 +46,8 @@ def test_a_saved_ata_model_gives_the_same_vectors_in_a_fresh_process(minilm_refe
 
     program = """
 import sys, numpy as np
-from multigrain.model.encoder import encode, load, pooling_name, weights_fingerprint
+from multigrain.encoders.encoder import encode
+from multigrain.model.encoder import load, pooling_name, weights_fingerprint
 from sentence_transformers import SentenceTransformer
 import json
 folder, texts, out = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]

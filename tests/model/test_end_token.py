@@ -13,9 +13,10 @@ from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer, BertConfig, LlamaConfig
 
 from multigrain.config import LoraConfig, TrainingConfig
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
 from multigrain.model.adapters import merge_adapters
-from multigrain.model.encoder import build_encoder, encode, load
+from multigrain.model.encoder import build_encoder, load
 from multigrain.model.end_token import append_end_token, ends_texts
 from multigrain.model.saving import save_candidate
 

@@ -121,7 +121,7 @@ def test_one_call_a_forward(tiny_folder: Callable[..., Path], monkeypatch: pytes
         layer.register_forward_hook(lambda *_, number=number: calls.append(number))
     taken: list[int] = []
     monkeypatch.setattr(
-        "multigrain.model.attention.attended_and_received",
+        "multigrain.model.attention.sdpa.attended_and_received",
         lambda scores, value, valid, reduction: (taken.append(len(calls)), torch.ones(scores.query.shape[0::2])),
     )
     model.encode(TEXTS, batch_size=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,17 +12,18 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from transformers import BertConfig, LlamaConfig, MPNetConfig
 
-from multigrain.config import PoolingName
+from multigrain.config.poolings import POOLINGS as TABLE
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
-from multigrain.model.encoder import build_encoder, encode, load, pooling_name
+from multigrain.model.attention.received import Reduction
+from multigrain.model.encoder import build_encoder, load, pooling_name
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.received import Reduction
 from multigrain.model.transformer import RECEIVED_FEATURE, observed
 from multigrain.model.values import ValueTransformer
 
 from .conftest import TEXTS
 
-POOLINGS = [name for name in get_args(PoolingName) if name != "keep"]
+POOLINGS = list(TABLE.built_in)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from multigrain.report.messages import action_words, is_small_and_local, model_size, model_words, reason_words
+from multigrain.audit.checks import reason_words
+from multigrain.report.messages import action_words, is_small_and_local, model_size, model_words
 from multigrain.storage.packages import plain_encoder_name
 
 

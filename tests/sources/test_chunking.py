@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from multigrain.config import DocumentsConfig
 from multigrain.records import Document, Split
 from multigrain.sources.chunking import chunk_document, cut_text
-from multigrain.sources.grouping import count_words
 from multigrain.sources.load import load_corpus, prepare_corpus
+from multigrain.sources.words import count_words
 
 SENTENCES = [f"Sentence {n} tells of thing {n * 3} and of its neighbour {n * 3 + 1}." for n in range(60)]
 LONG = Document("book", "\n\n".join(" ".join(SENTENCES[start : start + 5]) for start in range(0, 60, 5)), title="Book")
@@ -53,15 +53,55 @@ def test_characters_are_the_words_of_scripts_without_spaces() -> None:
     assert "".join(each.text for each in found) == text
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text(max_size=900), st.integers(20, 120), st.sampled_from(["words", "characters"]), st.floats(0, 0.5))
-def test_nothing_of_a_text_is_lost_and_no_chunk_is_empty(text: str, size: int, unit: str, overlap: float) -> None:
-    found = chunks(Document("d", text), size=size, unit=unit, overlap=overlap)
+GAPS = st.sampled_from([" ", "  ", "\n", "\n\n", "\u3000", ". ", "! ", ", ", "水", "-"]) | st.text(max_size=3)
 
-    assert len({each.id for each in found}) == len(found)
-    if len(found) > 1:
-        assert all(each.text for each in found)
-        assert set(text) - {each for each in text if each.isspace()} <= set("".join(each.text for each in found))
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """Numbers with anything between them: every place in such a text is one of a kind, so that chunks are found."""
+    gaps = draw(st.lists(GAPS, min_size=1, max_size=20))
+    return "".join(f"{number}{gaps[number % len(gaps)]}" for number in range(draw(st.integers(0, 400))))
+
+
+LENGTH = {"words": count_words, "characters": len}
+
+
+def spans_of(text: str, parts: list[Document]) -> list[tuple[int, int]]:
+    """Where each chunk stands in the text: the first place that is not before the chunk ahead of it."""
+    spans: list[tuple[int, int]] = []
+    start = -1
+    for part in parts:
+        start = text.find(part.text, start + 1)
+        assert start >= 0, "a chunk is a part of the text as it is, and chunks are in the text's order"
+        spans.append((start, start + len(part.text)))
+    return spans
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts(), st.integers(20, 120), st.sampled_from(["words", "characters"]), st.sampled_from([0, 0.1, 0.25, 0.5]))
+def test_chunks_cover_the_text_in_order_within_their_limits(text: str, size: int, unit: str, overlap: float) -> None:
+    parts = chunks(Document("d", text, title="T"), size=size, unit=unit, overlap=overlap)
+
+    if LENGTH[unit](text) <= size:
+        assert parts == [Document("d", text, title="T")]
+        return
+    assert [part.id for part in parts] == [f"d#{number}" for number in range(1, len(parts) + 1)]
+    assert {part.title for part in parts} == {"T"}
+    spans = spans_of(text, parts)
+    covered = 0
+    for start, end in spans:
+        assert not text[covered:start].strip(), "between two chunks there is nothing but white space"
+        covered = max(covered, end)
+    assert not text[covered:].strip()
+    joined = 40  # a last chunk that is shorter is joined to the one before
+    for position, part in enumerate(parts):
+        assert part.text == part.text.strip() != ""
+        longest = size + (joined if position == len(parts) - 1 else 0)
+        assert LENGTH[unit](part.text) <= longest
+    for (_, before), (start, end) in itertools.pairwise(spans):
+        assert end > before, "each chunk goes further than the one before"
+        assert overlap or start >= before, "nothing is repeated where nothing shall be"
+        assert LENGTH[unit](text[start:before]) <= size * overlap + 1 if start < before else True
 
 
 def test_no_split_divides_a_document_and_long_documents_fall_on_every_side() -> None:

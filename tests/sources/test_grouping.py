@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.sources.grouping import count_words, normalise, word_ngrams
+from multigrain.sources.words import count_words, fold_words, word_ngrams
 
 _BASES = "कखतरअকতகதకతكتبשלמaé"
 _MARKS = [
@@ -43,12 +43,12 @@ def test_marks_never_divide_a_word(words: list[str]) -> None:
 def test_texts_that_differ_in_a_mark_are_different(left: list[str], right: list[str]) -> None:
     same = [word.casefold() for word in left] == [word.casefold() for word in right]
 
-    assert (normalise(" ".join(left)) == normalise("; ".join(right))) is same
+    assert (fold_words(" ".join(left)) == fold_words("; ".join(right))) is same
 
 
 @given(st.text(max_size=200))
 def test_nothing_but_words_and_single_spaces_is_left(text: str) -> None:
-    found = normalise(text)
+    found = fold_words(text)
 
     assert found == " ".join(found.split(" "))
     assert found.split() == [word for word in found.split(" ") if word]

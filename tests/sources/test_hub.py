@@ -71,8 +71,8 @@ def test_wrong_columns_splits_and_names_are_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     datasets.DatasetDict({"train": datasets.Dataset.from_dict(ROWS)}).save_to_disk(str(folder))
     cases = {
-        f"hf:{folder}": "no column 'text'; documents.text_field can be 'key', 'body'",
-        f"hf:{folder}:test": "no split 'test'",
+        f"hf:{folder}": "set:row 1: no column 'text'; its columns are 'key', 'body': name one of them with",
+        f"hf:{folder}:test": "no split 'test'; it has train",
         "hf:nobody/has-this": "cannot be loaded",
         "hf:": "not a data set",
     }

@@ -15,9 +15,10 @@ from multigrain.errors import SourceError
 from multigrain.records import Document, Split
 from multigrain.sources.docstrings import read_docstrings
 from multigrain.sources.files import files_fingerprint
-from multigrain.sources.grouping import near_duplicate_groups, word_ngrams
+from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import load_corpus, prepare_corpus, source_fingerprint
 from multigrain.sources.store import read_document_table, write_document_table
+from multigrain.sources.words import word_ngrams
 
 LONG = "the quick brown fox jumps over the lazy dog near the river bank every single morning "
 
@@ -84,18 +85,18 @@ def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: st
     ("name", "content", "fragments"),
     [
         ("missing.jsonl", None, ["missing.jsonl", "no such file"]),
-        ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 2,', ["a.jsonl, line 2", "not JSON"]),
-        ("a.jsonl", b"[1, 2]", ["line 1", "expected an object, got list"]),
+        ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 2,', ["a.jsonl:2: not JSON"]),
+        ("a.jsonl", b"[1, 2]", ["a.jsonl:1: expected an object, got list"]),
         ("a.jsonl", b'{"id": 1, "body": "x"}', ["no column 'text'", "'id', 'body'"]),
         ("a.jsonl", b'{"id": 1, "text": ["x"]}', ["'text' is list"]),
-        ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}', ["line 2", "'1' appears twice"]),
-        ("a.jsonl", b'{"text": "caf\xe9"}', ["not UTF-8", "0xe9", "iconv"]),
+        ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}', ["a.jsonl:2: id '1' appears twice"]),
+        ("a.jsonl", b'{"text": "caf\xe9"}', ["a.jsonl:1: not UTF-8", "0xe9", "iconv"]),
         (
             "a.csv",
             b'id,text\n1,"x, y"\n2,x, y',
-            ["a.csv, line 3: more cells than columns", "texts with commas in quotes"],
+            ["a.csv:3: more cells than columns", "texts with commas in quotes"],
         ),
-        ("a.tsv", b"id\ttext\n1\tx\ty", ["a.tsv, line 2: more cells than columns", "texts with tabs in quotes"]),
+        ("a.tsv", b"id\ttext\n1\tx\ty", ["a.tsv:2: more cells than columns", "texts with tabs in quotes"]),
         ("a.parquet", b"not parquet", ["a.parquet", "not a Parquet file"]),
         ("a.docx", b"x", ["a.docx", "cannot tell what it holds", "give the folder it is in"]),
         ("a.xyz", b"x", ["a.xyz", "expected a folder"]),

@@ -133,9 +133,12 @@ def test_beir_folders_are_read_as_beir_reads_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"question": "a", "positive": "b"}', ["line 1: no column 'query'", "pairs.query_field", "'question'"]),
+        (
+            '{"question": "a", "positive": "b"}',
+            ["pairs.jsonl:1: no column 'query'; its columns are 'question'", "pairs.query_field"],
+        ),
         ('{"query": "a", "answer": "b"}', ["no column 'positive'", "pairs.positive_field"]),
-        ('{"query": ["a"], "positive": "b"}', ["line 1: 'query' is list, not text"]),
+        ('{"query": ["a"], "positive": "b"}', ["pairs.jsonl:1: 'query' is list, not text"]),
         ('{"query": "a", "positive": 7}', ["'positive' holds int", "a text or a list of texts"]),
         ('{"query": "a", "positive": ["b", null]}', ["'positive' holds NoneType"]),
         ('{"query": "a", "positive": "b"}', ["1 queries with a positive", "at least 10"]),
@@ -160,7 +163,7 @@ def test_bad_pairs_are_one_line_that_names_the_place(tmp_path: Path, content: st
         ({"split": "dev"}, "pairs.split can be: train"),
         ("q1\td999\t1", "corpus-id 'd999' is not in corpus.jsonl"),
         ("q999\td1\t1", "query-id 'q999' is not in queries.jsonl"),
-        ("q1\td1\tyes", "score 'yes' is no number"),
+        ("q1\td1\tyes", "train.tsv:42: grade 'yes' is not a whole number"),
     ],
 )
 def test_a_broken_beir_folder_is_named(tmp_path: Path, change: dict[str, str] | str, words: str) -> None:

@@ -135,8 +135,8 @@ def test_a_model_that_did_better_is_named_with_the_line_that_loads_it(
     [
         (
             {"rejected": {"duplicate_query": 2, "negative:too_short": 5}, "written_candidates": 8},
-            "audit: 32 rows kept of 34 (not kept: 2 duplicate query); their negatives: 128 mined from the documents, "
-            "0 of the 8 that the model wrote",
+            "audit: 32 rows kept of 34 (not kept: another row has the same query 2); their negatives: 128 mined from "
+            "the documents, 0 of the 8 that the model wrote",
         ),
         (
             {"rejected": {}, "written_candidates": 0},

@@ -435,7 +435,8 @@ def test_rows_of_ones_own_may_lie_in_shards(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     write_table(path, SCHEMA, _row, range(34))
 
-    assert list(read_rows(path)) == [(number + 1, _row(number)) for number in range(34)]
+    assert [row.values for row in read_rows(path)] == [_row(number) for number in range(34)]
+    assert [row.place for row in read_rows(path)][::33] == [f"{path}:row 1", f"{path}:row 34"]
     pairs = PairsConfig.model_validate({"path": path, "query_field": "word", "positive_field": "word"})
     before = pairs_fingerprint(pairs)
     assert len(read_pairs(pairs).positives) == 34

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig
+from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import LEVELS, Document, Level, SynthesizedRow
-from multigrain.synthesis.strategies import registry
 from multigrain.synthesis.strategies.counterfactual import edit
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy, synthesize
@@ -68,11 +68,10 @@ def write(
 
 
 def test_config_and_registry_know_the_same_strategies() -> None:
-    assert tuple(sorted(registry.BUILT_IN_STRATEGIES)) == BUILT_IN_STRATEGIES
-    assert set(CALLS) == set(BUILT_IN_STRATEGIES)
+    assert set(CALLS) == set(STRATEGIES.built_in)
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 def test_a_row_has_a_query_a_positive_and_the_levels_that_its_strategy_writes(name: str) -> None:
     llm = ScriptedLLM(answer)
     strategy = build(name)
@@ -88,7 +87,7 @@ def test_a_row_has_a_query_a_positive_and_the_levels_that_its_strategy_writes(na
     assert all(DOCUMENT.text in request.messages[-1].content for request in llm.requests[:1])
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 def test_the_same_unit_asks_the_same_and_another_index_asks_something_else(name: str) -> None:
     def asked(index: int) -> list[CompletionRequest]:
         llm = ScriptedLLM(answer)
@@ -99,7 +98,7 @@ def test_the_same_unit_asks_the_same_and_another_index_asks_something_else(name:
     assert not set(map(str, asked(0))) & set(map(str, asked(1)))
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 def test_a_given_query_is_kept_and_only_what_is_missing_is_written(name: str) -> None:
     llm = ScriptedLLM(answer)
 
@@ -113,7 +112,7 @@ def test_a_given_query_is_kept_and_only_what_is_missing_is_written(name: str) ->
     assert all("query" not in (request.schema or {"properties": {}})["properties"] for request in llm.requests)
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILT_IN_STRATEGIES) - {"paraphrase"}))
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES.built_in) - {"paraphrase"}))
 def test_a_row_without_negatives_costs_the_query_alone(name: str) -> None:
     llm = ScriptedLLM(answer)
 
@@ -122,7 +121,7 @@ def test_a_row_without_negatives_costs_the_query_alone(name: str) -> None:
     assert (llm.calls, row.negatives, row.candidates) == (1, {}, {})
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILT_IN_STRATEGIES) - {"paraphrase", "stepwise"}))
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES.built_in) - {"paraphrase", "stepwise"}))
 def test_the_positive_can_be_written_too(name: str) -> None:
     def script(request: CompletionRequest) -> str:
         if "original" in (request.schema or {"properties": {}})["properties"]:
@@ -136,7 +135,7 @@ def test_the_positive_can_be_written_too(name: str) -> None:
     assert row.document_id == DOCUMENT.id  # so that the document never becomes a negative of its own passage
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 @pytest.mark.parametrize("answers", ["", "I cannot help with that.", '{"passage": ""}', '{"query": 3}', "{" * 900])
 def test_useless_answers_cost_their_row_only(name: str, answers: str) -> None:
     strategy = build(name)
@@ -151,7 +150,7 @@ def test_useless_answers_cost_their_row_only(name: str, answers: str) -> None:
         assert all(text.strip() for text in outcome.value.negatives.values())
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 def test_documents_and_queries_are_shown_as_they_are(name: str) -> None:
     hostile = '{{ 7 * 7 }} {% raw %} <script> & "quotes" falls below nine bar'
     llm = ScriptedLLM(answer)
@@ -234,7 +233,7 @@ def test_the_query_can_be_paraphrased_instead_of_the_document() -> None:
     assert f"another person would who wants the same thing: {GIVEN}\n" in llm.requests[0].messages[-1].content
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 def test_an_estimate_counts_what_a_strategy_asks(name: str) -> None:
     units = [WritingUnit(Document(f"d{number}", f"[{number}] {DOCUMENT.text}")) for number in range(30)]
     with LocalEngine(concurrency=2) as engine:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig
+from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.config.file import load_config, parse_config
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.local import LocalLLM
@@ -59,7 +60,7 @@ def answer(request: CompletionRequest) -> str:
     return plausible_answer(request)
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 def test_every_call_of_every_strategy_is_shown_examples_in_the_form_of_its_own_answer(
     name: str, tmp_path: Path
 ) -> None:

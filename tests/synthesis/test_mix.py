@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.installed import install
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.config.file import parse_config
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.scripted import ScriptedLLM
@@ -134,15 +135,9 @@ def build_nothing(settings):
 
 @pytest.fixture
 def foreign_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package, as pip leaves it: a module and its metadata."""
-    (tmp_path / "shouting.py").write_text(FOREIGN)
-    info = tmp_path / "shouting-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    lines = ["shout = shouting:Shout", "gone = shouting:Gone", "three = shouting:NOT_CALLABLE"]
-    lines += ["nothing = shouting:build_nothing", "mgh = shouting:Shout"]
-    (info / "entry_points.txt").write_text("[multigrain.strategies]\n" + "\n".join(lines) + "\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    parts = {"shout": "Shout", "gone": "Gone", "three": "NOT_CALLABLE", "nothing": "build_nothing", "mgh": "Shout"}
+    values = {name: f"shouting:{attribute}" for name, attribute in parts.items()}
+    monkeypatch.syspath_prepend(str(install(tmp_path, "shouting", {STRATEGIES.group: values}, {"shouting": FOREIGN})))
 
 
 @pytest.mark.usefixtures("foreign_package")
@@ -158,10 +153,10 @@ def test_another_package_can_bring_a_strategy_and_it_mixes_with_ours() -> None:
 
 @pytest.mark.usefixtures("foreign_package")
 def test_our_own_names_cannot_be_taken_over() -> None:
-    fields = ("query", "level_1", "level_2", "level_3", "level_4")
-    llm = ScriptedLLM([json.dumps(dict.fromkeys(fields, "text"))])
-    built = build_strategy(SynthesisConfig(query_first=False), LLMConfig(), seed=1)
-    assert asyncio.run(built.write(UNITS[0], llm)).strategy == "mgh"
+    with pytest.raises(ConfigError, match="package shouting offers one of that name, which is built in"):
+        build_strategy(SynthesisConfig(query_first=False), LLMConfig(), seed=1)
+    with pytest.raises(ConfigError, match="package shouting offers one of that name"):
+        parse_config({"synthesis": {"strategy": "mgh"}})
 
 
 @pytest.mark.usefixtures("foreign_package")

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multigrain.config import BUILT_IN_STRATEGIES, LLMConfig, SynthesisConfig, TasksConfig
+from multigrain.config import LLMConfig, SynthesisConfig, TasksConfig
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
@@ -63,7 +64,7 @@ def check(texts: list[str]) -> None:
 
 
 @given(
-    name=st.sampled_from(BUILT_IN_STRATEGIES),
+    name=st.sampled_from(sorted(STRATEGIES.built_in)),
     index=st.integers(0, 3),
     with_negatives=st.booleans(),
     query=st.none() | st.just(QUERY),
@@ -112,7 +113,7 @@ def test_prompts_for_documents_are_filled(
 
 @given(
     kind=st.sampled_from(TaskKind),
-    name=st.sampled_from(BUILT_IN_STRATEGIES),
+    name=st.sampled_from(sorted(STRATEGIES.built_in)),
     index=st.integers(0, 40),
     seed=st.integers(0, 5),
     with_negatives=st.booleans(),

@@ -16,7 +16,7 @@ from multigrain.records import LEVELS, Document
 from multigrain.synthesis.attributes import Attributes
 from multigrain.synthesis.plain_text import about_the_subject, clean_line, summary_as_query
 from multigrain.synthesis.prompts import Prompts
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
 from multigrain.synthesis.synthesize import build_strategy, synthesize, write_heldout_queries

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from multigrain.config import BUILT_IN_STRATEGIES, DocumentsConfig, LLMConfig, SynthesisConfig, TasksConfig
+from multigrain.config import DocumentsConfig, LLMConfig, SynthesisConfig, TasksConfig
+from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.protocol import CompletionRequest
@@ -113,7 +114,7 @@ def edits_what_is_there(request: CompletionRequest) -> str:
     return plausible_answer(request)
 
 
-@pytest.mark.parametrize("name", BUILT_IN_STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.built_in))
 @pytest.mark.parametrize("kind", TaskKind)
 def test_every_strategy_writes_for_every_kind_of_task(name: str, kind: TaskKind) -> None:
     synthesis = SynthesisConfig.model_validate({"strategy": name})

@@ -20,7 +20,7 @@ from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import restored_request
 from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document
-from multigrain.synthesis.strategies.mgh import MghStrategy
+from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
 from multigrain.synthesis.synthesize import synthesize

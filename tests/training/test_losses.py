@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,15 @@ import torch
 from pydantic import BaseModel
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from tests.installed import install
 from torch import Tensor, nn
 
 from multigrain.ablation.matrix import MatrixFile, expand
 from multigrain.config import Config, TrainingConfig
 from multigrain.errors import ConfigError, ModelError
-from multigrain.training.losses import registry
 from multigrain.training.losses.listwise import ListMLELoss, WassersteinLoss, squared_wasserstein
 from multigrain.training.losses.masked import MaskedRankingLoss
-from multigrain.training.losses.registry import LossPlugin, LossSettings, build_loss, check_losses
+from multigrain.training.losses.registry import LOSSES, LossPlugin, LossSettings, build_loss, check_losses
 from multigrain.training.train import train_candidate
 
 from .graded import config_of, encoder, examples
@@ -226,7 +225,7 @@ def test_every_loss_learns(small_bert: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "infonse"}, "unknown loss 'infonse' .did you mean 'infonce'"),
+        ({"loss": "infonse"}, "'infonse': no loss has this name; did you mean 'infonce'"),
         ({"loss": "wasserstein"}, "cannot be trained with schedule: coarse-to-fine.*set training.schedule: listwise"),
         ({"loss": "listmle", "schedule": "mixed"}, "cannot be trained with schedule: mixed.*listwise"),
         ({"loss": "guided", "schedule": "listwise", "loss_options": {"guide": "x"}}, "takes pairs or triples"),
@@ -288,12 +287,10 @@ NOT_A_PLUGIN = 3
 
 
 @pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = {
-        name: EntryPoint(name, f"{__name__}:{attribute}", registry.ENTRY_POINT_GROUP)
-        for name, attribute in (("spread", "SPREAD"), ("broken", "NOT_A_PLUGIN"))
-    }
-    monkeypatch.setattr(registry, "_plugins", lambda: points)
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"spread": f"{__name__}:SPREAD", "broken": f"{__name__}:NOT_A_PLUGIN", "crashing": "crashing_loss:LOSS"}
+    modules = {"crashing_loss": "raise RuntimeError('no such card')\n"}
+    monkeypatch.syspath_prepend(str(install(tmp_path / "package", "losses", {LOSSES.group: parts}, modules)))
 
 
 @pytest.mark.usefixtures("plugins")
@@ -317,5 +314,13 @@ def test_a_plug_in_is_held_to_what_it_says() -> None:
         check_losses(config_of(loss="spread", schedule="listwise"))
     with pytest.raises(ConfigError, match="is a int, not a LossPlugin"):
         check_losses(config_of(loss="broken"))
-    with pytest.raises(ConfigError, match="there are broken, guided, infonce"):
+    with pytest.raises(ConfigError, match="there are broken, crashing, guided, infonce"):
         check_losses(config_of(loss="zzz"))
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_loss_whose_import_fails_is_one_line() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^training.loss 'crashing': .* cannot be loaded \(RuntimeError: no such card"
+    ):
+        check_losses(config_of(loss="crashing"))

@@ -17,7 +17,7 @@ from multigrain.errors import SourceError
 from multigrain.storage import parquet
 from multigrain.training.data import PairRow, plan_training
 from multigrain.training.fingerprint import mix_fingerprint
-from multigrain.training.mixing import MixedRows, load_mix_source, mix_source, read_pairs
+from multigrain.training.mixing import MixedRows, mix_source, read_mix
 from multigrain.training.train import train_candidate, training_sources
 
 from .graded import config_of, encoder, examples
@@ -67,7 +67,7 @@ def _source(path: Path | str, **values: object) -> MixSourceConfig:
 
 
 def _read(config: MixSourceConfig, counts: MixedRows | None = None) -> list[PairRow]:
-    return list(read_pairs(load_mix_source(config), config, counts or MixedRows(), seed=1))
+    return list(read_mix(config, counts or MixedRows(), seed=1))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "folder", "shards", "saved", "saved-splits"])
@@ -81,9 +81,9 @@ def test_a_wrong_mapping_lists_the_columns(tmp_path: Path) -> None:
     path = _write(tmp_path, "jsonl", ROWS)
 
     with pytest.raises(SourceError) as raised:
-        load_mix_source(_source(path, columns={"query": "query", "positive": "passage", "negatives": ["dense"]}))
+        _read(_source(path, columns={"query": "query", "positive": "passage", "negatives": ["dense"]}))
     message = str(raised.value)
-    assert "no column 'query', 'dense'" in message
+    assert "pairs.jsonl: no column 'query'" in message
     assert "'question', 'passage', 'bm25', 'id'" in message
     assert "\n" not in message
 
@@ -93,12 +93,12 @@ def test_a_wrong_mapping_lists_the_columns(tmp_path: Path) -> None:
     [
         ("missing.jsonl", "no such file or folder"),
         ("/no/where", "no such file or folder"),
-        ("nobody/nothing", "cannot be read as a data set"),
+        ("nobody/nothing", "cannot be loaded"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(path: str, message: str) -> None:
     with pytest.raises(SourceError, match=message) as raised:
-        load_mix_source(_source(path))
+        _read(_source(path))
     assert "\n" not in str(raised.value)
     assert "'public'" in str(raised.value)
 
@@ -109,12 +109,16 @@ def test_files_that_cannot_be_read_are_told_in_one_line(tmp_path: Path) -> None:
     unknown.write_text("x")
     empty.mkdir()
 
-    for path, message in [(broken, "cannot be read"), (unknown, "expected one of"), (empty, "neither Parquet files")]:
+    for path, message in [
+        (broken, "broken.jsonl:1: not JSON"),
+        (unknown, "expected one of"),
+        (empty, "neither Parquet files"),
+    ]:
         with pytest.raises(SourceError, match=message) as raised:
-            load_mix_source(_source(path))
+            _read(_source(path))
         assert "\n" not in str(raised.value)
     with pytest.raises(SourceError, match="no split 'test'; it has train"):
-        load_mix_source(_source(_write(tmp_path, "saved-splits", ROWS), split="test"))
+        _read(_source(_write(tmp_path, "saved-splits", ROWS), split="test"))
 
 
 def test_lists_are_taken_apart_and_unusable_rows_are_counted(tmp_path: Path) -> None:
@@ -135,14 +139,13 @@ def test_lists_are_taken_apart_and_unusable_rows_are_counted(tmp_path: Path) -> 
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
     path = _write(tmp_path, "jsonl", [{**row, "score": 3} for row in ROWS])
 
-    with pytest.raises(SourceError, match="row 1: column 'score' holds int"):
+    with pytest.raises(SourceError, match=r"pairs\.jsonl:1: 'score' holds int"):
         _read(_source(path, columns={**COLUMNS, "negatives": ["score"]}))
 
 
 def test_a_limit_takes_rows_by_the_seed(tmp_path: Path) -> None:
     config = _source(_write(tmp_path, "jsonl", ROWS), max_rows=6)
-    dataset = load_mix_source(config)
-    drawn = [[row.query for row in read_pairs(dataset, config, MixedRows(), seed=seed)] for seed in (1, 1, 2)]
+    drawn = [[row.query for row in read_mix(config, MixedRows(), seed=seed)] for seed in (1, 1, 2)]
 
     assert len(set(drawn[0])) == 6
     assert drawn[0] == drawn[1] != drawn[2]

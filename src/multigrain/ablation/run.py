@@ -38,8 +38,8 @@ from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.model.attention.implementation import check_implementation
 from multigrain.model.encoder import load
-from multigrain.model.implementation import check_implementation
 from multigrain.sources.store import read_document_table
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import base_settings

@@ -1,16 +1,44 @@
-"""Checks that need nothing but the text: what a language model wrote that is no query, or no negative."""
+"""The checks by name, and asking those that are on.
+
+Another package adds a check with
+
+    [project.entry-points."multigrain.checks"]
+    my-check = "my_package.checks:MY_CHECK"
+
+where MY_CHECK is a `multigrain.Check`; it is on where a config has `audit: {checks: {my-check: true}}`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from multigrain.config import AuditConfig
-from multigrain.records import SynthesizedRow, TaskKind
-from multigrain.sources.grouping import normalise, word_ngrams
+import numpy as np
 
-__all__ = ["Problem", "check_negative", "check_positive", "check_query", "containment", "limits_for"]
+from multigrain.audit.check import Check, CheckedText, MeasuredRow, Part, Problem, TextCheck
+from multigrain.audit.duplicates import near_duplicates, same_queries
+from multigrain.audit.language import check_negative_language, check_query_language
+from multigrain.config import AuditChecks, AuditConfig
+from multigrain.config.audit import CHECK_GROUP
+from multigrain.errors import ConfigError
+from multigrain.plugins import Registry
+from multigrain.records import SynthesizedRow, TaskKind
+from multigrain.sources.words import fold_words, word_ngrams
+
+__all__ = [
+    "CHECKS",
+    "active_checks",
+    "check_measured",
+    "check_negative",
+    "check_row",
+    "check_rows",
+    "containment",
+    "limits_for",
+    "reason_words",
+]
 
 # People too write "I can't log in": a refusal is what a text opens with, and names what only a model is asked to do.
 # The pattern of `llm.answers` may be looser: it names answers without an object in them, which are lost anyway.
@@ -40,17 +68,156 @@ _MIN_COPIED_WORDS: Final = 8
 _LONGEST_TASK_QUERY: Final = 1000
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Why a text is turned away.
+def _refusal(checked: CheckedText) -> Problem | None:
+    return Problem("refusal", checked.text[:80]) if _REFUSAL.search(checked.text.replace("’", "'")) else None
 
-    Attributes:
-        reason: a short stable word.
-        detail: the figure or words behind it.
+
+def _prompt_echo(checked: CheckedText) -> Problem | None:
+    return Problem("prompt_echo", checked.text[:80]) if _ECHO.search(checked.text.strip()) else None
+
+
+def _where_written(check: TextCheck) -> TextCheck:
+    """The check of a positive that a language model wrote: a document of the corpus may say what it likes."""
+    return lambda checked: check(checked) if checked.row.document_id is None else None
+
+
+def _short(checked: CheckedText) -> Problem | None:
+    count, least = len(checked.words), checked.limits.min_query_words
+    return Problem("too_short", f"{count} words, at least {least}") if count < least else None
+
+
+def _long(count: int, most: int | None) -> Problem | None:
+    return Problem("too_long", f"{count} words, at most {most}") if most is not None and count > most else None
+
+
+def _repetition(words: Sequence[str], times: int) -> Problem | None:
+    """Words that stand this often on average say nothing new."""
+    different = len(set(words))
+    if different * times < len(words) and len(words) >= _MIN_COPIED_WORDS:
+        return Problem("repetition", f"{different} different words of {len(words)}")
+    return None
+
+
+def _repeats_query(checked: CheckedText, what: str) -> Problem | None:
+    same = " ".join(checked.words) == fold_words(checked.row.query)
+    return Problem("copied_query", f"the {what} repeats the query") if same else None
+
+
+def _copied_query(checked: CheckedText) -> Problem | None:
+    if len(checked.words) >= _MIN_COPIED_WORDS and " ".join(checked.words) in fold_words(checked.row.positive):
+        return Problem("copied_document", "the query is a passage of its document")
+    return None
+
+
+def _copied_negative(checked: CheckedText) -> Problem | None:
+    share = containment(checked.text, checked.row.positive)
+    if share > checked.limits.max_copied_share:
+        return Problem("copied_document", f"{share:.0%} of its word trigrams stand in the positive")
+    return None
+
+
+def _round_trip(measured: MeasuredRow) -> Problem | None:
+    limit = measured.limits.round_trip_rank
+    if limit is None or measured.row.given:
+        return None
+    rank = int(np.searchsorted(-measured.others, -measured.similarity, side="left"))
+    return Problem("round_trip", f"{rank} documents are nearer than its own") if rank >= limit else None
+
+
+# In the order in which they are asked. Those without functions are steps of the audit, which the name switches:
+# mending rows, comparing with evaluation sets, asking judges, putting negatives in order.
+_BUILT_IN: Final[tuple[Check, ...]] = (
+    Check("structure", {"schema": "not in the form of a row"}),
+    Check("empty", {"empty": "nothing was written"}),
+    Check(
+        "refusal",
+        {"refusal": "the model refused"},
+        query=_refusal,
+        positive=_where_written(_refusal),
+        negative=_refusal,
+    ),
+    Check(
+        "prompt_echo",
+        {"prompt_echo": "repeats the instructions"},
+        query=_prompt_echo,
+        positive=_where_written(_prompt_echo),
+        negative=_prompt_echo,
+    ),
+    Check("short", {"too_short": "too short"}, query=_short, negative=_short, first_on=("negative",)),
+    Check(
+        "long",
+        {"too_long": "too long"},
+        query=lambda checked: _long(len(checked.words), checked.limits.max_query_words),
+        negative=lambda checked: _long(len(checked.words), checked.limits.max_passage_words),
+        first_on=("negative",),
+    ),
+    Check(
+        "repeats",
+        {
+            "copied_query": "repeats the query",
+            "duplicate_query": "another row has the same query",
+            "repeated": "same text at another level",
+            "repetition": "says the same again and again",
+        },
+        query=lambda checked: _repetition(checked.words, 2),
+        positive=lambda checked: _repeats_query(checked, "positive"),
+        negative=lambda checked: _repetition(checked.words, 3) or _repeats_query(checked, "negative"),
+        rows=same_queries,
+        first_on=("positive",),
+    ),
+    Check("copied", {"copied_document": "copied from the document"}, query=_copied_query, negative=_copied_negative),
+    Check(
+        "language",
+        {"wrong_language": "in another language"},
+        row=check_query_language,
+        negative=check_negative_language,
+    ),
+    Check("near_duplicates", {"near_duplicate": "nearly the same as another row"}, rows=near_duplicates),
+    Check("decontamination", {"contaminated": "an evaluation set holds it too"}),
+    Check("round_trip", {"round_trip": "the query does not find its own document"}, measured=_round_trip),
+    Check(
+        "false_negatives",
+        {
+            "false_negative": "too close to the positive: may be an answer too",
+            "judged_positive": "the judge does not find the answer in its document",
+        },
+    ),
+    Check(
+        "level_order",
+        {"no_level": "its similarity falls in no free level", "no_negative": "no negative found for some level"},
+    ),
+)
+CHECKS: Final[Registry[Check]] = Registry(
+    kind="check",
+    group=CHECK_GROUP,
+    built_in={check.name: check for check in _BUILT_IN},
+    named_by="audit.checks",
+    instance_of=Check,
+)
+_OTHER_REASONS: Final = {
+    "marked_bad": "marked bad by a reader",
+    "reasoning": "the model did not come to the end of its reasoning",
+}
+
+
+@lru_cache(maxsize=64)
+def active_checks(checks: AuditChecks) -> tuple[Check, ...]:
+    """The checks that are on, in the order in which they are asked; those of other packages come last.
+
+    Raises:
+        ConfigError: a check of another package cannot be loaded, or has the name of one of ours.
     """
+    for name in CHECKS.built_in.keys() & CHECKS.added:
+        CHECKS.check(name)
+    ours = [check for check in _BUILT_IN if check.name in checks.on]
+    return (*ours, *(CHECKS.get(name) for name in checks.on if name not in CHECKS.built_in))
 
-    reason: str
-    detail: str
+
+@lru_cache(maxsize=64)
+def _text_checks(checks: AuditChecks, part: Part) -> tuple[TextCheck, ...]:
+    in_order = sorted(active_checks(checks), key=lambda check: part not in check.first_on)
+    functions = [{"query": check.query, "positive": check.positive, "negative": check.negative} for check in in_order]
+    return tuple(function for of_part in functions if (function := of_part[part]) is not None)
 
 
 def limits_for(row: SynthesizedRow, config: AuditConfig) -> AuditConfig:
@@ -63,88 +230,79 @@ def limits_for(row: SynthesizedRow, config: AuditConfig) -> AuditConfig:
     return config.model_copy(update=changes)
 
 
-def check_query(query: str, positive: str, config: AuditConfig) -> Problem | None:
-    """What is wrong with a written query, or None.
+def check_row(row: SynthesizedRow, config: AuditConfig) -> Problem | None:
+    """What is wrong with a row by itself, or None. A given query is no writer's mistake, whatever it looks like."""
+    limits = limits_for(row, config)
+    problem = None if row.given else _check_text("query", row.query, row, limits)
+    problem = problem or _check_text("positive", row.positive, row, limits)
+    for check in active_checks(config.checks):
+        if problem is None and check.row is not None:
+            problem = check.row(row, limits)
+    return problem
+
+
+def check_rows(rows: Sequence[SynthesizedRow], places: Sequence[int], config: AuditConfig) -> dict[int, Problem]:
+    """What is wrong with rows beside each other, by their place.
 
     Args:
-        query: as the model wrote it.
-        positive: the passage it should find.
-        config: the limits, and which checks are on.
+        rows: gone through in order a few times and not kept, so that they may lie in a file.
+        places: of the rows to look at, rising.
+        config: limits, and which checks are on.
     """
-    on = config.checks
-    words = normalise(query).split()
-    if not words:
-        return Problem("empty", repr(query[:60])) if on.empty or not query.strip() else None
-    wrong = _not_an_answer(query, config) or _wrong_length(words, config.max_query_words, config)
-    if wrong is not None:
-        return wrong
-    if on.repeats and len(set(words)) * 2 < len(words) and len(words) >= _MIN_COPIED_WORDS:
-        return Problem("repetition", f"{len(set(words))} different words of {len(words)}")
-    if on.copied and len(words) >= _MIN_COPIED_WORDS and " ".join(words) in normalise(positive):
-        return Problem("copied_document", "the query is a passage of its document")
+    problems: dict[int, Problem] = {}
+    for check in active_checks(config.checks):
+        if check.rows is not None:
+            problems |= check.rows(rows, [place for place in places if place not in problems], config)
+    return problems
+
+
+def check_measured(measured: MeasuredRow) -> Problem | None:
+    """What is wrong with a row by its measured similarities, or None."""
+    for check in active_checks(measured.limits.checks):
+        if check.measured is not None and (problem := check.measured(measured)) is not None:
+            return problem
     return None
 
 
-def check_positive(query: str, positive: str, config: AuditConfig, *, written: bool) -> Problem | None:
-    """What is wrong with a positive, or None.
-
-    Args:
-        query: the row's query.
-        positive: the passage that answers it.
-        config: which checks are on.
-        written: whether a language model wrote it: a document of the corpus may say what it likes.
-    """
-    words = normalise(positive).split()
-    if not words:
-        return Problem("empty", f"the positive is {positive[:60]!r}")
-    if config.checks.repeats and " ".join(words) == normalise(query):
-        return Problem("copied_query", "the positive repeats the query")
-    return _not_an_answer(positive, config) if written else None
-
-
-def check_negative(text: str, query: str, positive: str, config: AuditConfig) -> Problem | None:
-    """What is wrong with a written negative, or None.
+def check_negative(text: str, row: SynthesizedRow, limits: AuditConfig) -> Problem | None:
+    """What is wrong with a negative that was written for a row, or None.
 
     Args:
         text: as the model wrote it.
-        query: the row's query.
-        positive: the row's positive.
-        config: the limits, and which checks are on.
+        row: the row.
+        limits: see `limits_for`.
     """
-    on = config.checks
-    words = normalise(text).split()
+    return _check_text("negative", text, row, limits)
+
+
+def _check_text(part: Part, text: str, row: SynthesizedRow, limits: AuditConfig) -> Problem | None:
+    words = fold_words(text).split()
     if not words:
-        return Problem("empty", repr(text[:60]))
-    wrong = _wrong_length(words, config.max_passage_words, config) or _not_an_answer(text, config)
-    if wrong is not None:
-        return wrong
-    if on.repeats and len(set(words)) * 3 < len(words) and len(words) >= _MIN_COPIED_WORDS:
-        return Problem("repetition", f"{len(set(words))} different words of {len(words)}")
-    if on.repeats and " ".join(words) == normalise(query):
-        return Problem("copied_query", "the negative repeats the query")
-    copied = containment(text, positive) if on.copied else 0.0
-    if copied > config.max_copied_share:
-        return Problem("copied_document", f"{copied:.0%} of its word trigrams stand in the positive")
+        # Whatever is switched off, a row has a query that is not blank, and its passages have words.
+        may_be_so = part == "query" and text.strip() and not limits.checks.empty
+        shown = repr(text[:60])
+        return None if may_be_so else Problem("empty", f"the positive is {shown}" if part == "positive" else shown)
+    checked = CheckedText(text, words, row, limits)
+    for check in _text_checks(limits.checks, part):
+        problem = check(checked)
+        if problem is not None:
+            return problem
     return None
+
+
+def reason_words(reason: str) -> str:
+    """Why the audit turned something away, or why synthesis wrote nothing, in words for people."""
+    for words in (*(check.reasons for check in _BUILT_IN), _OTHER_REASONS):
+        if reason in words:
+            return words[reason]
+    for name in CHECKS.added:
+        with contextlib.suppress(ConfigError):  # a run can be read without the package that checked it
+            if reason in (words := CHECKS.get(name).reasons):
+                return words[reason]
+    return reason.replace("_", " ")
 
 
 def containment(text: str, other: str) -> float:
     """The share of a text's distinct word trigrams that another text holds too, 0-1."""
     own = word_ngrams(text)
     return len(own & word_ngrams(other)) / len(own)
-
-
-def _not_an_answer(text: str, config: AuditConfig) -> Problem | None:
-    if config.checks.refusal and _REFUSAL.search(text.replace("’", "'")):
-        return Problem("refusal", text[:80])
-    if config.checks.prompt_echo and _ECHO.search(text.strip()):
-        return Problem("prompt_echo", text[:80])
-    return None
-
-
-def _wrong_length(words: list[str], most: int | None, config: AuditConfig) -> Problem | None:
-    if config.checks.short and len(words) < config.min_query_words:
-        return Problem("too_short", f"{len(words)} words, at least {config.min_query_words}")
-    if config.checks.long and most is not None and len(words) > most:
-        return Problem("too_long", f"{len(words)} words, at most {most}")
-    return None

@@ -1,4 +1,4 @@
-"""Rows that say what another row says already, over the whole set."""
+"""The checks of rows beside each other: queries and written positives that another row has already."""
 
 from __future__ import annotations
 
@@ -6,56 +6,62 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 from multigrain.config import AuditConfig
 from multigrain.records import SynthesizedRow, answering_ids
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.words import fold_words
 
-__all__ = ["find_duplicates"]
+__all__ = ["near_duplicates", "same_queries"]
 
 _LABEL_WORDS: Final = 8
 
 
-def find_duplicates(
-    rows: Sequence[SynthesizedRow], config: AuditConfig, places: Sequence[int] | None = None
-) -> dict[int, Problem]:
-    """Rows to turn away because an earlier one has the same query, or nearly so; by their place.
+def same_queries(rows: Sequence[SynthesizedRow], places: Sequence[int], config: AuditConfig) -> dict[int, Problem]:
+    """Rows to turn away because an earlier one has the same query; by their place.
 
-    Positives are compared too where a language model wrote them: rows for one document share its text by design.
-    A given query with several positives has a row for each, and all of them stay. Rows are gone through in order a
-    few times and not kept, so that they may lie in a file.
+    A given query with several positives has a row for each, and all of them stay.
 
     Args:
-        rows: in order: the first of several stays.
-        config: which checks are on.
-        places: of the rows to look at, rising; None for all.
+        rows: in order: the first of several stays. Gone through a few times and not kept: they may lie in a file.
+        places: of the rows to look at, rising.
+        config: not looked at.
     """
-    places = range(len(rows)) if places is None else places
-    found: dict[int, Problem] = {}
-    if config.checks.repeats:
-        first_of: dict[bytes, int] = {}
-        pairs = []
-        for place, row in _at(rows, places):
-            first = first_of.setdefault(hashlib.blake2b(normalise(row.query).encode(), digest_size=16).digest(), place)
-            if first != place:
-                pairs.append((place, first))
-        for place, _ in _strangers(rows, pairs):
-            found[place] = Problem("duplicate_query", "another row has the same query")
-    if config.checks.near_duplicates:
-        left = [place for place in places if place not in found]
-        written = [place for place, row in _at(rows, left) if row.document_id is None and not _is_label(row.positive)]
-        sides: tuple[tuple[list[int], Literal["query", "positive"]], ...] = ((left, "query"), (written, "positive"))
-        for looked_at, side in sides:
-            texts = (row.query if side == "query" else row.positive for _, row in _at(rows, looked_at))
-            groups = near_duplicate_groups(texts, config.near_duplicate_similarity)
-            pairs = [
-                (looked_at[own], looked_at[group])
-                for own, group in enumerate(groups)
-                if own != group and looked_at[own] not in found
-            ]
-            for place, earlier in _strangers(rows, pairs):
-                found[place] = Problem("near_duplicate", f"its {side} is nearly that of row {earlier}")
-    return found
+    del config
+    first_of: dict[bytes, int] = {}
+    pairs = []
+    for place, row in _at(rows, places):
+        first = first_of.setdefault(hashlib.blake2b(fold_words(row.query).encode(), digest_size=16).digest(), place)
+        if first != place:
+            pairs.append((place, first))
+    problem = Problem("duplicate_query", "another row has the same query")
+    return {place: problem for place, _ in _strangers(rows, pairs)}
+
+
+def near_duplicates(rows: Sequence[SynthesizedRow], places: Sequence[int], config: AuditConfig) -> dict[int, Problem]:
+    """Rows to turn away because an earlier one has nearly the same query or written positive; by their place.
+
+    Positives are compared where a language model wrote them: rows for one document share its text by design.
+
+    Args:
+        rows: as `same_queries` takes them.
+        places: of the rows to look at, rising.
+        config: how near is nearly.
+    """
+    problems: dict[int, Problem] = {}
+    written = [place for place, row in _at(rows, places) if row.document_id is None and not _is_label(row.positive)]
+    sides: tuple[tuple[Sequence[int], Literal["query", "positive"]], ...] = ((places, "query"), (written, "positive"))
+    for looked_at, side in sides:
+        texts = (row.query if side == "query" else row.positive for _, row in _at(rows, looked_at))
+        groups = near_duplicate_groups(texts, config.near_duplicate_similarity)
+        pairs = [
+            (looked_at[own], looked_at[group])
+            for own, group in enumerate(groups)
+            if own != group and looked_at[own] not in problems
+        ]
+        for place, earlier in _strangers(rows, pairs):
+            problems[place] = Problem("near_duplicate", f"its {side} is nearly that of row {earlier}")
+    return problems
 
 
 def _at(rows: Sequence[SynthesizedRow], places: Iterable[int]) -> Iterator[tuple[int, SynthesizedRow]]:
@@ -82,4 +88,4 @@ def _strangers(rows: Sequence[SynthesizedRow], pairs: Sequence[tuple[int, int]])
 
 def _is_label(text: str) -> bool:
     """Whether a positive is a label, a name or a headline, which many queries may rightly share."""
-    return len(normalise(text).split()) < _LABEL_WORDS
+    return len(fold_words(text).split()) < _LABEL_WORDS

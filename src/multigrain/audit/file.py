@@ -20,11 +20,12 @@ from multigrain.config import Config, DocumentsConfig
 from multigrain.dataset.foreign import ForeignRow, FormatName, read_foreign
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.display.progress import Progress, SilentProgress
-from multigrain.encoders.reference import reference_model
+from multigrain.encoders.reference import reference_encoder, reference_name
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.records import Document, GradedExample, Level, SynthesizedRow
-from multigrain.sources.files import read_files
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.load import read_documents
+from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -68,7 +69,7 @@ def audit_file(
         )
     theirs, form_name = read_foreign(path, form)
     rows = synthesized_rows(theirs, path.stem)
-    more = [] if corpus is None else [document.text for document in read_files(DocumentsConfig(path=corpus))[0]]
+    more = [] if corpus is None else [document.text for document in read_documents(DocumentsConfig(path=corpus))[0]]
     pool = foreign_documents(rows, more, config)
     if len(pool) < _FEWEST_DOCUMENTS:
         raise SourceError(
@@ -77,11 +78,11 @@ def audit_file(
         )
     with (
         RunDirectory(directory).hold() as run,
-        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (opinions, rewrite),
+        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (judges, rewrite),
     ):
-        reference = reference_model(config)
+        reference = reference_encoder(config)
         with progress.task("Measuring the corpus", None):
-            vectors = reference.embed_passages([document.text for document in pool])
+            vectors = reference.encode_documents([document.text for document in pool])
         contamination = find_contamination(config, reference)
         with progress.task("Auditing rows", None):
             result = audit_rows(
@@ -89,19 +90,21 @@ def audit_file(
                 pool,
                 # Nobody asked for a level: every negative goes where it was measured.
                 config.audit.model_copy(update={"repair": ["relevel", *config.audit.repair]}),
-                embed_queries=reference.embed_queries,
-                embed_passages=reference.embed_passages,
+                encode_queries=reference.encode_queries,
+                encode_documents=reference.encode_documents,
                 pool_vectors=vectors,
                 seed=config.seed,
-                opinions=opinions,
+                judges=judges,
                 contamination=contamination,
                 rewrite=rewrite,
                 tell_spares=True,
             )
-        probe = run_probe(result, pool, vectors, config, reference.embed_passages)
+        probe = run_probe(result, pool, vectors, config, reference.encode_documents)
         result = replace(result, examples=tuple(map(_as_theirs, result.examples)))
-        counts = summarise(result, requested=len(rows), written=len(rows), reference_model=reference.name, probe=probe)
-        counts |= judge_counts(opinions)
+        counts = summarise(
+            result, requested=len(rows), written=len(rows), reference_model=reference_name(config), probe=probe
+        )
+        counts |= judge_counts(judges)
         counts |= {
             "format": form_name,
             "written_candidates": result.written_candidates
@@ -129,7 +132,7 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
     """
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for foreign in theirs:
-        answers[normalise(foreign.query)] |= dict.fromkeys(map(_text_id, foreign.positives))
+        answers[fold_words(foreign.query)] |= dict.fromkeys(map(_text_id, foreign.positives))
     rows = []
     for foreign in theirs:
         positives = list(dict.fromkeys(foreign.positives))
@@ -144,7 +147,7 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
                     # Whatever level: which one it is, is measured.
                     candidates={Level.HARD: foreign.negatives} if foreign.negatives else {},
                     strategy=_STRATEGY,
-                    relevant_ids=tuple(other for other in answers[normalise(foreign.query)] if other != own),
+                    relevant_ids=tuple(other for other in answers[fold_words(foreign.query)] if other != own),
                 )
             )
     return rows
@@ -154,7 +157,7 @@ def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], confi
     """The corpus that all usable positives make, with near-duplicates grouped."""
     texts: dict[str, str] = {}
     for row in rows:
-        if check_structure(replace(row, candidates={})) is None and normalise(row.positive):
+        if check_structure(replace(row, candidates={})) is None and fold_words(row.positive):
             texts.setdefault(_text_id(row.positive), row.positive)
     for text in more:
         texts.setdefault(_text_id(text), text)

@@ -1,4 +1,4 @@
-"""Rows that a reader marked bad in the report's explorer."""
+"""The labels of a reader: rows marked bad in the report's explorer."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from multigrain.audit.run import AuditResult
 from multigrain.errors import SourceError
 from multigrain.records import Rejection
 
-__all__ = ["apply_marks", "dump_marks", "read_marks"]
+__all__ = ["apply_labels", "dump_labels", "read_labels"]
 
 
-def read_marks(path: Path) -> tuple[str, ...]:
+def read_labels(path: Path) -> tuple[str, ...]:
     """The ids of rows marked bad, from what the report's explorer downloads: JSON lines, or one JSON list.
 
     Raises:
-        SourceError: the file cannot be read, or is no file of marks.
+        SourceError: the file cannot be read, or is no file of labels.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -27,46 +26,39 @@ def read_marks(path: Path) -> tuple[str, ...]:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SourceError(f"{path}: not UTF-8, so not what the report's explorer downloads") from None
-    if text.lstrip().startswith("["):
+    is_list = text.lstrip().startswith("[")
+    pieces = [text] if is_list else text.split("\n")
+    ids: dict[str, None] = {}
+    for line, piece in enumerate(pieces, start=1):
+        if not piece.strip():
+            continue
+        place = f"{path}" if is_list else f"{path}, line {line}"
         try:
-            entries = list(enumerate(json.loads(text), start=1))
+            value = json.loads(piece)
         except ValueError as error:
-            raise SourceError(f"{path}: not JSON ({error})") from None
-        return _ids(path, "entry", entries)
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    entries = []
-    for number, line in lines:
-        try:
-            entries.append((number, json.loads(line)))
-        except ValueError as error:
-            raise SourceError(f"{path}, line {number}: not JSON ({error}): {line[:60]!r}") from None
-    return _ids(path, "line", entries)
+            raise SourceError(f"{place}: not JSON ({error}): {piece[:60]!r}") from None
+        for number, entry in enumerate(value if is_list else [value], start=1):
+            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or entry.get("mark") != "bad":
+                raise SourceError(
+                    f"{f'{path}, entry {number}' if is_list else place}: expected "
+                    f'{{"id": …, "mark": "bad"}}, as the report\'s explorer downloads them, got {str(entry)[:60]}'
+                )
+            ids[entry["id"]] = None
+    return tuple(ids)
 
 
-def dump_marks(ids: Collection[str]) -> str:
-    """Marks in the form that the explorer downloads."""
-    return "".join(json.dumps({"id": each, "mark": "bad"}, ensure_ascii=False) + "\n" for each in ids)
+def dump_labels(ids: Collection[str]) -> str:
+    """Labels in the form that the explorer downloads."""
+    return "".join(json.dumps({"id": row, "mark": "bad"}, ensure_ascii=False) + "\n" for row in ids)
 
 
-def apply_marks(result: AuditResult, marked: Collection[str]) -> AuditResult:
-    """The result without the marked rows, which become rejections."""
-    wanted = set(marked)
-    gone = [
-        Rejection(each.id, "row", "marked_bad", "marked bad by a reader", each.query, each.positive)
-        for each in result.examples
-        if each.id in wanted
+def apply_labels(result: AuditResult, labelled: Collection[str]) -> AuditResult:
+    """The result without the rows that a reader labelled bad, which become rejections."""
+    wanted = set(labelled)
+    rejections = [
+        Rejection(example.id, "row", "marked_bad", "marked bad by a reader", example.query, example.positive)
+        for example in result.examples
+        if example.id in wanted
     ]
-    kept = tuple(each for each in result.examples if each.id not in wanted)
-    return replace(result, examples=kept, rejections=(*result.rejections, *gone))
-
-
-def _ids(path: Path, what: str, entries: list[tuple[int, Any]]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for number, entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or entry.get("mark") != "bad":
-            raise SourceError(
-                f'{path}, {what} {number}: expected {{"id": …, "mark": "bad"}}, as the report\'s explorer downloads '
-                f"them, got {str(entry)[:60]}"
-            )
-        found[entry["id"]] = None
-    return tuple(found)
+    examples = tuple(example for example in result.examples if example.id not in wanted)
+    return replace(result, examples=examples, rejections=(*result.rejections, *rejections))

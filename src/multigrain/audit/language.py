@@ -1,20 +1,32 @@
-"""In which language a text is, as far as a classifier of short texts can be sure of it."""
+"""The check of languages: in which one a text is, as far as a classifier of short texts can be sure of it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import CheckedText, Problem
+from multigrain.config import AuditConfig
+from multigrain.records import SynthesizedRow
 
-__all__ = ["check_language", "identify", "main_language"]
+__all__ = ["check_language", "check_negative_language", "check_query_language", "identify", "main_language"]
 
 # Short English titles come out as another language one time in six, but never with less probability of English
 # than this: of 2,254 package synopses two have less than .01, none less than .001.
 _SURELY_NOT: Final = 0.005
 _SURELY: Final = 0.8
 _FEWEST_LETTERS: Final = 12
+
+
+def check_query_language(row: SynthesizedRow, config: AuditConfig) -> Problem | None:
+    """Whether a row's query is surely in another language than the row's."""
+    return check_language(row.query, _languages(row, config))
+
+
+def check_negative_language(checked: CheckedText) -> Problem | None:
+    """Whether a negative is surely in another language than its row's."""
+    return check_language(checked.text, _languages(checked.row, checked.limits))
 
 
 def check_language(text: str, languages: Collection[str]) -> Problem | None:
@@ -26,18 +38,31 @@ def check_language(text: str, languages: Collection[str]) -> Problem | None:
     """
     if not languages or sum(character.isalpha() for character in text) < _shortest(text):
         return None
-    found = identify(text)
-    if sum(found.get(each, 0.0) for each in languages) >= _SURELY_NOT:
+    shares = identify(text)
+    if sum(shares.get(code, 0.0) for code in languages) >= _SURELY_NOT:
         return None
-    best = max(found, key=lambda each: found[each])
+    best = max(shares, key=lambda code: shares[code])
     return Problem("wrong_language", f"reads as {best}, not as {' or '.join(sorted(languages))}")
+
+
+def _languages(row: SynthesizedRow, config: AuditConfig) -> Collection[str]:
+    """The languages that a row's texts may be in; empty for any."""
+    if config.languages or row.document_id is None:
+        return config.languages
+    return _document_languages(row.positive)
+
+
+@lru_cache(maxsize=1024)
+def _document_languages(text: str) -> tuple[str, ...]:
+    language = main_language(text[:2000])
+    return () if language is None else (language,)
 
 
 def main_language(text: str) -> str | None:
     """The language of a passage, or None where that is not clear."""
-    found = identify(text)
-    best = max(found, key=lambda each: found[each])
-    return best if found[best] >= _SURELY else None
+    shares = identify(text)
+    best = max(shares, key=lambda code: shares[code])
+    return best if shares[best] >= _SURELY else None
 
 
 def identify(text: str) -> Mapping[str, float]:

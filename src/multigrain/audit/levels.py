@@ -80,7 +80,7 @@ class MinedPool:
 
 
 def mined_pool(ranking: Ranking, bands: Sequence[Band], *, seed: str) -> MinedPool:
-    """Keep of a ranking what the levels need: a few numbers instead of thousands, so that all rows fit in memory.
+    """The part of a ranking that the levels need: a few numbers instead of thousands, so that all rows fit in memory.
 
     Args:
         ranking: the corpus as the query ranks it.
@@ -89,11 +89,11 @@ def mined_pool(ranking: Ranking, bands: Sequence[Band], *, seed: str) -> MinedPo
     """
     draw = random.Random(seed)
     size = len(ranking.indices)
-    kept: list[int] = []
+    places: list[int] = []
     for low, high in reversed(bands):
         members = range(min(low, size), min(high, size))
-        kept += sorted(draw.sample(members, _A_BAND)) if len(members) > _A_BAND else members
-    ranks = np.asarray(kept, dtype=np.int64)
+        places += sorted(draw.sample(members, _A_BAND)) if len(members) > _A_BAND else members
+    ranks = np.asarray(places, dtype=np.int64)
 
     def similarity_at(rank: int) -> float:
         return float(ranking.similarities[min(rank, size - 1)]) if size else 0.0
@@ -136,14 +136,14 @@ def pick_negatives(
         in_order: whether levels must fall; where not, written negatives stay where they were asked.
         banned: texts and corpus rows that are not to be used.
     """
-    free = [each for each in written if each.similarity <= ceiling and each.text not in banned]
+    free = [pick for pick in written if pick.similarity <= ceiling and pick.text not in banned]
     if sources == "mined":
         free = []
     best: Picks = {}
     for factor in _WIDER if in_order and gap > 0 else (1.0,):
         draw = random.Random(seed)
-        chosen = _Choice(pool, draw, ceiling, gap * factor if in_order else None, relevel and in_order, banned)
-        picks = chosen.written_only(free) if sources == "written" else chosen.with_mined(free)
+        descent = _Descent(pool, draw, ceiling, gap * factor if in_order else None, relevel and in_order, banned)
+        picks = descent.written_only(free) if sources == "written" else descent.with_mined(free)
         if len(picks) == len(LEVELS):
             return picks
         if len(picks) > len(best):
@@ -151,8 +151,8 @@ def pick_negatives(
     return best
 
 
-class _Choice:
-    """One way down the levels."""
+class _Descent:
+    """Picks for one row, from the hardest level down to the easiest."""
 
     def __init__(
         self,
@@ -177,14 +177,14 @@ class _Choice:
             reversed(LEVELS), reversed(self._pool.bands), reversed(self._pool.spans), strict=True
         ):
             floor = far if self._gap is not None else -1.0
-            fitting = [each for each in self._for_level(written, level, used) if each.similarity >= floor]
+            fitting = [pick for pick in self._for_level(written, level, used) if pick.similarity >= floor]
             middle = (far + min(near, self._ceiling)) / 2
             pick: WrittenPick | MinedPick | None = max(
                 fitting,
-                key=lambda each: (each.asked == level, -abs(each.similarity - middle)),
+                key=lambda pick: (pick.asked == level, -abs(pick.similarity - middle)),
                 default=None,
             )
-            pick = pick or self._mine(*band, {each.index for each in picks.values() if isinstance(each, MinedPick)})
+            pick = pick or self._mine(*band, {mined.index for mined in picks.values() if isinstance(mined, MinedPick)})
             if pick is None:
                 continue
             if isinstance(pick, WrittenPick):
@@ -199,7 +199,7 @@ class _Choice:
         for level in reversed(LEVELS):
             fitting = self._for_level(written, level, used)
             if fitting:
-                pick = max(fitting, key=lambda each: each.similarity)
+                pick = max(fitting, key=lambda pick: pick.similarity)
                 used.add(pick.text)
                 picks[level] = pick
                 self._fall_below(pick)
@@ -207,9 +207,9 @@ class _Choice:
 
     def _for_level(self, written: Sequence[WrittenPick], level: Level, used: set[str]) -> list[WrittenPick]:
         return [
-            each
-            for each in written
-            if each.similarity <= self._ceiling and each.text not in used and (self._relevel or each.asked == level)
+            pick
+            for pick in written
+            if pick.similarity <= self._ceiling and pick.text not in used and (self._relevel or pick.asked == level)
         ]
 
     def _fall_below(self, pick: WrittenPick | MinedPick) -> None:

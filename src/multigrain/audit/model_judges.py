@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from multigrain.audit.judge import JudgeOpinion
-from multigrain.audit.judges import CrossEncoderOpinion, SecondOpinion
+from multigrain.audit.judges import CrossEncoderJudge, Judge, LanguageModelJudge
 from multigrain.audit.steps import Rewrite
 from multigrain.config import Config, CrossEncoderConfig
 from multigrain.engine.build import build_engine
@@ -33,7 +32,7 @@ _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 n
 @contextmanager
 def open_judges(
     config: Config, run: RunDirectory, units: Callable[[], Mapping[str, WritingUnit]]
-) -> Iterator[tuple[list[SecondOpinion], Rewrite | None]]:
+) -> Iterator[tuple[list[Judge], Rewrite | None]]:
     """Open the judges that a config asks for, and the strategy if it is to be asked again; the end closes them.
 
     Args:
@@ -42,11 +41,11 @@ def open_judges(
         units: what each row was written from, by the row's id; called where the strategy is to be asked again.
     """
     audit = config.audit
-    opinions: list[SecondOpinion] = []
+    judges: list[Judge] = []
     rewrite: Rewrite | None = None
     with ExitStack() as stack:
         if audit.cross_encoder is not None:
-            opinions.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
+            judges.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
         if audit.judge is not None or "regenerate" in audit.repair:
             # One session for both: they share what is left of the run's budget.
             engine = stack.enter_context(build_engine(config.engine, concurrency=total_concurrency(config.llm)))
@@ -54,14 +53,14 @@ def open_judges(
             if audit.judge is not None:
                 prompts = Prompts(config.synthesis.templates)
                 judge = session.client("judge")
-                opinions.append(JudgeOpinion(judge, engine, audit.judge, seed=config.seed, prompts=prompts))
+                judges.append(LanguageModelJudge(judge, engine, audit.judge, seed=config.seed, prompts=prompts))
             if "regenerate" in audit.repair:
                 rewrite = _rewriter(config, run, units(), session, engine)
-        yield opinions, rewrite
+        yield judges, rewrite
 
 
-def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderOpinion:
-    """Load a cross-encoder as a second opinion.
+def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderJudge:
+    """Load a cross-encoder as a judge.
 
     Raises:
         ModelError: it cannot be loaded, or gives more than one score a pair.
@@ -88,13 +87,13 @@ def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fa
             f"audit.cross_encoder.model {config.model!r}: holds {', '.join(made_for) or 'no scoring head'}, which "
             "scores no pairs; give a cross-encoder, not an embedding model"
         )
-    return CrossEncoderOpinion(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
+    return CrossEncoderJudge(lambda pairs: _scores(model, pairs, config.batch_size), config.margin)
 
 
-def judge_counts(opinions: Sequence[SecondOpinion]) -> dict[str, dict[str, int]]:
+def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:
     """How many passages were judged, and how many were not, under the key that audit.json has for it."""
-    found = [each.counts for each in opinions if isinstance(each, JudgeOpinion)]
-    return {"judge": asdict(found[0])} if found else {}
+    counts = [judge.counts for judge in judges if isinstance(judge, LanguageModelJudge)]
+    return {"judge": asdict(counts[0])} if counts else {}
 
 
 def _rewriter(

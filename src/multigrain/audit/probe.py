@@ -136,8 +136,8 @@ def _sample(
     labels: list[int] = []
     groups: list[int] = []
     size = min(most, len(kinds[0]), len(kinds[1]))  # as many of each: chance is then .5 for any classifier
-    for label, found in enumerate(kinds):
-        chosen = found.first(size)
+    for label, smallest in enumerate(kinds):
+        chosen = smallest.first(size)
         texts += [text for text, _ in chosen]
         labels += [label] * len(chosen)
         groups += [place for _, place in chosen]
@@ -149,24 +149,24 @@ class _Smallest:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._found: dict[bytes, tuple[str, int]] = {}
+        self._texts: dict[bytes, tuple[str, int]] = {}
         self._bar: bytes | None = None
 
     def __len__(self) -> int:
-        return min(len(self._found), self._most)
+        return min(len(self._texts), self._most)
 
     def offer(self, digest: bytes, text: str, place: int) -> None:
-        """Another text; one that has been dropped is dropped again."""
+        """Take in a text, unless its hash is larger than those that are wanted."""
         if self._bar is not None and digest > self._bar:
             return
-        self._found.setdefault(digest, (text, place))
-        if len(self._found) > 2 * self._most:
-            self._found = {each: self._found[each] for each in sorted(self._found)[: self._most]}
-            self._bar = max(self._found)
+        self._texts.setdefault(digest, (text, place))
+        if len(self._texts) > 2 * self._most:
+            self._texts = {digest: self._texts[digest] for digest in sorted(self._texts)[: self._most]}
+            self._bar = max(self._texts)
 
     def first(self, count: int) -> list[tuple[str, int]]:
         """That many texts and places, by hash."""
-        return [self._found[each] for each in sorted(self._found)[:count]]
+        return [self._texts[digest] for digest in sorted(self._texts)[:count]]
 
 
 def _hash(text: str, seed: int) -> bytes:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from multigrain.audit.candidates import RowWork, order_held, reject, written_texts
-from multigrain.audit.checks import Problem, check_positive, check_query, limits_for
-from multigrain.audit.contamination import Contamination
-from multigrain.audit.duplicates import find_duplicates
-from multigrain.audit.judges import SecondOpinion
-from multigrain.audit.language import check_language, main_language
-from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
-from multigrain.audit.structure import MendedRows, check_structure, check_text, mend, mend_text, mended
+from multigrain.audit.check import MeasuredRow, Problem, reject
+from multigrain.audit.checks import check_measured, check_negative, check_row, check_rows, limits_for
+from multigrain.audit.judges import Judge
+from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mined_pool, pick_negatives
+from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.search import Floats, Rows
@@ -31,6 +27,11 @@ from multigrain.records import (
     SynthesizedRow,
     answering_ids,
 )
+from multigrain.sources.words import fold_words
+from multigrain.storage.disk_list import View
+
+if TYPE_CHECKING:
+    from multigrain.audit.evaluation_sets import Contamination
 
 __all__ = ["AuditSteps", "Embed", "Rewrite"]
 
@@ -40,18 +41,103 @@ Embed = Callable[[Sequence[str]], Floats]
 Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
 """Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
-_MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a second opinion turned some away
+_MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
+
+
+@dataclass
+class RowWork:
+    """One row under audit.
+
+    Attributes:
+        row: as it was written.
+        vector: (d,) the query's reference vector.
+        similarity: of query and positive.
+        pool: what its levels may be mined from.
+        limits: the config's `audit` section, with the lengths that go for the row.
+        candidates: written negatives that passed so far.
+        refused: those that did not, and why; reported if the row is kept.
+        banned: texts and corpus rows that a judge turned away.
+        approved: texts and corpus rows that every judge let pass.
+        picks: what was chosen.
+        problem: why the whole row goes; None while it stays.
+    """
+
+    row: SynthesizedRow
+    vector: Floats
+    similarity: float
+    pool: MinedPool
+    limits: AuditConfig
+    candidates: list[WrittenPick] = field(default_factory=list)
+    refused: list[Rejection] = field(default_factory=list)
+    banned: set[str | int] = field(default_factory=set)
+    approved: set[str | int] = field(default_factory=set)
+    picks: Picks = field(default_factory=dict)
+    problem: Problem | None = None
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def ceiling(self) -> float:
+        """The highest similarity that a negative may have."""
+        return self.similarity - self.limits.false_negative_margin if self.limits.checks.false_negatives else 1.0
+
+    def consider(self, texts: Iterable[tuple[Level, str, bool]], vectors: Mapping[str, Floats], turn: int) -> None:
+        """Check and measure written negatives; they become candidates or are refused.
+
+        Args:
+            texts: level, text, and whether it is a spare one.
+            vectors: the texts' reference vectors.
+            turn: 0 for what synthesis wrote, 1 and more for what was written again.
+        """
+        for level, text, spare in texts:
+            problem = check_negative(text, self.row, self.limits)
+            if problem is None and self.limits.checks.repeats and fold_words(text) in self.seen:
+                problem = Problem("repeated", "another level of the row has the same text")
+            if problem is None:
+                self.seen.add(fold_words(text))
+                similarity = float(self.vector @ vectors[text])
+                if similarity <= self.ceiling:
+                    self.candidates.append(WrittenPick(text, level, similarity, turn, spare))
+                    continue
+                figures = f"similarity {similarity:.2f}, its positive {self.similarity:.2f}"
+                problem = Problem("false_negative", figures)
+            self.refused.append(reject(self.row, problem, level, text))
+
+    def unplaced(self, *, spares: bool) -> Iterator[Rejection]:
+        """Candidates that no level took.
+
+        Args:
+            spares: tell of spare ones too. Of several that a model wrote for one level, those that were not chosen
+                are no loss; those of somebody's own file are asked after.
+        """
+        placed = [pick.text for pick in self.picks.values() if isinstance(pick, WrittenPick)]
+        for candidate in self.candidates:
+            told = not candidate.spare or (spares and not candidate.round)
+            if told and candidate.text not in placed and candidate.text not in self.banned:
+                detail = f"similarity {candidate.similarity:.2f} falls in no free level"
+                yield reject(self.row, Problem("no_level", detail), candidate.asked, candidate.text)
+
+    def unchecked(self) -> list[tuple[Level, WrittenPick | MinedPick]]:
+        """Picks that the judges have not seen."""
+        return [(level, pick) for level, pick in self.picks.items() if _key(pick) not in self.approved]
+
+    def approve(self, pick: WrittenPick | MinedPick) -> None:
+        """Note that a judge let a pick pass."""
+        self.approved.add(_key(pick))
+
+    def ban(self, pick: WrittenPick | MinedPick) -> None:
+        """Note that a judge turned a pick away."""
+        self.banned.add(_key(pick))
 
 
 class AuditSteps:
-    """The steps of one audit; what they turn away of a lot is gathered in `rejections`."""
+    """The steps of one audit; what they turn away of a batch is gathered in `rejections`."""
 
     def __init__(
         self,
         pool: Sequence[Document],
         config: AuditConfig,
-        embed_queries: Embed,
-        embed_passages: Embed,
+        encode_queries: Embed,
+        encode_documents: Embed,
         pool_vectors: Rows,
         seed: int,
         *,
@@ -60,8 +146,8 @@ class AuditSteps:
         self._tell_spares = tell_spares
         self._pool = pool
         self._config = config
-        self._embed_queries = embed_queries
-        self._embed_passages = embed_passages
+        self._encode_queries = encode_queries
+        self._encode_documents = encode_documents
         self._pool_vectors = pool_vectors
         self._seed = seed
         self.vectors: dict[str, Floats] = {}
@@ -76,54 +162,47 @@ class AuditSteps:
             self._groups.append(document.group)
 
     def compare(self, rows: Sequence[SynthesizedRow]) -> dict[int, Problem]:
-        """Which rows do not pass by themselves, or repeat another; by their place."""
+        """Which rows do not pass by themselves, or beside the others; by their place."""
         problems: dict[int, Problem] = {}
-        for place, given in enumerate(rows):
-            problem = self._unsound(given)
+        for place, row in enumerate(rows):
+            problem = self._unsound(row)
             if problem is not None:
                 problems[place] = problem
         sound = [place for place in range(len(rows)) if place not in problems]
-        return problems | find_duplicates(MendedRows(rows), self._config, sound)
+        return problems | check_rows(View(rows, mended), sound, self._config)
 
-    def begin_lot(self, rows: Sequence[SynthesizedRow]) -> None:
-        """Forget the last lot."""
+    def begin_batch(self, rows: Sequence[SynthesizedRow]) -> None:
+        """Start with a batch; what was gathered of the one before is let go."""
         self.vectors, self.rejections = {}, []
         self._asked_before += self.asked_again
         self.asked_again = 0
         self.looked_at = sum(len(row.negatives) if isinstance(row.negatives, Mapping) else 0 for row in rows)
 
     def sound_rows(self, rows: Sequence[SynthesizedRow], problems: Sequence[Problem | None]) -> list[SynthesizedRow]:
-        """The rows of a lot that nothing was found against, mended; the others are turned away."""
+        """The rows of a batch that nothing was found against, mended; the others are turned away."""
         sound: list[SynthesizedRow] = []
-        for given, problem in zip(rows, problems, strict=True):
+        for row, problem in zip(rows, problems, strict=True):
             if problem is None:
-                sound.append(mended(given))
+                sound.append(mended(row))
             else:
-                self._drop(mended(given), problem)
+                self._drop(mended(row), problem)
         return sound
 
-    def _unsound(self, given: SynthesizedRow) -> Problem | None:
+    def _unsound(self, row: SynthesizedRow) -> Problem | None:
         """What is wrong with a row by itself."""
-        problem = check_structure(given)
-        row = given if problem is None else mend(given)
+        problem = check_structure(row)
         if problem is not None and (self._config.checks.structure or not row.id):
             return problem
-        # A query that somebody gave is no writer's mistake, whatever it looks like.
-        limits = limits_for(row, self._config)
-        problem = None if row.given else check_query(row.query, row.positive, limits)
-        problem = problem or check_positive(row.query, row.positive, limits, written=row.document_id is None)
-        if problem is None and self._config.checks.language:
-            problem = check_language(row.query, self._languages(row))
-        return problem
+        return check_row(row if problem is None else mend(row), self._config)
 
     def measure(self, rows: Sequence[SynthesizedRow], contamination: Contamination | None) -> list[RowWork]:
         """Rank the corpus for each row and measure its texts; rows that fail the round trip go."""
         if not rows:
             return []
         config = self._config
-        queries = self._embed_queries([row.query for row in rows])
-        positives = self._embed_passages([row.positive for row in rows])
-        self._learn([text for row in rows for _, text, _ in written_texts(row)])
+        queries = self._encode_queries([row.query for row in rows])
+        positives = self._encode_documents([row.positive for row in rows])
+        self._learn([text for row in rows for _, text, _ in _written_texts(row)])
         problems: list[Problem | None] = [None] * len(rows)
         if contamination is not None and config.checks.decontamination:
             problems = contamination.check([row.query for row in rows], [row.positive for row in rows], queries)
@@ -134,21 +213,22 @@ class AuditSteps:
             queries,
             self._pool_vectors,
             groups,
-            [{groups[places[each]] for each in answering_ids(row) if each in places} for row in rows],
+            [{groups[places[document]] for document in answering_ids(row) if document in places} for row in rows],
             depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
         )
         works: list[RowWork] = []
         for row, ranking, query, positive, problem in zip(rows, rankings, queries, positives, problems, strict=True):
             similarity = float(query @ positive)
-            wrong = problem or (None if row.given else self._round_trip(ranking, similarity))
+            limits = limits_for(row, config)
+            wrong = problem or check_measured(MeasuredRow(row, similarity, ranking.similarities, limits))
             if wrong is not None:
                 self._drop(row, wrong)
                 continue
             own = nearest if row.mining == "nearest" else bands
             pool = mined_pool(ranking, own, seed=f"{self._seed}:{row.id}")
-            work = RowWork(row, query, similarity, pool, self._languages(row))
+            work = RowWork(row, query, similarity, pool, limits)
             if config.negatives != "mined":
-                work.consider(written_texts(row), self.vectors, limits_for(row, config), 0)
+                work.consider(_written_texts(row), self.vectors, 0)
             works.append(work)
         return works
 
@@ -169,20 +249,20 @@ class AuditSteps:
             fresh = [self._usable(work, answers.get(work.row.id, {})) for work in broken]
             self._learn([text for texts in fresh for _, text in texts])
             for work, texts in zip(broken, fresh, strict=True):
-                work.consider([(level, text, True) for level, text in texts], self.vectors, config, turn)
+                work.consider([(level, text, True) for level, text in texts], self.vectors, turn)
 
     def _usable(self, work: RowWork, levels: Mapping[Level, Sequence[str]]) -> list[tuple[Level, str]]:
         """New texts for what a row is missing: a level that was written well stays as it was."""
-        found: list[tuple[Level, str]] = []
+        texts: list[tuple[Level, str]] = []
         for level in self._broken_levels(work):
             for text in levels.get(level, ()):
                 self.looked_at += 1
                 problem = check_text("a negative", text)
                 if problem is None:
-                    found.append((level, text))
+                    texts.append((level, text))
                 else:
                     work.refused.append(reject(work.row, problem, level, mend_text(text)))
-        return found
+        return texts
 
     def pick(self, work: RowWork, *, refill: bool | None = None) -> None:
         """Choose a row's negatives from what there is."""
@@ -195,7 +275,7 @@ class AuditSteps:
             work.candidates,
             work.pool,
             sources=sources,
-            ceiling=work.ceiling(config),
+            ceiling=work.ceiling,
             gap=config.min_level_gap,
             seed=f"{self._seed}:{work.row.id}",
             relevel="relevel" in config.repair,
@@ -203,15 +283,15 @@ class AuditSteps:
             banned=work.banned,
         )
 
-    def ask_about_positives(self, works: Sequence[RowWork], opinion: SecondOpinion) -> None:
-        """Rows whose positive is none go."""
+    def ask_about_positives(self, works: Sequence[RowWork], judge: Judge) -> None:
+        """Turn away the rows whose positive a judge finds to be no answer."""
         asked = [work for work in works if work.problem is None and len(work.picks) == len(LEVELS)]
-        problems = opinion.on_positives([(work.row.query, work.row.positive) for work in asked])
+        problems = judge.on_positives([(work.row.query, work.row.positive) for work in asked])
         for work, problem in zip(asked, problems, strict=True):
             work.problem = problem
 
-    def settle(self, works: Sequence[RowWork], opinions: Sequence[SecondOpinion]) -> None:
-        """Show the picks to the second opinions, and choose anew where some are turned away, until none is."""
+    def settle(self, works: Sequence[RowWork], judges: Sequence[Judge]) -> None:
+        """Show the picks to the judges, and choose anew where some are turned away, until none is."""
         for _ in range(_MOST_TURNS):
             open_picks = [
                 (work, level, pick)
@@ -222,15 +302,17 @@ class AuditSteps:
             if not open_picks:
                 return
             refused: dict[int, RowWork] = {}
-            for opinion in opinions:
+            for judge in judges:
                 claims = [(work.row.query, work.row.positive, self._text(pick)) for work, _, pick in open_picks]
-                problems = opinion.on_negatives(claims)
+                problems = judge.on_negatives(claims)
                 for (work, level, pick), problem in zip(open_picks, problems, strict=True):
                     if problem is not None:
                         work.ban(pick)
                         work.refused.append(reject(work.row, problem, level, self._text(pick)))
                         refused[id(work)] = work
-                open_picks = [each for each, problem in zip(open_picks, problems, strict=True) if problem is None]
+                open_picks = [
+                    open_pick for open_pick, problem in zip(open_picks, problems, strict=True) if problem is None
+                ]
             for work, _, pick in open_picks:
                 work.approve(pick)
             for work in refused.values():
@@ -276,7 +358,7 @@ class AuditSteps:
             positive=work.row.positive,
             negatives=(easiest, low, high, hardest),
             positive_similarity=work.similarity,
-            written_order_held=order_held(work, self.vectors),
+            written_order_held=_order_held(work, self.vectors),
             actions=tuple(actions),
         )
 
@@ -284,24 +366,10 @@ class AuditSteps:
         self.pick(work, refill=self._config.negatives == "hybrid")
         return [level for level in reversed(LEVELS) if not isinstance(work.picks.get(level), WrittenPick)]
 
-    def _round_trip(self, ranking: Ranking, similarity: float) -> Problem | None:
-        limit = self._config.round_trip_rank
-        if limit is None or not self._config.checks.round_trip:
-            return None
-        rank = int(np.searchsorted(-ranking.similarities, -similarity, side="left"))
-        return Problem("round_trip", f"{rank} documents are nearer than its own") if rank >= limit else None
-
-    def _languages(self, row: SynthesizedRow) -> Sequence[str]:
-        if self._config.languages:
-            return self._config.languages
-        if row.document_id is None:
-            return ()
-        return _document_language(row.positive)
-
     def _learn(self, texts: Sequence[str]) -> None:
         new = sorted({text for text in texts if text.strip()} - self.vectors.keys())
         if new:
-            self.vectors.update(zip(new, self._embed_passages(new), strict=True))
+            self.vectors.update(zip(new, self._encode_documents(new), strict=True))
 
     def _text(self, pick: WrittenPick | MinedPick) -> str:
         return pick.text if isinstance(pick, WrittenPick) else self._pool[pick.index].text
@@ -310,7 +378,22 @@ class AuditSteps:
         self.rejections.append(reject(row, problem))
 
 
-@functools.lru_cache(maxsize=1024)
-def _document_language(text: str) -> tuple[str, ...]:
-    language = main_language(text[:2000])
-    return () if language is None else (language,)
+def _written_texts(row: SynthesizedRow) -> list[tuple[Level, str, bool]]:
+    """A row's negatives and further candidates, hardest first: level, text, and whether it is a spare one."""
+    return [
+        *((level, row.negatives[level], False) for level in reversed(LEVELS) if level in row.negatives),
+        *((level, text, True) for level in reversed(LEVELS) for text in row.candidates.get(level, ())),
+    ]
+
+
+def _order_held(work: RowWork, vectors: Mapping[str, Floats]) -> bool | None:
+    """Whether the four levels as written rise strictly and stay below the positive, under the reference."""
+    texts = [work.row.negatives.get(level, "") for level in LEVELS]
+    if not all(text in vectors for text in texts):
+        return None
+    rising = [float(work.vector @ vectors[text]) for text in texts] + [work.similarity]
+    return all(left < right for left, right in itertools.pairwise(rising))
+
+
+def _key(pick: WrittenPick | MinedPick) -> str | int:
+    return pick.text if isinstance(pick, WrittenPick) else pick.index

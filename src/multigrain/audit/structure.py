@@ -1,16 +1,16 @@
-"""What a row must be before anything else can be asked of it: typed fields, and text that a file can hold."""
+"""The structure of a row: typed fields, and text that a file can hold. It is checked first, or mended."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, get_args, overload
+from typing import Any, Final, get_args
 
-from multigrain.audit.checks import Problem
+from multigrain.audit.check import Problem
 from multigrain.records import LEVELS, Mining, SynthesizedRow
 
-__all__ = ["MendedRows", "check_structure", "check_text", "mend", "mend_text", "mended"]
+__all__ = ["check_structure", "check_text", "mend", "mend_text", "mended"]
 
 _MAX_CHARACTERS: Final = 1_000_000
 _UNWRITABLE: Final = re.compile("[\ud800-\udfff]")
@@ -69,7 +69,7 @@ def mend(row: SynthesizedRow) -> SynthesizedRow:
         row,
         id=mend_text(row.id),
         document_id=mend_text(row.document_id) if isinstance(row.document_id, str) else None,
-        relevant_ids=tuple(each for each in relevant if isinstance(each, str)),
+        relevant_ids=tuple(document for document in relevant if isinstance(document, str)),
         mining=row.mining if row.mining in get_args(Mining) else "bands",
         query_type=mend_text(row.query_type) or None,
         task=mend_text(row.task) or None,
@@ -92,34 +92,6 @@ def mend(row: SynthesizedRow) -> SynthesizedRow:
 def mended(row: SynthesizedRow) -> SynthesizedRow:
     """The row, mended where it needs to be."""
     return row if check_structure(row) is None else mend(row)
-
-
-class MendedRows(Sequence[SynthesizedRow]):
-    """Rows that are mended as they are read.
-
-    Args:
-        rows: as they are.
-    """
-
-    def __init__(self, rows: Sequence[SynthesizedRow]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[SynthesizedRow]:
-        return map(mended, self._rows)
-
-    @overload
-    def __getitem__(self, place: int) -> SynthesizedRow: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[SynthesizedRow]: ...
-
-    def __getitem__(self, place: int | slice) -> SynthesizedRow | Sequence[SynthesizedRow]:
-        if isinstance(place, slice):
-            return [mended(row) for row in self._rows[place]]
-        return mended(self._rows[place])
 
 
 def _check_levels(name: str, collection: Any, fields: dict[str, Any]) -> Problem | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from multigrain.audit.checks import reason_words
 from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
 from multigrain.display.progress import Progress
@@ -44,7 +45,7 @@ def summarise(
         held[example.written_order_held] += 1
         done.update({action.partition(":")[0] for action in example.actions})
         similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
-    reasons = Counter(each.reason if each.part == "row" else f"negative:{each.reason}" for each in result.rejections)
+    reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
     return {
         "requested": requested,
         "written": written,
@@ -77,10 +78,10 @@ def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
 
 
 def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
-    """What the audit came to, in a line or two."""
+    """Tell what the audit kept and turned away, in a line or two."""
     cost = counts.get("cost")
     dropped = ", ".join(
-        f"{count} {reason.replace('_', ' ')}" for reason, count in counts["rejected"].items() if ":" not in reason
+        f"{reason_words(reason)} {count}" for reason, count in counts["rejected"].items() if ":" not in reason
     )
     wrote = counts["written_candidates"]
     progress.say(

@@ -87,10 +87,10 @@ def compare(
     else:
         require_fitting(context, {"base"}, f"is for a run: of models the first, {targets[0]}, is the base")
         quieten_libraries()
-        from multigrain.evaluation.models import Encoding, parse_contender
+        from multigrain.encoders.models import Encoding, parse_model
 
         found = compare_models(
-            [parse_contender(each) for each in targets],
+            [parse_model(each) for each in targets],
             opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
             encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
             settings=settings,

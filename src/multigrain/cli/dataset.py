@@ -53,7 +53,7 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A training file in any of the forms.")],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")],
     form: Annotated[str, typer.Option("--format", metavar="NAME", help="The form to write.")],
-    given: Annotated[
+    read_as: Annotated[
         str, typer.Option("--from", metavar="NAME", help="The form to read. Default: what the first row looks like.")
     ] = "auto",
     as_json: JsonOption = False,
@@ -63,9 +63,9 @@ def convert(
     from multigrain.dataset.foreign import known_format, open_foreign
 
     chosen = _format(form)
-    rows, found = open_foreign(source, known_format(given))
+    rows, source_form = open_foreign(source, known_format(read_as))
     count = convert_rows(rows, to, chosen)
-    _tell({"rows": count, "from": found, "format": chosen, "file": str(to)}, as_json=as_json)
+    _tell({"rows": count, "from": source_form, "format": chosen, "file": str(to)}, as_json=as_json)
 
 
 @_app.command()
@@ -137,8 +137,8 @@ def _parquet(source: Path) -> Path:
 def _audit_figures(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
 def _tell(values: dict[str, Any], *, as_json: bool = False) -> None:

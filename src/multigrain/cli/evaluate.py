@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
@@ -29,7 +29,7 @@ from multigrain.cli.model_options import (
 )
 from multigrain.cli.options import JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
-from multigrain.config import PoolingName
+from multigrain.config.poolings import check_pooling
 from multigrain.errors import EvaluationError, RunDirectoryError
 from multigrain.evaluation.verdict import SMALLEST_DIFFERENCE
 from multigrain.storage.files import atomic_write
@@ -92,15 +92,17 @@ def evaluate(
         return
     require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
     quieten_libraries()
+    from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
     from multigrain.evaluation.compare import CompareSettings
     from multigrain.evaluation.comparison import compare_models, write_comparison
-    from multigrain.evaluation.models import Encoding, parse_contender, with_poolings, with_prompts
     from multigrain.evaluation.side_by_side import side_by_side, table_lines, table_values
 
-    contenders = with_poolings([parse_contender(each) for each in targets], _poolings(pooling or []))
-    contenders = with_prompts(contenders, queries=query_prompt or [], documents=document_prompt or [])
+    models = with_poolings(
+        [parse_model(target) for target in targets], [check_pooling(name) for name in pooling or []]
+    )
+    models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])
     comparison = compare_models(
-        contenders,
+        models,
         opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
         encoding=Encoding(
             batch_size=batch_size,
@@ -111,7 +113,7 @@ def evaluate(
         settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
         progress=terminal_progress(),
     )
-    table = side_by_side(comparison, models=[each.name for each in contenders], threshold=forgetting_threshold)
+    table = side_by_side(comparison, models=[model.name for model in models], threshold=forgetting_threshold)
     if out is not None:
         write_comparison(out, comparison)
         atomic_write(out / "evaluation.md", "\n".join(table_lines(table)) + "\n")
@@ -154,11 +156,3 @@ def _no_run(target: Path) -> str:
         f"{target}: no run is there; {there}: `multigrain evaluate {example}` evaluates a run, "
         f"`multigrain evaluate {target} --set PATH` a model"
     )
-
-
-def _poolings(given: list[str]) -> list[PoolingName]:
-    known = get_args(PoolingName)
-    for each in given:
-        if each not in known:
-            raise typer.BadParameter(f"unknown pooling {each!r}; known: {', '.join(known)}")
-    return cast("list[PoolingName]", given)

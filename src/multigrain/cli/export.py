@@ -12,6 +12,7 @@ from multigrain.cli.console import print_json, quieten_libraries, terminal_progr
 from multigrain.cli.fitting import require_fitting
 from multigrain.cli.options import JsonOption, is_config, run_of
 from multigrain.errors import RunDirectoryError
+from multigrain.export.registry import EXPORTERS, forms
 
 if TYPE_CHECKING:
     from multigrain.evaluation.sets.retrieval_set import EvaluationSet
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from multigrain.export.run import FinishedRun
 
 __all__ = ["export", "register"]
-
-_TO_HELP = (
-    "onnx or openvino: a graph with the pooling in it. folder: opens by sentence-transformers where multigrain is not "
-    "installed. vllm or tei: a folder that these servers read. Or an exporter of an installed package."
-)
-
 
 # Which of our forms heed an option.
 _HEEDED = {"int8": ("onnx",), "distil": ("vllm", "tei"), "dtype": ("vllm", "tei")}
@@ -45,7 +40,9 @@ def export(
             help="A run directory or its config, or a model: a folder, a hub id, package:NAME, or auto.",
         ),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="FORM", help=_TO_HELP)],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORM", help=f"{forms()} Or an exporter of an installed package.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Default: RUN/exports/FORM, or NAME-FORM for a model."),
@@ -83,9 +80,7 @@ def export(
 
     Every export is compared with the model before it appears, and fails loudly where vectors differ.
     """
-    from multigrain.export.registry import exporter
-
-    exporter(to)  # an unknown name fails before a model is loaded
+    EXPORTERS.get(to)  # an unknown name fails before a model is loaded
     _require_fitting(context, to)
     quieten_libraries()
     from multigrain.export.job import ExportJob
@@ -124,18 +119,16 @@ def export(
 
 def _require_fitting(context: typer.Context, to: str) -> None:
     """Refuse options that a form of ours would ignore; what other packages' exporters heed is theirs to say."""
-    from multigrain.export.registry import BUILT_IN
-
-    for option, forms in _HEEDED.items():
-        if to in BUILT_IN and to not in forms:
-            require_fitting(context, {option}, f"is for --to {' and '.join(forms)}; --to {to} has no use for it")
+    for option, heeding in _HEEDED.items():
+        if to in EXPORTERS.built_in and to not in heeding:
+            require_fitting(context, {option}, f"is for --to {' and '.join(heeding)}; --to {to} has no use for it")
 
 
 def _sets(
     run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
 ) -> tuple[EvaluationSet, ...]:
-    from multigrain.evaluation.models import parse_set
     from multigrain.evaluation.sets.loading import open_sets
+    from multigrain.evaluation.sets.option import parse_set
     from multigrain.evaluation.sets.retrieval_set import sample
 
     if not named:

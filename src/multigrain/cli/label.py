@@ -69,13 +69,13 @@ def label(
     if queries is None or documents is None:
         raise typer.BadParameter("models need something to search: give --documents and --queries")
     quieten_libraries()
+    from multigrain.encoders.models import Encoding, parse_model
     from multigrain.evaluation.labelling.queries import model_queries
-    from multigrain.evaluation.models import Encoding, parse_contender
 
     folder = out or Path("labels")
     with RunDirectory(folder).hold():
         task = model_queries(
-            [parse_contender(each) for each in targets],
+            list(map(parse_model, targets)),
             documents,
             queries,
             depth=depth,
@@ -97,7 +97,7 @@ def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, 
     settings = CompareSettings(seed=seed)
     pooled = pool(task.rankings, task.queries, task.texts, limit=limit, depth=depth, seed=seed)
     session = LabelSession(pooled, folder / f"{task.name}.jsonl")
-    judge(session, {each.query_id: place for place, each in enumerate(pooled, start=1)})
+    judge(session, {query.query_id: place for place, query in enumerate(pooled, start=1)})
     score = score_labels(
         task.rankings,
         session,

@@ -26,6 +26,7 @@ from multigrain.cli import (
     journal,
     label,
     mine,
+    plugins,
     push,
     run,
     status,
@@ -48,7 +49,7 @@ def _stage_module(command: str) -> ModuleType:
 
 
 _PANELS: Final[dict[str, tuple[ModuleType, ...]]] = {
-    "Start": (init, run, demo, status, doctor),
+    "Start": (init, run, demo, status, doctor, plugins),
     "One stage": tuple(map(_stage_module, dict.fromkeys(stage.command for stage in STAGES.values()))),
     "Proof": (compare, label, ablate, anchors),
     "The model": (export, card, push),

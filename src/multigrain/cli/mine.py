@@ -21,15 +21,17 @@ __all__ = ["mine", "register"]
 def mine(
     pairs: Annotated[
         Path,
-        typer.Argument(metavar="PAIRS", help="Queries and positives: JSONL, CSV, TSV or Parquet, a pair a row."),
+        typer.Argument(
+            metavar="PAIRS", help="Queries and positives: any table (JSONL, CSV, TSV, Parquet, hf:…), a pair a row."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="What is written: .parquet or .jsonl.")],
     corpus: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PLACE",
-            help="Texts to choose from: a Parquet, JSONL, CSV or TSV file, a folder of Parquet and JSONL shards, or "
-            "an fsspec address. Repeat for more. Default: the positives of all pairs.",
+            help="Texts to choose from: a Parquet, JSONL, CSV or TSV file, a folder of Parquet and JSONL shards, a "
+            "BEIR folder (its corpus), or an fsspec address. Repeat for more. Default: the positives of all pairs.",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="The encoder: a folder, a hub id, package:NAME, auto.")] = "auto",
@@ -80,7 +82,9 @@ def mine(
         Literal["n-tuple", "triplet", "labeled-list"], typer.Option("--format", help="sentence-transformers' columns.")
     ] = "n-tuple",
     scores: Annotated[bool, typer.Option("--scores", help="Add the similarities as a column.")] = False,
-    query_field: Annotated[str | None, typer.Option(help="Column of PAIRS. Default: query, anchor, question.")] = None,
+    query_field: Annotated[
+        str | None, typer.Option(help="Column of PAIRS. Default: query, anchor, question, sentence1.")
+    ] = None,
     positive_field: Annotated[
         str | None, typer.Option(help="Column of PAIRS. Default: positive, answer, passage, document, text.")
     ] = None,
@@ -103,10 +107,11 @@ def mine(
         raise ConfigError("--graded has ranks of its own: leave --first-rank, --last-rank and --sampling out")
     quieten_libraries()
     from multigrain.config.file import load_config
+    from multigrain.encoders.reference import deferred_encoder
     from multigrain.engine.build import build_engine
     from multigrain.mining.corpus import CorpusFiles, TextList
-    from multigrain.mining.job import ModelEmbedder, plan, read_pairs
     from multigrain.mining.job import mine as mine_pairs
+    from multigrain.mining.job import plan, read_pairs, store_fingerprint
     from multigrain.mining.rules import MiningRules
 
     rules = MiningRules(
@@ -125,13 +130,19 @@ def mine(
     texts = (
         CorpusFiles(tuple(corpus), text_field)
         if corpus
-        else TextList(list(dict.fromkeys(text for each in asked.positives for text in each)))
+        else TextList(list(dict.fromkeys(text for positives in asked.positives for text in positives)))
     )
-    embedder = ModelEmbedder(model, batch_size, trust_remote_code, query_prompt, document_prompt)
+    encoder = deferred_encoder(
+        model,
+        batch_size=batch_size,
+        trust_remote_code=trust_remote_code,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+    )
     place = store or f"{out}.vectors"
     progress = terminal_progress()
     if dry_run:
-        planned = asdict(plan(asked, texts, place, embedder.identity))
+        planned = asdict(plan(asked, texts, place, store_fingerprint(encoder)))
         if as_json:
             print_json(planned)
             return
@@ -145,7 +156,7 @@ def mine(
             asked,
             texts,
             rules,
-            embedder,
+            encoder,
             store=place,
             out=out,
             form=form,

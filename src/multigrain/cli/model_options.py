@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multigrain.config.poolings import POOLING_NAMES
+
 if TYPE_CHECKING:
     from multigrain.evaluation.sets.loading import OpenedSets
 
@@ -52,7 +54,8 @@ ForgettingOption = Annotated[
 MaxQueriesOption = Annotated[int | None, typer.Option(min=2, help="Take a seeded sample of queries or pairs.")]
 MaxDocumentsOption = Annotated[int | None, typer.Option(min=1, help="Take a seeded sample of documents.")]
 PoolingOption = Annotated[
-    list[str] | None, typer.Option(metavar="POOLING", help="Score each model with this pooling. Repeat for more.")
+    list[str] | None,
+    typer.Option(metavar="POOLING", help=f"Score each model with this pooling: {POOLING_NAMES}. Repeat for more."),
 ]
 QueryPromptOption = Annotated[
     list[str] | None,
@@ -89,8 +92,8 @@ def opened(
         typer.BadParameter: they name none.
         EvaluationError: a set cannot be read or scored.
     """
-    from multigrain.evaluation.models import parse_set
     from multigrain.evaluation.sets.loading import open_sets
+    from multigrain.evaluation.sets.option import parse_set
 
     configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
     configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]

@@ -30,27 +30,19 @@ from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.mixing import ColumnsConfig, MixSourceConfig
 from multigrain.config.pairs import PairsConfig
+from multigrain.config.poolings import PoolingName
 from multigrain.config.root import Config, fingerprint
-from multigrain.config.synthesis import (
-    BUILT_IN_STRATEGIES,
-    STRATEGY_GROUP,
-    QueryType,
-    SynthesisConfig,
-    strategy_entry_points,
-)
+from multigrain.config.synthesis import QueryType, SynthesisConfig
 from multigrain.config.tasks import TasksConfig
 from multigrain.config.training import (
     CandidateConfig,
     Merge,
-    PoolingName,
     RowSharing,
     ScheduleName,
     TrainingConfig,
 )
 
 __all__ = [
-    "BUILT_IN_STRATEGIES",
-    "STRATEGY_GROUP",
     "AdaptersName",
     "AtaConfig",
     "AttentionImplementation",
@@ -88,5 +80,4 @@ __all__ = [
     "TasksConfig",
     "TrainingConfig",
     "fingerprint",
-    "strategy_entry_points",
 ]

@@ -6,12 +6,15 @@ import itertools
 import re
 from typing import Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from multigrain.config.paths import FileOrName, ModelReference
 from multigrain.config.section import Section
+from multigrain.display.suggest import suggestion
+from multigrain.plugins import added_parts
 
 __all__ = [
+    "CHECK_GROUP",
     "AuditChecks",
     "AuditConfig",
     "Band",
@@ -28,8 +31,15 @@ Repair = Literal["relevel", "regenerate", "refill"]
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}")
 
 
+CHECK_GROUP: Final = "multigrain.checks"
+"""The entry-point group by which other packages add checks."""
+
+
 class AuditChecks(Section):
-    """Checks, each on or off."""
+    """Checks, each on or off. A check of another package is on where it is named here."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool] = Field(init=False)
 
     structure: bool = True
     """Fields of the wrong kind, text that UTF-8 cannot hold. Off: texts are mended where they can be."""
@@ -73,6 +83,20 @@ class AuditChecks(Section):
 
     level_order: bool = True
     """Levels are as they were measured, min_level_gap apart. Off: written negatives stay where they were asked."""
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """The names of the checks that are on."""
+        return tuple(name for name, switch in self if switch)
+
+    @model_validator(mode="after")
+    def _names_are_checks(self) -> Self:
+        unknown = self.model_extra or {}
+        if unknown:
+            known = {*type(self).model_fields, *added_parts(CHECK_GROUP)}
+            for name in unknown.keys() - known:
+                raise ValueError(f"no check has the name {name!r}; {suggestion(name, known)}")
+        return self
 
 
 class CrossEncoderConfig(Section):
@@ -142,8 +166,7 @@ class AuditConfig(Section):
     """The encoder that measures similarity. auto: the model that is tuned, as it was before."""
 
     checks: AuditChecks = Field(default_factory=AuditChecks)
-    """Each check on or off: structure, empty, short, long, language, refusal, prompt_echo, copied, repeats,
-    near_duplicates, decontamination, round_trip, false_negatives, level_order."""
+    """Each check on or off; a check that another package adds is on where it is named here."""
 
     repair: list[Repair] = Field(default=["relevel", "refill"])
     """What may be done for a row with a level that nothing fits. relevel: written negatives move to the level they
@@ -192,10 +215,10 @@ class AuditConfig(Section):
     """Queries whose word trigrams overlap by more than this (Jaccard) are near-duplicates: the first one stays."""
 
     cross_encoder: CrossEncoderConfig | None = None
-    """A second opinion on false negatives: {model: a cross-encoder's folder or hub id, margin: 0.1}."""
+    """A judge of false negatives: {model: a cross-encoder's folder or hub id, margin: 0.1}."""
 
     judge: JudgeConfig | None = None
-    """A third one, by the run's language model, scores from 0 to 5: {positive_at_least: 3, negative_at_most: 3}.
+    """Another judge, the run's language model, that scores from 0 to 5: {positive_at_least: 3, negative_at_most: 3}.
     Every judgment is a completion that is paid for, and kept in the journal."""
 
     decontamination: DecontaminationConfig = Field(default_factory=DecontaminationConfig)
@@ -207,7 +230,7 @@ class AuditConfig(Section):
     @field_validator("languages")
     @classmethod
     def _languages_are_codes(cls, values: list[str]) -> list[str]:
-        wrong = [each for each in values if not _LANGUAGE.fullmatch(each)]
+        wrong = [code for code in values if not _LANGUAGE.fullmatch(code)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is no language code such as en or de")
         return values

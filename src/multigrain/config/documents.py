@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from multigrain.config.paths import InputPath
 from multigrain.config.section import Section
+from multigrain.display.suggest import did_you_mean
+from multigrain.plugins import Registry
 
-__all__ = ["DocumentsConfig"]
+__all__ = ["DATA_SOURCES", "DocumentsConfig"]
+
+DATA_SOURCES: Final = Registry[object](
+    kind="data source",
+    group="multigrain.sources",
+    built_in={
+        "folder": "multigrain.sources.folder:FOLDER",
+        "jsonl": "multigrain.sources.tables:JSONL",
+        "json": "multigrain.sources.tables:JSON",
+        "csv": "multigrain.sources.tables:CSV",
+        "tsv": "multigrain.sources.tables:TSV",
+        "parquet": "multigrain.sources.tables:PARQUET",
+        "hub": "multigrain.sources.tables:HUB",
+        "docstrings": "multigrain.sources.docstrings:DOCSTRINGS",
+    },
+    named_by="documents.kind",
+)
+"""What `documents.kind` may be, besides auto; see `multigrain.sources.source`."""
+
+_OF_NO_PATH: Final = ("auto", "docstrings")
+
+
+def _data_source(kind: str) -> str:
+    if kind not in ("auto", *DATA_SOURCES.built_in) and kind not in DATA_SOURCES.added:
+        names = ["auto", *DATA_SOURCES.names()]
+        raise ValueError(f"no data source is called {kind!r}{did_you_mean(kind, names)}; expected {', '.join(names)}")
+    return kind
 
 
 class DocumentsConfig(Section):
     """Where the documents come from and how they are split."""
 
-    kind: Literal["auto", "folder", "jsonl", "csv", "parquet", "hub", "docstrings"] = "auto"
-    """What `path` holds; auto tells by the file name. `docstrings` reads installed Python packages."""
+    kind: Annotated[str, AfterValidator(_data_source)] = "auto"
+    """What `path` holds: folder, jsonl, json, csv, tsv, parquet, hub, docstrings (of installed Python packages; no
+    path), or a data source of another package. auto tells by the file name."""
 
     path: InputPath | None = None
-    """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .csv, .tsv or .parquet file; or a data set,
-    hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative to the config file."""
+    """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .json, .csv, .tsv or .parquet file; or a data
+    set, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative to the config file."""
 
     id_field: str = "id"
     """Column with the document id (made from the row number where the column is missing)."""
@@ -69,6 +98,6 @@ class DocumentsConfig(Section):
             raise ValueError("validation_share + test_share must stay below 1: nothing is left to train on")
         if self.chunk_size is not None and self.kind == "docstrings":
             raise ValueError("chunk_size: docstrings are not chunked")
-        if self.kind not in ("auto", "docstrings") and self.path is None:
+        if self.path is None and self.kind in DATA_SOURCES.built_in and self.kind not in _OF_NO_PATH:
             raise ValueError(f"kind {self.kind!r} needs a path")
         return self

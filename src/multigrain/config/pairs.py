@@ -15,11 +15,11 @@ __all__ = ["PairsConfig"]
 class PairsConfig(Section):
     """start_from: pairs only. Queries that are given, with the passages that answer them: negatives are written."""
 
-    kind: Literal["auto", "jsonl", "csv", "parquet", "hub", "beir"] = "auto"
+    kind: Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "hub", "beir"] = "auto"
     """What `path` holds; auto tells by the name, and takes a folder for a BEIR data set."""
 
     path: InputPath | None = None
-    """A .jsonl, .csv, .tsv or .parquet file, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT], or a BEIR folder
+    """A .jsonl, .json, .csv, .tsv or .parquet file, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT], or a BEIR folder
     (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv). Rows with the same query are one query with several positives."""
 
     query_field: str = "query"

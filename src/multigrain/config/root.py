@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -15,15 +15,11 @@ from multigrain.config.evaluation import EvaluationConfig
 from multigrain.config.llm import LLMConfig
 from multigrain.config.pairs import PairsConfig
 from multigrain.config.section import Section
-from multigrain.config.synthesis import SynthesisConfig
+from multigrain.config.synthesis import LEVELS_TO_MINE, SynthesisConfig
 from multigrain.config.tasks import TasksConfig
 from multigrain.config.training import TrainingConfig
 
 __all__ = ["Config", "fingerprint"]
-
-
-_LEVELS_TO_MINE: Final = {"counterfactual", "hybrid", "mined", "mined-bands", "paraphrase", "single"}
-"""Strategies that leave levels to the corpus."""
 
 
 class Config(Section):
@@ -72,7 +68,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _every_level_is_to_be_had(self) -> Self:
-        short = sorted(_LEVELS_TO_MINE & self.synthesis.strategy_weights.keys())
+        short = sorted(LEVELS_TO_MINE & self.synthesis.strategy_weights.keys())
         if self.audit.negatives == "written" and short:
             raise ValueError(
                 f"synthesis.strategy {short[0]!r} leaves levels to be mined, so no row of it could be kept with "

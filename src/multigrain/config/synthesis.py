@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import difflib
-from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multigrain.config.paths import FilePath, ModelReference
 from multigrain.config.section import Section
+from multigrain.errors import ConfigError
+from multigrain.plugins import Registry
 
-__all__ = [
-    "BUILT_IN_STRATEGIES",
-    "STRATEGY_GROUP",
-    "QueryType",
-    "SynthesisConfig",
-    "Weight",
-    "some_weight",
-    "strategy_entry_points",
-]
+__all__ = ["LEVELS_TO_MINE", "STRATEGIES", "QueryType", "SynthesisConfig", "Weight", "some_weight"]
 
-STRATEGY_GROUP: Final = "multigrain.strategies"
-"""The entry-point group by which other packages add strategies."""
-
-BUILT_IN_STRATEGIES: Final = (
-    "counterfactual",
-    "hybrid",
-    "mgh",
-    "mgh-levels",
-    "mined",
-    "mined-bands",
-    "over-generate",
-    "paraphrase",
-    "ranking-chain",
-    "single",
-    "stepwise",
+_HOME: Final = "multigrain.synthesis.strategies"
+STRATEGIES: Final[Registry[Any]] = Registry(
+    kind="strategy",
+    group="multigrain.strategies",
+    built_in={
+        "counterfactual": f"{_HOME}.counterfactual:CounterfactualStrategy.from_settings",
+        "hybrid": f"{_HOME}.one_call:HybridStrategy.from_settings",
+        "mgh": f"{_HOME}.one_call:MghStrategy.from_settings",
+        "mgh-levels": f"{_HOME}.mgh_levels:MghLevelsStrategy.from_settings",
+        "mined": f"{_HOME}.mined:MinedStrategy.from_settings",
+        "mined-bands": f"{_HOME}.mined:MinedBandsStrategy.from_settings",
+        "over-generate": f"{_HOME}.over_generate:OverGenerateStrategy.from_settings",
+        "paraphrase": f"{_HOME}.paraphrase:ParaphraseStrategy.from_settings",
+        "ranking-chain": f"{_HOME}.ranking_chain:RankingChainStrategy.from_settings",
+        "single": f"{_HOME}.one_call:SingleStrategy.from_settings",
+        "stepwise": f"{_HOME}.stepwise:StepwiseStrategy.from_settings",
+    },
+    named_by="synthesis.strategy",
 )
+"""Strategies by name; what a name stands for is given `StrategySettings` and returns a `Strategy`."""
+
+LEVELS_TO_MINE: Final = frozenset({"counterfactual", "hybrid", "mined", "mined-bands", "paraphrase", "single"})
+"""Strategies that leave levels to the corpus."""
 
 QueryType = Literal["search", "keywords", "question", "summary", "claim", "long-tail", "message"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -47,11 +46,6 @@ def some_weight(weights: dict[str, float]) -> dict[str, float]:
     if not any(weight > 0 for weight in weights.values()):
         raise ValueError("at least one weight must be above 0")
     return weights
-
-
-def strategy_entry_points() -> dict[str, EntryPoint]:
-    """The strategies of other packages that are installed."""
-    return {each.name: each for each in entry_points(group=STRATEGY_GROUP)}
 
 
 class SynthesisConfig(Section):
@@ -139,17 +133,11 @@ class SynthesisConfig(Section):
     def _strategies_are_known(cls, strategy: str | dict[str, float]) -> str | dict[str, float]:
         if isinstance(strategy, dict):
             some_weight(strategy)
-        names = [strategy] if isinstance(strategy, str) else list(strategy)
-        foreign = [name for name in names if name not in BUILT_IN_STRATEGIES]
-        # Installed packages are looked through only where there is a name to look for.
-        installed = strategy_entry_points() if foreign else {}
-        for name in foreign:
-            if name in installed:
-                continue
-            known = sorted({*BUILT_IN_STRATEGIES, *installed})
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(known)}"
-            raise ValueError(f"no strategy is called {name!r}; {hint}")
+        for name in [strategy] if isinstance(strategy, str) else strategy:
+            try:
+                STRATEGIES.check(name)
+            except ConfigError as error:
+                raise ValueError(str(error).removeprefix(f"{STRATEGIES.named_by} ")) from None
         return strategy
 
     @field_validator("written_levels")

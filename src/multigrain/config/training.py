@@ -19,12 +19,12 @@ from multigrain.config.bases import (
 from multigrain.config.curriculum import PhaseConfig
 from multigrain.config.mixing import MixSourceConfig
 from multigrain.config.paths import LossOptions, ModelReference
+from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
 from multigrain.config.sharding import FsdpConfig
 
-__all__ = ["CandidateConfig", "Merge", "PoolingName", "RowSharing", "ScheduleName", "TrainingConfig"]
+__all__ = ["CandidateConfig", "Merge", "RowSharing", "ScheduleName", "TrainingConfig"]
 
-PoolingName = Literal["keep", "ata", "mean", "cls", "last", "weighted-mean", "diagonal", "values"]
 ScheduleName = Literal[
     "coarse-to-fine",
     "reverse",
@@ -45,7 +45,6 @@ RowSharing = Literal["all", "split"]
 _VISITS_A_ROW: Final = 4
 _FEWEST_STEPS: Final = 20
 _MOST_STEPS: Final = 200
-_READ_ATTENTION: Final = ("ata", "diagonal", "values")
 _Share = Annotated[float, Field(gt=0, le=1)]
 Merge = _Share | list[_Share] | Literal["auto"]
 
@@ -53,8 +52,7 @@ Merge = _Share | list[_Share] | Literal["auto"]
 class CandidateConfig(Section):
     """One model to train; what is left out is taken from `training`."""
 
-    pooling: PoolingName | None = None
-    """keep (the base model's own), ata, mean, cls, last, weighted-mean, diagonal or values."""
+    pooling: PoolingName | None = Field(default=None, description=f"One of {POOLING_NAMES}.")
 
     ata: AtaConfig | None = None
     """Options of ATA pooling of its own."""
@@ -114,9 +112,7 @@ class TrainingConfig(Section):
     """Put before queries and documents in training and evaluation, and saved with the model, e.g.
     {query: "query: ", document: "passage: "} or {instruction: "Given a question, find its answer"}."""
 
-    pooling: PoolingName = "keep"
-    """keep (the base model's own), ata (anchor-token-aware), mean, cls, last, weighted-mean (later tokens count more),
-    diagonal (weighted by the attention a token gives itself) or values (means of attention's value vectors)."""
+    pooling: PoolingName = Field(default="keep", description=f"{POOLING_WORDS}.")
 
     append_eos: bool | None = None
     """End every text with the tokenizer's end-of-sequence token, saved with the model. null: where a checkpoint that
@@ -263,7 +259,7 @@ class TrainingConfig(Section):
             raise ValueError("attn_implementation: flash_attention_2 computes in bf16; use precision: auto or bf16")
         for name in self.candidates if self.attn_implementation == "eager" else ():
             settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
-            if settings.pooling in _READ_ATTENTION:
+            if settings.pooling in READS_ATTENTION:
                 raise ValueError(
                     f"{place}pooling: {settings.pooling} reads attention, which attn_implementation: eager does not "
                     "show; use sdpa or flash_attention_2"

@@ -51,14 +51,14 @@ def write_dataset_folder(
     """
     if not examples:
         raise SourceError(f"{folder}: there are no rows to write")
-    if folder.is_dir() and (others := sorted({each.name for each in folder.iterdir()} - _OWN_FILES)):
+    if folder.is_dir() and (others := sorted({entry.name for entry in folder.iterdir()} - _OWN_FILES)):
         raise SourceError(f"{folder}: holds other files already, such as {others[0]}; name another folder")
-    with atomic_directory(folder) as made:
-        _write_data(made / _DATA, examples)
+    with atomic_directory(folder) as draft:
+        _write_data(draft / _DATA, examples)
         card = dataset_card(examples, name=name, audit=audit or {}, licence=licence, languages=languages)
-        (made / _CARD).write_text(card, encoding="utf-8")
+        (draft / _CARD).write_text(card, encoding="utf-8")
         if audit is not None:
-            (made / _AUDIT).write_text(json.dumps(audit, indent=2), encoding="utf-8")
+            (draft / _AUDIT).write_text(json.dumps(audit, indent=2), encoding="utf-8")
 
 
 def _write_data(folder: Path, examples: Sequence[GradedExample]) -> None:
@@ -102,11 +102,11 @@ def size_category(rows: int) -> str:
 def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]) -> list[str]:
     written = 0
     positive, levels = 0.0, [0.0] * len(LEVELS)  # sums of similarities
-    for each in examples:
-        positive += each.positive_similarity
-        for place, negative in enumerate(each.negatives):
+    for example in examples:
+        positive += example.positive_similarity
+        for position, negative in enumerate(example.negatives):
             written += negative.origin == "written"
-            levels[place] += negative.similarity
+            levels[position] += negative.similarity
     first = examples[0]
     lines = [
         f"# {_plain(' '.join(name.split()))}",
@@ -152,7 +152,7 @@ def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]
         "",
         f"- **query**: {_excerpt(first.query)}",
         f"- **positive**: {_excerpt(first.positive)}",
-        *(f"- **level {int(each.level)}**: {_excerpt(each.text)}" for each in reversed(first.negatives)),
+        *(f"- **level {int(negative.level)}**: {_excerpt(negative.text)}" for negative in reversed(first.negatives)),
     ]
 
 
@@ -163,4 +163,4 @@ def _excerpt(text: str) -> str:
 
 def _plain(text: str) -> str:
     """A text that Markdown shows as it is: nothing in a row may become a link, a heading or a tag."""
-    return "".join(f"\\{each}" if each in "\\`*_{}[]()<>#|!" else each for each in text)
+    return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#|!" else character for character in text)

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -20,15 +19,7 @@ from multigrain.storage.files import atomic_stream, writing
 
 __all__ = ["convert", "export_examples"]
 
-_LOT: Final = 4_096  # rows of a Parquet file's row group
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """A row, with similarities of its positive and negatives where they are known."""
-
-    row: ForeignRow
-    scores: tuple[float, list[float]] | None = None
+_GROUP_ROWS: Final = 4_096
 
 
 def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatName) -> None:
@@ -47,7 +38,7 @@ def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatN
             raise SourceError(f"{path}: multigrain's own rows go into a .parquet file")
         write_examples(path, examples)
         return
-    _write(map(_scored, enumerate(examples, start=1)), path, form)
+    _write((_scored(number, example) for number, example in enumerate(examples, start=1)), path, form)
 
 
 def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
@@ -66,20 +57,20 @@ def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     """
     if form == "multigrain":
         raise SourceError(f"{path}: multigrain's own rows hold measured levels: `multigrain audit` makes them")
-    return _write(map(_Scored, rows), path, form)
+    return _write(rows, path, form)
 
 
-def _scored(numbered: tuple[int, GradedExample]) -> _Scored:
-    line, each = numbered
-    row = ForeignRow(line, each.query, (each.positive,), tuple(n.text for n in each.negatives), each.id)
-    return _Scored(row, (each.positive_similarity, [n.similarity for n in each.negatives]))
+def _scored(number: int, example: GradedExample) -> ForeignRow:
+    negatives = tuple(negative.text for negative in example.negatives)
+    scores = (example.positive_similarity, *(negative.similarity for negative in example.negatives))
+    return ForeignRow(number, example.query, (example.positive,), negatives, example.id, scores)
 
 
-def _write(rows: Iterable[_Scored], path: Path, form: FormatName) -> int:
+def _write(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     write = _kind(path, form)
     count = 0
 
-    def counted() -> Iterator[_Scored]:
+    def counted() -> Iterator[ForeignRow]:
         nonlocal count
         for row in rows:
             count += 1
@@ -103,10 +94,10 @@ def _kind(path: Path, form: FormatName) -> Callable[[Path, BinaryIO, Iterator[di
     raise SourceError(f"{path}: cannot tell what to write; end it in .jsonl, .csv or .parquet")
 
 
-def _sentence_transformers(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
+def _sentence_transformers(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
     # The trainer reads columns by their order, and every row must fill them all.
     counts: set[int] = set()
-    for row in (each.row for each in rows):
+    for row in rows:
         counts.add(len(row.negatives))
         if len(counts) > 1:
             continue  # nothing of it will be kept; the others are counted for the message
@@ -121,18 +112,17 @@ def _sentence_transformers(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
         )
 
 
-def _flagembedding(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
-    for each in rows:
-        row = each.row
+def _flagembedding(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
+    for row in rows:
         value: dict[str, Any] = {"query": row.query, "pos": list(row.positives), "neg": list(row.negatives)}
-        if each.scores is not None:
-            positive, negatives = each.scores
-            value |= {"pos_scores": [round(positive, 6)], "neg_scores": [round(score, 6) for score in negatives]}
+        if row.scores:
+            positive, *negatives = (round(score, 6) for score in row.scores)
+            value |= {"pos_scores": [positive], "neg_scores": negatives}
         yield value
 
 
-def _tevatron(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
-    for row in (each.row for each in rows):
+def _tevatron(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
+    for row in rows:
         yield {
             "query_id": row.id or str(row.line),
             "query": row.query,
@@ -141,8 +131,8 @@ def _tevatron(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _ms_swift(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
-    for row in (each.row for each in rows):
+def _ms_swift(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
+    for row in rows:
         yield {
             "messages": [_message(row.query)],
             "positive_messages": [[_message(text)] for text in row.positives],
@@ -150,7 +140,7 @@ def _ms_swift(rows: Iterator[_Scored]) -> Iterator[dict[str, Any]]:
         }
 
 
-_WRITERS: Final[Mapping[FormatName, Callable[[Iterator[_Scored]], Iterator[dict[str, Any]]]]] = {
+_WRITERS: Final[Mapping[FormatName, Callable[[Iterator[ForeignRow]], Iterator[dict[str, Any]]]]] = {
     "sentence-transformers": _sentence_transformers,
     "flagembedding": _flagembedding,
     "tevatron": _tevatron,
@@ -191,9 +181,9 @@ def _write_parquet(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lot = list(islice(values, _LOT))
-    schema = pa.Table.from_pylist(lot).schema
+    batch = list(islice(values, _GROUP_ROWS))
+    schema = pa.Table.from_pylist(batch).schema
     with writing(path), pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-        while lot:
-            writer.write_table(pa.Table.from_pylist(lot, schema=schema))
-            lot = list(islice(values, _LOT))
+        while batch:
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            batch = list(islice(values, _GROUP_ROWS))

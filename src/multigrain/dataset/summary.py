@@ -63,12 +63,12 @@ class DatasetSummary:
     def _table(self) -> Table:
         rows = [
             [
-                each.name,
-                f"{each.median:.3f}",
-                f"{each.low:.3f} to {each.high:.3f}",
-                "" if each.written is None else f"{each.written:.0%}",
+                spread.name,
+                f"{spread.median:.3f}",
+                f"{spread.low:.3f} to {spread.high:.3f}",
+                "" if spread.written is None else f"{spread.written:.0%}",
             ]
-            for each in self.similarities
+            for spread in self.similarities
         ]
         notes = []
         if self.order_held is not None:
@@ -97,14 +97,14 @@ def summarise_examples(
     written = [0] * len(LEVELS)
     held = asked = 0
     documents = set()
-    for each in examples:
-        documents.add(each.document_id)
-        positives.append(each.positive_similarity)
-        for place, negative in enumerate(each.negatives):
+    for example in examples:
+        documents.add(example.document_id)
+        positives.append(example.positive_similarity)
+        for place, negative in enumerate(example.negatives):
             negatives[place].append(negative.similarity)
             written[place] += negative.origin is Origin.WRITTEN
-        held += bool(each.written_order_held)
-        asked += each.written_order_held is not None
+        held += bool(example.written_order_held)
+        asked += example.written_order_held is not None
     rows = len(positives)
     similarities = [_spread("positive", positives)] if rows else []
     for place, level in enumerate(LEVELS if rows else ()):
@@ -119,5 +119,5 @@ def summarise_examples(
 
 
 def _spread(name: str, values: Sequence[float], written: float | None = None) -> SimilaritySpread:
-    low, median, high = (float(each) for each in np.percentile(values, [10, 50, 90]))
+    low, median, high = (float(value) for value in np.percentile(values, [10, 50, 90]))
     return SimilaritySpread(name, median, low, high, written)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multigrain.encoders.encoder import Encoder
+from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.errors import EvaluationError
 
 __all__ = ["CachedEncoder"]
@@ -21,14 +20,14 @@ _LOOKUP: Final = 900
 
 
 class CachedEncoder:
-    """An encoder that remembers.
+    """An encoder that keeps what it has embedded. Implements `Encoder`.
 
     Vectors lie in one SQLite file a model, named by the model's fingerprint (weights and settings, never its name
     or folder: two local folders are two models). Queries and documents are kept apart, as prompts differ.
 
     Args:
         encoder: embeds what is not known yet.
-        fingerprint: identifies the model; see `encoders.model_fingerprint`.
+        fingerprint: names the model and its precision; two models never share one.
         folder: where the file lies; None keeps it in memory for the life of this object.
         chunk: texts embedded between commits: what an interrupted run loses at most.
 
@@ -38,6 +37,7 @@ class CachedEncoder:
 
     def __init__(self, encoder: Encoder, fingerprint: str, folder: Path | None = None, *, chunk: int = 2_048) -> None:
         self._encoder = encoder
+        self.fingerprint = fingerprint
         self._chunk = chunk
         self.path = folder / f"embeddings-{fingerprint[:32]}.sqlite" if folder is not None else None
         try:
@@ -56,17 +56,15 @@ class CachedEncoder:
         """Let go of the file."""
         self._store.close()
 
-    def encode_queries(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Embed queries: (len(texts), dimensions)."""
         return self._encode(b"query", texts, self._encoder.encode_queries)
 
-    def encode_documents(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
         """Embed documents: (len(texts), dimensions)."""
         return self._encode(b"document", texts, self._encoder.encode_documents)
 
-    def _encode(
-        self, kind: bytes, texts: list[str], encode: Callable[[list[str]], NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
+    def _encode(self, kind: bytes, texts: Sequence[str], encode: Callable[[Sequence[str]], Floats]) -> Floats:
         if not texts:
             return encode(texts)
         by_key = {_key(kind, text): text for text in texts}
@@ -74,23 +72,23 @@ class CachedEncoder:
         missing = [key for key in by_key if key not in vectors]
         for start in range(0, len(missing), self._chunk):
             chunk = missing[start : start + self._chunk]
-            made = np.ascontiguousarray(encode([by_key[key] for key in chunk]), dtype=np.float32)
+            embedded = np.ascontiguousarray(encode([by_key[key] for key in chunk]), dtype=np.float32)
             with self._store:
                 self._store.executemany(
                     "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-                    [(key, vector.tobytes()) for key, vector in zip(chunk, made, strict=True)],
+                    [(key, vector.tobytes()) for key, vector in zip(chunk, embedded, strict=True)],
                 )
-            vectors.update(zip(chunk, made, strict=True))
+            vectors.update(zip(chunk, embedded, strict=True))
         return np.stack([vectors[_key(kind, text)] for text in texts])
 
-    def _known(self, keys: list[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        found: dict[bytes, NDArray[np.float32]] = {}
+    def _known(self, keys: list[bytes]) -> dict[bytes, Floats]:
+        vectors: dict[bytes, Floats] = {}
         for start in range(0, len(keys), _LOOKUP):
             chunk = keys[start : start + _LOOKUP]
-            marks = ",".join("?" * len(chunk))
-            rows = self._store.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", chunk)  # noqa: S608
-            found.update((key, np.frombuffer(vector, dtype=np.float32)) for key, vector in rows)
-        return found
+            parameters = ",".join("?" * len(chunk))
+            rows = self._store.execute(f"SELECT key, vector FROM vectors WHERE key IN ({parameters})", chunk)  # noqa: S608
+            vectors.update((key, np.frombuffer(vector, dtype=np.float32)) for key, vector in rows)
+        return vectors
 
 
 def _key(kind: bytes, text: str) -> bytes:

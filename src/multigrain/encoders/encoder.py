@@ -1,74 +1,140 @@
-"""What evaluation asks of an embedding model, and how sentence-transformers models answer it."""
+"""Encoders that are loaded in this process: sentence-transformers models, with their prompts and precision."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedConfig
 
+from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
+from multigrain.model.precision import mixed_precision
 
-__all__ = ["Encoder", "SentenceTransformerEncoder", "model_fingerprint"]
+__all__ = [
+    "SentenceTransformerEncoder",
+    "default_prompt",
+    "document_prompt",
+    "encode",
+    "model_fingerprint",
+    "query_prompt",
+]
 
+_DOCUMENT_PROMPTS: Final = ("document", "passage", "corpus")
+"""The names under which sentence-transformers looks for the prompt of documents, in its order."""
 # Settings that say where a model came from or what wrote it, not what it computes.
 _PROVENANCE: Final = frozenset({"transformers_version", "_name_or_path", "name_or_path"})
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """Turns texts into vectors whose dot product is the model's similarity."""
-
-    def encode_queries(self, texts: list[str]) -> NDArray[np.float32]:
-        """Embed queries: (len(texts), dimensions)."""
-        ...
-
-    def encode_documents(self, texts: list[str]) -> NDArray[np.float32]:
-        """Embed documents: (len(texts), dimensions), the same dimensions as queries."""
-        ...
-
-
 class SentenceTransformerEncoder:
-    """A loaded sentence-transformers model, with its own query and document prompts.
-
-    Vectors are normalised where the model compares by cosine, and left alone where it compares by dot product.
+    """A loaded sentence-transformers model, with its own query and document prompts. Implements `Encoder`.
 
     Args:
         model: the model; it is used where it lies (device, precision).
         batch_size: texts encoded at once.
-        show_progress: draw sentence-transformers' progress bar.
+        bf16: compute in bf16 autocast (see `supports_native_bf16`).
+        cosine: give every vector length 1; None for what the model compares by.
 
     Raises:
         EvaluationError: the model compares by a distance, which is no dot product.
     """
 
-    def __init__(self, model: SentenceTransformer, *, batch_size: int = 64, show_progress: bool = False) -> None:
-        if model.similarity_fn_name not in ("cosine", "dot"):
+    def __init__(
+        self, model: SentenceTransformer, *, batch_size: int = 64, bf16: bool = False, cosine: bool | None = None
+    ) -> None:
+        if cosine is None and model.similarity_fn_name not in ("cosine", "dot"):
             raise EvaluationError(
                 f"the model compares by {model.similarity_fn_name}; retrieval is scored by cosine or dot product: "
                 "set `similarity_fn_name` to one of them and save the model again"
             )
-        self._model = model
-        self._options: dict[str, Any] = {
-            "batch_size": batch_size,
-            "show_progress_bar": show_progress,
-            "convert_to_numpy": True,
-            "normalize_embeddings": model.similarity_fn_name == "cosine",
-        }
+        self.model = model
+        self.bf16 = bf16
+        self._batch_size = batch_size
+        self._cosine = model.similarity_fn_name == "cosine" if cosine is None else cosine
 
-    def encode_queries(self, texts: list[str]) -> NDArray[np.float32]:
+    @cached_property
+    def fingerprint(self) -> str:
+        """The model's, as it was when this was first asked for."""
+        return model_fingerprint(self.model)
+
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Embed queries with the model's query prompt, if it has one."""
-        return _float32(self._model.encode_query(texts, **self._options))
+        return self._encode(texts, "query")
 
-    def encode_documents(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
         """Embed documents with the model's document prompt, if it has one."""
-        return _float32(self._model.encode_document(texts, **self._options))
+        return self._encode(texts, "document")
+
+    def _encode(self, texts: Sequence[str], role: Literal["query", "document"]) -> Floats:
+        return encode(
+            self.model, texts, role=role, batch_size=self._batch_size, bf16=self.bf16, normalise=self._cosine
+        )
+
+
+def encode(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    *,
+    role: Literal["query", "document"] | None = None,
+    batch_size: int = 64,
+    bf16: bool = False,
+    normalise: bool = True,
+    prompt: str | None = None,
+) -> Floats:
+    """Embed texts.
+
+    Args:
+        model: the encoder.
+        texts: what to embed.
+        role: which of the model's prompts goes before every text, as sentence-transformers finds them: a query's, a
+            document's, or None for the default one.
+        batch_size: texts a forward pass.
+        bf16: compute in bf16 autocast; False leaves the precision to whoever calls.
+        normalise: give every vector length 1.
+        prompt: put this before every text instead; "" for nothing.
+
+    Returns:
+        (texts, dimension) float32, in the order of `texts`.
+    """
+    if not texts:
+        return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
+    embed: Any = model.encode
+    if role is not None:
+        embed = model.encode_query if role == "query" else model.encode_document
+    with mixed_precision(model.device, bf16=True) if bf16 else nullcontext():
+        vectors = embed(
+            list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
+        )
+    return unit_length(vectors) if normalise else np.asarray(vectors, dtype=np.float32)
+
+
+def query_prompt(model: SentenceTransformer) -> str:
+    """What goes before a query, in training, here and in exports; as in sentence-transformers' `encode_query`."""
+    return _prompt(model, ("query",))
+
+
+def document_prompt(model: SentenceTransformer) -> str:
+    """What goes before a document; the same as sentence-transformers' `encode_document`."""
+    return _prompt(model, _DOCUMENT_PROMPTS)
+
+
+def default_prompt(model: SentenceTransformer) -> str:
+    """What goes before a text that is neither."""
+    name = model.default_prompt_name
+    return model.prompts.get(name) or "" if name is not None else ""
+
+
+def _prompt(model: SentenceTransformer, names: Sequence[str]) -> str:
+    name = next((name for name in names if name in model.prompts), None)
+    return default_prompt(model) if name is None else model.prompts[name] or ""
 
 
 def model_fingerprint(model: SentenceTransformer) -> str:
@@ -93,7 +159,3 @@ def _backbone_settings(module: torch.nn.Module) -> dict[str, Any]:
     if not isinstance(config, PreTrainedConfig):
         return {}
     return {key: value for key, value in config.to_dict().items() if key not in _PROVENANCE}
-
-
-def _float32(vectors: Any) -> NDArray[np.float32]:
-    return np.asarray(vectors, dtype=np.float32)

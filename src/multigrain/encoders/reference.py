@@ -2,106 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import Config, PromptsConfig, fingerprint
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import Encoder, model_fingerprint
-from multigrain.mining.search import Floats
-from multigrain.model.encoder import build_encoder, encode
+from multigrain.encoders.distributed import DeferredEncoder, DistributedEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
+from multigrain.encoders.protocol import Encoder
+from multigrain.engine.build import build_engine
+from multigrain.model.encoder import build_encoder
 from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.storage.packages import encoder_name
 
-__all__ = ["ReferenceModel", "base_model", "encoding_precision", "named_model", "reference_model"]
+__all__ = [
+    "ReferenceEncoder",
+    "base_model",
+    "deferred_encoder",
+    "encoding_precision",
+    "open_reference",
+    "reference_encoder",
+    "reference_name",
+]
 
 
-@dataclass(frozen=True)
-class ReferenceModel:
-    """A model that measures similarity, with its query and document prompts.
-
-    Attributes:
-        model: the encoder.
-        name: what reports call it.
-        batch_size: texts encoded at once.
-        bf16: whether it computes in bf16.
-        cache: a folder that keeps vectors for other runs with the same model; None keeps none.
-    """
-
-    model: SentenceTransformer
-    name: str
-    batch_size: int
-    bf16: bool
-    cache: Path | None = None
-
-    def embed_queries(self, texts: Sequence[str]) -> Floats:
-        """(n, d) L2-normalised query vectors."""
-        with self._encoder() as encoder:
-            return encoder.encode_queries(list(texts))
-
-    def embed_passages(self, texts: Sequence[str]) -> Floats:
-        """(n, d) L2-normalised document vectors."""
-        with self._encoder() as encoder:
-            return encoder.encode_documents(list(texts))
-
-    def encode_queries(self, texts: list[str]) -> Floats:
-        """The same as `embed_queries`, never from the cache."""
-        return self._embed(texts, "query")
-
-    def encode_documents(self, texts: list[str]) -> Floats:
-        """The same as `embed_passages`, never from the cache."""
-        return self._embed(texts, "document")
-
-    @contextmanager
-    def _encoder(self) -> Iterator[Encoder]:
-        if self.cache is None:
-            yield self
-            return
-        identity = fingerprint("reference", model_fingerprint(self.model), self.bf16)
-        with closing(CachedEncoder(self, identity, self.cache)) as cached:
-            yield cached
-
-    def _embed(self, texts: list[str], kind: str) -> Floats:
-        prompt = kind if self.model.prompts.get(kind) else None
-        return encode(self.model, texts, batch_size=self.batch_size, bf16=self.bf16, prompt_name=prompt)
+def reference_name(config: Config) -> str:
+    """What reports call the model that the audit measures with."""
+    named = config.audit.reference_model
+    return encoder_name(config.training.base_model if named == "auto" else named)
 
 
-def reference_model(config: Config, *, cache: Path | None = None) -> ReferenceModel:
-    """The model that the audit measures with.
+class ReferenceEncoder(SentenceTransformerEncoder):
+    """A model that measures: rows and corpora that it measured in another precision are measured again."""
 
-    Args:
-        config: names it.
-        cache: a folder that keeps its vectors; None keeps none.
+    @cached_property
+    def fingerprint(self) -> str:
+        """The model's, with its precision."""
+        return fingerprint("reference", model_fingerprint(self.model), self.bf16)
+
+
+def reference_encoder(config: Config) -> ReferenceEncoder:
+    """The model that the audit measures with; it compares by cosine.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     named = config.audit.reference_model
-    own = named == "auto"
-    model = base_model(config) if own else build_encoder(named, trust_remote_code=config.training.trust_remote_code)
-    return ReferenceModel(
-        model=model,
-        name=encoder_name(config.training.base_model if own else named),
-        batch_size=config.evaluation.batch_size,
-        bf16=_use_bf16(config, model),
-        cache=cache,
-    )
+    trusted = config.training.trust_remote_code
+    model = base_model(config) if named == "auto" else build_encoder(named, trust_remote_code=trusted)
+    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True)
 
 
-@cache
-def named_model(reference: str, batch_size: int, trust_remote_code: bool, prompts: PromptsConfig) -> ReferenceModel:
-    """A model by its reference alone, loaded once in a process.
+@contextmanager
+def open_reference(config: Config, *, cache: Path | None = None) -> Iterator[Encoder]:
+    """The model that the audit measures with, on the workers of the config's engine; here where that is local.
+
+    Args:
+        config: names both.
+        cache: a folder that keeps vectors for other runs; used where the model is here. None keeps none.
 
     Raises:
         ModelError: it cannot be loaded.
     """
+    if config.engine.kind != "local":
+        with build_engine(config.engine) as engine:
+            yield DistributedEncoder(DeferredEncoder(_reference_of, (config.model_dump_json(),)), engine)
+        return
+    encoder = reference_encoder(config)
+    if cache is None:
+        yield encoder
+        return
+    with closing(CachedEncoder(encoder, encoder.fingerprint, cache)) as cached:
+        yield cached
+
+
+@lru_cache(maxsize=1)
+def _reference_of(config: str) -> ReferenceEncoder:
+    return reference_encoder(Config.model_validate_json(config))
+
+
+def deferred_encoder(
+    reference: str,
+    *,
+    batch_size: int = 64,
+    trust_remote_code: bool = False,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
+) -> DeferredEncoder:
+    """A model by its reference alone, loaded once in each process that uses it; it compares by cosine.
+
+    Args:
+        reference: a folder, a hub id, `package:NAME` or `auto`.
+        batch_size: texts encoded at once.
+        trust_remote_code: run code that comes with it.
+        query_prompt: put before every query; None for the model's own prompt, if it has one.
+        document_prompt: put before every document; None as above.
+    """
+    prompts = PromptsConfig(query=query_prompt, document=document_prompt)
+    return DeferredEncoder(_encoder_of, (reference, batch_size, trust_remote_code, prompts))
+
+
+@cache
+def _encoder_of(
+    reference: str, batch_size: int, trust_remote_code: bool, prompts: PromptsConfig
+) -> SentenceTransformerEncoder:
     model = build_encoder(reference, trust_remote_code=trust_remote_code, prompts=prompts)
-    return ReferenceModel(model, encoder_name(reference), batch_size, supports_native_bf16(model.device))
+    bf16 = supports_native_bf16(model.device)
+    return SentenceTransformerEncoder(model, batch_size=batch_size, bf16=bf16, cosine=True)
 
 
 def base_model(config: Config) -> SentenceTransformer:

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import aiohttp
 import numpy as np
-from numpy.typing import NDArray
 
 from multigrain.config import fingerprint
+from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
@@ -79,11 +79,11 @@ class ServedEncoder:
         self._cut = 0
 
     @property
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """A hash of all that decides the vectors, as far as it can be known from here: address, name, prompts."""
         return fingerprint("served", self._endpoint.url, self._model, self._prompts)
 
-    def encode_queries(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Embed queries: (len(texts), dimensions), L2-normalised.
 
         Raises:
@@ -93,11 +93,11 @@ class ServedEncoder:
         """
         return _finish(self._embed_all([self._prompts[0] + text or _BLANK for text in texts]))
 
-    def encode_documents(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
         """Embed documents; as `encode_queries`."""
         return _finish(self._embed_all([self._prompts[1] + text or _BLANK for text in texts]))
 
-    async def _embed_all(self, texts: list[str]) -> NDArray[np.float32]:
+    async def _embed_all(self, texts: list[str]) -> Floats:
         before, slots = self._cut, asyncio.Semaphore(_IN_FLIGHT)
         async with (
             aiohttp.ClientSession(
@@ -114,11 +114,10 @@ class ServedEncoder:
         vectors = [vector for task in tasks for vector in task.result()]
         if len({len(vector) for vector in vectors}) > 1:
             raise EvaluationError(f"{self._where()}: its vectors are of different lengths")
-        found = np.array(vectors, dtype=np.float32).reshape(len(texts), -1)
-        if not np.isfinite(found).all():
+        table = np.array(vectors, dtype=np.float32).reshape(len(texts), -1 if vectors else 0)
+        if not np.isfinite(table).all():
             raise EvaluationError(f"{self._where()}: its vectors are not finite numbers")
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        return np.asarray(found / np.maximum(lengths, 1e-12), dtype=np.float32)
+        return unit_length(table)
 
     async def _embed(
         self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, texts: Sequence[str]
@@ -139,11 +138,11 @@ class ServedEncoder:
     async def _embed_cut(
         self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, text: str, complaint: bytes
     ) -> list[float]:
-        kept = text
-        while len(kept) > _SHORTEST:
-            kept = kept[: int(_KEPT_SHARE * len(kept))]
+        start = text
+        while len(start) > _SHORTEST:
+            start = start[: int(_KEPT_SHARE * len(start))]
             async with slots:
-                status, body = await self._post(session, [kept])
+                status, body = await self._post(session, [start])
             if status == 200:
                 self._cut += 1
                 return self._vectors(body, 1)[0]
@@ -183,8 +182,8 @@ class ServedEncoder:
     def _vectors(self, body: bytes, expected: int) -> list[list[float]]:
         try:
             answer = json.loads(body)
-            data = sorted(answer["data"], key=lambda each: each["index"])
-            vectors = [[float(value) for value in each["embedding"]] for each in data]
+            data = sorted(answer["data"], key=lambda item: item["index"])
+            vectors = [[float(value) for value in item["embedding"]] for item in data]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(
                 f"{self._where()}: its answer holds no vectors ({type(error).__name__}: {error})"
@@ -223,7 +222,7 @@ def _is_too_much(status: int, body: bytes) -> bool:
     return status in _TOO_MUCH or (status == 500 and _TOO_LARGE in body)
 
 
-def _finish(work: Coroutine[Any, Any, NDArray[np.float32]]) -> NDArray[np.float32]:
+def _finish(work: Coroutine[Any, Any, Floats]) -> Floats:
     """Wait for work that must not need an event loop of the caller's, which a notebook has and a script has not.
 
     Raises:

@@ -26,7 +26,7 @@ from multigrain.evaluation.stored import COMPARISON_FILE, PER_QUERY_FILE, SIMILA
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
-    from multigrain.evaluation.models import Contender, Encoding
+    from multigrain.encoders.models import Encoding, ModelSpec
     from multigrain.evaluation.scoring import Scored
     from multigrain.evaluation.sets.loading import OpenedSets
 
@@ -106,7 +106,7 @@ def compare_stored(path: Path, *, base: str, settings: CompareSettings) -> Compa
 
 
 def compare_models(
-    contenders: Sequence[Contender],
+    models: Sequence[ModelSpec],
     sets: OpenedSets,
     *,
     encoding: Encoding,
@@ -116,13 +116,13 @@ def compare_models(
     """Score models on sets and compare them with the first of them.
 
     Raises:
-        EvaluationError: see `score_contenders`.
+        EvaluationError: see `score_models`.
         ModelError: a model cannot be loaded, or needs remote code.
     """
-    from multigrain.evaluation.models import score_contenders
+    from multigrain.evaluation.models import score_models
 
-    found = score_contenders(contenders, sets, encoding, progress=progress)
-    base = contenders[0].name
+    found = score_models(models, sets, encoding, progress=progress)
+    base = models[0].name
     infos = {name: SetInfo(each.role, each.label) for name, each in found.sets.items()}
     rows = list(found.rows())
     measured = measure_rows(rows, base=base, sets=infos, settings=settings) if base in _models(rows) else []

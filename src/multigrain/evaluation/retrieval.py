@@ -13,11 +13,12 @@ import numpy as np
 import pytrec_eval
 from numpy.typing import NDArray
 
-from multigrain.evaluation.nearest import NO_DOCUMENT, nearest
+from multigrain.evaluation.nearest import nearest
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.mining.best import NO_ROW
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
-    from multigrain.encoders.encoder import Encoder
+    from multigrain.encoders.protocol import Encoder
 
 __all__ = [
     "DEPTH",
@@ -177,7 +178,7 @@ def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> S
         list(evaluation_set.queries.values()), [evaluation_set.corpus[each] for each in document_ids], DEPTH
     )
     ranking = {
-        query_id: [document_ids[position] for position in positions if position != NO_DOCUMENT]
+        query_id: [document_ids[position] for position in positions if position != NO_ROW]
         for query_id, positions in zip(evaluation_set.queries, found.tolist(), strict=True)
     }
     return score_ranking(ranking, evaluation_set)

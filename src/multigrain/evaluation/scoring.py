@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sentence_transformers import SentenceTransformer
 
 from multigrain.display.progress import Progress
-from multigrain.encoders.encoder import Encoder
+from multigrain.encoders.protocol import Encoder
 from multigrain.evaluation.results import (
     BASE,
     ModelScores,

@@ -79,13 +79,13 @@ def bundle_source(classes: Sequence[str]) -> str:
             if imports.setdefault(name, line) != line:
                 raise ExportError(f"bundling: {name} stands for {imports[name]!r} and for {line!r}")
     wanted = {path.rpartition(".")[2] for path in classes}
-    kept = _reachable(statements, wanted)
-    defined = [name for statement in kept for name in statement.defines]
+    reached = _reachable(statements, wanted)
+    defined = [name for statement in reached for name in statement.defines]
     repeated = next((name for name in defined if defined.count(name) > 1 or name in imports), None)
     if repeated is not None:
         raise ExportError(f"bundling: two modules define {repeated}")
-    used = {name for statement in kept for name in statement.uses}
-    body = "\n\n".join(statement.source for statement in kept) + "\n"
+    used = {name for statement in reached for name in statement.uses}
+    body = "\n\n".join(statement.source for statement in reached) + "\n"
     lines = _import_block(line for name, line in imports.items() if name in used)
     mark = sha256((lines + body).encode()).hexdigest()[:8]
     body = _REGISTERED_NAME.sub(rf'"\1_{mark}"', body)
@@ -94,19 +94,19 @@ def bundle_source(classes: Sequence[str]) -> str:
 
 def _collect(names: Sequence[str]) -> dict[str, _Module]:
     """The modules and all of ours that they import, each after those it needs."""
-    found: dict[str, _Module] = {}
+    modules: dict[str, _Module] = {}
 
     def visit(name: str) -> None:
-        if name in found:
+        if name in modules:
             return
         module = _take_apart(inspect.getsource(importlib.import_module(name)))
         for needed in module.own:
             visit(needed)
-        found[name] = module
+        modules[name] = module
 
     for name in names:
         visit(name)
-    return found
+    return modules
 
 
 def _take_apart(source: str) -> _Module:
@@ -160,21 +160,21 @@ def _defines(node: ast.stmt) -> frozenset[str]:
 
 def _names(node: ast.AST) -> Iterator[str]:
     """Every name that is read, in annotations too."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.Name):
-            yield each.id
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
 
 
 def _reachable(statements: Sequence[_Statement], wanted: set[str]) -> list[_Statement]:
     homes = {name: statement for statement in statements for name in statement.defines}
-    kept: set[int] = set()
+    reached: set[int] = set()
     waiting = [*wanted, *(name for statement in statements if statement.effect for name in statement.uses)]
     while waiting:
         statement = homes.get(waiting.pop())
-        if statement is not None and id(statement) not in kept:
-            kept.add(id(statement))
+        if statement is not None and id(statement) not in reached:
+            reached.add(id(statement))
             waiting += statement.uses
-    return [statement for statement in statements if statement.effect or id(statement) in kept]
+    return [statement for statement in statements if statement.effect or id(statement) in reached]
 
 
 def _import_block(lines: Iterator[str]) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from multigrain.encoders.encoder import Encoder
+from multigrain.encoders.protocol import Encoder, Floats, unit_length
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.significance import compare_paired
 from multigrain.export.parity import QueryDocumentEncoder
 
-__all__ = ["Cost", "EncoderOf", "measure_cost"]
+__all__ = ["Cost", "ExportedEncoder", "measure_cost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +51,36 @@ class Cost:
         return asdict(self)
 
 
-class EncoderOf:
-    """An export as evaluation asks for it: whole batches, vectors of length 1 where the model compares by cosine.
+class ExportedEncoder:
+    """An export as evaluation asks for it: whole batches, in the form of the model's vectors. Implements `Encoder`.
 
     Args:
         exported: the export.
-        cosine: whether the model compares by cosine.
+        graph: its file, whose content names it.
+        cosine: whether the model compares by cosine, and vectors get length 1.
     """
 
-    def __init__(self, exported: QueryDocumentEncoder, *, cosine: bool) -> None:
+    def __init__(self, exported: QueryDocumentEncoder, graph: Path, *, cosine: bool) -> None:
         self._exported = exported
+        self._graph = graph
         self._cosine = cosine
 
-    def encode_queries(self, texts: list[str]) -> NDArray[np.float32]:
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the graph's file."""
+        with self._graph.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Embed queries."""
-        return self._scaled(self._exported.encode_query(texts))
+        return self._scaled(self._exported.encode_query(list(texts)))
 
-    def encode_documents(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
         """Embed documents."""
-        return self._scaled(self._exported.encode_document(texts))
+        return self._scaled(self._exported.encode_document(list(texts)))
 
-    def _scaled(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self._cosine:
-            return vectors
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+    def _scaled(self, vectors: Floats) -> Floats:
+        return unit_length(vectors) if self._cosine else vectors
 
 
 def measure_cost(before: Encoder, after: Encoder, evaluation_set: EvaluationSet, *, seed: int = 13) -> Cost:

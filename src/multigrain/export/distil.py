@@ -11,10 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from datasets import Dataset
-from numpy.typing import NDArray
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -24,11 +22,11 @@ from sentence_transformers.sentence_transformer.losses import MSELoss
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.display.progress import Task
-from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, document_prompt, encode, query_prompt
+from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import ExportError
 from multigrain.export.cost import Cost, measure_cost
 from multigrain.export.job import DistilSettings, ExportJob
-from multigrain.export.settings import document_prompt, query_prompt
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.replacing import replace_pooling
 
@@ -61,11 +59,10 @@ def distil_to_mean(job: ExportJob, settings: DistilSettings) -> Distilled:
     with job.progress.task("Distilling to mean pooling", settings.steps, unit="steps") as task:
         similarity = train_student(job.model, student, settings, task)
     costs = []
-    for each in job.sets:
-        with job.progress.task(f"Measuring the distilled model on {each.name}", None):
-            costs.append(
-                measure_cost(SentenceTransformerEncoder(job.model), SentenceTransformerEncoder(student), each)
-            )
+    teacher, learner = SentenceTransformerEncoder(job.model), SentenceTransformerEncoder(student)
+    for evaluation_set in job.sets:
+        with job.progress.task(f"Measuring the distilled model on {evaluation_set.name}", None):
+            costs.append(measure_cost(teacher, learner, evaluation_set))
     return Distilled(student, tuple(costs), similarity)
 
 
@@ -123,7 +120,7 @@ def train_student(
         trainer.train()
     student.eval()
     sample = distinct[: 4 * settings.batch_size]
-    return float((_unit(_vectors(student, sample)) * _unit(_vectors(teacher, sample))).sum(1).mean())
+    return float((unit_length(_vectors(student, sample)) * unit_length(_vectors(teacher, sample))).sum(1).mean())
 
 
 def _texts(model: SentenceTransformer, settings: DistilSettings) -> list[str]:
@@ -136,14 +133,9 @@ def _prompted(model: SentenceTransformer, settings: DistilSettings) -> Iterator[
         yield from (prompt + text for text in texts)
 
 
-def _vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
+def _vectors(model: SentenceTransformer, texts: list[str]) -> Floats:
     with torch.inference_mode():
-        made = model.encode(texts, prompt="", batch_size=64, show_progress_bar=False, convert_to_numpy=True)
-    return np.asarray(made, dtype=np.float32)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+        return encode(model, texts, prompt="", normalise=False)
 
 
 class _Advance(TrainerCallback):

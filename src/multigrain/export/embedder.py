@@ -87,8 +87,8 @@ class Embedder:
     def _forward(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
         encoded = self.tokenizer.encode_batch(texts)
         inputs = {
-            "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
-            "attention_mask": np.array([each.attention_mask for each in encoded], dtype=np.int64),
+            "input_ids": np.array([encoding.ids for encoding in encoded], dtype=np.int64),
+            "attention_mask": np.array([encoding.attention_mask for encoding in encoded], dtype=np.int64),
         }
         if not self.settings["pools_prompt"]:
             inputs["prompt_length"] = np.array(self._prompt_length(prompt), dtype=np.int64)

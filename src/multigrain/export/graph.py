@@ -13,9 +13,10 @@ from torch import Tensor, finfo, log1p, nn, ones, softmax
 from torch import bool as torch_bool
 
 from multigrain.errors import ExportError
-from multigrain.model.attention import ReceivedAttention
+from multigrain.model.attention.received import Reduction, Scores, seen_by
+from multigrain.model.attention.sdpa import ReceivedAttention
 from multigrain.model.pooling import AnchorTokenPooling
-from multigrain.model.received import Reduction, Scores, seen_by
+from multigrain.model.replacing import is_pooling
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, marked_layer
 
 __all__ = ["EmbeddingGraph", "is_normalised", "received_plainly", "require_text_encoder"]
@@ -64,7 +65,7 @@ class EmbeddingGraph(nn.Module):
         super().__init__()
         self.transformer = require_text_encoder(model)
         self.rest = nn.ModuleList(list(model.children())[1:])
-        poolings = [module for module in self.rest if isinstance(module, Pooling | AnchorTokenPooling)]
+        poolings = [module for module in self.rest if is_pooling(module)]
         if not poolings:
             raise ExportError("it has no pooling over tokens")
         self.takes_prompt_length = not all(module.include_prompt for module in poolings)
@@ -107,7 +108,7 @@ class _TracedAttention(ReceivedAttention):
 
 
 def received_plainly(scores: Scores, valid: Tensor, reduction: Reduction) -> Tensor:
-    """What `multigrain.model.received.attention_received` returns, the whole attention map at once.
+    """What `multigrain.model.attention.received.attention_received` returns, the whole attention map at once.
 
     Args:
         scores: what one layer's attention is computed from.

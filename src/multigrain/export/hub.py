@@ -26,10 +26,10 @@ class HubFile:
 
 def files_to_push(folder: Path) -> list[HubFile]:
     """What `push_folder` uploads of a folder: neither hidden files nor what multigrain keeps there for itself."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return [
         HubFile(path.relative_to(folder).as_posix(), path.stat().st_size)
-        for path in found
+        for path in files
         if path.name not in _LEFT_OUT and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 

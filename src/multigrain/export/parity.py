@@ -47,11 +47,11 @@ class QueryDocumentEncoder(Protocol):
 
 def model_vectors(model: SentenceTransformer, texts: Sequence[str], batch_size: int) -> tuple[Vectors, Vectors]:
     """A model's vectors of texts as queries and as documents, as the model gives them."""
-    made = (
+    both = (
         encode(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
         for encode in (model.encode_query, model.encode_document)
     )
-    queries, documents = (np.asarray(vectors, dtype=np.float32) for vectors in made)
+    queries, documents = (np.asarray(vectors, dtype=np.float32) for vectors in both)
     return queries, documents
 
 
@@ -83,11 +83,11 @@ def check_parity(
         expected = model_vectors(model, texts, batch_size)
         asked: tuple[Callable[..., Vectors], ...] = (exported.encode_query, exported.encode_document)
         for role, reference, encode in zip(("query", "document"), expected, asked, strict=True):
-            found = np.asarray(encode(list(texts), batch_size=batch_size), dtype=np.float32)
-            if found.shape != reference.shape:
-                raise ExportError(f"{what} gives vectors of shape {found.shape}, the model {reference.shape}")
+            vectors = np.asarray(encode(list(texts), batch_size=batch_size), dtype=np.float32)
+            if vectors.shape != reference.shape:
+                raise ExportError(f"{what} gives vectors of shape {vectors.shape}, the model {reference.shape}")
             lengths = np.maximum(np.linalg.norm(reference, axis=1), 1e-12)
-            differences = np.abs(found - reference).max(1) / lengths
+            differences = np.abs(vectors - reference).max(1) / lengths
             row = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
             if not differences[row] <= tolerance:
                 raise ExportError(

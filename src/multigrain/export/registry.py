@@ -1,74 +1,31 @@
-"""Which exporters there are: ours by name, and those of other packages."""
+"""The table of export targets: the modules of `export.targets`, and those of other packages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
-from typing import Final, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from multigrain.errors import ConfigError, MissingExtraError
-from multigrain.export.job import Exporter
+from multigrain.export import targets
+from multigrain.plugins import Registry
 
-__all__ = ["BUILT_IN", "GROUP", "exporter", "exporter_names"]
+if TYPE_CHECKING:
+    from multigrain.export.job import Exporter
 
-GROUP: Final = "multigrain.exporters"
+__all__ = ["EXPORTERS", "forms"]
 
-# Named, not imported: an exporter's libraries are loaded when it is asked for.
-BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "folder": "multigrain.export.folder:export_folder",
-        "onnx": "multigrain.export.onnx:export_onnx",
-        "openvino": "multigrain.export.openvino:export_openvino",
-        "tei": "multigrain.export.servers:export_tei",
-        "vllm": "multigrain.export.servers:export_vllm",
-    }
+# Listed, not imported: an exporter's libraries are loaded when it is asked for.
+_MODULES: Final = {path.stem: path for folder in targets.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))}
+
+EXPORTERS: Final[Registry[Exporter]] = Registry(
+    kind="exporter",
+    group="multigrain.exporters",
+    built_in={name: f"{targets.__name__}.{name}:export" for name in _MODULES},
+    named_by="--to",
+    extras={"onnx": "onnx", "openvino": "openvino"},
 )
-_NEED_EXTRA: Final = ("onnx", "openvino")  # what they import comes with the extra of the same name
 
 
-def exporter_names() -> list[str]:
-    """Every form a model can be exported to, sorted."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
-
-
-def exporter(name: str) -> Exporter:
-    """Find an exporter.
-
-    Raises:
-        ConfigError: no such exporter, two of one name, or a plug-in that cannot be loaded.
-        MissingExtraError: what it needs is not installed.
-    """
-    plugins = [point for point in entry_points(group=GROUP) if point.name == name]
-    if name in BUILT_IN:
-        if plugins:
-            raise ConfigError(f"exporter {name!r}: {_origin(plugins[0])} offers one of that name, which is ours")
-        return _built_in(name)
-    if not plugins:
-        raise ConfigError(f"--to {name}: no such exporter; known: {', '.join(exporter_names())}")
-    if len(plugins) > 1:
-        raise ConfigError(f"exporter {name!r} is offered by {_origin(plugins[0])} and {_origin(plugins[1])}")
-    try:
-        found = plugins[0].load()
-    except Exception as error:  # a plug-in's code may raise anything
-        raise ConfigError(
-            f"exporter {name!r} of {_origin(plugins[0])} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"exporter {name!r} of {_origin(plugins[0])}: {plugins[0].value} is not callable")
-    return cast("Exporter", found)
-
-
-def _built_in(name: str) -> Exporter:
-    module, attribute = BUILT_IN[name].split(":")
-    try:
-        return cast("Exporter", getattr(import_module(module), attribute))
-    except ModuleNotFoundError as error:
-        if name not in _NEED_EXTRA or error.name is None or error.name.startswith("multigrain"):
-            raise
-        raise MissingExtraError(error.name, f"--to {name}", f'pip install "multigrain[{name}]"') from None
-
-
-def _origin(point: EntryPoint) -> str:
-    return f"package {point.dist.name}" if point.dist is not None else f"{point.value!r}"
+def forms() -> str:
+    """This package's forms, each with what the first line of its module says, for help: nothing is imported."""
+    first_lines = {name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in _MODULES.items()}
+    return " ".join(f"{name}: {line.strip(chr(34))}" for name, line in first_lines.items())

@@ -1,4 +1,4 @@
-"""`--to vllm` and `--to tei`: folders that those servers read, or a clear refusal with what is possible.
+"""Folders that embedding servers read, or a clear refusal with what is possible.
 
 Both read the older form of a sentence-transformers folder, which sentence-transformers itself no longer writes:
 pooling as `pooling_mode_*` flags, module types under `sentence_transformers.models`, the length limit in
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +20,16 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.distil import distil_to_mean
 from multigrain.export.graph import is_normalised, require_text_encoder
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
-from multigrain.export.settings import document_prompt, query_prompt, token_limit
+from multigrain.export.settings import token_limit
 from multigrain.model.encoder import pooling_name
 
-__all__ = ["SERVABLE_POOLINGS", "export_tei", "export_vllm", "write_server_folder"]
+__all__ = ["DECODERS", "SERVABLE_POOLINGS", "Server", "export_for", "weights_dtype", "write_server_folder"]
 
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
 
@@ -37,11 +37,12 @@ _FLAGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_to
 _FOLDER_TOLERANCE: Final = 1e-5
 # Servers insist on a limit.
 _NO_LIMIT: Final = 512
-_IMAGE: Final = "ghcr.io/huggingface/text-embeddings-inference"
+DECODERS: Final = frozenset({"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "Gemma3TextModel"})
+"""Decoders that both servers run as embedding models."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class Server:
     """A server and what its documentation says it runs.
 
     Attributes:
@@ -57,58 +58,12 @@ class _Server:
     command: Callable[[ExportJob, SentenceTransformer], str]
 
 
-def _vllm_command(job: ExportJob, model: SentenceTransformer) -> str:
-    words = ["vllm", "serve", str(job.destination), "--runner", "pooling", "--dtype", _dtype(model)]
-    limit = token_limit(model)
-    words += [] if limit is None else ["--max-model-len", str(limit)]
-    return shlex.join([*words, "--served-model-name", job.destination.name])
-
-
-def _tei_command(job: ExportJob, model: SentenceTransformer) -> str:
-    dtype = _dtype(model)
-    # Its CPU image computes in float32 only, its CUDA image not in bfloat16.
-    image, options = (f"{_IMAGE}:cpu-1.9", "") if dtype == "float32" else (f"{_IMAGE}:cuda-1.9", "--gpus all ")
-    served = "float16" if dtype == "bfloat16" else dtype
-    place = shlex.quote(f"{job.destination.absolute()}:/model")
-    return f"docker run {options}-p 8080:80 -v {place} {image} --model-id /model --dtype {served} --auto-truncate"
-
-
-_DECODERS = frozenset({"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "Gemma3TextModel"})
-_VLLM = _Server(
-    "vLLM",
-    frozenset({"BertModel", "RobertaModel", "XLMRobertaModel", "ModernBertModel", "NomicBertModel"}) | _DECODERS,
-    _DECODERS,
-    _vllm_command,
-)
-_TEI = _Server(
-    "text-embeddings-inference",
-    frozenset({"BertModel", "CamembertModel", "DistilBertModel", "MPNetModel", "ModernBertModel", "NomicBertModel"})
-    | frozenset({"RobertaModel", "XLMRobertaModel"})
-    | _DECODERS,
-    frozenset({"Gemma3TextModel"}),
-    _tei_command,
-)
-
-
-def export_vllm(job: ExportJob, folder: Path) -> Exported:
-    """Write a folder for vLLM.
+def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
+    """Write a folder for a server.
 
     Raises:
-        ExportError: the model needs something that vLLM cannot compute.
+        ExportError: the model needs something that the server cannot compute.
     """
-    return _export(job, folder, _VLLM)
-
-
-def export_tei(job: ExportJob, folder: Path) -> Exported:
-    """Write a folder for Hugging Face's text-embeddings-inference.
-
-    Raises:
-        ExportError: the model needs something that it cannot compute.
-    """
-    return _export(job, folder, _TEI)
-
-
-def _export(job: ExportJob, folder: Path, server: _Server) -> Exported:
     model, facts, lines = job.model, dict[str, Any](), list[str]()
     _require_expressible(model, server)
     pooling = pooling_name(model)
@@ -142,7 +97,7 @@ def _export(job: ExportJob, folder: Path, server: _Server) -> Exported:
     return Exported(facts=facts, lines=(*lines, "serve it:", f"  {command}"))
 
 
-def _require_expressible(model: SentenceTransformer, server: _Server) -> None:
+def _require_expressible(model: SentenceTransformer, server: Server) -> None:
     """Refuse what a server would leave out in silence."""
     transformer = require_text_encoder(model)
     architecture, config = type(transformer.model).__name__, cast("Any", transformer.model.config)
@@ -155,7 +110,7 @@ def _require_expressible(model: SentenceTransformer, server: _Server) -> None:
             f"{server.name} pools the prompt's tokens too, and this model leaves them out; --to onnx keeps that"
         )
     causal = getattr(config, "is_causal", None), getattr(config, "use_bidirectional_attention", None)
-    if (causal[0] is False or causal[1] is True) and architecture in _DECODERS - server.bidirectional:
+    if (causal[0] is False or causal[1] is True) and architecture in DECODERS - server.bidirectional:
         raise ExportError(
             f"{server.name} runs {architecture} with causal attention only, and this one attends both ways; "
             "use --to vllm, onnx or folder"
@@ -164,7 +119,7 @@ def _require_expressible(model: SentenceTransformer, server: _Server) -> None:
         raise ExportError(f"{server.name}: merge the LoRA adapter into the weights first")
 
 
-def _refusal(pooling: str, server: _Server) -> str:
+def _refusal(pooling: str, server: Server) -> str:
     return (
         f"{server.name} computes {', '.join(SERVABLE_POOLINGS)} pooling and this model has {pooling} pooling, which "
         "other pooling would silently change. Possible are: --distil (a short training that teaches the same encoder "
@@ -210,12 +165,13 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _in_dtype(model: SentenceTransformer, dtype: str | None) -> SentenceTransformer:
-    if dtype is None or dtype == _dtype(model):
+    if dtype is None or dtype == weights_dtype(model):
         return model
     turned = copy.deepcopy(model).to(getattr(torch, dtype))
     cast("Transformer", turned[0]).model.config.dtype = getattr(torch, dtype)
     return turned
 
 
-def _dtype(model: SentenceTransformer) -> str:
+def weights_dtype(model: SentenceTransformer) -> str:
+    """The name of the type that a model's weights are held in, e.g. float32."""
     return str(next(model.parameters()).dtype).removeprefix("torch.")

@@ -9,37 +9,15 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
+from multigrain.encoders.encoder import default_prompt, document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.graph import is_normalised
 from multigrain.model.encoder import pooling_name
 
-__all__ = ["document_prompt", "export_settings", "query_prompt", "token_limit", "write_tokenizer"]
+__all__ = ["export_settings", "token_limit", "write_tokenizer"]
 
-# The names under which sentence-transformers looks for the prompt of documents, in its order.
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 # Tokenizers without a limit say so with a huge number.
 _NO_LIMIT = 1_000_000
-
-
-def query_prompt(model: SentenceTransformer) -> str:
-    """What `encode_query` puts before a text."""
-    return _prompt(model, ("query",))
-
-
-def document_prompt(model: SentenceTransformer) -> str:
-    """What `encode_document` puts before a text."""
-    return _prompt(model, _DOCUMENT_PROMPTS)
-
-
-def default_prompt(model: SentenceTransformer) -> str:
-    """What `encode` puts before a text."""
-    name = model.default_prompt_name
-    return model.prompts.get(name) or "" if name is not None else ""
-
-
-def _prompt(model: SentenceTransformer, names: tuple[str, ...]) -> str:
-    found = next((name for name in names if name in model.prompts), None)
-    return default_prompt(model) if found is None else model.prompts[found] or ""
 
 
 def token_limit(model: SentenceTransformer) -> int | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multigrain.errors import ConfigError, ExportError
 from multigrain.export.job import Exported, ExportJob
-from multigrain.export.registry import exporter
+from multigrain.export.registry import EXPORTERS
 from multigrain.storage.files import atomic_directory
 
 __all__ = ["check_destination", "export_model"]
@@ -36,7 +36,7 @@ def export_model(job: ExportJob, form: str) -> Exported:
         ExportError: the model cannot be written in that form, or what was written gives other vectors.
         MissingExtraError: a package is missing.
     """
-    write = exporter(form)
+    write = EXPORTERS.get(form)
     try:
         with atomic_directory(job.destination) as folder:
             return write(job, folder)

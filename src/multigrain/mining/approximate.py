@@ -96,17 +96,17 @@ class ApproximateSearch:
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
     def _rows(self, queries: Floats, k: int) -> Indices:
-        found = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k, threads=self._threads)
-        keys = np.asarray(found.keys).reshape(len(queries), -1).astype(np.int64)
-        if hasattr(found, "counts"):
-            keys[np.arange(keys.shape[1])[None, :] >= np.asarray(found.counts)[:, None]] = NO_ROW
+        matches = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k, threads=self._threads)
+        keys = np.asarray(matches.keys).reshape(len(queries), -1).astype(np.int64)
+        if hasattr(matches, "counts"):
+            keys[np.arange(keys.shape[1])[None, :] >= np.asarray(matches.counts)[:, None]] = NO_ROW
         return keys
 
 
-def recall_of(found: Indices, exact: Indices) -> float:
-    """The mean share of each exact row list that a found one holds."""
+def recall_of(approximate: Indices, exact: Indices) -> float:
+    """The mean share of each exact row list that an approximate one holds."""
     shares = [
         len(np.intersect1d(own[own != NO_ROW], true)) / max(len(true), 1)
-        for own, true in zip(found, exact, strict=True)
+        for own, true in zip(approximate, exact, strict=True)
     ]
     return float(np.mean(shares))

@@ -88,5 +88,5 @@ def rank_corpus(
     for start in range(0, len(queries), _BLOCK):
         similarities, indices = top_k(queries[start : start + _BLOCK], corpus, depth + left_out)
         for row in range(len(indices)):
-            kept = ~np.isin(owners[indices[row]], list(own_groups[start + row]))
-            yield Ranking(indices[row][kept][:depth], similarities[row][kept][:depth])
+            foreign = ~np.isin(owners[indices[row]], list(own_groups[start + row]))
+            yield Ranking(indices[row][foreign][:depth], similarities[row][foreign][:depth])

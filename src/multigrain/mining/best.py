@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from multigrain.encoders.protocol import Floats
+
 __all__ = ["EMPTY", "NO_ROW", "Best", "Floats", "Indices", "Mask", "Rows", "pack", "unpack"]
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Bits: TypeAlias = npt.NDArray[np.int16]
@@ -90,8 +91,8 @@ class Best:
         if np.isneginf(bars).any():
             own = _tile_bars(scores, self.keys.shape[1], ceilings, np.float32(-np.inf))
             bars = bars if own is None else np.maximum(bars, np.nextafter(own, np.float32(-np.inf)))
-        found = self._passing(scores, bars, ceilings)
-        self._put(rows, found, scores.shape[1], scores.reshape(-1)[found], start)
+        places = self._passing(scores, bars, ceilings)
+        self._put(rows, places, scores.shape[1], scores.reshape(-1)[places], start)
 
     def offer_bf16(self, rows: slice, bits: Bits, start: int, ceilings: Floats | None = None) -> None:
         """The same for scores in bfloat16, given by their bits: integers are compared faster than any float.
@@ -112,8 +113,8 @@ class Best:
         if np.isneginf(floors).any():
             own = _tile_bars(compared, self.keys.shape[1], tops, np.int16(np.iinfo(np.int16).min + 1))
             bars = bars if own is None else np.maximum(bars, own - np.int16(1))
-        found = self._passing(compared, bars, tops)
-        self._put(rows, found, bits.shape[1], _bf16_floats(bits.reshape(-1)[found]), start)
+        places = self._passing(compared, bars, tops)
+        self._put(rows, places, bits.shape[1], _bf16_floats(bits.reshape(-1)[places]), start)
 
     def result(self) -> tuple[Floats, Indices]:
         """(n, k) scores and indices, best first; minus infinity and `NO_ROW` where there are fewer. Merge first."""
@@ -126,14 +127,14 @@ class Best:
             return
         keys = self.keys[rows]
         k = keys.shape[1]
-        most = int(np.sum([each.counts for each in waiting], axis=0).max())
+        most = int(np.sum([passed.counts for passed in waiting], axis=0).max())
         wide = np.full((len(keys), k + most), EMPTY, dtype=np.int64)
         wide[:, :k] = keys
         taken = np.full(len(keys), k)
-        for each in waiting:
-            first = taken - (np.cumsum(each.counts) - each.counts)
-            wide[each.row, np.arange(len(each.row)) + np.repeat(first, each.counts)] = each.keys
-            taken += each.counts
+        for passed in waiting:
+            first = taken - (np.cumsum(passed.counts) - passed.counts)
+            wide[passed.row, np.arange(len(passed.row)) + np.repeat(first, passed.counts)] = passed.keys
+            taken += passed.counts
         wide.partition(most, axis=1)
         self.keys[rows] = wide[:, most:]
         lowest = wide[:, most:].min(axis=1)
@@ -148,23 +149,23 @@ class Best:
         many = tops is not None and np.count_nonzero(passing) > values.size // 32
         if many:
             passing &= values <= tops
-        found = np.flatnonzero(passing)
+        places = np.flatnonzero(passing)
         self._rooms.append(room)
         if tops is None or many:
-            return found
-        low: Mask = values.reshape(-1)[found] <= tops.reshape(-1)[found // values.shape[1]]
-        return found[low]
+            return places
+        low: Mask = values.reshape(-1)[places] <= tops.reshape(-1)[places // values.shape[1]]
+        return places[low]
 
-    def _put(self, rows: slice, found: Indices, columns: int, scores: Floats, start: int) -> None:
+    def _put(self, rows: slice, places: Indices, columns: int, scores: Floats, start: int) -> None:
         """Add what passed: places in a tile of so many columns, and the scores there."""
-        if not found.size:
+        if not places.size:
             return
         queries, k = self.keys[rows].shape
-        row = found // columns
+        row = places // columns
         waiting = self._waiting.setdefault(rows.start, [])
-        waiting.append(_Passed(row, np.bincount(row, minlength=queries), pack(scores, found - row * columns + start)))
+        waiting.append(_Passed(row, np.bincount(row, minlength=queries), pack(scores, places - row * columns + start)))
         # Until there are k, nearly everything passes; later few do, and merging every time would cost more than they.
-        if sum(len(each.row) for each in waiting) > queries * k // _WAIT or np.isneginf(self.floors[rows]).any():
+        if sum(len(passed.row) for passed in waiting) > queries * k // _WAIT or np.isneginf(self.floors[rows]).any():
             self.merge(rows)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multigrain.mining.search import NO_ROW, Indices
+from multigrain.mining.best import NO_ROW, Indices
 
 __all__ = ["LexicalIndex"]
 
@@ -32,21 +32,25 @@ class LexicalIndex:
             self._index.index(words, show_progress=False)
 
     def __call__(self, queries: Sequence[str], depth: int) -> Indices:
-        """Corpus rows by score, best first: (n, min(depth, rows)); `NO_ROW` where no more share a word."""
+        """Corpus rows by score, best first: (n, min(depth, rows)); `NO_ROW` where no more share a word.
+
+        Equal scores go to the earlier row.
+        """
         depth = min(depth, self._rows)
-        found = np.full((len(queries), depth), NO_ROW, dtype=np.int64)
+        ranking = np.full((len(queries), depth), NO_ROW, dtype=np.int64)
         if self._index is None:
-            return found
+            return ranking
         for number, words in enumerate(self._words(queries)):
             known = [word for word in words if word in self._index.vocab_dict]
             if not known:
                 continue
             scores = np.asarray(self._index.get_scores(known), dtype=np.float32)
-            best = np.argpartition(-scores, depth - 1)[:depth] if depth < self._rows else np.arange(self._rows)
-            best = best[np.lexsort((best, -scores[best]))]
-            best = best[scores[best] > 0]
-            found[number, : len(best)] = best
-        return found
+            # Every row as good as the last that fits: of equal ones the partition may take any.
+            lowest = np.partition(scores, self._rows - depth)[self._rows - depth] if depth else np.inf
+            best = np.flatnonzero((scores >= lowest) & (scores > 0))
+            best = best[np.argsort(-scores[best], kind="stable")][:depth]
+            ranking[number, : len(best)] = best
+        return ranking
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
         import bm25s

@@ -105,17 +105,17 @@ def mine_negatives(
                 ceiling = None if ceilings is None else float(ceilings[number])
                 vector = block.vectors[number]
                 own, similar = _with_words(own, similar, words[number], vector, corpus, rules, ceiling, hidden)
-            kept = (own != NO_ROW) & ~(keys[own][:, None] == banned[number]).any(axis=1)
-            yield _pick(start + number, own[kept][: rules.depth], similar[kept][: rules.depth], rules)
+            allowed = (own != NO_ROW) & ~(keys[own][:, None] == banned[number]).any(axis=1)
+            yield _pick(start + number, own[allowed][: rules.depth], similar[allowed][: rules.depth], rules)
 
 
 def fuse_ranks(rankings: Sequence[Indices]) -> Indices:
     """Rows by reciprocal rank over several rankings, best first; ties go to the smaller row."""
     rows = np.concatenate(rankings)
     shares = np.concatenate([1.0 / (_RRF + 1 + np.arange(len(ranking))) for ranking in rankings])
-    found, places = np.unique(rows, return_inverse=True)
-    totals = np.bincount(places, weights=shares, minlength=len(found))
-    return found[np.lexsort((found, -totals))]
+    distinct, places = np.unique(rows, return_inverse=True)
+    totals = np.bincount(places, weights=shares, minlength=len(distinct))
+    return distinct[np.lexsort((distinct, -totals))]
 
 
 def _fitted(rules: MiningRules, candidates: int) -> MiningRules:
@@ -127,17 +127,17 @@ def _fitted(rules: MiningRules, candidates: int) -> MiningRules:
 
 def _most_excluded(excluded: Sequence[Sequence[int]], keys: Keys, hidden: Mask) -> int:
     """The most rows that one query's exclusions can hide: each key stands once among rows that are not hidden."""
-    known = {key for each in excluded for key in each}
+    known = {key for keys_of_one in excluded for key in keys_of_one}
     asked = np.fromiter(known, dtype=np.uint64, count=len(known))
     # Keys of rows that are not hidden differ from each other.
     present = set(asked[np.isin(asked, keys[~hidden], assume_unique=True)].tolist())
-    return max((len(present.intersection(each)) for each in excluded), default=0)
+    return max((len(present.intersection(own)) for own in excluded), default=0)
 
 
 def _padded(excluded: Sequence[Sequence[int]]) -> Keys:
     """Keys in rows of one length; what is missing repeats a row's first."""
-    width = max(len(each) for each in excluded)
-    return np.asarray([[*each, *[each[0]] * (width - len(each))] for each in excluded], dtype=np.uint64)
+    width = max(len(own) for own in excluded)
+    return np.asarray([[*own, *[own[0]] * (width - len(own))] for own in excluded], dtype=np.uint64)
 
 
 def _with_words(

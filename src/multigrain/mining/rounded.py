@@ -89,8 +89,8 @@ class RoundedPass:
             bits[:, left_out] = _MINUS_INFINITY
         ceilings = None
         if self._ceilings is not None:
-            given = self._ceilings[rows, None]
-            ceilings = np.nextafter((given + self._bound(rows, given)).astype(np.float32), np.float32(np.inf))
+            limits = self._ceilings[rows, None]
+            ceilings = np.nextafter((limits + self._bound(rows, limits)).astype(np.float32), np.float32(np.inf))
         self._best.offer_bf16(rows, bits, start, ceilings)
 
     def choose(self, rows: slice) -> None:
@@ -107,22 +107,22 @@ class RoundedPass:
 
     def measure(self, rows: slice, block: Floats, offset: int) -> None:
         """Score in float32 what some queries may find in a block of the corpus."""
-        _, found = unpack(self._best.keys[rows])
-        found -= offset
-        query, place = np.nonzero((found >= 0) & (found < len(block)))
+        _, indices = unpack(self._best.keys[rows])
+        indices -= offset
+        query, place = np.nonzero((indices >= 0) & (indices < len(block)))
         exact, asked = self._exact[rows], self._queries[rows]
         for start in range(0, len(query), _PAIRS):
             own, slot = query[start : start + _PAIRS], place[start : start + _PAIRS]
             # Products are summed row by row: equal vectors get equal scores, wherever they stand.
-            exact[own, slot] = np.einsum("nd,nd->n", block[found[own, slot]], asked[own])
+            exact[own, slot] = np.einsum("nd,nd->n", block[indices[own, slot]], asked[own])
 
     def finish(self, rows: slice) -> None:
         """The result for some queries, into `scores`, `rows` and `unsettled`."""
-        rounded, found = unpack(self._best.keys[rows])
+        rounded, indices = unpack(self._best.keys[rows])
         exact, floors = self._exact[rows], self._best.floors[rows, None]
-        measured = found != NO_ROW
+        measured = indices != NO_ROW
         allowed = measured if self._ceilings is None else measured & (exact <= self._ceilings[rows, None])
-        keys = np.where(allowed, pack(exact, found), EMPTY)
+        keys = np.where(allowed, pack(exact, indices), EMPTY)
         self.scores[rows], self.rows[rows] = unpack(np.sort(keys, axis=1)[:, : -self._k - 1 : -1])
         full = ~np.isneginf(floors)
         out_of_reach = floors + self._bound(rows, floors) < self.scores[rows, -1:]

@@ -10,7 +10,7 @@ import numpy as np
 from multigrain.config import Band
 from multigrain.errors import ConfigError
 from multigrain.mining.search import Floats
-from multigrain.sources.grouping import normalise
+from multigrain.sources.words import fold_words
 
 __all__ = ["MiningRules", "ceilings_of", "text_keys"]
 
@@ -97,4 +97,4 @@ def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | N
 
 def text_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """A 64-bit hash of each text's normalised form, equal for equal texts; good in this process only."""
-    return np.fromiter((hash(normalise(text)) for text in texts), dtype=np.int64, count=len(texts)).view(np.uint64)
+    return np.fromiter((hash(fold_words(text)) for text in texts), dtype=np.int64, count=len(texts)).view(np.uint64)

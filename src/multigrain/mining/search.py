@@ -185,8 +185,8 @@ def _on_cores(queries: int, threads: int | None) -> Iterator[Callable[..., None]
     workers = min(threads or _cores(), len(blocks))
 
     def one_by_one(work: Callable[[slice], None], slices: Sequence[slice] = blocks) -> None:
-        for each in slices:
-            work(each)
+        for part in slices:
+            work(part)
 
     if workers <= 1:
         yield one_by_one

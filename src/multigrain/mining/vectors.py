@@ -20,14 +20,31 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from multigrain.config import fingerprint
+from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.errors import SourceError
-from multigrain.mining.search import Floats, Indices
+from multigrain.mining.best import Indices, Rows
+from multigrain.storage.addresses import file_system
 
-__all__ = ["ShardWork", "VectorShard", "VectorStore", "file_system", "missing_shards", "shard_name", "write_shard"]
+__all__ = [
+    "SHARD_ROWS",
+    "ShardWork",
+    "VectorShard",
+    "VectorStore",
+    "corpus_vectors",
+    "missing_shards",
+    "shard_name",
+    "write_shard",
+    "write_shards",
+]
+
+SHARD_ROWS: Final = 16_384
+"""Vectors a shard: 25 MB at 384 dimensions."""
 
 _MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 1
@@ -76,8 +93,8 @@ class VectorStore:
         self._files = file_system(place)
         manifest = _read_manifest(place)
         self.dimensions: int = manifest["dimensions"]
-        self.identity: str = manifest["identity"]
-        self.shards = tuple(VectorShard(**each) for each in manifest["shards"])
+        self.fingerprint: str = manifest["identity"]
+        self.shards = tuple(VectorShard(**shard) for shard in manifest["shards"])
         self._starts = np.concatenate([[0], np.cumsum([shard.rows for shard in self.shards])]).astype(np.int64)
         self._item = np.dtype(manifest["dtype"])
         self._headers: dict[int, int] = {}
@@ -101,13 +118,13 @@ class VectorStore:
     def gather(self, rows: Indices) -> Floats:
         """Any rows, in the order given: (len(rows), dimensions). Reads near neighbours together."""
         wanted, places = np.unique(rows, return_inverse=True)
-        found = np.empty((len(wanted), self.dimensions), dtype=np.float32)
+        vectors = np.empty((len(wanted), self.dimensions), dtype=np.float32)
         cuts = [0, *(np.flatnonzero(np.diff(wanted) > 64) + 1).tolist(), len(wanted)]
         for first, last in pairwise(cuts):  # gaps of up to 64 rows (100 KB at 384 dimensions) are read through
             if first < last:
                 low = int(wanted[first])
-                found[first:last] = self[low : int(wanted[last - 1]) + 1][wanted[first:last] - low]
-        return found[places]
+                vectors[first:last] = self[low : int(wanted[last - 1]) + 1][wanted[first:last] - low]
+        return vectors[places]
 
     def _parts(self, start: int, stop: int) -> Iterator[Floats]:
         width = self.dimensions * self._item.itemsize
@@ -141,7 +158,7 @@ class VectorStore:
         return self._headers[number]
 
     @classmethod
-    def finish(cls, place: str, identity: str, names: Sequence[str]) -> VectorStore:
+    def finish(cls, place: str, fingerprint: str, names: Sequence[str]) -> VectorStore:
         """Write the manifest over shards that are all there, delete those that belong to none, and open the store.
 
         Raises:
@@ -155,22 +172,21 @@ class VectorStore:
         columns, dtype = widths.pop() if widths else (0, "<f4")
         manifest = {
             "format": _FORMAT,
-            "identity": identity,
+            "identity": fingerprint,
             "dimensions": columns,
             "dtype": dtype,
             "shards": [asdict(VectorShard(name, shapes[name][0])) for name in names],
         }
         _write(files, f"{place}/{_MANIFEST}", json.dumps(manifest, indent=1).encode())
-        kept = {*names, _MANIFEST}
-        for name in _listing(files, place) - kept:
+        for name in _listing(files, place) - {*names, _MANIFEST}:
             if name.startswith(("shard-", ".shard-")):
                 files.rm_file(f"{place}/{name}")
         return cls(place)
 
 
-def shard_name(number: int, identity: str, texts: Sequence[str]) -> str:
+def shard_name(number: int, fingerprint: str, texts: Sequence[str]) -> str:
     """A shard's file name: its place, and a hash over who embeds and what."""
-    digest = hashlib.sha256(identity.encode())
+    digest = hashlib.sha256(fingerprint.encode())
     for text in texts:
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8))
@@ -179,19 +195,19 @@ def shard_name(number: int, identity: str, texts: Sequence[str]) -> str:
 
 
 def missing_shards(
-    place: str, identity: str, batches: Iterable[Sequence[str]], names: list[str]
+    place: str, fingerprint: str, batches: Iterable[Sequence[str]], names: list[str]
 ) -> Iterator[ShardWork]:
-    """The shards of a corpus that are not in the store yet, made as they are asked for.
+    """The shards of a corpus that are not in the store yet, one by one as they are asked for.
 
     Args:
         place: the store.
-        identity: of the model that embeds.
+        fingerprint: of the model that embeds.
         batches: the corpus in order, one shard's texts at a time.
         names: filled with the name of every shard, present or missing, in order.
     """
     present = _listing(file_system(place), place)
     for number, texts in enumerate(batches):
-        name = shard_name(number, identity, texts)
+        name = shard_name(number, fingerprint, texts)
         names.append(name)
         if name not in present:
             yield ShardWork(name, tuple(texts))
@@ -204,18 +220,40 @@ def write_shard(place: str, name: str, vectors: Floats) -> None:
     _write(file_system(place), f"{place}/{name}", stream.getvalue())
 
 
-def file_system(place: str) -> Any:
-    """The fsspec file system of a folder or an address.
+def write_shards(works: Iterable[ShardWork], place: str, encoder: Encoder) -> Iterator[int]:
+    """Embed shards here, each written as it is embedded; yields the rows of each."""
+    for work in works:
+        write_shard(place, work.name, encoder.encode_documents(work.texts))
+        yield len(work.texts)
 
-    Raises:
-        SourceError: the address' kind is unknown, or its driver is not installed.
+
+def corpus_vectors(
+    encoder: Encoder,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    in_memory: int = 100_000,
+    shard_rows: int = SHARD_ROWS,
+) -> Rows:
+    """A corpus' vectors: in memory where they are few, in shards on disk, read block by block, where they are many.
+
+    Shards are written as they are embedded: killed, the next call goes on with the first that is missing.
+
+    Args:
+        encoder: embeds documents.
+        texts: the corpus.
+        folder: for the shards; emptied first of what another corpus left.
+        in_memory: texts up to which vectors stay in memory: 150 MB at 384 dimensions.
+        shard_rows: texts a shard.
     """
-    import fsspec
-
-    try:
-        return fsspec.core.url_to_fs(place)[0]
-    except (ImportError, ValueError) as error:
-        raise SourceError(f"{place}: {error}") from None
+    if len(texts) <= in_memory:
+        return encoder.encode_documents(texts)
+    names: list[str] = []
+    batches = (texts[start : start + shard_rows] for start in range(0, len(texts), shard_rows))
+    place, key = str(folder), fingerprint("corpus", encoder.fingerprint)
+    for _ in write_shards(missing_shards(place, key, batches, names), place, encoder):
+        pass
+    return VectorStore.finish(place, key, names)
 
 
 def _read_manifest(place: str) -> dict[str, Any]:

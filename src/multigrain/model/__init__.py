@@ -1,1 +1,1 @@
-"""Encoders: build, load, save; attention received; anchor-token-aware pooling."""
+"""Sentence-transformers models: build, load, tune, save; poolings, and attention that can be read."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from multigrain.config import LoraConfig, QuantizeName, TrainingConfig
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.attention_direction import set_attention
+from multigrain.model.attention.direction import set_attention
 
 __all__ = ["add_adapters", "has_adapters", "merge_adapters", "merged_over_unquantized", "quantization"]
 
@@ -120,9 +120,10 @@ def merge_adapters(model: SentenceTransformer) -> None:
     backbone._hf_peft_config_loaded = False
     # Where adapters were loaded, transformers would save the weights under adapters' names, and find none at load.
     conversions = getattr(backbone, "_weight_conversions", None) or []
-    if any(
-        "base_model" in str(name) for each in conversions for name in (*each.source_patterns, *each.target_patterns)
-    ):
+    patterns = [
+        name for conversion in conversions for name in (*conversion.source_patterns, *conversion.target_patterns)
+    ]
+    if any("base_model" in str(name) for name in patterns):
         backbone._weight_conversions = None
     for parameter in backbone.parameters():
         parameter.requires_grad_(True)
@@ -151,11 +152,11 @@ def _targets(model: nn.Module, wanted: str | list[str]) -> str | list[str]:
     if wanted == "all-linear":
         return sorted(linear)
     names = list(_PROJECTIONS) if wanted == "auto" else list(wanted)
-    found = [name for name in names if name in linear]
+    present = [name for name in names if name in linear]
     missing = [name for name in names if name not in linear] if wanted != "auto" else []
-    if missing or not found:
+    if missing or not present:
         raise ModelError(
             f"lora.targets: {type(model).__name__} has no linear layer named {', '.join(missing or names[:4])}; "
             f"it has {', '.join(sorted(linear)) or 'none'}"
         )
-    return found
+    return present

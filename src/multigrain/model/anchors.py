@@ -12,7 +12,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import batch_to_device
 
 from multigrain.errors import ModelError
-from multigrain.model.observed import evaluating
+from multigrain.model.attention.observed import evaluating
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
 from multigrain.model.transformer import ReceivingTransformer, observed
 
@@ -82,15 +82,15 @@ def _anchors(
     texts: Sequence[str],
     batch_size: int,
 ) -> list[AnchoredText]:
-    found: list[AnchoredText] = []
+    anchored: list[AnchoredText] = []
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(texts), batch_size):
             batch = list(texts[start : start + batch_size])
             features = batch_to_device(model.preprocess(batch), model.device)
             features = transformer(features)
             weights = pooling.token_weights(features).cpu()
-            found += [_anchored(text, features, weights, row, transformer) for row, text in enumerate(batch)]
-    return found
+            anchored += [_anchored(text, features, weights, row, transformer) for row, text in enumerate(batch)]
+    return anchored
 
 
 def _anchored(
@@ -99,7 +99,7 @@ def _anchored(
     tokenizer = transformer.tokenizer
     if tokenizer is None:
         raise ModelError("anchor tokens need a model with a tokenizer")
-    kept = features["attention_mask"][row].bool().cpu()
-    names = tokenizer.convert_ids_to_tokens(features["input_ids"][row].cpu()[kept].tolist())
-    shares = weights[row][kept].tolist()
+    own = features["attention_mask"][row].bool().cpu()
+    names = tokenizer.convert_ids_to_tokens(features["input_ids"][row].cpu()[own].tolist())
+    shares = weights[row][own].tolist()
     return AnchoredText(text, tuple(AnchorToken(name, share) for name, share in zip(names, shares, strict=True)))

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from multigrain.config import AttentionName
 from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import ModelError
-from multigrain.model.attention_direction import is_decoder
+from multigrain.model.attention.direction import is_decoder
 from multigrain.model.loading import locate, unloadable
 from multigrain.model.static import is_model2vec
 

@@ -6,7 +6,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 
 from multigrain.model.adapters import has_adapters
-from multigrain.model.attention_direction import is_decoder
+from multigrain.model.attention.direction import is_decoder
 from multigrain.model.encoder import pooling_name
 from multigrain.model.loading import is_raw
 

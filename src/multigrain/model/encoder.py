@@ -1,4 +1,4 @@
-"""Build, load and use encoders: sentence-transformers models whose pooling this package may have replaced."""
+"""Build and load encoders: sentence-transformers models whose pooling this package may have replaced."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module, Transformer
 from sentence_transformers.util import get_device_name
@@ -17,28 +15,28 @@ from multigrain.config import (
     AttentionImplementation,
     AttentionName,
     LoraConfig,
-    PoolingName,
     PromptsConfig,
     QuantizeName,
     TrainingConfig,
 )
+from multigrain.config.poolings import KEEP
 from multigrain.errors import ModelError
 from multigrain.model.adapters import add_adapters, quantization
-from multigrain.model.attention_direction import is_decoder, set_attention
+from multigrain.model.attention.direction import is_decoder, set_attention
+from multigrain.model.attention.implementation import require_implementation
 from multigrain.model.end_token import append_end_token
-from multigrain.model.implementation import require_implementation
 from multigrain.model.loading import is_raw, load_any
 from multigrain.model.pooling import AtaOptions
-from multigrain.model.precision import mixed_precision, supports_native_bf16
+from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_name, replace_pooling
 
-__all__ = ["build_candidate", "build_encoder", "encode", "load", "pooling_name", "weights_fingerprint"]
+__all__ = ["build_candidate", "build_encoder", "load", "pooling_name", "weights_fingerprint"]
 
 
 def build_encoder(
     reference: str,
     *,
-    pooling: PoolingName = "keep",
+    pooling: str = KEEP,
     max_seq_length: int | None = None,
     trust_remote_code: bool = False,
     device: str | None = None,
@@ -59,7 +57,7 @@ def build_encoder(
 
     Args:
         reference: a folder, a hub id, `package:NAME` or `auto`.
-        pooling: keep (the base's own), or one of those that `config.PoolingName` lists.
+        pooling: keep (the base's own), or the name of another (`config.poolings`).
         max_seq_length: tokens of a text that are read; None for the base's own.
         trust_remote_code: run code that comes with the base.
         device: where to put it; None lets sentence-transformers choose.
@@ -178,46 +176,6 @@ def load(
     return model.bfloat16() if too_wide else model
 
 
-def encode(
-    model: SentenceTransformer,
-    texts: list[str],
-    *,
-    batch_size: int = 64,
-    bf16: bool = False,
-    show_progress: bool = False,
-    prompt_name: str | None = None,
-    prompt: str | None = None,
-) -> NDArray[np.float32]:
-    """Embed texts.
-
-    Args:
-        model: the encoder.
-        texts: what to embed.
-        batch_size: texts a forward pass.
-        bf16: compute in bf16 autocast (see `supports_native_bf16`).
-        show_progress: draw a progress bar.
-        prompt_name: one of the model's prompts, put before every text.
-        prompt: a prompt of your own, put before every text.
-
-    Returns:
-        (texts, dimension) float32, L2-normalised, in the order of `texts`.
-    """
-    if not texts:
-        return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
-    with mixed_precision(model.device, bf16=bf16):
-        embedded = model.encode(
-            texts,
-            batch_size=batch_size,
-            show_progress_bar=show_progress,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            convert_to_numpy=True,
-        )
-    vectors: NDArray[np.float32] = np.asarray(embedded, dtype=np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
 def weights_fingerprint(model: SentenceTransformer) -> str:
     """A SHA-256 over everything that decides a model's vectors: weights, modules' settings, length limit, tokenizer.
 
@@ -254,7 +212,7 @@ def _recompute_activations(model: SentenceTransformer) -> None:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _default_pooling(model: SentenceTransformer) -> PoolingName:
+def _default_pooling(model: SentenceTransformer) -> str:
     """How a checkpoint that says nothing of pooling pools: the last token has seen all of a causal decoder's text."""
     config = model.config
     causal = config is not None and is_decoder(config) and getattr(config, "is_causal", True)

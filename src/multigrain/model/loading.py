@@ -16,21 +16,14 @@ from multigrain.config import AttentionImplementation
 from multigrain.config.bases import STATIC_PREFIX
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.implementation import check_implementation, require_implementation
+from multigrain.model.attention.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.replacing import pooling_of
 from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
 __all__ = ["is_raw", "load_any", "locate", "unloadable"]
 
-# Classes of this package that a saved model may name. They are imported from here, never from the model's folder.
-_OWN_MODULES = frozenset(
-    {
-        "multigrain.model.pooling.AnchorTokenPooling",
-        "multigrain.model.transformer.ReceivingTransformer",
-        "multigrain.model.values.ValueTransformer",
-    }
-)
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
@@ -100,7 +93,7 @@ def _read_plain_text(model: SentenceTransformer) -> None:
     """
     first = model[0]
     if isinstance(first, Transformer) and {"message", "text"} <= first.modality_config.keys():
-        first.modality_config = {key: each for key, each in first.modality_config.items() if key != "message"}
+        first.modality_config = {key: settings for key, settings in first.modality_config.items() if key != "message"}
         first.input_formatter.supported_modalities = list(first.modality_config)
 
 
@@ -166,10 +159,13 @@ def _check_folder(folder: Path, reference: str) -> None:
 
 
 def _names_only_own_code(folder: Path) -> bool:
-    """Whether a folder's modules are this package's or sentence-transformers', and its configs name no code."""
+    """Whether a folder's modules are sentence-transformers' or of poolings in the table, and its configs name no code.
+
+    Such classes are imported from the package that offers the pooling, never from the model's folder.
+    """
     types = [str(module.get("type", "")) for module in _read_json(folder / "modules.json", [])]
-    foreign = [name for name in types if not name.startswith("sentence_transformers.") and name not in _OWN_MODULES]
-    return bool(_OWN_MODULES.intersection(types)) and not foreign and not any(_auto_maps(folder))
+    foreign = [name for name in types if not name.startswith("sentence_transformers.")]
+    return bool(foreign) and not any(_auto_maps(folder)) and all(pooling_of(name) is not None for name in foreign)
 
 
 def _auto_maps(folder: Path) -> Iterator[str]:

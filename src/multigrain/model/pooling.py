@@ -1,19 +1,28 @@
-"""Anchor-token-aware pooling: the mean of token states, weighted by the attention each token receives."""
+"""What a pooling is, and anchor-token-aware pooling: token states weighted by the attention each token receives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from sentence_transformers.base.modules import Module
-from torch import Tensor
+from sentence_transformers.base.modules import Module, Transformer
+from torch import Tensor, nn
 
 from multigrain.errors import ModelError
-from multigrain.model.received import GradName, HeadsName, ReduceName, Reduction
-from multigrain.model.transformer import RECEIVED_FEATURE
+from multigrain.model.attention.received import GradName, HeadsName, ReduceName, Reduction
+from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
 
-__all__ = ["AnchorTokenPooling", "AtaOptions", "pooled_span"]
+__all__ = [
+    "ATA",
+    "DIAGONAL",
+    "AnchorTokenPooling",
+    "AtaOptions",
+    "PoolingKind",
+    "TokenPooling",
+    "pooled_span",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,42 @@ class AtaOptions:
         return Reduction(reduce=self.reduce, heads=self.heads, grad=self.grad)
 
 
-class AnchorTokenPooling(Module):
+@dataclass(frozen=True, slots=True)
+class PoolingKind:
+    """One entry of the table of poolings (`multigrain.config.poolings`).
+
+    Attributes:
+        build: gives a plain Transformer this pooling: the Transformer to use instead, or the same one, and the module
+            behind it. Told the options, and whether the pooling that is replaced pools the prompt's tokens.
+        recognise: whether a Transformer and the pooling module behind it are of this kind.
+        modules: the classes that `build` may put into a model beside sentence-transformers' own. A saved model that
+            names them loads without `trust_remote_code`.
+    """
+
+    build: Callable[[Transformer, AtaOptions, bool], tuple[Transformer, Module]]
+    recognise: Callable[[nn.Module, nn.Module], bool]
+    modules: tuple[type[Module], ...] = ()
+
+
+class TokenPooling(Module):
+    """Base of pooling modules that are not sentence-transformers' own: token states in, `sentence_embedding` out.
+
+    Attributes:
+        include_prompt: whether the prompt's tokens are pooled too.
+    """
+
+    include_prompt: bool = True
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the sentence embedding."""
+        raise NotImplementedError
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the module's config; weights are the business of a subclass that has some."""
+        self.save_config(output_path)
+
+
+class AnchorTokenPooling(TokenPooling):
     """Pools token states with weights read from the last layer's attention; it has no parameters.
 
     Stands behind a `ReceivingTransformer`, which leaves the attention each token receives in the features. That entry
@@ -110,10 +154,6 @@ class AnchorTokenPooling(Module):
         """Width of the sentence embedding."""
         return self.embedding_dimension
 
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the module's config; there are no weights."""
-        self.save_config(output_path)
-
 
 def pooled_span(features: dict[str, Any], *, include_prompt: bool) -> Tensor | None:
     """Which tokens are pooled: (batch, tokens) bool, or None for all of them.
@@ -130,3 +170,31 @@ def pooled_span(features: dict[str, Any], *, include_prompt: bool) -> Tensor | N
     prompt = length.reshape(-1)[:1] if isinstance(length, Tensor) else int(length)
     rest = valid & (valid.cumsum(1) > prompt)
     return rest | (valid & ~rest.any(1, keepdim=True))
+
+
+def _build_ata(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
+    return _receiving(transformer, options, options.reduction)
+
+
+def _build_diagonal(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
+    return _receiving(transformer, options, replace(options.reduction, reduce="diagonal"))
+
+
+def _receiving(transformer: Transformer, options: AtaOptions, reduction: Reduction) -> tuple[Transformer, Module]:
+    width = int(transformer.get_embedding_dimension())
+    pooling = AnchorTokenPooling(width, include_prompt=options.include_prompt, sink_clip=options.sink_clip)
+    return ReceivingTransformer.adopt(transformer, reduction), pooling
+
+
+def _is_diagonal(transformer: nn.Module, pooling: nn.Module) -> bool:
+    if not isinstance(pooling, AnchorTokenPooling) or not isinstance(transformer, ReceivingTransformer):
+        return False
+    return transformer.reduction.reduce == "diagonal"
+
+
+def _is_ata(transformer: nn.Module, pooling: nn.Module) -> bool:
+    return isinstance(pooling, AnchorTokenPooling) and not _is_diagonal(transformer, pooling)
+
+
+ATA = PoolingKind(_build_ata, _is_ata, (ReceivingTransformer, AnchorTokenPooling))
+DIAGONAL = PoolingKind(_build_diagonal, _is_diagonal, ATA.modules)

@@ -1,79 +1,66 @@
-"""Name a model's pooling, and replace it."""
+"""Name a model's pooling, and replace it, by the table of poolings."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from typing import Any, TypeGuard
 
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
+from sentence_transformers.base.modules import Module, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from torch import nn
 
-from multigrain.config import PoolingName
+from multigrain.config.poolings import KEEP, POOLINGS
 from multigrain.errors import ModelError
-from multigrain.model.observed import ObservedTransformer
-from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
-from multigrain.model.transformer import ReceivingTransformer
-from multigrain.model.values import ValueTransformer
+from multigrain.model.attention.observed import ObservedTransformer
+from multigrain.model.pooling import AtaOptions, PoolingKind, TokenPooling
 
-__all__ = ["pooling_name", "replace_pooling"]
-
-# Our names of sentence-transformers' modes.
-_MODES = {"mean": "mean", "cls": "cls", "last": "lasttoken", "weighted-mean": "weightedmean"}
-_NAMES = {mode: name for name, mode in _MODES.items()}
+__all__ = ["CLS", "LAST", "MEAN", "WEIGHTED_MEAN", "is_pooling", "pooling_name", "pooling_of", "replace_pooling"]
 
 
 def pooling_name(model: SentenceTransformer) -> str:
     """How a model pools.
 
     Returns:
-        ata, diagonal, values, mean, cls, last, weighted-mean, or another of sentence-transformers' modes. Combined
-        modes are joined by "+"; a model without a pooling module gives "none".
+        A name of the table, or another of sentence-transformers' modes. Combined modes are joined by "+"; a model
+        without a pooling module gives "none".
     """
-    found, transformer = _pooling(model), model[0]
-    if found is None:
+    position = _position(model)
+    if position is None:
         return "none"
-    module = found[1]
-    if isinstance(module, AnchorTokenPooling):
-        diagonal = isinstance(transformer, ReceivingTransformer) and transformer.reduction.reduce == "diagonal"
-        return "diagonal" if diagonal else "ata"
-    modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else module.pooling_mode
-    if isinstance(transformer, ValueTransformer) and modes == ("mean",):
-        return "values"
-    return "+".join(_NAMES.get(mode, mode) for mode in modes)
+    pooling = model[position]
+    for name in (*POOLINGS.built_in, *POOLINGS.added):
+        if POOLINGS.get(name).recognise(model[0], pooling):
+            return name
+    modes = getattr(pooling, "pooling_mode", type(pooling).__name__)
+    return modes if isinstance(modes, str) else "+".join(modes)
 
 
-def replace_pooling(model: SentenceTransformer, pooling: PoolingName, options: AtaOptions) -> None:
+def replace_pooling(model: SentenceTransformer, pooling: str, options: AtaOptions) -> None:
     """Give a model another pooling, in place; what follows the pooling (normalising, dense layers) stays.
 
     Args:
         model: any encoder that pools a transformer's token states.
-        pooling: its new pooling; "keep" changes nothing.
-        options: for `ata` all of them; for `diagonal` all but `reduce`; for the others `include_prompt` is taken from
-            the pooling that is replaced.
+        pooling: the name of its new pooling; "keep" changes nothing.
+        options: for `ata` all of them; for `diagonal` all but `reduce`; the others take `include_prompt` from the
+            pooling that is replaced.
 
     Raises:
+        ConfigError: no pooling has the name.
         ModelError: the model pools no token states, its architecture does not show its attention, or later modules
             need vectors of another width.
     """
-    if pooling == "keep":
+    if pooling == KEEP:
         return
-    found, transformer = _pooling(model), model[0]
-    if found is None or not isinstance(transformer, Transformer):
+    kind: PoolingKind = POOLINGS.get(pooling)
+    position, transformer = _position(model), model[0]
+    if position is None or not isinstance(transformer, Transformer):
         raise ModelError("has no pooling over a transformer's tokens to replace; use pooling: keep")
-    position, before = found
+    before: Any = model[position]
     if isinstance(transformer, ObservedTransformer):
         transformer = transformer.release()
-    width, include_prompt = int(transformer.get_embedding_dimension()), before.include_prompt
-    after: Pooling | AnchorTokenPooling
-    if pooling in ("ata", "diagonal"):
-        reduction = replace(options.reduction, reduce="diagonal") if pooling == "diagonal" else options.reduction
-        transformer = ReceivingTransformer.adopt(transformer, reduction)
-        after = AnchorTokenPooling(width, include_prompt=options.include_prompt, sink_clip=options.sink_clip)
-    elif pooling == "values":
-        transformer = ValueTransformer.adopt(transformer, None)
-        after = Pooling(transformer.value_dimension, pooling_mode="mean", include_prompt=include_prompt)
-    else:
-        after = Pooling(width, pooling_mode=_MODES[pooling], include_prompt=include_prompt)
+    after: Any
+    transformer, after = kind.build(transformer, options, bool(before.include_prompt))
     widths = before.get_embedding_dimension(), after.get_embedding_dimension()
     weighted = any(list(module.parameters()) for module in list(model.children())[position + 1 :])
     if widths[0] != widths[1] and weighted:
@@ -84,9 +71,47 @@ def replace_pooling(model: SentenceTransformer, pooling: PoolingName, options: A
     model[0], model[position] = transformer, after
 
 
-def _pooling(model: SentenceTransformer) -> tuple[int, Pooling | AnchorTokenPooling] | None:
-    """The pooling module and where it stands."""
-    for position, module in enumerate(model.children()):
-        if isinstance(module, Pooling | AnchorTokenPooling):
-            return position, module
+def pooling_of(path: str) -> str | None:
+    """The pooling whose module a saved model names; None where it is of none of the table.
+
+    Args:
+        path: of a class, as modules.json names it.
+    """
+    # Other packages' poolings are imported only where this package's do not have the class.
+    for name in (*POOLINGS.built_in, *POOLINGS.added):
+        kind: PoolingKind = POOLINGS.get(name)
+        if any(path == f"{module.__module__}.{module.__qualname__}" for module in kind.modules):
+            return name
     return None
+
+
+def is_pooling(module: nn.Module) -> TypeGuard[Pooling | TokenPooling]:
+    """Whether a module makes a text's vector of its token states."""
+    return isinstance(module, Pooling | TokenPooling)
+
+
+def _position(model: SentenceTransformer) -> int | None:
+    """Where the pooling module stands."""
+    places: Iterator[int] = (place for place, module in enumerate(model.children()) if is_pooling(module))
+    return next(places, None)
+
+
+def _mode(mode: str) -> PoolingKind:
+    """A pooling that sentence-transformers computes, by its own name of it."""
+
+    def build(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
+        width = int(transformer.get_embedding_dimension())
+        return transformer, Pooling(width, pooling_mode=mode, include_prompt=include_prompt)
+
+    def recognise(transformer: nn.Module, pooling: nn.Module) -> bool:
+        if isinstance(transformer, ObservedTransformer):
+            return False
+        return type(pooling) is Pooling and pooling.pooling_mode in (mode, (mode,))
+
+    return PoolingKind(build, recognise)
+
+
+MEAN = _mode("mean")
+CLS = _mode("cls")
+LAST = _mode("lasttoken")
+WEIGHTED_MEAN = _mode("weightedmean")

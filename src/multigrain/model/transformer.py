@@ -11,9 +11,9 @@ from sentence_transformers.base.modules import Transformer
 from torch import Tensor, nn
 
 from multigrain.errors import ModelError
-from multigrain.model.attention import ReceivedAttention
-from multigrain.model.observed import ObservedTransformer, require_plain, uninstall
-from multigrain.model.received import Reduction
+from multigrain.model.attention.observed import ObservedTransformer, require_plain, uninstall
+from multigrain.model.attention.received import Reduction
+from multigrain.model.attention.sdpa import ReceivedAttention
 
 __all__ = ["RECEIVED_FEATURE", "ReceivingTransformer", "marked_layer", "observed"]
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from sentence_transformers.base.modules import Module, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from multigrain.errors import ModelError
-from multigrain.model.observed import ObservedTransformer
-from multigrain.model.received import Scores
+from multigrain.model.attention.observed import ObservedTransformer
+from multigrain.model.attention.received import Scores
+from multigrain.model.pooling import AtaOptions, PoolingKind
 
-__all__ = ["ValueTransformer"]
+__all__ = ["VALUES", "ValueTransformer"]
 
 
 class ValueTransformer(ObservedTransformer):
@@ -85,3 +88,15 @@ class _ValueSum:
     def take(self) -> Tensor | None:
         total, self._total, self._open = self._total, None, False
         return total
+
+
+def _build(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
+    adopted = ValueTransformer.adopt(transformer, None)
+    return adopted, Pooling(adopted.value_dimension, pooling_mode="mean", include_prompt=include_prompt)
+
+
+def _recognise(transformer: nn.Module, pooling: nn.Module) -> bool:
+    return isinstance(transformer, ValueTransformer) and getattr(pooling, "pooling_mode", None) in ("mean", ("mean",))
+
+
+VALUES = PoolingKind(_build, _recognise, (ValueTransformer,))

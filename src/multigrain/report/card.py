@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import one_line, unbroken, visible
-from multigrain.report import messages, verdict
+from multigrain.report import verdict
 from multigrain.report.card_data import CardData, load_card_data
 from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
@@ -121,7 +122,7 @@ def _environment() -> Environment:
         count=figures.count,
         percent=figures.percent,
         duration=lambda seconds: unbroken(figures.duration(seconds)),
-        reason_words=messages.reason_words,
+        reason_words=reason_words,
         encoder_words=plain_encoder_name,
         plain=_plain,
         fenced=_fenced,

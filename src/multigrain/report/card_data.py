@@ -157,6 +157,8 @@ def _module_types(modules: list[dict[str, Any]]) -> list[str]:
 
 
 def _folder(path: Path) -> Folder:
+    from multigrain.model.replacing import pooling_of
+
     modules = _json(path / "modules.json")
     types = _module_types(modules)
     places = [path / str(each.get("path", "")) for each in modules]
@@ -171,6 +173,8 @@ def _folder(path: Path) -> Folder:
         elif kind.endswith(".Pooling"):
             pooling = str(values.get("pooling_mode") or _old_mode(values))
             dimension = values.get("embedding_dimension") or values.get("word_embedding_dimension")
+        elif not kind.startswith("sentence_transformers.") and (name := pooling_of(kind)) is not None:
+            pooling, dimension = name, values.get("embedding_dimension")
         elif kind.endswith(".StaticEmbedding"):
             pooling = "mean of static token vectors"
     transformer = _json(path / "sentence_bert_config.json", {})

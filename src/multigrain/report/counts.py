@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multigrain.evaluation.sets.retrieval_set import normalise
 from multigrain.llm.session.usage import read_usage
+from multigrain.sources.words import fold_text
 
 __all__ = ["Answers", "HeldOut", "count_answers", "count_held_out", "near_duplicates"]
 
@@ -68,7 +68,7 @@ def count_held_out(table: pa.Table | None) -> Mapping[str, HeldOut]:
         documents[split] += 1
         if title and title.strip():
             titled[split] += 1
-            titles[split].add(normalise(title))
+            titles[split].add(fold_text(title))
     return {split: HeldOut(count, titled[split], len(titles[split])) for split, count in documents.items()}
 
 

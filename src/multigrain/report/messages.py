@@ -4,39 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["action_words", "is_small_and_local", "model_size", "model_words", "reason_words"]
+__all__ = ["action_words", "is_small_and_local", "model_size", "model_words"]
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([MB])(?![A-Za-z0-9])", re.IGNORECASE)
 _SMALL = 1e9
-
-_REASONS = {
-    "contaminated": "an evaluation set holds it too",
-    "copied_document": "copied from the document",
-    "copied_query": "repeats the query",
-    "duplicate_query": "another row has the same query",
-    "empty": "nothing was written",
-    "false_negative": "too close to the positive: may be an answer too",
-    "judged_positive": "the judge does not find the answer in its document",
-    "marked_bad": "marked bad by a reader",
-    "near_duplicate": "nearly the same as another row",
-    "no_level": "its similarity falls in no free level",
-    "no_negative": "no negative found for some level",
-    "prompt_echo": "repeats the instructions",
-    "reasoning": "the model did not come to the end of its reasoning",
-    "refusal": "the model refused",
-    "repeated": "same text at another level",
-    "repetition": "says the same again and again",
-    "round_trip": "the query does not find its own document",
-    "schema": "not in the form of a row",
-    "too_long": "too long",
-    "too_short": "too short",
-    "wrong_language": "in another language",
-}
-
-
-def reason_words(reason: str) -> str:
-    """Why the audit turned something away, or why synthesis wrote nothing."""
-    return _REASONS.get(reason, reason.replace("_", " "))
 
 
 def action_words(action: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import unbroken, visible
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
@@ -81,7 +82,7 @@ def environment() -> Environment:
         duration=lambda seconds: unbroken(figures.duration(seconds)),
         clock=figures.clock,
         action_words=messages.action_words,
-        reason_words=messages.reason_words,
+        reason_words=reason_words,
         model_words=messages.model_words,
         model_size=messages.model_size,
         encoder_words=plain_encoder_name,

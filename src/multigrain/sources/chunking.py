@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from multigrain.records import Document
-from multigrain.sources.grouping import count_words
+from multigrain.sources.words import count_words
 
 __all__ = ["chunk_document", "cut_text"]
 
@@ -40,10 +40,19 @@ def chunk_document(
     count: Callable[[str], int] = count_words if unit == "words" else len
     if count(document.text) <= size:
         return [document]
-    # No memory of counts: it would keep every text it has seen.
-    chunker = chunkerify(count, size, memoize=False)
-    found: Any = chunker(document.text, overlap=overlap or None, offsets=True)
-    spans: list[tuple[int, int]] = [(start, end) for start, end in found[1] if document.text[start:end].strip()]
+    limit = size
+    while True:
+        # No memory of counts: it would keep every text it has seen.
+        chunker = chunkerify(count, limit, memoize=False)
+        _, offsets = cast(
+            "tuple[Any, list[tuple[int, int]]]", chunker(document.text, overlap=overlap or None, offsets=True)
+        )
+        spans = [(start, end) for start, end in offsets if document.text[start:end].strip()]
+        # Where chunks overlap, semchunk does not count the spaces between the parts that it joins.
+        excess = max(count(document.text[start:end].strip()) for start, end in spans) - size
+        if excess <= 0 or limit == 1:
+            break
+        limit = max(1, limit - excess)
     if len(spans) > 1 and spans[-1][1] - spans[-1][0] < min_characters:
         spans[-2:] = [(spans[-2][0], spans[-1][1])]
     return [

@@ -19,9 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from multigrain.config import DocumentsConfig
 from multigrain.records import Document
+from multigrain.sources.source import DataSource
 
-__all__ = ["DEFAULT_PACKAGES", "docstrings_fingerprint", "read_docstrings"]
+__all__ = ["DEFAULT_PACKAGES", "DOCSTRINGS", "docstrings_fingerprint", "read_docstrings"]
 
 DEFAULT_PACKAGES: Final = (
     "numpy",
@@ -74,13 +76,32 @@ def read_docstrings(packages: tuple[str, ...] = DEFAULT_PACKAGES) -> list[Docume
 
 def docstrings_fingerprint(packages: tuple[str, ...] = DEFAULT_PACKAGES) -> str:
     """The versions of Python and of the packages that are installed: they decide what `read_docstrings` finds."""
-    found = [f"python={platform.python_version()}"]
+    versions = [f"python={platform.python_version()}"]
     for package in sorted(packages):
         try:
-            found.append(f"{package}={version(package)}")
+            versions.append(f"{package}={version(package)}")
         except PackageNotFoundError:
             continue
-    return " ".join(found)
+    return " ".join(versions)
+
+
+class _DocstringsSource(DataSource):
+    """The docstrings of `DEFAULT_PACKAGES` and of the standard library."""
+
+    def read(self, config: DocumentsConfig) -> tuple[list[Document], int]:
+        return read_docstrings(), 0
+
+    def fingerprint(self, config: DocumentsConfig) -> str:
+        return docstrings_fingerprint()
+
+    def describe(self, config: DocumentsConfig) -> str:
+        return "docstrings of installed packages"
+
+    def glance(self, config: DocumentsConfig) -> str:
+        return self.describe(config)
+
+
+DOCSTRINGS: Final = _DocstringsSource()
 
 
 def _roots(packages: tuple[str, ...]) -> Iterator[tuple[Path, str]]:

@@ -1,53 +1,27 @@
-"""Documents from a folder, from one JSONL, CSV, TSV or Parquet file, or from a data set of the hub."""
+"""The files that documents, pairs and tasks lie in: whether they are there, and whether they have changed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
-from multigrain.config import DocumentsConfig
 from multigrain.config.location import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
-from multigrain.records import Document
-from multigrain.sources.folder import READ_SUFFIXES, folder_files, read_folder
-from multigrain.storage.hub import hub_fingerprint
-from multigrain.storage.rows import ROW_KINDS, Row, open_rows, read_rows, row_kind
+from multigrain.sources.rich import RICH_SUFFIXES
+from multigrain.storage.hub import parse_hub
 from multigrain.storage.shards import is_table
 
-__all__ = ["existing_path", "files_fingerprint", "read_files", "read_rows"]
+__all__ = ["MARKDOWN_SUFFIXES", "READ_SUFFIXES", "document_files", "existing_path", "files_fingerprint", "status_hash"]
 
+MARKDOWN_SUFFIXES: Final = (".md", ".markdown")
+READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
+"""File names of documents end on one of these."""
 
-def read_files(config: DocumentsConfig) -> tuple[Iterable[Document], int]:
-    """Read the documents at `config.path`.
-
-    Returns:
-        The documents, which are read as they are asked for, once; and how many files were skipped because they held
-        no text.
-
-    Raises:
-        SourceError: the path is missing, of an unknown kind, unreadable, not UTF-8, malformed at some line,
-            holds no text column, repeats an id, or holds no document at all.
-        MissingExtraError: there are HTML, PDF or Word files, and what reads them is not installed.
-    """
-    path = existing_path(config.path, "documents.path")
-    kind = config.kind if config.kind != "auto" else _kind_of(path)
-    if kind == "folder":
-        return read_folder(path, unreadable=config.unreadable)
-    return _documents(open_rows(path, kind), config), 0
-
-
-def files_fingerprint(path: Path) -> str:
-    """A hash over the names, sizes and times of change of the files at a path."""
-    if is_hub(path):
-        return hub_fingerprint(path)
-    files = [path] if path.is_file() else sorted(path.iterdir()) if is_table(path) else folder_files(path)
-    seen = hashlib.sha256()
-    for each in files:
-        status = each.stat()
-        seen.update(f"{each.relative_to(path.parent)}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
+_RUN_MARK: Final = "documents/manifest.json"
 
 
 def existing_path(path: Path | None, option: str) -> Path:
@@ -69,23 +43,41 @@ def existing_path(path: Path | None, option: str) -> Path:
     return path
 
 
-def _kind_of(path: Path) -> str:
-    kind = "folder" if path.is_dir() and not is_table(path) else row_kind(path)
-    if kind is None:
-        hint = "give the folder it is in, or" if path.suffix.lower() in READ_SUFFIXES else "expected a folder or"
-        raise SourceError(
-            f"documents.path {path}: cannot tell what it holds; {hint} one of {', '.join(ROW_KINDS)}, hf:OWNER/NAME"
+def files_fingerprint(path: Path) -> str:
+    """A hash over the names, sizes and times of change of the files at a path.
+
+    Of a data set it is the reference and, for a folder, its files. What the hub holds is not looked at.
+    """
+    if is_hub(path):
+        folder = parse_hub(path).folder
+        files = sorted(folder.rglob("*")) if folder is not None else []
+        return status_hash((file for file in files if file.is_file()), folder, start=str(path))
+    if path.is_file():
+        return status_hash([path], path.parent)
+    if is_table(path):
+        return status_hash(sorted(path.iterdir()), path.parent)
+    # A link to nothing is no file.
+    return status_hash((file for file in document_files(path) if file.exists()), path.parent)
+
+
+def status_hash(files: Iterable[Path], folder: Path | None = None, *, start: str = "") -> str:
+    """A hash over files' names (as seen from a folder, where one is given), their sizes and times of change."""
+    digest = hashlib.sha256(start.encode())
+    for file in files:
+        name, status = file.name if folder is None else file.relative_to(folder), file.stat()
+        digest.update(f"{name}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def document_files(folder: Path) -> list[Path]:
+    """The documents in a folder by name, without those in hidden folders and in run directories."""
+    files: list[Path] = []
+    for root, folders, names in os.walk(folder):
+        here = Path(root)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
         )
-    return kind
-
-
-def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Document]:
-    seen: set[str] = set()
-    for row in rows:
-        text = row.text(config.text_field, option="documents.text_field")
-        identifier = row.identifier(config.id_field) or f"row-{row.number}"
-        if identifier in seen:
-            raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
-        title = row.values.get(config.title_field) if config.title_field else None
-        seen.add(identifier)
-        yield Document(id=identifier, text=text or "", title=title.strip() or None if isinstance(title, str) else None)
+        files += [
+            here / name for name in names if not name.startswith(".") and Path(name).suffix.lower() in READ_SUFFIXES
+        ]
+    return sorted(files)

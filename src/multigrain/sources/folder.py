@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,22 +9,40 @@ from typing import Final, Literal
 
 import yaml
 
-from multigrain.errors import SourceError
+from multigrain.config import DocumentsConfig
+from multigrain.errors import MissingExtraError, SourceError
 from multigrain.records import Document
+from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, document_files, existing_path
 from multigrain.sources.rich import RICH_SUFFIXES, UnreadableError, read_rich
+from multigrain.sources.source import DataSource
+from multigrain.storage.packages import is_installed
 from multigrain.storage.rows import NotTextError, read_text
 
-__all__ = ["READ_SUFFIXES", "folder_files", "folder_texts", "read_folder"]
-
-_MARKDOWN: Final = (".md", ".markdown")
-READ_SUFFIXES: Final = (*_MARKDOWN, ".rst", ".txt", *RICH_SUFFIXES)
-"""File names of documents end on one of these."""
+__all__ = ["FOLDER", "read_folder"]
 
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
-_RUN_MARK: Final = "documents/manifest.json"
 _SKIP: Final = "documents.unreadable: skip"
 _NAMED: Final = 5  # further files that cannot be read, in one message
+
+
+class _FolderSource(DataSource):
+    """A document a file."""
+
+    def read(self, config: DocumentsConfig) -> tuple[list[Document], int]:
+        return read_folder(existing_path(config.path, "documents.path"), unreadable=config.unreadable)
+
+    def glance(self, config: DocumentsConfig) -> tuple[Iterator[str], int]:
+        paths = _checked(existing_path(config.path, "documents.path"))
+        rich = [path for path in paths if _is_rich(path)]
+        if rich and not is_installed("markitdown"):
+            raise MissingExtraError(
+                "markitdown", f"reading {rich[0].suffix} files", 'pip install "multigrain[documents]"'
+            )
+        return _plain_texts([path for path in paths if not _is_rich(path)], config.unreadable), len(rich)
+
+
+FOLDER: Final = _FolderSource()
 
 
 def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple[list[Document], int]:
@@ -57,30 +74,13 @@ def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple
     return documents, skipped
 
 
-def folder_files(folder: Path) -> list[Path]:
-    """The folder's documents, without what hidden folders and run directories hold; links to nothing are none."""
-    return [path for path in _listed(folder) if path.exists()]
-
-
-def folder_texts(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple[Iterator[str], list[Path]]:
-    """The texts of a folder's files, one by one as they are; and the HTML, PDF and Word files, which stay closed.
-
-    Raises:
-        SourceError: no such folder, or no document in it; and, as the texts are read, one that cannot be.
-    """
-    paths = _checked(folder)
-    rich = [path for path in paths if _is_rich(path)]
-    plain = [path for path in paths if not _is_rich(path)]
-
-    def texts() -> Iterator[str]:
-        for number, path in enumerate(plain):
-            try:
-                yield read_text(path)
-            except NotTextError as error:
-                if unreadable == "refuse":
-                    raise NotTextError(_with_the_others(str(error), plain[number + 1 :])) from None
-
-    return texts(), rich
+def _plain_texts(paths: Sequence[Path], unreadable: Literal["refuse", "skip"]) -> Iterator[str]:
+    for number, path in enumerate(paths):
+        try:
+            yield read_text(path)
+        except NotTextError as error:
+            if unreadable == "refuse":
+                raise NotTextError(_with_the_others(str(error), paths[number + 1 :])) from None
 
 
 def _is_rich(path: Path) -> bool:
@@ -95,7 +95,7 @@ def _checked(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise SourceError(f"documents.path {folder}: not a folder; set documents.kind to what it holds")
-    paths = _listed(folder)
+    paths = document_files(folder)
     if not paths:
         raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder")
     return paths
@@ -119,26 +119,13 @@ def _is_bad(path: Path) -> bool:
     return False
 
 
-def _listed(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
-        )
-        found += [
-            here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in READ_SUFFIXES
-        ]
-    return sorted(found)
-
-
 def _read(path: Path) -> tuple[str | None, str]:
     suffix = path.suffix.lower()
     if _is_rich(path):
         title, text = read_rich(path)
     else:
         title, text = None, read_text(path)
-        if suffix in _MARKDOWN:
+        if suffix in MARKDOWN_SUFFIXES:
             title, text = _front_matter(text)
     heading = _HEADING.match(text) if suffix != ".txt" else None
     if heading is not None:
@@ -149,12 +136,12 @@ def _read(path: Path) -> tuple[str | None, str]:
 
 def _front_matter(text: str) -> tuple[str | None, str]:
     """The title that a Markdown file's YAML front matter gives, and the text without the front matter."""
-    found = _FRONT_MATTER.match(text)
-    if found is None:
+    front_matter = _FRONT_MATTER.match(text)
+    if front_matter is None:
         return None, text
     try:
-        values = yaml.safe_load(found["yaml"])
+        values = yaml.safe_load(front_matter["yaml"])
     except yaml.YAMLError:
         return None, text  # a rule and some text between two dashed lines, and no front matter
     title = values.get("title") if isinstance(values, dict) else None
-    return (title.strip() or None) if isinstance(title, str) else None, text[found.end() :]
+    return (title.strip() or None) if isinstance(title, str) else None, text[front_matter.end() :]

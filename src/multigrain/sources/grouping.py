@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
-from itertools import chain, groupby, islice
-from typing import Final
+from itertools import islice
 
 import numpy as np
 
 from multigrain.sources.signatures import BLOCK, Indices, Signatures
+from multigrain.sources.words import word_ngrams
 
-__all__ = ["count_words", "near_duplicate_groups", "normalise", "word_ngrams"]
-
-
-def _marks() -> str:
-    """Unicode's combining marks (Mn, Mc) as ranges of a pattern: they begin at U+0300 and lie in two stretches."""
-    codes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))
-    runs = groupby(codes, key=lambda code: unicodedata.category(chr(code)) in ("Mn", "Mc"))
-    held = [list(run) for marks, run in runs if marks]
-    return "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in held)
-
-
-# Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese): each character is a word.
-_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_MARKS: Final = _marks()
-# Vowel signs and other marks go on with a word, though \w leaves them out: without them, किताब would be three words.
-_WORD: Final = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*")
-
-
-def normalise(text: str) -> str:
-    """Case-folded words with single spaces: what two texts must share to count as the same."""
-    return " ".join(_WORD.findall(text.casefold()))
-
-
-def count_words(text: str) -> int:
-    """How many words a text has; in scripts without spaces each character is one, with its marks."""
-    return sum(1 for _ in _WORD.finditer(text))
-
-
-def word_ngrams(text: str, n: int = 3) -> set[str]:
-    """The text's distinct word n-grams; a text of fewer than n words is one n-gram."""
-    words = _WORD.findall(text.casefold())
-    if len(words) <= n:
-        return {" ".join(words)}
-    return {" ".join(words[start : start + n]) for start in range(len(words) - n + 1)}
+__all__ = ["near_duplicate_groups"]
 
 
 def near_duplicate_groups(
@@ -73,13 +38,13 @@ def near_duplicate_groups(
             _join_bucket(parents, bucket, signatures, similarity)
     for left, right in together:
         _join(parents, left, right)
-    found: list[int] = _roots(parents).tolist()
-    return found
+    groups: list[int] = _roots(parents).tolist()
+    return groups
 
 
 def _join_bucket(parents: Indices, bucket: Indices, signatures: Signatures, similarity: float) -> None:
     """Join the texts of a bucket that are similar; those that are of one group already are not compared."""
-    if len({_root(parents, int(each)) for each in bucket}) == 1:
+    if len({_root(parents, int(position)) for position in bucket}) == 1:
         return
     held, first, which = np.unique(signatures.at(bucket), axis=0, return_index=True, return_inverse=True)
     for place, own in enumerate(which.reshape(-1)):  # equal signatures first: boilerplate comes by the thousand

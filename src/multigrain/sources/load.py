@@ -13,9 +13,9 @@ from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
 from multigrain.sources.chunking import chunk_document, cut_text
-from multigrain.sources.docstrings import docstrings_fingerprint, read_docstrings
-from multigrain.sources.files import existing_path, files_fingerprint, read_files
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.source import data_source
+from multigrain.sources.words import fold_words
 from multigrain.storage.disk_list import DiskList
 
 __all__ = [
@@ -59,7 +59,7 @@ def load_corpus(config: DocumentsConfig, *, seed: int) -> Corpus:
         SourceError: they cannot be read, or too few are usable.
     """
     documents, unreadable = read_documents(config)
-    corpus = prepare_corpus(documents, config, seed=seed)
+    corpus = prepare_corpus(documents, config, seed=seed, source=data_source(config).describe(config))
     return replace(corpus, counts={**corpus.counts, "unreadable": unreadable})
 
 
@@ -73,9 +73,7 @@ def read_documents(config: DocumentsConfig) -> tuple[Iterable[Document], int]:
         SourceError: they cannot be read.
         MissingExtraError: what reads them is not installed.
     """
-    if config.kind == "docstrings":
-        return read_docstrings(), 0
-    return read_files(config)
+    return data_source(config).read(config)
 
 
 def source_fingerprint(config: DocumentsConfig) -> str:
@@ -84,23 +82,28 @@ def source_fingerprint(config: DocumentsConfig) -> str:
     Raises:
         SourceError: the path is missing.
     """
-    if config.kind == "docstrings":
-        return docstrings_fingerprint()
-    return files_fingerprint(existing_path(config.path, "documents.path"))
+    return data_source(config).fingerprint(config)
 
 
-def prepare_corpus(documents: Iterable[Document], config: DocumentsConfig, *, seed: int) -> Corpus:
+def prepare_corpus(
+    documents: Iterable[Document], config: DocumentsConfig, *, seed: int, source: str = "documents"
+) -> Corpus:
     """Clean, sample, chunk, group and split documents.
 
     The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes. The
     chunks of a document share its group and its side. Documents go through memory one by one, and wait on the disk.
+
+    Args:
+        documents: as they were read.
+        config: what is done to them.
+        seed: of the sample.
+        source: what counts and errors call the place they come from.
 
     Raises:
         SourceError: fewer than 10 usable documents, or a split that came out empty.
     """
     usable, dropped, left_out = _clean(documents, config.min_characters)
     read = len(usable) + dropped["too_short"] + dropped["repeated"]
-    source = str(config.path) if config.kind != "docstrings" else "docstrings of installed packages"
     if len(usable) < _MIN_DOCUMENTS:
         raise SourceError(
             f"{source}: {len(usable)} usable documents of {read} read ({dropped['too_short']} shorter than "
@@ -199,7 +202,7 @@ def _chunk(
 
 def _identity(text: str) -> bytes:
     """The same for texts that are the same but for case, punctuation and spaces; 16 bytes, however long they are."""
-    return hashlib.blake2b(normalise(text).encode(), digest_size=16).digest()
+    return hashlib.blake2b(fold_words(text).encode(), digest_size=16).digest()
 
 
 def storable(text: str) -> str:
@@ -231,8 +234,8 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
         for group, place in smallest.items()
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
-        missing = _FEWEST_GROUPS - sum(found is side for found in sides.values()) if share > 0 else 0
-        spare = sorted((group for group, found in sides.items() if found is Split.TRAIN), key=smallest.__getitem__)
+        missing = _FEWEST_GROUPS - sum(taken is side for taken in sides.values()) if share > 0 else 0
+        spare = sorted((group for group, taken in sides.items() if taken is Split.TRAIN), key=smallest.__getitem__)
         for group in spare[: max(missing, 0)]:
             sides[group] = side
     return sides
@@ -240,4 +243,4 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
 
 def text_place(text: str) -> float:
     """A text's place between 0 and 1, by hash."""
-    return int.from_bytes(hashlib.sha256(normalise(text).encode()).digest()[:8]) / 2**64
+    return int.from_bytes(hashlib.sha256(fold_words(text).encode()).digest()[:8]) / 2**64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -13,17 +13,20 @@ from typing import Final
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
+from multigrain.sources.beir import find_beir, read_judged_texts
 from multigrain.sources.chunking import cut_text
-from multigrain.sources.files import existing_path, files_fingerprint
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.files import existing_path, files_fingerprint, status_hash
+from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import read_documents, split_groups, storable, text_place
-from multigrain.storage.rows import Row, open_rows, row_kind
+from multigrain.sources.words import fold_words
+from multigrain.storage.rows import read_rows, row_kind
 from multigrain.storage.shards import is_table
 
 __all__ = ["PairCorpus", "PairTable", "load_pairs", "pairs_fingerprint", "prepare_pairs", "read_pairs"]
 
 _MIN_QUERIES: Final = 10
 _LARGEST_COMPONENT: Final = 0.5
+_SPLIT_OPTION: Final = "pairs.split"
 _MOST_USABLE: Final = {Split.TEST: 0, Split.VALIDATION: 1, Split.TRAIN: 2}
 
 
@@ -46,17 +49,17 @@ class PairTable:
     def document(self, text: str, identifier: str | None = None, title: str | None = None) -> str:
         """The id of the passage, which is kept if it is new."""
         text = storable(text).strip()
-        key = normalise(text) or text
+        key = fold_words(text) or text
         if key not in self.documents:
-            made = identifier or "p-" + hashlib.sha256(key.encode()).hexdigest()[:12]
-            self.documents[key] = Document(id=storable(made), text=text, title=title)
+            name = identifier or "p-" + hashlib.sha256(key.encode()).hexdigest()[:12]
+            self.documents[key] = Document(id=storable(name), text=text, title=title)
         return self.documents[key].id
 
     def answer(self, query: str, document_id: str) -> None:
         """Note that a passage answers a query."""
         self.pairs += 1
         query = storable(query).strip()
-        _, known = self.positives.setdefault(normalise(query) or query, (query, []))
+        _, known = self.positives.setdefault(fold_words(query) or query, (query, []))
         if document_id not in known:
             known.append(document_id)
 
@@ -83,7 +86,7 @@ def load_pairs(config: PairsConfig, documents: DocumentsConfig, *, seed: int) ->
         SourceError: they cannot be read, or too few are usable.
     """
     table = read_pairs(config)
-    if documents.path is not None or documents.kind == "docstrings":
+    if documents.path is not None or documents.kind != "auto":
         for document in read_documents(documents)[0]:
             if len(document.text.strip()) >= documents.min_characters:
                 table.document(document.text, document.id, document.title)
@@ -100,13 +103,13 @@ def pairs_fingerprint(config: PairsConfig) -> str:
     path = existing_path(config.path, "pairs.path")
     if not path.is_dir():
         return files_fingerprint(path)
-    seen = hashlib.sha256()
-    beir = [path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / f"{config.split}.tsv"]
-    for each in sorted(path.iterdir()) if is_table(path) else beir:
-        if each.is_file():
-            status = each.stat()
-            seen.update(f"{each.name}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
+    if is_table(path):
+        return status_hash(sorted(path.iterdir()))
+    try:
+        files = find_beir(path, config.split, option=_SPLIT_OPTION)
+    except SourceError:  # reading says what is missing, and not the look whether anything has changed
+        return status_hash([])
+    return status_hash([files.corpus, files.queries, files.qrels])
 
 
 def read_pairs(config: PairsConfig) -> PairTable:
@@ -119,14 +122,13 @@ def read_pairs(config: PairsConfig) -> PairTable:
     kind = config.kind if config.kind != "auto" else "beir" if path.is_dir() and not is_table(path) else row_kind(path)
     if kind is None:
         raise SourceError(
-            f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .csv, .tsv or .parquet file, "
+            f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .json, .csv, .tsv or .parquet file, "
             "hf:OWNER/NAME, or a BEIR folder"
         )
-    table = PairTable()
     if kind == "beir":
-        _read_beir(path, config.split, table)
-        return table
-    for row in open_rows(path, kind):
+        return _read_beir(path, config.split)
+    table = PairTable()
+    for row in read_rows(path, kind):
         query = row.text(config.query_field, option="pairs.query_field")
         positives = row.texts(config.positive_field, option="pairs.positive_field")
         if query is None or not positives:
@@ -161,9 +163,11 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             f"pairs.path {config.path}: {len(keys)} queries with a positive ({table.incomplete} rows lack one or the "
             f"other); at least {_MIN_QUERIES} are needed"
         )
-    documents = [replace(each, text=cut_text(each.text, shares.max_characters)) for each in table.documents.values()]
-    place = {document.id: position for position, document in enumerate(documents)}
-    answering = {key: [place[each] for each in table.positives[key][1]] for key in keys}
+    documents = [
+        replace(document, text=cut_text(document.text, shares.max_characters)) for document in table.documents.values()
+    ]
+    position_of = {document.id: position for position, document in enumerate(documents)}
+    answering = {key: [position_of[document_id] for document_id in table.positives[key][1]] for key in keys}
     groups, by_query, split_by = _tie(documents, answering, shares)
     owners: dict[int, list[str]] = defaultdict(list)
     for key in keys:
@@ -231,13 +235,13 @@ def _document_splits(
     members: dict[int, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
         members[group].append(position)
-    found: dict[int, Split] = {}
+    sides: dict[int, Split] = {}
     for key, places in answering.items():
         for place in places:
             for position in members[groups[place]] if by_documents else [place]:
                 # A document that training may use stays usable, whoever else asks for it.
-                found[position] = max(found.get(position, splits[key]), splits[key], key=_MOST_USABLE.__getitem__)
-    return found
+                sides[position] = max(sides.get(position, splits[key]), splits[key], key=_MOST_USABLE.__getitem__)
+    return sides
 
 
 def _check_ids(table: PairTable) -> None:
@@ -247,57 +251,16 @@ def _check_ids(table: PairTable) -> None:
         raise SourceError(f"documents.path and pairs.path give different texts the id {twice!r}; ids must be unique")
 
 
-def _read_beir(folder: Path, split: str, table: PairTable) -> None:
-    corpus: dict[str, str] = {}
-    for row, identifier in _records(folder / "corpus.jsonl"):
-        title = row.text("title", option="title") if "title" in row.values else None
-        text = row.text("text", option="text") or ""
-        whole = f"{title} {text}".strip() if title else text  # as BEIR and MTEB have it
-        if whole:
-            corpus[identifier] = table.document(whole, identifier)
-    queries = {identifier: row.text("text", option="text") for row, identifier in _records(folder / "queries.jsonl")}
-    path = folder / "qrels" / f"{split}.tsv"
-    if not path.is_file():
-        there = ", ".join(sorted(each.stem for each in (folder / "qrels").glob("*.tsv"))) or "none"
-        raise SourceError(f"{path}: no such file; pairs.split can be: {there}")
-    for row in open_rows(path, "csv"):
-        if _grade(row) <= 0:
-            continue
-        query_id = _named(row, "query-id", queries, "queries.jsonl")
-        document_id = _named(row, "corpus-id", corpus, "corpus.jsonl")
-        query = queries[query_id]
-        if query is None:
-            table.incomplete += 1
-        else:
-            table.answer(query, corpus[document_id])
-
-
-def _records(path: Path) -> Iterator[tuple[Row, str]]:
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; a BEIR folder has corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")
-    seen: set[str] = set()
-    for row in open_rows(path, "jsonl"):
-        identifier = row.identifier("_id") or row.identifier("id")
-        if identifier is None:
-            raise SourceError(f"{row.place}: no `_id`")
-        if identifier in seen:
-            raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
-        seen.add(identifier)
-        yield row, identifier
-
-
-def _grade(row: Row) -> float:
-    given = row.value("score", option="the qrels' columns")
-    try:
-        return float(given)
-    except (TypeError, ValueError):
-        raise SourceError(f"{row.place}: score {given!r} is no number") from None
-
-
-def _named(row: Row, column: str, known: Iterable[str], file: str) -> str:
-    identifier = row.identifier(column)
-    if identifier is None:
-        raise SourceError(f"{row.place}: no {column}; the qrels' columns are query-id, corpus-id and score")
-    if identifier not in known:
-        raise SourceError(f"{row.place}: {column} {identifier!r} is not in {file}")
-    return identifier
+def _read_beir(folder: Path, split: str) -> PairTable:
+    """The pairs that a BEIR folder judges relevant; those with an empty query or passage are incomplete."""
+    texts = read_judged_texts(find_beir(folder, split, option=_SPLIT_OPTION))
+    table = PairTable()
+    ids = {identifier: table.document(text, identifier) for identifier, text in texts.corpus.items() if text}
+    for query_id, grades in texts.qrels.items():
+        for document_id in (document_id for document_id, grade in grades.items() if grade > 0):
+            query = texts.queries[query_id]
+            if query and document_id in ids:
+                table.answer(query, ids[document_id])
+            else:
+                table.incomplete += 1
+    return table

@@ -33,15 +33,15 @@ def read_rich(path: Path) -> tuple[str | None, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pdfminer warns of fonts and colours; we read words alone
-            found = converter.convert_local(path)
+            content = converter.convert_local(path)
     except Exception as error:
         # Its parsers raise whatever they like (zipfile, XML, PDF errors), wrapped or not.
         raise UnreadableError(_explain(path, error)) from None
-    text = _BLANK_LINES.sub("\n\n", _CID.sub("", found.markdown.replace("\f", "\n\n"))).strip()
+    text = _BLANK_LINES.sub("\n\n", _CID.sub("", content.markdown.replace("\f", "\n\n"))).strip()
     if not text:
         hint = "a scan? run OCR first, e.g. `ocrmypdf in.pdf out.pdf`" if path.suffix.lower() == ".pdf" else "empty"
         raise UnreadableError(f"{path}: no text in it ({hint}); or set documents.unreadable: skip")
-    title = found.title.strip() if isinstance(found.title, str) else ""
+    title = content.title.strip() if isinstance(content.title, str) else ""
     return title or None, text
 
 

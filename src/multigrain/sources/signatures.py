@@ -48,17 +48,17 @@ class Signatures:
         """The next block of texts, each by its shingles."""
         from rensa import RMinHash
 
-        def signature(each: list[str]) -> npt.NDArray[np.uint32]:
+        def signature(parts: list[str]) -> npt.NDArray[np.uint32]:
             minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
-            minhash.update(each)
+            minhash.update(parts)
             return np.asarray(minhash.digest(), dtype=np.uint32)
 
-        made = np.stack([signature(each) for each in shingles])
-        self._signatures.write(made.tobytes())
-        halves = made.view(np.uint64).reshape(len(made), _BANDS, -1)  # (texts, bands, 2)
+        block = np.stack([signature(parts) for parts in shingles])
+        self._signatures.write(block.tobytes())
+        halves = block.view(np.uint64).reshape(len(block), _BANDS, -1)  # (texts, bands, 2)
         # Two bands that are equal have equal hashes; signatures decide, so that others may have them too.
         self._bands.write(np.ascontiguousarray(((halves[:, :, 0] * _MIX) ^ halves[:, :, 1]).T).tobytes())
-        self._count += len(made)
+        self._count += len(block)
 
     def at(self, places: Indices) -> npt.NDArray[np.uint32]:
         """(len(places), 128) the signatures of some texts."""
@@ -76,7 +76,7 @@ class Signatures:
             hashes = self._band(band)
             order = np.argsort(hashes, kind="stable")
             same = np.diff(hashes[order]) == 0
-            # Where a stretch of equal hashes begins, and where it ends.
+            # Where a run of equal hashes begins, and where it ends.
             edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
             for first, last in edges.reshape(-1, 2).tolist():
                 yield order[first : last + 1]

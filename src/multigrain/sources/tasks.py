@@ -14,10 +14,10 @@ import yaml
 from multigrain.config import DocumentsConfig, TasksConfig
 from multigrain.errors import SourceError
 from multigrain.records import Split, Task, TaskKind
-from multigrain.sources.grouping import normalise
 from multigrain.sources.load import split_groups, storable, text_place
+from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
-from multigrain.storage.rows import open_rows, read_text
+from multigrain.storage.rows import read_lines, read_rows, read_text
 
 __all__ = ["holds_out_tasks", "make_task", "read_task_table", "read_tasks", "split_tasks", "write_task_table"]
 
@@ -27,7 +27,7 @@ _DEFAULT_KIND: Final = TaskKind.SHORT_LONG
 
 def make_task(kind: TaskKind, text: str) -> Task:
     """A task with an id that its kind and words decide."""
-    digest = hashlib.sha256(f"{kind}\x1f{normalise(text)}".encode()).hexdigest()[:10]
+    digest = hashlib.sha256(f"{kind}\x1f{fold_words(text)}".encode()).hexdigest()[:10]
     return Task(id=f"{kind}-{digest}", kind=kind, text=text)
 
 
@@ -42,23 +42,21 @@ def read_tasks(path: Path) -> list[Task]:
         SourceError: the file is missing, of another kind, malformed at some line or key, holds no task, or one twice.
     """
     suffix = path.suffix.lower()
-    found: Iterator[tuple[str, Any]]
+    entries: Iterator[tuple[str, Any]]
     if not path.is_file():
         raise SourceError(f"tasks.path {path}: no such file")
     if suffix in (".jsonl", ".ndjson"):
-        found = ((row.place, row.values) for row in open_rows(path, "jsonl"))
+        entries = ((row.place, row.values) for row in read_rows(path))
     elif suffix in (".yaml", ".yml"):
-        found = _yaml_entries(path)
+        entries = _yaml_entries(path)
     elif suffix == ".txt":
-        found = (
-            (f"{path}, line {number}", line.strip())
-            for number, line in enumerate(read_text(path).split("\n"), start=1)
-            if line.strip() and not line.strip().startswith("#")
+        entries = (
+            (row.place, row.values["line"]) for row in read_lines(path) if not row.values["line"].startswith("#")
         )
     else:
         raise SourceError(f"tasks.path {path}: cannot tell what it holds; expected a .txt, .jsonl or .yaml file")
     tasks: dict[str, Task] = {}
-    for place, entry in found:
+    for place, entry in entries:
         task = _task(place, entry)
         if task.id in tasks:
             raise SourceError(f"{place}: the task {task.text[:60]!r} appears twice")
@@ -100,12 +98,12 @@ def _yaml_entries(path: Path) -> Iterator[tuple[str, Any]]:
     if isinstance(values, dict):
         for kind, texts in values.items():
             if not isinstance(texts, list):
-                raise SourceError(f"{path}, key {kind!r}: expected a list of tasks, got {type(texts).__name__}")
+                raise SourceError(f"{path}:{kind}: expected a list of tasks, got {type(texts).__name__}")
             for number, text in enumerate(texts, start=1):
-                yield f"{path}, {kind}, entry {number}", {"kind": kind, "task": text}
+                yield f"{path}:{kind}:entry {number}", {"kind": kind, "task": text}
     elif isinstance(values, list):
         for number, entry in enumerate(values, start=1):
-            yield f"{path}, entry {number}", entry
+            yield f"{path}:entry {number}", entry
     elif values is not None:
         raise SourceError(f"{path}: expected a list of tasks, or lists under kinds, got {type(values).__name__}")
 

@@ -8,10 +8,10 @@ from operator import attrgetter
 from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.labels import apply_marks, read_marks
+from multigrain.audit.labels import apply_labels, read_labels
 from multigrain.audit.model_judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
-from multigrain.audit.run import AuditResult, audit_lots
+from multigrain.audit.run import AuditResult, audit_batches
 from multigrain.audit.summary import say_summary, summarise
 from multigrain.dataset.store import (
     open_examples,
@@ -21,11 +21,12 @@ from multigrain.dataset.store import (
     writing_rejections,
 )
 from multigrain.display.progress import Task
-from multigrain.encoders.reference import ReferenceModel
+from multigrain.encoders.protocol import Encoder
+from multigrain.encoders.reference import open_reference, reference_name
 from multigrain.errors import SourceError
 from multigrain.llm.session.usage import read_usage
-from multigrain.mining.distributed import SpreadReference, corpus_vectors, spread_reference
 from multigrain.mining.search import Floats
+from multigrain.mining.vectors import corpus_vectors
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import Stage
@@ -46,43 +47,43 @@ def run(context: RunContext, stage: Stage) -> None:
 
 
 def _audit(context: RunContext) -> dict[str, Any]:
-    with spread_reference(context.config, cache=context.embeddings) as reference:
+    with open_reference(context.config, cache=context.embeddings) as reference:
         return _measure_and_keep(context, reference)
 
 
-def _measure_and_keep(context: RunContext, reference: ReferenceModel | SpreadReference) -> dict[str, Any]:
+def _measure_and_keep(context: RunContext, reference: Encoder) -> dict[str, Any]:
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = DiskList(each for each in open_document_table(run.documents_path) if each.split is Split.TRAIN)
+    pool = DiskList(document for document in open_document_table(run.documents_path) if document.split is Split.TRAIN)
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
     contamination = find_contamination(config, reference)
     with (
         context.progress.task("Auditing rows", len(rows)) as task,
-        open_judges(config, run, lambda: row_units(config, run, rows)) as (opinions, rewrite),
+        open_judges(config, run, lambda: row_units(config, run, rows)) as (judges, rewrite),
     ):
-        lots = audit_lots(
+        batches = audit_batches(
             rows,
             pool,
             config.audit,
-            embed_queries=reference.embed_queries,
-            embed_passages=reference.embed_passages,
+            encode_queries=reference.encode_queries,
+            encode_documents=reference.encode_documents,
             pool_vectors=pool_vectors,
             seed=config.seed,
-            opinions=opinions,
+            judges=judges,
             contamination=contamination,
             rewrite=rewrite,
         )
-        result = _write(run, _counted(lots, task))
-        judged = judge_counts(opinions)
-    probe = run_probe(result, pool, pool_vectors, config, reference.embed_passages)
+        result = _write(run, _counted(batches, task))
+        judged = judge_counts(judges)
+    probe = run_probe(result, pool, pool_vectors, config, reference.encode_documents)
     counts = summarise(
         result,
         requested=run.require("synthesis", "multigrain synthesize").counts["requested"],
         written=len(rows),
-        reference_model=reference.name,
+        reference_model=reference_name(config),
         probe=probe,
     )
     counts |= judged
@@ -101,24 +102,24 @@ def _measure_and_keep(context: RunContext, reference: ReferenceModel | SpreadRef
     return {key: value for key, value in counts.items() if key != "similarity"}
 
 
-def _write(run: RunDirectory, lots: Iterator[AuditResult]) -> AuditResult:
-    """Write what the audit makes of every lot as it comes; the whole result then lies on the disk."""
-    marked = frozenset(read_marks(run.marks_path)) if run.marks_path.exists() else frozenset()
+def _write(run: RunDirectory, batches: Iterator[AuditResult]) -> AuditResult:
+    """Write what the audit makes of every batch as it comes; the whole result then lies on the disk."""
+    labelled = frozenset(read_labels(run.marks_path)) if run.marks_path.exists() else frozenset()
     looked_at = asked_again = 0
     vectors: dict[str, Floats] = {}
     with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as kept:
-        for lot in (apply_marks(each, marked) if marked else each for each in lots):
-            kept.add(lot.examples)
-            turned_away.add(lot.rejections)
-            looked_at, asked_again = looked_at + lot.written_candidates, asked_again + lot.asked_again
-            if len(vectors) + len(lot.written_vectors) <= _REMEMBERED:
-                vectors |= lot.written_vectors
+        for batch in (apply_labels(batch, labelled) if labelled else batch for batch in batches):
+            kept.add(batch.examples)
+            turned_away.add(batch.rejections)
+            looked_at, asked_again = looked_at + batch.written_candidates, asked_again + batch.asked_again
+            if len(vectors) + len(batch.written_vectors) <= _REMEMBERED:
+                vectors |= batch.written_vectors
     examples, rejections = open_examples(run.dataset_path), open_rejections(run.rejects_path)
     return AuditResult(examples, rejections, looked_at, asked_again, vectors)
 
 
-def _counted(lots: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
-    for lot in lots:
-        yield lot
-        dropped = sum(each.part == "row" for each in lot.rejections)
-        task.advance(len(lot.examples) + dropped)
+def _counted(batches: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
+    for batch in batches:
+        yield batch
+        dropped = sum(rejection.part == "row" for rejection in batch.rejections)
+        task.advance(len(batch.examples) + dropped)

@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from multigrain.audit.checks import active_checks
 from multigrain.config import Config, EvaluationSetConfig, TrainingConfig
 from multigrain.errors import ConfigError, EvaluationError, MissingExtraError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
-from multigrain.model.implementation import check_implementation
+from multigrain.model.attention.implementation import check_implementation
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.context import RunContext
@@ -25,6 +26,7 @@ from multigrain.training.processes import check_sharding
 from multigrain.training.trackers import check_trackers
 
 __all__ = [
+    "check_audit_settings",
     "check_models",
     "check_prices",
     "check_selection",
@@ -34,6 +36,11 @@ __all__ = [
 ]
 
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
+
+
+def check_audit_settings(config: Config, _: RunDirectory) -> None:
+    """See that every check which the config names is there."""
+    active_checks(config.audit.checks)
 
 
 def check_training_settings(config: Config, _: RunDirectory) -> None:

@@ -18,6 +18,7 @@ from multigrain.stages.fingerprints import (
     synthesis_fingerprint,
 )
 from multigrain.stages.preflight import (
+    check_audit_settings,
     check_models,
     check_sets,
     check_training_settings,
@@ -90,6 +91,7 @@ _AUDIT: Final = Stage(
     requires=(_SYNTHESIS,),
     begun="dataset/rejects.parquet",
     shown=("written", "kept"),
+    check_settings=check_audit_settings,
 )
 _TRAINING: Final = _CandidatesStage(
     name="training",

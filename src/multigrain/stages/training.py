@@ -15,7 +15,10 @@ from multigrain.model.encoder import build_candidate
 from multigrain.model.saving import save_candidate
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext, complete_stage
-from multigrain.stages.fingerprints import candidate_fingerprint, candidate_folder
+from multigrain.stages.fingerprints import (
+    candidate_fingerprint,
+    candidate_folder,
+)
 from multigrain.stages.merging import merge_candidate, validation_for_merge
 from multigrain.storage.files import atomic_directory
 from multigrain.training.checkpoints import abandoned_checkpoints

@@ -23,17 +23,17 @@ def content_fingerprint(path: Path) -> str | None:
     if not path.is_dir():
         return None
     digest = hashlib.sha256()
-    for each in sorted(path.rglob("*")):
-        inside = each.relative_to(path)
+    for file in sorted(path.rglob("*")):
+        inside = file.relative_to(path)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
-        if each.is_file() and not hidden and each.name != "README.md":
-            digest.update(f"{inside.as_posix()}\0{_file_hash(each)}\n".encode())
+        if file.is_file() and not hidden and file.name != "README.md":
+            digest.update(f"{inside.as_posix()}\0{_file_hash(file)}\n".encode())
     return digest.hexdigest()
 
 
 def _file_hash(path: Path) -> str:
-    found = path.stat()
-    return _hash_of(path, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

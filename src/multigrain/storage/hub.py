@@ -6,9 +6,9 @@ the name, `train`, `validation`, `test` and `dev` (also sliced, `train[:1000]`) 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +16,11 @@ from typing import Any, Final
 from multigrain.config.location import HUB_MARK
 from multigrain.errors import SourceError
 
-__all__ = ["HubReference", "hub_fingerprint", "parse_hub", "read_hub"]
+__all__ = ["HubReference", "is_saved", "parse_hub", "read_hub"]
 
 _DEFAULT_SPLIT: Final = "train"
+_SAVED: Final = ("dataset_dict.json", "state.json")
+_BATCH_ROWS: Final = 4_096
 _SPLIT: Final = re.compile(r"(?:train|validation|test|dev)(?:\[.*\])?")
 _REFERENCE: Final = re.compile(
     r"(?P<name>[^:@]+)(?:@(?P<revision>[^:]+))?(?::(?P<first>[^:\[]+(?:\[.*\])?))?(?::(?P<second>.+))?"
@@ -32,13 +34,13 @@ class HubReference:
     Attributes:
         name: OWNER/NAME on the hub, or a folder.
         config: which of its subsets; None for the only one.
-        split: which part.
+        split: which part; None for the only one of a saved folder.
         revision: a tag, branch or commit; None for the newest.
     """
 
     name: str
     config: str | None
-    split: str
+    split: str | None
     revision: str | None
 
     @property
@@ -54,50 +56,73 @@ def parse_hub(path: Path) -> HubReference:
     Raises:
         SourceError: it has not the form of one.
     """
-    found = _REFERENCE.fullmatch(str(path).removeprefix(HUB_MARK))
-    if found is None:
+    parts = _REFERENCE.fullmatch(str(path).removeprefix(HUB_MARK))
+    if parts is None:
         raise SourceError(f"{path}: not a data set; write hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]")
-    config, split = found["first"], found["second"]
+    config, split = parts["first"], parts["second"]
     if config is not None and split is None and _SPLIT.fullmatch(config):
         config, split = None, config
-    return HubReference(found["name"], config, split or _DEFAULT_SPLIT, found["revision"])
+    return HubReference(parts["name"], config, split or _DEFAULT_SPLIT, parts["revision"])
 
 
-def read_hub(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a data set.
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` saved something in a folder."""
+    return any((folder / name).is_file() for name in _SAVED)
+
+
+def read_hub(reference: HubReference, shown: str) -> Iterator[Any]:
+    """The rows of a data set, or of a folder that `datasets` saved, as Arrow tables of some thousand rows.
+
+    Args:
+        reference: the data set.
+        shown: what errors call it.
 
     Raises:
         SourceError: there is no such data set, config or split, or it cannot be fetched.
     """
-    reference = parse_hub(path)
-    yield from _load(path, reference)
+    try:
+        with _without_bars():
+            data_set = _load(reference, shown)
+    except SourceError:
+        raise
+    except Exception as error:  # the library raises whatever its readers and the hub's client do
+        raise SourceError(f"{shown}: cannot be loaded ({_root_cause(error)})") from error
+    yield from data_set.with_format("arrow").iter(batch_size=_BATCH_ROWS)
 
 
-def hub_fingerprint(path: Path) -> str:
-    """Changes with the reference and, for a folder, with its files. What the hub holds is not looked at."""
-    seen = hashlib.sha256(str(path).encode())
-    folder = parse_hub(path).folder
-    for each in sorted(folder.rglob("*")) if folder is not None else ():
-        if folder is not None and each.is_file():
-            status = each.stat()
-            seen.update(f"{each.relative_to(folder)}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
-
-
-def _load(path: Path, reference: HubReference) -> Any:
+def _load(reference: HubReference, shown: str) -> Any:
     import datasets
 
     folder = reference.folder
+    if folder is None or not is_saved(folder):
+        name = str(folder or reference.name)
+        return datasets.load_dataset(name, reference.config, split=reference.split, revision=reference.revision)
+    saved = datasets.load_from_disk(str(folder))
+    if not isinstance(saved, datasets.DatasetDict):
+        return saved
+    there = ", ".join(saved)
+    split = reference.split or there  # there is one, or it is no split's name
+    if split not in saved:
+        problem = f"no split {split!r}; it has" if reference.split else "give the folder of one of its splits:"
+        raise SourceError(f"{shown}: {problem} {there}")
+    return saved[split]
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """A context in which `datasets` draws no progress bars between our own lines."""
+    import datasets
+
+    are_off = datasets.utils.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
     try:
-        if folder is not None and (folder / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(str(folder))[reference.split]
-        if folder is not None and (folder / "state.json").is_file():
-            return datasets.load_from_disk(str(folder))
-        return datasets.load_dataset(
-            str(folder or reference.name), reference.config, split=reference.split, revision=reference.revision
-        )
-    except KeyError:
-        raise SourceError(f"{path}: no split {reference.split!r} in the folder") from None
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        # ConnectionError and the hub's own errors are OSErrors; an unknown config or split is a ValueError.
-        raise SourceError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:300]})") from None
+        yield
+    finally:
+        if not are_off:
+            datasets.enable_progress_bars()
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300] or type(error).__name__

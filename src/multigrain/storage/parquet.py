@@ -1,4 +1,4 @@
-"""Parquet tables that are written and read a lot of rows at a time, however many there are.
+"""Parquet tables that are written and read a row group at a time, however many there are.
 
 A table that fits one shard is one file, NAME.parquet. A larger one is a folder of that name, with shards and a
 manifest; see `shards`.
@@ -127,8 +127,8 @@ class TableWriter(Generic[Item]):
 
     def add(self, items: Iterable[Item]) -> None:
         """Write rows, in order."""
-        for each in items:
-            self._waiting.append(self._to_row(each))
+        for item in items:
+            self._waiting.append(self._to_row(item))
             self.rows += 1
             begun = 0 if self._current is None else self._current.rows
             if len(self._waiting) >= min(_GROUP_ROWS, _SHARD_ROWS - begun):
@@ -228,8 +228,8 @@ class StoredTable(RangeSequence[Item]):
         if manifest is None:
             self._files = [_StoredFile(path)]
         else:
-            self._files = [_StoredFile(path / each.file, each.rows) for each in manifest.shards]
-        self._starts = [0, *accumulate(each.rows for each in self._files)]
+            self._files = [_StoredFile(path / shard.file, shard.rows) for shard in manifest.shards]
+        self._starts = [0, *accumulate(file.rows for file in self._files)]
         self._held: tuple[tuple[int, int], list[Item]] = ((-1, -1), [])
 
     def __len__(self) -> int:

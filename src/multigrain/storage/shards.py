@@ -96,24 +96,25 @@ class TableManifest:
         """
         try:
             values = json.loads(text)
-            found = cls(
+            manifest = cls(
                 rows=values["rows"],
                 columns=tuple(values["columns"]),
-                shards=tuple(Shard(**each) for each in values["shards"]),
+                shards=tuple(Shard(**shard) for shard in values["shards"]),
                 format=values["format"],
             )
-            agrees = found.rows == sum(each.rows for each in found.shards) and all(map(_is_shard, found.shards))
+            agrees = manifest.rows == sum(shard.rows for shard in manifest.shards)
+            agrees = agrees and all(map(_is_shard, manifest.shards))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunDirectoryError(
                 f"{table}: {MANIFEST_NAME} cannot be understood ({error!r}): {RUN_AGAIN}"
             ) from None
-        if found.format != _FORMAT:
+        if manifest.format != _FORMAT:
             raise RunDirectoryError(
-                f"{table}: {MANIFEST_NAME} is of format {found.format}, and this version reads {_FORMAT}: {RUN_AGAIN}"
+                f"{table}: {MANIFEST_NAME} is of format {manifest.format}; this version reads {_FORMAT}: {RUN_AGAIN}"
             )
         if not agrees:
             raise RunDirectoryError(f"{table}: {MANIFEST_NAME} does not agree with itself: {RUN_AGAIN}")
-        return found
+        return manifest
 
     def check(self, sizes: Mapping[str, int], table: object) -> None:
         """Compare with the files that are there; their contents are not read.
@@ -125,16 +126,16 @@ class TableManifest:
         Raises:
             RunDirectoryError: a shard is missing, of another size, or not one of the table's.
         """
-        for each in self.shards:
-            if each.file not in sizes:
-                raise RunDirectoryError(f"{table}: shard {each.file} is missing: {RUN_AGAIN}")
-            if sizes[each.file] != each.bytes:
+        for shard in self.shards:
+            if shard.file not in sizes:
+                raise RunDirectoryError(f"{table}: shard {shard.file} is missing: {RUN_AGAIN}")
+            if sizes[shard.file] != shard.bytes:
                 raise RunDirectoryError(
-                    f"{table}: shard {each.file} has {sizes[each.file]} bytes, and its manifest says {each.bytes}: "
+                    f"{table}: shard {shard.file} has {sizes[shard.file]} bytes, and its manifest says {shard.bytes}: "
                     f"{RUN_AGAIN}"
                 )
         # Whoever reads the folder by its name would read these as well.
-        known = {each.file for each in self.shards}
+        known = {shard.file for shard in self.shards}
         strange = sorted(name for name in sizes if _is_read(name) and name not in known)
         if strange:
             raise RunDirectoryError(f"{table}: {strange[0]} is not in its manifest: {RUN_AGAIN}")
@@ -152,7 +153,7 @@ def table_files(path: Path) -> list[Path]:
         RunDirectoryError: the folder has no manifest, or not the shards that it names.
     """
     manifest = stored_manifest(path)
-    return [path] if manifest is None else [path / each.file for each in manifest.shards]
+    return [path] if manifest is None else [path / shard.file for shard in manifest.shards]
 
 
 def verify_table(path: Path) -> int:
@@ -171,12 +172,12 @@ def verify_table(path: Path) -> int:
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
             return path.stat().st_size
-    for each in manifest.shards:
-        if _crc32(path / each.file) != each.crc32:
+    for shard in manifest.shards:
+        if _crc32(path / shard.file) != shard.crc32:
             raise RunDirectoryError(
-                f"{path}: shard {each.file} is not what was written (its CRC-32 differs): {RUN_AGAIN}"
+                f"{path}: shard {shard.file} is not what was written (its CRC-32 differs): {RUN_AGAIN}"
             )
-    return sum(each.bytes for each in manifest.shards)
+    return sum(shard.bytes for shard in manifest.shards)
 
 
 def stored_manifest(path: Path) -> TableManifest | None:
@@ -189,7 +190,7 @@ def stored_manifest(path: Path) -> TableManifest | None:
         return None
     try:
         text = (path / MANIFEST_NAME).read_bytes()
-        sizes = {each.name: each.stat().st_size for each in os.scandir(path)}
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path)}
     except FileNotFoundError:
         raise RunDirectoryError(
             f"{path}: a folder without {MANIFEST_NAME}, which says what belongs to the table: {RUN_AGAIN}"
@@ -228,8 +229,8 @@ def _is_read(name: str) -> bool:
 
 
 def _crc32(path: Path) -> str:
-    found = 0
+    checksum = 0
     with reading(path), path.open("rb") as handle:
         while block := handle.read(_BLOCK):
-            found = zlib.crc32(block, found)
-    return f"{found:08x}"
+            checksum = zlib.crc32(block, checksum)
+    return f"{checksum:08x}"

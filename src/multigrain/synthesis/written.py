@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from multigrain.records import Document, Split, SynthesizedRow
-from multigrain.sources.grouping import near_duplicate_groups, normalise
+from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.words import fold_words
 
 __all__ = ["WrittenCorpus", "written_corpus"]
 
@@ -47,7 +48,7 @@ def written_corpus(rows: Sequence[tuple[SynthesizedRow, Split]], *, similarity: 
     groups = near_duplicate_groups((document.text for document in documents), similarity)
     members: dict[int, list[Split]] = defaultdict(list)
     for group, (row, split) in zip(groups, rows, strict=True):
-        if len(normalise(row.positive).split()) >= _LABEL_WORDS:
+        if len(fold_words(row.positive).split()) >= _LABEL_WORDS:
             members[group].append(split)
     sides = {group: min(splits, key=_HELD_OUT_FIRST.index) for group, splits in members.items()}
     placed = [

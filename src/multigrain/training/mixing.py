@@ -1,34 +1,26 @@
-"""Retrieval sets to mix in: any hub or local data set, as rows of query, positive and negatives."""
+"""Retrieval sets to mix in: any table, or any hub or saved data set, as rows of query, positive and negatives."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
-
-import datasets
+from typing import Final
 
 from multigrain.config import MixSourceConfig
-from multigrain.display.text import first_line
+from multigrain.config.location import is_hub
+from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
-from multigrain.storage.shards import MANIFEST_NAME, table_files
+from multigrain.storage.columns import no_column
+from multigrain.storage.hub import HubReference, is_saved
+from multigrain.storage.rows import ROW_KINDS, Row, read_data_set, read_rows
 from multigrain.training.data import PairRow, TrainingSource, pair_source
 
-__all__ = ["MixedRows", "load_mix_source", "mix_source", "read_pairs"]
+__all__ = ["MixedRows", "mix_source", "read_mix"]
 
-_BUILDERS: Final = {
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
-_SAVED: Final = ("dataset_info.json", "dataset_dict.json")
-_CHUNK: Final = 1000
+_LOOKED_AT: Final = 1_000  # rows in one of which a column is to be found
 
 
 @dataclass
@@ -45,6 +37,11 @@ class MixedRows:
     without_text: int = 0
     without_negative: int = 0
 
+    @property
+    def read(self) -> int:
+        """All rows."""
+        return self.taken + self.without_text + self.without_negative
+
 
 def mix_source(config: MixSourceConfig, folder: Path, *, seed: int) -> tuple[TrainingSource, MixedRows]:
     """Read a set and write what training reads.
@@ -57,154 +54,83 @@ def mix_source(config: MixSourceConfig, folder: Path, *, seed: int) -> tuple[Tra
     Raises:
         SourceError: it cannot be read, a column is missing or is no text, or fewer than two rows are usable.
     """
-    dataset = load_mix_source(config)
     counts = MixedRows()
-    rows = read_pairs(dataset, config, counts, seed=seed)
+    rows = read_mix(config, counts, seed=seed)
     with_negatives = bool(config.columns.negatives)
     source = pair_source(config.name, rows, folder, weight=config.weight, with_negatives=with_negatives)
     if counts.taken < 2:
         raise SourceError(
-            f"training.mix {config.name!r} ({config.path}): {counts.taken} usable rows of {len(dataset)} "
+            f"training.mix {config.name!r} ({config.path}): {counts.taken} usable rows of {counts.read} "
             f"({counts.without_text} have no query or positive, {counts.without_negative} no negative); at least 2 "
             "are needed"
         )
     return source, counts
 
 
-def load_mix_source(config: MixSourceConfig) -> datasets.Dataset:
-    """Open a set, memory-mapped, and check its columns.
-
-    Raises:
-        SourceError: it cannot be read, or a column is missing; the message lists those there are.
-    """
-    path = Path(config.path).expanduser()
-    place = f"training.mix {config.name!r} ({config.path})"
-    if not path.exists() and (config.path.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _BUILDERS):
-        raise SourceError(f"{place}: no such file or folder")
-    try:
-        with _quietly():
-            dataset = _open(config, path)
-    except SourceError:
-        raise
-    except Exception as error:  # the library raises whatever its readers and the hub's client do
-        raise SourceError(f"{place}: cannot be read as a data set: {_root_cause(error)}") from error
-    wanted = [config.columns.query, config.columns.positive, *config.columns.negatives]
-    missing = [name for name in dict.fromkeys(wanted) if name not in dataset.column_names]
-    if missing:
-        raise SourceError(
-            f"{place}: no column {', '.join(map(repr, missing))}; its columns are "
-            f"{', '.join(map(repr, dataset.column_names))}: name them under columns (query, positive, negatives)"
-        )
-    return dataset.select_columns(list(dict.fromkeys(wanted)))
-
-
-def read_pairs(
-    dataset: datasets.Dataset, config: MixSourceConfig, counts: MixedRows, *, seed: int
-) -> Iterator[PairRow]:
+def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterator[PairRow]:
     """Rows of a set, in its order.
 
     Args:
-        dataset: with the mapped columns.
-        config: which columns are what.
+        config: where it is, and which columns are what.
         counts: counts what is taken and what is left out.
         seed: of the rows that are taken where `max_rows` limits them.
 
     Raises:
-        SourceError: a value is neither text nor a list of texts.
+        SourceError: it cannot be read, a column is missing, or a value is neither text nor a list of texts.
     """
-    if config.max_rows is not None and config.max_rows < len(dataset):
-        chosen = sorted(random.Random(f"{seed}:{config.name}").sample(range(len(dataset)), config.max_rows))
-        dataset = dataset.select(chosen)
     columns = config.columns
-    for start in range(0, len(dataset), _CHUNK):
-        values = dataset[start : start + _CHUNK]
-        for offset in range(len(values[columns.query])):
-            row = start + offset
-
-            def texts(column: str, values: Any = values, offset: int = offset, row: int = row) -> list[str]:
-                return _texts(values[column][offset], column, row, config)
-
-            query, positive = texts(columns.query)[:1], texts(columns.positive)[:1]
+    try:
+        for row in _chosen(config, seed):
+            query, positive = (_texts(row, name)[:1] for name in (columns.query, columns.positive))
             if not query or not positive:
                 counts.without_text += 1
                 continue
             own = {query[0], positive[0]}
             # A negative that is the row's own positive, or comes twice, is a slip of the miner.
-            found = dict.fromkeys(text for name in columns.negatives for text in texts(name) if text not in own)
-            if columns.negatives and not found:
+            negatives = dict.fromkeys(
+                text for name in columns.negatives for text in _texts(row, name) if text not in own
+            )
+            if columns.negatives and not negatives:
                 counts.without_negative += 1
                 continue
             counts.taken += 1
-            yield PairRow(query[0], positive[0], tuple(found))
+            yield PairRow(query[0], positive[0], tuple(negatives))
+    except SourceError as error:
+        raise SourceError(f"training.mix {config.name!r}: {error}") from None
 
 
-def _open(config: MixSourceConfig, path: Path) -> datasets.Dataset:
-    if path.is_dir() and any((path / name).is_file() for name in _SAVED):
-        loaded = datasets.load_from_disk(str(path))
-        if isinstance(loaded, datasets.DatasetDict):
-            return _split_of(loaded, config)
-        return loaded
-    if path.is_dir():
-        ours = (path / MANIFEST_NAME).is_file()
-        files = list(map(str, table_files(path) if ours else sorted(path.glob("*.parquet"))))
-        if not files:
+def _chosen(config: MixSourceConfig, seed: int) -> Iterator[Row]:
+    """The rows that are taken, once it is clear that they have the columns."""
+    rows = _rows(config)
+    if config.max_rows is not None:
+        total = sum(1 for _ in _rows(config))
+        if config.max_rows < total:
+            chosen = set(random.Random(f"{seed}:{config.name}").sample(range(total), config.max_rows))
+            rows = (row for position, row in enumerate(rows) if position in chosen)
+    first = list(islice(rows, _LOOKED_AT))
+    known = dict.fromkeys(name for row in first for name in row.values)
+    for name in (config.columns.query, config.columns.positive, *config.columns.negatives):
+        if first and name not in known:
             raise SourceError(
-                f"training.mix {config.name!r} ({config.path}): the folder holds neither Parquet files nor a data set "
-                "that `datasets` saved"
+                f"{config.path}: {no_column(name, known, option='columns (query, positive, negatives)')}"
             )
-        return datasets.load_dataset("parquet", data_files=files, split="train")
-    if path.is_file():
-        return _open_file(config, path)
-    return datasets.load_dataset(config.path, config.subset, split=config.split)
+    return chain(first, rows)
 
 
-def _open_file(config: MixSourceConfig, path: Path) -> datasets.Dataset:
-    suffix = path.suffix.lower()
-    if suffix not in _BUILDERS:
-        raise SourceError(
-            f"training.mix {config.name!r} ({config.path}): cannot tell what it holds; expected one of "
-            f"{', '.join(_BUILDERS)}, a folder, or a hub id"
-        )
-    options: dict[str, Any] = {}
-    if _BUILDERS[suffix] == "csv":
-        # The word "null" in a text is a word.
-        options = {"keep_default_na": False, "sep": "\t" if suffix == ".tsv" else ","}
-    return datasets.load_dataset(_BUILDERS[suffix], data_files=str(path), split="train", **options)
+def _rows(config: MixSourceConfig) -> Iterator[Row]:
+    path = Path(config.path).expanduser()
+    if path.is_dir() and is_saved(path):
+        return read_data_set(HubReference(str(path), None, config.split, None), config.path)
+    if path.exists() or is_hub(path):
+        return read_rows(path)
+    if config.path.startswith(("/", "./", "../", "~")) or path.suffix.lower() in ROW_KINDS:
+        raise SourceError(f"{config.path}: no such file or folder{near_path(path)}")
+    return read_data_set(HubReference(config.path, config.subset, config.split, None), config.path)
 
 
-def _split_of(loaded: datasets.DatasetDict, config: MixSourceConfig) -> datasets.Dataset:
-    if config.split not in loaded:
-        raise SourceError(
-            f"training.mix {config.name!r} ({config.path}): no split {config.split!r}; it has {', '.join(loaded)}"
-        )
-    return loaded[config.split]
-
-
-def _texts(value: Any, column: str, row: int, config: MixSourceConfig) -> list[str]:
-    """The texts of one cell: one, several or none; empty ones are none."""
-    listed = value if isinstance(value, (list, tuple)) else [value]
-    for each in listed:
-        if each is not None and not isinstance(each, str):
-            raise SourceError(
-                f"training.mix {config.name!r} ({config.path}), row {row + 1}: column {column!r} holds "
-                f"{type(each).__name__}, and neither text nor a list of texts"
-            )
-    return [each.strip() for each in listed if each is not None and each.strip()]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No bars between our own lines."""
-    shown = datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not shown:
-            datasets.enable_progress_bars()
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return first_line(error)
+def _texts(row: Row, name: str) -> list[str]:
+    """The texts of one cell: one, several or none; a row of JSON may lack a column, and a list may hold nulls."""
+    value = row.values.get(name)
+    if isinstance(value, list):
+        value = [text for text in value if text is not None]
+    return Row(row.before, row.number, {name: value}).texts(name)

@@ -20,10 +20,10 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from multigrain.config import TrainingConfig
 from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.curriculum.schedule import boundaries
+from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ModelError
-from multigrain.model.cpu_attention import quick_attention
-from multigrain.model.dropout import dropout_set_to
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.adapter_trainer import AdapterTrainer
 from multigrain.training.checkpoints import last_complete_checkpoint
@@ -139,7 +139,7 @@ def train_candidate(
 
 def column_prompts(model: SentenceTransformer) -> dict[str, str] | None:
     """The model's prompts, as the trainer puts them before the texts of each column; None where it has none."""
-    query, document = (model.prompts.get(kind) or "" for kind in ("query", "document"))
+    query, document = query_prompt(model), document_prompt(model)
     columns = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
     return {"query": query, **dict.fromkeys(columns, document)} if query or document else None
 

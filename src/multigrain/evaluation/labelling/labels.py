@@ -17,10 +17,11 @@ from typing import Final
 import numpy as np
 import pytrec_eval
 
-from multigrain.errors import EvaluationError
+from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.compare import CompareSettings, Conclusion, Measured, conclude
 from multigrain.evaluation.significance import compare_paired
 from multigrain.storage.files import atomic_write
+from multigrain.storage.rows import read_rows
 
 __all__ = [
     "GRADES",
@@ -117,15 +118,15 @@ def pool(
     drawn = random.Random(seed).sample(sorted(queries), min(limit, len(queries)))
     pooled = []
     for query_id in drawn:
-        found = sorted({document for ranking in rankings.values() for document in ranking[query_id][:depth]})
-        missing = next((document for document in found if document not in texts), None)
+        documents = sorted({document for ranking in rankings.values() for document in ranking[query_id][:depth]})
+        missing = next((document for document in documents if document not in texts), None)
         if missing is not None:
             raise EvaluationError(
                 f"document {missing!r} was found, but its text is not at hand; judge the run's own set"
             )
         # An order of its own for each query, so that it does not depend on which others are drawn.
-        random.Random(f"{seed}:{query_id}").shuffle(found)
-        candidates = tuple(Candidate(document, texts[document], _text_hash(texts[document])) for document in found)
+        random.Random(f"{seed}:{query_id}").shuffle(documents)
+        candidates = tuple(Candidate(document, texts[document], _text_hash(texts[document])) for document in documents)
         pooled.append(PooledQuery(query_id, queries[query_id], candidates))
     return pooled
 
@@ -150,18 +151,18 @@ class LabelSession:
     @property
     def total(self) -> int:
         """Candidates to judge in all."""
-        return sum(len(each.candidates) for each in self._pooled)
+        return sum(len(query.candidates) for query in self._pooled)
 
     @property
     def remaining(self) -> int:
         """Candidates still to judge."""
-        return sum(len(self._open(each)) for each in self._pooled)
+        return sum(len(self._open(query)) for query in self._pooled)
 
     def next(self) -> tuple[PooledQuery, Candidate] | None:
         """The next candidate to judge; None where all are."""
-        for each in self._pooled:
-            for candidate in self._open(each):
-                return each, candidate
+        for query in self._pooled:
+            for candidate in self._open(query):
+                return query, candidate
         return None
 
     def judge(self, query: PooledQuery, candidate: Candidate, grade: int) -> None:
@@ -183,19 +184,19 @@ class LabelSession:
     def grades(self) -> dict[str, dict[str, int]]:
         """Query id to document id to grade, for the queries that are judged completely."""
         return {
-            each.query_id: {
+            query.query_id: {
                 candidate.document_id: grade
-                for candidate in each.candidates
-                if (grade := self._grade(each, candidate)) is not None
+                for candidate in query.candidates
+                if (grade := self._grade(query, candidate)) is not None
             }
-            for each in self._pooled
-            if each.candidates and not self._skipped(each) and not self._open(each)
+            for query in self._pooled
+            if query.candidates and not self._skipped(query) and not self._open(query)
         }
 
     @property
     def skipped(self) -> int:
         """Queries that were skipped."""
-        return sum(self._skipped(each) for each in self._pooled)
+        return sum(self._skipped(query) for query in self._pooled)
 
     def _open(self, query: PooledQuery) -> list[Candidate]:
         if self._skipped(query):
@@ -213,12 +214,15 @@ class LabelSession:
         self._write()
 
     def _write(self) -> None:
-        lines = (json.dumps(asdict(each), ensure_ascii=False) for each in self._judgments)
+        lines = (json.dumps(asdict(judgment), ensure_ascii=False) for judgment in self._judgments)
         atomic_write(self._path, "".join(f"{line}\n" for line in lines))
         self._answers = self._index()
 
     def _index(self) -> dict[tuple[str, str, str | None, str], int | None]:
-        return {(each.query_id, each.query, each.document_id, each.text_hash): each.grade for each in self._judgments}
+        return {
+            (judgment.query_id, judgment.query, judgment.document_id, judgment.text_hash): judgment.grade
+            for judgment in self._judgments
+        }
 
 
 def score_labels(
@@ -317,9 +321,6 @@ def _text_hash(text: str) -> str:
 
 def _read(path: Path) -> list[Judgment]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [Judgment(**json.loads(line)) for line in lines if line.strip()]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError) as error:
+        return [Judgment(**row.values) for row in read_rows(path)] if path.exists() else []
+    except (SourceError, TypeError) as error:
         raise EvaluationError(f"{path}: not a file of judgments ({error}); move it away to start anew") from None

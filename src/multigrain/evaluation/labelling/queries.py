@@ -12,13 +12,15 @@ from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import BASE, read_per_query, read_results
 from multigrain.evaluation.retrieval import DenseRetriever
-from multigrain.evaluation.sets.retrieval_set import normalise
+from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.sources.store import read_document_table
+from multigrain.sources.words import fold_text
+from multigrain.storage.rows import read_lines
 from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
-    from multigrain.evaluation.models import Contender, Encoding
+    from multigrain.encoders.models import Encoding, ModelSpec
 
 __all__ = ["LabelTask", "model_queries", "own_queries", "run_queries"]
 
@@ -53,16 +55,16 @@ def run_queries(run: RunDirectory) -> LabelTask:
     """
     run.require("results", "multigrain evaluate")
     results = read_results(run.results_path / RESULTS_FILE)
-    texts = {each.id: each.text for each in read_document_table(run.documents_path)}
+    texts = {document.id: document.text for document in read_document_table(run.documents_path)}
     rows = [row for row in read_per_query(run.results_path / PER_QUERY_FILE) if row.model in (BASE, results.chosen)]
-    for each in results.sets:
-        own = [row for row in rows if row.set == each.name]
-        if each.role == "test" and own and all(key in texts for row in own for key in row.top_ids):
+    for result in results.sets:
+        own = [row for row in rows if row.set == result.name]
+        if result.role == "test" and own and all(key in texts for row in own for key in row.top_ids):
             rankings: dict[str, dict[str, Sequence[str]]] = {BASE: {}, results.chosen: {}}
             for row in own:
                 rankings[row.model][row.query_id] = row.top_ids
             queries = {row.query_id: row.query for row in own}
-            return LabelTask(each.name, BASE, (results.chosen,), queries, rankings, texts)
+            return LabelTask(result.name, BASE, (results.chosen,), queries, rankings, texts)
     raise EvaluationError(f"{run.path}: no test queries over the run's own documents; give your own with --queries")
 
 
@@ -100,22 +102,27 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
     rankings: dict[str, dict[str, Sequence[str]]] = {}
     for name, model in ((BASE, base), (chosen, tuned)):
         retriever = DenseRetriever(SentenceTransformerEncoder(model, batch_size=batch_size))
-        found = retriever.rank(list(queries.values()), [each.text for each in documents], depth)
+        ranks = retriever.rank(list(queries.values()), [document.text for document in documents], depth)
         rankings[name] = {
-            key: [documents[place].id for place in places] for key, places in zip(queries, found.tolist(), strict=True)
+            key: [documents[place].id for place in places] for key, places in zip(queries, ranks.tolist(), strict=True)
         }
     return LabelTask(
-        f"queries-{path.stem}", BASE, (chosen,), queries, rankings, {each.id: each.text for each in documents}
+        f"queries-{path.stem}",
+        BASE,
+        (chosen,),
+        queries,
+        rankings,
+        {document.id: document.text for document in documents},
     )
 
 
 def model_queries(
-    contenders: Sequence[Contender], documents: Path, queries: Path, *, depth: int, encoding: Encoding
+    models: Sequence[ModelSpec], documents: Path, queries: Path, *, depth: int, encoding: Encoding
 ) -> LabelTask:
     """Queries from a text file, one a line, searched in any documents with any models; needs no run.
 
     Args:
-        contenders: the models, the base first; `bm25` may be one.
+        models: the models, the base first; `bm25` may be one.
         documents: a folder of texts or a table, as `documents.path` in a config.
         queries: the file.
         depth: how many documents each model finds for each query.
@@ -131,28 +138,25 @@ def model_queries(
 
     asked = _read_queries(queries)
     read, _ = read_documents(DocumentsConfig(path=documents))
-    found = [each for each in read if each.text.strip()]
-    names = [each.name for each in contenders]
+    searched = [document for document in read if document.text.strip()]
+    names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
     rankings: dict[str, dict[str, Sequence[str]]] = {}
-    for contender in contenders:
-        with open_retriever(contender, encoding) as retriever:
-            places = retriever.rank(list(asked.values()), [each.text for each in found], depth)
-        rankings[contender.name] = {
-            key: [found[place].id for place in row if place >= 0]
+    for model in models:
+        with open_retriever(model, encoding) as retriever:
+            places = retriever.rank(list(asked.values()), [document.text for document in searched], depth)
+        rankings[model.name] = {
+            key: [searched[place].id for place in row if place >= 0]
             for key, row in zip(asked, places.tolist(), strict=True)
         }
-    texts = {each.id: each.text for each in found}
+    texts = {document.id: document.text for document in searched}
     return LabelTask(f"queries-{queries.stem}", names[0], tuple(names[1:]), asked, rankings, texts)
 
 
 def _read_queries(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"{path}: queries cannot be read as UTF-8 text ({error})") from None
-    distinct = {normalise(line): line.strip() for line in lines if line.strip()}
+    with as_evaluation_error():
+        distinct = {fold_text(line): line for row in read_lines(path) if (line := str(row.values["line"]))}
     if not distinct:
         raise EvaluationError(f"{path}: no query in it; write one a line")
     return {f"q{number}": query for number, query in enumerate(distinct.values(), start=1)}

@@ -78,7 +78,6 @@ def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSet
 
     Raises:
         EvaluationError: a set cannot be read or scored, an unknown task, or two sets of one name.
-        SourceError: a file cannot be read.
         MissingExtraError: a data package is not installed.
     """
     retrieval: list[EvaluationSet] = []

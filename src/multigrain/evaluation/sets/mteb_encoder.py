@@ -10,7 +10,7 @@ from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 from numpy.typing import NDArray
 
-from multigrain.encoders.encoder import Encoder
+from multigrain.encoders.protocol import Encoder
 
 __all__ = ["MtebEncoder"]
 

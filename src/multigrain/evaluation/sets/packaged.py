@@ -6,15 +6,16 @@ containers of files; their code is never imported.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multigrain.errors import EvaluationError
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role, normalise
+from multigrain.errors import EvaluationError, SourceError
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.sources.words import fold_text
 from multigrain.storage.packages import package_file
+from multigrain.storage.rows import read_rows
 
 __all__ = ["PackagedSet", "question_passages", "read_packaged", "read_question_passages"]
 
@@ -61,7 +62,7 @@ def read_packaged(reference: str, *, name: str, role: Role) -> EvaluationSet:
     inside = inside.removeprefix(f"{package.replace('-', '_')}/")
     known = _KNOWN.get((package, inside))
     if known is None:
-        choices = ", ".join(f"package:{each}/{path}" for each, path in _KNOWN)
+        choices = ", ".join(f"package:{name}/{path}" for name, path in _KNOWN)
         raise EvaluationError(f"evaluation set {name!r}: {reference!r} is not a known data package; known: {choices}")
     return read_question_passages(package_file(package, inside), known, name=name, role=role)
 
@@ -73,9 +74,9 @@ def read_question_passages(path: Path, fields: PackagedSet, *, name: str, role: 
         EvaluationError: the file is damaged or a field is missing.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path}: not the file that was expected ({error}); install the package again") from None
+        rows = [row.values for row in read_rows(path)]
+    except SourceError as error:
+        raise EvaluationError(f"{error}; not the file that was expected: install the package again") from None
     return question_passages(rows, fields, name=name, role=role, origin=str(path))
 
 
@@ -105,8 +106,8 @@ def question_passages(
     except (KeyError, TypeError) as error:
         raise EvaluationError(f"{origin}: not the rows that were expected ({error}); fetch it again") from None
     for question, passage in pairs:
-        document_id, _ = documents.setdefault(normalise(passage), (f"d{len(documents) + 1:05d}", passage.strip()))
-        query_id, _ = questions.setdefault(normalise(question), (f"q{len(questions) + 1:05d}", question.strip()))
+        document_id, _ = documents.setdefault(fold_text(passage), (f"d{len(documents) + 1:05d}", passage.strip()))
+        query_id, _ = questions.setdefault(fold_text(question), (f"q{len(questions) + 1:05d}", question.strip()))
         relevant.setdefault(query_id, {})[document_id] = 1
     return EvaluationSet(
         name=name,

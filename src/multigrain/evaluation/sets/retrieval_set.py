@@ -8,7 +8,6 @@ queries and queries without a relevant document. Where sets come from (BEIR fold
 from __future__ import annotations
 
 import random
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Final, Literal
 from multigrain.config import fingerprint
 from multigrain.errors import EvaluationError
 from multigrain.records import Document, Split
+from multigrain.sources.words import fold_text
 
 __all__ = [
     "GIVEN_PAIRS",
@@ -26,7 +26,6 @@ __all__ = [
     "Role",
     "from_documents",
     "from_queries",
-    "normalise",
     "sample",
 ]
 
@@ -101,14 +100,6 @@ class EvaluationSet:
                 )
 
 
-def normalise(text: str) -> str:
-    """Text as it is compared for identity: Unicode NFKC, case folded, white space collapsed.
-
-    Punctuation stays, unlike where near-duplicates are looked for: "C", "C++" and "C#" ask three things.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def from_queries(
     written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, label: str
 ) -> EvaluationSet:
@@ -137,9 +128,9 @@ def from_queries(
                 f"evaluation set {name!r}: document id {document.id!r} occurs twice; make ids unique"
             )
         texts[document.id] = document.text
-        twins[normalise(document.text)].append(document.id)
+        twins[fold_text(document.text)].append(document.id)
         if document.title:
-            titled[normalise(document.title)].append(document.id)
+            titled[fold_text(document.title)].append(document.id)
 
     queries: dict[str, str] = {}
     relevant: dict[str, dict[str, int]] = {}
@@ -151,7 +142,7 @@ def from_queries(
                 f"evaluation set {name!r}: a query was written for document {document_id!r}, which is not among the "
                 f"{len(texts):,} documents that are searched"
             )
-        key = normalise(query)
+        key = fold_text(query)
         if key not in known:
             # Given pairs may have several queries for one document.
             first = f"q-{document_id}"
@@ -161,7 +152,7 @@ def from_queries(
         queries.setdefault(query_id, " ".join(query.split()))
         answers = relevant.setdefault(query_id, {})
         for titled_id in (document_id, *titled.get(key, ())):
-            answers.update(dict.fromkeys(twins[normalise(texts[titled_id])], 1))
+            answers.update(dict.fromkeys(twins[fold_text(texts[titled_id])], 1))
     return EvaluationSet(name=name, role=role, label=label, corpus=texts, queries=queries, relevant=relevant)
 
 

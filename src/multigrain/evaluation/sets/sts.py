@@ -5,28 +5,28 @@ A cheap and sensitive check for forgetting, since it needs neither a corpus nor 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.sources.files import read_rows
+from multigrain.storage.columns import GRADE, SENTENCES
+from multigrain.storage.rows import Row, read_rows
 
 if TYPE_CHECKING:  # it loads torch, which comparing similarities does not need
-    from multigrain.encoders.encoder import Encoder
+    from multigrain.encoders.protocol import Encoder
 
 __all__ = ["GIVEN_SCORES", "SimilaritySet", "compare_similarities", "evaluate_sts", "read_sts", "spearman"]
 
 GIVEN_SCORES: Final = "given similarity scores"
 
-_COLUMNS: Final = ("sentence1", "sentence2", "score")
 _FEWEST_PAIRS: Final = 3
 _BATCH_NUMBERS: Final = 1_000_000
 
@@ -74,18 +74,19 @@ def read_sts(path: Path, *, name: str, role: Role, label: str = GIVEN_SCORES) ->
     """Read a .tsv, .csv, .jsonl or .parquet file with the columns sentence1, sentence2 and score.
 
     Raises:
-        SourceError: the file cannot be read.
-        EvaluationError: a column is missing, a score is no number, or the set cannot be scored.
+        EvaluationError: the file cannot be read, a column is missing, a score is no number, or the set cannot be
+            scored.
     """
     pairs: list[tuple[str, str]] = []
     gold: list[float] = []
-    for number, row in read_rows(path):
-        first, second, score = (_cell(row, column, path, number) for column in _COLUMNS)
-        try:
-            gold.append(float(score))
-        except ValueError:
-            raise EvaluationError(f"{path}, line {number}: score {score!r} is not a number") from None
-        pairs.append((first, second))
+    with as_evaluation_error():
+        for row in read_rows(path):
+            pairs.append((_sentence(row, 0), _sentence(row, 1)))
+            score = row.values[row.column(GRADE)]
+            try:
+                gold.append(float(score))
+            except (TypeError, ValueError):
+                raise EvaluationError(f"{row.place}: score {score!r} is not a number") from None
     return SimilaritySet(name=name, role=role, label=label, pairs=tuple(pairs), gold=tuple(gold))
 
 
@@ -180,10 +181,8 @@ def _correlation(gold: Floats, similarities: Floats, axis: int) -> Floats:
     return np.asarray(np.divide((left * right).sum(axis=axis), scale, out=np.zeros_like(scale), where=scale > 0))
 
 
-def _cell(row: Mapping[str, Any], column: str, path: Path, number: int) -> str:
-    value = row.get(column)
+def _sentence(row: Row, position: int) -> str:
+    value = row.values[row.column(SENTENCES[position])]
     if value is None:
-        raise EvaluationError(
-            f"{path}, line {number}: no {column!r}; a similarity file has the columns {', '.join(_COLUMNS)}"
-        )
+        raise EvaluationError(f"{row.place}: no {SENTENCES[position].holds}; leave the pair out")
     return str(value)

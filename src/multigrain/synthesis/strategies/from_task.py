@@ -82,7 +82,7 @@ class FromTask:
 
     @property
     def name(self) -> str:
-        """The inner strategy's: what it writes for a task is its own."""
+        """The name of the inner strategy, under which its rows for tasks go too."""
         return self.inner.name
 
     async def write(self, unit: WritingUnit, client: LLMClient) -> SynthesizedRow:
@@ -90,7 +90,7 @@ class FromTask:
         task = unit.task
         if task is None:
             return await self.inner.write(unit, client)
-        made = SynthesizedRow(
+        blank = SynthesizedRow(
             id=row_id(self.name, unit),
             document_id=None,
             query="",
@@ -102,13 +102,15 @@ class FromTask:
         if unit.with_negatives and self.name == "mgh":
             graded = await ask(client, self._request(task, unit, with_negatives=True), _Graded)
             negatives = {level: getattr(graded, f"level_{int(level)}") for level in LEVELS}
-            return replace(made, query=graded.query, positive=graded.positive, negatives=negatives)
+            return replace(blank, query=graded.query, positive=graded.positive, negatives=negatives)
         pair = await ask(client, self._request(task, unit, with_negatives=False), _Pair)
         if not unit.with_negatives:
-            return replace(made, query=pair.query, positive=pair.positive)
+            return replace(blank, query=pair.query, positive=pair.positive)
         document = Document(id=unit.document.id, text=pair.positive)
         row = await self.inner.write(replace(unit, task=None, document=document, query=pair.query), client)
-        return replace(row, id=made.id, document_id=None, query=pair.query, query_type=made.query_type, task=task.text)
+        return replace(
+            row, id=blank.id, document_id=None, query=pair.query, query_type=blank.query_type, task=task.text
+        )
 
     def _request(self, task: Task, unit: WritingUnit, *, with_negatives: bool) -> CompletionRequest:
         words = (unit.style.document_words or 0) * (5 if with_negatives else 1)

@@ -1,4 +1,17 @@
-"""The negatives of some levels in one structured answer: what `mgh`, `hybrid` and `single` do.
+"""The negatives of some levels in one structured answer: the strategies `mgh`, `hybrid` and `single`.
+
+`mgh` has all four levels written: negatives at several levels of similarity, written by a language model, are a
+**fact** (arXiv 2509.00842); four of them, one easy, two medium, one hard: **notes**. The prompt, and that the document
+is the positive: **ours**.
+
+`single` has one hard negative written, which is what E5-mistral's synthesis does (arXiv 2401.00368: **notes**); it is
+asked for as level 4, and the audit mines the other levels. To train as that work did, on the one hard negative alone,
+set `training.schedule: fixed-4`.
+
+`hybrid` has some levels written and the others mined. A corpus has easy negatives in plenty, and rarely a hard one for
+every query, so by default levels 4 and 3 are written and levels 2 and 1 come from the corpus' own bands. Mixing both
+sources is what keeps a model from learning to tell written text from corpus text (a source shortcut, arXiv
+2606.01304). The split by level: **ours**.
 
 The query is asked for in a call before it, in free text (`synthesis.query_first`: **ours**, measured in
 docs/results.md), or is a field of the same answer, as the paper has it. What a small model writes as the first of six
@@ -12,12 +25,11 @@ from typing import Self
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
-from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.strategies.shapes import graded_shape
-from multigrain.synthesis.strategies.writer import StrategySettings, written_row
+from multigrain.synthesis.strategies.writer import PassageStrategy, StrategySettings, written_row
 
-__all__ = ["OneCallStrategy"]
+__all__ = ["HybridStrategy", "MghStrategy", "OneCallStrategy", "SingleStrategy"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +77,34 @@ class OneCallStrategy(PassageStrategy):
             positive=written.get("positive"),
             negatives={level: written[f"level_{int(level)}"] for level in self.levels},
         )
+
+
+@dataclass(frozen=True)
+class MghStrategy(OneCallStrategy):
+    """Asks once for everything, all four levels."""
+
+    name = "mgh"
+
+
+@dataclass(frozen=True)
+class SingleStrategy(OneCallStrategy):
+    """Asks once, for the hardest level only."""
+
+    name = "single"
+
+    levels: tuple[Level, ...] = (Level.HARD,)
+
+
+@dataclass(frozen=True)
+class HybridStrategy(OneCallStrategy):
+    """Asks once, for some levels only."""
+
+    name = "hybrid"
+
+    levels: tuple[Level, ...] = (Level.HARD, Level.MEDIUM_HIGH)
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> Self:
+        """The strategy that a config describes."""
+        levels = tuple(sorted(map(Level, settings.synthesis.written_levels), reverse=True))
+        return replace(super().from_settings(settings), levels=levels)

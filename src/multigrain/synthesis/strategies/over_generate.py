@@ -13,10 +13,9 @@ from typing import Self
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
-from multigrain.synthesis.strategies.base import PassageStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import passages_shape
-from multigrain.synthesis.strategies.writer import StrategySettings, written_row
+from multigrain.synthesis.strategies.writer import PassageStrategy, StrategySettings, written_row
 
 __all__ = ["OverGenerateStrategy"]
 

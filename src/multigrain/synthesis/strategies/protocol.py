@@ -1,4 +1,4 @@
-"""What every strategy is: it turns one document into one row, by asking a model as often as it needs."""
+"""The protocol of strategies, the unit of work that they are given, and the ids of the rows that they write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WritingUnit:
 
 
 class Strategy(Protocol):
-    """How a document becomes a row."""
+    """Writes one row for a document, by asking a model as often as it needs."""
 
     @property
     def name(self) -> str:

@@ -9,9 +9,8 @@ from typing import Final
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
 from multigrain.synthesis.plain_text import whole_sentences
-from multigrain.synthesis.strategies.base import BuiltInStrategy
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.writer import written_row
+from multigrain.synthesis.strategies.writer import BuiltInStrategy, written_row
 
 __all__ = ["StepwiseStrategy"]
 

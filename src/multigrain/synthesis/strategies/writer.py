@@ -1,11 +1,11 @@
-"""What strategies share: how they sample, how much they show, and how a row is put together."""
+"""The base classes of strategies, and the writer that asks models on their behalf."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 from multigrain.synthesis.strategies.shapes import Opening
 
-__all__ = ["DEFAULT_WRITER", "StrategySettings", "Writer", "written_row"]
+__all__ = ["DEFAULT_WRITER", "BuiltInStrategy", "PassageStrategy", "StrategySettings", "Writer", "written_row"]
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -175,17 +175,17 @@ class Writer:
         has_query: bool,
     ) -> tuple[Message, ...]:
         assert self.few_shot is not None  # noqa: S101 - asked by the caller
-        fields = {shows} if isinstance(shows, str) else {_field(each) for each in shows.values()}
+        fields = {shows} if isinstance(shows, str) else {_field(shown) for shown in shows.values()}
         if has_query:
             fields.add("query")
         picked = self.few_shot.pick(row_id("", unit), frozenset(fields))
         examples = [
             {
-                "document": each.document[: self.document_characters],
-                "query": each.query if has_query else None,
-                "answer": _shown(each, shows),
+                "document": example.document[: self.document_characters],
+                "query": example.query if has_query else None,
+                "answer": _shown(example, shows),
             }
-            for each in picked
+            for example in picked
         ]
         shown = self.prompts.render("examples", examples=examples)[-1].content
         *before, last = messages
@@ -193,7 +193,7 @@ class Writer:
 
 
 DEFAULT_WRITER: Final = Writer()
-"""Of strategies that are built without a config."""
+"""The writer of strategies that are built without a config."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,41 @@ class StrategySettings:
     llm: LLMConfig
     seed: int
     writer: Writer
+
+
+@dataclass(frozen=True)
+class BuiltInStrategy:
+    """A strategy that asks through a `Writer`.
+
+    Attributes:
+        name: what configs and journals call it.
+        writer: asks the model.
+    """
+
+    name: ClassVar[str]
+
+    writer: Writer = DEFAULT_WRITER
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> Self:
+        """The strategy that a config describes."""
+        return cls(settings.writer)
+
+
+@dataclass(frozen=True)
+class PassageStrategy(BuiltInStrategy):
+    """A strategy whose positive is the document, or a passage that is written with the query.
+
+    Attributes:
+        write_positive: whether the positive is written too.
+    """
+
+    write_positive: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: StrategySettings) -> Self:
+        """The strategy that a config describes."""
+        return cls(settings.writer, write_positive=settings.synthesis.positive == "written")
 
 
 def written_row(

@@ -102,7 +102,7 @@ class WassersteinLoss(MultipleNegativesRankingLoss):
         del labels
         if self.gather_across_devices:
             # Means and covariances are of the whole batch, so that every process computes the whole loss.
-            embeddings = [all_gather_with_grad(each) for each in embeddings]
+            embeddings = [all_gather_with_grad(column) for column in embeddings]
         queries, positives, *negatives = embeddings
         best_first = [positives, *reversed(negatives)]
         predicted = torch.softmax(self.scale * cos_sim(queries, torch.cat(best_first)).double(), dim=1)

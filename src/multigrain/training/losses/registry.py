@@ -1,15 +1,13 @@
-"""Losses by name: ours, and any that a package registers under the entry-point group `multigrain.losses`.
+"""Losses by name: those of this package, and those that others add under the entry-point group `multigrain.losses`.
 
 Importing this loads no torch: losses are checked before anything is written, and built when training starts.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
@@ -18,18 +16,17 @@ from multigrain.config import TrainingConfig
 from multigrain.config.section import Section
 from multigrain.curriculum.pools import GradedShape
 from multigrain.errors import ConfigError, ModelError
+from multigrain.plugins import Registry
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-__all__ = ["ENTRY_POINT_GROUP", "LossPlugin", "LossSettings", "build_loss", "check_losses", "graded_shape", "guide_of"]
-
-ENTRY_POINT_GROUP: Final = "multigrain.losses"
+__all__ = ["LOSSES", "LossPlugin", "LossSettings", "build_loss", "check_losses", "graded_shape", "guide_of"]
 
 
 class NoOptions(Section):
-    """For losses without options."""
+    """No options at all."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +116,26 @@ def _infonce(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
     )
 
 
-def _masked(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
-    from multigrain.training.losses.masked import MaskedRankingLoss
+def _own(home: str) -> Callable[[SentenceTransformer, LossSettings], nn.Module]:
+    """Builds one of our own losses, whose keywords are its options.
 
-    loss = MaskedRankingLoss(
-        model,
-        threshold=settings.options.threshold,
-        scale=settings.scale,
-        gather_across_devices=settings.gather_across_devices,
-    )
-    return _cached(model, loss, settings)
+    Args:
+        home: its module in this package, and its class: "module:Class".
+    """
+
+    def build(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+        module, kind = home.split(":")
+        loss: Any = getattr(import_module(f"multigrain.training.losses.{module}"), kind)(
+            model,
+            **settings.options.model_dump(),
+            scale=settings.scale,
+            gather_across_devices=settings.gather_across_devices,
+        )
+        from multigrain.training.losses.caching import GradientCachedLoss
+
+        return loss if settings.mini_batch_size is None else GradientCachedLoss(model, loss, settings.mini_batch_size)
+
+    return build
 
 
 def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
@@ -151,43 +158,25 @@ def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
         raise ModelError(f"training.loss_options.guide {settings.options.guide}: {error}") from None
 
 
-def _listmle(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
-    from multigrain.training.losses.listwise import ListMLELoss
+_INFONCE: Final = LossPlugin(_infonce, shapes=("pairs", "triples", "lists"), caches=True)
 
-    loss = ListMLELoss(
-        model,
-        scale=settings.scale,
-        in_batch=settings.options.in_batch,
-        gather_across_devices=settings.gather_across_devices,
-    )
-    return _cached(model, loss, settings)
-
-
-def _wasserstein(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
-    from multigrain.training.losses.listwise import WassersteinLoss
-
-    loss = WassersteinLoss(
-        model,
-        grades=settings.options.grades,
-        scale=settings.scale,
-        gather_across_devices=settings.gather_across_devices,
-    )
-    return _cached(model, loss, settings)
-
-
-def _cached(model: SentenceTransformer, loss: Any, settings: LossSettings) -> nn.Module:
-    from multigrain.training.losses.caching import GradientCachedLoss
-
-    return loss if settings.mini_batch_size is None else GradientCachedLoss(model, loss, settings.mini_batch_size)
-
-
-_OURS: Final = {
-    "infonce": LossPlugin(_infonce, shapes=("pairs", "triples", "lists"), caches=True),
-    "masked": LossPlugin(_masked, MaskedOptions, shapes=("pairs", "triples", "lists"), caches=True),
-    "guided": LossPlugin(_guided, GuidedOptions, caches=True),
-    "listmle": LossPlugin(_listmle, ListMLEOptions, shapes=("lists",), caches=True),
-    "wasserstein": LossPlugin(_wasserstein, WassersteinOptions, shapes=("lists",), caches=True),
-}
+LOSSES: Final[Registry[LossPlugin]] = Registry(
+    kind="loss",
+    group="multigrain.losses",
+    built_in={
+        "infonce": _INFONCE,
+        "masked": LossPlugin(
+            _own("masked:MaskedRankingLoss"), MaskedOptions, shapes=("pairs", "triples", "lists"), caches=True
+        ),
+        "guided": LossPlugin(_guided, GuidedOptions, caches=True),
+        "listmle": LossPlugin(_own("listwise:ListMLELoss"), ListMLEOptions, shapes=("lists",), caches=True),
+        "wasserstein": LossPlugin(
+            _own("listwise:WassersteinLoss"), WassersteinOptions, shapes=("lists",), caches=True
+        ),
+    },
+    named_by="training.loss",
+    instance_of=LossPlugin,
+)
 
 
 def check_losses(config: TrainingConfig) -> None:
@@ -223,7 +212,7 @@ def build_loss(
     """
     plugin, options = _resolve(config)
     if not graded and plugin.shapes == ("lists",):
-        plugin, options = _OURS["infonce"], NoOptions()
+        plugin, options = _INFONCE, NoOptions()
     settings = LossSettings(
         temperature=config.temperature,
         gather_across_devices=config.gather_across_devices and processes > 1,
@@ -251,7 +240,7 @@ def guide_of(config: TrainingConfig) -> str | None:
 
 
 def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
-    plugin = _find(config.loss)
+    plugin = LOSSES.get(config.loss)
     shape = graded_shape(config)
     if shape not in plugin.shapes:
         raise ConfigError(_misfit(config, plugin))
@@ -261,7 +250,7 @@ def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
         return plugin, plugin.options.model_validate(config.loss_options)
     except ValidationError as error:
         known = ", ".join(plugin.options.model_fields) or "none"
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
         raise ConfigError(
             f"training.loss_options of loss {config.loss!r}: {problems} (its options: {known})"
         ) from None
@@ -272,25 +261,3 @@ def _misfit(config: TrainingConfig, plugin: LossPlugin) -> str:
     if plugin.shapes == ("lists",):
         return f"{start}: it ranks all four levels at once; set training.schedule: listwise"
     return f"{start}: it takes {' or '.join(plugin.shapes)}; choose a schedule that gives a row one negative or none"
-
-
-def _find(name: str) -> LossPlugin:
-    if name in _OURS:
-        return _OURS[name]
-    found = _plugins()
-    if name not in found:
-        known = sorted({*_OURS, *found})
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-        raise ConfigError(f"training.loss: unknown loss {name!r}{hint}; there are {', '.join(known)}")
-    plugin = found[name].load()
-    if not isinstance(plugin, LossPlugin):
-        raise ConfigError(
-            f"training.loss: plug-in {name!r} ({found[name].value}) is a {type(plugin).__name__}, not a LossPlugin"
-        )
-    return plugin
-
-
-@cache
-def _plugins() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}

@@ -1,0 +1,41 @@
+"""The protocol of embedding models, and the form of their vectors. Importing it loads no heavy library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Encoder", "Floats", "unit_length"]
+
+Floats: TypeAlias = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors whose dot product is the model's similarity.
+
+    Vectors are float32, and of length 1 where the model compares by cosine. The prompts that go before queries and
+    documents are the encoder's own business.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that decides the vectors: weights, settings, prompts; neither name nor folder."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
+        """Embed queries: (len(texts), dimensions)."""
+        ...
+
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
+        """Embed documents: (len(texts), dimensions), the same dimensions as queries."""
+        ...
+
+
+def unit_length(vectors: Any) -> Floats:
+    """Vectors scaled to length 1, in float32: (n, dimensions). Vectors of zeros stay as they are."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

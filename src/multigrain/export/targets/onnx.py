@@ -1,0 +1,177 @@
+"""An ONNX graph with the pooling in it; int8 beside it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.errors import ExportError, MissingExtraError
+from multigrain.export import embedder as embedder_file
+from multigrain.export.cost import Cost, ExportedEncoder, measure_cost
+from multigrain.export.graph import EmbeddingGraph
+from multigrain.export.job import Exported, ExportJob
+from multigrain.export.parity import check_parity
+from multigrain.export.settings import export_settings, write_tokenizer
+from multigrain.model.attention.observed import evaluating
+
+__all__ = ["INT8_FILE", "ONNX_FILE", "export", "in_float32", "quantise", "write_graph", "write_onnx_folder"]
+
+ONNX_FILE: Final = "model.onnx"
+INT8_FILE: Final = "model_int8.onnx"
+
+# A file of the format holds at most 2 GB; weights beyond that lie beside it.
+_LARGEST_FILE: Final = 1_500_000_000
+
+
+def export(job: ExportJob, folder: Path) -> Exported:
+    """Write model.onnx, tokenizer.json, export.json, embedder.py, and model_int8.onnx where it was asked for.
+
+    Raises:
+        ExportError: the architecture cannot be traced, or the graph gives other vectors.
+        MissingExtraError: the extra `onnx` is not installed.
+    """
+    model, difference = write_onnx_folder(job, folder)
+    facts: dict[str, Any] = {"max_difference": difference, "files": [ONNX_FILE]}
+    lines = [f"{ONNX_FILE}: the model's vectors within {difference:.1e}; pooling and normalisation are in the graph"]
+    if job.int8:
+        job.progress.say("export: quantising to int8")
+        quantise(folder / ONNX_FILE, folder / INT8_FILE)
+        facts["files"].append(INT8_FILE)
+        facts["bytes"] = {name: (folder / name).stat().st_size for name in (ONNX_FILE, INT8_FILE)}
+        costs = _int8_costs(job, model, folder)
+        facts["int8"] = [cost.facts() for cost in costs]
+        lines += [f"{INT8_FILE}: {cost}" for cost in costs]
+        if not costs:
+            lines.append(f"{INT8_FILE}: its loss was not measured; name a labelled set with --set")
+    settings = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    (folder / "export.json").write_text(json.dumps(settings | facts, indent=2, ensure_ascii=False), encoding="utf-8")
+    lines.append("use it from embedder.py in the folder: numpy, onnxruntime and tokenizers are all it needs")
+    return Exported(facts=facts, lines=tuple(lines))
+
+
+def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer, float]:
+    """Write the float32 graph with its tokenizer, settings and reader, and check it.
+
+    Returns:
+        The model in float32, and the largest difference between its vectors and the graph's.
+
+    Raises:
+        ExportError: as `export`.
+        MissingExtraError: as `export`.
+    """
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "exporting to ONNX", "pip install 'multigrain[onnx]'")
+    model = in_float32(job.model)
+    graph = EmbeddingGraph(model)
+    write_tokenizer(model, folder / "tokenizer.json")
+    settings = export_settings(model, job.source, pools_prompt=not graph.takes_prompt_length)
+    (folder / "export.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    shutil.copyfile(embedder_file.__file__, folder / "embedder.py")
+    job.progress.say(f"export: tracing {settings['architecture']} with {settings['pooling']} pooling")
+    write_graph(graph, folder / ONNX_FILE)
+    job.progress.say("export: comparing the graph's vectors with the model's")
+    return model, check_parity(model, embedder_file.Embedder(folder), what=f"{job.source} as ONNX")
+
+
+def in_float32(model: SentenceTransformer) -> SentenceTransformer:
+    """The model itself where it is in float32, else a copy that is."""
+    if all(tensor.dtype == torch.float32 for tensor in model.parameters()):
+        return model
+    return copy.deepcopy(model).float()
+
+
+def write_graph(graph: EmbeddingGraph, path: Path) -> None:
+    """Trace a graph and write it; batch and sequence are dynamic.
+
+    Raises:
+        ExportError: the architecture cannot be traced.
+    """
+    name = type(graph.transformer.model).__name__
+    # Two texts, one of them padded: sizes of 1 would be taken for constants.
+    ids = torch.full((2, 7), 3, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    inputs: tuple[torch.Tensor, ...] = (ids, mask)
+    shapes: dict[str, Any] = {"input_ids": dynamic, "attention_mask": dynamic}
+    if graph.takes_prompt_length:
+        inputs, shapes = (*inputs, torch.tensor(1)), shapes | {"prompt_length": None}
+    size = sum(tensor.numel() * tensor.element_size() for tensor in graph.parameters())
+    try:
+        # Gradients would choose other kernels, whose layouts the exporter cannot follow (MPNet).
+        with _quiet(), evaluating(graph), torch.no_grad():
+            # The exporter looks at the outermost flag, not at the parts'.
+            graph.training = False
+            program = torch.onnx.export(
+                graph,
+                inputs,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=list(shapes),
+                output_names=["sentence_embedding"],
+                verbose=False,
+            )
+            if program is None:
+                raise ExportError(f"{name}: the ONNX exporter returned nothing")
+            program.save(path, external_data=size > _LARGEST_FILE)
+    except ExportError:
+        raise
+    except Exception as error:  # tracing runs the architecture's own code, which may raise anything
+        raise ExportError(
+            f"{name}: cannot be traced for ONNX ({_root_cause(error)}); serve it with sentence-transformers instead, "
+            "or export another architecture"
+        ) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    """What went wrong first, in one line: the exporter wraps it in advice to its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"[:200]
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Weights to int8, one scale a column; activations are quantised as they come (dynamic quantisation)."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        # One scale for a whole matrix loses several times as much.
+        quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
+
+
+def _int8_costs(job: ExportJob, model: SentenceTransformer, folder: Path) -> list[Cost]:
+    cosine = model.similarity_fn_name == "cosine"
+    quantised = ExportedEncoder(embedder_file.Embedder(folder, INT8_FILE), folder / INT8_FILE, cosine=cosine)
+    whole = SentenceTransformerEncoder(model)
+    costs = []
+    for evaluation_set in job.sets:
+        with job.progress.task(f"Measuring int8 on {evaluation_set.name}", None):
+            costs.append(measure_cost(whole, quantised, evaluation_set))
+    return costs
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' notices off the screen: what fails raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,65 @@
+"""The same graph in OpenVINO's own format."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from multigrain.errors import MissingExtraError
+from multigrain.export.embedder import Embedder
+from multigrain.export.job import Exported, ExportJob
+from multigrain.export.parity import check_parity
+from multigrain.export.targets.onnx import ONNX_FILE, write_onnx_folder
+
+__all__ = ["OPENVINO_FILE", "export"]
+
+OPENVINO_FILE: Final = "openvino_model.xml"
+
+
+def export(job: ExportJob, folder: Path) -> Exported:
+    """Write openvino_model.xml and .bin beside the tokenizer and the settings.
+
+    Raises:
+        ExportError: as `multigrain.export.targets.onnx.export`.
+        MissingExtraError: openvino, or the extra `onnx`, is not installed.
+    """
+    if find_spec("openvino") is None:
+        raise MissingExtraError("openvino", "exporting to OpenVINO", "pip install 'multigrain[openvino]'")
+    import openvino
+
+    model, _ = write_onnx_folder(job, folder)
+    graph = openvino.convert_model(str(folder / ONNX_FILE))
+    openvino.save_model(graph, str(folder / OPENVINO_FILE), compress_to_fp16=False)
+    # float32 throughout: left to itself, the CPU plug-in computes in bfloat16 where there are units for it.
+    compiled = openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    reader = Embedder(folder)
+    reader.session = _Session(compiled)
+    difference = check_parity(model, reader, what=f"{job.source} as OpenVINO")
+    for left in folder.glob(f"{ONNX_FILE}*"):
+        left.unlink()
+    (folder / "embedder.py").unlink()  # it reads ONNX
+    facts: dict[str, Any] = {"max_difference": difference, "files": [OPENVINO_FILE, "openvino_model.bin"]}
+    settings = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    (folder / "export.json").write_text(json.dumps(settings | facts, indent=2, ensure_ascii=False), encoding="utf-8")
+    return Exported(
+        facts=facts,
+        lines=(
+            f"{OPENVINO_FILE}: the model's vectors within {difference:.1e}, computed in float32",
+            "inputs are input_ids and attention_mask of tokenizer.json; the output is sentence_embedding",
+        ),
+    )
+
+
+class _Session:
+    """A compiled model behind the one call of onnxruntime's sessions that `Embedder` makes."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        tensors = self._compiled(inputs)
+        return [tensors[name] for name in outputs]

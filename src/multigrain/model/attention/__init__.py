@@ -1,0 +1,1 @@
+"""Attention: what computes it, which way it looks, and how much of it every token receives."""

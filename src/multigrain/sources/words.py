@@ -1,0 +1,54 @@
+"""The words of texts, and the two forms in which texts are compared."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import chain, groupby
+from typing import Final
+
+__all__ = ["count_words", "fold_text", "fold_words", "word_ngrams"]
+
+
+def _combining_marks() -> str:
+    """Unicode's combining marks (Mn, Mc) as ranges of a pattern: they begin at U+0300 and lie in two blocks."""
+    codes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))
+    runs = groupby(codes, key=lambda code: unicodedata.category(chr(code)) in ("Mn", "Mc"))
+    ranges = [list(run) for are_marks, run in runs if are_marks]
+    return "".join(f"{chr(codes[0])}-{chr(codes[-1])}" for codes in ranges)
+
+
+# Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese): each character is a word.
+_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_MARKS: Final = _combining_marks()
+# Vowel signs and other marks go on with a word, though \w leaves them out: without them, किताब would be three words.
+_WORD: Final = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*")
+
+
+def fold_text(text: str) -> str:
+    """The text in Unicode NFKC, case-folded, with single spaces: what two texts must share to ask the same.
+
+    Punctuation stays: "C", "C++" and "C#" ask three things.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def fold_words(text: str) -> str:
+    """The text's case-folded words with single spaces: what two texts must share to count as repeated.
+
+    Punctuation is left out: a document that differs from another by it alone holds nothing new.
+    """
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+def count_words(text: str) -> int:
+    """How many words a text has; in scripts without spaces each character is one, with its marks."""
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def word_ngrams(text: str, n: int = 3) -> set[str]:
+    """The text's distinct word n-grams; a text of fewer than n words is one n-gram."""
+    words = _WORD.findall(text.casefold())
+    if len(words) <= n:
+        return {" ".join(words)}
+    return {" ".join(words[start : start + n]) for start in range(len(words) - n + 1)}

@@ -1,0 +1,73 @@
+"""Corpora to mine: the same texts from tables, folders of them and BEIR folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from multigrain.errors import SourceError
+from multigrain.mining.corpus import CorpusFiles
+
+TEXTS = [f"text {number}" for number in range(30)]
+
+
+def write(path: Path, texts: list[str]) -> str:
+    rows = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_files_and_folders_give_their_texts_in_order_and_any_of_them_again(tmp_path: Path) -> None:
+    places = (
+        write(tmp_path / "a.jsonl", TEXTS[:10]),
+        str(Path(write(tmp_path / "folder" / "1.parquet", TEXTS[10:15])).parent),
+        write(tmp_path / "b.parquet", TEXTS[20:]),
+    )
+    write(tmp_path / "folder" / "2.jsonl", TEXTS[15:20])
+    corpus = CorpusFiles(places)
+
+    assert list(corpus) == TEXTS
+    assert corpus.pick({3, 17, 29}) == {3: TEXTS[3], 17: TEXTS[17], 29: TEXTS[29]}
+    assert corpus.pick(set()) == {}
+
+
+def test_addresses_are_read_as_paths_are(tmp_path: Path) -> None:
+    local = Path(write(tmp_path / "a.parquet", TEXTS))
+    with fsspec.open("memory://test_corpus/inside/a.parquet", "wb") as remote:
+        remote.write(local.read_bytes())
+
+    assert list(CorpusFiles(("memory://test_corpus/inside/a.parquet",))) == TEXTS
+    assert list(CorpusFiles(("memory://test_corpus/inside",))) == TEXTS
+
+
+def test_of_a_beir_folder_the_documents_are_mined_with_their_titles_and_not_the_queries(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "d", "title": "Owls", "text": "They hunt."}\n{"_id": "e", "text": "x"}'
+    )
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "who hunts"}')
+
+    assert list(CorpusFiles((str(tmp_path),))) == ["Owls They hunt.", "x"]
+
+
+def test_what_is_wrong_names_the_place(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": 7}')
+    (tmp_path / "empty").mkdir()
+    cases = {
+        "a.jsonl": r"a\.jsonl:2: 'text' is int, not text",
+        "empty": r"no \.parquet, \.jsonl file in the folder",
+        "missing": "no such file or folder",
+    }
+    for name, words in cases.items():
+        with pytest.raises(SourceError, match=words):
+            list(CorpusFiles((str(tmp_path / name),)))
+    with pytest.raises(SourceError, match=r"b\.parquet:row 1: no column 'txt' \(did you mean 'text'\?\)"):
+        list(CorpusFiles((write(tmp_path / "b.parquet", TEXTS),), field="txt"))

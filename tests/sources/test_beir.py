@@ -1,0 +1,207 @@
+"""The same set in every format that people keep such things in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from multigrain.config import DocumentsConfig, PairsConfig
+from multigrain.errors import EvaluationError, SourceError
+from multigrain.evaluation.sets.beir import read_beir, read_own_files
+from multigrain.sources.beir import find_beir, is_beir, iterate_texts, read_qrels, read_texts
+from multigrain.sources.pairs import load_pairs
+
+TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
+QRELS = {"7": {"d1": 2, "d2": 0}, "b": {"d2": 1}}
+
+
+def write_texts(path: Path, **names: str) -> Path:
+    key, text = names.get("key", "_id"), names.get("text", "text")
+    rows = [{key: identifier, text: words} for identifier, words in TEXTS.items()]
+    if path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".csv":
+        path.write_text(f'{key},{text}\n7,where do owls live\nb,"a ""quoted"" question"\n')
+    elif names.get("header"):
+        path.write_text(f'{key}\t{text}\n7\twhere do owls live\nb\t"a ""quoted"" question"\n')
+    else:
+        path.write_text("".join(f"{identifier}\t{words}\n" for identifier, words in TEXTS.items()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("queries.jsonl", {}),
+        ("queries.jsonl", {"key": "qid", "text": "query"}),
+        ("queries.parquet", {"key": "id"}),
+        ("queries.csv", {"key": "query_id", "text": "question"}),
+        ("queries.tsv", {"header": "yes"}),
+        ("queries.tsv", {}),
+        ("queries.txt", {}),
+    ],
+)
+def test_texts_are_the_same_from_every_format(tmp_path: Path, name: str, columns: dict[str, str]) -> None:
+    assert read_texts(write_texts(tmp_path / name, **columns)) == TEXTS
+
+
+def write_qrels(path: Path, style: str) -> Path:
+    flat = [(query, document, grade) for query, grades in QRELS.items() for document, grade in grades.items()]
+    if style == "trec":
+        path.write_text("".join(f"{query} 0 {document} {grade}\n" for query, document, grade in flat))
+    elif style == "plain":
+        path.write_text("".join(f"{query}\t{document}\t{grade}\n" for query, document, grade in flat))
+    elif style == "turned":
+        path.write_text("score\tcorpus-id\tquery-id\n" + "".join(f"{g}\t{d}\t{q}\n" for q, d, g in flat))
+    else:
+        rows = [{"query-id": query, "corpus-id": document, "score": grade} for query, document, grade in flat]
+        if style == "jsonl":
+            path.write_text("\n".join(map(json.dumps, rows)))
+        elif style == "csv":
+            path.write_text("qid,docid,relevance\n" + "".join(f"{q},{d},{g}.0\n" for q, d, g in flat))
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [
+        ("qrels.trec", "trec"),
+        ("qrels.txt", "plain"),
+        ("qrels.tsv", "turned"),
+        ("qrels.jsonl", "jsonl"),
+        ("qrels.csv", "csv"),
+        ("qrels.parquet", "parquet"),
+    ],
+)
+def test_judgments_are_the_same_from_every_format(tmp_path: Path, name: str, style: str) -> None:
+    assert read_qrels(write_qrels(tmp_path / name, style)) == QRELS
+
+
+def test_judgments_without_grades_name_what_is_relevant(tmp_path: Path) -> None:
+    (tmp_path / "qrels.csv").write_text("query_id,doc_id\nq1,d1\n")
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\nq1\td1\n")
+    assert read_qrels(tmp_path / "qrels.csv") == read_qrels(tmp_path / "qrels.tsv") == {"q1": {"d1": 1}}
+
+
+def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
+    (tmp_path / "docs.csv").write_text("pid,title,passage\nd1,Owls,They hunt.\nd2,,Dogs bark.\n")
+    found = read_own_files(
+        write_texts(tmp_path / "queries.tsv"),
+        tmp_path / "docs.csv",
+        write_qrels(tmp_path / "qrels.trec", "trec"),
+        name="own",
+        role="test",
+    )
+    assert found.corpus == {"d1": "Owls They hunt.", "d2": "Dogs bark."}
+    assert (found.queries, found.relevant) == (TEXTS, QRELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("docs.tsv", "d1 no tab here\n", "docs.tsv:1: expected an id, a tab and a text"),
+        ("docs.tsv", "d1\tone\nd1\ttwo\n", "docs.tsv:2: id 'd1' is taken by line 1"),
+        ("docs.xml", "<d>", "docs.xml: cannot tell what it holds; expected one of .jsonl"),
+        ("docs.csv", "id,words\nd1,text\n", "docs.csv:2: no column with the text (text, query"),
+        ("docs.jsonl", '{"_id": true, "text": "x"}', "docs.jsonl:1: an id is a text or a number, got 'True'"),
+    ],
+)
+def test_a_bad_table_gets_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError) as caught:
+        read_texts(tmp_path / name)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("qrels.jsonl", '{"query": "q", "doc": "d"}', "qrels.jsonl:1: expected query id, document id and grade"),
+        ("qrels.jsonl", "[]", "qrels.jsonl:1: expected an object, got list"),
+        ("qrels.csv", "qid,docid,rel\nq,d,0.5\n", "qrels.csv:2: grade '0.5' is not a whole number"),
+        ("qrels.csv", "qid,docid,rel\nq,,1\n", "qrels.csv:2: expected query id"),
+    ],
+)
+def test_bad_judgments_get_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError) as caught:
+        read_qrels(tmp_path / name)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def write_folder(folder: Path, **files: str) -> Path:
+    contents = {
+        "corpus.jsonl": "".join(
+            json.dumps({"_id": f"d{n}", "text": f"passage {n} of {n * n}"}) + "\n" for n in range(20)
+        ),
+        "queries.jsonl": "".join(json.dumps({"_id": f"q{n}", "text": f"ask {n * n}"}) + "\n" for n in range(20)),
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\n" + "".join(f"q{n}\td{n}\t1\n" for n in range(20)),
+    } | files
+    for name, text in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"corpus.jsonl": '{"_id": "d1"'}, "corpus.jsonl:1: not JSON"),
+        ({"queries.jsonl": '{"_id": "q1", "text": 5}'}, "queries.jsonl:1: 'text' is int, not text"),
+        ({"queries.jsonl": '{"name": "q1"}'}, "queries.jsonl:1: no column with the id (_id, id"),
+        ({"corpus.jsonl": '{"_id": "", "text": "x"}'}, "corpus.jsonl:1: no id in it"),
+        ({"qrels/test.tsv": "q1\td1\t0.5\n"}, "test.tsv:1: grade '0.5' is not a whole number"),
+        ({"qrels/test.tsv": "q1\td1\t1\nq1\td99\t0\n"}, "test.tsv:2: corpus-id 'd99' is not in corpus.jsonl"),
+        ({"qrels/test.tsv": "q99\td1\t1\n"}, "test.tsv:1: query-id 'q99' is not in queries.jsonl"),
+        ({"qrels/test.tsv": "q1\td1\t1\nq1\td1\t2\n"}, "test.tsv:2: document 'd1' is judged 2 for query 'q1'"),
+    ],
+)
+def test_pairs_and_evaluation_refuse_the_same_folders_in_the_same_words(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    folder = write_folder(tmp_path / "set", **files)
+
+    with pytest.raises(SourceError) as of_pairs:
+        load_pairs(PairsConfig(path=folder, split="test"), DocumentsConfig(), seed=1)
+    with pytest.raises(EvaluationError) as of_evaluation:
+        read_beir(folder, name="s", role="test")
+
+    assert str(of_pairs.value) == str(of_evaluation.value)
+    assert message in str(of_pairs.value)
+
+
+def test_pairs_and_evaluation_read_the_same_texts_and_judgments(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set")
+    (folder / "corpus.csv").write_text("")  # .jsonl goes before it
+
+    evaluation_set = read_beir(folder, name="s", role="test")
+    pairs = load_pairs(PairsConfig(path=folder, split="test"), DocumentsConfig(), seed=1)
+
+    assert is_beir(folder)
+    assert {document.id: document.text for document in pairs.documents} == evaluation_set.corpus
+    assert {query.text for query in pairs.queries} == set(evaluation_set.queries.values())
+    assert dict(iterate_texts(find_beir(folder, "test").corpus)) == evaluation_set.corpus
+
+
+def test_judgments_of_what_is_empty_are_counted_as_incomplete_pairs(tmp_path: Path) -> None:
+    queries = "".join(json.dumps({"_id": f"q{n}", "text": f"ask {n}" if n else " "}) + "\n" for n in range(20))
+    corpus = "".join(
+        json.dumps({"_id": f"d{n}", "text": f"passage {n}" if n != 1 else None}) + "\n" for n in range(20)
+    )
+    folder = write_folder(tmp_path / "set", **{"queries.jsonl": queries, "corpus.jsonl": corpus})
+
+    pairs = load_pairs(PairsConfig(path=folder, split="test"), DocumentsConfig(), seed=1)
+
+    assert (pairs.counts["queries"], pairs.counts["incomplete"]) == (18, 2)
+    with pytest.raises(EvaluationError, match="query 'q0' is empty"):
+        read_beir(folder, name="s", role="test")

@@ -1,0 +1,195 @@
+"""One reader for every table: the same rows from every kind, and one form of a place."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multigrain.errors import SourceError
+from multigrain.storage.columns import ID, POSITIVE, QUERY, TEXT
+from multigrain.storage.rows import NotTextError, Row, read_lines, read_rows, row_kind
+
+ROWS = [{"id": f"r{number}", "text": f'words "{number}",\tand\u2028more'} for number in range(12)]
+KINDS = ["jsonl", "ndjson", "json", "json lines", "csv", "tsv", "parquet", "folder", "saved", "hub"]
+
+
+def write(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path | str:
+    path = folder / f"rows.{kind.split(maxsplit=1)[0]}"
+    if kind in ("jsonl", "ndjson", "json lines"):
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    elif kind == "json":
+        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    elif kind in ("csv", "tsv"):
+        with path.open("w", newline="", encoding="utf-8-sig") as handle:
+            writer = csv.DictWriter(handle, list(rows[0]), delimiter="\t" if kind == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "folder":
+        path.mkdir()
+        (path / "README.md").write_text("not a table")
+        pq.write_table(pa.Table.from_pylist(rows[:5]), path / "a.parquet")
+        pq.write_table(pa.Table.from_pylist(rows[5:]), path / "b.parquet")
+    else:
+        datasets.Dataset.from_list(rows).save_to_disk(str(path))
+        return f"hf:{path}" if kind == "hub" else path
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_the_same_from_every_kind_and_know_their_places(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind, ROWS)
+
+    rows = list(read_rows(Path(path)))
+
+    assert [row.values for row in rows] == ROWS
+    numbers = [row.number for row in rows]
+    assert numbers == sorted(set(numbers))
+    is_lines = kind in ("jsonl", "ndjson", "json", "json lines", "csv", "tsv")
+    assert [row.place for row in rows] == [f"{path}:{'' if is_lines else 'row '}{number}" for number in numbers]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet"])
+def test_an_address_is_read_as_a_file_is(tmp_path: Path, name: str) -> None:
+    local = write(tmp_path, name.split(".")[1], ROWS)
+    address = f"memory://test_rows/{name}"
+    with fsspec.open(address, "wb") as remote:
+        remote.write(Path(local).read_bytes())
+
+    assert [row.values for row in read_rows(address)] == ROWS
+    with pytest.raises(SourceError, match=r"memory://test_rows/nothing.jsonl: cannot be read"):
+        list(read_rows("memory://test_rows/nothing.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"a": 1}\n\n{"a":', "a.jsonl:3: not JSON"),
+        ("a.jsonl", b'{"a": 1}\n[1]', "a.jsonl:2: expected an object, got list"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "caf\xe9"}', "a.jsonl:2: not UTF-8 (byte 0xe9)"),
+        ("a.csv", b"a,b\n1,2\n1,caf\xe9", "a.csv:3: not UTF-8"),
+        ("a.csv", b"a,b\n1,2\n1,2,3", "a.csv:3: more cells than columns; put texts with commas in quotes"),
+        ("a.tsv", b"a\tb\n1\t2\t3", "a.tsv:2: more cells than columns; put texts with tabs in quotes"),
+        ("a.json", b"[1]", "a.json:entry 1: expected an object, got int"),
+        ("a.json", b"[{", "a.json: not JSON"),
+        ("a.jsonl", b"\x00\x01\x02\x03\xff", "a.jsonl: not text, by what it holds"),
+        ("a.parquet", b"not parquet", "a.parquet: not a Parquet file"),
+        ("a.xyz", b"x", "a.xyz: cannot tell what it holds; expected one of .jsonl"),
+        ("missing.csv", None, "missing.csv: cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_names_the_place(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(SourceError) as caught:
+        list(read_rows(tmp_path / name))
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_hold_no_table_and_splits_that_nobody_chose_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    part = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict({"train": part, "dev": part}).save_to_disk(str(tmp_path / "both"))
+
+    with pytest.raises(SourceError, match="neither Parquet files nor a data set"):
+        list(read_rows(tmp_path / "empty"))
+    with pytest.raises(SourceError, match="give the folder of one of its splits: train, dev"):
+        list(read_rows(tmp_path / "both"))
+    assert len(list(read_rows(Path(f"hf:{tmp_path / 'both'}:dev")))) == len(ROWS)
+    with pytest.raises(SourceError, match="no split 'test'; it has train, dev"):
+        list(read_rows(Path(f"hf:{tmp_path / 'both'}:test")))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder"])
+def test_wanted_columns_alone_are_read_and_a_missing_one_names_those_there_are(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind, ROWS)
+
+    assert [row.values for row in read_rows(path, columns=["text"])] == [{"text": row["text"]} for row in ROWS]
+    with pytest.raises(
+        SourceError, match=r"row 1: no column 'txt' \(did you mean 'text'\?\); its columns are 'id', 'text'"
+    ):
+        next(read_rows(path, columns=["txt"])).column("txt")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "folder"])
+def test_a_long_table_goes_through_memory_in_parts(tmp_path: Path, kind: str) -> None:
+    rows = [{"id": str(number), "text": f"{number} " * 200} for number in range(20_000)]
+    path = write(tmp_path, kind, rows)
+    whole = sum(len(row["text"]) for row in rows)
+    rows.clear()
+
+    tracemalloc.start()
+    count = sum(1 for _ in read_rows(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert count == 20_000
+    assert peak < whole / 2
+
+
+_CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(_CELL, _CELL), min_size=1, max_size=8), st.sampled_from(["jsonl", "json", "csv", "tsv"]))
+def test_whatever_cells_hold_they_come_back(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]], kind: str
+) -> None:
+    rows = [{"a": first, "b": second} for first, second in cells]
+    path = write(tmp_path_factory.mktemp("rows"), kind, rows)
+
+    assert [row.values for row in read_rows(path)] == rows
+
+
+def test_columns_are_found_by_what_people_call_them() -> None:
+    row = Row("pairs.csv:", 3, {"question": " why? ", "answer": ["so", " "], "qid": 7})
+
+    assert (row.column(QUERY), row.text(QUERY), row.texts(POSITIVE), row.identifier(ID)) == (
+        "question",
+        "why?",
+        ["so"],
+        "7",
+    )
+    with pytest.raises(SourceError, match=r"csv:3: no column 'anser' \(did you mean 'answer'\?\).*with --positive"):
+        row.text("anser", option="--positive-field")
+    with pytest.raises(SourceError, match=r"pairs\.csv:3: 'answer' is list, not text"):
+        row.text("answer")
+    with pytest.raises(SourceError, match=r"x:1: no column with the text \(text, .*\); its columns are none"):
+        Row("x:", 1, {}).text(TEXT)
+    for column in (QUERY, POSITIVE, TEXT, ID):
+        assert column.among(reversed(column.names)) == column.names[0], "earlier names go before later ones"
+
+
+def test_lines_are_read_without_empty_ones_and_without_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\n\n  two\u2028three \r\n".encode())
+
+    assert [(row.place, row.values["line"]) for row in read_lines(path)] == [
+        (f"{path}:1", "one"),
+        (f"{path}:3", "two\u2028three"),
+    ]
+    path.write_bytes(b"fine\ncaf\xe9")
+    with pytest.raises(NotTextError, match=r"a\.txt:2: not UTF-8"):
+        list(read_lines(path))
+
+
+def test_a_kind_is_told_by_the_name() -> None:
+    names = ["a.JSONL", "b.tsv", "c.parquet", "hf:owner/name", "d.docx"]
+    assert [row_kind(Path(name)) for name in names] == ["jsonl", "tsv", "parquet", "hub", None]
