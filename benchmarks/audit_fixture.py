@@ -33,8 +33,8 @@ from benchmarks.fetching import FetchError, split_archive
 from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
+from multigrain.encoders.protocol import Floats
 from multigrain.evaluation.significance import bootstrap_interval
-from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.storage.packages import resolve_encoder

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks.samples.asking import Ideas, Sample, Section
 from benchmarks.samples.inputs import DOCUMENTS, LLM, LONGEST_DOCUMENT, SEED, TASKS_ASKED_FOR
-from multigrain.mining.search import Floats
+from multigrain.encoders.protocol import Floats
 from multigrain.records import LEVELS, SynthesizedRow
 from multigrain.synthesis.attributes import Attributes
 

@@ -24,26 +24,6 @@ with the code above. Anything else is our bug and keeps its traceback.
 
 from __future__ import annotations
 
-__all__ = [
-    "ConfigError",
-    "EndpointRefusedError",
-    "EndpointUnreachableError",
-    "EngineError",
-    "EvaluationError",
-    "ExportError",
-    "HubError",
-    "LLMError",
-    "MissingExtraError",
-    "ModelError",
-    "MultigrainError",
-    "RunBusyError",
-    "RunDirectoryError",
-    "RunMismatchError",
-    "SourceError",
-    "StageOrderError",
-    "UnusableOutputError",
-]
-
 
 class MultigrainError(Exception):
     """Base of every error that a user can mend.

@@ -20,8 +20,6 @@ from typing import Any, Generic, TypeVar, cast
 from multigrain.display.suggest import suggestion
 from multigrain.errors import ConfigError, MissingExtraError
 
-__all__ = ["Registry", "added_parts", "origin"]
-
 Part = TypeVar("Part")
 
 

@@ -6,23 +6,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final, Literal
 
-__all__ = [
-    "LEVELS",
-    "Document",
-    "GivenQuery",
-    "GradedExample",
-    "Level",
-    "Mining",
-    "Negative",
-    "Origin",
-    "Rejection",
-    "Split",
-    "SynthesizedRow",
-    "Task",
-    "TaskKind",
-    "answering_ids",
-]
-
 
 class Level(IntEnum):
     """How hard a negative is: 1 is the easiest (least similar to the query), 4 the hardest.

@@ -14,9 +14,9 @@ from benchmarks.samples.asking import CpuTimed, Section, asking
 from benchmarks.samples.inputs import OWN_TASKS, VARIANTS
 
 from multigrain.config.synthesis import STRATEGIES
+from multigrain.encoders.protocol import Floats
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
-from multigrain.mining.search import Floats
 from multigrain.records import LEVELS, TaskKind
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "samples.md"

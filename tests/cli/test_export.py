@@ -17,7 +17,8 @@ from multigrain.cli import export
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError, ExportError, ModelError, StageOrderError
-from multigrain.model.encoder import build_encoder, load, pooling_name
+from multigrain.model.encoder import build_encoder, load
+from multigrain.model.replacing import pooling_name
 from multigrain.records import Document, GradedExample, Level, Negative, Origin, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

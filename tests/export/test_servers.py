@@ -22,7 +22,8 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.export.targets.tei import export as export_tei
 from multigrain.export.targets.vllm import export as export_vllm
-from multigrain.model.encoder import build_encoder, pooling_name
+from multigrain.model.encoder import build_encoder
+from multigrain.model.replacing import pooling_name
 
 QWEN = {"head_dim": 8, "num_key_value_heads": 2}
 

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from multigrain.errors import ConfigError, SourceError
 from multigrain.mining.approximate import ApproximateSearch, recall_of
+from multigrain.mining.best import NO_ROW
 from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.mine import Mined, QueryBlock, fuse_ranks, mine_negatives
 from multigrain.mining.rules import MiningRules, ceilings_of, text_keys
-from multigrain.mining.search import NO_ROW, top_k
+from multigrain.mining.search import top_k
 
 
 def _unit(rows: int, seed: int, dimensions: int = 8) -> np.ndarray:

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from multigrain.mining import search
-from multigrain.mining.best import Best
+from multigrain.mining.best import NO_ROW, Best
 from multigrain.mining.rounded import RoundedPass
-from multigrain.mining.search import NO_ROW, top_k
+from multigrain.mining.search import top_k
 
 
 def _unit(rows: int, seed: int, dimensions: int = 24) -> np.ndarray:

@@ -21,8 +21,9 @@ from transformers import BertConfig, DebertaV2Config, LlamaConfig
 from multigrain.config import TrainingConfig
 from multigrain.encoders.encoder import encode
 from multigrain.errors import MissingExtraError, ModelError
-from multigrain.model.encoder import build_candidate, build_encoder, load, pooling_name, weights_fingerprint
+from multigrain.model.encoder import build_candidate, build_encoder, load, weights_fingerprint
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
+from multigrain.model.replacing import pooling_name
 from multigrain.model.transformer import RECEIVED_FEATURE
 
 from .conftest import TEXTS

@@ -16,8 +16,9 @@ from multigrain.config.poolings import POOLINGS as TABLE
 from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
 from multigrain.model.attention.received import Reduction
-from multigrain.model.encoder import build_encoder, load, pooling_name
+from multigrain.model.encoder import build_encoder, load
 from multigrain.model.pooling import AtaOptions
+from multigrain.model.replacing import pooling_name
 from multigrain.model.transformer import RECEIVED_FEATURE, observed
 from multigrain.model.values import ValueTransformer
 

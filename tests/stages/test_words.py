@@ -17,7 +17,8 @@ from multigrain.display.progress import SilentProgress
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.model.encoder import build_encoder, pooling_name
+from multigrain.model.encoder import build_encoder
+from multigrain.model.replacing import pooling_name
 from multigrain.records import Document
 from multigrain.sources.load import prepare_corpus
 from multigrain.stages.documents import document_lines

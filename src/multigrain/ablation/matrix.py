@@ -26,8 +26,6 @@ from multigrain.config.yaml_loader import read_yaml
 from multigrain.errors import ConfigError
 from multigrain.training.losses.registry import check_losses
 
-__all__ = ["CANDIDATE", "Arm", "Matrix", "MatrixFile", "expand", "load_matrix", "shown"]
-
 CANDIDATE: Final = "arm"
 """The name of the one candidate in an arm's config."""
 

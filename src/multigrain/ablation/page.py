@@ -14,8 +14,6 @@ from multigrain.evaluation.significance import PairedDifference
 from multigrain.report import charts, headline
 from multigrain.report.render import digest, environment, static_text
 
-__all__ = ["render_ablation"]
-
 _HEADINGS = {
     "test": ("Test", "Used for nothing but these figures."),
     "forgetting": ("Unrelated text", "What was learnt should cost nothing here."),

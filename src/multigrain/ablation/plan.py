@@ -23,8 +23,6 @@ from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.synthesis_estimate import dry_run
 
-__all__ = ["AblationPlan", "plan_ablation", "plan_lines"]
-
 _PROBE_TEXTS = 48
 # A training step reads a query, its positive and a negative, forwards and (at about twice the cost) backwards.
 _TEXTS_OF_A_ROW = 3

@@ -12,8 +12,6 @@ from multigrain.ablation.table import AblationTable, Side, TableRow
 from multigrain.display.tables import markdown_table
 from multigrain.evaluation.results import selection_words
 
-__all__ = ["star", "table_notes", "to_csv", "to_latex", "to_markdown"]
-
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
     "&": r"\&",

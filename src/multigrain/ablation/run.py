@@ -52,8 +52,6 @@ from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.synthesis_estimate import dry_run
 from multigrain.training.fingerprint import mix_fingerprint
 
-__all__ = ["TABLE_FILES", "run_ablation"]
-
 TABLE_FILES: Final = {
     "ablation.md": to_markdown,
     "ablation.csv": to_csv,

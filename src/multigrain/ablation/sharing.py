@@ -18,8 +18,6 @@ from multigrain.stages.fingerprints import (
 )
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["ArmFolders", "shared_folders"]
-
 _KEY_LENGTH: Final = 16
 
 

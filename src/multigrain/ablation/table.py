@@ -18,8 +18,6 @@ from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.significance import PairedDifference, compare_crossed
 from multigrain.evaluation.verdict import Conclusion, conclude, conclusion_on
 
-__all__ = ["AblationTable", "ArmScores", "Side", "TableRow", "build_table", "effect_size"]
-
 Scores = Mapping[str, float]
 """Query id to nDCG@10."""
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from multigrain.config import AuditConfig
-from multigrain.mining.search import Floats
+from multigrain.encoders.protocol import Floats
 from multigrain.records import Level, Rejection, SynthesizedRow
-
-__all__ = ["Check", "CheckedText", "MeasuredRow", "Part", "Problem", "reject"]
 
 Part: TypeAlias = Literal["query", "positive", "negative"]
 """The texts of a row."""

@@ -28,18 +28,6 @@ from multigrain.plugins import Registry
 from multigrain.records import SynthesizedRow, TaskKind
 from multigrain.sources.words import fold_words, word_ngrams
 
-__all__ = [
-    "CHECKS",
-    "active_checks",
-    "check_measured",
-    "check_negative",
-    "check_row",
-    "check_rows",
-    "containment",
-    "limits_for",
-    "reason_words",
-]
-
 # People too write "I can't log in": a refusal is what a text opens with, and names what only a model is asked to do.
 # The pattern of `llm.answers` may be looser: it names answers without an object in them, which are lost anyway.
 _SORRY: Final = (

@@ -12,8 +12,6 @@ from multigrain.records import SynthesizedRow, answering_ids
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.words import fold_words
 
-__all__ = ["near_duplicates", "same_queries"]
-
 _LABEL_WORDS: Final = 8
 
 

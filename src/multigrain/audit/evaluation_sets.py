@@ -10,19 +10,17 @@ import numpy as np
 
 from multigrain.audit.check import Problem
 from multigrain.config import Config, DecontaminationConfig, EvaluationSetConfig
-from multigrain.encoders.protocol import Encoder
+from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.errors import ConfigError, SourceError
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
-from multigrain.mining.search import Floats, top_k
+from multigrain.mining.search import top_k
 from multigrain.sources.words import word_ngrams
 from multigrain.storage.columns import QUERY, SENTENCES, no_column
 from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import is_table
-
-__all__ = ["Contamination", "EvaluationTexts", "decontamination_sets", "find_contamination"]
 
 _ALL = "evaluation"
 _ROUNDING = 1e-5  # equal texts come out a little above 1

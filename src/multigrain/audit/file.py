@@ -30,8 +30,6 @@ from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
-__all__ = ["audit_file", "foreign_documents", "synthesized_rows"]
-
 _STRATEGY: Final = "theirs"
 _FEWEST_DOCUMENTS: Final = 5  # a positive and one document a level
 

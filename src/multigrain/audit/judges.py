@@ -21,8 +21,6 @@ from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.structured import ask
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 
-__all__ = ["CrossEncoderJudge", "Judge", "JudgeCounts", "LanguageModelJudge", "PairScores", "pair_key"]
-
 _MAX_TOKENS: Final = 32
 _CHARACTERS: Final = 4000
 

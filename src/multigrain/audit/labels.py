@@ -11,8 +11,6 @@ from multigrain.audit.run import AuditResult
 from multigrain.errors import SourceError
 from multigrain.records import Rejection
 
-__all__ = ["apply_labels", "dump_labels", "read_labels"]
-
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """The ids of rows marked bad, from what the report's explorer downloads: JSON lines, or one JSON list.

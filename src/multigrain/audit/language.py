@@ -10,8 +10,6 @@ from multigrain.audit.check import CheckedText, Problem
 from multigrain.config import AuditConfig
 from multigrain.records import SynthesizedRow
 
-__all__ = ["check_language", "check_negative_language", "check_query_language", "identify", "main_language"]
-
 # Short English titles come out as another language one time in six, but never with less probability of English
 # than this: of 2,254 package synopses two have less than .01, none less than .001.
 _SURELY_NOT: Final = 0.005

@@ -15,11 +15,10 @@ from typing import Final, Literal
 import numpy as np
 
 from multigrain.config import Band
+from multigrain.encoders.protocol import Floats
 from multigrain.mining.bands import Ranking
-from multigrain.mining.search import Floats, Indices
+from multigrain.mining.best import Indices
 from multigrain.records import LEVELS, Level
-
-__all__ = ["MinedPick", "MinedPool", "Picks", "WrittenPick", "mined_pool", "pick_negatives"]
 
 _WIDER: Final = (2.0, 1.0)  # multiples of the gap, tried in this order
 _A_BAND: Final = 48  # documents kept of a band; a row needs one of them

@@ -23,8 +23,6 @@ from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["judge_counts", "open_judges"]
-
 _HEADS = ("ForSequenceClassification", "ForCausalLM")
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
 

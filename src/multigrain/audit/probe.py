@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from multigrain.audit.run import AuditResult
 from multigrain.audit.steps import Embed
 from multigrain.config import Config, ProbeConfig
-from multigrain.mining.search import NO_ROW, Floats, Rows, rows_at
+from multigrain.encoders.protocol import Floats
+from multigrain.mining.best import NO_ROW, Rows
+from multigrain.mining.search import rows_at
 from multigrain.records import Document, GradedExample, Origin
-
-__all__ = ["SourceProbe", "probe_source", "run_probe"]
 
 _FOLDS: Final = 5
 _FEWEST: Final = 20  # texts of each kind; with fewer the interval says nothing

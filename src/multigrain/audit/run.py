@@ -10,13 +10,12 @@ from multigrain.audit.check import Problem
 from multigrain.audit.judges import Judge
 from multigrain.audit.steps import AuditSteps, Embed, Rewrite
 from multigrain.config import AuditConfig
-from multigrain.mining.search import Floats, Rows
+from multigrain.encoders.protocol import Floats
+from multigrain.mining.best import Rows
 from multigrain.records import Document, GradedExample, Rejection, SynthesizedRow
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
-
-__all__ = ["AuditResult", "audit_batches", "audit_rows"]
 
 _BATCH_ROWS: Final = 8_192  # vectors of a batch's texts are in memory: about 10 KB a row at 384 dimensions
 

@@ -14,8 +14,9 @@ from multigrain.audit.judges import Judge
 from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
+from multigrain.encoders.protocol import Floats
 from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
-from multigrain.mining.search import Floats, Rows
+from multigrain.mining.best import Rows
 from multigrain.records import (
     LEVELS,
     Document,
@@ -32,8 +33,6 @@ from multigrain.storage.disk_list import View
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
-
-__all__ = ["AuditSteps", "Embed", "Rewrite"]
 
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) L2-normalised vectors."""

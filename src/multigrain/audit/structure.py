@@ -10,8 +10,6 @@ from typing import Any, Final, get_args
 from multigrain.audit.check import Problem
 from multigrain.records import LEVELS, Mining, SynthesizedRow
 
-__all__ = ["check_structure", "check_text", "mend", "mend_text", "mended"]
-
 _MAX_CHARACTERS: Final = 1_000_000
 _UNWRITABLE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -16,8 +16,6 @@ from multigrain.audit.run import AuditResult
 from multigrain.display.progress import Progress
 from multigrain.records import LEVELS, Origin
 
-__all__ = ["say_summary", "summarise"]
-
 
 def summarise(
     result: AuditResult,

@@ -11,8 +11,6 @@ import typer
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import JsonOption
 
-__all__ = ["ablate", "register"]
-
 
 def ablate(
     matrix: Annotated[

@@ -17,8 +17,6 @@ from multigrain.errors import ConfigError
 if TYPE_CHECKING:
     from multigrain.model.anchors import AnchoredText
 
-__all__ = ["anchors", "register"]
-
 _BAR = 24
 # From no colour to strong, by the share of the text's heaviest token.
 _SHADES = ("", "on grey93", "on light_goldenrod2", "on gold1", "on dark_orange", "on red1")
@@ -59,8 +57,9 @@ def anchors(
         raise ConfigError("anchors: got an empty text; give each text in quotes, e.g. multigrain anchors 'a red fox'")
     quieten_libraries()
     from multigrain.model import anchors as reading
-    from multigrain.model.encoder import load, pooling_name
+    from multigrain.model.encoder import load
     from multigrain.model.pooling import AtaOptions
+    from multigrain.model.replacing import pooling_name
 
     encoder = load(model, trust_remote_code=trust_remote_code)
     options = AtaOptions(reduce=reduce.value, heads=heads.value)

@@ -14,8 +14,6 @@ from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 
-__all__ = ["audit", "register"]
-
 
 def audit(
     what: Annotated[

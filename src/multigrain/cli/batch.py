@@ -18,8 +18,6 @@ from multigrain.cli.options import (
 )
 from multigrain.config.file import load_config
 
-__all__ = ["read", "register", "write"]
-
 _app = typer.Typer(
     help="Have the language model's part done by a batch service, at about half the price.\n\n"
     "`write` puts the requests into OpenAI-style files; hand them to the service; `read` takes its answers back into "

@@ -7,8 +7,6 @@ import typer
 from multigrain.cli.console import console
 from multigrain.cli.options import CompleteRunArgument
 
-__all__ = ["card", "register"]
-
 
 def card(run: CompleteRunArgument) -> None:
     """Write the model card of a run's chosen model: RUN/model/README.md.

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from multigrain.evaluation.comparison import Comparison
     from multigrain.evaluation.verdict import Conclusion
 
-__all__ = ["compare", "register"]
-
 # Options about scoring, of which a run that has been evaluated needs none.
 _OF_MODELS = ("max_queries", "max_documents", "batch_size", "cache", "trust_remote_code")
 

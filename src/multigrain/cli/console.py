@@ -15,8 +15,6 @@ from rich.console import Console
 from multigrain.display.progress import Progress
 from multigrain.display.terminal import console_progress
 
-__all__ = ["console", "print_json", "quieten_libraries", "terminal_progress"]
-
 
 @cache
 def console() -> Console:

@@ -14,8 +14,6 @@ from multigrain.cli.upload import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
 from multigrain.storage.shards import is_table
 
-__all__ = ["register"]
-
 _app = typer.Typer(help="Graded rows in other tools' forms, and on a hub.", no_args_is_help=True)
 
 _Rows = Annotated[

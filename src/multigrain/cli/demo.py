@@ -12,8 +12,6 @@ from rich.table import Table
 from multigrain.cli.console import console, print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import JsonOption, RedoOption
 
-__all__ = ["demo", "register"]
-
 
 def demo(
     run: Annotated[Path, typer.Option("--run", "-r", metavar="DIR", help="The run directory.")] = Path("runs/demo"),

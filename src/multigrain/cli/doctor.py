@@ -12,8 +12,6 @@ from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import CONFIG_HERE, JsonOption, run_directory
 from multigrain.config.file import load_config
 
-__all__ = ["doctor", "register"]
-
 _MARKS: Final = {"ok": "✓", "note": "·", "problem": "✗"}
 
 

@@ -35,8 +35,6 @@ from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["evaluate", "register"]
-
 _OF_RUNS = ("run", "redo")  # options that are heeded without --set, and only then
 
 

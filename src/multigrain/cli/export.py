@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from multigrain.export.job import DistilSettings
     from multigrain.export.run import FinishedRun
 
-__all__ = ["export", "register"]
-
 # Which of our forms heed an option.
 _HEEDED = {"int8": ("onnx",), "distil": ("vllm", "tei"), "dtype": ("vllm", "tei")}
 

@@ -6,8 +6,6 @@ from collections.abc import Collection
 
 import typer
 
-__all__ = ["require_fitting", "was_typed"]
-
 
 def require_fitting(context: typer.Context, unfit: Collection[str], reason: str) -> None:
     """Refuse options that would be ignored.

@@ -16,8 +16,6 @@ from multigrain.sources.glance import look_at_input
 from multigrain.storage.files import atomic_write
 from multigrain.tools.start import Start, recipe_line, start_text
 
-__all__ = ["init", "register"]
-
 
 def init(
     path: Annotated[Path, typer.Argument(metavar="[CONFIG]", help="The file to write.")] = Path("config.yaml"),

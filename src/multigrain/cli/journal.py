@@ -13,8 +13,6 @@ from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 
-__all__ = ["journal", "register"]
-
 
 def journal(
     run: Annotated[

@@ -13,8 +13,6 @@ from multigrain.evaluation.labelling.labels import GRADES, Candidate, LabelScore
 from multigrain.evaluation.messages import describe_conclusion
 from multigrain.evaluation.settings import CompareSettings
 
-__all__ = ["judge", "report_lines", "summary"]
-
 _EXCERPT: Final = 700
 _QUESTION: Final = "Does it answer? [y]es [p]artly [n]o  [m]ore [s]kip query [u]ndo [q]uit"
 

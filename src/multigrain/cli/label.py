@@ -16,8 +16,6 @@ from multigrain.storage.rundir import RunDirectory
 if TYPE_CHECKING:
     from multigrain.evaluation.labelling.queries import LabelTask
 
-__all__ = ["label", "register"]
-
 
 def label(
     context: typer.Context,

@@ -37,8 +37,6 @@ from multigrain.display.text import one_line
 from multigrain.errors import MultigrainError
 from multigrain.stages.table import STAGES
 
-__all__ = ["app", "main"]
-
 _DEBUG = "--debug"
 _INTERRUPTED: Final = 130
 _GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"

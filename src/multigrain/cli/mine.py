@@ -15,8 +15,6 @@ from multigrain.cli.options import JsonOption
 from multigrain.config import AuditConfig
 from multigrain.errors import ConfigError
 
-__all__ = ["mine", "register"]
-
 
 def mine(
     pairs: Annotated[

@@ -13,25 +13,6 @@ from multigrain.config.poolings import POOLING_NAMES
 if TYPE_CHECKING:
     from multigrain.evaluation.sets.loading import OpenedSets
 
-__all__ = [
-    "MODELS_HELP",
-    "BatchSizeOption",
-    "CacheOption",
-    "ConfidenceOption",
-    "DocumentPromptOption",
-    "ForgettingOption",
-    "MaxDocumentsOption",
-    "MaxQueriesOption",
-    "PoolingOption",
-    "QueryPromptOption",
-    "SamplesOption",
-    "SeedOption",
-    "SetOption",
-    "SmallestOption",
-    "TrustOption",
-    "opened",
-]
-
 MODELS_HELP = (
     "a folder, a hub id, package:NAME, bm25, or openai:NAME[@URL] for one that an OpenAI-compatible endpoint serves; "
     "NAME=MODEL names one, MODEL@POOLING changes its pooling. The first is what the others are compared with."

@@ -7,21 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = [
-    "CONFIG_HERE",
-    "CompleteRunArgument",
-    "ConfigArgument",
-    "ConfigHereArgument",
-    "JsonOption",
-    "MaxCostOption",
-    "MaxTokensOption",
-    "RedoOption",
-    "RunOption",
-    "is_config",
-    "run_directory",
-    "run_of",
-]
-
 _CONFIG_HELP = "The YAML config that `multigrain init` writes, or a run's directory."
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help=_CONFIG_HELP)]
 ConfigHereArgument = Annotated[Path, typer.Argument(metavar="[CONFIG]", help=_CONFIG_HELP)]

@@ -10,8 +10,6 @@ import typer
 from multigrain.cli.console import print_json
 from multigrain.cli.options import JsonOption
 
-__all__ = ["plugins", "register"]
-
 
 def plugins(as_json: JsonOption = False) -> None:
     """List what configs can name: strategies, checks, losses and more, of this package and of others.

@@ -10,8 +10,6 @@ from multigrain.cli.console import print_json
 from multigrain.cli.options import CompleteRunArgument, JsonOption
 from multigrain.cli.upload import DryRunOption, PublicOption, RepositoryArgument, upload
 
-__all__ = ["push", "register"]
-
 
 def push(
     run: CompleteRunArgument,

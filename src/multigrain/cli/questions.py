@@ -14,8 +14,6 @@ import typer
 from multigrain.recipes import recipe_names
 from multigrain.tools.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
 
-__all__ = ["ask_missing", "somebody_is_there"]
-
 _SERVED_HERE = "http://localhost:8000/v1"
 _LIKELY_FOLDERS = ("documents", "docs", "data", "corpus")
 _NO_RECIPE = "none"

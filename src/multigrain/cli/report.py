@@ -12,8 +12,6 @@ from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, RunOptio
 from multigrain.cli.stages import run_command
 from multigrain.errors import RunDirectoryError
 
-__all__ = ["register", "report"]
-
 
 def report(
     config: Annotated[

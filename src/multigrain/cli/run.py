@@ -15,8 +15,6 @@ from multigrain.cli.options import (
 )
 from multigrain.cli.stages import run_command
 
-__all__ = ["register", "run"]
-
 
 def run(
     config: ConfigHereArgument = CONFIG_HERE,

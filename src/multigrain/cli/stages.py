@@ -13,8 +13,6 @@ from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.stages.table import stages_of
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["run_command", "with_limits"]
-
 
 def run_command(
     config_path: Path,

@@ -15,8 +15,6 @@ from multigrain.errors import RunDirectoryError
 if TYPE_CHECKING:
     from multigrain.stages.status import RunStatus
 
-__all__ = ["register", "status"]
-
 _MARKS: Final = {"complete": "✓", "begun": "…", "open": "·"}
 _WORDS: Final = {"open": "not begun"}
 

@@ -25,8 +25,6 @@ from multigrain.display.numbers import dollars
 if TYPE_CHECKING:
     from multigrain.tools.synthesis_estimate import Estimate
 
-__all__ = ["register", "synthesize"]
-
 
 def synthesize(
     config: ConfigHereArgument = CONFIG_HERE,

@@ -16,8 +16,6 @@ from multigrain.config.file import load_config
 if TYPE_CHECKING:
     from multigrain.training.estimate import TrainingEstimate
 
-__all__ = ["register", "train"]
-
 
 def train(
     config: ConfigHereArgument = CONFIG_HERE,

@@ -11,8 +11,6 @@ import typer
 from multigrain.cli.console import console
 from multigrain.export.hub import RepositoryKind
 
-__all__ = ["DryRunOption", "PublicOption", "RepositoryArgument", "upload"]
-
 RepositoryArgument = Annotated[
     str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face hub; made if there is none.")
 ]

@@ -7,8 +7,6 @@ from typing import Final
 
 import multigrain
 
-__all__ = ["welcome"]
-
 _COLUMN: Final = 38
 
 

@@ -13,18 +13,6 @@ from multigrain.config.section import Section
 from multigrain.display.suggest import suggestion
 from multigrain.plugins import added_parts
 
-__all__ = [
-    "CHECK_GROUP",
-    "AuditChecks",
-    "AuditConfig",
-    "Band",
-    "CrossEncoderConfig",
-    "DecontaminationConfig",
-    "JudgeConfig",
-    "ProbeConfig",
-    "Repair",
-]
-
 Band = tuple[int, int]
 Repair = Literal["relevel", "regenerate", "refill"]
 

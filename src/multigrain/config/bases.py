@@ -9,17 +9,6 @@ from pydantic import Field, model_validator
 
 from multigrain.config.section import Section
 
-__all__ = [
-    "STATIC_PREFIX",
-    "AdaptersName",
-    "AtaConfig",
-    "AttentionImplementation",
-    "AttentionName",
-    "LoraConfig",
-    "PromptsConfig",
-    "QuantizeName",
-]
-
 STATIC_PREFIX: Final = "static:"
 """Before a base's reference, it asks for a static model that starts from the base's token embeddings."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["without_credentials"]
-
 _USER: Final = re.compile(r"://[^/\s@]+@")
 _QUERY: Final = re.compile(r"(?<=://)([^\s'\"?]*\?)([^\s'\"]+)")
 # A name does not say for sure whether a value is secret: all are hidden but those too short to be one.

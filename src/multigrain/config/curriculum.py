@@ -6,8 +6,6 @@ from pydantic import Field, field_validator
 
 from multigrain.config.section import Section
 
-__all__ = ["PhaseConfig"]
-
 
 class PhaseConfig(Section):
     """A range of steps, and how often each level is trained on in it."""

@@ -11,8 +11,6 @@ from multigrain.config.section import Section
 from multigrain.display.suggest import did_you_mean
 from multigrain.plugins import Registry
 
-__all__ = ["DATA_SOURCES", "DocumentsConfig"]
-
 DATA_SOURCES: Final = Registry[object](
     kind="data source",
     group="multigrain.sources",

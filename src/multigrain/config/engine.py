@@ -8,8 +8,6 @@ from pydantic import Field
 
 from multigrain.config.section import Section
 
-__all__ = ["EngineConfig"]
-
 
 class EngineConfig(Section):
     """Where requests are sent from, and where texts are embedded and searched. Decides nothing about the results."""

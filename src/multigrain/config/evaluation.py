@@ -11,8 +11,6 @@ from multigrain.config.llm import LLMConfig
 from multigrain.config.paths import EvaluationPath
 from multigrain.config.section import Section
 
-__all__ = ["EvaluationConfig", "EvaluationSetConfig"]
-
 _SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
 
 

@@ -19,8 +19,6 @@ from multigrain.config.yaml_loader import read_yaml
 from multigrain.display.suggest import did_you_mean, near_path
 from multigrain.errors import ConfigError
 
-__all__ = ["load_config", "parse_config"]
-
 
 def load_config(path: Path) -> Config:
     """Read a YAML config file; relative document and set paths are taken from the file's folder.

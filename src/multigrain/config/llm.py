@@ -18,8 +18,6 @@ from multigrain.config.headers import checked_headers
 from multigrain.config.paths import model_reference
 from multigrain.config.section import Section
 
-__all__ = ["EndpointConfig", "LLMConfig", "PriceConfig"]
-
 _OWN_KEYS: Final = {
     "max_completion_tokens": "set llm.max_tokens instead",
     "max_tokens": "set llm.max_tokens instead",

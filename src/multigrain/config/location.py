@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HUB_MARK", "is_hub"]
-
 HUB_MARK: Final = "hf:"
 
 

@@ -7,8 +7,6 @@ from pydantic import Field, field_validator
 from multigrain.config.paths import FileOrName
 from multigrain.config.section import Section
 
-__all__ = ["ColumnsConfig", "MixSourceConfig"]
-
 
 class ColumnsConfig(Section):
     """Which columns of a set are the query, the positive and the negatives."""

@@ -9,8 +9,6 @@ from pydantic import Field
 from multigrain.config.paths import InputPath
 from multigrain.config.section import Section
 
-__all__ = ["PairsConfig"]
-
 
 class PairsConfig(Section):
     """start_from: pairs only. Queries that are given, with the passages that answer them: negatives are written."""

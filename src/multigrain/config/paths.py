@@ -11,17 +11,6 @@ from pydantic import AfterValidator, ValidationInfo
 from multigrain.config.bases import STATIC_PREFIX
 from multigrain.config.location import HUB_MARK, is_hub
 
-__all__ = [
-    "ConfigFolder",
-    "EvaluationPath",
-    "FileOrName",
-    "FilePath",
-    "InputPath",
-    "LossOptions",
-    "ModelReference",
-    "model_reference",
-]
-
 _PLAIN_PATHS: Final = ("./", "../", "~")
 _SET_PREFIXES: Final = ("package:", "mteb:")
 

@@ -9,16 +9,6 @@ from pydantic import AfterValidator
 from multigrain.errors import ConfigError
 from multigrain.plugins import Registry
 
-__all__ = [
-    "KEEP",
-    "POOLINGS",
-    "POOLING_NAMES",
-    "POOLING_WORDS",
-    "READS_ATTENTION",
-    "PoolingName",
-    "check_pooling",
-]
-
 KEEP: Final = "keep"
 """Stands for a model's own pooling."""
 

@@ -8,8 +8,6 @@ from typing import Any, Final
 
 import yaml
 
-__all__ = ["expectation", "yaml_problem"]
-
 _PLAIN: Final[dict[str, str]] = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",

@@ -19,8 +19,6 @@ from multigrain.config.synthesis import LEVELS_TO_MINE, SynthesisConfig
 from multigrain.config.tasks import TasksConfig
 from multigrain.config.training import TrainingConfig
 
-__all__ = ["Config", "fingerprint"]
-
 
 class Config(Section):
     """Everything that decides a run. Same config, seed and inputs: same data set and, on one device, same model."""

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from multigrain.config.section import Section
 
-__all__ = ["FsdpConfig"]
-
 
 class FsdpConfig(Section):
     """Options of `training.fsdp`, under the names that the trainer gives them (`fsdp_config`)."""

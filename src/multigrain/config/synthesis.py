@@ -11,8 +11,6 @@ from multigrain.config.section import Section
 from multigrain.errors import ConfigError
 from multigrain.plugins import Registry
 
-__all__ = ["LEVELS_TO_MINE", "STRATEGIES", "QueryType", "SynthesisConfig", "Weight", "some_weight"]
-
 _HOME: Final = "multigrain.synthesis.strategies"
 STRATEGIES: Final[Registry[Any]] = Registry(
     kind="strategy",

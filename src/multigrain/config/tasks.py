@@ -11,8 +11,6 @@ from multigrain.config.section import Section
 from multigrain.config.synthesis import Weight, some_weight
 from multigrain.records import TaskKind
 
-__all__ = ["TasksConfig"]
-
 
 class TasksConfig(Section):
     """start_from: tasks only. What the model is to be good at, and how much is written for it."""

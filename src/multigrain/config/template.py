@@ -11,8 +11,6 @@ from pydantic import BaseModel
 
 from multigrain.config import Config
 
-__all__ = ["config_template"]
-
 _WIDTH = 100
 # What a person should look at first stands uncommented; the rest shows its default, commented out.
 _STARTERS: dict[str, dict[str, Any]] = {

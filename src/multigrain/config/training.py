@@ -23,8 +23,6 @@ from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTEN
 from multigrain.config.section import Section
 from multigrain.config.sharding import FsdpConfig
 
-__all__ = ["CandidateConfig", "Merge", "RowSharing", "ScheduleName", "TrainingConfig"]
-
 ScheduleName = Literal[
     "coarse-to-fine",
     "reverse",

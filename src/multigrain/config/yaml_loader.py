@@ -6,8 +6,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["read_yaml"]
-
 
 def read_yaml(text: str) -> Any:
     """The plain values of a YAML text.

@@ -6,8 +6,6 @@ import random
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-__all__ = ["group_by_length"]
-
 _WINDOW: Final = 16  # batches that exchange rows
 
 

@@ -12,8 +12,6 @@ from multigrain.curriculum.pools import RowPool
 from multigrain.curriculum.schedule import LevelSchedule, LevelWeights
 from multigrain.records import LEVELS, Level
 
-__all__ = ["PlannedStep", "cut_for_processes", "plan_batches", "plan_sources"]
-
 
 @dataclass(frozen=True)
 class PlannedStep:

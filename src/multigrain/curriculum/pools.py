@@ -9,15 +9,6 @@ from typing import Final, Literal, Protocol
 
 from multigrain.records import GradedExample, Level
 
-__all__ = [
-    "GradedPool",
-    "GradedShape",
-    "PairPool",
-    "RowPool",
-    "long_form_index",
-    "text_key",
-]
-
 GradedShape = Literal["pairs", "triples", "lists"]
 """A graded row as the loss gets it: without negatives, with that of one level, or with all four."""
 

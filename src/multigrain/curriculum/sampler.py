@@ -8,8 +8,6 @@ from typing import Any
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
 
-__all__ = ["CurriculumBatchSampler", "CurriculumSampling"]
-
 
 class CurriculumBatchSampler(DefaultBatchSampler):
     """Emits a list of planned batches, once.

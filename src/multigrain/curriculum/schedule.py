@@ -14,8 +14,6 @@ from typing import Final
 from multigrain.config import PhaseConfig, ScheduleName
 from multigrain.records import LEVELS, Level
 
-__all__ = ["Boundary", "LevelSchedule", "LevelWeights", "Stretch", "boundaries", "level_schedule", "stretches"]
-
 LevelWeights = tuple[float, float, float, float]
 """How often each level is trained on, 1 to 4; they sum to 1."""
 

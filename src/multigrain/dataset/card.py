@@ -13,8 +13,6 @@ from multigrain.records import LEVELS, GradedExample
 from multigrain.storage.files import atomic_directory, remove
 from multigrain.storage.shards import table_files
 
-__all__ = ["dataset_card", "size_category", "write_dataset_folder"]
-
 _SIZES: Final = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),

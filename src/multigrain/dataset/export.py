@@ -17,8 +17,6 @@ from multigrain.errors import SourceError
 from multigrain.records import GradedExample
 from multigrain.storage.files import atomic_stream, writing
 
-__all__ = ["convert", "export_examples"]
-
 _GROUP_ROWS: Final = 4_096
 
 

@@ -26,8 +26,6 @@ from multigrain.records import LEVELS
 from multigrain.storage.columns import NEGATIVE, QUERY
 from multigrain.storage.rows import Row, read_rows
 
-__all__ = ["FORMATS", "ForeignRow", "FormatName", "detect_format", "known_format", "open_foreign", "read_foreign"]
-
 FormatName = Literal["sentence-transformers", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
 

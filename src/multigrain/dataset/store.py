@@ -12,22 +12,6 @@ import pyarrow as pa
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
 from multigrain.storage.parquet import StoredTable, TableWriter, open_table, write_table
 
-__all__ = [
-    "GRADED_SCHEMA",
-    "open_example_ids",
-    "open_examples",
-    "open_rejections",
-    "open_rows",
-    "read_examples",
-    "read_rows",
-    "write_examples",
-    "write_rejections",
-    "write_rows",
-    "writing_examples",
-    "writing_rejections",
-    "writing_rows",
-]
-
 
 def _text(name: str, *, nullable: bool = False) -> pa.Field:
     return pa.field(name, pa.string(), nullable=nullable)

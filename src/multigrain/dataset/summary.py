@@ -11,8 +11,6 @@ import numpy as np
 from multigrain.display.tables import Table
 from multigrain.records import LEVELS, GradedExample, Origin
 
-__all__ = ["DatasetSummary", "SimilaritySpread", "summarise_examples"]
-
 
 @dataclass(frozen=True, slots=True)
 class SimilaritySpread:

@@ -5,24 +5,10 @@ from __future__ import annotations
 import math
 from typing import Final, Protocol
 
-__all__ = [
-    "clock",
-    "count",
-    "dollars",
-    "duration",
-    "interval",
-    "mark",
-    "percent",
-    "points",
-    "rate",
-    "rough_duration",
-    "score",
-]
-
 _MINUS: Final = "−"
 
 
-class Interval(Protocol):
+class _Interval(Protocol):
     """A difference with the ends of its interval."""
 
     @property
@@ -56,7 +42,7 @@ def points(value: float, decimals: int = 1) -> str:
     return ("+" if value > 0 else _MINUS) + text
 
 
-def interval(value: Interval) -> str:
+def interval(value: _Interval) -> str:
     """A difference with its interval, in points: "+3.3 [2.1, 4.5]".
 
     Takes two decimals where one would show an end of the interval as zero that is not.

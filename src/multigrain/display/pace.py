@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Pace"]
-
 _ENOUGH_ITEMS: Final = 3
 _ENOUGH_SECONDS: Final = 5.0
 

@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Protocol
 
-__all__ = ["Progress", "SilentProgress", "Task", "telling_of_interrupt"]
-
 
 class Task(Protocol):
     """One piece of work under way."""

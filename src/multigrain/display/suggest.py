@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["did_you_mean", "near_path", "nearest_name", "nearest_names", "suggestion"]
-
 
 def nearest_name(unknown: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known name that looks most like the unknown one, whatever its case; None where none does."""

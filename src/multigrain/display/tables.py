@@ -8,8 +8,6 @@ from html import escape
 
 from multigrain.display.text import one_line
 
-__all__ = ["Table", "markdown_table"]
-
 
 @dataclass(frozen=True)
 class Table:

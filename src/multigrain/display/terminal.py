@@ -26,8 +26,6 @@ from multigrain.display.numbers import rate, rough_duration
 from multigrain.display.pace import Pace
 from multigrain.display.progress import Progress, Task
 
-__all__ = ["console_progress"]
-
 _PLAIN_INTERVAL: Final = 10.0  # seconds between two lines of one piece of work where there is no terminal
 
 

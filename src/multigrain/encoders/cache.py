@@ -13,8 +13,6 @@ import numpy as np
 from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.errors import EvaluationError
 
-__all__ = ["CachedEncoder"]
-
 # Keys looked up in one statement; SQLite's oldest limit on parameters is 999.
 _LOOKUP: Final = 900
 

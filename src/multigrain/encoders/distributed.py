@@ -12,8 +12,6 @@ from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.engine.protocol import Compute, Engine
 from multigrain.errors import EngineError
 
-__all__ = ["DeferredEncoder", "DistributedEncoder", "computed"]
-
 _BATCH: Final = 1_024
 Unit = TypeVar("Unit")
 Value = TypeVar("Value")

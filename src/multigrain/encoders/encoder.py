@@ -19,15 +19,6 @@ from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
 
-__all__ = [
-    "SentenceTransformerEncoder",
-    "default_prompt",
-    "document_prompt",
-    "encode",
-    "model_fingerprint",
-    "query_prompt",
-]
-
 _DOCUMENT_PROMPTS: Final = ("document", "passage", "corpus")
 """The names under which sentence-transformers looks for the prompt of documents, in its order."""
 # Settings that say where a model came from or what wrote it, not what it computes.

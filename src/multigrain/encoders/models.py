@@ -19,17 +19,6 @@ from multigrain.encoders.served import SERVED, ServedEncoder, served_name
 from multigrain.errors import ConfigError, EvaluationError
 from multigrain.model.encoder import build_encoder
 
-__all__ = [
-    "BM25",
-    "Encoding",
-    "ModelSpec",
-    "load_model",
-    "open_encoder",
-    "parse_model",
-    "with_poolings",
-    "with_prompts",
-]
-
 BM25: Final = "bm25"
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)

@@ -8,8 +8,6 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Encoder", "Floats", "unit_length"]
-
 Floats: TypeAlias = NDArray[np.float32]
 
 

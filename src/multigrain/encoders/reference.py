@@ -19,16 +19,6 @@ from multigrain.model.encoder import build_encoder
 from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.storage.packages import encoder_name
 
-__all__ = [
-    "ReferenceEncoder",
-    "base_model",
-    "deferred_encoder",
-    "encoding_precision",
-    "open_reference",
-    "reference_encoder",
-    "reference_name",
-]
-
 
 def reference_name(config: Config) -> str:
     """What reports call the model that the audit measures with."""

@@ -19,8 +19,6 @@ from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, Ev
 from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
 
-__all__ = ["SERVED", "ServedEncoder", "served_name"]
-
 SERVED: Final = "openai:"
 """What references of served models begin with: `openai:MODEL`, or `openai:MODEL@http://host:8080/v1`."""
 KEY_VARIABLE: Final = "OPENAI_API_KEY"

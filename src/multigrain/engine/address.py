@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-__all__ = ["check_answers"]
-
 _SECONDS: Final = 10.0
 
 

@@ -9,8 +9,6 @@ from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.errors import MissingExtraError
 
-__all__ = ["build_engine"]
-
 
 def build_engine(config: EngineConfig, *, concurrency: int = 8) -> Engine:
     """The engine that a config names.

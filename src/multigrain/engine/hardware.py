@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["cpu_multiplies_bf16"]
-
 _INSTRUCTIONS: Final = ("avx512_bf16", "amx_bf16")
 
 

@@ -18,8 +18,6 @@ from multigrain.errors import MultigrainError
 from multigrain.llm.build import build_client
 from multigrain.llm.protocol import CompletionFailure, LLMClient
 
-__all__ = ["LocalEngine"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -10,8 +10,6 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from multigrain.config import LLMConfig
 from multigrain.llm.protocol import LLMClient
 
-__all__ = ["Compute", "Engine", "Failure", "Outcome", "Work"]
-
 Unit = TypeVar("Unit")
 Value = TypeVar("Value")
 Result = TypeVar("Result")

@@ -34,8 +34,6 @@ from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, En
 from multigrain.llm.build import build_client, client_identity
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
 
-__all__ = ["RayEngine"]
-
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS: Final = 3
 _REST_SECONDS: Final = 60.0

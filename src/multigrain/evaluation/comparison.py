@@ -51,16 +51,6 @@ if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results doe
     from multigrain.encoders.models import Encoding, ModelSpec
     from multigrain.evaluation.sets.loading import OpenedSets
 
-__all__ = [
-    "Comparison",
-    "compare_models",
-    "compare_stored",
-    "comparison_values",
-    "plain_conclusion",
-    "sentences",
-    "write_comparison",
-]
-
 _NOTHING: Final = "Nothing to compare: no set was scored for more than one model."
 
 

@@ -10,8 +10,6 @@ from multigrain.evaluation.results import SetResult
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE
 from multigrain.evaluation.verdict import conclusion_on
 
-__all__ = ["table_lines"]
-
 _IN_A_SENTENCE = ("condensed", "judged_at_10")
 """Metrics that are explained where they are told."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from multigrain.mining.best import Indices
 from multigrain.mining.lexical import LexicalIndex
 
-__all__ = ["BM25Retriever"]
-
 
 class BM25Retriever:
     """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it.

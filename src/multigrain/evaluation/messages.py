@@ -11,8 +11,6 @@ from multigrain.evaluation.results import QueryRow
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.verdict import Conclusion, Verdict, points_allowed, rough
 
-__all__ = ["describe_change", "describe_conclusion"]
-
 _EXCERPT: Final = 160
 
 

@@ -16,8 +16,6 @@ import pytrec_eval
 from multigrain.errors import EvaluationError
 from multigrain.plugins import Registry
 
-__all__ = ["METRICS", "NDCG_AT_10", "Metric", "measure_queries", "metric_title", "metrics_for"]
-
 Ranking = Sequence[str]
 """Document ids, best first."""
 Grades = Mapping[str, int]

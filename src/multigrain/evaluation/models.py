@@ -14,8 +14,6 @@ from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.scoring import Scored, score_model, score_retriever
 from multigrain.evaluation.sets.loading import OpenedSets
 
-__all__ = ["open_retriever", "score_models"]
-
 
 def score_models(
     models: Sequence[ModelSpec], sets: OpenedSets, encoding: Encoding, *, progress: Progress | None = None

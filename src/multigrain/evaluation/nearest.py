@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from multigrain.errors import EvaluationError
 from multigrain.mining.best import Best, Indices
 
-__all__ = ["nearest"]
-
 
 def nearest(
     queries: NDArray[np.float32],

@@ -12,17 +12,6 @@ from numpy.typing import NDArray
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import QueryRow
 
-__all__ = [
-    "QueryChange",
-    "QueryChanges",
-    "RowTable",
-    "count_changes",
-    "pair_queries",
-    "rows_by_query",
-    "scores_of",
-    "summarise_changes",
-]
-
 _TIE: Final = 1e-6
 """Metrics that differ by less than a float32's rounding are a tie."""
 

@@ -27,29 +27,6 @@ from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_as_set
 from multigrain.storage.files import atomic_write
 
-__all__ = [
-    "BASE",
-    "CHOSEN_BY",
-    "NDCG",
-    "SPEARMAN",
-    "EvaluationResults",
-    "ModelScores",
-    "QueryRow",
-    "SetResult",
-    "choose",
-    "plain_set",
-    "query_rows",
-    "read_per_query",
-    "read_results",
-    "read_sets",
-    "selection_words",
-    "summarise_set",
-    "summarise_similarity",
-    "unselected_results",
-    "write_per_query",
-    "write_results",
-]
-
 BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"

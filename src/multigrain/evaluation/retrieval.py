@@ -20,17 +20,6 @@ from multigrain.mining.best import NO_ROW
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
     from multigrain.encoders.protocol import Encoder
 
-__all__ = [
-    "DEPTH",
-    "DenseRetriever",
-    "QueryScore",
-    "Retriever",
-    "SetScores",
-    "evaluate_retrieval",
-    "evaluate_retriever",
-    "score_ranking",
-]
-
 DEPTH: Final = 100
 """How far down a ranking is kept: enough for the metrics at 10 and for the rank of the first relevant document."""
 

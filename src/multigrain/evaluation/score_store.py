@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
 
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
-__all__ = ["ScoreStore"]
-
 _FORMAT = 3
 
 

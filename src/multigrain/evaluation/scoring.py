@@ -30,8 +30,6 @@ from multigrain.evaluation.settings import CompareSettings
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
-__all__ = ["Scored", "score_model", "score_retriever"]
-
 
 @dataclass(slots=True)
 class Scored:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["SMALLEST_DIFFERENCE", "CompareSettings"]
-
 SMALLEST_DIFFERENCE: Final = 0.01
 """The smallest difference that matters, on a scale of 0 to 1."""
 

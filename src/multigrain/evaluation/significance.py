@@ -17,16 +17,6 @@ from scipy import stats
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.settings import CompareSettings
 
-__all__ = [
-    "PairedDifference",
-    "bootstrap_interval",
-    "compare_as_set",
-    "compare_crossed",
-    "compare_paired",
-    "holm",
-    "randomisation_p_value",
-]
-
 # Numbers resampled at once; bounds memory at about 32 MB.
 _BATCH_NUMBERS: Final = 4_000_000
 

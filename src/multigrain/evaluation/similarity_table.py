@@ -15,8 +15,6 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.storage.files import atomic_write
 
-__all__ = ["read_similarities", "write_similarities"]
-
 _SCHEMA: Final = pa.schema(
     [
         pa.field("set", pa.string(), nullable=False),

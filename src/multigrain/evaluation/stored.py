@@ -24,8 +24,6 @@ from multigrain.evaluation.similarity_table import read_similarities
 from multigrain.sources.store import read_document_table
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["COMPARISON_FILE", "PER_QUERY_FILE", "RESULTS_FILE", "SIMILARITIES_FILE", "StoredResults", "open_results"]
-
 COMPARISON_FILE = "comparison.json"
 PER_QUERY_FILE = "per_query.parquet"
 RESULTS_FILE = "evaluation.json"

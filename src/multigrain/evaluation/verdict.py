@@ -29,24 +29,6 @@ from multigrain.evaluation.results import EvaluationResults, SetResult
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 from multigrain.evaluation.significance import PairedDifference, holm
 
-__all__ = [
-    "Conclusion",
-    "Decision",
-    "Forgetting",
-    "ForgettingVerdict",
-    "Verdict",
-    "conclude",
-    "conclusion_on",
-    "conclusions_of",
-    "decide",
-    "judge_forgetting",
-    "left_to_gain",
-    "points_allowed",
-    "queries_to_tell",
-    "recommendation",
-    "rough",
-]
-
 _FULL: Final = 0.9995
 """A score from here on is shown as 1.000."""
 _ABOUT_ZERO: Final = 0.0005

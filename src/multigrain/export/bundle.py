@@ -16,8 +16,6 @@ from importlib.metadata import version
 
 from multigrain.errors import ExportError
 
-__all__ = ["bundle_source"]
-
 _PACKAGE = "multigrain"
 # Registered for the whole process, so each bundle has names of its own: versions of it may meet in one process.
 _REGISTERED_NAME = re.compile(r'"(multigrain_(?:sdpa|fa2))"')

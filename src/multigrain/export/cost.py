@@ -15,8 +15,6 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.significance import compare_paired
 from multigrain.export.parity import QueryDocumentEncoder
 
-__all__ = ["Cost", "ExportedEncoder", "measure_cost"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

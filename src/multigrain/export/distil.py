@@ -30,8 +30,6 @@ from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.replacing import replace_pooling
 
-__all__ = ["Distilled", "distil_to_mean", "train_student"]
-
 
 @dataclass(frozen=True)
 class Distilled:

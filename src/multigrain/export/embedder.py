@@ -23,8 +23,6 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-__all__ = ["Embedder"]
-
 
 class Embedder:
     """An exported model.

@@ -19,8 +19,6 @@ from multigrain.model.pooling import AnchorTokenPooling
 from multigrain.model.replacing import is_pooling
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, marked_layer
 
-__all__ = ["EmbeddingGraph", "is_normalised", "received_plainly", "require_text_encoder"]
-
 
 def require_text_encoder(model: SentenceTransformer) -> Transformer:
     """The transformer of a model that embeds plain texts.

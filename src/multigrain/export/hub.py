@@ -9,8 +9,6 @@ from typing import Final, Literal, cast
 from multigrain.display.text import first_line
 from multigrain.errors import HubError
 
-__all__ = ["HubFile", "RepositoryKind", "files_to_push", "push_folder"]
-
 RepositoryKind = Literal["model", "dataset"]
 
 _LEFT_OUT: Final = ("training_log.json", "manifest.json", ".*", "*/.*")

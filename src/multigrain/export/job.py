@@ -11,8 +11,6 @@ from sentence_transformers import SentenceTransformer
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 
-__all__ = ["DistilSettings", "ExportJob", "Exported", "Exporter"]
-
 
 @dataclass(frozen=True, slots=True)
 class DistilSettings:

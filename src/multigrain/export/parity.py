@@ -11,8 +11,6 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.errors import ExportError
 
-__all__ = ["PARITY_TEXTS", "PARITY_TOLERANCE", "QueryDocumentEncoder", "check_parity", "model_vectors"]
-
 PARITY_TOLERANCE: Final = 1e-4
 """The largest difference of any number of a vector, relative to the vector's length."""
 

@@ -11,8 +11,6 @@ from multigrain.plugins import Registry
 if TYPE_CHECKING:
     from multigrain.export.job import Exporter
 
-__all__ = ["EXPORTERS", "forms"]
-
 # Listed, not imported: an exporter's libraries are loaded when it is asked for.
 _MODULES: Final = {path.stem: path for folder in targets.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))}
 

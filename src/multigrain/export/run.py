@@ -12,8 +12,6 @@ from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.sources.store import read_document_table
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["FinishedRun", "open_run"]
-
 
 @dataclass(frozen=True)
 class FinishedRun:

@@ -27,9 +27,7 @@ from multigrain.export.graph import is_normalised, require_text_encoder
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
 from multigrain.export.settings import token_limit
-from multigrain.model.encoder import pooling_name
-
-__all__ = ["DECODERS", "SERVABLE_POOLINGS", "Server", "export_for", "weights_dtype", "write_server_folder"]
+from multigrain.model.replacing import pooling_name
 
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
 

@@ -12,9 +12,7 @@ from tokenizers import Tokenizer
 from multigrain.encoders.encoder import default_prompt, document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.graph import is_normalised
-from multigrain.model.encoder import pooling_name
-
-__all__ = ["export_settings", "token_limit", "write_tokenizer"]
+from multigrain.model.replacing import pooling_name
 
 # Tokenizers without a limit say so with a huge number.
 _NO_LIMIT = 1_000_000

@@ -9,8 +9,6 @@ from multigrain.export.job import Exported, ExportJob
 from multigrain.export.registry import EXPORTERS
 from multigrain.storage.files import atomic_directory
 
-__all__ = ["check_destination", "export_model"]
-
 
 def check_destination(path: Path, *, overwrite: bool) -> None:
     """See that nothing is lost by writing there.

@@ -12,8 +12,6 @@ from pydantic import BaseModel, ValidationError
 
 from multigrain.llm.protocol import CompletionFailure
 
-__all__ = ["REASONING_ADVICE", "UnusableAnswer", "parse_answer", "without_reasoning"]
-
 Shape = TypeVar("Shape", bound=BaseModel)
 
 REASONING_ADVICE: Final = "switch the model's reasoning off by llm.extra_body, or raise llm.max_tokens"

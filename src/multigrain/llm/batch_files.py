@@ -17,8 +17,6 @@ from multigrain.errors import SourceError
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.wire import ResponseFormat, chat_body, read_completion
 
-__all__ = ["BatchFile", "BatchResult", "read_batch_results", "write_batch_files"]
-
 _MOST_REQUESTS: Final = 50_000
 _MOST_BYTES: Final = 190 * 10**6
 """OpenAI takes 200 MB a file; a margin for whatever it counts besides."""

@@ -13,8 +13,6 @@ from multigrain.llm.scripted import ScriptedLLM
 if TYPE_CHECKING:
     from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 
-__all__ = ["build_client", "client_identity", "total_concurrency"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Address:

@@ -14,8 +14,6 @@ from multigrain.llm.answers import UnusableAnswer, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest
 from multigrain.llm.wire import ResponseFormat, chat_body
 
-__all__ = ["Dialect"]
-
 _FORMS: Final[tuple[ResponseFormat, ...]] = ("json_schema", "json_schema_basic", "json_object", "text")
 _ABOUT_SCHEMA: Final = ("response_format", "json_schema", "json schema", "json_object", "structured output", "grammar")
 _OPTIONAL: Final = ("seed", "stop", "top_p", "temperature")

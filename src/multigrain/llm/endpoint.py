@@ -13,8 +13,6 @@ from yarl import URL
 from multigrain.config.headers import named_variable
 from multigrain.errors import ConfigError
 
-__all__ = ["Endpoint", "find_endpoint"]
-
 _OPENAI: Final = "https://api.openai.com/v1"
 _SHORTEST_SECRET: Final = 4
 """Characters. Taking every "a" out of a message would hide the message and no secret."""

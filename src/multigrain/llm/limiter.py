@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-__all__ = ["AdaptiveLimit"]
-
 _CUT: Final = 0.7
 """What is left of the limit after a push-back. Gentler than TCP's half: endpoints count requests a minute, and
 the pause that they ask for does the rest."""

@@ -21,8 +21,6 @@ from multigrain.llm.protocol import Completion, CompletionFailure, CompletionReq
 from multigrain.llm.wire import chat_body, read_completion
 from multigrain.storage.packages import resolve_gguf
 
-__all__ = ["LocalLLM"]
-
 _SMALL_MODEL_BYTES: Final = 512 * 2**20
 _PROBE_BYTES: Final = 2**20
 _IDLE_SAMPLE_SECONDS: Final = 0.3

@@ -28,8 +28,6 @@ from multigrain.llm.protocol import Completion, CompletionFailure, CompletionReq
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
 from multigrain.llm.wire import read_completion
 
-__all__ = ["OpenAICompatibleLLM"]
-
 _LOG = logging.getLogger(__name__)
 
 _LARGEST_ANSWER: Final = 16 * 2**20

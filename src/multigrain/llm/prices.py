@@ -9,8 +9,6 @@ from typing import Final
 from multigrain.config import LLMConfig, PriceConfig
 from multigrain.llm.protocol import CompletionRequest
 
-__all__ = ["BYTES_A_TOKEN", "PRICES_AS_OF", "about_prompt_tokens", "cost_of", "find_price"]
-
 PRICES_AS_OF: Final = "2025-06"
 """When the built-in table was written down. Prices change: what matters belongs in `llm.prices`."""
 

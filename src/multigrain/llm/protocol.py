@@ -8,16 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-__all__ = [
-    "Completion",
-    "CompletionFailure",
-    "CompletionRequest",
-    "LLMClient",
-    "Message",
-    "extra_mark",
-    "openai_identity",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Message:

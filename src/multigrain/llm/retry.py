@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-__all__ = ["RETRIED_STATUS", "Backoff", "retry_after_seconds"]
-
 RETRIED_STATUS: Final = frozenset({408, 409, 425, 429})
 """Passing refusals, besides every 5xx; the OpenAI SDK retries the same."""
 

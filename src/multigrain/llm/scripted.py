@@ -15,8 +15,6 @@ from typing import Any, TypeAlias
 
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 
-__all__ = ["Answer", "Script", "ScriptedLLM", "plausible_answer"]
-
 Answer: TypeAlias = str | Completion | Exception
 """What a script says to one request: a text, a whole completion (to play truncation), or an error to raise."""
 

@@ -11,8 +11,6 @@ from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
 from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 
-__all__ = ["SeveralEndpoints"]
-
 _LOG = logging.getLogger(__name__)
 _REST_SECONDS: Final = 60.0
 _PASSING: Final = frozenset({"timeout", "connection", "rate_limited", "server_error", "malformed"})

@@ -12,8 +12,6 @@ from pydantic import BaseModel
 from multigrain.llm.answers import UnusableAnswer, parse_answer, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
 
-__all__ = ["answer_schema", "ask"]
-
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _LARGEST_BUDGET: Final = 8192

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 
-__all__ = ["ResponseFormat", "chat_body", "read_completion"]
-
 ResponseFormat = Literal["json_schema", "json_schema_basic", "json_object", "text"]
 """How a schema reaches the endpoint: whole; without the limits that strict endpoints turn down; as the wish for some
 JSON object; not at all. Under the last two it stands in the prompt instead."""

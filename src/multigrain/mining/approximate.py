@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from multigrain.encoders.protocol import Floats
 from multigrain.errors import MissingExtraError
-from multigrain.mining.search import NO_ROW, Floats, Indices, Mask, Rows, rows_at, top_k
-
-__all__ = ["ApproximateSearch", "Recall", "recall_of"]
+from multigrain.mining.best import NO_ROW, Indices, Mask, Rows
+from multigrain.mining.search import rows_at, top_k
 
 _BLOCK: Final = 32_768
 _EXPANSIONS: Final = (64, 128, 256, 512, 1024, 2048)

@@ -14,9 +14,9 @@ from itertools import pairwise
 import numpy as np
 
 from multigrain.config import Band
-from multigrain.mining.search import Floats, Indices, Rows, top_k
-
-__all__ = ["Ranking", "nearest_bands", "rank_corpus", "scale_bands"]
+from multigrain.encoders.protocol import Floats
+from multigrain.mining.best import Indices, Rows
+from multigrain.mining.search import top_k
 
 _BLOCK = 1024
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from multigrain.encoders.protocol import Floats
 
-__all__ = ["EMPTY", "NO_ROW", "Best", "Floats", "Indices", "Mask", "Rows", "pack", "unpack"]
-
 Indices: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Bits: TypeAlias = npt.NDArray[np.int16]

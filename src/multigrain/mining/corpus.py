@@ -14,8 +14,6 @@ from multigrain.storage.addresses import file_system, is_remote
 from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 
-__all__ = ["CorpusFiles", "TextList", "shards_of"]
-
 _TABLES: Final = (".parquet", ".jsonl")
 
 

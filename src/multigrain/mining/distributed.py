@@ -15,8 +15,6 @@ from multigrain.mining.best import Indices, Mask
 from multigrain.mining.search import top_k
 from multigrain.mining.vectors import ShardWork, VectorStore, write_shard
 
-__all__ = ["DistributedSearch", "write_shards_on"]
-
 _QUERIES: Final = 2_048
 
 

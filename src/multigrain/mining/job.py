@@ -29,17 +29,6 @@ from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
 
-__all__ = [
-    "MinePlan",
-    "MineSummary",
-    "PairFile",
-    "embed_corpus",
-    "mine",
-    "plan",
-    "read_pairs",
-    "store_fingerprint",
-]
-
 
 @dataclass(frozen=True)
 class PairFile:

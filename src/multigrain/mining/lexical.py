@@ -8,8 +8,6 @@ import numpy as np
 
 from multigrain.mining.best import NO_ROW, Indices
 
-__all__ = ["LexicalIndex"]
-
 
 class LexicalIndex:
     """Lucene's BM25 by bm25s: lower-cased words of two letters and more, no stemming.

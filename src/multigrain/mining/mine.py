@@ -9,11 +9,11 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from multigrain.encoders.protocol import Floats
 from multigrain.mining.bands import scale_bands
+from multigrain.mining.best import NO_ROW, Indices, Mask, Rows
 from multigrain.mining.rules import MiningRules, ceilings_of
-from multigrain.mining.search import NO_ROW, Floats, Indices, Mask, Rows, rows_at, top_k
-
-__all__ = ["Keys", "Mined", "QueryBlock", "Search", "fuse_ranks", "mine_negatives", "repeated_rows"]
+from multigrain.mining.search import rows_at, top_k
 
 Keys: TypeAlias = npt.NDArray[np.uint64]
 Search: TypeAlias = Callable[[Floats, int, Floats | None, Mask], tuple[Floats, Indices]]

@@ -8,11 +8,9 @@ from typing import Literal
 import numpy as np
 
 from multigrain.config import Band
+from multigrain.encoders.protocol import Floats
 from multigrain.errors import ConfigError
-from multigrain.mining.search import Floats
 from multigrain.sources.words import fold_words
-
-__all__ = ["MiningRules", "ceilings_of", "text_keys"]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from multigrain.encoders.protocol import Floats
 from multigrain.errors import SourceError
-from multigrain.mining.best import NO_ROW, Best, Floats, Indices, Mask, Rows
+from multigrain.mining.best import Best, Indices, Mask, Rows
 from multigrain.mining.rounded import RoundedPass, rounding_pays
-
-__all__ = ["NO_ROW", "Floats", "Indices", "Mask", "Rows", "rows_at", "top_k"]
 
 # Tiles of scores (queries × corpus rows), 16 MiB a thread: measured on 2 cores with 384 dimensions and k = 200,
 # within 3% of the best of 128-1024 × 2048-16384.

@@ -31,18 +31,6 @@ from multigrain.errors import SourceError
 from multigrain.mining.best import Indices, Rows
 from multigrain.storage.addresses import file_system
 
-__all__ = [
-    "SHARD_ROWS",
-    "ShardWork",
-    "VectorShard",
-    "VectorStore",
-    "corpus_vectors",
-    "missing_shards",
-    "shard_name",
-    "write_shard",
-    "write_shards",
-]
-
 SHARD_ROWS: Final = 16_384
 """Vectors a shard: 25 MB at 384 dimensions."""
 

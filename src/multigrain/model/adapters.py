@@ -15,8 +15,6 @@ from multigrain.config import LoraConfig, QuantizeName, TrainingConfig
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.attention.direction import set_attention
 
-__all__ = ["add_adapters", "has_adapters", "merge_adapters", "merged_over_unquantized", "quantization"]
-
 # Names that transformers gives to the projections of attention and feed-forward, by architecture.
 _PROJECTIONS: Final = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),  # Llama, Mistral, Qwen, Gemma

@@ -16,8 +16,6 @@ from multigrain.model.attention.observed import evaluating
 from multigrain.model.pooling import AnchorTokenPooling, AtaOptions
 from multigrain.model.transformer import ReceivingTransformer, observed
 
-__all__ = ["AnchorToken", "AnchoredText", "anchors"]
-
 
 @dataclass(frozen=True, slots=True)
 class AnchorToken:

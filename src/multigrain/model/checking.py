@@ -15,8 +15,6 @@ from multigrain.model.attention.direction import is_decoder
 from multigrain.model.loading import locate, unloadable
 from multigrain.model.static import is_model2vec
 
-__all__ = ["check_reference"]
-
 
 def check_reference(
     reference: str,

@@ -7,10 +7,8 @@ from sentence_transformers.base.modules import Transformer
 
 from multigrain.model.adapters import has_adapters
 from multigrain.model.attention.direction import is_decoder
-from multigrain.model.encoder import pooling_name
 from multigrain.model.loading import is_raw
-
-__all__ = ["describe_encoder"]
+from multigrain.model.replacing import pooling_name
 
 
 def describe_encoder(model: SentenceTransformer, reference: str) -> str:

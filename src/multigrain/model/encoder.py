@@ -30,8 +30,6 @@ from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_name, replace_pooling
 
-__all__ = ["build_candidate", "build_encoder", "load", "pooling_name", "weights_fingerprint"]
-
 
 def build_encoder(
     reference: str,

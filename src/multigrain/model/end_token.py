@@ -9,8 +9,6 @@ from sentence_transformers.base.modules import Transformer
 
 from multigrain.errors import ModelError
 
-__all__ = ["append_end_token", "ends_texts"]
-
 
 def ends_texts(model: SentenceTransformer) -> bool:
     """Whether a model's tokenizer puts a special token behind every text.

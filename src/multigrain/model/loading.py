@@ -22,8 +22,6 @@ from multigrain.model.replacing import pooling_of
 from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
-__all__ = ["is_raw", "load_any", "locate", "unloadable"]
-
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 

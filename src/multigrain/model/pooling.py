@@ -14,16 +14,6 @@ from multigrain.errors import ModelError
 from multigrain.model.attention.received import GradName, HeadsName, ReduceName, Reduction
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer
 
-__all__ = [
-    "ATA",
-    "DIAGONAL",
-    "AnchorTokenPooling",
-    "AtaOptions",
-    "PoolingKind",
-    "TokenPooling",
-    "pooled_span",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class AtaOptions:

@@ -9,8 +9,6 @@ import torch
 
 from multigrain.engine.hardware import cpu_multiplies_bf16
 
-__all__ = ["mixed_precision", "supports_native_bf16"]
-
 
 def supports_native_bf16(device: str | torch.device) -> bool:
     """Whether a device multiplies bfloat16 matrices in hardware, so that bf16 autocast is faster and not slower.

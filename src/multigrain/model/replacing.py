@@ -15,8 +15,6 @@ from multigrain.errors import ModelError
 from multigrain.model.attention.observed import ObservedTransformer
 from multigrain.model.pooling import AtaOptions, PoolingKind, TokenPooling
 
-__all__ = ["CLS", "LAST", "MEAN", "WEIGHTED_MEAN", "is_pooling", "pooling_name", "pooling_of", "replace_pooling"]
-
 
 def pooling_name(model: SentenceTransformer) -> str:
     """How a model pools.

@@ -9,8 +9,6 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import TrainingConfig
 from multigrain.model.adapters import has_adapters, merge_adapters, merged_over_unquantized
 
-__all__ = ["save_candidate"]
-
 
 def save_candidate(model: SentenceTransformer, folder: Path, settings: TrainingConfig) -> None:
     """Write a tuned candidate, its adapters merged or apart as its settings say.

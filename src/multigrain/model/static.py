@@ -14,8 +14,6 @@ from torch import nn
 
 from multigrain.errors import MissingExtraError, ModelError
 
-__all__ = ["is_model2vec", "read_model2vec", "token_embeddings"]
-
 
 def token_embeddings(model: SentenceTransformer, *, device: str | None = None) -> SentenceTransformer:
     """A static model over an encoder's tokenizer, which starts from the encoder's input embeddings.

@@ -15,8 +15,6 @@ from multigrain.model.attention.observed import ObservedTransformer, require_pla
 from multigrain.model.attention.received import Reduction
 from multigrain.model.attention.sdpa import ReceivedAttention
 
-__all__ = ["RECEIVED_FEATURE", "ReceivingTransformer", "marked_layer", "observed"]
-
 RECEIVED_FEATURE = "attention_received"
 
 # Marks the attention module to read, with how often it runs in a forward pass (layers may share one module). A mark

@@ -11,8 +11,6 @@ from transformers import PreTrainedModel
 
 from multigrain.model.attention.sdpa import ATTENTION_NAME
 
-__all__ = ["dropout_set_to", "quick_attention"]
-
 _SDPA = "sdpa"
 
 

@@ -19,8 +19,6 @@ from multigrain.model.attention.observed import ObservedTransformer
 from multigrain.model.attention.received import Scores
 from multigrain.model.pooling import AtaOptions, PoolingKind
 
-__all__ = ["VALUES", "ValueTransformer"]
-
 
 class ValueTransformer(ObservedTransformer):
     """Transformer whose `token_embeddings` are value vectors, heads side by side, averaged over layers.

@@ -22,8 +22,6 @@ from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["render_card", "write_card"]
-
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "multigrain")
 
 

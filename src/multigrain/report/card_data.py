@@ -17,8 +17,6 @@ from multigrain.storage.packages import ENCODER_HUB_ID, encoder_name, resolve_en
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.log import TrainingLog
 
-__all__ = ["BaseModel", "CardData", "Folder", "load_card_data", "needs_multigrain"]
-
 _UNKNOWN: Final = "unknown"
 _ATA: Final = "multigrain.model.pooling.AnchorTokenPooling"
 

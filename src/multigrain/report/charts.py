@@ -16,19 +16,6 @@ from multigrain.evaluation.results import SetResult
 from multigrain.report.data import AnchorText
 from multigrain.training.log import TrainingLog
 
-__all__ = [
-    "WIDTH",
-    "Axis",
-    "LevelZone",
-    "LossChart",
-    "area",
-    "difference_axis",
-    "heat",
-    "loss_axis",
-    "loss_chart",
-    "stagger",
-]
-
 WIDTH: Final = 1000
 _STEPS = (1, 2, 2.5, 5, 10)
 

@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 from multigrain.llm.session.usage import read_usage
 from multigrain.sources.words import fold_text
 
-__all__ = ["Answers", "HeldOut", "count_answers", "count_held_out", "near_duplicates"]
-
 _GROUPS = 3
 
 

@@ -16,20 +16,6 @@ from multigrain.report.counts import Answers, HeldOut
 from multigrain.report.reproduction import Reproduction
 from multigrain.training.log import TrainingLog
 
-__all__ = [
-    "AnchorText",
-    "AnchorToken",
-    "AuditSummary",
-    "DocumentCounts",
-    "Drop",
-    "DropExample",
-    "ReportData",
-    "Reproduction",
-    "Similarity",
-    "SimilarityBand",
-    "SynthesisCounts",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:

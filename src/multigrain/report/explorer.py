@@ -18,8 +18,6 @@ from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.report.messages import action_words
 from multigrain.report.summaries import spread
 
-__all__ = ["MAX_CHARACTERS", "MAX_ROWS", "pack_rows", "shown_rows"]
-
 MAX_ROWS: Final = 50_000
 MAX_CHARACTERS: Final = 60_000_000  # of all texts together; about what a browser unpacks within a second or two
 _LONGEST, _SHORTEST = 2_000, 240  # characters kept of one text, when there are few texts and when there are many

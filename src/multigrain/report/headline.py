@@ -21,8 +21,6 @@ from multigrain.evaluation.verdict import (
     rough,
 )
 
-__all__ = ["Statement", "Tone", "headline", "needed_queries", "tone_of"]
-
 Tone = Literal["better", "unclear", "doubtful", "worse"]
 """How a verdict is coloured; doubtful where nothing is shown and everything points down."""
 

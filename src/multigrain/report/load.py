@@ -43,8 +43,6 @@ from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, table_files
 from multigrain.training.log import TrainingLog
 
-__all__ = ["load_report_data"]
-
 _SAMPLES = 6
 _SHOWN = 6  # gains and losses of a set
 _EXAMPLES = 3

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["action_words", "is_small_and_local", "model_size", "model_words"]
-
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([MB])(?![A-Za-z0-9])", re.IGNORECASE)
 _SMALL = 1e9
 

@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["home_of", "near", "with_near_paths"]
-
 _LINE = re.compile(r"^(\s*(?:- )*(?:[\w.-]+:\s+)?)(['\"]?)(/[^'\"\n]*?)\2(\s*)$", re.MULTILINE)
 
 

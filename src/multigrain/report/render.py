@@ -26,8 +26,6 @@ from multigrain.report import charts, explorer, headline, messages
 from multigrain.report.data import ReportData
 from multigrain.storage.packages import plain_encoder_name
 
-__all__ = ["digest", "environment", "render_report", "static_text"]
-
 _SCRIPTS = ("page.js", "explorer.js")
 
 

@@ -11,8 +11,6 @@ from multigrain.report.paths import home_of, near, with_near_paths
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["Reproduction", "load_reproduction"]
-
 _SOURCES = ("documents", "pairs", "tasks")
 
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from multigrain.records import LEVELS
 from multigrain.report.data import Similarity, SimilarityBand
 
-__all__ = ["spread", "summarise_similarity"]
-
 _BINS = 72
 _SMOOTHING = 1.6  # bins; wide enough to hide the binning, narrow enough to keep two humps apart
 

@@ -9,8 +9,6 @@ from multigrain.report.render import render_report
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["write_report"]
-
 
 def write_report(run: RunDirectory) -> Path:
     """Draw the page from the run's artifacts and put it in the run directory, whole or not at all.

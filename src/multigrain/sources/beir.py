@@ -17,19 +17,6 @@ from multigrain.errors import SourceError
 from multigrain.storage.columns import DOCUMENT_ID, GRADE, ID, QUERY_ID, TEXT, TITLE, no_column
 from multigrain.storage.rows import Row, read_lines, read_rows
 
-__all__ = [
-    "TABLE_SUFFIXES",
-    "BeirFiles",
-    "JudgedTexts",
-    "find_beir",
-    "find_corpus",
-    "is_beir",
-    "iterate_texts",
-    "read_judged_texts",
-    "read_qrels",
-    "read_texts",
-]
-
 TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 """Of tables of ids and texts."""
 

@@ -10,8 +10,6 @@ from typing import Any, Final, Literal, cast
 from multigrain.records import Document
 from multigrain.sources.words import count_words
 
-__all__ = ["chunk_document", "cut_text"]
-
 _WORD_REACH: Final = 100
 _LAST_SPACE: Final = re.compile(r"\s\S*\Z")
 

@@ -23,8 +23,6 @@ from multigrain.config import DocumentsConfig
 from multigrain.records import Document
 from multigrain.sources.source import DataSource
 
-__all__ = ["DEFAULT_PACKAGES", "DOCSTRINGS", "docstrings_fingerprint", "read_docstrings"]
-
 DEFAULT_PACKAGES: Final = (
     "numpy",
     "scipy",

@@ -15,8 +15,6 @@ from multigrain.sources.rich import RICH_SUFFIXES
 from multigrain.storage.hub import parse_hub
 from multigrain.storage.shards import is_table
 
-__all__ = ["MARKDOWN_SUFFIXES", "READ_SUFFIXES", "document_files", "existing_path", "files_fingerprint", "status_hash"]
-
 MARKDOWN_SUFFIXES: Final = (".md", ".markdown")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""

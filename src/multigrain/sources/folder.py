@@ -18,8 +18,6 @@ from multigrain.sources.source import DataSource
 from multigrain.storage.packages import is_installed
 from multigrain.storage.rows import NotTextError, read_text
 
-__all__ = ["FOLDER", "read_folder"]
-
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _SKIP: Final = "documents.unreadable: skip"

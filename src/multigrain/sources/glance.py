@@ -11,8 +11,6 @@ from multigrain.errors import MultigrainError, SourceError
 from multigrain.sources.files import existing_path
 from multigrain.sources.source import data_source
 
-__all__ = ["Glance", "look_at_documents", "look_at_input"]
-
 _ENOUGH: Final = 10
 _MANY: Final = 10_000
 """Documents; more of them are not counted: this is a look, and not the reading."""

@@ -10,8 +10,6 @@ import numpy as np
 from multigrain.sources.signatures import BLOCK, Indices, Signatures
 from multigrain.sources.words import word_ngrams
 
-__all__ = ["near_duplicate_groups"]
-
 
 def near_duplicate_groups(
     texts: Iterable[str], similarity: float, *, together: Iterable[tuple[int, int]] = ()

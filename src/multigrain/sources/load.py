@@ -18,17 +18,6 @@ from multigrain.sources.source import data_source
 from multigrain.sources.words import fold_words
 from multigrain.storage.disk_list import DiskList
 
-__all__ = [
-    "Corpus",
-    "load_corpus",
-    "prepare_corpus",
-    "read_documents",
-    "source_fingerprint",
-    "split_groups",
-    "storable",
-    "text_place",
-]
-
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2
 _NAMED = 3  # documents that were left out

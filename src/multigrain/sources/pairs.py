@@ -22,8 +22,6 @@ from multigrain.sources.words import fold_words
 from multigrain.storage.rows import read_rows, row_kind
 from multigrain.storage.shards import is_table
 
-__all__ = ["PairCorpus", "PairTable", "load_pairs", "pairs_fingerprint", "prepare_pairs", "read_pairs"]
-
 _MIN_QUERIES: Final = 10
 _LARGEST_COMPONENT: Final = 0.5
 _SPLIT_OPTION: Final = "pairs.split"

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from multigrain.errors import MissingExtraError, SourceError
 
-__all__ = ["RICH_SUFFIXES", "UnreadableError", "read_rich"]
-
 RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 
 _BLANK_LINES: Final = re.compile(r"\n{3,}")

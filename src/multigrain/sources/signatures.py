@@ -10,8 +10,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK", "Indices", "Signatures"]
-
 Indices: TypeAlias = npt.NDArray[np.int64]
 
 BLOCK: Final = 4_096

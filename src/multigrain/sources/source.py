@@ -15,8 +15,6 @@ from multigrain.sources.files import READ_SUFFIXES, existing_path, files_fingerp
 from multigrain.storage.rows import ROW_KINDS, row_kind
 from multigrain.storage.shards import is_table
 
-__all__ = ["DataSource", "data_source"]
-
 
 class DataSource:
     """Where documents come from. A source of its own overrides `read`, and what else is not as it is here."""

@@ -14,14 +14,6 @@ from multigrain.records import Document, GivenQuery, Split
 from multigrain.storage.files import atomic_write
 from multigrain.storage.parquet import StoredTable, write_table
 
-__all__ = [
-    "open_document_table",
-    "read_document_table",
-    "read_query_table",
-    "write_document_table",
-    "write_query_table",
-]
-
 _SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

@@ -12,8 +12,6 @@ from multigrain.sources.files import existing_path
 from multigrain.sources.source import DataSource
 from multigrain.storage.rows import Row, read_rows
 
-__all__ = ["CSV", "HUB", "JSON", "JSONL", "PARQUET", "TSV", "TableSource"]
-
 
 class TableSource(DataSource):
     """A document a row.

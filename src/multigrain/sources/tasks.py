@@ -19,8 +19,6 @@ from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_lines, read_rows, read_text
 
-__all__ = ["holds_out_tasks", "make_task", "read_task_table", "read_tasks", "split_tasks", "write_task_table"]
-
 _MIN_TASKS_TO_HOLD_OUT: Final = 20
 _DEFAULT_KIND: Final = TaskKind.SHORT_LONG
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from multigrain.records import Document
 
-__all__ = ["titles_suffice"]
-
 
 def titles_suffice(documents: Sequence[Document]) -> bool:
     """Whether at least half of the documents have a title that a person wrote."""

@@ -7,8 +7,6 @@ import unicodedata
 from itertools import chain, groupby
 from typing import Final
 
-__all__ = ["count_words", "fold_text", "fold_words", "word_ngrams"]
-
 
 def _combining_marks() -> str:
     """Unicode's combining marks (Mn, Mc) as ranges of a pattern: they begin at U+0300 and lie in two blocks."""

@@ -21,11 +21,10 @@ from multigrain.dataset.store import (
     writing_rejections,
 )
 from multigrain.display.progress import Task
-from multigrain.encoders.protocol import Encoder
+from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.encoders.reference import open_reference, reference_name
 from multigrain.errors import SourceError
 from multigrain.llm.session.usage import read_usage
-from multigrain.mining.search import Floats
 from multigrain.mining.vectors import corpus_vectors
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
@@ -35,8 +34,6 @@ from multigrain.storage.disk_list import DiskList, View
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.inputs import row_units
-
-__all__ = ["run"]
 
 _REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the probe
 

@@ -17,8 +17,6 @@ from multigrain.stages.context import RunContext, complete_stage, differences
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["Stage", "StageModule"]
-
 
 class StageModule(Protocol):
     """The module of a stage."""

@@ -18,8 +18,6 @@ from multigrain.storage.files import atomic_write
 from multigrain.storage.manifests import StageManifest
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["REDO", "STOPPING", "RunContext", "complete_stage", "differences"]
-
 REDO: Final = "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
 """What to do about a stage that was completed with other settings, where the command has these options."""
 

@@ -23,8 +23,6 @@ from multigrain.stages.context import STOPPING, RunContext
 from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 
-__all__ = ["document_lines", "run"]
-
 _FEW: Final = 100
 _TWO_SIDED: Final = 1.96
 _SPREAD: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more

@@ -40,7 +40,8 @@ from multigrain.evaluation.similarity_table import write_similarities
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
 from multigrain.model.anchors import anchors
-from multigrain.model.encoder import load, pooling_name
+from multigrain.model.encoder import load
+from multigrain.model.replacing import pooling_name
 from multigrain.report.card_data import needs_multigrain
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import Stage
@@ -48,8 +49,6 @@ from multigrain.stages.context import RunContext
 from multigrain.stages.heldout import check_heldout
 from multigrain.stages.preflight import check_selection
 from multigrain.storage.files import atomic_directory, atomic_write
-
-__all__ = ["advice", "run"]
 
 _ANCHOR_TEXTS = 6
 _ANCHOR_CHARACTERS = 300

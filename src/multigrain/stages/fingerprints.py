@@ -29,19 +29,6 @@ from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import few_shot_fingerprint
 from multigrain.training.fingerprint import mix_fingerprint
 
-__all__ = [
-    "SPENDING_LIMITS",
-    "base_settings",
-    "candidate_fingerprint",
-    "candidate_folder",
-    "dataset_fingerprint",
-    "documents_fingerprint",
-    "planned_dataset_fingerprint",
-    "planned_synthesis_fingerprint",
-    "results_fingerprint",
-    "synthesis_fingerprint",
-]
-
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
 _FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}
 

@@ -13,8 +13,6 @@ from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.records import Split
 from multigrain.stages.context import RunContext
 
-__all__ = ["HeldoutTally", "check_heldout", "lacking_parts"]
-
 
 @dataclass
 class HeldoutTally:

@@ -16,8 +16,6 @@ from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table
 
-__all__ = ["apply_marks_file"]
-
 
 def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Keep marks in a run, and audit it again without the marked rows. Marks add up.

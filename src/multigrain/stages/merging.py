@@ -20,8 +20,6 @@ from multigrain.stages.context import RunContext
 from multigrain.stages.preflight import check_selection
 from multigrain.training.merging import WeightMerge, merge_shares
 
-__all__ = ["merge_candidate", "validation_for_merge"]
-
 
 def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
     """The validation queries, where there is a share to choose; else none.

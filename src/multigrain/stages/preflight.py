@@ -25,16 +25,6 @@ from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
 from multigrain.training.trackers import check_trackers
 
-__all__ = [
-    "check_audit_settings",
-    "check_models",
-    "check_prices",
-    "check_selection",
-    "check_sets",
-    "check_training_settings",
-    "check_unwritten_prices",
-]
-
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
 
 

@@ -7,8 +7,6 @@ from multigrain.report.write import write_report
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
 
-__all__ = ["run"]
-
 
 def run(context: RunContext, _: Stage) -> None:
     """Write the report page and the model's card; drawing takes a second, so they are drawn anew every time."""

@@ -16,8 +16,6 @@ from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.processes import is_main_process, leave_together, process_count
 
-__all__ = ["run", "run_stages", "stage_summaries"]
-
 
 def run(
     config: Config, directory: str | Path, *, progress: Progress | None = None, redo: bool = False

@@ -16,16 +16,6 @@ from multigrain.storage.manifests import StageFailure
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, verify_table
 
-__all__ = [
-    "RunStatus",
-    "StageState",
-    "StageStatus",
-    "Verified",
-    "run_status",
-    "runs_in",
-    "verify_run",
-]
-
 StageState = Literal["complete", "begun", "open"]
 
 

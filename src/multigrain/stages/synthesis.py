@@ -34,8 +34,6 @@ from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_
 from multigrain.synthesis.synthesize import synthesize
 from multigrain.synthesis.written import written_corpus
 
-__all__ = ["run"]
-
 
 def run(context: RunContext, stage: Stage) -> None:
     """Write rows for what the run starts from, and held-out queries where it has none.

@@ -26,8 +26,6 @@ from multigrain.stages.preflight import (
 )
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["STAGES", "invalidate", "stages_of"]
-
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 
 

@@ -26,8 +26,6 @@ from multigrain.training.merging import WeightMerge
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
 
-__all__ = ["run", "run_candidate"]
-
 _TIMED_STEPS: Final = 4
 _WORTH_SAYING: Final = 90.0  # seconds
 _STOPPING: Final = "stopping after this step; a checkpoint is written first (Ctrl-C again: at once, without one)"

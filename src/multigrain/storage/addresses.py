@@ -10,8 +10,6 @@ from typing import IO, Any
 
 from multigrain.errors import SourceError
 
-__all__ = ["file_system", "is_remote", "open_binary"]
-
 
 def is_remote(place: object) -> bool:
     """Whether a place is an fsspec address, and no path."""

@@ -9,21 +9,6 @@ from typing import Final
 
 from multigrain.display.suggest import did_you_mean
 
-__all__ = [
-    "DOCUMENT_ID",
-    "GRADE",
-    "ID",
-    "NEGATIVE",
-    "POSITIVE",
-    "QUERY",
-    "QUERY_ID",
-    "SENTENCES",
-    "TEXT",
-    "TITLE",
-    "Column",
-    "no_column",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

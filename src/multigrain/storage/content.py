@@ -6,8 +6,6 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["content_fingerprint"]
-
 _BLOCK = 1 << 22
 
 

@@ -17,8 +17,6 @@ from typing import Any, Final, Generic, TypeVar
 from multigrain.storage.files import writing
 from multigrain.storage.sequences import RangeSequence
 
-__all__ = ["DiskList", "View"]
-
 Item = TypeVar("Item")
 Source = TypeVar("Source")
 

@@ -13,8 +13,6 @@ from typing import BinaryIO
 
 from multigrain.errors import RunDirectoryError
 
-__all__ = ["atomic_directory", "atomic_stream", "atomic_write", "remove", "take_place", "writing"]
-
 
 def atomic_write(path: Path, data: str | bytes) -> None:
     """Write a whole file or nothing: to a sibling, flushed to disk, then renamed over the old one.

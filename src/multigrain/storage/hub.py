@@ -16,8 +16,6 @@ from typing import Any, Final
 from multigrain.config.location import HUB_MARK
 from multigrain.errors import SourceError
 
-__all__ = ["HubReference", "is_saved", "parse_hub", "read_hub"]
-
 _DEFAULT_SPLIT: Final = "train"
 _SAVED: Final = ("dataset_dict.json", "state.json")
 _BATCH_ROWS: Final = 4_096

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["StageFailure", "StageManifest", "installed_versions"]
-
 _RECORDED_PACKAGES = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
 
 

@@ -12,17 +12,6 @@ from pathlib import Path
 
 from multigrain.errors import MissingExtraError, ModelError
 
-__all__ = [
-    "ENCODER_HUB_ID",
-    "LLM_HUB_FILE",
-    "encoder_name",
-    "is_installed",
-    "package_file",
-    "plain_encoder_name",
-    "resolve_encoder",
-    "resolve_gguf",
-]
-
 ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 LLM_HUB_FILE = "Qwen/Qwen2.5-1.5B-Instruct-GGUF:qwen2.5-1.5b-instruct-q4_k_m.gguf"
 

@@ -27,8 +27,6 @@ from multigrain.storage.files import atomic_write, take_place, writing
 from multigrain.storage.sequences import RangeSequence
 from multigrain.storage.shards import MANIFEST_NAME, RUN_AGAIN, Shard, TableManifest, reading, stored_manifest
 
-__all__ = ["StoredTable", "TableWriter", "open_table", "write_table"]
-
 Item = TypeVar("Item")
 
 _GROUP_ROWS: Final = 4_096

@@ -23,8 +23,6 @@ from multigrain.storage.columns import Column, no_column
 from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
 from multigrain.storage.shards import MANIFEST_NAME, table_files
 
-__all__ = ["ROW_KINDS", "NotTextError", "Row", "read_data_set", "read_lines", "read_rows", "read_text", "row_kind"]
-
 ROW_KINDS: Final = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

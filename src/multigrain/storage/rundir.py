@@ -35,8 +35,6 @@ from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
 from multigrain.storage.files import atomic_write, remove
 from multigrain.storage.manifests import StageFailure, StageManifest, installed_versions
 
-__all__ = ["RunDirectory"]
-
 _PROBE_SECONDS: Final = 0.2  # `holder` takes the lock for an instant, which must not turn a run away
 
 

@@ -24,18 +24,6 @@ import pyarrow.parquet as pq
 from multigrain.display.text import first_line
 from multigrain.errors import RunDirectoryError
 
-__all__ = [
-    "MANIFEST_NAME",
-    "RUN_AGAIN",
-    "Shard",
-    "TableManifest",
-    "is_table",
-    "reading",
-    "stored_manifest",
-    "table_files",
-    "verify_table",
-]
-
 MANIFEST_NAME: Final = "_manifest.json"
 """The file of a folder of shards that says which belong to it."""
 

@@ -15,8 +15,6 @@ from typing import Final, TypeVar
 from multigrain.config import TasksConfig
 from multigrain.records import Task, TaskKind
 
-__all__ = ["Attributes", "draw", "draw_order", "task_attributes"]
-
 Choice = TypeVar("Choice")
 
 _QUERY_TYPES: Final = {"extremely long-tail": 0.4, "long-tail": 0.5, "common": 0.1}

@@ -21,8 +21,6 @@ from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.tasks import make_task
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 
-__all__ = ["BRAINSTORM", "Brainstorm", "TaskRequest", "brainstorm", "first_requests", "shares_of"]
-
 BRAINSTORM: Final = "brainstorm"
 """What the journal calls the one who asks for tasks."""
 

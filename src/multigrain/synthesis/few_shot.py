@@ -20,15 +20,6 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from multigrain.config import SynthesisConfig
 from multigrain.errors import ConfigError
 
-__all__ = [
-    "BalancedSelector",
-    "Demonstration",
-    "FewShotSelector",
-    "FixedSelector",
-    "build_selector",
-    "read_demonstrations",
-]
-
 _Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 

@@ -14,8 +14,6 @@ from multigrain.records import Document
 from multigrain.synthesis.plain_text import ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 
-__all__ = ["HELDOUT", "dump_heldout_queries", "read_heldout_queries", "write_heldout_queries"]
-
 HELDOUT: Final = "heldout"
 """What the journal calls the one who asks for held-out queries."""
 

@@ -20,17 +20,6 @@ from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.units import pair_units, task_units, writing_units
 
-__all__ = [
-    "Inputs",
-    "RowUnits",
-    "heldout_documents",
-    "heldout_units",
-    "load_inputs",
-    "read_inputs",
-    "row_units",
-    "training_units",
-]
-
 
 @dataclass(frozen=True)
 class Inputs:

@@ -22,8 +22,6 @@ from multigrain.synthesis.few_shot import Demonstration, FixedSelector
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.writer import Writer
 
-__all__ = ["Scorer", "rank_by_likelihood"]
-
 _PROBES: Final = 6
 _DOCUMENT_CHARACTERS: Final = 1200
 """Two documents and the queries fit a small model's context."""

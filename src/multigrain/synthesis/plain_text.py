@@ -9,8 +9,6 @@ from typing import Final
 from multigrain.llm.answers import UnusableAnswer, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
 
-__all__ = ["about_the_subject", "ask_for_query", "clean_line", "summary_as_query", "whole_sentences"]
-
 _LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
 # "This text describes a function that …": nobody searches like that, and every row would begin with it.

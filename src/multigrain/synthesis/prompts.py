@@ -37,8 +37,6 @@ from multigrain.display.suggest import suggestion
 from multigrain.errors import ConfigError
 from multigrain.llm.protocol import Message
 
-__all__ = ["BUILT_IN", "Prompts", "template_names", "template_variables"]
-
 _ENDING: Final = ".jinja"
 _VARIABLES: Final = re.compile(r"\A\{#\s*variables:(?P<names>[^#]*)#\}")
 

@@ -19,8 +19,6 @@ from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy
 from multigrain.synthesis.synthesize import build_strategy
 
-__all__ = ["few_shot_fingerprint", "ranked_examples", "run_strategy"]
-
 _RANKED: Final = "few_shot.json"
 _FORMAT: Final = 1
 

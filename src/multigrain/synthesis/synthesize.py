@@ -14,8 +14,6 @@ from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.registry import build_named
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
 
-__all__ = ["build_strategy", "synthesize"]
-
 
 def build_strategy(
     synthesis: SynthesisConfig,

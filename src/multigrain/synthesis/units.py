@@ -19,8 +19,6 @@ from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_a
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
-__all__ = ["pair_units", "task_units", "writing_units"]
-
 
 def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
     """The rows to write, in the order they are asked for; each is made when it is looked at.

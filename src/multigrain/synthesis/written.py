@@ -11,8 +11,6 @@ from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.words import fold_words
 
-__all__ = ["WrittenCorpus", "written_corpus"]
-
 _LABEL_WORDS: Final = 8
 _HELD_OUT_FIRST: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN)
 

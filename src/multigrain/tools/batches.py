@@ -33,8 +33,6 @@ from multigrain.synthesis.inputs import heldout_units, read_inputs, training_uni
 from multigrain.synthesis.run_strategy import run_strategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
-__all__ = ["BatchImport", "BatchRound", "import_batch_results", "read_batch", "write_batch", "write_batch_round"]
-
 _AWAITING: Final = "awaiting_batch"
 _COMMIT_EVERY: Final = 1000
 

@@ -11,8 +11,6 @@ from multigrain.evaluation.verdict import conclusions_of, judge_forgetting
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["demo_summary"]
-
 
 def demo_summary(
     run: RunDirectory, config: Config, *, total_seconds: float, setup_seconds: float | None

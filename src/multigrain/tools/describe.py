@@ -14,8 +14,6 @@ from multigrain.storage.rundir import RunDirectory
 if TYPE_CHECKING:
     from multigrain.evaluation.comparison import Comparison
 
-__all__ = ["compare", "describe"]
-
 
 def describe(run: RunDirectory | str | Path) -> DatasetSummary:
     """Summarise a run's graded data set.

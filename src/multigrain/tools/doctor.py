@@ -17,8 +17,6 @@ from multigrain.sources.glance import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
-__all__ = ["Finding", "diagnose"]
-
 State = Literal["ok", "note", "problem"]
 
 _PACKAGES: Final = ("torch", "transformers", "sentence-transformers", "mteb", "datasets")

@@ -10,8 +10,6 @@ from typing import Any, Final
 from multigrain.errors import MultigrainError
 from multigrain.plugins import Registry, origin
 
-__all__ = ["REGISTRIES", "NamedPart", "named_parts", "registries"]
-
 REGISTRIES: Final = (
     "multigrain.config.synthesis:STRATEGIES",
     "multigrain.audit.checks:CHECKS",

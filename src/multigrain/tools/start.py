@@ -15,8 +15,6 @@ from multigrain.config.template import config_template
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
 
-__all__ = ["OLLAMA_MODEL", "OLLAMA_URL", "OPENAI_URL", "Start", "recipe_line", "recipe_values", "start_text"]
-
 OPENAI_URL: Final = "https://api.openai.com/v1"
 OLLAMA_URL: Final = "http://localhost:11434/v1"
 OLLAMA_MODEL: Final = "qwen2.5:7b"

@@ -30,8 +30,6 @@ from multigrain.synthesis.run_strategy import run_strategy
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
-__all__ = ["Estimate", "ModelEstimate", "StrategyShare", "dry_run"]
-
 Item = TypeVar("Item")
 
 _SAMPLED_ROWS: Final = 200

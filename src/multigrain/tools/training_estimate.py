@@ -12,8 +12,6 @@ from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.estimate import TrainingEstimate, estimate_training
 
-__all__ = ["estimate_candidates"]
-
 
 def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimate]:
     """Measure the candidates that are still to be trained.

@@ -8,8 +8,6 @@ from torch import nn
 from multigrain.errors import ModelError
 from multigrain.model.loading import load_any
 
-__all__ = ["AdapterTrainer"]
-
 
 class AdapterTrainer(SentenceTransformerTrainer):
     """The trainer that resumes what learns alone.

@@ -9,8 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-__all__ = ["abandoned_checkpoints", "last_complete_checkpoint"]
-
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
 _PARTS: Final = ("optimizer.pt", "scheduler.pt", "modules.json")
 _SHARDED_PARTS: Final = ("optimizer.bin", "scheduler.pt", "pytorch_model_fsdp.bin")

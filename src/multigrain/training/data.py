@@ -20,17 +20,6 @@ from multigrain.errors import ModelError
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.row_texts import RowTexts
 
-__all__ = [
-    "GRADED",
-    "PairRow",
-    "TrainingPlan",
-    "TrainingSource",
-    "graded_source",
-    "pair_source",
-    "plan_training",
-    "schedule_of",
-]
-
 GRADED: Final = "graded"
 """The name of the source that the run's own rows are."""
 

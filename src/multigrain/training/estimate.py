@@ -18,8 +18,6 @@ from multigrain.records import GradedExample
 from multigrain.training.sharding import training_device
 from multigrain.training.train import train_candidate
 
-__all__ = ["TrainingEstimate", "estimate_training"]
-
 _WARM_UP = 1  # steps: the first one allocates and compiles
 _MEASURED = 2
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from multigrain.config import MixSourceConfig
 
-__all__ = ["mix_fingerprint"]
-
 
 def mix_fingerprint(config: MixSourceConfig) -> list[Any]:
     """Changes when the files behind a set do; reads no content. A hub data set is its name."""

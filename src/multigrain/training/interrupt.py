@@ -12,8 +12,6 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback
 
-__all__ = ["OrderlyInterrupt"]
-
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from multigrain.storage.files import atomic_write
 
-__all__ = ["Boundary", "TrainingLog", "TrainingStep"]
-
 
 @dataclass(frozen=True)
 class TrainingStep:

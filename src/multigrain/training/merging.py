@@ -12,8 +12,6 @@ from torch import Tensor
 from multigrain.config import Merge
 from multigrain.errors import ModelError
 
-__all__ = ["AUTOMATIC_SHARES", "WeightMerge", "merge_shares"]
-
 AUTOMATIC_SHARES: Final = (0.25, 0.5, 0.75, 1.0)
 """Tuned shares that `merge: auto` lets validation queries choose from."""
 

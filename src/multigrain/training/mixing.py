@@ -18,8 +18,6 @@ from multigrain.storage.hub import HubReference, is_saved
 from multigrain.storage.rows import ROW_KINDS, Row, read_data_set, read_rows
 from multigrain.training.data import PairRow, TrainingSource, pair_source
 
-__all__ = ["MixedRows", "mix_source", "read_mix"]
-
 _LOOKED_AT: Final = 1_000  # rows in one of which a column is to be found
 
 

@@ -7,8 +7,6 @@ import os
 from multigrain.config import TrainingConfig
 from multigrain.errors import ConfigError
 
-__all__ = ["check_sharding", "is_main_process", "leave_together", "process_count", "process_rank"]
-
 
 def process_count() -> int:
     """How many processes train one model; 1 without a launcher."""

@@ -11,8 +11,6 @@ from datasets import Dataset
 
 from multigrain.curriculum.pools import text_key
 
-__all__ = ["RowTexts"]
-
 _KEPT = 200_000
 
 

@@ -19,8 +19,6 @@ from torch import nn
 from multigrain.config import TrainingConfig
 from multigrain.training.processes import is_main_process
 
-__all__ = ["ShardingTrainer", "fsdp_arguments", "gather_into", "training_device", "twin_to_shard"]
-
 
 def training_device(config: TrainingConfig, model: SentenceTransformer) -> torch.device:
     """Where steps are computed. A model that will be sharded waits on the CPU, since one device may not hold it."""

@@ -13,8 +13,6 @@ from multigrain.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from transformers import Trainer
 
-__all__ = ["check_trackers", "keep_logs"]
-
 # The trainer's names, each with the module that it needs and the package that brings it.
 _TRACKERS: Final = {
     "azure_ml": ("azureml", "azureml-sdk"),

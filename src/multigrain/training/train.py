@@ -49,8 +49,6 @@ from multigrain.training.sharding import (
 )
 from multigrain.training.trackers import keep_logs
 
-__all__ = ["StepListener", "column_prompts", "train_candidate", "training_sources"]
-
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
 

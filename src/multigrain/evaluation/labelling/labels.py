@@ -26,19 +26,6 @@ from multigrain.evaluation.verdict import Conclusion, conclude
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
 
-__all__ = [
-    "GRADES",
-    "JUDGED_BY_A_PERSON",
-    "Candidate",
-    "Judgment",
-    "LabelScore",
-    "LabelSession",
-    "PooledQuery",
-    "pool",
-    "score_labels",
-    "write_judged_set",
-]
-
 JUDGED_BY_A_PERSON: Final = "judged by a person"
 
 GRADES: Final = {"y": 2, "p": 1, "n": 0}

@@ -22,8 +22,6 @@ from multigrain.storage.rundir import RunDirectory
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
     from multigrain.encoders.models import Encoding, ModelSpec
 
-__all__ = ["LabelTask", "model_queries", "own_queries", "run_queries"]
-
 
 @dataclass(frozen=True)
 class LabelTask:

@@ -12,8 +12,6 @@ from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.sources.beir import BeirFiles, find_beir, read_judged_texts
 
-__all__ = ["GIVEN_JUDGMENTS", "as_evaluation_error", "read_beir", "read_own_files"]
-
 GIVEN_JUDGMENTS: Final = "given relevance judgments"
 
 

@@ -18,8 +18,6 @@ from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from mteb.abstasks.abstask import AbsTask
 
-__all__ = ["MTEB", "OpenedSets", "load_evaluation_set", "open_sets"]
-
 MTEB: Final = "mteb:"
 
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from multigrain.encoders.protocol import Encoder
 
-__all__ = ["MtebEncoder"]
-
 
 class MtebEncoder(AbsEncoder):
     """An encoder as MTEB asks for it. Queries are embedded as queries, everything else as documents.

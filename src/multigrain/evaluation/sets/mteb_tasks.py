@@ -33,8 +33,6 @@ from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import GIVEN_SCORES, Floats, SimilaritySet
 
-__all__ = ["TaskScore", "as_mteb_task", "evaluate_task", "find_tasks", "task_sets"]
-
 # Renames that MTEB and sentence-transformers announce to MTEB itself: nothing a user could mend.
 _OWN_RENAMES: Final = ("The fill_missing parameter is deprecated", "The `get_sentence_embedding_dimension` method")
 

@@ -10,8 +10,6 @@ from multigrain.config import EvaluationSetConfig
 from multigrain.evaluation.sets.loading import MTEB
 from multigrain.evaluation.sets.retrieval_set import Role
 
-__all__ = ["parse_set"]
-
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
 _OWN_FILES: Final = ("queries", "documents", "qrels")
 

@@ -17,8 +17,6 @@ from multigrain.sources.words import fold_text
 from multigrain.storage.packages import package_file
 from multigrain.storage.rows import read_rows
 
-__all__ = ["PackagedSet", "question_passages", "read_packaged", "read_question_passages"]
-
 
 @dataclass(frozen=True, slots=True)
 class PackagedSet:

@@ -18,17 +18,6 @@ from multigrain.errors import EvaluationError
 from multigrain.records import Document, Split
 from multigrain.sources.words import fold_text
 
-__all__ = [
-    "GIVEN_PAIRS",
-    "HUMAN_TITLES",
-    "SYNTHETIC_ESTIMATE",
-    "EvaluationSet",
-    "Role",
-    "from_documents",
-    "from_queries",
-    "sample",
-]
-
 Role = Literal["validation", "test", "forgetting"]
 
 GIVEN_PAIRS: Final = "held-out given pairs"

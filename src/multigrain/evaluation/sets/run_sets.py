@@ -20,8 +20,6 @@ from multigrain.sources.store import read_document_table, read_query_table
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.heldout import read_heldout_queries
 
-__all__ = ["domain_sets", "validation_sets"]
-
 _ROLES: dict[Split, Role] = {Split.VALIDATION: "validation", Split.TEST: "test"}
 
 

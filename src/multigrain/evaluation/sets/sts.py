@@ -23,8 +23,6 @@ from multigrain.storage.rows import Row, read_rows
 if TYPE_CHECKING:  # it loads torch, which comparing similarities does not need
     from multigrain.encoders.protocol import Encoder
 
-__all__ = ["GIVEN_SCORES", "SimilaritySet", "compare_similarities", "evaluate_sts", "read_sts", "spearman"]
-
 GIVEN_SCORES: Final = "given similarity scores"
 
 _FEWEST_PAIRS: Final = 3

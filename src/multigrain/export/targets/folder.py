@@ -18,8 +18,6 @@ from multigrain.export.bundle import bundle_source
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import PARITY_TEXTS, check_parity
 
-__all__ = ["CODE_FILE", "FreshProcess", "export"]
-
 CODE_FILE: Final = "multigrain_ata.py"
 
 _FOLDER_TOLERANCE: Final = 1e-5

@@ -26,8 +26,6 @@ from multigrain.export.parity import check_parity
 from multigrain.export.settings import export_settings, write_tokenizer
 from multigrain.model.attention.observed import evaluating
 
-__all__ = ["INT8_FILE", "ONNX_FILE", "export", "in_float32", "quantise", "write_graph", "write_onnx_folder"]
-
 ONNX_FILE: Final = "model.onnx"
 INT8_FILE: Final = "model_int8.onnx"
 

@@ -15,8 +15,6 @@ from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
 from multigrain.export.targets.onnx import ONNX_FILE, write_onnx_folder
 
-__all__ = ["OPENVINO_FILE", "export"]
-
 OPENVINO_FILE: Final = "openvino_model.xml"
 
 

@@ -11,8 +11,6 @@ from sentence_transformers import SentenceTransformer
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.servers import DECODERS, Server, export_for, weights_dtype
 
-__all__ = ["export"]
-
 _IMAGE: Final = "ghcr.io/huggingface/text-embeddings-inference"
 
 

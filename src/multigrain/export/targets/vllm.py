@@ -12,8 +12,6 @@ from multigrain.export.job import Exported, ExportJob
 from multigrain.export.servers import DECODERS, Server, export_for, weights_dtype
 from multigrain.export.settings import token_limit
 
-__all__ = ["export"]
-
 
 def _command(job: ExportJob, model: SentenceTransformer) -> str:
     words = ["vllm", "serve", str(job.destination), "--runner", "pooling", "--dtype", weights_dtype(model)]

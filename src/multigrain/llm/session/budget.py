@@ -15,9 +15,6 @@ from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.usage import JournalUsage, read_usage
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["Budget", "Reservation", "require_price", "run_budget"]
-
-
 _LATEST: Final = 200  # prompts by which lengths are reckoned
 
 

@@ -30,8 +30,6 @@ from multigrain.llm.session.records import (
 from multigrain.llm.session.schema import migrate
 from multigrain.llm.session.writer import JournalWriter, Statement
 
-__all__ = ["Journal"]
-
 _BUSY_SECONDS: Final = 30.0
 # Constants of this module are all that is ever put into SQL text; values are bound.
 _COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds"

@@ -13,19 +13,6 @@ from multigrain.config import PriceConfig
 from multigrain.llm.prices import cost_of
 from multigrain.llm.protocol import Completion, CompletionRequest, Message
 
-__all__ = [
-    "JournalEntry",
-    "JournalTotals",
-    "Source",
-    "TokenSums",
-    "now",
-    "plain_request",
-    "request_key",
-    "restored_request",
-    "storable",
-    "storable_text",
-]
-
 Source = Literal["live", "batch"]
 """How an answer came: as it was asked for, or in a batch file, which costs less."""
 

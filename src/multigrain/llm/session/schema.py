@@ -12,8 +12,6 @@ from typing import Final
 
 from multigrain.errors import RunDirectoryError
 
-__all__ = ["CURRENT_VERSION", "migrate"]
-
 _APPLICATION_ID: Final = 0x6D676A31  # "mgj1": tells a journal from any other SQLite file
 
 

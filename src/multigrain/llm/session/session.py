@@ -17,8 +17,6 @@ from multigrain.llm.session.records import JournalEntry, now, plain_request, req
 from multigrain.llm.session.usage import JournalUsage
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["JournaledClient", "PaidSession", "paid_session"]
-
 Result = TypeVar("Result")
 
 

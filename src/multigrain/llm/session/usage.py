@@ -13,8 +13,6 @@ from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import JournalTotals
 from multigrain.storage.rundir import RunDirectory
 
-__all__ = ["JournalUsage", "Usage", "read_usage"]
-
 
 @dataclass(frozen=True, slots=True)
 class JournalUsage:

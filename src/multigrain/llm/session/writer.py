@@ -17,8 +17,6 @@ from typing import Any, Final, NamedTuple
 
 from multigrain.errors import RunDirectoryError
 
-__all__ = ["JournalWriter", "Statement"]
-
 _LARGEST_GROUP: Final = 1000
 _ROWS_A_STATEMENT: Final = 64
 _RESERVE_BYTES: Final = 8 * 2**20

@@ -16,8 +16,6 @@ from multigrain.config import AttentionName
 from multigrain.errors import ModelError
 from multigrain.model.attention.observed import evaluating
 
-__all__ = ["is_bidirectional", "is_decoder", "set_attention"]
-
 # Gemma 3 has a switch of its own; the others read transformers' `is_causal` (5.2 and later).
 _OWN_SWITCH = "use_bidirectional_attention"
 

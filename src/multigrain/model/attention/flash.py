@@ -20,8 +20,6 @@ from multigrain.errors import ModelError
 from multigrain.model.attention.received import Scores
 from multigrain.model.attention.sdpa import OBSERVER_ARGUMENT, AttentionObserver
 
-__all__ = ["FLASH_IMPLEMENTATION", "FLASH_NAME", "visible"]
-
 FLASH_NAME: Final = "multigrain_fa2"
 FLASH_IMPLEMENTATION: Final = "flash_attention_2"
 

@@ -11,8 +11,6 @@ from multigrain.errors import MissingExtraError, ModelError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["check_implementation", "require_implementation"]
-
 # Importing this loads no torch: a run checks the implementation before anything is done.
 
 

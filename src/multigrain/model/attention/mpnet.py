@@ -20,8 +20,6 @@ from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 from multigrain.model.attention.received import Scores
 from multigrain.model.attention.sdpa import AttentionObserver
 
-__all__ = ["ObservedMPNetSelfAttention", "announced", "observe_mpnet", "release_mpnet"]
-
 _ANNOUNCED: ContextVar[AttentionObserver | None] = ContextVar("announced_observer", default=None)
 
 

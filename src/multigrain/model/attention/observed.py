@@ -19,8 +19,6 @@ from multigrain.model.attention.flash import FLASH_IMPLEMENTATION, FLASH_NAME
 from multigrain.model.attention.mpnet import announced, observe_mpnet, release_mpnet
 from multigrain.model.attention.sdpa import ATTENTION_NAME, OBSERVER_ARGUMENT, AttentionObserver, LayerTrace
 
-__all__ = ["ObservedTransformer", "evaluating", "install", "require_plain", "uninstall"]
-
 
 class ObservedTransformer(Transformer):
     """Transformer with an observer of its attention in every forward pass.

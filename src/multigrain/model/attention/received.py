@@ -27,19 +27,6 @@ from torch.utils.checkpoint import checkpoint
 
 from multigrain.errors import ModelError
 
-__all__ = [
-    "GradName",
-    "HeadsName",
-    "ReduceName",
-    "Reduction",
-    "Scores",
-    "attended_and_received",
-    "attention_received",
-    "by_batch",
-    "by_text",
-    "seen_by",
-]
-
 ReduceName = Literal["sum", "log", "mean", "diagonal"]
 HeadsName = Literal["mean", "max"]
 GradName = Literal["detach", "through"]

@@ -20,8 +20,6 @@ from transformers.masking_utils import sdpa_mask
 from multigrain.errors import ModelError
 from multigrain.model.attention.received import Reduction, Scores, attended_and_received, attention_received
 
-__all__ = ["ATTENTION_NAME", "OBSERVER_ARGUMENT", "AttentionObserver", "LayerTrace", "ReceivedAttention"]
-
 ATTENTION_NAME: Final = "multigrain_sdpa"
 OBSERVER_ARGUMENT: Final = "attention_observer"
 

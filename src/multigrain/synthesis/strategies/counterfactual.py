@@ -19,8 +19,6 @@ from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Edit
 from multigrain.synthesis.strategies.writer import PassageStrategy, written_row
 
-__all__ = ["CounterfactualStrategy", "edit"]
-
 
 @dataclass(frozen=True)
 class CounterfactualStrategy(PassageStrategy):

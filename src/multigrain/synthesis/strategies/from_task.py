@@ -19,8 +19,6 @@ from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
 
-__all__ = ["FromTask", "for_tasks"]
-
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _TOKENS_A_WORD: Final = 2.0  # generous: languages other than English take more than one and a half
 _SPARE_TOKENS: Final = 200

@@ -19,8 +19,6 @@ from multigrain.records import Mining, SynthesizedRow
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.writer import PassageStrategy, written_row
 
-__all__ = ["MinedBandsStrategy", "MinedStrategy"]
-
 
 @dataclass(frozen=True)
 class MinedStrategy(PassageStrategy):

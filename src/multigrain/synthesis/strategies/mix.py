@@ -10,8 +10,6 @@ from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
 from multigrain.records import SynthesizedRow
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
-__all__ = ["MixedStrategy"]
-
 
 @dataclass(frozen=True)
 class MixedStrategy:

@@ -29,8 +29,6 @@ from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.strategies.shapes import graded_shape
 from multigrain.synthesis.strategies.writer import PassageStrategy, StrategySettings, written_row
 
-__all__ = ["HybridStrategy", "MghStrategy", "OneCallStrategy", "SingleStrategy"]
-
 
 @dataclass(frozen=True)
 class OneCallStrategy(PassageStrategy):

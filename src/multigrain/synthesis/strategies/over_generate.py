@@ -17,8 +17,6 @@ from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import passages_shape
 from multigrain.synthesis.strategies.writer import PassageStrategy, StrategySettings, written_row
 
-__all__ = ["OverGenerateStrategy"]
-
 
 @dataclass(frozen=True)
 class OverGenerateStrategy(PassageStrategy):

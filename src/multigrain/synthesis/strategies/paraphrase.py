@@ -17,8 +17,6 @@ from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Passage
 from multigrain.synthesis.strategies.writer import BuiltInStrategy, StrategySettings, written_row
 
-__all__ = ["ParaphraseStrategy"]
-
 
 @dataclass(frozen=True)
 class ParaphraseStrategy(BuiltInStrategy):

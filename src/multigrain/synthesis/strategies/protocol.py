@@ -10,8 +10,6 @@ from multigrain.llm.protocol import LLMClient
 from multigrain.records import Document, SynthesizedRow, Task
 from multigrain.synthesis.attributes import Attributes
 
-__all__ = ["Strategy", "WritingUnit", "row_id", "unit_values"]
-
 
 @dataclass(frozen=True, slots=True)
 class WritingUnit:

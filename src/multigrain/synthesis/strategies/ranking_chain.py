@@ -16,8 +16,6 @@ from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.shapes import Passage
 from multigrain.synthesis.strategies.writer import PassageStrategy, written_row
 
-__all__ = ["RankingChainStrategy"]
-
 
 @dataclass(frozen=True)
 class RankingChainStrategy(PassageStrategy):

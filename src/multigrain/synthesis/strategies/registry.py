@@ -8,8 +8,6 @@ from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy
 from multigrain.synthesis.strategies.writer import StrategySettings
 
-__all__ = ["build_named"]
-
 
 def build_named(settings: StrategySettings) -> Strategy:
     """The strategy, or the mix, that a config names.

@@ -10,8 +10,6 @@ from pydantic import BaseModel, StringConstraints, create_model
 
 from multigrain.records import Level
 
-__all__ = ["Edit", "Opening", "Passage", "Text", "graded_shape", "passages_shape"]
-
 Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """A text with something in it."""
 

@@ -12,8 +12,6 @@ from multigrain.synthesis.plain_text import whole_sentences
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.writer import BuiltInStrategy, written_row
 
-__all__ = ["StepwiseStrategy"]
-
 _NEGATIVE_TOKENS: Final = 72
 
 

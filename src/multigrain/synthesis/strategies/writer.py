@@ -20,8 +20,6 @@ from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
 from multigrain.synthesis.strategies.shapes import Opening
 
-__all__ = ["DEFAULT_WRITER", "BuiltInStrategy", "PassageStrategy", "StrategySettings", "Writer", "written_row"]
-
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _QUERY_TOKENS: Final = 40

@@ -11,8 +11,6 @@ from sentence_transformers.base.losses import CachedLossMixin
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor, nn
 
-__all__ = ["GradientCachedLoss"]
-
 
 class GradientCachedLoss(CachedLossMixin, nn.Module):
     """Computes a loss from embeddings made a few texts at a time (GradCache, arXiv 2101.06983).

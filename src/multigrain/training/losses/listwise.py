@@ -14,8 +14,6 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import all_gather_with_grad, cos_sim, get_rank
 from torch import Tensor
 
-__all__ = ["ListMLELoss", "WassersteinLoss", "squared_wasserstein"]
-
 
 class ListMLELoss(MultipleNegativesRankingLoss):
     """Likelihood of the order positive > level 4 > … > level 1 under a Plackett-Luce model (ListMLE; Xia et al. 2008).

@@ -10,8 +10,6 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import all_gather_with_grad, get_rank
 from torch import Tensor
 
-__all__ = ["MaskedRankingLoss"]
-
 
 class MaskedRankingLoss(MultipleNegativesRankingLoss):
     """Multiple-negatives ranking without likely false negatives, after MultiCSR (arXiv 2310.10962).

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-__all__ = ["LOSSES", "LossPlugin", "LossSettings", "build_loss", "check_losses", "graded_shape", "guide_of"]
-
 
 class NoOptions(Section):
     """No options at all."""
