@@ -14,6 +14,10 @@ REGISTRIES: Final = (
     "multigrain.config.synthesis:STRATEGIES",
     "multigrain.audit.checks:CHECKS",
     "multigrain.training.losses.registry:LOSSES",
+    "multigrain.config.poolings:POOLINGS",
+    "multigrain.config.documents:DATA_SOURCES",
+    "multigrain.evaluation.metrics:METRICS",
+    "multigrain.export.registry:EXPORTERS",
 )
 """Where the table of each kind of part is: module and attribute."""
 
