@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multigrain.config import PriceConfig
+from multigrain.config import LLMConfig, PriceConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import SourceError
 from multigrain.llm.prices import about_prompt_tokens
@@ -28,6 +28,7 @@ from multigrain.tools.batches import BatchRound, import_batch_results, write_bat
 
 UNITS = [WritingUnit(Document(f"d{n}", f"document number {n} about rivers and bridges")) for n in range(12)]
 PRICE = PriceConfig(prompt=1, completion=10)
+LLM = LLMConfig(provider="scripted", model="m", prices={"m": PRICE})
 
 
 @pytest.fixture
@@ -43,9 +44,7 @@ def engine() -> Iterator[LocalEngine]:
 
 
 def write(strategy: Strategy, journal: Journal, engine: LocalEngine, folder: Path, **options: Any) -> BatchRound:
-    return write_batch_round(
-        UNITS, strategy, journal, engine, folder, identity="scripted:plausible", model="m", **options
-    )
+    return write_batch_round(UNITS, strategy, journal, engine, folder, LLM, **options)
 
 
 def serve(files: tuple[Path, ...], folder: Path, *, fail: int = 0) -> Path:
@@ -153,7 +152,7 @@ def test_a_file_holds_no_more_than_the_budget_can_pay_for(
         assert all(counted.reserve_in_batch(request, PRICE) for request in requests)
         return sum(about_prompt_tokens(asked) * 4 * 1 + asked.max_tokens * 10 for asked in requests) / 1e6 / 2
 
-    first = write(MghStrategy(), journal, engine, tmp_path, budget=Budget(max_cost=4e-2), price=PRICE)
+    first = write(MghStrategy(), journal, engine, tmp_path, budget=Budget(max_cost=4e-2))
     asked = list(journal.awaited())
     assert 0 < len(asked) == first.requests < 12
     assert first.over_limit == 12 - first.requests

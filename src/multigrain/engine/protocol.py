@@ -78,13 +78,13 @@ class Engine(Protocol):
 
     def __enter__(self) -> Self:
         """Use the engine in a `with` block, which closes it."""
-        ...
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the engine."""
-        ...
+        self.close()
 
     def compute(
         self, work: Compute[Unit, Value], units: Iterable[Unit], *, stop: Callable[[], bool] | None = None

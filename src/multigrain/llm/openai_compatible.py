@@ -21,12 +21,11 @@ from typing import Any, Final
 import aiohttp
 
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
-from multigrain.llm.dialect import Dialect
 from multigrain.llm.endpoint import Endpoint
 from multigrain.llm.limiter import AdaptiveLimit
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, openai_identity
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
-from multigrain.llm.wire import read_completion
+from multigrain.llm.wire import Dialect, read_completion
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from multigrain.config import Config, PriceConfig
+from multigrain.config import Config, LLMConfig
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
@@ -35,6 +35,7 @@ from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 
 _AWAITING: Final = "awaiting_batch"
 _COMMIT_EVERY: Final = 1000
+_REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,6 @@ class BatchImport:
     unknown: int = 0
 
 
-_REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
-
-
 def write_batch(
     config: Config, directory: Path, folder: Path, *, again: bool = False, progress: Progress | None = None
 ) -> BatchRound:
@@ -99,25 +97,13 @@ def write_batch(
     check_prices(config)
     progress = progress or SilentProgress()
     run_stages(config, directory, ["documents"], progress=progress, remedy=_REMEDY)
-    with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
-        strategy = run_strategy(config, held, ask=True, progress=progress)
-        inputs = read_inputs(config, held)
+    with RunDirectory(directory).hold() as run, Journal(run.journal_path) as journal, LocalEngine() as engine:
+        strategy = run_strategy(config, run, ask=True, progress=progress)
+        inputs = read_inputs(config, run)
         units = [*training_units(config, inputs), *heldout_units(config, inputs)]
         with progress.task("Collecting requests", None):
-            return write_batch_round(
-                units,
-                strategy,
-                journal,
-                engine,
-                folder,
-                identity=client_identity(config.llm),
-                model=config.llm.model,
-                structured_output=config.llm.structured_output,
-                extra_body=config.llm.extra_body,
-                again=again,
-                budget=run_budget(config, held, files_lost=again),
-                price=find_price(config.llm),
-            )
+            budget = run_budget(config, run, files_lost=again)
+            return write_batch_round(units, strategy, journal, engine, folder, config.llm, again=again, budget=budget)
 
 
 def read_batch(directory: Path, results: Sequence[Path]) -> BatchImport:
@@ -141,18 +127,14 @@ class _Collector:
     """Answers from the journal, and notes there what it cannot answer. Implements `LLMClient`."""
 
     def __init__(self, identity: str, journal: Journal, strategy: str, round_id: str) -> None:
+        self.identity = identity
         self._journal = journal
         self._strategy = strategy
-        self._identity = identity
         self._round_id = round_id
         self.noted: Future[None] | None = None
 
-    @property
-    def identity(self) -> str:
-        return self._identity
-
     async def complete(self, request: CompletionRequest) -> Completion:
-        key = request_key(self._identity, self._strategy, request)
+        key = request_key(self.identity, self._strategy, request)
         answer = self._journal.find(key)
         if answer is not None:
             return answer
@@ -161,7 +143,7 @@ class _Collector:
             key,
             request,
             strategy=request.asked_by or self._strategy,
-            client=self._identity,
+            client=self.identity,
             round_id=self._round_id,
         )
         raise CompletionFailure(_AWAITING, "goes into a batch file")
@@ -176,14 +158,10 @@ def write_batch_round(
     journal: Journal,
     engine: Engine,
     folder: Path,
+    llm: LLMConfig,
     *,
-    identity: str,
-    model: str,
-    structured_output: bool = True,
-    extra_body: Mapping[str, Any] | None = None,
     again: bool = False,
     budget: Budget | None = None,
-    price: PriceConfig | None = None,
 ) -> BatchRound:
     """Find what every row would ask next, given what the journal holds, and write it to batch files.
 
@@ -197,16 +175,13 @@ def write_batch_round(
         journal: what is known already.
         engine: where the strategy runs.
         folder: where the files go.
-        identity: of the client that would be asked live, so that both share their answers.
-        model: the model's name at the service.
-        structured_output: whether the service takes `response_format`.
-        extra_body: more keys of every request.
+        llm: the model that would be asked live: batch files and live requests share their answers.
         again: write what lies in earlier files again (they were lost, or never handed in).
         budget: what every request written is counted against, at the most that it may cost.
-        price: of the model; None where it is unknown.
     """
     round_id = uuid.uuid4().hex
-    collector = _Collector(identity, journal, strategy.name, round_id)
+    collector = _Collector(client_identity(llm), journal, strategy.name, round_id)
+    price = find_price(llm)
     rows: Counter[str] = Counter()
     for outcome in engine.map(lambda unit: strategy.write(unit, collector), units):
         rows[outcome.failure.kind if outcome.failure is not None else ""] += 1
@@ -223,8 +198,8 @@ def write_batch_round(
             else:
                 over_limit += 1
 
-    form: ResponseFormat = "json_schema" if structured_output else "text"
-    for file in write_batch_files(affordable(), folder, model=model, form=form, extra_body=extra_body):
+    form: ResponseFormat = "json_schema" if llm.structured_output else "text"
+    for file in write_batch_files(affordable(), folder, model=llm.model, form=form, extra_body=llm.extra_body):
         journal.mark_written(file.keys)
         files.append(file.path)
         requests += len(file.keys)
@@ -244,7 +219,7 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
             broken line is kept.
         RunDirectoryError: the journal cannot be written.
     """
-    kept = known = unknown = 0
+    counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for path in paths:
         ours = lines = 0
@@ -252,19 +227,19 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
         try:
             for result in read_batch_results(path):
                 lines += 1
-                asked = journal.find_batch_request(result.key)
-                if asked is None:
-                    unknown += 1
+                request = journal.find_batch_request(result.key)
+                if request is None:
+                    counts["unknown"] += 1
                     continue
                 ours += 1
                 if journal.find(result.key) is not None:
-                    known += 1
+                    counts["known"] += 1
                     continue
-                writes.append(_record(result, asked, journal))
+                writes.append(_record(result, request, journal))
                 if result.failure is not None:
                     failed[result.failure.kind] += 1
                 else:
-                    kept += 1
+                    counts["kept"] += 1
                 if len(writes) >= _COMMIT_EVERY:
                     _settle(writes)
                     writes = []
@@ -272,11 +247,11 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
             _settle(writes)
         if lines and not ours:
             raise SourceError(f"{path}: none of its {lines} lines answers a request of this run: check --run")
-    return BatchImport(kept, known, failed, unknown)
+    return BatchImport(failed=failed, **counts)
 
 
-def _record(result: BatchResult, asked: tuple[str, str, dict[str, object]], journal: Journal) -> Future[None]:
-    strategy, client, request = asked
+def _record(result: BatchResult, batch_request: tuple[str, str, dict[str, object]], journal: Journal) -> Future[None]:
+    strategy, client, request = batch_request
     if result.completion is None:
         assert result.failure is not None  # noqa: S101 - a result is one or the other
         return journal.record_failure(result.key, result.failure, strategy=strategy, client=client)

@@ -21,7 +21,7 @@ from multigrain.llm.protocol import Completion, CompletionFailure, CompletionReq
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.budget import Budget, Reservation
 from multigrain.llm.session.journal import Journal
-from multigrain.llm.session.records import JournalTotals, TokenSums
+from multigrain.llm.session.records import JournalTotals
 from multigrain.llm.session.session import JournaledClient, paid_session
 from multigrain.llm.session.usage import JournalUsage, read_usage
 from multigrain.storage.rundir import RunDirectory
@@ -36,7 +36,7 @@ ANSWER = Completion("x", "stop", "m", prompt_tokens=100, completion_tokens=100)
 
 
 def usage(prompt: int, completion: int, price: PriceConfig | None = PRICE) -> JournalUsage:
-    return JournalUsage(Path("journal.sqlite"), JournalTotals(TokenSums(1, prompt, completion)), price)
+    return JournalUsage(Path("journal.sqlite"), JournalTotals(1, prompt, completion), price)
 
 
 def reserved(budget: Budget, price: PriceConfig | None = PRICE) -> Reservation:
