@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 
 from multigrain.config import LLMConfig
 from multigrain.errors import LLMError, MissingExtraError, ModelError
+from multigrain.llm.answers import ask
 from multigrain.llm.build import build_client
 from multigrain.llm.local import LocalLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
-from multigrain.llm.structured import ask
 from multigrain.storage.packages import is_installed, resolve_gguf
 
 pytestmark = pytest.mark.skipif(

@@ -37,7 +37,11 @@ QUICK = Backoff(first_wait=0.01, longest_wait=0.02)
 
 
 def client(endpoint: Endpoint, **settings: Any) -> OpenAICompatibleLLM:
-    return OpenAICompatibleLLM("m", find_endpoint(endpoint.url, "OPENAI_API_KEY"), backoff=QUICK, **settings)
+    return OpenAICompatibleLLM(at(endpoint.url, **settings), backoff=QUICK)
+
+
+def at(url: str, **settings: Any) -> LLMConfig:
+    return LLMConfig(provider="openai", model="m", base_url=url, **settings)
 
 
 def request(text: str = "hello", **settings: Any) -> CompletionRequest:
@@ -191,7 +195,7 @@ def test_nothing_at_the_address(endpoint: Endpoint, caplog: pytest.LogCaptureFix
         run(client(endpoint, max_retries=1), request())
     told = f"no answer from {endpoint.url} (Connection refused); trying again, 1 of 1"
     assert [record.message for record in caplog.records if "no answer" in record.message] == [told]
-    unknown = OpenAICompatibleLLM("m", find_endpoint("http://no-such-host.invalid/v1", "X"), max_retries=0)
+    unknown = OpenAICompatibleLLM(at("http://no-such-host.invalid/v1", api_key_env="X", max_retries=0))
     with pytest.raises(EndpointUnreachableError, match=r"nothing answers \(no such host\).*multigrain doctor CONFIG"):
         run(unknown, request())
 
@@ -312,12 +316,12 @@ def test_unstructured_by_config(endpoint: Endpoint) -> None:
 def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.DEBUG)
     address = endpoint.url.replace("http://", "http://someone:hunter22@") + "?token=tok-12345"
-    found = find_endpoint(address, "OPENAI_API_KEY")
-    said = f"bad header: Bearer {KEY} hunter22 token=tok-12345"
-    texts = [repr(found), found.url]
+    shown = find_endpoint(address, "OPENAI_API_KEY")
+    complaint = f"bad header: Bearer {KEY} hunter22 token=tok-12345"
+    texts = [repr(shown), shown.url]
     for status in (400, 401, 404, 500, 200):
-        endpoint.handler = always(lambda status=status: error_answer(status, said))
-        llm = OpenAICompatibleLLM("m", found, max_retries=0)
+        endpoint.handler = always(lambda status=status: error_answer(status, complaint))
+        llm = OpenAICompatibleLLM(at(address, max_retries=0))
         texts += [repr(llm), llm.identity]
         with pytest.raises((CompletionFailure, EndpointRefusedError)) as caught:
             run(llm, request())
@@ -420,7 +424,7 @@ def test_a_query_string_goes_with_every_request_and_is_not_shown(endpoint: Endpo
 
     endpoint.handler = handle
     query = "api-version=2024-06-01&sig=a%2Bb%2Fc%3D%3D"
-    llm = OpenAICompatibleLLM("m", find_endpoint(f"{endpoint.url}/?{query}", "OPENAI_API_KEY"))
+    llm = OpenAICompatibleLLM(at(f"{endpoint.url}/?{query}"))
     run(llm, request())
     assert asked[0].startswith("/v1/chat/completions?")
     assert dict(URL(asked[0]).query) == {"api-version": "2024-06-01", "sig": "a+b/c=="}

@@ -12,10 +12,9 @@ from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.local import LocalEngine
-from multigrain.llm.answers import UnusableAnswer, without_reasoning
+from multigrain.llm.answers import UnusableAnswer, ask, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.structured import ask
 from multigrain.records import Document
 from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.strategies.protocol import WritingUnit

@@ -6,9 +6,9 @@ import json
 import pytest
 from pydantic import BaseModel, Field
 
+from multigrain.llm.answers import answer_schema
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.structured import answer_schema
 
 
 def request(text: str, **settings: object) -> CompletionRequest:

@@ -6,10 +6,9 @@ import json
 import pytest
 from pydantic import BaseModel, Field
 
-from multigrain.llm.answers import UnusableAnswer
+from multigrain.llm.answers import UnusableAnswer, answer_schema, ask
 from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.scripted import Answer, ScriptedLLM
-from multigrain.llm.structured import answer_schema, ask
 
 
 class Query(BaseModel):

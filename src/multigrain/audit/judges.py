@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field
 from multigrain.audit.check import Problem
 from multigrain.config import JudgeConfig
 from multigrain.engine.protocol import Engine
+from multigrain.llm.answers import ask
 from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.llm.structured import ask
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 
 _MAX_TOKENS: Final = 32

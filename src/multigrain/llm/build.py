@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multigrain.config import LLMConfig
 from multigrain.llm.protocol import LLMClient, openai_identity
 from multigrain.llm.retry import Backoff
 from multigrain.llm.scripted import ScriptedLLM
-
-if TYPE_CHECKING:
-    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
 
 
 def build_client(config: LLMConfig, *, seed: int, backoff: Backoff | None = None) -> LLMClient:
@@ -39,10 +34,11 @@ def build_client(config: LLMConfig, *, seed: int, backoff: Backoff | None = None
             context_tokens=config.context_tokens,
             extra_body=config.extra_body,
         )
+    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
     from multigrain.llm.several import SeveralEndpoints
 
     members = [
-        _endpoint_client(endpoint, config.model, seed + number, backoff)
+        OpenAICompatibleLLM(endpoint, known_as=config.model, backoff=backoff, seed=seed + number)
         for number, endpoint in enumerate(_endpoints(config))
     ]
     return members[0] if len(members) == 1 else SeveralEndpoints(members)
@@ -73,21 +69,3 @@ def _endpoints(config: LLMConfig) -> list[LLMConfig]:
         for endpoint in config.more_endpoints
     ]
     return [config, *(config.model_copy(update=values) for values in own)]
-
-
-def _endpoint_client(config: LLMConfig, known_as: str, seed: int, backoff: Backoff | None) -> OpenAICompatibleLLM:
-    from multigrain.llm.endpoint import find_endpoint
-    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
-
-    return OpenAICompatibleLLM(
-        config.model,
-        find_endpoint(config.base_url, config.api_key_env, config.extra_headers),
-        concurrency=config.concurrency,
-        timeout_seconds=config.timeout_seconds,
-        max_retries=config.max_retries,
-        backoff=backoff,
-        structured_output=config.structured_output,
-        seed=seed,
-        known_as=known_as,
-        extra_body=config.extra_body,
-    )

@@ -72,9 +72,9 @@ class AdaptiveLimit:
 
     async def _take(self) -> None:
         while True:
-            left = self._hold_until - self._clock()
-            if left > 0:
-                await asyncio.sleep(left)
+            pause = self._hold_until - self._clock()
+            if pause > 0:
+                await asyncio.sleep(pause)
                 continue
             if self._in_flight < self.current:
                 self._in_flight += 1

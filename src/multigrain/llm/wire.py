@@ -185,13 +185,9 @@ class Dialect:
 
 def _explain_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -> None:
     """Add the schema to the last user message, in place."""
-    for message in reversed(messages):
-        if message["role"] == "user":
-            message["content"] += (
-                "\n\nReply with one JSON object and nothing else. It must follow this JSON schema:\n"
-                + json.dumps(schema, ensure_ascii=False)
-            )
-            return
+    words = "\n\nReply with one JSON object and nothing else. It must follow this JSON schema:\n"
+    for message in [message for message in messages if message["role"] == "user"][-1:]:
+        message["content"] += words + json.dumps(schema, ensure_ascii=False)
 
 
 def _without_limits(schema: Any) -> Any:

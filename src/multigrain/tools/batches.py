@@ -18,7 +18,7 @@ from multigrain.display.progress import Progress, SilentProgress
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.errors import ConfigError, SourceError
-from multigrain.llm.batch_files import BatchResult, read_batch_results, write_batch_files
+from multigrain.llm.batch_files import read_batch_results, write_batch_files
 from multigrain.llm.build import client_identity
 from multigrain.llm.prices import find_price
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
@@ -199,10 +199,10 @@ def write_batch_round(
                 over_limit += 1
 
     form: ResponseFormat = "json_schema" if llm.structured_output else "text"
-    for file in write_batch_files(affordable(), folder, model=llm.model, form=form, extra_body=llm.extra_body):
-        journal.mark_written(file.keys)
-        files.append(file.path)
-        requests += len(file.keys)
+    for path, keys in write_batch_files(affordable(), folder, model=llm.model, form=form, extra_body=llm.extra_body):
+        journal.mark_written(keys)
+        files.append(path)
+        requests += len(keys)
     finished, waiting = rows.pop("", 0), rows.pop(_AWAITING, 0)
     return BatchRound(tuple(files), requests, finished, waiting, rows, over_limit)
 
@@ -225,21 +225,24 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
         ours = lines = 0
         writes: list[Future[None]] = []
         try:
-            for result in read_batch_results(path):
+            for key, answer in read_batch_results(path):
                 lines += 1
-                request = journal.find_batch_request(result.key)
-                if request is None:
+                asked_by = journal.find_batch_request(key)
+                if asked_by is None:
                     counts["unknown"] += 1
                     continue
                 ours += 1
-                if journal.find(result.key) is not None:
+                if journal.find(key) is not None:
                     counts["known"] += 1
                     continue
-                writes.append(_record(result, request, journal))
-                if result.failure is not None:
-                    failed[result.failure.kind] += 1
+                strategy, client, request = asked_by
+                if isinstance(answer, CompletionFailure):
+                    failed[answer.kind] += 1
+                    writes.append(journal.record_failure(key, answer, strategy=strategy, client=client))
                 else:
                     counts["kept"] += 1
+                    entry = JournalEntry(key, strategy, client, request, storable(answer), now(), "batch")
+                    writes.append(journal.record(entry))
                 if len(writes) >= _COMMIT_EVERY:
                     _settle(writes)
                     writes = []
@@ -248,15 +251,6 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
         if lines and not ours:
             raise SourceError(f"{path}: none of its {lines} lines answers a request of this run: check --run")
     return BatchImport(failed=failed, **counts)
-
-
-def _record(result: BatchResult, batch_request: tuple[str, str, dict[str, object]], journal: Journal) -> Future[None]:
-    strategy, client, request = batch_request
-    if result.completion is None:
-        assert result.failure is not None  # noqa: S101 - a result is one or the other
-        return journal.record_failure(result.key, result.failure, strategy=strategy, client=client)
-    answer = storable(result.completion)
-    return journal.record(JournalEntry(result.key, strategy, client, request, answer, now(), "batch"))
 
 
 def _settle(writes: Iterable[Future[None]]) -> None:

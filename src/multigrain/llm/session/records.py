@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -86,6 +86,7 @@ class JournalTotals(TokenSums):
         awaiting_batch: requests written to batch files that have no answer yet.
     """
 
+    _: KW_ONLY
     batch: TokenSums = TokenSums()
     failures: dict[str, int] = field(default_factory=dict)
     awaiting_batch: int = 0
