@@ -25,11 +25,11 @@ def test_cost() -> None:
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    known = find_price(config("gpt-4o-mini"))
-    assert known is not None
-    assert known.prompt == 0.15
-    assert find_price(config("openai/gpt-4o-mini", base_url="https://openrouter.ai/api/v1")) == known
-    assert find_price(config("gpt-4o-mini-2024-07-18")) == known
+    price = find_price(config("gpt-4o-mini"))
+    assert price is not None
+    assert price.prompt == 0.15
+    assert find_price(config("openai/gpt-4o-mini", base_url="https://openrouter.ai/api/v1")) == price
+    assert find_price(config("gpt-4o-mini-2024-07-18")) == price
     assert find_price(config("gpt-4o-minister")) is None
     assert find_price(config("gpt-4o-mini", base_url="http://localhost:8000/v1")) is None
     assert find_price(config("my-model")) is None
