@@ -1,4 +1,4 @@
-"""What the rest of the program knows of where work runs: units go in, outcomes come out as they are done."""
+"""The protocol of engines: units of work go in, outcomes come out as they are done."""
 
 from __future__ import annotations
 

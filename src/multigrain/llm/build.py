@@ -1,4 +1,4 @@
-"""From the config to a client."""
+"""Builds the client that a config names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests may be in flight: as many as allowed until the endpoint pushes back, then as many as it takes."""
+"""The limit of requests in flight: as many as allowed until the endpoint pushes back, then as many as it takes."""
 
 from __future__ import annotations
 

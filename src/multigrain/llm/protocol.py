@@ -1,4 +1,4 @@
-"""What the rest of the program knows of a language model: a request, a completion, and something that answers."""
+"""The protocol of language models: a request, a completion, and a client that answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several endpoints that serve one model, used as one."""
+"""A client of several endpoints that serve one model, used as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is right and wrong with this machine for a run, and what to do about it. Asks no model for anything."""
+"""Diagnosis of this machine and a config before a run, with advice. Asks no model for anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a synthesis would ask and cost, found out by running it against a stand-in. Asks no model, writes nothing."""
+"""An estimate of what a synthesis would ask and cost, by running it against a stand-in. Asks and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training stage would take. Trains a few steps of each candidate; writes nothing."""
+"""An estimate of what the training stage would take. Trains a few steps of each candidate; writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the journal holds, and what it adds up to."""
+"""Journal entries, the keys that they are found by, and sums over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has been answered and what that cost, over its journals, each at the price of the model that answers."""
+"""Usage: completions, tokens and cost over a run's journals, each at the price of the model that answers."""
 
 from __future__ import annotations
 
