@@ -15,9 +15,8 @@ from multigrain.config import MixSourceConfig
 from multigrain.config.file import load_config
 from multigrain.errors import SourceError
 from multigrain.storage import parquet
-from multigrain.training.data import PairRow, plan_training
-from multigrain.training.fingerprint import mix_fingerprint
-from multigrain.training.mixing import MixedRows, mix_source, read_mix
+from multigrain.training.data import mix_source, plan_training
+from multigrain.training.mixing import MixedRows, PairRow, mix_fingerprint, read_mix
 from multigrain.training.train import train_candidate, training_sources
 
 from .graded import config_of, encoder, examples

@@ -14,14 +14,12 @@ from sentence_transformers import SentenceTransformer
 from tests.curriculum.measures import level_of, padded_share
 
 from multigrain.config import PromptsConfig, TrainingConfig
-from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_candidate, build_encoder
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.checkpoints import last_complete_checkpoint
-from multigrain.training.data import TrainingPlan, plan_training
+from multigrain.training.data import CurriculumSampling, RowTexts, TrainingPlan, plan_training
 from multigrain.training.estimate import estimate_training
-from multigrain.training.row_texts import RowTexts
 from multigrain.training.train import column_prompts, train_candidate, training_sources
 
 ROWS = 24

@@ -16,7 +16,7 @@ from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.source import data_source
 from multigrain.sources.words import fold_words
-from multigrain.storage.disk_list import DiskList
+from multigrain.storage.sequences import DiskList
 
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2

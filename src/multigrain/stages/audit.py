@@ -30,9 +30,9 @@ from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
-from multigrain.storage.disk_list import DiskList, View
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import DiskList, View
 from multigrain.synthesis.inputs import row_units
 
 _REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the probe

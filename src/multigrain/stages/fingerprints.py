@@ -23,11 +23,11 @@ from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
 from multigrain.stages.context import RunContext
-from multigrain.storage.content import content_fingerprint
+from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import few_shot_fingerprint
-from multigrain.training.fingerprint import mix_fingerprint
+from multigrain.training.mixing import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
 _FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}

@@ -18,8 +18,8 @@ from typing import Any, Final, TextIO
 
 from multigrain.config.location import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.storage.addresses import is_remote, open_binary
 from multigrain.storage.columns import Column, no_column
+from multigrain.storage.files import is_remote, open_binary
 from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
 from multigrain.storage.shards import MANIFEST_NAME, table_files
 

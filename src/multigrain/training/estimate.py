@@ -15,8 +15,8 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
-from multigrain.training.sharding import training_device
 from multigrain.training.train import train_candidate
+from multigrain.training.trainers import training_device
 
 _WARM_UP = 1  # steps: the first one allocates and compiles
 _MEASURED = 2

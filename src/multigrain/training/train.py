@@ -18,36 +18,36 @@ from torch import nn
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
-from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.curriculum.schedule import boundaries
 from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
-from multigrain.training.adapter_trainer import AdapterTrainer
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
+    CurriculumSampling,
     TrainingPlan,
     TrainingSource,
     graded_source,
+    mix_source,
     plan_training,
     schedule_of,
 )
 from multigrain.training.interrupt import OrderlyInterrupt
-from multigrain.training.log import Boundary, TrainingLog, TrainingStep
+from multigrain.training.log import TrainingLog, TrainingStep
 from multigrain.training.losses.registry import build_loss, graded_shape
-from multigrain.training.mixing import mix_source
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
-from multigrain.training.sharding import (
+from multigrain.training.trackers import keep_logs
+from multigrain.training.trainers import (
+    AdapterTrainer,
     ShardingTrainer,
     fsdp_arguments,
     gather_into,
     training_device,
     twin_to_shard,
 )
-from multigrain.training.trackers import keep_logs
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -156,7 +156,7 @@ def training_sources(
     Raises:
         SourceError: a set to mix in cannot be used.
     """
-    mixed = [mix_source(each, folder, seed=seed)[0] for each in config.mix]
+    mixed = [mix_source(mix, folder, seed=seed)[0] for mix in config.mix]
     if not config.graded_weight:
         return mixed
     return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
@@ -279,8 +279,6 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
         processes=process_count(),
         sources=plan.rows,
         history=tuple(steps),
-        boundaries=tuple(
-            Boundary(each.step + 1, int(each.level)) for each in boundaries(schedule, len(plan.sources)) if has_levels
-        ),
+        boundaries=tuple(boundaries(schedule, len(plan.sources))) if has_levels else (),
         seconds=round(seconds, 3),
     )
