@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
-from multigrain.storage.parquet import StoredTable, TableWriter, open_table, write_table
+from multigrain.storage.parquet import StoredTable, TableWriter, attributes, open_table, write_table
 
 
 def _text(name: str, *, nullable: bool = False) -> pa.Field:
@@ -87,7 +87,7 @@ def open_example_ids(path: Path) -> StoredTable[str]:
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """Write what was turned away, with reasons."""
-    write_table(path, _REJECTS_SCHEMA, _rejection_row, rejections)
+    write_table(path, _REJECTS_SCHEMA, attributes(_REJECTS_SCHEMA), rejections)
 
 
 def open_rejections(path: Path) -> StoredTable[Rejection]:
@@ -97,7 +97,7 @@ def open_rejections(path: Path) -> StoredTable[Rejection]:
 
 def writing_rejections(path: Path) -> AbstractContextManager[TableWriter[Rejection]]:
     """A file of rejections to write as they come."""
-    return open_table(path, _REJECTS_SCHEMA, _rejection_row)
+    return open_table(path, _REJECTS_SCHEMA, attributes(_REJECTS_SCHEMA))
 
 
 def write_rows(path: Path, rows: Iterable[SynthesizedRow]) -> None:
@@ -118,10 +118,6 @@ def read_rows(path: Path) -> tuple[SynthesizedRow, ...]:
 def open_rows(path: Path) -> StoredTable[SynthesizedRow]:
     """Synthesized rows that `write_rows` wrote, in their order, read as they are asked for."""
     return StoredTable(path, _ROWS_SCHEMA, _synthesized)
-
-
-def _rejection_row(rejection: Rejection) -> dict[str, Any]:
-    return {name: getattr(rejection, name) for name in _REJECTS_SCHEMA.names}
 
 
 def _synthesized_row(row: SynthesizedRow) -> dict[str, Any]:

@@ -207,6 +207,11 @@ def write_table(
         writer.add(items)
 
 
+def attributes(schema: pa.Schema) -> Callable[[Any], dict[str, Any]]:
+    """What makes a row of an object whose attributes have the names of the columns."""
+    return lambda item: {name: getattr(item, name) for name in schema.names}
+
+
 class StoredTable(RangeSequence[Item]):
     """The rows of a table, read from it as they are asked for: a row group at a time is in memory.
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import ConfigError, MultigrainError
-from multigrain.sources.glance import look_at_input
+from multigrain.sources.source import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
@@ -77,7 +77,7 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
 
 def _documents(config: Config) -> Finding:
     seen = look_at_input(config)
-    return Finding("documents", "problem", seen.problem) if seen.problem else Finding("documents", "ok", seen.found)
+    return Finding("documents", "problem", seen.problem) if seen.problem else Finding("documents", "ok", seen.summary)
 
 
 def _limit(config: Config, dollars: float) -> Finding:
