@@ -30,7 +30,9 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
     training.check_requirements(context)
     examples = open_examples(context.run.dataset_path)
     estimates = []
-    for name, (folder, fingerprint) in zip(config.training.candidates, training.mixings(context).items(), strict=True):
+    for name, (folder, fingerprint) in zip(
+        config.training.candidates, training.fingerprints(context).items(), strict=True
+    ):
         if not context.run.is_complete(folder, fingerprint):
             settings = config.training.resolve(name)
             model = build_candidate(settings, seed=context.config.seed)

@@ -122,7 +122,7 @@ def train_candidate(
     ):
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    if interrupt.asked and trainer.state.global_step < steps:
+    if interrupt.requested and trainer.state.global_step < steps:
         raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
     log = _log_of(trainer.state.log_history, settings, plan, seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
@@ -251,19 +251,11 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
     schedule = schedule_of(config, len(plan.sources), seed=settings.seed)
     has_levels = graded_shape(config) == "triples" and GRADED in plan.rows
     steps = []
-    for entry in history:
-        if "loss" in entry:
-            source = plan.sources[entry["step"] - 1]
-            level = schedule(entry["step"] - 1) if has_levels and source == GRADED else None
-            steps.append(
-                TrainingStep(
-                    step=entry["step"],
-                    loss=float(entry["loss"]),
-                    learning_rate=float(entry["learning_rate"]),
-                    level=None if level is None else int(level),
-                    source=source,
-                )
-            )
+    for entry in (entry for entry in history if "loss" in entry):
+        number, source = entry["step"], plan.sources[entry["step"] - 1]
+        level = schedule(number - 1) if has_levels and source == GRADED else None
+        loss, learning_rate = float(entry["loss"]), float(entry["learning_rate"])
+        steps.append(TrainingStep(number, loss, learning_rate, None if level is None else int(level), source))
     return TrainingLog(
         candidate=settings.name,
         pooling=config.pooling,
