@@ -31,7 +31,7 @@ class StoppedError(Exception):
 
 
 def _first_steps(config: TrainingConfig) -> list[int]:
-    """The first step (from 1) of every stretch but the first; the middle where there is one only."""
+    """The first step (from 1) of every range of steps but the first; the middle where there is one only."""
     found = [each.start + 1 for each in step_ranges(schedule_of(config, config.steps, seed=SEED), config.steps)]
     return found[1:] or [config.steps // 2]
 

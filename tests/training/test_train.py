@@ -280,9 +280,9 @@ def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert
     plain, grouped = (plan.batches for plan in plans)
     assert plain != grouped
     for level in range(4):
-        stretch = slice(4 * level, 4 * level + 4)
-        assert sorted(itertools.chain(*plain[stretch])) == sorted(itertools.chain(*grouped[stretch]))
-        assert {level_of(index, ROWS) for batch in grouped[stretch] for index in batch} == {level + 1}
+        steps = slice(4 * level, 4 * level + 4)
+        assert sorted(itertools.chain(*plain[steps])) == sorted(itertools.chain(*grouped[steps]))
+        assert {level_of(index, ROWS) for batch in grouped[steps] for index in batch} == {level + 1}
     texts = RowTexts([plans[0].dataset])
     assert padded_share(grouped, texts.length) < 0.6 * padded_share(plain, texts.length)
 

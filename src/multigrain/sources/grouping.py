@@ -45,8 +45,8 @@ def near_duplicate_groups(
         parents = np.arange(len(signatures), dtype=np.int64)
         for bucket in signatures.buckets():
             _join_bucket(parents, bucket, signatures, similarity)
-    for left, right in together:
-        _join(parents, left, right)
+    for pair in together:
+        _join(parents, *pair)
     groups: list[int] = _roots(parents).tolist()
     return groups
 
@@ -149,6 +149,6 @@ def _roots(parents: _Indices) -> _Indices:
     return parents
 
 
-def _join(parents: _Indices, left: int, right: int) -> None:
-    low, high = sorted((_root(parents, left), _root(parents, right)))
+def _join(parents: _Indices, *positions: int) -> None:
+    low, high = sorted(_root(parents, position) for position in positions)
     parents[high] = low

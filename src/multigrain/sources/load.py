@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
@@ -86,7 +87,7 @@ def prepare_corpus(
         (document.text for document in parts),
         config.near_duplicate_similarity,
         # The chunks of a document stand one after another.
-        together=((left, left + 1) for left in range(len(parts) - 1) if families[left] == families[left + 1]),
+        together=(pair for pair in pairwise(range(len(parts))) if families[pair[0]] == families[pair[1]]),
     )
     sides = split_groups(groups, places, config)
     split = DiskList(

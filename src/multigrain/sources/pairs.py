@@ -243,8 +243,8 @@ def _document_splits(
 
 
 def _check_ids(table: PairTable) -> None:
-    taken = Counter(document.id for document in table.documents.values())
-    twice = next((identifier for identifier, times in taken.items() if times > 1), None)
+    times_used = Counter(document.id for document in table.documents.values())
+    twice = next((identifier for identifier, times in times_used.items() if times > 1), None)
     if twice is not None:
         raise SourceError(f"documents.path and pairs.path give different texts the id {twice!r}; ids must be unique")
 

@@ -101,7 +101,7 @@ def _measure_and_keep(context: RunContext, reference: Encoder) -> dict[str, Any]
 
 def _write(run: RunDirectory, batches: Iterator[AuditResult]) -> AuditResult:
     """Write what the audit makes of every batch as it comes; the whole result then lies on the disk."""
-    labelled = frozenset(read_labels(run.marks_path)) if run.marks_path.exists() else frozenset()
+    labelled = frozenset(read_labels(run.labels_path)) if run.labels_path.exists() else frozenset()
     looked_at = asked_again = 0
     vectors: dict[str, Floats] = {}
     with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as kept:

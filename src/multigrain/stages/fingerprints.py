@@ -115,7 +115,7 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
 
 def dataset_fingerprint(context: RunContext) -> str:
     """Of the audited rows."""
-    labels = context.run.marks_path
+    labels = context.run.labels_path
     return planned_dataset_fingerprint(
         context.config,
         synthesis_fingerprint(context),

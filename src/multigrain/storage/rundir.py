@@ -127,7 +127,7 @@ class RunDirectory:
     audit_path = _PathInside("dataset/audit.json")
     """The audit's counts and similarity statistics."""
 
-    marks_path = _PathInside("marks.jsonl")
+    labels_path = _PathInside("marks.jsonl")
     """Rows that a reader marked bad; they are left out of the data set."""
 
     model_path = _PathInside("model")

@@ -112,7 +112,7 @@ class DiskList(RangeSequence[Item]):
             raw += part
         edges = [self._starts[place] - begin for place in range(start, stop + 1)]
         whole = memoryview(raw)
-        return [pickle.loads(whole[left:right]) for left, right in pairwise(edges)]  # noqa: S301 - our own file
+        return [pickle.loads(whole[start:stop]) for start, stop in pairwise(edges)]  # noqa: S301 - our own file
 
     def _read(self, size: int, position: int) -> bytes:
         if sys.platform == "win32":  # it has no pread

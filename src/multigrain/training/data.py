@@ -131,9 +131,9 @@ def mix_source(config: MixSourceConfig, folder: Path, *, seed: int) -> tuple[Tra
     rows = read_mix(config, counts, seed=seed)
     with_negatives = bool(config.columns.negatives)
     source = pair_source(config.name, rows, folder, weight=config.weight, with_negatives=with_negatives)
-    if counts.taken < 2:
+    if counts.usable < 2:
         raise SourceError(
-            f"training.mix {config.name!r} ({config.path}): {counts.taken} usable rows of {counts.read} "
+            f"training.mix {config.name!r} ({config.path}): {counts.usable} usable rows of {counts.read} "
             f"({counts.without_text} have no query or positive, {counts.without_negative} no negative); at least 2 "
             "are needed"
         )

@@ -40,19 +40,19 @@ class MixedRows:
     """What was read of a set.
 
     Attributes:
-        taken: rows that can be trained on.
+        usable: rows that can be trained on.
         without_text: rows left out, since their query or positive is empty.
         without_negative: rows left out, since the set has negatives and they have none.
     """
 
-    taken: int = 0
+    usable: int = 0
     without_text: int = 0
     without_negative: int = 0
 
     @property
     def read(self) -> int:
         """All rows."""
-        return self.taken + self.without_text + self.without_negative
+        return self.usable + self.without_text + self.without_negative
 
 
 def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterator[PairRow]:
@@ -68,7 +68,7 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
     """
     columns = config.columns
     try:
-        for row in _chosen(config, seed):
+        for row in _sample(config, seed):
             query, positive = (_texts(row, name)[:1] for name in (columns.query, columns.positive))
             if not query or not positive:
                 counts.without_text += 1
@@ -81,7 +81,7 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
             if columns.negatives and not negatives:
                 counts.without_negative += 1
                 continue
-            counts.taken += 1
+            counts.usable += 1
             yield PairRow(query[0], positive[0], tuple(negatives))
     except SourceError as error:
         raise SourceError(f"training.mix {config.name!r}: {error}") from None
@@ -95,14 +95,14 @@ def mix_fingerprint(config: MixSourceConfig) -> list[Any]:
     return [config.model_dump(mode="json", exclude={"path"}), status or config.path]
 
 
-def _chosen(config: MixSourceConfig, seed: int) -> Iterator[Row]:
+def _sample(config: MixSourceConfig, seed: int) -> Iterator[Row]:
     """The rows that are taken, once it is clear that they have the columns."""
     rows = _rows(config)
     if config.max_rows is not None:
         total = sum(1 for _ in _rows(config))
         if config.max_rows < total:
-            chosen = set(random.Random(f"{seed}:{config.name}").sample(range(total), config.max_rows))
-            rows = (row for position, row in enumerate(rows) if position in chosen)
+            positions = set(random.Random(f"{seed}:{config.name}").sample(range(total), config.max_rows))
+            rows = (row for position, row in enumerate(rows) if position in positions)
     first = list(islice(rows, _LOOKED_AT))
     columns = dict.fromkeys(name for row in first for name in row.values)
     for name in (config.columns.query, config.columns.positive, *config.columns.negatives):
