@@ -70,7 +70,7 @@ def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(name: str, t
         assert settings.lora is None or all("lora_" in key for key in changed)
         save_candidate(model, tmp_path / candidate, settings)
         again = load(str(tmp_path / candidate), device="cpu")
-        assert encode(again, ["w1 w2"], prompt_name="query" if "query" in prompts else None).shape == (1, 32)
+        assert encode(again, ["w1 w2"], role="query").shape == (1, 32)
         assert not list((tmp_path / candidate).rglob("adapter*"))
         if settings.attention == "bidirectional":
             assert is_bidirectional(again.transformers_model)

@@ -17,7 +17,7 @@ from multigrain.stages.fingerprints import (
     results_fingerprint,
     synthesis_fingerprint,
 )
-from multigrain.storage.content import content_fingerprint
+from multigrain.storage.files import content_fingerprint
 from multigrain.storage.rundir import RunDirectory
 
 

@@ -26,8 +26,7 @@ from multigrain.stages import merging, run_stages
 from multigrain.stages.context import RunContext
 from multigrain.stages.fingerprints import dataset_fingerprint, synthesis_fingerprint
 from multigrain.stages.table import STAGES
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 from multigrain.training.merging import AUTOMATIC_SHARES
 
 

@@ -47,10 +47,9 @@ from multigrain.stages.preflight import check_selection
 from multigrain.stages.table import STAGES
 from multigrain.stages.training import run_candidate
 from multigrain.storage.files import atomic_directory, atomic_write
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 from multigrain.tools.synthesis_estimate import dry_run
-from multigrain.training.fingerprint import mix_fingerprint
+from multigrain.training.mixing import mix_fingerprint
 
 TABLE_FILES: Final = {
     "ablation.md": to_markdown,

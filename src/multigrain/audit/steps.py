@@ -29,7 +29,7 @@ from multigrain.records import (
     answering_ids,
 )
 from multigrain.sources.words import fold_words
-from multigrain.storage.disk_list import View
+from multigrain.storage.sequences import View
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination

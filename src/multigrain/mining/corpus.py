@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.sources.beir import find_corpus, is_beir, iterate_texts
-from multigrain.storage.addresses import file_system, is_remote
+from multigrain.storage.files import file_system, is_remote
 from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 

@@ -29,7 +29,7 @@ from multigrain.config import fingerprint
 from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.errors import SourceError
 from multigrain.mining.best import Indices, Rows
-from multigrain.storage.addresses import file_system
+from multigrain.storage.files import file_system
 
 SHARD_ROWS: Final = 16_384
 """Vectors a shard: 25 MB at 384 dimensions."""

@@ -30,9 +30,9 @@ from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext
-from multigrain.storage.disk_list import DiskList, View
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import DiskList, View
 from multigrain.synthesis.inputs import row_units
 
 _REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the probe
@@ -101,7 +101,7 @@ def _measure_and_keep(context: RunContext, reference: Encoder) -> dict[str, Any]
 
 def _write(run: RunDirectory, batches: Iterator[AuditResult]) -> AuditResult:
     """Write what the audit makes of every batch as it comes; the whole result then lies on the disk."""
-    labelled = frozenset(read_labels(run.marks_path)) if run.marks_path.exists() else frozenset()
+    labelled = frozenset(read_labels(run.labels_path)) if run.labels_path.exists() else frozenset()
     looked_at = asked_again = 0
     vectors: dict[str, Floats] = {}
     with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as kept:

@@ -14,8 +14,7 @@ from typing import Any, Protocol, cast
 from multigrain.config import Config
 from multigrain.errors import RunMismatchError
 from multigrain.stages.context import RunContext, complete_stage, differences
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 
 
 class StageModule(Protocol):

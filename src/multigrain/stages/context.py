@@ -15,8 +15,7 @@ from multigrain.config.credentials import without_credentials
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.storage.files import atomic_write
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 
 REDO: Final = "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
 """What to do about a stage that was completed with other settings, where the command has these options."""

@@ -20,14 +20,14 @@ from multigrain.config import (
 from multigrain.config.bases import STATIC_PREFIX
 from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
-from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
+from multigrain.sources.source import data_source
 from multigrain.stages.context import RunContext
-from multigrain.storage.content import content_fingerprint
+from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.run_strategy import few_shot_fingerprint
-from multigrain.training.fingerprint import mix_fingerprint
+from multigrain.training.mixing import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
 _FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}
@@ -69,7 +69,7 @@ def documents_fingerprint(config: Config) -> str:
     if config.start_from == "tasks":
         return fingerprint(_FORMATS["documents"], "tasks", _tasks_settings(config), config.documents, config.seed)
     if config.start_from == "pairs":
-        corpus = source_fingerprint(config.documents) if config.documents.path is not None else ""
+        corpus = "" if config.documents.path is None else _source(config)
         return fingerprint(
             _FORMATS["documents"],
             config.pairs,
@@ -78,7 +78,12 @@ def documents_fingerprint(config: Config) -> str:
             corpus,
             config.seed,
         )
-    return fingerprint(_FORMATS["documents"], config.documents, source_fingerprint(config.documents), config.seed)
+    return fingerprint(
+        _FORMATS["documents"],
+        config.documents,
+        _source(config),
+        config.seed,
+    )
 
 
 def synthesis_fingerprint(context: RunContext) -> str:
@@ -110,7 +115,7 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
 
 def dataset_fingerprint(context: RunContext) -> str:
     """Of the audited rows."""
-    labels = context.run.marks_path
+    labels = context.run.labels_path
     return planned_dataset_fingerprint(
         context.config,
         synthesis_fingerprint(context),
@@ -230,3 +235,7 @@ def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
     """The content of an evaluation set's files on this machine."""
     paths = [value for key, value in settings.model_dump().items() if key in ("path", "queries", "documents", "qrels")]
     return [content_fingerprint(Path(path)) for path in paths if path is not None and ":" not in path]
+
+
+def _source(config: Config) -> str:
+    return data_source(config.documents).fingerprint(config.documents)

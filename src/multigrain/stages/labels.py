@@ -41,17 +41,17 @@ def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None 
     ids = read_labels(marks)
     known = set(ids).intersection(open_example_ids(run.dataset_path))
     with run.hold() as held:
-        before = read_labels(held.marks_path) if held.marks_path.exists() else ()
+        before = read_labels(held.labels_path) if held.labels_path.exists() else ()
         foreign = [key for key in ids if key not in known and key not in before]
         if not ids or len(foreign) == len(ids):
             raise SourceError(f"{marks}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
         if foreign:
             progress.say(f"{len(foreign)} of {len(ids)} marked rows are not in this run's data set; left alone")
         atomic_write(
-            held.marks_path, dump_labels(dict.fromkeys([*before, *(key for key in ids if key not in foreign)]))
+            held.labels_path, dump_labels(dict.fromkeys([*before, *(key for key in ids if key not in foreign)]))
         )
         context = RunContext(load_config(held.config_path), held, progress, redo=True)
         audit = STAGES["audit"]
         audit.run(context)
         counts = held.require(audit.folder, f"multigrain {audit.command}").counts
-        return {**counts, "marked": len(read_labels(held.marks_path))}
+        return {**counts, "marked": len(read_labels(held.labels_path))}

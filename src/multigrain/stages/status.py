@@ -12,8 +12,7 @@ from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages.table import STAGES
-from multigrain.storage.manifests import StageFailure
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageFailure
 from multigrain.storage.shards import is_table, verify_table
 
 StageState = Literal["complete", "begun", "open"]

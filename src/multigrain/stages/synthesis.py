@@ -25,7 +25,7 @@ from multigrain.stages.context import STOPPING, RunContext
 from multigrain.stages.heldout import HeldoutTally, lacking_parts
 from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
-from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.heldout import HELDOUT, dump_heldout_queries, write_heldout_queries
 from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units
 from multigrain.synthesis.prompts import Prompts

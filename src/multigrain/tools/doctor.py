@@ -16,6 +16,8 @@ from typing import Final, Literal
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import MultigrainError
 from multigrain.sources.glance import look_at_input
+from multigrain.errors import ConfigError, MultigrainError
+from multigrain.sources.source import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
@@ -82,7 +84,7 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
 
 def _documents(config: Config) -> Finding:
     glance = look_at_input(config)
-    return Finding("documents", "problem" if glance.problem else "ok", glance.problem or glance.found)
+    return Finding("documents", "problem" if glance.problem else "ok", glance.problem or glance.summary)
 
 
 def _checked(topic: str, look: Callable[[], Finding]) -> Finding:
