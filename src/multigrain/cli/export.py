@@ -82,8 +82,8 @@ def export(
     _require_fitting(context, to)
     quieten_libraries()
     from multigrain.export.job import ExportJob
+    from multigrain.export.registry import check_destination, export_model
     from multigrain.export.run import open_run
-    from multigrain.export.write import check_destination, export_model
     from multigrain.model.adapters import merge_adapters
     from multigrain.model.encoder import load
 

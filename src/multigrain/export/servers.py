@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -23,10 +23,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.distil import distil_to_mean
-from multigrain.export.graph import is_normalised, require_text_encoder
+from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
-from multigrain.export.settings import token_limit
 from multigrain.model.replacing import pooling_name
 
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
@@ -70,7 +69,7 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
             raise ExportError(_refusal(pooling, server))
         distilled = distil_to_mean(job, job.distil)
         model = distilled.model
-        facts["distilled"] = [cost.facts() for cost in distilled.costs]
+        facts["distilled"] = [asdict(cost) for cost in distilled.costs]
         facts["distilled_from"] = pooling
         lines += [f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs]
         if not distilled.costs:

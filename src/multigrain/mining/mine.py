@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from multigrain.encoders.protocol import Floats
-from multigrain.mining.bands import scale_bands
 from multigrain.mining.best import NO_ROW, Indices, Mask, Rows
-from multigrain.mining.rules import MiningRules, ceilings_of
+from multigrain.mining.rules import MiningRules, ceilings_of, scale_bands
 from multigrain.mining.search import rows_at, top_k
 
 Keys: TypeAlias = npt.NDArray[np.uint64]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,23 @@ from multigrain.mining.rounded import RoundedPass, rounding_pays
 # within 3% of the best of 128-1024 × 2048-16384.
 _QUERY_BLOCK = 512
 _CORPUS_TILE = 8_192
+# Queries ranked at once by `rank_corpus`.
+_RANKED = 1_024
 # Rows of the corpus that are in memory at once.
 _CORPUS_BLOCK = 32_768
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The corpus as one query ranks it, without the positive and its near-duplicates.
+
+    Attributes:
+        indices: (k,) corpus rows, nearest first.
+        similarities: (k,) their cosines to the query, falling.
+    """
+
+    indices: Indices
+    similarities: Floats
 
 
 def rows_at(corpus: Rows, rows: Indices) -> Floats:
@@ -75,6 +92,32 @@ def top_k(
         own = None if ceilings is None else ceilings[left]
         scores[left], rows[left] = _search(queries[left], corpus, k, own, left_out, threads)
     return scores, rows
+
+
+def rank_corpus(
+    queries: Floats, corpus: Rows, groups: Sequence[int], own_groups: Sequence[Collection[int]], *, depth: int
+) -> Iterator[Ranking]:
+    """Rank the corpus for each query, leaving out everything that shares a group with what answers it.
+
+    Args:
+        queries: (n, d) query vectors, L2-normalised.
+        corpus: (m, d) corpus vectors, L2-normalised; read block by block.
+        groups: for each corpus row its near-duplicate group.
+        own_groups: for each query the groups of the documents that answer it; none where they are not of the corpus.
+        depth: how many ranks are wanted.
+
+    Yields:
+        One ranking a query, in order, of `depth` rows or as many as the corpus has.
+    """
+    owners = np.asarray(groups)
+    wanted = {group for own in own_groups for group in own}
+    sizes = Counter(group for group in groups if group in wanted)
+    left_out = max((sum(sizes[group] for group in set(own)) for own in own_groups), default=0)
+    for start in range(0, len(queries), _RANKED):
+        similarities, indices = top_k(queries[start : start + _RANKED], corpus, depth + left_out)
+        for row in range(len(indices)):
+            foreign = ~np.isin(owners[indices[row]], list(own_groups[start + row]))
+            yield Ranking(indices[row][foreign][:depth], similarities[row][foreign][:depth])
 
 
 def _search(

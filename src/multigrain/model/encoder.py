@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from multigrain.config import (
 )
 from multigrain.config.poolings import KEEP
 from multigrain.errors import ModelError
-from multigrain.model.adapters import add_adapters, quantization
+from multigrain.model.adapters import add_adapters, has_adapters, merge_adapters, merged_over_unquantized, quantization
 from multigrain.model.attention.direction import is_decoder, set_attention
 from multigrain.model.attention.implementation import require_implementation
 from multigrain.model.end_token import append_end_token
@@ -242,3 +243,57 @@ def _limit_tokens(model: SentenceTransformer, limit: int, reference: str) -> Non
     if isinstance(positions, int) and 0 < positions < limit:
         raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
     model.max_seq_length = limit
+
+
+def describe_encoder(model: SentenceTransformer, reference: str) -> str:
+    """A model in a line: architecture, size, attention, pooling and where it comes from, adapters, precision.
+
+    Args:
+        model: the model.
+        reference: what it was built from.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    tuned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    first = model[0]
+    if not isinstance(first, Transformer):
+        return f"{type(first).__name__}, {_count(total)} weights"
+    config = first.model.config
+    causal = is_decoder(config) and getattr(config, "is_causal", True)
+    kind = "decoder" if is_decoder(config) else "encoder"
+    pooling = f"{pooling_name(model)} pooling"
+    if is_raw(reference):
+        pooling += (
+            " (the checkpoint names none: last for causal decoders, mean for others, unless training.pooling says)"
+        )
+    parts = [
+        f"{type(first.model).__name__}, {'a causal' if causal else 'a bidirectional'} {kind}",
+        f"{_count(total)} weights in {str(model.dtype).removeprefix('torch.')}",
+        pooling,
+        f"{model.max_seq_length} tokens",
+    ]
+    if has_adapters(model):
+        parts.append(f"adapters of {_count(tuned)} weights are tuned")
+    return ", ".join(parts)
+
+
+def _count(number: int) -> str:
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return str(number)
+
+
+def save_candidate(model: SentenceTransformer, folder: Path, settings: TrainingConfig) -> None:
+    """Write a tuned candidate, its adapters merged or apart as its settings say.
+
+    Args:
+        model: the tuned model; adapters that are merged are gone from it afterwards.
+        folder: where to; an ordinary sentence-transformers folder without a model card.
+        settings: the candidate's.
+    """
+    if has_adapters(model) and settings.adapters == "merged":
+        if settings.quantize == "none":
+            merge_adapters(model)
+        else:
+            model = merged_over_unquantized(model, settings)
+    model.save_pretrained(str(folder), create_model_card=False)

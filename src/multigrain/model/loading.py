@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from sentence_transformers.util import is_sentence_transformer_model
+from torch import nn
+from transformers import AutoConfig
 
-from multigrain.config import AttentionImplementation
+from multigrain.config import AttentionImplementation, AttentionName
 from multigrain.config.bases import STATIC_PREFIX
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
+from multigrain.model.attention.direction import is_decoder
 from multigrain.model.attention.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_of
-from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
@@ -180,3 +184,101 @@ def _read_json(path: Path, default: Any) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({first_line(error)})") from None
+
+
+def token_embeddings(model: SentenceTransformer, *, device: str | None = None) -> SentenceTransformer:
+    """A static model over an encoder's tokenizer, which starts from the encoder's input embeddings.
+
+    Raises:
+        ModelError: the model has no transformer with a fast tokenizer.
+    """
+    transformer = model[0]
+    if not isinstance(transformer, Transformer):
+        raise ModelError(
+            f"static: needs a transformer to take token embeddings from, got {type(transformer).__name__}"
+        )
+    embeddings = transformer.model.get_input_embeddings()
+    tokenizer = getattr(transformer.tokenizer, "backend_tokenizer", None)
+    if not isinstance(embeddings, nn.Embedding) or tokenizer is None:
+        raise ModelError(f"static: {type(transformer.model).__name__} has no token embeddings with a fast tokenizer")
+    # A copy: the encoder's tokenizer keeps its padding and truncation.
+    copy = type(tokenizer).from_str(tokenizer.to_str())
+    copy.no_truncation()
+    weights = embeddings.weight.detach().float().clone()
+    return SentenceTransformer(modules=[StaticEmbedding(copy, embedding_weights=weights)], device=device or "cpu")
+
+
+def is_model2vec(folder: Path) -> bool:
+    """Whether a folder is a model2vec model without sentence-transformers' modules."""
+    path = folder / "config.json"
+    if not path.is_file() or (folder / "modules.json").is_file():
+        return False
+    try:
+        settings: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and settings.get("model_type") == "model2vec"
+
+
+def read_model2vec(folder: Path, *, device: str | None = None) -> SentenceTransformer:
+    """Load a model2vec folder.
+
+    Raises:
+        MissingExtraError: model2vec is not installed.
+    """
+    if find_spec("model2vec") is None:
+        raise MissingExtraError("model2vec", f"{folder}, a model2vec model,", "pip install model2vec")
+    return SentenceTransformer(modules=[StaticEmbedding.from_model2vec(str(folder))], device=device or "cpu")
+
+
+def check_reference(
+    reference: str,
+    *,
+    max_seq_length: int | None = None,
+    attention: AttentionName = "keep",
+    trust_remote_code: bool = False,
+) -> None:
+    """Read a model's config, from a folder or the hub, and hold it against what is asked for.
+
+    Args:
+        reference: what `build_encoder` takes.
+        max_seq_length: tokens that it shall read; None for its own.
+        attention: which way it shall attend.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        ModelError: it is not there, or cannot be what is asked for.
+        MissingExtraError: `package:NAME` is not installed.
+    """
+    source = locate(reference.removeprefix(STATIC_PREFIX))
+    folder = _transformer_folder(Path(source))
+    if is_model2vec(Path(source)) or folder is None:
+        return
+    place = str(folder) if folder.is_dir() else source
+    try:
+        config: Any = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise unloadable(reference, error) from None
+    if reference.startswith(STATIC_PREFIX):
+        return
+    positions = getattr(config, "max_position_embeddings", None)
+    if max_seq_length is not None and isinstance(positions, int) and 0 < positions < max_seq_length:
+        raise ModelError(
+            f"{reference}: max_seq_length {max_seq_length} is more than the {positions} tokens the model can read"
+        )
+    if attention == "causal" and not is_decoder(config):
+        raise ModelError(f"{reference}: attention: causal needs a decoder; {config.model_type} is none")
+
+
+def _transformer_folder(folder: Path) -> Path | None:
+    """Where a folder keeps its transformer; None where it has none. A hub id stays what it is."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return folder
+    try:
+        first = json.loads(modules.read_text(encoding="utf-8"))[0]
+        place = folder / str(first["path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise ModelError(f"{modules}: cannot be read as a list of modules") from None
+    has_config = (place / "config.json").is_file() or (place / "adapter_config.json").is_file()
+    return place if has_config and not (place / "adapter_config.json").is_file() else None
