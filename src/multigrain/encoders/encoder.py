@@ -89,7 +89,7 @@ def encode(
     """
     if not texts:
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
-    embed: Any = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[role]
+    embed: Any = model.encode if role is None else getattr(model, f"encode_{role}")
     with mixed_precision(model.device, bf16=True) if bf16 else nullcontext():
         vectors = embed(
             list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True

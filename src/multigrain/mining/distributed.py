@@ -1,48 +1,20 @@
-"""Embedding into a store, and searching it, on the workers of an engine; results are those of this process."""
+"""Searching a store on the workers of an engine; results are those of this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from multigrain.encoders.distributed import computed
-from multigrain.encoders.protocol import Encoder, Floats
+from multigrain.encoders.protocol import Floats
 from multigrain.engine.protocol import Engine
 from multigrain.mining.best import Indices, Mask
 from multigrain.mining.search import top_k
-from multigrain.mining.vectors import ShardWork, VectorStore, write_shard
+from multigrain.mining.vectors import VectorStore
 
 _QUERIES: Final = 2_048
-
-
-@dataclass(frozen=True)
-class _WriteShard:
-    place: str
-    encoder: Encoder
-
-    def __call__(self, work: ShardWork) -> int:
-        write_shard(self.place, work.name, self.encoder.encode_documents(work.texts))
-        return len(work.texts)
-
-
-def write_shards_on(engine: Engine, works: Iterable[ShardWork], place: str, encoder: Encoder) -> Iterator[int]:
-    """Embed shards on an engine's workers, which write them; yields the rows of each.
-
-    Args:
-        engine: where.
-        works: what is missing.
-        place: a folder or address that every worker and this process share.
-        encoder: can be pickled.
-
-    Raises:
-        EngineError: a shard could not be written.
-    """
-    write = _WriteShard(place, encoder)
-    for _, rows in computed(engine, write, works, lambda work: f"{place}/{work.name}: could not be embedded"):
-        yield rows
 
 
 @dataclass(frozen=True)

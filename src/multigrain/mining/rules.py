@@ -72,11 +72,6 @@ class MiningRules:
             return self.last_rank
         return self.first_rank + self.negatives * (10 if self.sampling == "random" else 1)
 
-    @property
-    def has_margin(self) -> bool:
-        """Whether what counts depends on the positive's similarity."""
-        return self.absolute_margin is not None or self.relative_margin is not None
-
 
 def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | None:
     """For each query the highest similarity that a negative may have; None where there is no limit.
@@ -85,18 +80,15 @@ def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | N
         rules: the margins.
         positive_similarities: (n,) each query's similarity to its positive, the lowest where it has several.
     """
-    if not rules.has_margin and rules.max_similarity is None:
-        return None
-    ceilings = np.full(len(positive_similarities), np.inf, dtype=np.float32)
+    limits: list[Floats] = []
     if rules.max_similarity is not None:
-        ceilings = np.minimum(ceilings, np.float32(rules.max_similarity))
+        limits.append(np.full_like(positive_similarities, rules.max_similarity))
     if rules.absolute_margin is not None:
-        ceilings = np.minimum(ceilings, positive_similarities - np.float32(rules.absolute_margin))
+        limits.append(positive_similarities - np.float32(rules.absolute_margin))
     if rules.relative_margin is not None:
         # Below a negative similarity too, hence the magnitude.
-        share = np.abs(positive_similarities) * np.float32(rules.relative_margin)
-        ceilings = np.minimum(ceilings, positive_similarities - share)
-    return ceilings.astype(np.float32)
+        limits.append(positive_similarities - np.abs(positive_similarities) * np.float32(rules.relative_margin))
+    return np.min(limits, axis=0).astype(np.float32) if limits else None
 
 
 def text_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
