@@ -81,8 +81,8 @@ def upload(
         for file in files:
             console().print(f"{file.bytes:>13,}  {file.path}", highlight=False, soft_wrap=True, markup=False)
         total = sum(file.bytes for file in files)
-        seen = "public" if public else "private"
-        console().print(f"{total:>13,}  bytes would go to {repo_id}, {seen}", highlight=False, soft_wrap=True)
+        visibility = "public" if public else "private"
+        console().print(f"{total:>13,}  bytes would go to {repo_id}, {visibility}", highlight=False, soft_wrap=True)
     else:
         summary["commit"] = push_folder(folder, repo_id, kind=kind, private=not public, revision=revision)
         console().print(f"pushed {len(files)} files: {summary['commit']}", highlight=False, soft_wrap=True)

@@ -26,6 +26,7 @@ from multigrain.export.distil import distil_to_mean
 from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
+from multigrain.model.adapters import has_adapters
 from multigrain.model.replacing import pooling_name
 
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
@@ -112,7 +113,7 @@ def _require_expressible(model: SentenceTransformer, server: Server) -> None:
             f"{server.name} runs {architecture} with causal attention only, and this one attends both ways; "
             "use --to vllm, onnx or folder"
         )
-    if getattr(transformer.model, "_hf_peft_config_loaded", False):
+    if has_adapters(model):
         raise ExportError(f"{server.name}: merge the LoRA adapter into the weights first")
 
 
@@ -135,12 +136,12 @@ def write_server_folder(model: SentenceTransformer, folder: Path) -> float:
     """
     model.save_pretrained(str(folder), create_model_card=True)
     pooling = cast("Pooling", model[1])
-    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
-    modules.append({"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
-    if is_normalised(model):
-        modules.append(
-            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}
-        )
+    types = ("Transformer", "Pooling", "Normalize") if is_normalised(model) else ("Transformer", "Pooling")
+    paths = [f"{number}_{name}" if number else "" for number, name in enumerate(types)]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for number, (name, path) in enumerate(zip(types, paths, strict=True))
+    ]
     _write_json(folder / "modules.json", modules)
     flags = {flag: name == pooling_name(model) for name, flag in _FLAGS.items()}
     width = int(pooling.get_embedding_dimension() or 0)

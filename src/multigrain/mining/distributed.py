@@ -18,21 +18,14 @@ _QUERIES: Final = 2_048
 
 
 @dataclass(frozen=True)
-class _SearchUnit:
-    number: int
-    queries: Floats
-    k: int
-    ceilings: Floats | None
-
-
-@dataclass(frozen=True)
 class _Search:
     place: str
+    k: int
     left_out: Mask
 
-    def __call__(self, unit: _SearchUnit) -> tuple[Floats, Indices]:
-        corpus = VectorStore(self.place)
-        return top_k(unit.queries, corpus, unit.k, ceilings=unit.ceilings, left_out=self.left_out)
+    def __call__(self, unit: tuple[int, Floats, Floats | None]) -> tuple[Floats, Indices]:
+        _, queries, ceilings = unit
+        return top_k(queries, VectorStore(self.place), self.k, ceilings=ceilings, left_out=self.left_out)
 
 
 @dataclass(frozen=True)
@@ -49,17 +42,10 @@ class DistributedSearch:
 
     def __call__(self, queries: Floats, k: int, ceilings: Floats | None, left_out: Mask) -> tuple[Floats, Indices]:
         """Find rows as `top_k` does."""
-        units = [
-            _SearchUnit(
-                start,
-                queries[start : start + _QUERIES],
-                k,
-                None if ceilings is None else ceilings[start : start + _QUERIES],
-            )
-            for start in range(0, len(queries), _QUERIES)
-        ]
-        search = _Search(self.place, left_out)
+        parts = [slice(start, start + _QUERIES) for start in range(0, len(queries), _QUERIES)]
+        units = [(part.start, queries[part], None if ceilings is None else ceilings[part]) for part in parts]
+        search = _Search(self.place, k, left_out)
         outcomes = computed(self.engine, search, units, lambda _: f"{self.place}: could not be searched")
-        parts = {unit.number: part for unit, part in outcomes}
-        scores, rows = zip(*(parts[number] for number in sorted(parts)), strict=True)
+        results = {unit[0]: result for unit, result in outcomes}
+        scores, rows = zip(*(results[part.start] for part in parts), strict=True)
         return np.concatenate(scores), np.concatenate(rows)

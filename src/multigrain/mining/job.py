@@ -173,7 +173,7 @@ def mine(
     search: Search | None = None if engine is None else DistributedSearch(store, engine)
     if recall is not None:
         graph = ApproximateSearch(vectors)
-        measured = graph.tune(block.vectors, depth=min(rules.depth, 100), wanted=recall, seed=rules.seed)
+        measured = graph.tune(block.vectors, depth=min(rules.depth, 100), recall=recall, seed=rules.seed)
         summary.recall = round(measured.value, 4)
         summary.search = "approximate" if measured.value >= recall else "exact"
         progress.say(
@@ -245,7 +245,7 @@ def _rows(
     negatives = [texts[int(row)] for row in mined.indices]
     similar = [round(float(score), 6) for score in mined.similarities]
     positive_score = round(float(block.positive_similarities[mined.query]), 6)
-    every_score = {"scores": [positive_score, *similar]} if with_scores else {}
+    every_score: dict[str, list[float]] = {"scores": [positive_score, *similar]} if with_scores else {}
     for positive in pairs.positives[mined.query]:
         base = {"anchor": query, "positive": positive}
         if form == "triplet":

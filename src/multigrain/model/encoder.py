@@ -26,7 +26,7 @@ from multigrain.model.adapters import add_adapters, has_adapters, merge_adapters
 from multigrain.model.attention.direction import is_decoder, set_attention
 from multigrain.model.attention.implementation import require_implementation
 from multigrain.model.end_token import append_end_token
-from multigrain.model.loading import is_raw, load_any
+from multigrain.model.loading import is_raw, load_any, require_positions
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_name, replace_pooling
@@ -84,8 +84,9 @@ def build_encoder(
         computed_on=computed_on,
         attn_implementation=attn_implementation,
     )
-    if max_seq_length is not None:
-        _limit_tokens(model, max_seq_length, reference)
+    if max_seq_length is not None and isinstance(model[0], Transformer):  # static embeddings read texts of any length
+        require_positions(model.config, max_seq_length, reference)
+        model.max_seq_length = max_seq_length
     try:
         _pad_by_something(model)
         set_attention(model, attention)
@@ -93,7 +94,8 @@ def build_encoder(
         if raw:
             replace_pooling(model, _default_pooling(model), AtaOptions())
         replace_pooling(model, pooling, ata or AtaOptions())
-        if append_eos or (append_eos is None and raw and _can_read_its_end(model)):
+        reads_last = append_eos is None and raw and pooling_name(model) == "last"
+        if append_eos or (reads_last and getattr(model.tokenizer, "eos_token_id", None) is not None):
             append_end_token(model)
         require_implementation(model, attn_implementation)
         if lora is not None:
@@ -218,10 +220,6 @@ def _default_pooling(model: SentenceTransformer) -> str:
     return "last" if causal else "mean"
 
 
-def _can_read_its_end(model: SentenceTransformer) -> bool:
-    return pooling_name(model) == "last" and getattr(model.tokenizer, "eos_token_id", None) is not None
-
-
 def _pad_by_something(model: SentenceTransformer) -> None:
     """Give a tokenizer without a padding token one that the attention mask hides; many decoders have none."""
     if not isinstance(model[0], Transformer):
@@ -234,15 +232,6 @@ def _pad_by_something(model: SentenceTransformer) -> None:
         tokenizer.pad_token = filler
         if model.config is not None and getattr(model.config, "pad_token_id", None) is None:
             model.config.pad_token_id = tokenizer.pad_token_id
-
-
-def _limit_tokens(model: SentenceTransformer, limit: int, reference: str) -> None:
-    if not isinstance(model[0], Transformer):
-        return  # static embeddings read texts of any length
-    positions = getattr(model.config, "max_position_embeddings", None) if model.config is not None else None
-    if isinstance(positions, int) and 0 < positions < limit:
-        raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
-    model.max_seq_length = limit
 
 
 def describe_encoder(model: SentenceTransformer, reference: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,8 @@ def load_any(
     # sentence-transformers asks for the flag for any class from outside its package. For this package's own classes
     # the answer is yes, as long as nothing in the folder brings code of its own.
     trusted = trust_remote_code or (folder.is_dir() and _names_only_own_code(folder))
-    asked = {"quantization_config": quantization, "attn_implementation": attn_implementation}
-    arguments = {name: value for name, value in asked.items() if value is not None}
+    options = {"quantization_config": quantization, "attn_implementation": attn_implementation}
+    arguments = {name: value for name, value in options.items() if value is not None}
     try:
         if is_model2vec(folder):
             table = read_model2vec(folder, device=device)
@@ -112,13 +111,13 @@ def unloadable(reference: str, error: Exception) -> ModelError:
         )
     name = encoder_name(reference)
     shown = reference if name == reference else f"{reference} ({name})"
-    said = first_line(error)
-    if "connect to" in said or "offline" in said.lower():
-        said = (
+    reason = first_line(error)
+    if "connect to" in reason or "offline" in reason.lower():
+        reason = (
             "it is no folder, not in the hub's cache, and the hub cannot be reached: name a folder, or put the model "
             "into the cache where there is a network; `multigrain doctor` looks at the hub"
         )
-    return ModelError(f"{shown}: cannot be loaded as an encoder: {said}")
+    return ModelError(f"{shown}: cannot be loaded as an encoder: {reason}")
 
 
 def locate(reference: str) -> str:
@@ -131,9 +130,10 @@ def locate(reference: str) -> str:
     source = resolve_encoder(reference)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        _check_folder(folder, reference)
+        if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+            raise ModelError(f"{reference}: not a model folder: it holds neither modules.json nor config.json")
         return str(folder)
-    if folder.exists() or _looks_like_a_path(source):
+    if folder.exists() or source.startswith(("/", "./", "../", "~")) or source.count("/") > 1:
         raise ModelError(
             f"{reference}: no such model folder; give a folder, a hub id such as OWNER/NAME, or package:NAME"
         )
@@ -151,15 +151,6 @@ def is_raw(reference: str) -> bool:
     return not is_sentence_transformer_model(source)
 
 
-def _looks_like_a_path(source: str) -> bool:
-    return source.startswith(("/", "./", "../", "~")) or source.count("/") > 1
-
-
-def _check_folder(folder: Path, reference: str) -> None:
-    if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
-        raise ModelError(f"{reference}: not a model folder: it holds neither modules.json nor config.json")
-
-
 def _names_only_own_code(folder: Path) -> bool:
     """Whether a folder's modules are sentence-transformers' or of poolings in the table, and its configs name no code.
 
@@ -167,14 +158,9 @@ def _names_only_own_code(folder: Path) -> bool:
     """
     types = [str(module.get("type", "")) for module in _read_json(folder / "modules.json", [])]
     foreign = [name for name in types if not name.startswith("sentence_transformers.")]
-    return bool(foreign) and not any(_auto_maps(folder)) and all(pooling_of(name) is not None for name in foreign)
-
-
-def _auto_maps(folder: Path) -> Iterator[str]:
-    for name in _CONFIG_FILES:
-        for path in folder.rglob(name):
-            if "auto_map" in _read_json(path, {}):
-                yield str(path)
+    configs = (_read_json(path, {}) for name in _CONFIG_FILES for path in folder.rglob(name))
+    names_code = any("auto_map" in config for config in configs)
+    return bool(foreign) and not names_code and all(pooling_of(name) is not None for name in foreign)
 
 
 def _read_json(path: Path, default: Any) -> Any:
@@ -210,11 +196,10 @@ def token_embeddings(model: SentenceTransformer, *, device: str | None = None) -
 
 def is_model2vec(folder: Path) -> bool:
     """Whether a folder is a model2vec model without sentence-transformers' modules."""
-    path = folder / "config.json"
-    if not path.is_file() or (folder / "modules.json").is_file():
+    if (folder / "modules.json").is_file():
         return False
     try:
-        settings: Any = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(settings, dict) and settings.get("model_type") == "model2vec"
@@ -254,31 +239,39 @@ def check_reference(
     folder = _transformer_folder(Path(source))
     if is_model2vec(Path(source)) or folder is None:
         return
-    place = str(folder) if folder.is_dir() else source
+    source = str(folder) if folder.is_dir() else source
     try:
-        config: Any = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
+        config: Any = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise unloadable(reference, error) from None
     if reference.startswith(STATIC_PREFIX):
         return
-    positions = getattr(config, "max_position_embeddings", None)
-    if max_seq_length is not None and isinstance(positions, int) and 0 < positions < max_seq_length:
-        raise ModelError(
-            f"{reference}: max_seq_length {max_seq_length} is more than the {positions} tokens the model can read"
-        )
+    if max_seq_length is not None:
+        require_positions(config, max_seq_length, reference)
     if attention == "causal" and not is_decoder(config):
         raise ModelError(f"{reference}: attention: causal needs a decoder; {config.model_type} is none")
 
 
+def require_positions(config: Any, limit: int, reference: str) -> None:
+    """See that a transformer, by its config, has positions for as many tokens as it shall read.
+
+    Raises:
+        ModelError: it has fewer.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and 0 < positions < limit:
+        raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
+
+
 def _transformer_folder(folder: Path) -> Path | None:
-    """Where a folder keeps its transformer; None where it has none. A hub id stays what it is."""
+    """The folder of a folder's transformer; None where it has none. A hub id stays what it is."""
     modules = folder / "modules.json"
     if not modules.is_file():
         return folder
     try:
         first = json.loads(modules.read_text(encoding="utf-8"))[0]
-        place = folder / str(first["path"])
+        inner = folder / str(first["path"])
     except (OSError, ValueError, LookupError, TypeError):
         raise ModelError(f"{modules}: cannot be read as a list of modules") from None
-    has_config = (place / "config.json").is_file() or (place / "adapter_config.json").is_file()
-    return place if has_config and not (place / "adapter_config.json").is_file() else None
+    has_own_config = (inner / "config.json").is_file() and not (inner / "adapter_config.json").is_file()
+    return inner if has_own_config else None

@@ -58,8 +58,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
         lines += [f"{INT8_FILE}: {cost}" for cost in costs]
         if not costs:
             lines.append(f"{INT8_FILE}: its loss was not measured; name a labelled set with --set")
-    settings = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-    (folder / "export.json").write_text(json.dumps(settings | facts, indent=2, ensure_ascii=False), encoding="utf-8")
+    note_facts(folder, facts)
     lines.append("use it from embedder.py in the folder: numpy, onnxruntime and tokenizers are all it needs")
     return Exported(facts=facts, lines=tuple(lines))
 
@@ -81,12 +80,19 @@ def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer
     graph = EmbeddingGraph(model)
     write_tokenizer(model, folder / "tokenizer.json")
     settings = export_settings(model, job.source, pools_prompt=not graph.takes_prompt_length)
-    (folder / "export.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    note_facts(folder, settings)
     shutil.copyfile(embedder_file.__file__, folder / "embedder.py")
     job.progress.say(f"export: tracing {settings['architecture']} with {settings['pooling']} pooling")
     write_graph(graph, folder / ONNX_FILE)
     job.progress.say("export: comparing the graph's vectors with the model's")
     return model, check_parity(model, embedder_file.Embedder(folder), what=f"{job.source} as ONNX")
+
+
+def note_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Add to the folder's export.json."""
+    path = folder / "export.json"
+    noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(noted | facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def in_float32(model: SentenceTransformer) -> SentenceTransformer:
