@@ -15,9 +15,8 @@ from multigrain.config.file import load_config
 from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError
 from multigrain.model.attention.direction import is_bidirectional
-from multigrain.model.encoder import build_candidate, load
+from multigrain.model.encoder import build_candidate, load, save_candidate
 from multigrain.model.replacing import pooling_name
-from multigrain.model.saving import save_candidate
 from multigrain.recipes import recipe, recipe_names, recipe_text
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.train import train_candidate

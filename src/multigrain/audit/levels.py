@@ -16,8 +16,8 @@ import numpy as np
 
 from multigrain.config import Band
 from multigrain.encoders.protocol import Floats
-from multigrain.mining.bands import Ranking
 from multigrain.mining.best import Indices
+from multigrain.mining.search import Ranking
 from multigrain.records import LEVELS, Level
 
 _WIDER: Final = (2.0, 1.0)  # multiples of the gap, tried in this order

@@ -15,8 +15,9 @@ from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mi
 from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
-from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.best import Rows
+from multigrain.mining.rules import nearest_bands, scale_bands
+from multigrain.mining.search import Ranking, rank_corpus
 from multigrain.records import (
     LEVELS,
     Document,

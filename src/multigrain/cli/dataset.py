@@ -10,7 +10,7 @@ import typer
 
 from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import JsonOption
-from multigrain.cli.upload import PublicOption, RepositoryArgument, upload
+from multigrain.cli.push import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
 from multigrain.storage.shards import is_table
 

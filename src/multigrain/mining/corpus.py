@@ -103,9 +103,3 @@ def _shards(files: Any, folder: str, manifest: str, entries: Mapping[str, Any]) 
     except RunDirectoryError as error:
         raise SourceError(f"corpus {error}") from None
     return [paths[shard.file] for shard in table.shards]
-
-
-def shards_of(texts: Iterator[str], rows: int) -> Iterator[Sequence[str]]:
-    """Texts in batches of one shard each."""
-    while batch := list(islice(texts, rows)):
-        yield batch

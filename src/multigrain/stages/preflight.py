@@ -82,7 +82,7 @@ def check_prices(config: Config) -> None:
 def _check_model(settings: TrainingConfig) -> None:
     """See that a base model is there and can be tuned as asked, without loading its weights."""
     from multigrain.model.adapters import quantization
-    from multigrain.model.checking import check_reference
+    from multigrain.model.loading import check_reference
 
     check_reference(
         settings.base_model,

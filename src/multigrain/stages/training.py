@@ -10,9 +10,7 @@ from typing import Any, Final
 from multigrain.config import TrainingConfig
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, Task
-from multigrain.model.describe import describe_encoder
-from multigrain.model.encoder import build_candidate
-from multigrain.model.saving import save_candidate
+from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
 from multigrain.stages.base import Stage
 from multigrain.stages.context import RunContext, complete_stage
 from multigrain.stages.fingerprints import (

@@ -117,7 +117,7 @@ def train_candidate(
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
         dropout_set_to(trained, config.dropout),
-        quick_attention(trained, wanted=on_cpu),
+        quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
         trainer.add_callback(interrupt)
