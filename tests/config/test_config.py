@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from multigrain.config import Config, fingerprint
-from multigrain.config.credentials import without_credentials
 from multigrain.config.file import load_config, parse_config
 from multigrain.config.template import config_template
+from multigrain.display.text import without_credentials
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe
 

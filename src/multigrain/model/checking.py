@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from multigrain.config import AttentionName
-from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import ModelError
 from multigrain.model.attention.direction import is_decoder
 from multigrain.model.loading import locate, unloadable

@@ -13,7 +13,7 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import is_sentence_transformer_model
 
 from multigrain.config import AttentionImplementation
-from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.attention.implementation import check_implementation, require_implementation

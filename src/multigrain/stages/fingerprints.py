@@ -17,7 +17,7 @@ from multigrain.config import (
     TrainingConfig,
     fingerprint,
 )
-from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.load import source_fingerprint
