@@ -84,8 +84,8 @@ class PromptsConfig(Section):
         query = self.query
         if self.instruction is not None:
             query = self.template.replace("{instruction}", self.instruction)
-        given = {"query": query, "document": self.document}
-        return {**own, **{kind: text for kind, text in given.items() if text is not None}}
+        prompts = {"query": query, "document": self.document}
+        return {**own, **{kind: text for kind, text in prompts.items() if text is not None}}
 
 
 class FsdpConfig(Section):

@@ -52,11 +52,11 @@ def check_pooling(name: str) -> str:
     return name
 
 
-def _known(name: str) -> str:
+def _pooling_name(name: str) -> str:
     try:
         return check_pooling(name)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 
 
-PoolingName = Annotated[str, AfterValidator(_known)]
+PoolingName = Annotated[str, AfterValidator(_pooling_name)]

@@ -25,8 +25,8 @@ from multigrain.sources.pairs import pairs_fingerprint
 from multigrain.stages.context import RunContext
 from multigrain.storage.content import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
+from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
-from multigrain.synthesis.run_strategy import few_shot_fingerprint
 from multigrain.training.fingerprint import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.

@@ -61,6 +61,12 @@ def row_id(strategy: str, unit: WritingUnit) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
+def seeded_place(seed: int, purpose: str, identifier: str) -> float:
+    """A place in a seeded random order, 0-1."""
+    digest = hashlib.sha256(f"{seed}:{purpose}:{identifier}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
 def unit_values(unit: WritingUnit, *, characters: int) -> dict[str, Any]:
     """What every template may use of a unit: document, title, index, query (the given one or None) and style.
 

@@ -15,14 +15,26 @@ from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Me
 from multigrain.llm.structured import ask
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
-from multigrain.synthesis.plain_text import ask_for_query
+from multigrain.synthesis.plain_text import Text, ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
-from multigrain.synthesis.strategies.shapes import Opening
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _QUERY_TOKENS: Final = 40
+
+
+class Passage(BaseModel):
+    """One passage."""
+
+    passage: Text
+
+
+class Opening(BaseModel):
+    """A query and the passage that answers it."""
+
+    query: Text
+    positive: Text
 
 
 @dataclass(frozen=True)
