@@ -1,4 +1,4 @@
-"""Progress for people, with its rate and the time that is left: bars on a terminal, plain lines where output is piped."""
+"""Progress for people, with rate and time that is left: bars on a terminal, plain lines where output is piped."""
 
 from __future__ import annotations
 

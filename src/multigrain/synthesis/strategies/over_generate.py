@@ -1,6 +1,6 @@
 """Several candidates a level; the audit measures them and keeps those that fall where their level belongs.
 
-What a small model writes for a level is a draw with a wide spread; of several draws, one lands near the aim more
+What a small model writes for a level is a draw that varies widely; of several draws, one lands near the aim more
 often than one does. Every completion is in the journal before anything is measured, so other bands or another
 reference model choose anew from what was paid for. **Ours**.
 """
