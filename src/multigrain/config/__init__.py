@@ -27,8 +27,7 @@ from multigrain.config.evaluation import EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.poolings import PoolingName
 from multigrain.config.root import Config, EngineConfig, fingerprint
-from multigrain.config.synthesis import QueryType, SynthesisConfig
-from multigrain.config.tasks import TasksConfig
+from multigrain.config.synthesis import QueryType, SynthesisConfig, TasksConfig
 from multigrain.config.training import (
     CandidateConfig,
     Merge,

@@ -13,8 +13,7 @@ from multigrain.config.documents import DocumentsConfig, PairsConfig
 from multigrain.config.evaluation import EvaluationConfig
 from multigrain.config.llm import LLMConfig
 from multigrain.config.section import Section
-from multigrain.config.synthesis import LEVELS_TO_MINE, SynthesisConfig
-from multigrain.config.tasks import TasksConfig
+from multigrain.config.synthesis import LEVELS_TO_MINE, SynthesisConfig, TasksConfig
 from multigrain.config.training import TrainingConfig
 
 

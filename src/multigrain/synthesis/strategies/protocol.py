@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import Document, SynthesizedRow, Task
@@ -65,19 +65,3 @@ def seeded_place(seed: int, purpose: str, identifier: str) -> float:
     """A place in a seeded random order, 0-1."""
     digest = hashlib.sha256(f"{seed}:{purpose}:{identifier}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64
-
-
-def unit_values(unit: WritingUnit, *, characters: int) -> dict[str, Any]:
-    """What every template may use of a unit: document, title, index, query (the given one or None) and style.
-
-    Args:
-        unit: the row to write.
-        characters: how much of the document the model is shown.
-    """
-    return {
-        "document": unit.document.text[:characters],
-        "title": unit.document.title,
-        "index": unit.index,
-        "query": unit.query,
-        "style": unit.style,
-    }
