@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,27 @@ def test_the_contracts_see_a_wrong_import(tmp_path: Path, room: str, line: str) 
 def test_files_have_one_job(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
     assert path.stem not in {"utils", "util", "common", "helpers", "misc"}
+
+
+def test_contributing_lists_every_room_in_the_order_of_imports() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    first_cells = re.findall(r"^\| (`[^|]*`) \|", page.split("| room of")[1].split("\n\n")[0], re.M)
+    rooms = [re.findall(r"`(\w+)", cell) for cell in first_cells]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    height = {room: -number for number, layer in enumerate(layers) for room in re.findall(r"\w+", layer)}
+
+    names = [name for row in rooms for name in row]
+    assert sorted(names) == sorted(height)
+    assert [height[name] for name in names] == sorted(height.values())
+
+
+def test_every_finding_is_listed() -> None:
+    scripts = {path.name for path in (ROOT / "findings").glob("[!_]*.sh")}
+    page = (ROOT / "findings" / "README.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"^\| `([\w.-]+)` \|", page, re.M)) == scripts
 
 
 def test_every_public_name_exists_and_all_is_sorted() -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from multigrain.records import Document, GradedExample, Level, SynthesizedRow
     from multigrain.stages import run
     from multigrain.storage.rundir import RunDirectory
+    from multigrain.synthesis.plain_text import Text
     from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
-    from multigrain.synthesis.strategies.shapes import Text
     from multigrain.synthesis.strategies.writer import StrategySettings, written_row
     from multigrain.synthesis.synthesize import build_strategy
     from multigrain.tools.describe import compare, describe
@@ -45,8 +45,8 @@ _HOMES = {
     "multigrain.records": ("Document", "GradedExample", "Level", "SynthesizedRow"),
     "multigrain.stages": ("run",),
     "multigrain.storage.rundir": ("RunDirectory",),
+    "multigrain.synthesis.plain_text": ("Text",),
     "multigrain.synthesis.strategies.protocol": ("Strategy", "WritingUnit"),
-    "multigrain.synthesis.strategies.shapes": ("Text",),
     "multigrain.synthesis.strategies.writer": ("StrategySettings", "written_row"),
     "multigrain.synthesis.synthesize": ("build_strategy",),
     "multigrain.tools.describe": ("compare", "describe"),

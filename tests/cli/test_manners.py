@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from multigrain.cli.main import app
+from multigrain.cli.main import app, welcome
 from multigrain.cli.questions import _likely_folder
-from multigrain.cli.welcome import welcome
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 

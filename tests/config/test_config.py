@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from multigrain.config import Config, fingerprint
-from multigrain.config.credentials import without_credentials
 from multigrain.config.file import load_config, parse_config
 from multigrain.config.template import config_template
+from multigrain.display.text import without_credentials
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe
 
@@ -97,8 +97,11 @@ def test_every_key_of_every_section_is_suggested_when_it_is_misspelt(misspell: C
         with pytest.raises(ConfigError) as caught:
             parse_config(_values((*place, wrong), 1))
 
-        where = ".".join(map(str, (*place, wrong)))
-        assert f"{where}: unknown key (did you mean '{key}'?)" in str(caught.value)
+        where = ".".join(map(str, place))
+        if where == "audit.checks":  # other packages' checks are keys of it too
+            assert f"{where}: no check has the name '{wrong}'; did you mean '{key}'?" in str(caught.value)
+        else:
+            assert f"{f'{where}.' if where else ''}{wrong}: unknown key (did you mean '{key}'?)" in str(caught.value)
 
 
 @pytest.mark.parametrize(

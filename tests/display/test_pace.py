@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from multigrain.display.pace import Pace
-from multigrain.display.terminal import _Bars, _LineTask, _pace_words
+from multigrain.display.terminal import Pace, _Bars, _LineTask, _pace_words
 
 
 class _Clock:

@@ -18,10 +18,10 @@ from multigrain.records import Split, SynthesizedRow, TaskKind
 from multigrain.sources.tasks import make_task, split_tasks
 from multigrain.synthesis.attributes import task_attributes
 from multigrain.synthesis.brainstorm import Brainstorm, brainstorm, shares_of
+from multigrain.synthesis.inputs import written_corpus
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.synthesize import build_strategy
 from multigrain.synthesis.units import task_units
-from multigrain.synthesis.written import written_corpus
 
 
 def think(config: TasksConfig, llm: ScriptedLLM) -> Brainstorm:

@@ -21,8 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multigrain.config import Config, TrainingConfig, fingerprint
-from multigrain.config.file import load_config, parse_config
-from multigrain.config.yaml_loader import read_yaml
+from multigrain.config.file import load_config, parse_config, read_yaml
 from multigrain.errors import ConfigError
 from multigrain.training.losses.registry import check_losses
 

@@ -17,8 +17,8 @@ from multigrain.llm.build import total_concurrency
 from multigrain.llm.session.session import PaidSession, paid_session
 from multigrain.records import Level, SynthesizedRow
 from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.likelihood import ranked_examples
 from multigrain.synthesis.prompts import Prompts
-from multigrain.synthesis.run_strategy import ranked_examples
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy

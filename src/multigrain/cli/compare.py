@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.fitting import require_fitting, was_typed
 from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
@@ -26,7 +25,7 @@ from multigrain.cli.model_options import (
     TrustOption,
     opened,
 )
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, require_fitting, was_typed
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:

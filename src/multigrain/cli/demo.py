@@ -35,8 +35,8 @@ def demo(
 
     started = time.monotonic()
     config = recipe("demo").model_copy(update={"seed": seed})
-    held = run_all(config, run, progress=terminal_progress(), redo=redo)
-    summary = demo_summary(held, config, total_seconds=time.monotonic() - started, setup_seconds=setup_seconds)
+    directory = run_all(config, run, progress=terminal_progress(), redo=redo)
+    summary = demo_summary(directory, config, total_seconds=time.monotonic() - started, setup_seconds=setup_seconds)
     _show(summary)
     if as_json:
         print_json(summary)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.fitting import require_fitting
 from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
@@ -27,7 +26,7 @@ from multigrain.cli.model_options import (
     TrustOption,
     opened,
 )
-from multigrain.cli.options import JsonOption, RedoOption, RunOption
+from multigrain.cli.options import JsonOption, RedoOption, RunOption, require_fitting
 from multigrain.cli.stages import run_command
 from multigrain.config.poolings import check_pooling
 from multigrain.errors import EvaluationError, RunDirectoryError

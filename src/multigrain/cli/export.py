@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.fitting import require_fitting
-from multigrain.cli.options import JsonOption, is_config, run_of
+from multigrain.cli.options import JsonOption, is_config, require_fitting, run_of
 from multigrain.errors import RunDirectoryError
 from multigrain.export.registry import EXPORTERS, forms
 

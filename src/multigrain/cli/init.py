@@ -62,12 +62,12 @@ def init(
         except (typer.Abort, KeyboardInterrupt):
             raise typer.Abort("stopped; no file was written, the same command asks again") from None
     atomic_write(path, start_text(start))
-    seen = look_at_input(load_config(path))
-    if seen.problem:
-        _print(f"warning: {seen.problem}")
+    glance = look_at_input(load_config(path))
+    if glance.problem:
+        _print(f"warning: {glance.problem}")
         _print(f"wrote {path}; mend documents.path or what is there, then: multigrain run {path}")
     else:
-        _print(f"wrote {path} ({seen.summary}); next: multigrain run {path}")
+        _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
 
 
 def _print(line: str) -> None:

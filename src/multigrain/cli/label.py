@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
-from multigrain.cli.fitting import require_fitting
 from multigrain.cli.model_options import MODELS_HELP, TrustOption
-from multigrain.cli.options import JsonOption, run_of
+from multigrain.cli.options import JsonOption, require_fitting, run_of
 from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:

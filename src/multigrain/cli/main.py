@@ -1,4 +1,4 @@
-"""The `multigrain` command: its subcommands, and the exit codes and messages of errors."""
+"""The `multigrain` command: its welcome, its subcommands, and the exit codes and messages of errors."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from multigrain.cli import (
     status,
 )
 from multigrain.cli.console import console
-from multigrain.cli.welcome import welcome
 from multigrain.display.text import one_line
 from multigrain.errors import MultigrainError
 from multigrain.stages.table import STAGES
 
 _DEBUG = "--debug"
 _INTERRUPTED: Final = 130
+_WELCOME_COLUMN: Final = 38
 _GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"
 
 
@@ -68,8 +68,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked_for: bool) -> None:
+    if asked_for:
         typer.echo(f"multigrain {multigrain.__version__}")
         raise typer.Exit
 
@@ -85,6 +85,46 @@ def _options(
     del version, debug  # --version has done its work by now; main() looks for --debug itself
     if context.invoked_subcommand is None:
         typer.echo(welcome(Path.cwd()))
+
+
+def welcome(folder: Path) -> str:
+    """A few lines of introduction and the next commands.
+
+    Args:
+        folder: where they are; a config or a run there decides which command comes next.
+    """
+    lines = [
+        f"multigrain {multigrain.__version__}: teach a text-embedding model your domain, coarse to fine.",
+        "",
+        *_command_lines(
+            ("multigrain init", "asks what it must know, writes config.yaml"),
+            ("multigrain run config.yaml", "documents → queries and negatives → model/ and report.html"),
+            ("multigrain status", "where your runs stand"),
+        ),
+        "",
+        *_command_lines(
+            ("multigrain demo", "no documents yet? tunes a small model on docstrings, and proves it"),
+            ("multigrain doctor", "what this machine lacks, and what to do about it"),
+            ("multigrain --help", "every command"),
+        ),
+    ]
+    if here := _next_command(folder):
+        lines += ["", here]
+    return "\n".join(lines)
+
+
+def _command_lines(*pairs: tuple[str, str]) -> list[str]:
+    return [f"  {command:<{_WELCOME_COLUMN}}{about}" for command, about in pairs]
+
+
+def _next_command(folder: Path) -> str:
+    run = folder / "runs" / "config"
+    if (run / "report.html").is_file():
+        return f"runs/config is complete: open {run.relative_to(folder) / 'report.html'}"
+    if (folder / "config.yaml").is_file():
+        about = "runs/config is begun, and the same command goes on" if run.is_dir() else "it has not been run yet"
+        return f"config.yaml is here; {about}: multigrain run config.yaml"
+    return ""
 
 
 def _register() -> None:

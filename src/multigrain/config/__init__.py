@@ -15,25 +15,19 @@ from multigrain.config.audit import (
     Repair,
 )
 from multigrain.config.bases import (
-    AdaptersName,
-    AtaConfig,
     AttentionImplementation,
     AttentionName,
     LoraConfig,
     PromptsConfig,
     QuantizeName,
 )
-from multigrain.config.curriculum import PhaseConfig
-from multigrain.config.documents import DocumentsConfig
-from multigrain.config.engine import EngineConfig
-from multigrain.config.evaluation import EvaluationConfig, EvaluationSetConfig
+from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
+from multigrain.config.documents import DocumentsConfig, PairsConfig
+from multigrain.config.evaluation import EvaluationSetConfig
 from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
-from multigrain.config.mixing import ColumnsConfig, MixSourceConfig
-from multigrain.config.pairs import PairsConfig
 from multigrain.config.poolings import PoolingName
-from multigrain.config.root import Config, fingerprint
-from multigrain.config.synthesis import QueryType, SynthesisConfig
-from multigrain.config.tasks import TasksConfig
+from multigrain.config.root import Config, EngineConfig, fingerprint
+from multigrain.config.synthesis import QueryType, SynthesisConfig, TasksConfig
 from multigrain.config.training import (
     CandidateConfig,
     Merge,
@@ -43,22 +37,18 @@ from multigrain.config.training import (
 )
 
 __all__ = [
-    "AdaptersName",
-    "AtaConfig",
     "AttentionImplementation",
     "AttentionName",
     "AuditChecks",
     "AuditConfig",
     "Band",
     "CandidateConfig",
-    "ColumnsConfig",
     "Config",
     "CrossEncoderConfig",
     "DecontaminationConfig",
     "DocumentsConfig",
     "EndpointConfig",
     "EngineConfig",
-    "EvaluationConfig",
     "EvaluationSetConfig",
     "JudgeConfig",
     "LLMConfig",

@@ -79,11 +79,10 @@ class AuditChecks(Section):
 
     @model_validator(mode="after")
     def _names_are_checks(self) -> Self:
-        unknown = self.model_extra or {}
-        if unknown:
-            known = {*type(self).model_fields, *added_parts(CHECK_GROUP)}
-            for name in unknown.keys() - known:
-                raise ValueError(f"no check has the name {name!r}; {suggestion(name, known)}")
+        if self.model_extra:
+            names = {*type(self).model_fields, *added_parts(CHECK_GROUP)}
+            for name in self.model_extra.keys() - names:
+                raise ValueError(f"no check has the name {name!r}; {suggestion(name, names)}")
         return self
 
 

@@ -1,16 +1,13 @@
-"""What a base model is given before it is tuned: attention, pooling, adapters, prompts."""
+"""How a base model is set up for tuning: attention, pooling, adapters, prompts, sharding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from multigrain.config.section import Section
-
-STATIC_PREFIX: Final = "static:"
-"""Before a base's reference, it asks for a static model that starts from the base's token embeddings."""
 
 AttentionName = Literal["keep", "causal", "bidirectional"]
 AttentionImplementation = Literal["eager", "sdpa", "flash_attention_2"]
@@ -87,5 +84,20 @@ class PromptsConfig(Section):
         query = self.query
         if self.instruction is not None:
             query = self.template.replace("{instruction}", self.instruction)
-        given = {"query": query, "document": self.document}
-        return {**own, **{kind: text for kind, text in given.items() if text is not None}}
+        prompts = {"query": query, "document": self.document}
+        return {**own, **{kind: text for kind, text in prompts.items() if text is not None}}
+
+
+class FsdpConfig(Section):
+    """Options of `training.fsdp`, under the names that the trainer gives them (`fsdp_config`)."""
+
+    reshard_after_forward: bool = True
+    """Free a block's whole weights after its forward pass and gather them again for the backward pass. false: faster,
+    more memory."""
+
+    cpu_offload: bool = False
+    """Keep weights, gradients and optimiser in the CPU's memory, and move a block's to the GPU when it is its turn."""
+
+    transformer_layer_cls_to_wrap: list[str] = Field(default_factory=list)
+    """Classes of the blocks that are gathered one at a time, e.g. [MistralDecoderLayer] (empty: those that
+    transformers names for the architecture)."""

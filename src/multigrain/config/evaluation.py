@@ -107,4 +107,4 @@ class EvaluationConfig(Section):
     @property
     def choosing_sets(self) -> list[EvaluationSetConfig]:
         """The sets of role validation."""
-        return [each for each in self.sets if each.role == "validation"]
+        return [labelled for labelled in self.sets if labelled.role == "validation"]

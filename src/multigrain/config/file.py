@@ -15,7 +15,6 @@ from multigrain.config import Config
 from multigrain.config.paths import ConfigFolder
 from multigrain.config.problems import expectation, yaml_problem
 from multigrain.config.section import Section
-from multigrain.config.yaml_loader import read_yaml
 from multigrain.display.suggest import did_you_mean, near_path
 from multigrain.errors import ConfigError
 
@@ -78,6 +77,30 @@ def parse_config(values: dict[str, Any], *, origin: str = "config", context: Con
         for problem in error.errors():
             places.setdefault(_place(problem, values), []).append(problem)
         raise ConfigError(f"{origin}: " + "; ".join(itertools.starmap(_describe, places.items()))) from None
+
+
+def read_yaml(text: str) -> Any:
+    """The plain values of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or a mapping has a key twice.
+    """
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in lines:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value!r} stands here again, after line {lines[key.value]}: put both together",
+                    problem_mark=key.start_mark,
+                )
+            lines[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep=deep)
 
 
 def _set_names(values: dict[str, Any]) -> frozenset[str]:

@@ -1,4 +1,7 @@
-"""Types of settings that may name a file: in a config file, relative paths are taken from that file's folder."""
+"""Types of settings that name a file, a data set of the hub or a model.
+
+In a config file, relative paths are taken from that file's folder.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,17 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ValidationInfo
 
-from multigrain.config.bases import STATIC_PREFIX
-from multigrain.config.location import HUB_MARK, is_hub
+HUB_MARK: Final = "hf:"
+STATIC_PREFIX: Final = "static:"
+"""Before a base's reference, it asks for a static model that starts from the base's token embeddings."""
 
 _PLAIN_PATHS: Final = ("./", "../", "~")
 _SET_PREFIXES: Final = ("package:", "mteb:")
+
+
+def is_hub(path: Path) -> bool:
+    """Whether a path is a reference to a data set of the hub."""
+    return str(path).startswith(HUB_MARK)
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,10 @@ def expectation(problems: Sequence[Any]) -> str:
     plain = [_expected(problem) for problem in problems]
     if all(plain):
         return f"expected {' or '.join(dict.fromkeys(plain))}"
-    said = [
+    messages = [
         words or problem["msg"].removeprefix("Value error, ") for words, problem in zip(plain, problems, strict=True)
     ]
-    return " or ".join(dict.fromkeys(said))
+    return " or ".join(dict.fromkeys(messages))
 
 
 def _expected(problem: Any) -> str:
@@ -72,8 +72,8 @@ def yaml_problem(error: yaml.YAMLError, text: str) -> str:
         return " ".join(str(error).split())
     if indentation := _indentation(text.splitlines(), mark.line):
         return indentation
-    said = ", ".join(str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}; look at the indentation, colons and quotes there"
+    fault = ", ".join(str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {fault}; look at the indentation, colons and quotes there"
 
 
 def _indentation(lines: Sequence[str], number: int) -> str:

@@ -1,4 +1,4 @@
-"""What is written."""
+"""What is written, and the tasks it is written for where there are no documents."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from multigrain.config.paths import FilePath, ModelReference
+from multigrain.config.paths import FilePath, InputPath, ModelReference
 from multigrain.config.section import Section
 from multigrain.errors import ConfigError
 from multigrain.plugins import Registry
+from multigrain.records import TaskKind
 
 _HOME: Final = "multigrain.synthesis.strategies"
 STRATEGIES: Final[Registry[Any]] = Registry(
@@ -39,11 +40,65 @@ QueryType = Literal["search", "keywords", "question", "summary", "claim", "long-
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def some_weight(weights: dict[str, float]) -> dict[str, float]:
+def _some_weight(weights: dict[str, float]) -> dict[str, float]:
     """Weights of which one at least is above 0."""
     if not any(weight > 0 for weight in weights.values()):
         raise ValueError("at least one weight must be above 0")
     return weights
+
+
+class TasksConfig(Section):
+    """start_from: tasks only. What the model is to be good at, and how much is written for it."""
+
+    path: InputPath | None = None
+    """Your own tasks: a .txt file with one a line, or a .jsonl or .yaml file with `task` and `kind`.
+    Null: the language model brainstorms them."""
+
+    kinds: Annotated[dict[TaskKind, Weight], AfterValidator(_some_weight)] = Field(
+        default={
+            TaskKind.SHORT_LONG: 1.0,
+            TaskKind.LONG_SHORT: 1.0,
+            TaskKind.SHORT_SHORT: 1.0,
+            TaskKind.LONG_LONG: 1.0,
+            TaskKind.STS: 1.0,
+        }
+    )
+    """Kinds of tasks and their weights: short-long (a query finds a document), long-short, short-short, long-long,
+    sts (sentences that mean the same), bitext (translations). Tasks and rows are shared out by them."""
+
+    count: int = Field(default=50, ge=1)
+    """How many different tasks to brainstorm."""
+
+    topics: list[str] = Field(default_factory=list)
+    """What the tasks should be about, e.g. [tax law, payroll]; requests take them in turn. Empty: anything."""
+
+    per_request: int = Field(default=20, ge=1, le=50)
+    """Tasks asked for at once."""
+
+    rounds: int = Field(default=5, ge=1, le=50)
+    """How often to ask again for kinds that are still short of different tasks."""
+
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    """Sampling temperature of the brainstorm; rows are sampled by llm.temperature."""
+
+    near_duplicate_similarity: float = Field(default=0.5, gt=0, le=1)
+    """Brainstormed tasks of a kind whose word trigrams overlap this much (Jaccard) count as one."""
+
+    rows: int = Field(default=1000, ge=10)
+    """Rows to write for all tasks together, held-out ones included."""
+
+    languages: Annotated[dict[str, Weight], AfterValidator(_some_weight)] = Field(default={"English": 1.0})
+    """Languages of the rows and their weights. bitext pairs two different ones."""
+
+    hold_out: Literal["auto", "tasks", "rows"] = "auto"
+    """What documents.validation_share and test_share hold out: whole tasks, or rows of every task.
+    auto: tasks where there are at least 20."""
+
+    @model_validator(mode="after")
+    def _bitext_has_two_languages(self) -> Self:
+        if self.kinds.get(TaskKind.BITEXT, 0) > 0 and sum(weight > 0 for weight in self.languages.values()) < 2:
+            raise ValueError("kinds.bitext needs two languages at least: name them under tasks.languages")
+        return self
 
 
 class SynthesisConfig(Section):
@@ -87,7 +142,7 @@ class SynthesisConfig(Section):
     few_shot_model: ModelReference = "auto"
     """likelihood only: the local model that ranks the examples: a .gguf path, package:NAME, or auto."""
 
-    query_types: Annotated[dict[QueryType, Weight], AfterValidator(some_weight)] = Field(default={"search": 1.0})
+    query_types: Annotated[dict[QueryType, Weight], AfterValidator(_some_weight)] = Field(default={"search": 1.0})
     """Kinds of queries and their weights: search (whatever somebody would type), keywords, question, summary (one
     line; the easiest for tiny models), claim, long-tail, message. Several queries of a document differ in kind."""
 
@@ -130,7 +185,7 @@ class SynthesisConfig(Section):
     @classmethod
     def _strategies_are_known(cls, strategy: str | dict[str, float]) -> str | dict[str, float]:
         if isinstance(strategy, dict):
-            some_weight(strategy)
+            _some_weight(strategy)
         for name in [strategy] if isinstance(strategy, str) else strategy:
             try:
                 STRATEGIES.check(name)

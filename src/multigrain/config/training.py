@@ -12,16 +12,15 @@ from multigrain.config.bases import (
     AtaConfig,
     AttentionImplementation,
     AttentionName,
+    FsdpConfig,
     LoraConfig,
     PromptsConfig,
     QuantizeName,
 )
-from multigrain.config.curriculum import PhaseConfig
-from multigrain.config.mixing import MixSourceConfig
+from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
 from multigrain.config.paths import LossOptions, ModelReference
 from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
-from multigrain.config.sharding import FsdpConfig
 
 ScheduleName = Literal[
     "coarse-to-fine",
@@ -233,15 +232,7 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _candidates_can_be_trained(self) -> Self:
-        for name in self.candidates:
-            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
-            if settings.schedule == "custom" and not settings.curriculum:
-                raise ValueError(f"{place}schedule: custom needs curriculum, a list of {{until: …, levels: …}}")
-            if settings.rows == "split" and settings.schedule in ("listwise", "in-batch"):
-                raise ValueError(
-                    f"{place}rows: split deals rows out to levels, and schedule: {settings.schedule} has none"
-                )
+    def _can_be_trained(self) -> Self:
         names = [source.name for source in self.mix]
         if len(set(names)) < len(names):
             raise ValueError(f"mix: two sources share a name among {', '.join(names)}")
@@ -249,43 +240,36 @@ class TrainingConfig(Section):
             raise ValueError("graded_weight: 0 leaves nothing to train on; name sources under mix")
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal parts")
-        return self
-
-    @model_validator(mode="after")
-    def _attention_can_be_computed(self) -> Self:
         if self.attn_implementation == "flash_attention_2" and self.precision == "float32":
             raise ValueError("attn_implementation: flash_attention_2 computes in bf16; use precision: auto or bf16")
-        for name in self.candidates if self.attn_implementation == "eager" else ():
-            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
-            if settings.pooling in READS_ATTENTION:
-                raise ValueError(
-                    f"{place}pooling: {settings.pooling} reads attention, which attn_implementation: eager does not "
-                    "show; use sdpa or flash_attention_2"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _adapters_can_be_saved(self) -> Self:
         for name in self.candidates:
-            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
-            if settings.quantize != "none" and settings.lora is None:
-                raise ValueError(f"{place}quantize: {settings.quantize} tunes adapters only; set lora")
-            if settings.lora is not None and settings.adapters == "apart" and settings.attention != "keep":
-                raise ValueError(
-                    f"{place}adapters: apart are saved without the model's config, so that attention: "
-                    f"{settings.attention} would be lost; use adapters: merged"
-                )
+            if problem := self.resolve(name)._conflict():
+                raise ValueError(problem if name == "tuned" else f"candidate {name!r}: {problem}")
         return self
 
-    @model_validator(mode="after")
-    def _can_be_sharded(self) -> Self:
-        for name in self.candidates if self.fsdp else ():
-            settings, place = self.resolve(name), "" if name == "tuned" else f"candidate {name!r}: "
-            if settings.quantize != "none":
-                raise ValueError(f"{place}fsdp shards no 4-bit weights; use lora alone (quantize: none)")
-            if settings.loss == "guided":
-                raise ValueError(f"{place}fsdp would leave the guide of loss: guided on the CPU; use masked")
-        return self
+    def _conflict(self) -> str:
+        """Settings of one candidate that cannot go together, in words; empty where all do."""
+        if self.schedule == "custom" and not self.curriculum:
+            return "schedule: custom needs curriculum, a list of {until: …, levels: …}"
+        if self.rows == "split" and self.schedule in ("listwise", "in-batch"):
+            return f"rows: split deals rows out to levels, and schedule: {self.schedule} has none"
+        if self.attn_implementation == "eager" and self.pooling in READS_ATTENTION:
+            return (
+                f"pooling: {self.pooling} reads attention, which attn_implementation: eager does not show; use sdpa "
+                "or flash_attention_2"
+            )
+        if self.quantize != "none" and self.lora is None:
+            return f"quantize: {self.quantize} tunes adapters only; set lora"
+        if self.lora is not None and self.adapters == "apart" and self.attention != "keep":
+            return (
+                f"adapters: apart are saved without the model's config, so that attention: {self.attention} would be "
+                "lost; use adapters: merged"
+            )
+        if self.fsdp and self.quantize != "none":
+            return "fsdp shards no 4-bit weights; use lora alone (quantize: none)"
+        if self.fsdp and self.loss == "guided":
+            return "fsdp would leave the guide of loss: guided on the CPU; use masked"
+        return ""
 
     @property
     def chooses_share(self) -> bool:

@@ -7,30 +7,30 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def nearest_name(unknown: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+def nearest_name(unknown: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known name that looks most like the unknown one, whatever its case; None where none does."""
-    return next(iter(nearest_names(unknown, known, limit=1, cutoff=cutoff)), None)
+    return next(iter(nearest_names(unknown, names, limit=1, cutoff=cutoff)), None)
 
 
-def nearest_names(unknown: str, known: Iterable[str], *, limit: int, cutoff: float = 0.6) -> list[str]:
+def nearest_names(unknown: str, names: Iterable[str], *, limit: int, cutoff: float = 0.6) -> list[str]:
     """Known names that look like the unknown one, whatever their case, the most alike first."""
-    by_folded = {name.casefold(): name for name in known}
+    by_folded = {name.casefold(): name for name in names}
     return [
         by_folded[name] for name in difflib.get_close_matches(unknown.casefold(), by_folded, n=limit, cutoff=cutoff)
     ]
 
 
-def did_you_mean(unknown: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def did_you_mean(unknown: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
     """` (did you mean 'x'?)` behind an unknown name; empty where no known name looks like it."""
-    nearest = nearest_name(unknown, known, cutoff=cutoff)
+    nearest = nearest_name(unknown, names, cutoff=cutoff)
     return f" (did you mean {nearest!r}?)" if nearest is not None else ""
 
 
-def suggestion(unknown: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def suggestion(unknown: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
     """`did you mean 'x'?` or, where nothing looks like it, `there are a, b, c`."""
-    known = sorted(known)
-    nearest = nearest_name(unknown, known, cutoff=cutoff)
-    return f"did you mean {nearest!r}?" if nearest is not None else f"there are {', '.join(known) or 'none'}"
+    names = sorted(names)
+    nearest = nearest_name(unknown, names, cutoff=cutoff)
+    return f"did you mean {nearest!r}?" if nearest is not None else f"there are {', '.join(names) or 'none'}"
 
 
 def near_path(path: Path) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
 _PICTURES: Final = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+_USER: Final = re.compile(r"://[^/\s@]+@")
+_QUERY: Final = re.compile(r"(?<=://)([^\s'\"?]*\?)([^\s'\"]+)")
+# A name does not say for sure whether a value is secret: all are hidden but those too short to be one.
+_VALUE: Final = re.compile(r"(?i)(?<![\w.-])(?!api-version=)([\w.-]+=)[^&#]{4,}")
 
 
 def one_line(text: str, limit: int | None = None) -> str:
@@ -34,3 +39,9 @@ def visible(text: str) -> str:
 def unbroken(text: str) -> str:
     """A text with spaces that no browser breaks a line at."""
     return text.replace(" ", "\u00a0")
+
+
+def without_credentials(text: str) -> str:
+    """A text in which addresses have neither a user and password nor values of query parameters."""
+    text = _USER.sub("://…@", text)
+    return _QUERY.sub(lambda query: query[1] + _VALUE.sub(r"\1…", query[2]), text)

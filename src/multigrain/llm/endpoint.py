@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
 
-from multigrain.config.headers import named_variable
+from multigrain.config.llm import named_variable
 from multigrain.errors import ConfigError
 
 _OPENAI: Final = "https://api.openai.com/v1"

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from multigrain.config import AttentionImplementation, AttentionName
-from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.attention.direction import is_decoder

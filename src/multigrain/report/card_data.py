@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from multigrain.config.credentials import without_credentials
 from multigrain.dataset.store import GRADED_SCHEMA, open_examples
+from multigrain.display.text import without_credentials
 from multigrain.errors import RunDirectoryError
 from multigrain.evaluation.query_changes import QueryChanges, pair_queries, rows_by_query, summarise_changes
 from multigrain.evaluation.results import EvaluationResults, read_per_query, read_results

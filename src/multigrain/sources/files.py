@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from multigrain.config.location import is_hub
+from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.storage.hub import parse_hub

@@ -11,8 +11,8 @@ from typing import Any, Final
 import yaml
 
 from multigrain.config import Config
-from multigrain.config.credentials import without_credentials
 from multigrain.display.progress import Progress, SilentProgress
+from multigrain.display.text import without_credentials
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory, StageManifest

@@ -17,7 +17,7 @@ from multigrain.config import (
     TrainingConfig,
     fingerprint,
 )
-from multigrain.config.bases import STATIC_PREFIX
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
@@ -25,8 +25,8 @@ from multigrain.sources.source import data_source
 from multigrain.stages.context import RunContext
 from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
+from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
-from multigrain.synthesis.run_strategy import few_shot_fingerprint
 from multigrain.training.mixing import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.

@@ -27,12 +27,10 @@ from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.heldout import HELDOUT, dump_heldout_queries, write_heldout_queries
-from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units
+from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units, written_corpus
 from multigrain.synthesis.prompts import Prompts
-from multigrain.synthesis.run_strategy import run_strategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
-from multigrain.synthesis.synthesize import synthesize
-from multigrain.synthesis.written import written_corpus
+from multigrain.synthesis.synthesize import run_strategy, synthesize
 
 
 def run(context: RunContext, stage: Stage) -> None:

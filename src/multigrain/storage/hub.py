@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from multigrain.config.location import HUB_MARK
+from multigrain.config.paths import HUB_MARK
 from multigrain.errors import SourceError
 
 _DEFAULT_SPLIT: Final = "train"

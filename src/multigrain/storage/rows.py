@@ -16,7 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from multigrain.config.location import is_hub
+from multigrain.config.paths import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.columns import Column, no_column
 from multigrain.storage.files import is_remote, open_binary

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from multigrain.config import TasksConfig
@@ -68,11 +68,11 @@ def draw(weights: Mapping[Choice, float], random_number: random.Random) -> Choic
 
 def draw_order(weights: Mapping[Choice, float], random_number: random.Random) -> list[Choice]:
     """All choices of weight above 0, heavier ones likely first: what several rows of one document take in turn."""
-    left = {choice: weight for choice, weight in weights.items() if weight > 0}
+    remaining = {choice: weight for choice, weight in weights.items() if weight > 0}
     order = []
-    while left:
-        order.append(draw(left, random_number))
-        del left[order[-1]]
+    while remaining:
+        order.append(draw(remaining, random_number))
+        del remaining[order[-1]]
     return order
 
 
@@ -81,30 +81,21 @@ def task_attributes(task: Task, index: int, config: TasksConfig, *, seed: int) -
     chance = random.Random(f"{seed}:{task.id}:{index}")
     language, document_language = _languages(task, config, chance)
     difficulty = chance.choice(_DIFFICULTY) if chance.random() < _DIFFICULTY_SHARE else None
+    common = Attributes(str(task.kind), difficulty=difficulty, language=language, document_language=document_language)
     if task.kind is TaskKind.STS:
         hard = chance.choice(_LOW_SCORES)
-        return Attributes(
-            query_type=str(task.kind),
-            difficulty=difficulty,
-            language=language,
-            document_language=document_language,
-            positive_score=chance.choice(_HIGH_SCORES),
-            negative_scores=(1.0, hard - 1.0, hard - 0.5, hard),
-        )
+        scores = (1.0, hard - 1.0, hard - 0.5, hard)
+        return replace(common, positive_score=chance.choice(_HIGH_SCORES), negative_scores=scores)
     if task.kind is TaskKind.BITEXT:
-        return Attributes(
-            query_type=str(task.kind), difficulty=difficulty, language=language, document_language=document_language
-        )
+        return common
     long_query = task.kind in (TaskKind.LONG_SHORT, TaskKind.LONG_LONG)
     short_query = draw(_QUERY_LENGTHS, chance)
-    return Attributes(
+    return replace(
+        common,
         query_type=draw(_QUERY_TYPES, chance),
         query_length=draw(_LONG_QUERY_LENGTHS, chance) if long_query else short_query,
         clarity=draw(_CLARITY, chance),
-        difficulty=difficulty,
         document_words=chance.choice(_DOCUMENT_WORDS) if task.kind.endswith("-long") else None,
-        language=language,
-        document_language=document_language,
     )
 
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import BaseModel, StringConstraints, create_model
+from pydantic import BaseModel, create_model
 from pydantic import Field as ShapeField
 
 from multigrain.config import LLMConfig, TasksConfig
@@ -19,6 +19,7 @@ from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.records import Task, TaskKind
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.tasks import make_task
+from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 
 BRAINSTORM: Final = "brainstorm"
@@ -54,7 +55,7 @@ class Brainstorm:
 
     Attributes:
         tasks: those that differ, kinds in the order of the config.
-        wanted: how many of each kind were wanted.
+        targets: how many of each kind to end with.
         suggested: how many were suggested.
         near_duplicates: how many of them repeat another of their kind.
         unusable: how many were no task: too short, too long.
@@ -63,7 +64,7 @@ class Brainstorm:
     """
 
     tasks: list[Task] = field(default_factory=list)
-    wanted: dict[TaskKind, int] = field(default_factory=dict)
+    targets: dict[TaskKind, int] = field(default_factory=dict)
     suggested: int = 0
     near_duplicates: int = 0
     unusable: int = 0
@@ -72,8 +73,8 @@ class Brainstorm:
 
     def missing(self) -> dict[TaskKind, int]:
         """How many tasks each kind is short of."""
-        counts = {kind: sum(task.kind is kind for task in self.tasks) for kind in self.wanted}
-        return {kind: wanted - counts[kind] for kind, wanted in self.wanted.items() if wanted > counts[kind]}
+        counts = {kind: sum(task.kind is kind for task in self.tasks) for kind in self.targets}
+        return {kind: target - counts[kind] for kind, target in self.targets.items() if target > counts[kind]}
 
 
 def brainstorm(
@@ -105,8 +106,8 @@ def brainstorm(
     Raises:
         LLMError: the model cannot be used at all.
     """
-    result = Brainstorm(wanted=shares_of(config.count, config.kinds))
-    by_kind: dict[TaskKind, list[Task]] = {kind: [] for kind in result.wanted}
+    result = Brainstorm(targets=shares_of(config.count, config.kinds))
+    by_kind: dict[TaskKind, list[Task]] = {kind: [] for kind in result.targets}
     number = 0
 
     async def write(request: TaskRequest) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ def brainstorm(
         # In the order in which they were asked for: answers come in any.
         for request in requests:
             _keep(answers.get(request, ()), request.kind, by_kind, result, config)
-        result.tasks = [task for kind, tasks in by_kind.items() for task in tasks[: result.wanted[kind]]]
+        result.tasks = [task for kind, tasks in by_kind.items() for task in tasks[: result.targets[kind]]]
         if not result.missing() or sum(map(len, by_kind.values())) == before:
             break
     return result
@@ -162,12 +163,11 @@ def _requests(missing: Mapping[TaskKind, int], config: TasksConfig, number: int)
     """The lists to ask for where so many tasks of each kind are missing; `number` is the first one's."""
     requests: list[TaskRequest] = []
     for kind, count in missing.items():
-        left = math.ceil(count * _MARGIN)
-        while left > 0:
+        total = math.ceil(count * _MARGIN)
+        for begin in range(0, total, config.per_request):
             place = number + len(requests)
             topic = config.topics[place % len(config.topics)] if config.topics else None
-            requests.append(TaskRequest(kind, place, min(left, config.per_request), topic))
-            left -= config.per_request
+            requests.append(TaskRequest(kind, place, min(total - begin, config.per_request), topic))
     return requests
 
 
@@ -202,19 +202,18 @@ def _keep(
         new.append(make_task(kind, plain))
     together: Sequence[Task] = [*tasks, *new]
     groups = near_duplicate_groups((task.text for task in together), config.near_duplicate_similarity)
-    seen = set(groups[: len(tasks)])
+    taken = set(groups[: len(tasks)])
     for task, group in zip(new, groups[len(tasks) :], strict=True):
-        if group in seen:
+        if group in taken:
             result.near_duplicates += 1
         else:
-            seen.add(group)
+            taken.add(group)
             tasks.append(task)
 
 
 @cache
 def _shape(count: int) -> type[BaseModel]:
     """A list of tasks. A grammar is told where to stop; a model that writes more has done no harm."""
-    text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     return create_model(
-        f"Tasks{count}", tasks=(list[text], ShapeField(min_length=1, json_schema_extra={"maxItems": count}))
+        f"Tasks{count}", tasks=(list[Text], ShapeField(min_length=1, json_schema_extra={"maxItems": count}))
     )

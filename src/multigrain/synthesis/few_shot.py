@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Protocol, Self, TypeAlias
+from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from multigrain.config import SynthesisConfig
+from multigrain.config import Config, SynthesisConfig, fingerprint
 from multigrain.errors import ConfigError
-
-_Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+from multigrain.synthesis.plain_text import Text
 
 
 class Demonstration(BaseModel):
@@ -28,17 +27,17 @@ class Demonstration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    document: _Text
-    query: _Text | None = None
-    positive: _Text | None = None
-    level_4: _Text | tuple[_Text, ...] | None = None
-    level_3: _Text | tuple[_Text, ...] | None = None
-    level_2: _Text | tuple[_Text, ...] | None = None
-    level_1: _Text | tuple[_Text, ...] | None = None
-    paraphrase: _Text | None = None
-    original: _Text | None = None
-    replacement: _Text | None = None
-    kind: _Text | None = None
+    document: Text
+    query: Text | None = None
+    positive: Text | None = None
+    level_4: Text | tuple[Text, ...] | None = None
+    level_3: Text | tuple[Text, ...] | None = None
+    level_2: Text | tuple[Text, ...] | None = None
+    level_1: Text | tuple[Text, ...] | None = None
+    paraphrase: Text | None = None
+    original: Text | None = None
+    replacement: Text | None = None
+    kind: Text | None = None
 
     def one(self, field: str) -> str | None:
         """A field's text, the first where there are several; None where it has none."""
@@ -105,8 +104,8 @@ class BalancedSelector:
         Raises:
             ConfigError: an example without a kind, or more kinds than examples to show.
         """
-        for number, each in enumerate(demonstrations, start=1):
-            if each.kind is None:
+        for number, example in enumerate(demonstrations, start=1):
+            if example.kind is None:
                 raise ConfigError(f'{path}: example {number} has no "kind"; few_shot: balanced needs one in each')
         selector = cls(tuple(demonstrations), count, seed)
         if count < len(selector.kinds):
@@ -119,16 +118,16 @@ class BalancedSelector:
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """In the order in which every group shows them."""
-        return tuple(dict.fromkeys(each.kind or "" for each in self.demonstrations))
+        return tuple(dict.fromkeys(example.kind or "" for example in self.demonstrations))
 
     def pick(self, row: str, fields: frozenset[str]) -> tuple[Demonstration, ...]:
         """See `FewShotSelector.pick`."""
-        held = _holding(self.demonstrations, fields)
+        usable = _holding(self.demonstrations, fields)
         draw = random.Random(f"{self.seed}:few-shot:{row}")
         columns = []
         groups = self.count // len(self.kinds)
         for kind in self.kinds:
-            members = [each for each in held if each.kind == kind]
+            members = [example for example in usable if example.kind == kind]
             draw.shuffle(members)
             columns.append(members[:groups])
         whole = min(map(len, columns))  # an unbalanced group would be no group
@@ -173,10 +172,22 @@ def read_demonstrations(path: Path) -> tuple[Demonstration, ...]:
         raise ConfigError(f"synthesis.few_shot_path {path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"synthesis.few_shot_path {path}: cannot be read as UTF-8 text ({error})") from None
-    found = [_read_line(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not found:
+    examples = [_read_line(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not examples:
         raise ConfigError(f"synthesis.few_shot_path {path}: no example in it: write one JSON object a line")
-    return tuple(found)
+    return tuple(examples)
+
+
+def few_shot_fingerprint(config: Config) -> str:
+    """Changes when the few-shot examples do; empty where none are shown.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    synthesis = config.synthesis
+    if synthesis.few_shot == "none" or synthesis.few_shot_path is None:
+        return ""
+    return fingerprint([example.model_dump(mode="json") for example in read_demonstrations(synthesis.few_shot_path)])
 
 
 def _read_line(path: Path, number: int, line: str) -> Demonstration:
@@ -189,10 +200,10 @@ def _read_line(path: Path, number: int, line: str) -> Demonstration:
 
 
 def _holding(demonstrations: Sequence[Demonstration], fields: frozenset[str]) -> list[Demonstration]:
-    held = [each for each in demonstrations if all(each.one(field) is not None for field in fields)]
-    if not held:
+    usable = [example for example in demonstrations if all(example.one(field) is not None for field in fields)]
+    if not usable:
         raise ConfigError(
             f"few-shot examples: none holds all of {', '.join(sorted(fields))}, which the strategy asks for: "
             "add them to the file, or set synthesis.few_shot: none"
         )
-    return held
+    return usable

@@ -1,23 +1,30 @@
-"""What a run writes for: documents, given queries, or tasks; and the rows that it asks for."""
+"""What a run writes for (documents, given queries or tasks), the rows it asks for, and the corpus of its tasks."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from multigrain.config import Config
 from multigrain.records import Document, GivenQuery, Split, SynthesizedRow, Task
+from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import load_corpus, titles_suffice
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import open_document_table, read_query_table
 from multigrain.sources.tasks import make_task, read_task_table, read_tasks, split_tasks
+from multigrain.sources.words import fold_words
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.sequences import DiskList
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.units import pair_units, task_units, writing_units
+
+_LABEL_WORDS: Final = 8
+_HELD_OUT_FIRST: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN)
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,11 @@ def heldout_units(config: Config, inputs: Inputs) -> list[WritingUnit]:
 
 def heldout_documents(config: Config, inputs: Inputs) -> Sequence[Document]:
     """The documents that a held-out query is to be written for; none where there are queries or titles to ask with."""
-    wanted = config.evaluation.queries
-    if config.start_from != "documents" or wanted not in ("auto", "synthetic"):
+    queries = config.evaluation.queries
+    if config.start_from != "documents" or queries not in ("auto", "synthetic"):
         return ()
     heldout = DiskList(document for document in inputs.documents if document.split is not Split.TRAIN)
-    return () if wanted == "auto" and titles_suffice(heldout) else heldout
+    return () if queries == "auto" and titles_suffice(heldout) else heldout
 
 
 class RowUnits(Mapping[str, WritingUnit]):
@@ -123,12 +130,12 @@ class RowUnits(Mapping[str, WritingUnit]):
 
     def _find(self, identifier: str) -> int | None:
         try:
-            wanted = np.uint64(int(identifier, 16))
+            key = np.uint64(int(identifier, 16))
         except (ValueError, OverflowError):  # another program's row
             return None
-        place = int(np.searchsorted(self._ids, wanted))
-        known = place < len(self._ids) and self._ids[place] == wanted
-        return int(self._order[place]) // self._names if known else None
+        place = int(np.searchsorted(self._ids, key))
+        is_there = place < len(self._ids) and self._ids[place] == key
+        return int(self._order[place]) // self._names if is_there else None
 
 
 def row_units(config: Config, run: RunDirectory, rows: Iterable[SynthesizedRow]) -> RowUnits:
@@ -140,6 +147,54 @@ def row_units(config: Config, run: RunDirectory, rows: Iterable[SynthesizedRow])
         rows: read once, for the strategies that wrote them.
     """
     return RowUnits(training_units(config, read_inputs(config, run)), (row.strategy for row in rows))
+
+
+@dataclass(frozen=True)
+class WrittenCorpus:
+    """What was written for tasks, as if it had been read.
+
+    Attributes:
+        documents: the positives, each with its row's id.
+        rows: the rows to train on.
+        heldout: the queries of held-out rows, by their positive's id.
+        near_heldout: training rows that were left out because their positive nearly repeats a held-out one.
+    """
+
+    documents: tuple[Document, ...]
+    rows: tuple[SynthesizedRow, ...]
+    heldout: dict[str, str]
+    near_heldout: int
+
+
+def written_corpus(rows: Sequence[tuple[SynthesizedRow, Split]], *, similarity: float) -> WrittenCorpus:
+    """Make documents of written positives, and keep what is held out apart from what is trained on.
+
+    Two positives that nearly repeat each other are a group, and a group with a held-out member is held out. That does
+    not go for labels and other texts of fewer than 8 words: half of the rows may share one.
+
+    Args:
+        rows: what was written, and what for.
+        similarity: Jaccard overlap of word trigrams from which two positives are near-duplicates.
+    """
+    documents = [Document(id=row.id, text=row.positive, split=split) for row, split in rows]
+    groups = near_duplicate_groups((document.text for document in documents), similarity)
+    members: dict[int, list[Split]] = defaultdict(list)
+    for group, (row, split) in zip(groups, rows, strict=True):
+        if len(fold_words(row.positive).split()) >= _LABEL_WORDS:
+            members[group].append(split)
+    sides = {group: min(splits, key=_HELD_OUT_FIRST.index) for group, splits in members.items()}
+    placed = [
+        replace(document, group=group, split=sides.get(group, document.split))
+        for document, group in zip(documents, groups, strict=True)
+    ]
+    trained, heldout = [], {}
+    for (row, split), document in zip(rows, placed, strict=True):
+        if split is not Split.TRAIN:
+            heldout[row.id] = row.query
+        elif document.split is Split.TRAIN:
+            trained.append(row)
+    for_training = sum(split is Split.TRAIN for _, split in rows)
+    return WrittenCorpus(tuple(placed), tuple(trained), heldout, for_training - len(trained))
 
 
 def _task_units(config: Config, inputs: Inputs) -> list[WritingUnit]:

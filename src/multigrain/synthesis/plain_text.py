@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import StringConstraints
 
 from multigrain.llm.answers import UnusableAnswer, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
+
+Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""A text with something in it."""
 
 _LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")

@@ -98,11 +98,11 @@ class Prompts:
 
     def fingerprint(self) -> str:
         """Changes when any template does, built-in or the user's own."""
-        seen = hashlib.sha256()
+        digest = hashlib.sha256()
         environment = _environment(self.folder, self._state)
         for name in sorted(environment.list_templates(extensions=["jinja"])):
-            seen.update(f"{name}\x1f{_source(environment, name)}\x1e".encode())
-        return seen.hexdigest()
+            digest.update(f"{name}\x1f{_source(environment, name)}\x1e".encode())
+        return digest.hexdigest()
 
 
 BUILT_IN: Final = Prompts()
@@ -111,9 +111,8 @@ BUILT_IN: Final = Prompts()
 
 def template_names() -> list[str]:
     """The built-in templates, parts that others include left out."""
-    found = files("multigrain.synthesis").joinpath("templates").iterdir()
-    names = sorted(each.name.removesuffix(_ENDING) for each in found if each.name.endswith(_ENDING))
-    return [name for name in names if not name.startswith("_")]
+    names = sorted(path.name for path in files("multigrain.synthesis").joinpath("templates").iterdir())
+    return [name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING) and not name.startswith("_")]
 
 
 def template_variables(template: str) -> dict[str, bool]:
@@ -122,7 +121,7 @@ def template_variables(template: str) -> dict[str, bool]:
     line = _VARIABLES.match(source)
     if line is None:
         return {}
-    names = [each.strip() for each in line["names"].split(",") if each.strip()]
+    names = [name.strip() for name in line["names"].split(",") if name.strip()]
     return {name.removesuffix("*"): name.endswith("*") for name in names}
 
 
@@ -153,9 +152,9 @@ def _source(environment: Environment, name: str) -> str:
 
 def _check(path: Path, environment: Environment) -> None:
     name = path.name.removesuffix(_ENDING)
-    known = template_names()
-    if name not in known:
-        hint = suggestion(path.name, [known_name + _ENDING for known_name in known])
+    names = template_names()
+    if name not in names:
+        hint = suggestion(path.name, [built_in + _ENDING for built_in in names])
         raise ConfigError(f"{path}: no built-in template has this name, so it would never be used; {hint}")
     try:
         used, blocks = _used(environment, path.name, set())
@@ -167,18 +166,18 @@ def _check(path: Path, environment: Environment) -> None:
         raise ConfigError(f"{path}: not UTF-8; convert it, e.g. `iconv -f latin1 -t utf8`") from None
     if "user" not in blocks:
         raise ConfigError(f"{path}: no `user` block; put the prompt between {{% block user %}} and {{% endblock %}}")
-    given = template_variables(name)
-    unknown = sorted(used - given.keys())
+    variables = template_variables(name)
+    unknown = sorted(used - variables.keys())
     if unknown:
-        raise ConfigError(f"{path}: {unknown[0]!r} is not given to this template; it is given {', '.join(given)}")
-    unused = [each for each, required in given.items() if required and each not in used]
+        raise ConfigError(f"{path}: {unknown[0]!r} is not given to this template; it is given {', '.join(variables)}")
+    unused = [variable for variable, required in variables.items() if required and variable not in used]
     if unused:
         raise ConfigError(f"{path}: never uses {unused[0]!r}: put {{{{ {unused[0]} }}}} in it")
 
 
-def _used(environment: Environment, name: str, seen: set[str]) -> tuple[set[str], set[str]]:
+def _used(environment: Environment, name: str, visited: set[str]) -> tuple[set[str], set[str]]:
     """The variables that a template and what it includes need, and its blocks."""
-    seen.add(name)
+    visited.add(name)
     tree = environment.parse(_source(environment, name))
     blocks = {block.name for block in tree.find_all(nodes.Block)}
     # What a loop or a `set` of this template gives to itself, and to the parts that it includes. (Jinja takes a name
@@ -186,8 +185,8 @@ def _used(environment: Environment, name: str, seen: set[str]) -> tuple[set[str]
     own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     used = set(meta.find_undeclared_variables(tree)) - own
     for other in meta.find_referenced_templates(tree):
-        if other is not None and other not in seen:
-            more, inherited = _used(environment, other, seen)
+        if other is not None and other not in visited:
+            more, inherited = _used(environment, other, visited)
             used |= more - own
             blocks |= inherited
     return used, blocks

@@ -1,17 +1,23 @@
-"""From documents to written rows. Knows neither the journal nor the engine's insides: both come in as arguments."""
+"""The strategy that a config names, and rows written by it. The journal and the engine come in as arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.config import Config, LLMConfig, SynthesisConfig
+from multigrain.config.synthesis import STRATEGIES
+from multigrain.display.progress import Progress
 from multigrain.engine.protocol import Engine, Outcome
+from multigrain.errors import ConfigError
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import SynthesizedRow
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import Demonstration, build_selector
+from multigrain.synthesis.likelihood import ranked_examples
+from multigrain.synthesis.strategies.from_task import for_tasks
+from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
-from multigrain.synthesis.strategies.registry import build_named
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
 
 
@@ -31,11 +37,37 @@ def build_strategy(
         demonstrations: the few-shot examples, best first, where they are ranked; None reads the config's file.
 
     Raises:
-        ConfigError: a name that no strategy has, or few-shot examples that cannot be used.
+        ConfigError: a name that no strategy has, a plug-in that is none, or few-shot examples that cannot be used.
     """
     few_shot = build_selector(synthesis, seed=seed, demonstrations=demonstrations)
     writer = Writer.from_config(synthesis, llm, seed=seed, few_shot=few_shot)
-    return build_named(StrategySettings(synthesis, llm, seed, writer))
+    weights = synthesis.strategy_weights
+    members = {name: _build(name, StrategySettings(synthesis, llm, seed, writer)) for name in weights}
+    if len(members) == 1:
+        return next(iter(members.values()))
+    return MixedStrategy.weighted(members, weights, seed=seed)
+
+
+def run_strategy(config: Config, run: RunDirectory, *, ask: bool, progress: Progress | None = None) -> Strategy:
+    """The strategy that a config names.
+
+    Args:
+        config: the run's.
+        run: keeps the ranking of few-shot examples, so that it is made once.
+        ask: whether a local model may be asked for that ranking; without it examples that nobody has ranked yet
+            stay in the order of their file, which is good enough for an estimate.
+        progress: who is told.
+
+    Raises:
+        ConfigError: a strategy or few-shot examples that cannot be used.
+        MissingExtraError, ModelError, LLMError: examples are to be ranked, and the local model cannot be used.
+    """
+    synthesis = config.synthesis
+    examples = ranked_examples(config, run, ask=ask, progress=progress)
+    strategy = build_strategy(synthesis, config.llm, seed=config.seed, demonstrations=examples)
+    if config.start_from == "tasks":
+        return for_tasks(strategy, synthesis, config.llm, seed=config.seed)
+    return strategy
 
 
 def synthesize(
@@ -72,3 +104,19 @@ def synthesize(
         )
 
     return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)
+
+
+def _build(name: str, settings: StrategySettings) -> Strategy:
+    factory = STRATEGIES.get(name)
+    if not callable(factory):
+        raise ConfigError(
+            f"{STRATEGIES.named_by} {name!r}: its entry point names a {type(factory).__name__}, which is no callable "
+            "that is given StrategySettings and returns a Strategy"
+        )
+    strategy: Strategy = factory(settings)
+    if not isinstance(getattr(strategy, "name", None), str) or not callable(getattr(strategy, "write", None)):
+        raise ConfigError(
+            f"{STRATEGIES.named_by} {name!r}: built a {type(strategy).__name__}, which has no `name` and `write`: see "
+            "multigrain.synthesis.strategies.protocol.Strategy"
+        )
+    return strategy

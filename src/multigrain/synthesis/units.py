@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from multigrain.sources.tasks import holds_out_tasks
 from multigrain.storage.sequences import View
 from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_attributes
 from multigrain.synthesis.brainstorm import shares_of
-from multigrain.synthesis.strategies.protocol import WritingUnit
+from multigrain.synthesis.strategies.protocol import WritingUnit, seeded_place
 
 
 def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
@@ -31,7 +30,7 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
         config: how many, and for which share negatives are written.
         seed: of the order.
     """
-    places = np.fromiter((_place(seed, "order", document.id) for document in documents), dtype=np.float64)
+    places = np.fromiter((seeded_place(seed, "order", document.id) for document in documents), dtype=np.float64)
     order = np.argsort(places, kind="stable")[: config.max_documents]
 
     def unit(number: int) -> WritingUnit:
@@ -40,7 +39,7 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
         return WritingUnit(
             document=document,
             index=index,
-            with_negatives=_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
+            with_negatives=seeded_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
             style=_style(document, index, config, seed=seed),
         )
 
@@ -63,7 +62,7 @@ def pair_units(
     """
     places = {document.id: place for place, document in enumerate(documents)}
     train = [query for query in queries if query.split is Split.TRAIN]
-    ordered = sorted(train, key=lambda query: _place(seed, "order", query.id))[: config.max_documents]
+    ordered = sorted(train, key=lambda query: seeded_place(seed, "order", query.id))[: config.max_documents]
     longest = max((len(query.document_ids) for query in ordered), default=0)
 
     def unit(row: tuple[int, GivenQuery]) -> WritingUnit:
@@ -71,7 +70,7 @@ def pair_units(
         positive = query.document_ids[index]
         return WritingUnit(
             document=documents[places[positive]],
-            with_negatives=_place(seed, f"negatives:{index}", query.id) < config.negatives_share,
+            with_negatives=seeded_place(seed, f"negatives:{index}", query.id) < config.negatives_share,
             query=query.text,
             relevant_ids=tuple(other for other in query.document_ids if other != positive),
         )
@@ -105,7 +104,7 @@ def task_units(
         ConfigError: no kind of the tasks has a weight, or translations are asked for in one language.
     """
     by_kind: dict[TaskKind, list[Task]] = defaultdict(list)
-    for task in sorted(tasks, key=lambda one: _place(seed, "tasks", one.id)):
+    for task in sorted(tasks, key=lambda one: seeded_place(seed, "tasks", one.id)):
         by_kind[task.kind].append(task)
     # A kind that only the user's own list has counts like any other.
     weights = {kind: config.kinds.get(kind, 1.0) for kind in by_kind}
@@ -120,13 +119,13 @@ def task_units(
             document=Document(id=task.id, text=task.text, split=sides[task.id, index]),
             index=index,
             with_negatives=sides[task.id, index] is Split.TRAIN
-            and _place(seed, f"negatives:{index}", task.id) < synthesis.negatives_share,
+            and seeded_place(seed, f"negatives:{index}", task.id) < synthesis.negatives_share,
             style=task_attributes(task, index, config, seed=seed),
             task=task,
         )
         for task, index in places
     ]
-    return sorted(units, key=lambda unit: (unit.index, _place(seed, "order", unit.document.id)))
+    return sorted(units, key=lambda unit: (unit.index, seeded_place(seed, "order", unit.document.id)))
 
 
 def _style(document: Document, index: int, config: SynthesisConfig, *, seed: int) -> Attributes:
@@ -151,9 +150,3 @@ def _sides(
         return {(task.id, index): task.split for task, index in places}
     sides = split_groups(range(len(places)), [text_place(f"{index} {task.text}") for task, index in places], shares)
     return {(task.id, index): sides[number] for number, (task, index) in enumerate(places)}
-
-
-def _place(seed: int, purpose: str, identifier: str) -> float:
-    """A place in a seeded random order, 0-1."""
-    digest = hashlib.sha256(f"{seed}:{purpose}:{identifier}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64

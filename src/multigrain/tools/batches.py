@@ -30,8 +30,8 @@ from multigrain.stages.preflight import check_prices
 from multigrain.stages.run import run_stages
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.inputs import heldout_units, read_inputs, training_units
-from multigrain.synthesis.run_strategy import run_strategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.synthesize import run_strategy
 
 _AWAITING: Final = "awaiting_batch"
 _COMMIT_EVERY: Final = 1000

@@ -15,8 +15,6 @@ from typing import Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import MultigrainError
-from multigrain.sources.glance import look_at_input
-from multigrain.errors import ConfigError, MultigrainError
 from multigrain.sources.source import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf

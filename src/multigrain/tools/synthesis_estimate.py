@@ -26,9 +26,9 @@ from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
 from multigrain.synthesis.heldout import HELDOUT, write_heldout_queries
 from multigrain.synthesis.inputs import heldout_documents, heldout_units, load_inputs, read_inputs, training_units
 from multigrain.synthesis.prompts import Prompts
-from multigrain.synthesis.run_strategy import run_strategy
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.synthesize import run_strategy
 
 Item = TypeVar("Item")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.config import MixSourceConfig
-from multigrain.config.location import is_hub
+from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column

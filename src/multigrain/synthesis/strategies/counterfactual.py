@@ -12,12 +12,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from multigrain.llm.answers import UnusableAnswer
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import Level, SynthesizedRow
+from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.shapes import Edit
 from multigrain.synthesis.strategies.writer import PassageStrategy, written_row
+
+
+class Edit(BaseModel):
+    """Words of a text, and what to put in their place."""
+
+    original: Text
+    replacement: Text
 
 
 @dataclass(frozen=True)

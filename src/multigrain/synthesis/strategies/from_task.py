@@ -7,33 +7,33 @@ writes query and positive for the task, and the strategy then writes negatives a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.llm.answers import ask
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.records import LEVELS, Document, SynthesizedRow, Task
-from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
+from multigrain.synthesis.strategies.writer import DEFAULT_WRITER, Writer
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _TOKENS_A_WORD: Final = 2.0  # generous: languages other than English take more than one and a half
 _SPARE_TOKENS: Final = 200
 
 
 class _Pair(BaseModel):
-    query: _Text
-    positive: _Text
+    query: Text
+    positive: Text
 
 
 class _Graded(_Pair):
-    level_4: _Text
-    level_3: _Text
-    level_2: _Text
-    level_1: _Text
+    level_4: Text
+    level_3: Text
+    level_2: Text
+    level_1: Text
 
 
 def for_tasks(strategy: Strategy, synthesis: SynthesisConfig, llm: LLMConfig, *, seed: int) -> Strategy:
@@ -48,14 +48,7 @@ def for_tasks(strategy: Strategy, synthesis: SynthesisConfig, llm: LLMConfig, *,
     if isinstance(strategy, MixedStrategy):
         members = ((for_tasks(member, synthesis, llm, seed=seed), share) for member, share in strategy.members)
         return replace(strategy, members=tuple(members))
-    return FromTask(
-        inner=strategy,
-        temperature=llm.temperature,
-        top_p=llm.top_p,
-        max_tokens=llm.max_tokens,
-        seed=seed,
-        prompts=Prompts(synthesis.templates),
-    )
+    return FromTask(strategy, Writer.from_config(synthesis, llm, seed=seed))
 
 
 @dataclass(frozen=True)
@@ -64,19 +57,11 @@ class FromTask:
 
     Attributes:
         inner: writes the negatives.
-        temperature: of the sampler.
-        top_p: of the sampler.
-        max_tokens: longest answer; raised for rows that are asked to be longer.
-        seed: of the sampler.
-        prompts: the templates.
+        writer: its sampling and templates; answers may be longer for rows that are asked to be.
     """
 
     inner: Strategy
-    temperature: float = 0.8
-    top_p: float = 0.9
-    max_tokens: int = 768
-    seed: int = 0
-    prompts: Prompts = BUILT_IN
+    writer: Writer = DEFAULT_WRITER
 
     @property
     def name(self) -> str:
@@ -113,7 +98,7 @@ class FromTask:
     def _request(self, task: Task, unit: WritingUnit, *, with_negatives: bool) -> CompletionRequest:
         words = (unit.style.document_words or 0) * (5 if with_negatives else 1)
         return CompletionRequest(
-            messages=self.prompts.render(
+            messages=self.writer.prompts.render(
                 "task_row",
                 task=task.text,
                 kind=str(task.kind),
@@ -121,8 +106,8 @@ class FromTask:
                 style=unit.style,
                 with_negatives=with_negatives,
             ),
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=max(self.max_tokens, round(words * _TOKENS_A_WORD) + _SPARE_TOKENS),
-            seed=self.seed + unit.index,
+            temperature=self.writer.temperature,
+            top_p=self.writer.top_p,
+            max_tokens=max(self.writer.max_tokens, round(words * _TOKENS_A_WORD) + _SPARE_TOKENS),
+            seed=self.writer.seed + unit.index,
         )

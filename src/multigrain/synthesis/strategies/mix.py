@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
 from multigrain.records import SynthesizedRow
-from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, seeded_place
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,7 @@ class MixedStrategy:
 
     def member(self, unit: WritingUnit) -> Strategy:
         """The strategy that writes a unit."""
-        identifier = f"{self.seed}:strategy:{unit.index}:{unit.document.id}:{unit.query or ''}"
-        place = int.from_bytes(hashlib.sha256(identifier.encode()).digest()[:8]) / 2**64
+        place = seeded_place(self.seed, "strategy", f"{unit.index}:{unit.document.id}:{unit.query or ''}")
         for member, share in self.members:
             if place < share:
                 return member

@@ -21,12 +21,15 @@ fields is often no more than the document's subject.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cache
+from typing import Any, Self
+
+from pydantic import BaseModel, create_model
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
-from multigrain.synthesis.strategies.shapes import graded_shape
 from multigrain.synthesis.strategies.writer import PassageStrategy, StrategySettings, written_row
 
 
@@ -57,7 +60,7 @@ class OneCallStrategy(PassageStrategy):
                 return written_row(self.name, unit, query=query, positive=positive)
             row = await self.write(replace(unit, query=query), client)
             return replace(row, id=row_id(self.name, unit), positive=positive)
-        shape = graded_shape(self.levels, query=write_query, positive=write_positive)
+        shape = _graded_shape(self.levels, query=write_query, positive=write_positive)
         answer = await self.writer.fill(
             client,
             unit,
@@ -106,3 +109,18 @@ class HybridStrategy(OneCallStrategy):
         """The strategy that a config describes."""
         levels = tuple(sorted(map(Level, settings.synthesis.written_levels), reverse=True))
         return replace(super().from_settings(settings), levels=levels)
+
+
+@cache
+def _graded_shape(levels: tuple[Level, ...], *, query: bool, positive: bool) -> type[BaseModel]:
+    """An answer with a negative a level, the hardest first. Constrained decoders write fields in this order.
+
+    Args:
+        levels: which levels are written.
+        query: whether the query is written too.
+        positive: whether the positive is.
+    """
+    names = ["query"] * query + ["positive"] * positive
+    names += [f"level_{int(level)}" for level in sorted(levels, reverse=True)]
+    fields: dict[str, Any] = dict.fromkeys(names, (Text, ...))
+    return create_model("Graded", **fields)

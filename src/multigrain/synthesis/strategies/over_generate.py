@@ -1,6 +1,6 @@
 """Several candidates a level; the audit measures them and keeps those that fall where their level belongs.
 
-What a small model writes for a level is a draw with a wide spread; of several draws, one lands near the aim more
+What a small model writes for a level is a draw that varies widely; of several draws, one lands near the aim more
 often than one does. Every completion is in the journal before anything is measured, so other bands or another
 reference model choose anew from what was paid for. **Ours**.
 """
@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cache
+from typing import Annotated, Any, Self
+
+from annotated_types import Len
+from pydantic import BaseModel, create_model
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
+from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.shapes import passages_shape
 from multigrain.synthesis.strategies.writer import PassageStrategy, StrategySettings, written_row
 
 
@@ -46,7 +50,7 @@ class OverGenerateStrategy(PassageStrategy):
                 client,
                 unit,
                 "candidates",
-                passages_shape(self.count),
+                _passages_shape(self.count),
                 shows={"passages": (f"level_{int(level)}",)},
                 query=query,
                 positive=positive[: self.writer.document_characters],
@@ -65,3 +69,10 @@ class OverGenerateStrategy(PassageStrategy):
             negatives={level: texts[0] for level, texts in pool.items()},
             candidates={level: texts[1:] for level, texts in pool.items() if texts[1:]},
         )
+
+
+@cache
+def _passages_shape(count: int) -> type[BaseModel]:
+    """An answer with so many passages."""
+    fields: dict[str, Any] = {"passages": (Annotated[list[Text], Len(count, count)], ...)}
+    return create_model("Passages", **fields)

@@ -14,8 +14,7 @@ from typing import Literal, Self
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import SynthesizedRow
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.shapes import Passage
-from multigrain.synthesis.strategies.writer import BuiltInStrategy, StrategySettings, written_row
+from multigrain.synthesis.strategies.writer import BuiltInStrategy, Passage, StrategySettings, written_row
 
 
 @dataclass(frozen=True)

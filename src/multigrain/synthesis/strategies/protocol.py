@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import Document, SynthesizedRow, Task
@@ -61,17 +61,7 @@ def row_id(strategy: str, unit: WritingUnit) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-def unit_values(unit: WritingUnit, *, characters: int) -> dict[str, Any]:
-    """What every template may use of a unit: document, title, index, query (the given one or None) and style.
-
-    Args:
-        unit: the row to write.
-        characters: how much of the document the model is shown.
-    """
-    return {
-        "document": unit.document.text[:characters],
-        "title": unit.document.title,
-        "index": unit.index,
-        "query": unit.query,
-        "style": unit.style,
-    }
+def seeded_place(seed: int, purpose: str, identifier: str) -> float:
+    """A place in a seeded random order, 0-1."""
+    digest = hashlib.sha256(f"{seed}:{purpose}:{identifier}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from multigrain.llm.protocol import LLMClient
 from multigrain.records import LEVELS, Level, SynthesizedRow
 from multigrain.synthesis.strategies.protocol import WritingUnit
-from multigrain.synthesis.strategies.shapes import Passage
-from multigrain.synthesis.strategies.writer import PassageStrategy, written_row
+from multigrain.synthesis.strategies.writer import Passage, PassageStrategy, written_row
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,26 @@ from multigrain.llm.answers import ask, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
-from multigrain.synthesis.plain_text import ask_for_query
+from multigrain.synthesis.plain_text import Text, ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
-from multigrain.synthesis.strategies.protocol import WritingUnit, row_id, unit_values
-from multigrain.synthesis.strategies.shapes import Opening
+from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _QUERY_TOKENS: Final = 40
+
+
+class Passage(BaseModel):
+    """One passage."""
+
+    passage: Text
+
+
+class Opening(BaseModel):
+    """A query and the passage that answers it."""
+
+    query: Text
+    positive: Text
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,14 @@ class Writer:
         **values: Any,
     ) -> CompletionRequest:
         """The request for one answer, few-shot examples first; see `fill` and `text`."""
-        filled = unit_values(unit, characters=self.document_characters) | values
+        filled = {
+            "document": unit.document.text[: self.document_characters],
+            "title": unit.document.title,
+            "index": unit.index,
+            "query": unit.query,
+            "style": unit.style,
+            **values,
+        }
         messages = self.prompts.render(template, **filled)
         if self.few_shot is not None:
             messages = self._with_examples(messages, unit, shows, has_query=filled["query"] is not None)
