@@ -10,9 +10,8 @@ import pytest
 from typer.main import get_command
 
 from multigrain.ablation import run as module
-from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand
+from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand, shared_folders
 from multigrain.ablation.run import run_ablation
-from multigrain.ablation.sharing import shared_folders
 from multigrain.cli.main import app
 from multigrain.config import Config
 from multigrain.config.file import parse_config

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from multigrain.ablation.matrix import CANDIDATE, Matrix
-from multigrain.ablation.sharing import shared_folders
+from multigrain.ablation.matrix import CANDIDATE, Matrix, shared_folders
 from multigrain.config import Config
 from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder

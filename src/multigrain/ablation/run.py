@@ -22,10 +22,9 @@ from typing import Any, Final
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.ablation.matrix import CANDIDATE, Arm, Matrix
+from multigrain.ablation.matrix import CANDIDATE, Arm, ArmFolders, Matrix, shared_folders
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
-from multigrain.ablation.sharing import ArmFolders, shared_folders
 from multigrain.ablation.table import AblationTable, ArmScores, build_table
 from multigrain.config import CandidateConfig, Config, fingerprint
 from multigrain.display.progress import Progress, SilentProgress
@@ -41,7 +40,7 @@ from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.model.encoder import load
 from multigrain.sources.store import read_document_table
-from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.base import RunContext, complete_stage
 from multigrain.stages.fingerprints import base_settings
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.table import STAGES

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.model_judges import judge_counts, open_judges
+from multigrain.audit.judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure

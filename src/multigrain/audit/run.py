@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from multigrain.audit.check import Problem
-from multigrain.audit.judges import Judge
-from multigrain.audit.steps import AuditSteps, Embed, Rewrite
+from multigrain.audit.judges import Judge, Rewrite
+from multigrain.audit.steps import AuditSteps, Embed
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
 from multigrain.mining.best import Rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from multigrain.audit.check import MeasuredRow, Problem, reject
 from multigrain.audit.checks import check_measured, check_negative, check_row, check_rows, limits_for
-from multigrain.audit.judges import Judge
+from multigrain.audit.judges import Judge, Rewrite
 from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) L2-normalised vectors."""
-
-Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
-"""Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
 _MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
 

@@ -8,8 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.labels import apply_labels, read_labels
-from multigrain.audit.model_judges import judge_counts, open_judges
+from multigrain.audit.judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import AuditResult, audit_batches
 from multigrain.audit.summary import say_summary, summarise
@@ -28,8 +27,8 @@ from multigrain.llm.session.usage import read_usage
 from multigrain.mining.vectors import corpus_vectors
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext, Stage
+from multigrain.stages.labels import apply_labels, read_labels
 from multigrain.storage.disk_list import DiskList, View
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory

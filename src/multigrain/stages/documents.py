@@ -18,8 +18,7 @@ from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import write_document_table, write_query_table
 from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import STOPPING, RunContext
+from multigrain.stages.base import STOPPING, RunContext, Stage
 from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 

@@ -44,10 +44,8 @@ from multigrain.model.encoder import load
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card_data import needs_multigrain
 from multigrain.sources.store import read_document_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
-from multigrain.stages.heldout import check_heldout
-from multigrain.stages.preflight import check_selection
+from multigrain.stages.base import RunContext, Stage
+from multigrain.stages.preflight import check_heldout, check_selection
 from multigrain.storage.files import atomic_directory, atomic_write
 
 _ANCHOR_TEXTS = 6

@@ -22,7 +22,7 @@ from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
 from multigrain.storage.content import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.prompts import Prompts

@@ -6,20 +6,20 @@ hours and dollars later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, EvaluationSetConfig, TrainingConfig
-from multigrain.errors import ConfigError, EvaluationError, MissingExtraError
+from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
@@ -185,3 +185,41 @@ def _lack_of_queries(config: Config, *, none_held: bool) -> str | None:
             "documents.validation_share"
         )
     return None
+
+
+def lacking_parts(config: Config, counts: Mapping[str, Any]) -> list[str]:
+    """The parts of the documents that a run cannot be judged on, as none of the queries they need was written.
+
+    Args:
+        config: the run's.
+        counts: of its synthesis.
+    """
+    # Without documents no part has to have queries: those that were written are what is judged on.
+    if config.start_from == "tasks" and counts.get("heldout_queries_written"):
+        return []
+    return list(counts.get("heldout_missing", ()))
+
+
+def check_heldout(context: RunContext) -> None:
+    """See, before a model is trained, that the held-out queries that had to be written are there.
+
+    Raises:
+        ConfigError: the spending limit was reached before any was written for the validation or the test part.
+        UnusableOutputError: none of one part could be used.
+    """
+    manifest = context.run.manifest("synthesis")
+    lacking = [] if manifest is None else lacking_parts(context.config, manifest.counts)
+    if manifest is None or not lacking:
+        return
+    failed, parts = manifest.counts["heldout_failed"], " and ".join(lacking)
+    if "over_limit" in failed:
+        raise ConfigError(
+            f"nothing to evaluate on: the spending limit was reached before any held-out query ({parts}) was written; "
+            "raise synthesis.max_cost or synthesis.max_total_tokens, and the same command goes on"
+        )
+    kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
+    model = manifest.counts.get("heldout_model", manifest.counts["model"])
+    raise UnusableOutputError(
+        f"nothing to evaluate on: model {model} wrote no held-out query ({parts}) that could be used ({kinds}); the "
+        "same command asks again for what was not answered, and evaluation.llm can name another model"
+    )

@@ -9,9 +9,8 @@ from typing import Any
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.stages.context import REDO, RunContext
-from multigrain.stages.heldout import check_heldout
-from multigrain.stages.preflight import check_selection
+from multigrain.stages.base import REDO, RunContext
+from multigrain.stages.preflight import check_heldout, check_selection
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.processes import is_main_process, leave_together, process_count

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from multigrain.config import Config, LLMConfig
@@ -20,9 +21,8 @@ from multigrain.llm.build import total_concurrency
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import STOPPING, RunContext
-from multigrain.stages.heldout import HeldoutTally, lacking_parts
+from multigrain.stages.base import STOPPING, RunContext, Stage
+from multigrain.stages.preflight import lacking_parts
 from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
 from multigrain.storage.manifests import StageManifest
@@ -333,3 +333,40 @@ def _summary(counts: dict[str, Any]) -> str:
     if counts["cost"]:
         line += f", ${counts['cost']:.4f} (${counts['cost_per_row']:.6f} a row)"
     return line
+
+
+@dataclass
+class HeldoutTally:
+    """Counts held-out queries as they are written.
+
+    Attributes:
+        wanted: those that are needed, by the part of the documents that they are for.
+        written: those that there are.
+        failed: those that came to nothing, by kind.
+    """
+
+    wanted: Counter[Split] = field(default_factory=Counter)
+    written: Counter[Split] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def expect(self, splits: Iterable[Split]) -> None:
+        """Count what is needed."""
+        self.wanted.update(splits)
+
+    def done(self, split: Split, failure: Failure | None) -> None:
+        """Count one that was written or came to nothing."""
+        if failure is None:
+            self.written[split] += 1
+        else:
+            self.failed[failure.kind] += 1
+
+    def counts(self) -> dict[str, Any]:
+        """For the manifest. What a limit cut off is counted whole, though asking for it stopped early."""
+        failed = dict(self.failed)
+        if "over_limit" in failed:
+            failed["over_limit"] += self.wanted.total() - self.written.total() - self.failed.total()
+        return {
+            "heldout_queries_requested": self.wanted.total(),
+            "heldout_failed": failed,
+            "heldout_missing": [split.value for split in self.wanted if not self.written[split]],
+        }
