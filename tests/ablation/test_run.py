@@ -95,7 +95,7 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
     more = run_ablation(matrix(corpus_file, small_bert, seeds=[13, 14]), tmp_path / "out")
     assert counted["training"] == 8
     assert [row.seeds for row in more.rows] == [2] * 4
-    assert any(row.cells["test"].seed_spread for row in more.rows), "a seed changes training"
+    assert any(row.deviations["test"] for row in more.rows), "a seed changes training"
 
 
 def test_an_interrupted_ablation_goes_on_with_the_next_arm(

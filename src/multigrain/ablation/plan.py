@@ -87,8 +87,9 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     folders = shared_folders(matrix.arms, out)
     writings = {folders[arm.name].writing: arm.config for arm in matrix.arms}
     datasets = {folders[arm.name].data for arm in matrix.arms}
-    left = {folder: config for folder, config in writings.items() if not _has(folder, "synthesis")}
-    estimates = [dry_run(config, folder, prompts=0) for folder, config in left.items()]
+    estimates = [
+        dry_run(config, folder, prompts=0) for folder, config in writings.items() if not _has(folder, "synthesis")
+    ]
     finished = [
         manifest.seconds
         for arm in matrix.arms
@@ -106,7 +107,7 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         seeds=len(matrix.seeds),
         done=len(finished),
         writings=len(writings),
-        writings_done=len(writings) - len(left),
+        writings_done=len(writings) - len(estimates),
         datasets=len(datasets),
         datasets_done=datasets_done,
         requests=sum(estimate.requests - estimate.in_journal for estimate in estimates),
@@ -156,7 +157,7 @@ def _sizes(config: Config) -> tuple[list[str], int]:
     texts = [document.text for document in itertools.islice(read, config.documents.limit)]
     others = open_sets(config.evaluation.sets, seed=config.seed)
     own = 0 if config.evaluation.queries == "none" else len(texts)
-    searched = own + sum(len(known.corpus) + len(known.queries) for known in others.retrieval)
+    searched = own + sum(len(opened.corpus) + len(opened.queries) for opened in others.retrieval)
     if not searched:
         raise EvaluationError("nothing to judge the arms by: set evaluation.queries, or name a test set")
     return texts, searched

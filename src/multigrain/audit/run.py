@@ -40,10 +40,10 @@ class AuditResult:
 
 
 def audit_rows(
-    rows: Sequence[SynthesizedRow], pool: Sequence[Document], config: AuditConfig, **asked: Any
+    rows: Sequence[SynthesizedRow], pool: Sequence[Document], config: AuditConfig, **options: Any
 ) -> AuditResult:
     """The whole of `audit_batches`, in memory."""
-    batches = list(audit_batches(rows, pool, config, **asked))
+    batches = list(audit_batches(rows, pool, config, **options))
     return AuditResult(
         tuple(example for batch in batches for example in batch.examples),
         tuple(rejection for batch in batches for rejection in batch.rejections),

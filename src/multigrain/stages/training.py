@@ -180,7 +180,7 @@ def validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple
         return ()
     sets = validation_sets(context.config, context.run)
     if not sets:
-        check_selection(context.config, ["training"], none_held=True)
+        check_selection(context.config, ["training"], none_held_out=True)
     return sets
 
 
