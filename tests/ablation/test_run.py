@@ -16,6 +16,7 @@ from multigrain.cli.main import app
 from multigrain.config import Config
 from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, EvaluationError, RunMismatchError
+from multigrain.evaluation import scoring
 from multigrain.stages import audit, synthesis
 
 
@@ -101,7 +102,7 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
 def test_an_interrupted_ablation_goes_on_with_the_next_arm(
     tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = module.evaluate_retrieval
+    original = scoring.evaluate_retrieval
     scored = 0
 
     def stops(*arguments: Any) -> Any:
@@ -111,7 +112,7 @@ def test_an_interrupted_ablation_goes_on_with_the_next_arm(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(module, "evaluate_retrieval", stops)
+    monkeypatch.setattr(scoring, "evaluate_retrieval", stops)
     chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, keep_models=True)
     with pytest.raises(KeyboardInterrupt):
         run_ablation(chosen, tmp_path / "out")

@@ -115,19 +115,13 @@ class Matrix:
         axes: the varied settings, in order.
         arms: all combinations that are not skipped.
         reference: the arm that the others are compared with.
-        seeds: of training.
-        budget_seconds: for everything; None for no limit.
-        budget_cost: of all writing, in US dollars; None for no limit.
-        keep_models: whether trained models are kept.
+        file: what the matrix file says: the seeds, the budgets, and whether models are kept.
     """
 
     axes: tuple[str, ...]
     arms: tuple[Arm, ...]
     reference: Arm
-    seeds: tuple[int, ...]
-    budget_seconds: float | None
-    budget_cost: float | None
-    keep_models: bool
+    file: MatrixFile
 
 
 def load_matrix(path: Path) -> Matrix:
@@ -188,15 +182,7 @@ def expand(file: MatrixFile, shared: Config, *, origin: str) -> Matrix:
     reference = next((arm for arm in arms if _matches(arm.values, file.reference)), None)
     if reference is None:
         raise ConfigError(f"{origin}: no arm is left that `reference` describes; see vary and skip")
-    return Matrix(
-        axes=tuple(file.vary),
-        arms=tuple(arms),
-        reference=reference,
-        seeds=tuple(file.seeds),
-        budget_seconds=file.budget_seconds,
-        budget_cost=file.budget_cost,
-        keep_models=file.keep_models,
-    )
+    return Matrix(tuple(file.vary), tuple(arms), reference, file)
 
 
 def shown(value: Any) -> str:

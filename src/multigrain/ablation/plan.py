@@ -93,18 +93,18 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     finished = [
         manifest.seconds
         for arm in matrix.arms
-        for seed in matrix.seeds
+        for seed in matrix.file.seeds
         if (manifest := RunDirectory(folders[arm.name].data).manifest(f"arms/{arm.key}-{seed}"))
     ]
     datasets_done = sum(_has(folder, "audit") for folder in datasets)
     documents, searched = _sizes(matrix.reference.config)
     per_text = _seconds_a_text(matrix.reference.config, documents)
     seconds_each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
-    remaining = len(matrix.arms) * len(matrix.seeds) - len(finished)
+    remaining = len(matrix.arms) * len(matrix.file.seeds) - len(finished)
     costs = [estimate.cost for estimate in estimates]
     return AblationPlan(
         arms=len(matrix.arms),
-        seeds=len(matrix.seeds),
+        seeds=len(matrix.file.seeds),
         done=len(finished),
         writings=len(writings),
         writings_done=len(writings) - len(estimates),
@@ -119,8 +119,8 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         seconds=remaining * seconds_each
         + (len(datasets) - datasets_done) * len(documents) * per_text
         + searched * per_text,
-        budget_seconds=matrix.budget_seconds,
-        budget_cost=matrix.budget_cost,
+        budget_seconds=matrix.file.budget_seconds,
+        budget_cost=matrix.file.budget_cost,
     )
 
 

@@ -121,7 +121,7 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
     with RunDirectory(out).hold():
         ablation = _Ablation(matrix, out, progress or SilentProgress(), shared_folders(matrix.arms, out))
         ablation.sets = tuple(_sets(ablation))
-        for seed in matrix.seeds:
+        for seed in matrix.file.seeds:
             for arm in matrix.arms:
                 _run_arm(ablation, arm, seed)
         table = _table(ablation)
@@ -165,7 +165,7 @@ def _check_cost(ablation: _Ablation, context: RunContext) -> None:
         _OverBudgetError: it would.
         ConfigError: nobody knows what the model costs.
     """
-    budget = ablation.matrix.budget_cost
+    budget = ablation.matrix.file.budget_cost
     if budget is None or context.run.manifest("synthesis") is not None:
         return
     estimate = dry_run(context.config, context.run.path, prompts=0)
@@ -241,7 +241,7 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
 
 def _check_seconds(ablation: _Ablation) -> None:
     """Refuse to start an arm that would, if it takes as long as the longest so far, go beyond the budget."""
-    budget = ablation.matrix.budget_seconds
+    budget = ablation.matrix.file.budget_seconds
     if budget is not None and ablation.scores and ablation.spent() + ablation.longest > budget:
         raise _OverBudgetError(f"budget_seconds {budget:g}: used up")
 
@@ -251,7 +251,7 @@ def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: Run
     folder = context.run.candidate_path(name)
     model = load(str(folder), trust_remote_code=context.config.training.trust_remote_code)
     counts = _score(ablation, context.config, model, name, context.run.path / "arms" / name, cache=None)
-    if not ablation.matrix.keep_models:
+    if not ablation.matrix.file.keep_models:
         shutil.rmtree(folder)
     return counts
 

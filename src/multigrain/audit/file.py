@@ -172,8 +172,8 @@ def _unit(row: SynthesizedRow) -> WritingUnit:
 def _as_theirs(example: GradedExample) -> GradedExample:
     """The row without levels that nobody asked for."""
     easiest, low, high, hardest = (replace(negative, written_level=None) for negative in example.negatives)
-    kept = [action for action in example.actions if not action.startswith("relevelled")]
-    renamed = tuple(f"levelled:{action[9:]}" if action.startswith("selected:") else action for action in kept)
+    actions = [action for action in example.actions if not action.startswith("relevelled")]
+    renamed = tuple(f"levelled:{action[9:]}" if action.startswith("selected:") else action for action in actions)
     filled = tuple(
         f"refilled:{int(negative.level)}"
         for negative in example.negatives

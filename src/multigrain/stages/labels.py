@@ -61,13 +61,12 @@ def dump_labels(ids: Collection[str]) -> str:
 
 def apply_labels(result: AuditResult, labelled: Collection[str]) -> AuditResult:
     """The result without the rows that a reader labelled bad, which become rejections."""
-    wanted = set(labelled)
     rejections = [
         Rejection(example.id, "row", "marked_bad", "marked bad by a reader", example.query, example.positive)
         for example in result.examples
-        if example.id in wanted
+        if example.id in labelled
     ]
-    examples = tuple(example for example in result.examples if example.id not in wanted)
+    examples = tuple(example for example in result.examples if example.id not in labelled)
     return replace(result, examples=examples, rejections=(*result.rejections, *rejections))
 
 
@@ -93,19 +92,19 @@ def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None 
             f"{directory}: no audited run in it; give the run's directory, which holds config.yaml"
         )
     ids = read_labels(marks)
-    known = set(ids).intersection(open_example_ids(run.dataset_path))
-    with run.hold() as held:
-        before = read_labels(held.marks_path) if held.marks_path.exists() else ()
-        foreign = [key for key in ids if key not in known and key not in before]
+    in_set = set(ids).intersection(open_example_ids(run.dataset_path))
+    with run.hold() as locked:
+        before = read_labels(locked.marks_path) if locked.marks_path.exists() else ()
+        foreign = [key for key in ids if key not in in_set and key not in before]
         if not ids or len(foreign) == len(ids):
             raise SourceError(f"{marks}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
         if foreign:
             progress.say(f"{len(foreign)} of {len(ids)} marked rows are not in this run's data set; left alone")
         atomic_write(
-            held.marks_path, dump_labels(dict.fromkeys([*before, *(key for key in ids if key not in foreign)]))
+            locked.marks_path, dump_labels(dict.fromkeys([*before, *(key for key in ids if key not in foreign)]))
         )
-        context = RunContext(load_config(held.config_path), held, progress, redo=True)
+        context = RunContext(load_config(locked.config_path), locked, progress, redo=True)
         audit = STAGES["audit"]
         audit.run(context)
-        counts = held.require(audit.folder, f"multigrain {audit.command}").counts
-        return {**counts, "marked": len(read_labels(held.marks_path))}
+        counts = locked.require(audit.folder, f"multigrain {audit.command}").counts
+        return {**counts, "marked": len(read_labels(locked.marks_path))}
