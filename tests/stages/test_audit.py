@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.audit.file import audit_file
-from multigrain.audit.model_judges import open_judges
+from multigrain.audit.judges import open_judges
 from multigrain.config.file import load_config, parse_config
 from multigrain.dataset.store import read_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError

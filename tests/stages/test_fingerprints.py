@@ -10,7 +10,7 @@ import pytest
 
 from multigrain.config.file import parse_config
 from multigrain.errors import RunMismatchError
-from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.base import RunContext, complete_stage
 from multigrain.stages.fingerprints import (
     candidate_fingerprint,
     dataset_fingerprint,

@@ -13,7 +13,6 @@ from multigrain.config import (
     Config,
     EvaluationSetConfig,
     LLMConfig,
-    SynthesisConfig,
     TrainingConfig,
     fingerprint,
 )
@@ -22,7 +21,7 @@ from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
 from multigrain.sources.source import data_source
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
 from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.few_shot import few_shot_fingerprint
@@ -102,7 +101,7 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
     return fingerprint(
         _FORMATS["synthesis"],
         documents,
-        _synthesis_settings(config.synthesis),
+        config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
         config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
@@ -132,11 +131,12 @@ def planned_dataset_fingerprint(config: Config, synthesis: str, *, labels: str =
         labels: the file of rows that a reader marked bad.
     """
     named = config.audit.decontamination.sets if config.audit.checks.decontamination else []
+    reference = config.training.base_model if config.audit.reference_model == "auto" else config.audit.reference_model
     return fingerprint(
         _FORMATS["dataset"],
         synthesis,
         config.audit,
-        _reference_settings(config),
+        [base_settings(config.training), _model_content(reference)],
         # Which sets the names stand for.
         [settings.model_dump(mode="json") for settings in config.evaluation.sets] if named else [],
         labels,
@@ -171,10 +171,9 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
 def results_fingerprint(context: RunContext) -> str:
     """Of the evaluation."""
     config = context.config
-    names = list(config.training.candidates)
     return fingerprint(
         _FORMATS["results"],
-        {name: candidate_fingerprint(context, name) for name in names},
+        {name: candidate_fingerprint(context, name) for name in config.training.candidates},
         config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
         [_set_content(settings) for settings in config.evaluation.sets],
         config.seed,
@@ -184,11 +183,6 @@ def results_fingerprint(context: RunContext) -> str:
 def _llm_settings(settings: LLMConfig) -> dict[str, Any]:
     """What decides what a language model says, and not how fast or at what price."""
     return settings.model_dump(mode="json", exclude=_LLM_PACE)
-
-
-def _synthesis_settings(settings: SynthesisConfig) -> dict[str, Any]:
-    """What decides what is written, and not when writing stops."""
-    return settings.model_dump(mode="json", exclude=SPENDING_LIMITS)
 
 
 def base_settings(training: TrainingConfig) -> dict[str, Any]:
@@ -214,15 +208,6 @@ def _tasks_settings(config: Config) -> list[Any]:
     ]
 
 
-def _reference_settings(config: Config) -> list[Any]:
-    """What decides how the reference model measures."""
-    named = config.audit.reference_model
-    return [
-        base_settings(config.training),
-        _model_content(config.training.base_model if named == "auto" else named),
-    ]
-
-
 def _model_content(reference: str) -> str | None:
     """The content of a model on this machine; None for one of the hub, which its name stands for."""
     try:
@@ -231,10 +216,15 @@ def _model_content(reference: str) -> str | None:
         return None  # it is not at hand where only earlier stages are looked at; loading it says so
 
 
+def set_paths(settings: EvaluationSetConfig) -> list[Path]:
+    """The files and folders of an evaluation set that lie on this machine."""
+    names = (settings.path, settings.queries, settings.documents, settings.qrels)
+    return [Path(name).expanduser() for name in names if name is not None and ":" not in str(name)]
+
+
 def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
     """The content of an evaluation set's files on this machine."""
-    paths = [value for key, value in settings.model_dump().items() if key in ("path", "queries", "documents", "qrels")]
-    return [content_fingerprint(Path(path)) for path in paths if path is not None and ":" not in path]
+    return [content_fingerprint(path) for path in set_paths(settings)]
 
 
 def _source(config: Config) -> str:

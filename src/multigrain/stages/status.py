@@ -104,15 +104,15 @@ def verify_run(path: Path) -> Verified:
         for table in sorted(path.rglob("*.parquet"))
         if not is_table(table.parent) and not any(part.startswith(".") for part in table.relative_to(path).parts)
     ]
-    read, problems = 0, []
+    size, problems = 0, []
     for table in tables:
         try:
-            read += verify_table(table)
+            size += verify_table(table)
         except RunDirectoryError as error:
             problems.append(str(error))
     if problems:
         raise RunDirectoryError("; ".join(problems))
-    return Verified(len(tables), read)
+    return Verified(len(tables), size)
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from multigrain.config import Config
 from multigrain.dataset.store import open_examples
 from multigrain.model.encoder import build_candidate
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.estimate import TrainingEstimate, estimate_training
