@@ -34,7 +34,7 @@ def built(request, tmp_path_factory) -> EvaluationSet:
 
 
 def ndcg(built: EvaluationSet, run: dict[str, dict[str, float]]) -> float:
-    judgments = {query: dict(grades) for query, grades in built.relevant.items()}
+    judgments = {query: dict(grades) for query, grades in built.qrels.items()}
     measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10"}).evaluate(run)
     return float(np.mean([each["ndcg_cut_10"] for each in measured.values()]))
 

@@ -101,7 +101,7 @@ def test_a_served_model_scores_as_it_does_when_it_runs_here(
 ) -> None:
     MODEL.save(str(tmp_path / "model"))
     pairs = SimilaritySet("pairs", "test", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
-    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
+    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.qrels)
     sets = OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "test"),))
 
     found = score_models(

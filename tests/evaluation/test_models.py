@@ -48,7 +48,7 @@ def test_sets_are_opened_by_what_their_paths_name(tmp_path: Path) -> None:
 
 def test_every_model_is_scored_on_everything_it_can_do(folders: tuple[str, str], animals: EvaluationSet) -> None:
     pairs = SimilaritySet("pairs", "forgetting", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
-    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
+    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.qrels)
     found = score_models(
         [ModelSpec("one", folders[0]), ModelSpec("two", folders[1]), ModelSpec("bm25", "bm25")],
         OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "forgetting"),)),

@@ -26,10 +26,10 @@ def words() -> EvaluationSet:
     return EvaluationSet(
         name="words",
         role="test",
-        label="hand-made",
+        provenance="hand-made",
         corpus={"d1": "cat", "d2": "dog", "d3": "owl", "d4": "cat dog owl"},
         queries={"q1": "cat", "q2": "dog owl", "q3": "passage"},
-        relevant={"q1": {"d2": 1}, "q2": {"d4": 1}, "q3": {"d3": 1}},
+        qrels={"q1": {"d2": 1}, "q2": {"d4": 1}, "q3": {"d3": 1}},
     )
 
 

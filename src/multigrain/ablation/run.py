@@ -279,7 +279,7 @@ def _judged_by(ablation: _Ablation, config: Config) -> list[Any]:
         [
             evaluation_set.name,
             evaluation_set.role,
-            fingerprint(dict(evaluation_set.corpus), dict(evaluation_set.queries), evaluation_set.relevant),
+            fingerprint(dict(evaluation_set.corpus), dict(evaluation_set.queries), evaluation_set.qrels),
         ]
         for evaluation_set in ablation.sets
     ] + [config.training.precision]

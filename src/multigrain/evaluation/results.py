@@ -209,7 +209,7 @@ def summarise_set(
     return SetResult(
         name=evaluation_set.name,
         role=evaluation_set.role,
-        provenance=evaluation_set.label,
+        provenance=evaluation_set.provenance,
         queries=len(evaluation_set.queries),
         documents=len(evaluation_set.corpus),
         models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
@@ -236,7 +236,7 @@ def summarise_similarity(
     return SetResult(
         name=similarity_set.name,
         role=similarity_set.role,
-        provenance=similarity_set.label,
+        provenance=similarity_set.provenance,
         queries=len(gold),
         documents=None,
         models={name: ModelScores(spearman(gold, values)) for name, values in similarities.items()},
@@ -291,7 +291,7 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
             recall_at_10=score.metrics["recall_at_10"],
             rank_of_first_relevant=score.rank_of_first_relevant,
             top_ids=score.top_ids,
-            relevant_ids=tuple(key for key, grade in evaluation_set.relevant[score.query_id].items() if grade > 0),
+            relevant_ids=tuple(key for key, grade in evaluation_set.qrels[score.query_id].items() if grade > 0),
         )
         for score in scores.queries
     ]

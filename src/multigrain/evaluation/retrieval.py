@@ -150,14 +150,14 @@ def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: Evaluati
         evaluation_set: holds the judgments.
     """
     metrics = metrics_for(pooled=evaluation_set.pooled)
-    figures = measure_queries(ranking, evaluation_set.relevant, {_NDCG: NDCG_AT_10, **metrics})
+    figures = measure_queries(ranking, evaluation_set.qrels, {_NDCG: NDCG_AT_10, **metrics})
     return SetScores(
         set_name=evaluation_set.name,
         queries=tuple(
             QueryScore(
                 query_id=query_id,
                 ndcg_at_10=figures[query_id][_NDCG],
-                rank_of_first_relevant=_first_relevant(ranking[query_id], evaluation_set.relevant[query_id]),
+                rank_of_first_relevant=_first_relevant(ranking[query_id], evaluation_set.qrels[query_id]),
                 top_ids=tuple(ranking[query_id][:10]),
                 metrics={name: figures[query_id][name] for name in metrics},
             )

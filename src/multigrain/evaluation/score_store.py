@@ -44,7 +44,7 @@ class ScoreStore:
 
     def retrieval(self, chosen: EvaluationSet, score: Callable[[], SetScores]) -> SetScores:
         """The scores on a set: kept ones, or made now and kept."""
-        path = self._path(dict(chosen.corpus), dict(chosen.queries), dict(chosen.relevant))
+        path = self._path(dict(chosen.corpus), dict(chosen.queries), dict(chosen.qrels))
         found = _read(path)
         if found is not None:
             return _set_scores(found)

@@ -40,7 +40,7 @@ def write_similarities(
         {
             "set": name,
             "role": chosen.role,
-            "label": chosen.label,
+            "label": chosen.provenance,
             "model": model,
             "sentence1": pair[0],
             "sentence2": pair[1],

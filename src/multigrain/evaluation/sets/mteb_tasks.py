@@ -128,7 +128,7 @@ def as_mteb_task(evaluation_set: EvaluationSet) -> AbsTaskRetrieval:
     """Make an MTEB retrieval task of an evaluation set, for `evaluate_task` or `mteb.evaluate(…, cache=None)`."""
     metadata = TaskMetadata(
         name=evaluation_set.name,
-        description=evaluation_set.label,
+        description=evaluation_set.provenance,
         dataset={"path": "local", "revision": "local"},
         type="Retrieval",
         category="t2t",
@@ -153,7 +153,7 @@ class _EvaluationSetTask(AbsTaskRetrieval):
                 "test": {
                     "corpus": Dataset.from_dict({"id": list(chosen.corpus), "text": list(chosen.corpus.values())}),
                     "queries": Dataset.from_dict({"id": list(chosen.queries), "text": list(chosen.queries.values())}),
-                    "relevant_docs": {key: dict(grades) for key, grades in chosen.relevant.items()},
+                    "relevant_docs": {key: dict(grades) for key, grades in chosen.qrels.items()},
                     "top_ranked": None,
                 }
             }
@@ -242,7 +242,7 @@ def _outcomes(
 
 
 def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
-    relevant = {
+    qrels = {
         query: grades for query, grades in data["relevant_docs"].items() if any(map(_positive, grades.values()))
     }
     corpus = data["corpus"]
@@ -251,14 +251,14 @@ def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
     return EvaluationSet(
         name=name,
         role=role,
-        label=GIVEN_JUDGMENTS,
+        provenance=GIVEN_JUDGMENTS,
         corpus=dict(zip(corpus["id"], texts, strict=True)),
         queries={
             key: text
             for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True)
-            if key in relevant
+            if key in qrels
         },
-        relevant=relevant,
+        qrels=qrels,
     )
 
 

@@ -24,12 +24,12 @@ class PackagedSet:
 
     Attributes:
         document: the JSON field with the passage.
-        label: who wrote the questions.
+        provenance: who wrote the questions.
         query: the JSON field with the question.
     """
 
     document: str
-    label: str
+    provenance: str
     query: str = "question"
 
 
@@ -98,7 +98,7 @@ def question_passages(
     """
     documents: dict[str, tuple[str, str]] = {}
     questions: dict[str, tuple[str, str]] = {}
-    relevant: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, int]] = {}
     try:
         pairs = [(str(row[fields.query]), str(row[fields.document])) for row in rows]
     except (KeyError, TypeError) as error:
@@ -106,12 +106,12 @@ def question_passages(
     for question, passage in pairs:
         document_id, _ = documents.setdefault(fold_text(passage), (f"d{len(documents) + 1:05d}", passage.strip()))
         query_id, _ = questions.setdefault(fold_text(question), (f"q{len(questions) + 1:05d}", question.strip()))
-        relevant.setdefault(query_id, {})[document_id] = 1
+        qrels.setdefault(query_id, {})[document_id] = 1
     return EvaluationSet(
         name=name,
         role=role,
-        label=fields.label,
+        provenance=fields.provenance,
         corpus=dict(documents.values()),
         queries=dict(questions.values()),
-        relevant=relevant,
+        qrels=qrels,
     )

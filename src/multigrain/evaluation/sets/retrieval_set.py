@@ -32,10 +32,10 @@ class EvaluationSet:
     Attributes:
         name: what tables call it.
         role: validation chooses between models, test gives the final figures, forgetting must not get worse.
-        label: who judged, in words that a report prints, e.g. "human-written titles" or "synthetic estimate".
+        provenance: who judged, in words that a report prints, e.g. "human-written titles" or "synthetic estimate".
         corpus: document id to text.
         queries: query id to text; every query is scored.
-        relevant: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
+        qrels: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
 
     Raises:
         EvaluationError: nothing to search or to ask, an empty query, a judgment of an id that is not there, or
@@ -44,10 +44,10 @@ class EvaluationSet:
 
     name: str
     role: Role
-    label: str
+    provenance: str
     corpus: Mapping[str, str]
     queries: Mapping[str, str]
-    relevant: Mapping[str, Mapping[str, int]]
+    qrels: Mapping[str, Mapping[str, int]]
 
     def __post_init__(self) -> None:
         if not self.corpus:
@@ -60,7 +60,7 @@ class EvaluationSet:
     @property
     def pooled(self) -> bool:
         """Whether judges said of some documents that they do not answer: then what nobody judged is known too."""
-        return any(grade <= 0 for grades in self.relevant.values() for grade in grades.values())
+        return any(grade <= 0 for grades in self.qrels.values() for grade in grades.values())
 
     def _check_queries(self) -> None:
         for query_id, query in self.queries.items():
@@ -68,14 +68,14 @@ class EvaluationSet:
                 raise EvaluationError(
                     f"evaluation set {self.name!r}: query {query_id!r} is empty; give it a text or leave it out"
                 )
-            if not any(grade > 0 for grade in self.relevant.get(query_id, {}).values()):
+            if not any(grade > 0 for grade in self.qrels.get(query_id, {}).values()):
                 raise EvaluationError(
                     f"evaluation set {self.name!r}: query {query_id!r} has no relevant document; "
                     "judge one with a grade above 0 or leave the query out"
                 )
 
     def _check_judgments(self) -> None:
-        for query_id, grades in self.relevant.items():
+        for query_id, grades in self.qrels.items():
             if query_id not in self.queries:
                 raise EvaluationError(
                     f"evaluation set {self.name!r}: the judgments name query {query_id!r}, which is not among the "
@@ -90,7 +90,7 @@ class EvaluationSet:
 
 
 def from_queries(
-    written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, label: str
+    written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, provenance: str
 ) -> EvaluationSet:
     """Make a set from queries that were written for documents.
 
@@ -103,7 +103,7 @@ def from_queries(
         corpus: what is searched; holds the documents of all queries.
         name: what tables call the set.
         role: what the set is for.
-        label: who wrote the queries.
+        provenance: who wrote the queries.
 
     Raises:
         EvaluationError: duplicate document ids, a query for a document that is not in the corpus, an empty
@@ -122,7 +122,7 @@ def from_queries(
             titled[fold_text(document.title)].append(document.id)
 
     queries: dict[str, str] = {}
-    relevant: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, int]] = {}
     known: dict[str, str] = {}
     taken: set[str] = set()
     for document_id, query in written:
@@ -139,10 +139,10 @@ def from_queries(
             taken.add(known[key])
         query_id = known[key]
         queries.setdefault(query_id, " ".join(query.split()))
-        answers = relevant.setdefault(query_id, {})
+        answers = qrels.setdefault(query_id, {})
         for titled_id in (document_id, *titled.get(key, ())):
             answers.update(dict.fromkeys(twins[fold_text(texts[titled_id])], 1))
-    return EvaluationSet(name=name, role=role, label=label, corpus=texts, queries=queries, relevant=relevant)
+    return EvaluationSet(name=name, role=role, provenance=provenance, corpus=texts, queries=queries, qrels=qrels)
 
 
 def from_documents(
@@ -152,7 +152,7 @@ def from_documents(
     name: str,
     role: Role,
     *,
-    label: str = HUMAN_TITLES,
+    provenance: str = HUMAN_TITLES,
 ) -> EvaluationSet:
     """Make a set whose queries are the titles of held-out documents: words a person wrote, not part of the text.
 
@@ -162,7 +162,7 @@ def from_documents(
         corpus: what is searched, usually all documents.
         name: what tables call the set.
         role: what the set is for.
-        label: what the titles are, in words.
+        provenance: what the titles are, in words.
 
     Raises:
         EvaluationError: no document of the split has a title, or the corpus does not hold them.
@@ -174,7 +174,7 @@ def from_documents(
             f"evaluation set {name!r}: none of the {held_out:,} {split.value} documents has a title to ask with; "
             "name the column with `documents.title_field`, or set `evaluation.queries: synthetic`"
         )
-    return from_queries(titles, corpus, name=name, role=role, label=label)
+    return from_queries(titles, corpus, name=name, role=role, provenance=provenance)
 
 
 def sample(
@@ -193,10 +193,10 @@ def sample(
     """
     rng = random.Random(seed)
     queries = _keep(evaluation_set.queries, rng, max_queries, frozenset())
-    relevant = {query_id: grades for query_id, grades in evaluation_set.relevant.items() if query_id in queries}
-    judged = frozenset(document_id for grades in relevant.values() for document_id in grades)
+    qrels = {query_id: grades for query_id, grades in evaluation_set.qrels.items() if query_id in queries}
+    judged = frozenset(document_id for grades in qrels.values() for document_id in grades)
     corpus = _keep(evaluation_set.corpus, rng, max_documents, judged)
-    return replace(evaluation_set, corpus=corpus, queries=queries, relevant=relevant)
+    return replace(evaluation_set, corpus=corpus, queries=queries, qrels=qrels)
 
 
 def _keep(

@@ -38,7 +38,7 @@ class SimilaritySet:
     Attributes:
         name: what tables call it.
         role: what it is for.
-        label: who judged.
+        provenance: who judged.
         pairs: the texts.
         gold: a score a pair, on any scale on which more is more similar.
 
@@ -48,7 +48,7 @@ class SimilaritySet:
 
     name: str
     role: Role
-    label: str
+    provenance: str
     pairs: tuple[tuple[str, str], ...]
     gold: tuple[float, ...]
 
@@ -68,7 +68,7 @@ class SimilaritySet:
             )
 
 
-def read_sts(path: Path, *, name: str, role: Role, label: str = GIVEN_SCORES) -> SimilaritySet:
+def read_sts(path: Path, *, name: str, role: Role, provenance: str = GIVEN_SCORES) -> SimilaritySet:
     """Read a .tsv, .csv, .jsonl or .parquet file with the columns sentence1, sentence2 and score.
 
     Raises:
@@ -85,7 +85,7 @@ def read_sts(path: Path, *, name: str, role: Role, label: str = GIVEN_SCORES) ->
                 gold.append(float(score))
             except (TypeError, ValueError):
                 raise EvaluationError(f"{row.place}: score {score!r} is not a number") from None
-    return SimilaritySet(name=name, role=role, label=label, pairs=tuple(pairs), gold=tuple(gold))
+    return SimilaritySet(name=name, role=role, provenance=provenance, pairs=tuple(pairs), gold=tuple(gold))
 
 
 def evaluate_sts(encoder: Encoder, similarity_set: SimilaritySet) -> Floats:
