@@ -10,8 +10,7 @@ from benchmarks.build_sets import build
 from benchmarks.fetching import FetchError
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.storage.packages import is_installed, resolve_encoder

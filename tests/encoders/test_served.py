@@ -25,7 +25,7 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.models import Encoding, ModelSpec, parse_model, with_poolings
 from multigrain.encoders.served import ServedEncoder
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
-from multigrain.evaluation.models import score_models
+from multigrain.evaluation.scoring import score_models
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet

@@ -10,10 +10,9 @@ from tests.encoders.test_encoder import static_model
 from multigrain.encoders.models import Encoding, ModelSpec
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.comparison import compare_models, compare_stored, comparison_values, write_comparison
-from multigrain.evaluation.models import score_models
-from multigrain.evaluation.sets.loading import OpenedSets, open_sets
+from multigrain.evaluation.scoring import score_models
+from multigrain.evaluation.sets.loading import OpenedSets, open_sets, parse_set
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
-from multigrain.evaluation.sets.option import parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.evaluation.settings import CompareSettings

@@ -26,7 +26,7 @@ from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.verdict import Verdict, conclusions_of
 from multigrain.report.card import write_card
 from multigrain.report.headline import headline
-from multigrain.report.write import write_report
+from multigrain.report.render import write_report
 from multigrain.stages.evaluation import advice
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.demo import demo_summary

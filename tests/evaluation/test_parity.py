@@ -9,8 +9,7 @@ import pytest
 import pytrec_eval
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.packaged import read_packaged
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.results import (
     EvaluationResults,
     choose,
@@ -20,7 +19,7 @@ from multigrain.evaluation.results import (
     write_per_query,
     write_results,
 )
-from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, SetScores, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
 

@@ -7,9 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.nearest import nearest
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever, score_ranking
+from multigrain.evaluation.retrieval import (
+    BM25Retriever,
+    evaluate_retrieval,
+    evaluate_retriever,
+    nearest,
+    score_ranking,
+)
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.mining.best import NO_ROW
 

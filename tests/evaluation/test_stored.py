@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.evaluation.comparison import compare_stored
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.results import (
     EvaluationResults,
     query_rows,
@@ -11,7 +10,7 @@ from multigrain.evaluation.results import (
     write_per_query,
     write_results,
 )
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.records import Document, Split

@@ -19,7 +19,7 @@ from multigrain.model.describe import describe_encoder
 from multigrain.model.encoder import build_candidate, build_encoder, load
 from multigrain.model.replacing import pooling_name
 from multigrain.model.saving import save_candidate
-from multigrain.report.card_data import _folder
+from multigrain.report.card import _folder
 from multigrain.training.train import train_candidate
 
 LARGEST = """

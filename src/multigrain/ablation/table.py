@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multigrain.evaluation.results import BASE, ModelScores, SetResult
 from multigrain.evaluation.sets.retrieval_set import Role
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_crossed
 from multigrain.evaluation.verdict import Conclusion, conclude, conclusion_on
 
@@ -243,9 +244,8 @@ class _Resampling:
         sizes = {}
         for (name, arm), (before, after) in pairs.items():
             left, right = _stacked(before), _stacked(after)
-            delta[name][arm] = compare_crossed(
-                left, right, samples=self.samples, confidence=self.confidence, seed=self.seed
-            )
+            settings = CompareSettings(self.samples, self.confidence, seed=self.seed)
+            delta[name][arm] = compare_crossed(left, right, settings)
             sizes[name, arm] = effect_size(right.mean(axis=0) - left.mean(axis=0))
         sets = {name: replace(result, delta=delta[name]) for name, result in results.items()}
         return Side(sets, conclude(sets.values(), base=base, confidence=self.confidence), sizes)

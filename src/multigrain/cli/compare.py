@@ -123,7 +123,7 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
 
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:
-    from multigrain.evaluation.messages import describe_change
+    from multigrain.evaluation.query_changes import describe_change
 
     changes = comparison.changes(conclusion, show) if show else None
     if changes is None:

@@ -14,7 +14,6 @@ import numpy as np
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.messages import describe_conclusion
 from multigrain.evaluation.query_changes import (
     QueryChanges,
     RowTable,
@@ -35,16 +34,16 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
-from multigrain.evaluation.significance import PairedDifference, compare_as_set
-from multigrain.evaluation.similarity_table import write_similarities
+from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.evaluation.stored import (
     COMPARISON_FILE,
     PER_QUERY_FILE,
     SIMILARITIES_FILE,
     StoredResults,
     open_results,
+    write_similarities,
 )
-from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, judge_forgetting
+from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, describe_conclusion, judge_forgetting
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
@@ -195,7 +194,7 @@ def compare_models(
         EvaluationError: see `score_models`.
         ModelError: a model cannot be loaded, or needs remote code.
     """
-    from multigrain.evaluation.models import score_models
+    from multigrain.evaluation.scoring import score_models
 
     scored = score_models(models, sets, encoding, progress=progress)
     names = [model.name for model in models]
@@ -246,7 +245,7 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
     return {
-        model: compare_as_set(settings, *scores_of(pair_queries(table, set_name=set_name, base=base, model=model)))
+        model: compare_paired(*scores_of(pair_queries(table, set_name=set_name, base=base, model=model)), settings)
         for name, model in table
         if name == set_name and model != base
     }

@@ -24,14 +24,13 @@ from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import PairedDifference, compare_as_set
+from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.storage.files import atomic_write
 
 BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"
 SPEARMAN: Final = "Spearman"
-_MOST_CORRELATIONS: Final = 2_000  # each is a ranking of all pairs
 
 _PER_QUERY: Final = pa.schema(
     [
@@ -46,6 +45,7 @@ _PER_QUERY: Final = pa.schema(
         pa.field("relevant_ids", pa.list_(pa.string()), nullable=False),
     ]
 )
+_ID_LISTS: Final = ("top_ids", "relevant_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def summarise_set(
         documents=len(evaluation_set.corpus),
         models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
         delta={
-            name: compare_as_set(settings, reference, model.ndcg_by_query)
+            name: compare_paired(reference, model.ndcg_by_query, settings)
             for name, model in scores.items()
             if reference is not None and name != base
         },
@@ -229,7 +229,7 @@ def summarise_similarity(
     Args:
         similarity_set: the pairs and people's scores.
         similarities: model name to its similarity of each pair.
-        settings: how to compare; at most 2,000 resamples are drawn.
+        settings: how to compare; see `compare_similarities`.
         base: the model that others are compared with; without it no differences are made.
     """
     gold = np.array(similarity_set.gold)
@@ -241,14 +241,7 @@ def summarise_similarity(
         documents=None,
         models={name: ModelScores(spearman(gold, values)) for name, values in similarities.items()},
         delta={
-            name: compare_similarities(
-                gold,
-                similarities[base],
-                values,
-                samples=min(settings.samples, _MOST_CORRELATIONS),
-                confidence=settings.confidence,
-                seed=settings.seed,
-            )
+            name: compare_similarities(gold, similarities[base], values, settings)
             for name, values in similarities.items()
             if base in similarities and name != base
         },
@@ -325,7 +318,7 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
     Raises:
         ValueError, KeyError, TypeError: they are something else.
     """
-    return TypeAdapter(tuple[SetResult, ...]).validate_python([_from_plain_set(each) for each in values])
+    return TypeAdapter(tuple[SetResult, ...]).validate_python(list(map(_from_plain_set, values)))
 
 
 def write_results(path: Path, results: EvaluationResults) -> None:
@@ -342,7 +335,7 @@ def read_results(path: Path) -> EvaluationResults:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values["sets"] = [_from_plain_set(result) for result in values["sets"]]
+        values["sets"] = list(map(_from_plain_set, values["sets"]))
         results = TypeAdapter(EvaluationResults).validate_python(values)
     except OSError as error:
         raise EvaluationError(f"{path}: no evaluation results ({error.strerror}); evaluate first") from None
@@ -380,9 +373,4 @@ def read_per_query(path: Path, *, models: Sequence[str] | None = None) -> list[Q
         raise EvaluationError(f"{path}: per-query results cannot be read ({error}); evaluate again") from None
     if not table.schema.equals(_PER_QUERY):
         raise EvaluationError(f"{path}: not per-query results of this version; evaluate again")
-    return [_query_row(each) for each in table.to_pylist()]
-
-
-def _query_row(values: dict[str, Any]) -> QueryRow:
-    lists: Sequence[str] = ("top_ids", "relevant_ids")
-    return QueryRow(**values | {name: tuple(values[name]) for name in lists})
+    return [QueryRow(**row | {name: tuple(row[name]) for name in _ID_LISTS}) for row in table.to_pylist()]

@@ -5,17 +5,18 @@ Ranking is exact and ours; `metrics` measures the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import NDCG_AT_10, measure_queries, metrics_for
-from multigrain.evaluation.nearest import nearest
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.mining.best import NO_ROW
+from multigrain.mining.best import NO_ROW, Best, Indices
+from multigrain.mining.lexical import LexicalIndex
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
     from multigrain.encoders.protocol import Encoder
@@ -85,6 +86,59 @@ class SetScores:
         return np.array([query.ndcg_at_10 for query in self.queries], dtype=np.float64)
 
 
+def nearest(
+    queries: NDArray[np.float32],
+    documents: Callable[[int, int], NDArray[np.float32]],
+    count: int,
+    depth: int,
+    *,
+    document_block: int = 8_192,
+    query_block: int = 512,
+) -> Indices:
+    """The documents with the highest dot products, exactly.
+
+    Holds one block of document vectors and one block of scores at a time, whatever the corpus' size.
+
+    Args:
+        queries: (n, dimensions).
+        documents: returns the vectors from one position up to another; asked for each block once, in order.
+        count: how many documents there are.
+        depth: how many to find for each query.
+        document_block: documents in memory at once.
+        query_block: queries scored at once.
+
+    Returns:
+        Positions, best first: (n, min(depth, count)). Equal scores go to the earlier document.
+
+    Raises:
+        EvaluationError: vectors that are not finite, or of another dimension than the queries'.
+    """
+    _check(queries, "query", queries.shape[-1])
+    best = Best.empty(len(queries), min(depth, count))
+    blocks = [slice(first, first + query_block) for first in range(0, len(queries), query_block)]
+    for start in range(0, count, document_block):
+        block = documents(start, min(start + document_block, count))
+        _check(block, "document", queries.shape[-1])
+        for rows in blocks:
+            best.offer(rows, queries[rows] @ block.T, start)
+    for rows in blocks:
+        best.merge(rows)
+    return best.result()[1]
+
+
+def _check(vectors: NDArray[np.float32], kind: str, dimensions: int) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != dimensions:
+        raise EvaluationError(
+            f"mismatched dimensions: {kind} vectors have shape {vectors.shape}, query vectors {dimensions} columns; "
+            "encode queries and documents with one model"
+        )
+    if not np.isfinite(vectors).all():
+        raise EvaluationError(
+            f"the model gave {kind} vectors that are not finite (NaN or infinity); its weights are damaged or "
+            "training diverged: lower the learning rate or use float32"
+        )
+
+
 class DenseRetriever:
     """Ranks by the dot product of an encoder's vectors; exact.
 
@@ -110,6 +164,30 @@ class DenseRetriever:
             depth,
             document_block=self._block,
         )
+
+
+class BM25Retriever:
+    """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it.
+
+    Args:
+        stopwords: a language that bm25s has stop words for, or None to keep all words.
+    """
+
+    def __init__(self, stopwords: str | None = "en") -> None:
+        self._stopwords = stopwords
+
+    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
+        """Positions of the best documents, best first; `NO_ROW` where no further one shares a word with the query.
+
+        Args:
+            queries: texts to search for.
+            documents: texts to search. Equal scores go to the earlier one.
+            depth: how many to find for each query.
+
+        Returns:
+            (len(queries), min(depth, len(documents))).
+        """
+        return LexicalIndex(documents, stopwords=self._stopwords)(queries, depth)
 
 
 def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192) -> SetScores:

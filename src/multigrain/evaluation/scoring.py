@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.display.progress import Progress
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.encoders.models import BM25, Encoding, ModelSpec, open_encoder
 from multigrain.encoders.protocol import Encoder
+from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
     BASE,
     ModelScores,
@@ -20,7 +23,14 @@ from multigrain.evaluation.results import (
     summarise_set,
     summarise_similarity,
 )
-from multigrain.evaluation.retrieval import Retriever, SetScores, evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import (
+    BM25Retriever,
+    DenseRetriever,
+    Retriever,
+    SetScores,
+    evaluate_retrieval,
+    evaluate_retriever,
+)
 from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
@@ -143,8 +153,7 @@ def score_model(
             found.keep_similarity(name, similarity_set, similarities)
             task.advance(note=similarity_set.name)
         for mteb_task, role in sets.tasks:
-            from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
-            from multigrain.evaluation.sets.mteb_tasks import evaluate_task
+            from multigrain.evaluation.sets.mteb_tasks import MtebEncoder, evaluate_task
 
             result = store.task(mteb_task, role) or evaluate_task(
                 model or MtebEncoder(encoder), mteb_task, role=role, batch_size=batch_size
@@ -158,3 +167,53 @@ def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, found: Sc
     """Score a retriever that has no vectors, such as BM25, on the retrieval sets, into `found`."""
     for each in sets.retrieval:
         found.keep_retrieval(name, each, evaluate_retriever(retriever, each))
+
+
+def score_models(
+    models: Sequence[ModelSpec], sets: OpenedSets, encoding: Encoding, *, progress: Progress | None = None
+) -> Scored:
+    """Score every model on every set, one model in memory at a time.
+
+    BM25 has no vectors: it takes part in retrieval sets only.
+
+    Raises:
+        EvaluationError: two models have one name, a model gives unusable vectors, or a task's data is out of reach.
+        ModelError: a model cannot be loaded, or needs remote code.
+        MissingExtraError: a model's package is not installed.
+    """
+    names = [model.name for model in models]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise EvaluationError(f"two models are called {repeated!r}; name them: NAME=REFERENCE")
+    scored = Scored()
+    for spec in models:
+        if spec.reference == BM25:
+            score_retriever(spec.name, BM25Retriever(), sets, scored)
+            continue
+        with open_encoder(spec, encoding) as (encoder, model):
+            score_model(
+                spec.name,
+                model,
+                encoder,
+                sets,
+                scored,
+                progress=progress or SilentProgress(),
+                batch_size=encoding.batch_size,
+                kept=ScoreStore(encoding.scores, encoder.fingerprint),
+            )
+    return scored
+
+
+@contextmanager
+def open_retriever(model: ModelSpec, encoding: Encoding) -> Iterator[Retriever]:
+    """A model, or BM25, as something that ranks documents.
+
+    Raises:
+        ModelError: it cannot be loaded, or needs remote code.
+        MissingExtraError: its package is not installed.
+    """
+    if model.reference == BM25:
+        yield BM25Retriever()
+        return
+    with open_encoder(model, encoding) as (encoder, _):
+        yield DenseRetriever(encoder)

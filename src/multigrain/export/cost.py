@@ -12,6 +12,7 @@ from typing import Any
 from multigrain.encoders.protocol import Encoder, Floats, unit_length
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
 from multigrain.export.parity import QueryDocumentEncoder
 
@@ -94,7 +95,7 @@ def measure_cost(before: Encoder, after: Encoder, evaluation_set: EvaluationSet,
         EvaluationError: fewer than two queries, or unusable vectors.
     """
     scores = [evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after)]
-    compared = compare_paired(scores[1].ndcg_by_query, scores[0].ndcg_by_query, seed=seed)
+    compared = compare_paired(scores[1].ndcg_by_query, scores[0].ndcg_by_query, CompareSettings(seed=seed))
     return Cost(
         set=evaluation_set.name,
         queries=len(evaluation_set.queries),

@@ -69,7 +69,9 @@ def as_evaluation_error() -> Iterator[None]:
 def _judged(files: BeirFiles, name: str, role: Role, provenance: str) -> EvaluationSet:
     texts = read_judged_texts(files)
     queries = {query_id: query for query_id, query in texts.queries.items() if query_id in texts.qrels}
-    return EvaluationSet(name=name, role=role, provenance=provenance, corpus=texts.corpus, queries=queries, qrels=texts.qrels)
+    return EvaluationSet(
+        name=name, role=role, provenance=provenance, corpus=texts.corpus, queries=queries, qrels=texts.qrels
+    )
 
 
 def _own_provenance(folder: Path) -> str | None:

@@ -23,13 +23,17 @@ from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ModelMeta
+from mteb.types import PromptType
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from multigrain.display.suggest import nearest_names
+from multigrain.encoders.protocol import Encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.sets.beir import GIVEN_JUDGMENTS
-from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import GIVEN_SCORES, Floats, SimilaritySet
 
@@ -56,6 +60,24 @@ class TaskScore:
     score: float
     retrieval: tuple[tuple[EvaluationSet, SetScores], ...]
     similarity: tuple[tuple[SimilaritySet, Floats], ...] = ()
+
+
+class MtebEncoder(AbsEncoder):
+    """An encoder as MTEB asks for it. Queries are embedded as queries, everything else as documents.
+
+    Args:
+        encoder: embeds the texts; its vectors are compared by cosine.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.mteb_model_meta = ModelMeta.create_empty()
+
+    def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any) -> NDArray[np.float32]:
+        """Embed what MTEB's loader yields, in its order: (texts, dimensions)."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        asks = prompt_type == PromptType.query
+        return self._encoder.encode_queries(texts) if asks else self._encoder.encode_documents(texts)
 
 
 def find_tasks(names: Sequence[str]) -> list[AbsTask]:
@@ -242,9 +264,7 @@ def _outcomes(
 
 
 def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
-    qrels = {
-        query: grades for query, grades in data["relevant_docs"].items() if any(map(_positive, grades.values()))
-    }
+    qrels = {query: grades for query, grades in data["relevant_docs"].items() if any(map(_positive, grades.values()))}
     corpus = data["corpus"]
     titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
     texts = (" ".join(part for part in pair if part) for pair in zip(titles, corpus["text"], strict=True))
@@ -254,9 +274,7 @@ def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
         provenance=GIVEN_JUDGMENTS,
         corpus=dict(zip(corpus["id"], texts, strict=True)),
         queries={
-            key: text
-            for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True)
-            if key in qrels
+            key: text for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True) if key in qrels
         },
         qrels=qrels,
     )

@@ -16,6 +16,7 @@ from scipy import stats
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.retrieval_set import Role
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.storage.columns import GRADE, SENTENCES
 from multigrain.storage.rows import Row, read_rows
@@ -27,6 +28,7 @@ GIVEN_SCORES: Final = "given similarity scores"
 
 _FEWEST_PAIRS: Final = 3
 _BATCH_NUMBERS: Final = 1_000_000
+_MOST_SAMPLES: Final = 2_000
 
 Floats = NDArray[np.float64]
 
@@ -114,9 +116,7 @@ def spearman(gold: Floats, similarities: Floats) -> float:
     return float(stats.spearmanr(gold, similarities).statistic)
 
 
-def compare_similarities(
-    gold: Floats, base: Floats, other: Floats, *, samples: int = 2_000, confidence: float = 0.95, seed: int
-) -> PairedDifference:
+def compare_similarities(gold: Floats, base: Floats, other: Floats, settings: CompareSettings) -> PairedDifference:
     """How much one model's rank correlation differs from another's on the same pairs.
 
     The interval resamples pairs. The randomisation test exchanges the two models' ranks pair by pair (ranks, as
@@ -126,10 +126,9 @@ def compare_similarities(
         gold: people's scores.
         base: one model's similarities.
         other: the other model's.
-        samples: resamples behind the interval, and exchanges behind the p-value.
-        confidence: width of the interval.
-        seed: of both.
+        settings: samples (at most 2,000 are drawn, as each ranks all pairs), confidence and seed.
     """
+    samples = min(settings.samples, _MOST_SAMPLES)
 
     def difference(gold_: Floats, base_: Floats, other_: Floats, axis: int = -1) -> Floats:
         return _correlation(gold_, other_, axis) - _correlation(gold_, base_, axis)
@@ -141,16 +140,16 @@ def compare_similarities(
         vectorized=True,
         n_resamples=samples,
         batch=max(1, _BATCH_NUMBERS // len(gold)),
-        confidence_level=confidence,
+        confidence_level=settings.confidence,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(settings.seed),
     ).confidence_interval
     observed = spearman(gold, other) - spearman(gold, base)
     return PairedDifference(
         mean=observed,
         low=float(interval.low),
         high=float(interval.high),
-        p_value=_exchange_p_value(gold, base, other, observed, samples, seed),
+        p_value=_exchange_p_value(gold, base, other, observed, samples, settings.seed),
     )
 
 
