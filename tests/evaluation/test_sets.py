@@ -25,14 +25,14 @@ def document(key: str, text: str, title: str | None = None, split: Split = Split
         ({"corpus": {}}, "corpus is empty"),
         ({"queries": {}}, "no queries"),
         ({"queries": {"q1": " \n", "q2": "owl", "q3": "bee"}}, "query 'q1' is empty"),
-        ({"relevant": {"q1": {"cat": 1}, "q2": {"owl": 1}}}, "query 'q3' has no relevant document"),
-        ({"relevant": {"q1": {"cat": 0}, "q2": {"owl": 1}, "q3": {"bee": 1}}}, "query 'q1' has no relevant document"),
+        ({"qrels": {"q1": {"cat": 1}, "q2": {"owl": 1}}}, "query 'q3' has no relevant document"),
+        ({"qrels": {"q1": {"cat": 0}, "q2": {"owl": 1}, "q3": {"bee": 1}}}, "query 'q1' has no relevant document"),
         (
-            {"relevant": {"q1": {"cow": 1}, "q2": {"owl": 1}, "q3": {"bee": 1}}},
+            {"qrels": {"q1": {"cow": 1}, "q2": {"owl": 1}, "q3": {"bee": 1}}},
             "query 'q1' name document 'cow', which is not among the 4 documents",
         ),
         (
-            {"relevant": {"q1": {"cat": 1}, "q2": {"owl": 1}, "q3": {"bee": 1}, "q9": {"cat": 1}}},
+            {"qrels": {"q1": {"cat": 1}, "q2": {"owl": 1}, "q3": {"bee": 1}, "q9": {"cat": 1}}},
             "name query 'q9', which is not among the 3 queries",
         ),
     ],

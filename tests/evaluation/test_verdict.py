@@ -116,7 +116,7 @@ def test_a_gain_that_cost_the_unrelated_set_is_used_with_a_reserve() -> None:
 
 
 def test_an_interval_below_zero_is_never_passed_over_though_the_correction_forbids_the_claim() -> None:
-    gain, fall = set_result(0.02, 0.04), set_result(-0.05, -0.01, 0.04, name="manuals")
+    gain, fall = set_result(0.02, 0.04), set_result(-0.05, -0.01, 0.06, name="manuals")
     beside = results(gain, fall)
     decision, advice = recommendation(beside, conclusions_of(beside))
     assert decision == "use"

@@ -91,8 +91,7 @@ def evaluate(
     require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
     quieten_libraries()
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
-    from multigrain.evaluation.comparison import compare_models, comparison_values, write_comparison
-    from multigrain.evaluation.comparison_table import table_lines
+    from multigrain.evaluation.comparison import compare_models, comparison_values, table_lines, write_comparison
     from multigrain.evaluation.settings import CompareSettings
 
     models = with_poolings(list(map(parse_model, targets)), [check_pooling(name) for name in pooling or []])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.metrics import NDCG_AT_10, measure_queries, metrics_for
+from multigrain.evaluation.metrics import NDCG_AT_10, first_relevant, measure_queries, metrics_for
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.mining.best import NO_ROW, Best, Indices
 from multigrain.mining.lexical import LexicalIndex
@@ -210,12 +210,11 @@ def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> S
     Documents with equal scores are ranked by descending id, as trec_eval does.
     """
     document_ids = sorted(evaluation_set.corpus, reverse=True)
-    found = retriever.rank(
-        list(evaluation_set.queries.values()), [evaluation_set.corpus[each] for each in document_ids], DEPTH
-    )
+    texts = [evaluation_set.corpus[document_id] for document_id in document_ids]
+    ranks = retriever.rank(list(evaluation_set.queries.values()), texts, DEPTH)
     ranking = {
         query_id: [document_ids[position] for position in positions if position != NO_ROW]
-        for query_id, positions in zip(evaluation_set.queries, found.tolist(), strict=True)
+        for query_id, positions in zip(evaluation_set.queries, ranks.tolist(), strict=True)
     }
     return score_ranking(ranking, evaluation_set)
 
@@ -235,15 +234,10 @@ def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: Evaluati
             QueryScore(
                 query_id=query_id,
                 ndcg_at_10=figures[query_id][_NDCG],
-                rank_of_first_relevant=_first_relevant(ranking[query_id], evaluation_set.qrels[query_id]),
+                rank_of_first_relevant=first_relevant(ranking[query_id], evaluation_set.qrels[query_id]),
                 top_ids=tuple(ranking[query_id][:10]),
                 metrics={name: figures[query_id][name] for name in metrics},
             )
             for query_id in evaluation_set.queries
         ),
     )
-
-
-def _first_relevant(ranking: Sequence[str], grades: Mapping[str, int]) -> int | None:
-    ranks = (rank for rank, document_id in enumerate(ranking, start=1) if grades.get(document_id, 0) > 0)
-    return next(ranks, None)

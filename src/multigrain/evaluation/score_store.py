@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
 _FORMAT = 3
+_TASK_FIELDS = ("task", "kind", "metric", "score")
 
 
 class ScoreStore:
@@ -45,9 +46,8 @@ class ScoreStore:
     def retrieval(self, chosen: EvaluationSet, score: Callable[[], SetScores]) -> SetScores:
         """The scores on a set: kept ones, or made now and kept."""
         path = self._path(dict(chosen.corpus), dict(chosen.queries), dict(chosen.qrels))
-        found = _read(path)
-        if found is not None:
-            return _set_scores(found)
+        if (stored := _read(path)) is not None:
+            return _set_scores(stored)
         scores = score()
         _write(path, asdict(scores))
         return scores
@@ -55,9 +55,8 @@ class ScoreStore:
     def similarity(self, chosen: SimilaritySet, score: Callable[[], Floats]) -> Floats:
         """The similarities on a set: kept ones, or made now and kept."""
         path = self._path(chosen.pairs)
-        found = _read(path)
-        if found is not None:
-            return np.array(found, dtype=np.float64)
+        if (stored := _read(path)) is not None:
+            return np.array(stored, dtype=np.float64)
         similarities = score()
         _write(path, similarities.tolist())
         return similarities
@@ -68,23 +67,23 @@ class ScoreStore:
         Raises:
             EvaluationError: the task's data cannot be fetched.
         """
-        found = _read(self._task_path(task))
-        if found is None:
+        stored = _read(self._task_path(task))
+        if stored is None:
             return None
         from multigrain.evaluation.sets.mteb_tasks import TaskScore, task_sets
 
-        retrieval, similarity = task_sets(task, role) if found["retrieval"] or found["similarity"] else ({}, {})
+        retrieval, similarity = task_sets(task, role) if stored["retrieval"] or stored["similarity"] else ({}, {})
         return TaskScore(
-            **{name: found[name] for name in ("task", "kind", "metric", "score")},
-            retrieval=tuple((retrieval[name], _set_scores(each)) for name, each in found["retrieval"].items()),
-            similarity=tuple((similarity[name], np.array(each)) for name, each in found["similarity"].items()),
+            **{name: stored[name] for name in _TASK_FIELDS},
+            retrieval=tuple((retrieval[name], _set_scores(scores)) for name, scores in stored["retrieval"].items()),
+            similarity=tuple((similarity[name], np.array(values)) for name, values in stored["similarity"].items()),
         )
 
     def keep_task(self, task: AbsTask, result: TaskScore) -> None:
         """Keep the result on an MTEB task."""
-        values = {name: getattr(result, name) for name in ("task", "kind", "metric", "score")}
-        values["retrieval"] = {made.name: asdict(scores) for made, scores in result.retrieval}
-        values["similarity"] = {made.name: found.tolist() for made, found in result.similarity}
+        values = {name: getattr(result, name) for name in _TASK_FIELDS}
+        values["retrieval"] = {part.name: asdict(scores) for part, scores in result.retrieval}
+        values["similarity"] = {part.name: similarities.tolist() for part, similarities in result.similarity}
         _write(self._task_path(task), values)
 
     def _task_path(self, task: AbsTask) -> Path | None:
@@ -114,5 +113,5 @@ def _write(path: Path | None, values: Any) -> None:
 
 
 def _set_scores(values: dict[str, Any]) -> SetScores:
-    queries = tuple(QueryScore(**each | {"top_ids": tuple(each["top_ids"])}) for each in values["queries"])
+    queries = tuple(QueryScore(**query | {"top_ids": tuple(query["top_ids"])}) for query in values["queries"])
     return SetScores(values["set_name"], queries)

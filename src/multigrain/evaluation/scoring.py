@@ -120,13 +120,13 @@ def score_model(
     model: SentenceTransformer | None,
     encoder: Encoder,
     sets: OpenedSets,
-    found: Scored,
+    scored: Scored,
     *,
     progress: Progress,
     batch_size: int = 64,
     kept: ScoreStore | None = None,
 ) -> None:
-    """Score a model on every set, into `found`.
+    """Score a model on every set, into `scored`.
 
     Args:
         name: what tables call it.
@@ -134,7 +134,7 @@ def score_model(
             its encoder.
         encoder: the same model behind a cache.
         sets: what to score on.
-        found: takes the scores in.
+        scored: takes the scores in.
         progress: who is told.
         batch_size: texts that MTEB encodes at once.
         kept: scores of an earlier call that was interrupted; takes new ones in.
@@ -146,11 +146,11 @@ def score_model(
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
-            found.keep_retrieval(name, retrieval_set, scores)
+            scored.keep_retrieval(name, retrieval_set, scores)
             task.advance(note=f"{retrieval_set.name} nDCG@10 {scores.ndcg_at_10:.3f}")
         for similarity_set in sets.similarity:
             similarities = store.similarity(similarity_set, partial(evaluate_sts, encoder, similarity_set))
-            found.keep_similarity(name, similarity_set, similarities)
+            scored.keep_similarity(name, similarity_set, similarities)
             task.advance(note=similarity_set.name)
         for mteb_task, role in sets.tasks:
             from multigrain.evaluation.sets.mteb_tasks import MtebEncoder, evaluate_task
@@ -159,14 +159,14 @@ def score_model(
                 model or MtebEncoder(encoder), mteb_task, role=role, batch_size=batch_size
             )
             store.keep_task(mteb_task, result)
-            found.keep_task(name, result, role)
+            scored.keep_task(name, result, role)
             task.advance(note=f"{result.task} {result.score:.3f}")
 
 
-def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, found: Scored) -> None:
-    """Score a retriever that has no vectors, such as BM25, on the retrieval sets, into `found`."""
-    for each in sets.retrieval:
-        found.keep_retrieval(name, each, evaluate_retriever(retriever, each))
+def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, scored: Scored) -> None:
+    """Score a retriever that has no vectors, such as BM25, on the retrieval sets, into `scored`."""
+    for retrieval_set in sets.retrieval:
+        scored.keep_retrieval(name, retrieval_set, evaluate_retriever(retriever, retrieval_set))
 
 
 def score_models(

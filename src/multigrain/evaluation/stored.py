@@ -63,7 +63,8 @@ def open_results(path: Path) -> StoredResults:
     Raises:
         EvaluationError: there are no results in it.
     """
-    folder = _folder(path)
+    folders = (RunDirectory(path).results_path, path)
+    folder = next((folder for folder in folders if (folder / PER_QUERY_FILE).is_file()), None)
     if folder is None:
         raise EvaluationError(
             f"{path}: no {PER_QUERY_FILE} in it; give a run directory that has been evaluated, or two models and --set"
@@ -95,13 +96,6 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
     else:
         results = unselected_results([BASE], (), CompareSettings())
     return results, {result.name: (result.role, result.provenance) for result in results.sets}
-
-
-def _folder(path: Path) -> Path | None:
-    for folder in (RunDirectory(path).results_path, path):
-        if (folder / PER_QUERY_FILE).is_file():
-            return folder
-    return None
 
 
 _SCHEMA: Final = pa.schema(
@@ -137,8 +131,8 @@ def write_similarities(
             "similarity": float(similarity),
         }
         for name, chosen in sets.items()
-        for model, found in similarities[name].items()
-        for pair, gold, similarity in zip(chosen.pairs, chosen.gold, found, strict=True)
+        for model, values in similarities[name].items()
+        for pair, gold, similarity in zip(chosen.pairs, chosen.gold, values, strict=True)
     ]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
@@ -164,8 +158,8 @@ def read_similarities(path: Path) -> tuple[dict[str, SimilaritySet], dict[str, d
         rows.setdefault((row["set"], row["model"]), []).append(row)
     sets: dict[str, SimilaritySet] = {}
     similarities: dict[str, dict[str, Floats]] = {}
-    for (name, model), found in rows.items():
-        columns = {column: [row[column] for row in found] for column in _SCHEMA.names}
+    for (name, model), of_model in rows.items():
+        columns = {column: [row[column] for row in of_model] for column in _SCHEMA.names}
         similarities.setdefault(name, {})[model] = np.array(columns["similarity"], dtype=np.float64)
         pairs = tuple(zip(columns["sentence1"], columns["sentence2"], strict=True))
         sets.setdefault(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,13 +98,10 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
         prompts=training.prompts,
         append_eos=training.append_eos,
     )
-    tuned = load(str(run.model_path), trust_remote_code=training.trust_remote_code)
-    retrievers = {
-        name: DenseRetriever(SentenceTransformerEncoder(model, batch_size=batch_size))
-        for name, model in ((BASE, base), (chosen, tuned))
-    }
-    rankings = {name: _search(retriever, documents, queries, depth) for name, retriever in retrievers.items()}
-    return _task(path, rankings, documents, queries)
+    models = {BASE: base, chosen: load(str(run.model_path), trust_remote_code=training.trust_remote_code)}
+    encoders = {name: SentenceTransformerEncoder(model, batch_size=batch_size) for name, model in models.items()}
+    retrievers = ((name, DenseRetriever(encoder)) for name, encoder in encoders.items())
+    return _search(path, retrievers, documents, queries, depth)
 
 
 def model_queries(
@@ -132,28 +129,32 @@ def model_queries(
     searched = [document for document in every_document if document.text.strip()]
     if len({model.name for model in models}) < len(models):
         raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
-    rankings = {}
-    for model in models:
-        with open_retriever(model, encoding) as retriever:
-            rankings[model.name] = _search(retriever, searched, texts, depth)
-    return _task(queries, rankings, searched, texts)
+
+    def retrievers() -> Iterator[tuple[str, Retriever]]:
+        for model in models:
+            with open_retriever(model, encoding) as retriever:
+                yield model.name, retriever
+
+    return _search(queries, retrievers(), searched, texts, depth)
 
 
 def _search(
-    retriever: Retriever, documents: Sequence[Document], queries: Mapping[str, str], depth: int
-) -> dict[str, list[str]]:
-    ranks = retriever.rank(list(queries.values()), [document.text for document in documents], depth)
-    return {
-        query_id: [documents[position].id for position in row if position != NO_ROW]
-        for query_id, row in zip(queries, ranks.tolist(), strict=True)
-    }
-
-
-def _task(
-    path: Path, rankings: Mapping[str, dict[str, list[str]]], documents: Sequence[Document], queries: Mapping[str, str]
+    path: Path,
+    retrievers: Iterable[tuple[str, Retriever]],
+    documents: Sequence[Document],
+    queries: Mapping[str, str],
+    depth: int,
 ) -> LabelTask:
-    base, *others = rankings
+    """What each model finds for the queries of a file; the first model is the base."""
     texts = {document.id: document.text for document in documents}
+    ids, rankings = list(texts), {}
+    for name, retriever in retrievers:
+        ranks = retriever.rank(list(queries.values()), list(texts.values()), depth).tolist()
+        rankings[name] = {
+            query_id: [ids[position] for position in row if position != NO_ROW]
+            for query_id, row in zip(queries, ranks, strict=True)
+        }
+    base, *others = rankings
     return LabelTask(f"queries-{path.stem}", base, tuple(others), queries, rankings, texts)
 
 

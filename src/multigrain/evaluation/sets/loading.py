@@ -54,7 +54,7 @@ def load_evaluation_set(config: EvaluationSetConfig, *, seed: int) -> Evaluation
     """
     if config.path is None:
         whole = read_own_files(
-            *(Path(str(each)).expanduser() for each in (config.queries, config.documents, config.qrels)),
+            *(Path(str(file)).expanduser() for file in (config.queries, config.documents, config.qrels)),
             name=config.name,
             role=config.role,
         )
@@ -91,7 +91,7 @@ def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSet
             similarity.append(_similarity_set(config, config.path, seed))
         else:
             retrieval.append(load_evaluation_set(config, seed=seed))
-    names = [each.name for each in retrieval] + [each.name for each in similarity]
+    names = [opened.name for opened in retrieval] + [opened.name for opened in similarity]
     names += [str(task.metadata.name) for task, _ in tasks]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
@@ -103,8 +103,8 @@ def _similarity_set(config: EvaluationSetConfig, path: str, seed: int) -> Simila
     whole = read_sts(Path(path).expanduser(), name=config.name, role=config.role)
     if config.max_queries is None or config.max_queries >= len(whole.pairs):
         return whole
-    kept = sorted(random.Random(seed).sample(range(len(whole.pairs)), config.max_queries))
-    return replace(whole, pairs=tuple(whole.pairs[n] for n in kept), gold=tuple(whole.gold[n] for n in kept))
+    sampled = sorted(random.Random(seed).sample(range(len(whole.pairs)), config.max_queries))
+    return replace(whole, pairs=tuple(whole.pairs[n] for n in sampled), gold=tuple(whole.gold[n] for n in sampled))
 
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)

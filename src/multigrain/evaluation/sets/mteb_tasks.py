@@ -86,7 +86,7 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
     Raises:
         EvaluationError: a name is neither (the nearest ones are suggested), or a task is not about text.
     """
-    found: dict[str, AbsTask] = {}
+    tasks: dict[str, AbsTask] = {}
     for name in names:
         for task in _named(name):
             if list(task.metadata.modalities) != ["text"]:
@@ -94,8 +94,8 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
                     f"MTEB task {task.metadata.name!r} needs {', '.join(task.metadata.modalities)}; "
                     "only text models are evaluated here"
                 )
-            found.setdefault(task.metadata.name, task)
-    return list(found.values())
+            tasks.setdefault(task.metadata.name, task)
+    return list(tasks.values())
 
 
 def evaluate_task(
@@ -250,21 +250,23 @@ def _outcomes(
     retrieval, similarity = task_sets(task, role)
     by_query, by_pair = [], []
     for name, subset, split, _ in _parts(task):
-        found = predictions.get(subset, {}).get(split)
-        if found is None:
+        outcome = predictions.get(subset, {}).get(split)
+        if outcome is None:
             continue  # not run
         if name in retrieval and isinstance(task, AbsTaskRetrieval):
-            made = retrieval[name]
-            ranking = {query: _best_first(task, query, found.get(query, {})) for query in made.queries}
-            by_query.append((made, score_ranking(ranking, made)))
+            part = retrieval[name]
+            ranking = {query: _best_first(task, query, outcome.get(query, {})) for query in part.queries}
+            by_query.append((part, score_ranking(ranking, part)))
         elif name in similarity:
-            values = found.get("similarity_scores") or found["cosine_scores"]
+            values = outcome.get("similarity_scores") or outcome["cosine_scores"]
             by_pair.append((similarity[name], np.asarray(values, dtype=np.float64).ravel()))
     return by_query, by_pair
 
 
 def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
-    qrels = {query: grades for query, grades in data["relevant_docs"].items() if any(map(_positive, grades.values()))}
+    qrels = {
+        query: grades for query, grades in data["relevant_docs"].items() if any(grade > 0 for grade in grades.values())
+    }
     corpus = data["corpus"]
     titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
     texts = (" ".join(part for part in pair if part) for pair in zip(titles, corpus["text"], strict=True))
@@ -278,10 +280,6 @@ def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
         },
         qrels=qrels,
     )
-
-
-def _positive(grade: int) -> bool:
-    return grade > 0
 
 
 def _best_first(task: AbsTaskRetrieval, query: str, scored: Mapping[str, float]) -> list[str]:

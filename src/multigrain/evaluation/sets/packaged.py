@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from multigrain.errors import EvaluationError, SourceError
@@ -58,19 +57,11 @@ def read_packaged(reference: str, *, name: str, role: Role) -> EvaluationSet:
     """
     package, _, inside = reference.removeprefix("package:").partition("/")
     inside = inside.removeprefix(f"{package.replace('-', '_')}/")
-    known = _KNOWN.get((package, inside))
-    if known is None:
+    fields = _KNOWN.get((package, inside))
+    if fields is None:
         choices = ", ".join(f"package:{name}/{path}" for name, path in _KNOWN)
         raise EvaluationError(f"evaluation set {name!r}: {reference!r} is not a known data package; known: {choices}")
-    return read_question_passages(package_file(package, inside), known, name=name, role=role)
-
-
-def read_question_passages(path: Path, fields: PackagedSet, *, name: str, role: Role) -> EvaluationSet:
-    """Read a JSONL file of question-passage rows; see `question_passages`.
-
-    Raises:
-        EvaluationError: the file is damaged or a field is missing.
-    """
+    path = package_file(package, inside)
     try:
         rows = [row.values for row in read_rows(path)]
     except SourceError as error:

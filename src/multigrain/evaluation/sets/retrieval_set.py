@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -50,42 +50,38 @@ class EvaluationSet:
     qrels: Mapping[str, Mapping[str, int]]
 
     def __post_init__(self) -> None:
-        if not self.corpus:
-            raise EvaluationError(f"evaluation set {self.name!r}: the corpus is empty; there is nothing to search")
-        if not self.queries:
-            raise EvaluationError(f"evaluation set {self.name!r}: no queries; there is nothing to score")
-        self._check_queries()
-        self._check_judgments()
+        for problem in self._problems():
+            raise EvaluationError(f"evaluation set {self.name!r}: {problem}")
 
     @property
     def pooled(self) -> bool:
         """Whether judges said of some documents that they do not answer: then what nobody judged is known too."""
         return any(grade <= 0 for grades in self.qrels.values() for grade in grades.values())
 
-    def _check_queries(self) -> None:
+    def _problems(self) -> Iterator[str]:
+        if not self.corpus:
+            yield "the corpus is empty; there is nothing to search"
+        if not self.queries:
+            yield "no queries; there is nothing to score"
         for query_id, query in self.queries.items():
             if not query.strip():
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: query {query_id!r} is empty; give it a text or leave it out"
-                )
+                yield f"query {query_id!r} is empty; give it a text or leave it out"
             if not any(grade > 0 for grade in self.qrels.get(query_id, {}).values()):
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: query {query_id!r} has no relevant document; "
+                yield (
+                    f"query {query_id!r} has no relevant document; "
                     "judge one with a grade above 0 or leave the query out"
                 )
-
-    def _check_judgments(self) -> None:
         for query_id, grades in self.qrels.items():
             if query_id not in self.queries:
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: the judgments name query {query_id!r}, which is not among the "
-                    f"{len(self.queries):,} queries; check that ids agree in both files"
+                yield (
+                    f"the judgments name query {query_id!r}, which is not among the {len(self.queries):,} queries; "
+                    "check that ids agree in both files"
                 )
             missing = next((document_id for document_id in grades if document_id not in self.corpus), None)
             if missing is not None:
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: the judgments of query {query_id!r} name document {missing!r}, "
-                    f"which is not among the {len(self.corpus):,} documents; check that ids agree in both files"
+                yield (
+                    f"the judgments of query {query_id!r} name document {missing!r}, which is not among the "
+                    f"{len(self.corpus):,} documents; check that ids agree in both files"
                 )
 
 
@@ -123,8 +119,8 @@ def from_queries(
 
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    known: dict[str, str] = {}
-    taken: set[str] = set()
+    query_ids: dict[str, str] = {}
+    used: set[str] = set()
     for document_id, query in written:
         if document_id not in texts:
             raise EvaluationError(
@@ -132,12 +128,12 @@ def from_queries(
                 f"{len(texts):,} documents that are searched"
             )
         key = fold_text(query)
-        if key not in known:
+        if key not in query_ids:
             # Given pairs may have several queries for one document.
             first = f"q-{document_id}"
-            known[key] = first if first not in taken else f"{first}-{fingerprint(key)[:8]}"
-            taken.add(known[key])
-        query_id = known[key]
+            query_ids[key] = first if first not in used else f"{first}-{fingerprint(key)[:8]}"
+            used.add(query_ids[key])
+        query_id = query_ids[key]
         queries.setdefault(query_id, " ".join(query.split()))
         answers = qrels.setdefault(query_id, {})
         for titled_id in (document_id, *titled.get(key, ())):
@@ -167,11 +163,11 @@ def from_documents(
     Raises:
         EvaluationError: no document of the split has a title, or the corpus does not hold them.
     """
-    titles = [(each.id, each.title) for each in documents if each.split == split and each.title and each.title.strip()]
+    held_out = [document for document in documents if document.split == split]
+    titles = [(document.id, document.title) for document in held_out if document.title and document.title.strip()]
     if not titles:
-        held_out = sum(each.split == split for each in documents)
         raise EvaluationError(
-            f"evaluation set {name!r}: none of the {held_out:,} {split.value} documents has a title to ask with; "
+            f"evaluation set {name!r}: none of the {len(held_out):,} {split.value} documents has a title to ask with; "
             "name the column with `documents.title_field`, or set `evaluation.queries: synthetic`"
         )
     return from_queries(titles, corpus, name=name, role=role, provenance=provenance)
@@ -205,5 +201,5 @@ def _keep(
     if limit is None or limit >= len(texts):
         return texts
     optional = sorted(key for key in texts if key not in always)
-    kept = always.union(rng.sample(optional, max(0, limit - len(always))))
-    return {key: text for key, text in texts.items() if key in kept}
+    sampled = always.union(rng.sample(optional, max(0, limit - len(always))))
+    return {key: text for key, text in texts.items() if key in sampled}

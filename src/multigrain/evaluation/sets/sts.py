@@ -130,6 +130,8 @@ def compare_similarities(gold: Floats, base: Floats, other: Floats, settings: Co
     """
     samples = min(settings.samples, _MOST_SAMPLES)
 
+    batch = max(1, _BATCH_NUMBERS // len(gold))
+
     def difference(gold_: Floats, base_: Floats, other_: Floats, axis: int = -1) -> Floats:
         return _correlation(gold_, other_, axis) - _correlation(gold_, base_, axis)
 
@@ -139,33 +141,22 @@ def compare_similarities(gold: Floats, base: Floats, other: Floats, settings: Co
         paired=True,
         vectorized=True,
         n_resamples=samples,
-        batch=max(1, _BATCH_NUMBERS // len(gold)),
+        batch=batch,
         confidence_level=settings.confidence,
         method="percentile",
         rng=np.random.default_rng(settings.seed),
     ).confidence_interval
-    observed = spearman(gold, other) - spearman(gold, base)
-    return PairedDifference(
-        mean=observed,
-        low=float(interval.low),
-        high=float(interval.high),
-        p_value=_exchange_p_value(gold, base, other, observed, samples, settings.seed),
+    exchanges = stats.permutation_test(
+        (stats.rankdata(base), stats.rankdata(other)),
+        lambda one, two, axis: difference(gold, one, two, axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=samples,
+        batch=batch,
+        rng=np.random.default_rng(settings.seed),
     )
-
-
-def _exchange_p_value(gold: Floats, base: Floats, other: Floats, observed: float, samples: int, seed: int) -> float:
-    rng = np.random.default_rng(seed)
-    one, two = stats.rankdata(base), stats.rankdata(other)
-    extreme, remaining = 0, samples
-    while remaining > 0:
-        rows = min(remaining, max(1, _BATCH_NUMBERS // len(gold)))
-        exchanged = rng.random((rows, len(gold))) < 0.5
-        left, right = np.where(exchanged, two, one), np.where(exchanged, one, two)
-        gold_rows = np.broadcast_to(gold, left.shape)
-        differences = _correlation(gold_rows, right, -1) - _correlation(gold_rows, left, -1)
-        extreme += int(np.count_nonzero(np.abs(differences) >= abs(observed) - 1e-12))
-        remaining -= rows
-    return (extreme + 1) / (samples + 1)
+    observed = spearman(gold, other) - spearman(gold, base)
+    return PairedDifference(observed, float(interval.low), float(interval.high), float(exchanges.pvalue))
 
 
 def _correlation(gold: Floats, similarities: Floats, axis: int) -> Floats:
