@@ -91,7 +91,7 @@ def compare(
         from multigrain.encoders.models import Encoding, parse_model
 
         comparison = compare_models(
-            [parse_model(each) for each in targets],
+            list(map(parse_model, targets)),
             opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
             encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
             settings=settings,

@@ -95,7 +95,11 @@ class Comparison:
         """One for each set and model, in order; all of them concluded together."""
         results = self.results
         concluded = conclude(results.sets, base=results.base, confidence=results.confidence, smallest=self.smallest)
-        return tuple(self._with_wins(conclusion) for conclusion in concluded)
+        changes = ((conclusion, self.changes(conclusion, 0)) for conclusion in concluded)
+        return tuple(
+            conclusion if moved is None else replace(conclusion, wins=moved.better, losses=moved.worse)
+            for conclusion, moved in changes
+        )
 
     @property
     def tasks(self) -> dict[str, dict[str, float]]:
@@ -123,10 +127,6 @@ class Comparison:
     @cached_property
     def _by_query(self) -> RowTable:
         return rows_by_query(self.rows)
-
-    def _with_wins(self, conclusion: Conclusion) -> Conclusion:
-        changes = self.changes(conclusion, 0)
-        return conclusion if changes is None else replace(conclusion, wins=changes.better, losses=changes.worse)
 
     def __str__(self) -> str:
         return "\n".join(sentences(self)) or _NOTHING

@@ -109,8 +109,12 @@ def measure_queries(
         chosen = {name: metric for name, metric in metrics.items() if metric.condensed is is_condensed}
         if not chosen:
             continue
-        ranked = _condensed(rankings, qrels) if is_condensed else rankings
-        by_trec_eval = _trec_eval(ranked, qrels, {metric.measure for metric in chosen.values()})
+        ranked = {
+            query_id: [document_id for document_id in ranking if not is_condensed or document_id in qrels[query_id]]
+            for query_id, ranking in rankings.items()
+        }
+        names = {metric.measure for metric in chosen.values() if isinstance(metric.measure, str)}
+        by_trec_eval = _trec_eval(ranked, qrels, names)
         for query_id, ranking in ranked.items():
             for name, metric in chosen.items():
                 figures[query_id][name] = (
@@ -122,19 +126,9 @@ def measure_queries(
     return figures
 
 
-def _condensed(rankings: Mapping[str, Ranking], qrels: Mapping[str, Grades]) -> dict[str, Ranking]:
-    return {
-        query_id: [document_id for document_id in ranking if document_id in qrels[query_id]]
-        for query_id, ranking in rankings.items()
-    }
-
-
 def _trec_eval(
-    rankings: Mapping[str, Ranking],
-    qrels: Mapping[str, Grades],
-    measures: set[str | Callable[[Ranking, Grades], float]],
+    rankings: Mapping[str, Ranking], qrels: Mapping[str, Grades], names: set[str]
 ) -> Mapping[str, Mapping[str, float]]:
-    names = {measure for measure in measures if isinstance(measure, str)}
     if not names:
         return {}
     # trec_eval orders by score: falling whole numbers hand it our order as it is.

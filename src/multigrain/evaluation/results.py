@@ -32,20 +32,16 @@ CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"
 SPEARMAN: Final = "Spearman"
 
+_ID_LISTS: Final = ("top_ids", "relevant_ids")
+
 _PER_QUERY: Final = pa.schema(
     [
-        pa.field("set", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("query_id", pa.string(), nullable=False),
-        pa.field("query", pa.string(), nullable=False),
-        pa.field("ndcg_at_10", pa.float32(), nullable=False),
-        pa.field("recall_at_10", pa.float32(), nullable=False),
+        *(pa.field(name, pa.string(), False) for name in ("set", "model", "query_id", "query")),
+        *(pa.field(name, pa.float32(), False) for name in ("ndcg_at_10", "recall_at_10")),
         pa.field("rank_of_first_relevant", pa.int32()),
-        pa.field("top_ids", pa.list_(pa.string()), nullable=False),
-        pa.field("relevant_ids", pa.list_(pa.string()), nullable=False),
+        *(pa.field(name, pa.list_(pa.string()), False) for name in _ID_LISTS),
     ]
 )
-_ID_LISTS: Final = ("top_ids", "relevant_ids")
 
 
 @dataclass(frozen=True, slots=True)

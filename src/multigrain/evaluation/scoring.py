@@ -124,7 +124,7 @@ def score_model(
     *,
     progress: Progress,
     batch_size: int = 64,
-    kept: ScoreStore | None = None,
+    store: ScoreStore | None = None,
 ) -> None:
     """Score a model on every set, into `scored`.
 
@@ -137,12 +137,12 @@ def score_model(
         scored: takes the scores in.
         progress: who is told.
         batch_size: texts that MTEB encodes at once.
-        kept: scores of an earlier call that was interrupted; takes new ones in.
+        store: scores of an earlier call that was interrupted; takes new ones in.
 
     Raises:
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
-    store = kept or ScoreStore(None, "")
+    store = store or ScoreStore(None, "")
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
@@ -199,7 +199,7 @@ def score_models(
                 scored,
                 progress=progress or SilentProgress(),
                 batch_size=encoding.batch_size,
-                kept=ScoreStore(encoding.scores, encoder.fingerprint),
+                store=ScoreStore(encoding.scores, encoder.fingerprint),
             )
     return scored
 

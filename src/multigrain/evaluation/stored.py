@@ -100,14 +100,8 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
 
 _SCHEMA: Final = pa.schema(
     [
-        pa.field("set", pa.string(), nullable=False),
-        pa.field("role", pa.string(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("sentence1", pa.string(), nullable=False),
-        pa.field("sentence2", pa.string(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),
-        pa.field("similarity", pa.float64(), nullable=False),
+        *(pa.field(name, pa.string(), False) for name in ("set", "role", "label", "model", "sentence1", "sentence2")),
+        *(pa.field(name, pa.float64(), False) for name in ("score", "similarity")),
     ]
 )
 

@@ -79,11 +79,8 @@ def heat(text: AnchorText) -> tuple[int, ...]:
 
     One even share (mean pooling) is shade 3, three are 6, and from about nine on it is the deepest.
     """
-    return tuple(_shade(token.weight * len(text.tokens)) for token in text.tokens)
-
-
-def _shade(shares: float) -> int:
-    return round(9 * (1 - math.exp(-shares / 3))) if shares > 0 else 0
+    shares = (max(token.weight * len(text.tokens), 0) for token in text.tokens)
+    return tuple(round(9 * (1 - math.exp(-share / 3))) for share in shares)
 
 
 def stagger(positions: Sequence[float], room: float) -> tuple[int, ...]:
