@@ -15,7 +15,7 @@ from tests.encoders.test_encoder import static_model
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import evaluate_retrieval
-from multigrain.evaluation.score_store import ScoreStore
+from multigrain.evaluation.scoring import ScoreStore
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import evaluate_sts, spearman

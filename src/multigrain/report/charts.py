@@ -79,7 +79,7 @@ def heat(text: AnchorText) -> tuple[int, ...]:
 
     One even share (mean pooling) is shade 3, three are 6, and from about nine on it is the deepest.
     """
-    shares = (max(token.weight * len(text.tokens), 0) for token in text.tokens)
+    shares = (max(0.0, token.weight * len(text.tokens)) for token in text.tokens)
     return tuple(round(9 * (1 - math.exp(-share / 3))) for share in shares)
 
 

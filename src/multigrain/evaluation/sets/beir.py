@@ -30,18 +30,15 @@ def read_beir(path: Path, *, name: str, role: Role, provenance: str | None = Non
     """
     with as_evaluation_error():
         files = find_beir(path)
-        return _judged(files, name, role, provenance or _own_provenance(files.corpus.parent) or GIVEN_JUDGMENTS)
+    provenance = provenance or _own_provenance(files.corpus.parent) or GIVEN_JUDGMENTS
+    return read_judged(files, name=name, role=role, provenance=provenance)
 
 
-def read_own_files(
-    queries: Path, documents: Path, qrels: Path, *, name: str, role: Role, provenance: str = GIVEN_JUDGMENTS
-) -> EvaluationSet:
+def read_judged(files: BeirFiles, *, name: str, role: Role, provenance: str = GIVEN_JUDGMENTS) -> EvaluationSet:
     """Make a set of three files, each in its own format. Queries that have no judgments are left out.
 
     Args:
-        queries: ids and texts; see `sources.beir.iterate_texts`.
-        documents: ids and texts.
-        qrels: who answers whom; see `sources.beir.read_qrels`.
+        files: ids and texts of documents and queries, and who answers whom; see `sources.beir`.
         name: what tables call the set.
         role: what the set is for.
         provenance: who judged.
@@ -50,7 +47,9 @@ def read_own_files(
         EvaluationError: a missing or malformed file, duplicate ids, or judgments that name missing ids.
     """
     with as_evaluation_error():
-        return _judged(BeirFiles(documents, queries, qrels), name, role, provenance)
+        texts = read_judged_texts(files)
+    queries = {query_id: query for query_id, query in texts.queries.items() if query_id in texts.qrels}
+    return EvaluationSet(name, role, provenance, corpus=texts.corpus, queries=queries, qrels=texts.qrels)
 
 
 @contextmanager
@@ -64,14 +63,6 @@ def as_evaluation_error() -> Iterator[None]:
         yield
     except SourceError as error:
         raise EvaluationError(str(error)) from None
-
-
-def _judged(files: BeirFiles, name: str, role: Role, provenance: str) -> EvaluationSet:
-    texts = read_judged_texts(files)
-    queries = {query_id: query for query_id, query in texts.queries.items() if query_id in texts.qrels}
-    return EvaluationSet(
-        name=name, role=role, provenance=provenance, corpus=texts.corpus, queries=queries, qrels=texts.qrels
-    )
 
 
 def _own_provenance(folder: Path) -> str | None:

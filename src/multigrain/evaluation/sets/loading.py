@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from multigrain.config import EvaluationSetConfig
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.sets.beir import read_beir, read_own_files
+from multigrain.evaluation.sets.beir import read_beir, read_judged
 from multigrain.evaluation.sets.packaged import read_packaged
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role, sample
 from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
+from multigrain.sources.beir import BeirFiles
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from mteb.abstasks.abstask import AbsTask
@@ -53,11 +54,8 @@ def load_evaluation_set(config: EvaluationSetConfig, *, seed: int) -> Evaluation
         MissingExtraError: it comes in a package that is not installed.
     """
     if config.path is None:
-        whole = read_own_files(
-            *(Path(str(file)).expanduser() for file in (config.queries, config.documents, config.qrels)),
-            name=config.name,
-            role=config.role,
-        )
+        paths = (Path(str(file)).expanduser() for file in (config.documents, config.queries, config.qrels))
+        whole = read_judged(BeirFiles(*paths), name=config.name, role=config.role)
     elif config.path.startswith("package:"):
         whole = read_packaged(config.path, name=config.name, role=config.role)
     else:
