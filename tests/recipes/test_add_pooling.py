@@ -54,9 +54,9 @@ config = TrainingConfig(
     base_model=BASE, pooling="largest", max_seq_length=32, steps=2, batch_size=4, precision="float32"
 )
 rows = [
-    GradedExample(f"r{row}", f"d{row}", f"w{row}", f"w{row} river", {
-        level: Negative(f"w{row + 40 * level} engine", level, Origin.WRITTEN, 0.1 * level) for level in Level
-    })
+    GradedExample(f"r{row}", f"d{row}", f"w{row}", f"w{row} river", tuple(
+        Negative(f"w{row + 40 * level} engine", level, Origin.WRITTEN, 0.1 * level) for level in Level
+    ), 0.9)
     for row in range(16)
 ]
 model = build_candidate(config, device="cpu")
