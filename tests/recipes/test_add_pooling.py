@@ -35,6 +35,8 @@ def build(transformer, options, include_prompt):
 LARGEST = PoolingKind(build, lambda transformer, pooling: isinstance(pooling, LargestPooling), (LargestPooling,))
 '''
 ASK = """
+from pathlib import Path
+
 import numpy as np
 
 from multigrain.config import TrainingConfig
@@ -61,9 +63,9 @@ rows = [
 ]
 model = build_candidate(config, device="cpu")
 before = encode(model, ["river engine"])
-train_candidate(model, rows, config, name="tuned", seed=3, checkpoints="checkpoints")
+train_candidate(model, rows, config, name="tuned", seed=3, checkpoints=Path("checkpoints"))
 after = encode(model, ["river engine"])
-save_candidate(model, "saved", config)
+save_candidate(model, Path("saved"), config)
 loaded = load("saved", device="cpu")
 try:
     parse_config({"training": {"candidates": {"a": {"pooling": "largets"}}}})
