@@ -13,7 +13,7 @@ from typing import get_args
 from xml.sax.saxutils import escape
 
 from multigrain.config import PhaseConfig, ScheduleName
-from multigrain.curriculum.schedule import level_schedule, stretches
+from multigrain.curriculum.schedule import level_schedule, step_ranges
 
 STEPS = 40
 WIDTH, ROW, LEFT, GAP = 480, 34, 130, 8
@@ -53,12 +53,12 @@ def draw() -> str:
 
 
 def _bars(name: ScheduleName, top: float) -> list[str]:
-    """One bar a stretch and level, as high as the level's share."""
+    """One bar for each range of steps and level, as high as the level's share."""
     bars = []
-    for stretch in stretches(level_schedule(name, STEPS, seed=13, phases=CUSTOM), STEPS):
-        left, width = LEFT + WIDTH * stretch.start / STEPS, WIDTH * (stretch.stop - stretch.start) / STEPS
+    for part in step_ranges(level_schedule(name, STEPS, seed=13, phases=CUSTOM), STEPS):
+        left, width = LEFT + WIDTH * part.start / STEPS, WIDTH * (part.stop - part.start) / STEPS
         below = 0.0
-        for weight, colour in zip(stretch.weights, COLOURS, strict=True):
+        for weight, colour in zip(part.weights, COLOURS, strict=True):
             if weight:
                 y, high = top + ROW * (1 - below - weight), ROW * weight
                 bars.append(

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def distilled(
     )
     job = ExportJob(model=model, source="benchmark", destination=Path(), sets=(scored,))
     done = distil_to_mean(job, settings)
-    return loss("distilled", done.costs[0].facts()) | {"distilled_similarity": done.similarity}
+    return loss("distilled", asdict(done.costs[0])) | {"distilled_similarity": done.similarity}
 
 
 def loss(name: str, cost: dict[str, Any]) -> dict[str, Any]:

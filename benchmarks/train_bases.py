@@ -35,11 +35,9 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder, encode
 from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
 from multigrain.evaluation.significance import compare_paired
-from multigrain.mining.bands import scale_bands
+from multigrain.mining.rules import scale_bands
 from multigrain.mining.search import top_k
-from multigrain.model.describe import describe_encoder
-from multigrain.model.encoder import build_candidate, build_encoder, load
-from multigrain.model.saving import save_candidate
+from multigrain.model.encoder import build_candidate, build_encoder, describe_encoder, load, save_candidate
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.storage.packages import package_file
 from multigrain.training.train import train_candidate

@@ -15,9 +15,8 @@ from multigrain.config.file import load_config
 from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError
 from multigrain.model.attention.direction import is_bidirectional
-from multigrain.model.encoder import build_candidate, load
+from multigrain.model.encoder import build_candidate, load, save_candidate
 from multigrain.model.replacing import pooling_name
-from multigrain.model.saving import save_candidate
 from multigrain.recipes import recipe, recipe_names, recipe_text
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.train import train_candidate
@@ -70,7 +69,7 @@ def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(name: str, t
         assert settings.lora is None or all("lora_" in key for key in changed)
         save_candidate(model, tmp_path / candidate, settings)
         again = load(str(tmp_path / candidate), device="cpu")
-        assert encode(again, ["w1 w2"], prompt_name="query" if "query" in prompts else None).shape == (1, 32)
+        assert encode(again, ["w1 w2"], role="query").shape == (1, 32)
         assert not list((tmp_path / candidate).rglob("adapter*"))
         if settings.attention == "bidirectional":
             assert is_bidirectional(again.transformers_model)

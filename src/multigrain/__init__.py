@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from multigrain.config import Config, LLMConfig, SynthesisConfig
     from multigrain.config.file import load_config
     from multigrain.errors import MultigrainError
-    from multigrain.llm.answers import UnusableAnswer
+    from multigrain.llm.answers import UnusableAnswer, ask
     from multigrain.llm.protocol import CompletionRequest, LLMClient, Message
     from multigrain.llm.scripted import ScriptedLLM
-    from multigrain.llm.structured import ask
     from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling
     from multigrain.records import Document, GradedExample, Level, SynthesizedRow
@@ -40,7 +39,7 @@ _HOMES = {
     "multigrain.errors": ("MultigrainError",),
     "multigrain.llm.protocol": ("CompletionRequest", "LLMClient", "Message"),
     "multigrain.llm.scripted": ("ScriptedLLM",),
-    "multigrain.llm.structured": ("UnusableAnswer", "ask"),
+    "multigrain.llm.answers": ("UnusableAnswer", "ask"),
     "multigrain.model.encoder": ("load",),
     "multigrain.model.pooling": ("AnchorTokenPooling",),
     "multigrain.records": ("Document", "GradedExample", "Level", "SynthesizedRow"),

@@ -10,13 +10,13 @@ import pytest
 from typer.main import get_command
 
 from multigrain.ablation import run as module
-from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand
+from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand, shared_folders
 from multigrain.ablation.run import run_ablation
-from multigrain.ablation.sharing import shared_folders
 from multigrain.cli.main import app
 from multigrain.config import Config
 from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, EvaluationError, RunMismatchError
+from multigrain.evaluation import scoring
 from multigrain.stages import audit, synthesis
 
 
@@ -96,13 +96,13 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
     more = run_ablation(matrix(corpus_file, small_bert, seeds=[13, 14]), tmp_path / "out")
     assert counted["training"] == 8
     assert [row.seeds for row in more.rows] == [2] * 4
-    assert any(row.cells["test"].seed_spread for row in more.rows), "a seed changes training"
+    assert any(row.deviations["test"] for row in more.rows), "a seed changes training"
 
 
 def test_an_interrupted_ablation_goes_on_with_the_next_arm(
     tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = module.evaluate_retrieval
+    original = scoring.evaluate_retrieval
     scored = 0
 
     def stops(*arguments: Any) -> Any:
@@ -112,7 +112,7 @@ def test_an_interrupted_ablation_goes_on_with_the_next_arm(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(module, "evaluate_retrieval", stops)
+    monkeypatch.setattr(scoring, "evaluate_retrieval", stops)
     chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, keep_models=True)
     with pytest.raises(KeyboardInterrupt):
         run_ablation(chosen, tmp_path / "out")

@@ -10,6 +10,7 @@ import pytest
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
 from multigrain.ablation.table import AblationTable, ArmScores, build_table, effect_size
+from multigrain.evaluation.settings import CompareSettings
 
 SETS = {"validation": "validation", "test": "test"}
 
@@ -25,7 +26,9 @@ def scored(arm: str, seed: int, gain: float, spread: float = 0.05, count: int = 
 
 
 def table(*scores: ArmScores, **options: object) -> AblationTable:
-    return build_table(scores, axes=("schedule",), sets=SETS, reference="coarse", samples=300, **options)
+    return build_table(
+        scores, axes=("schedule",), sets=SETS, reference="coarse", settings=CompareSettings(300), **options
+    )
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_the_validation_sets_that_are_named_rank_and_the_others_are_shown_alone(
         axes=("schedule",),
         sets={**SETS, "faq": "validation"},
         reference="coarse",
-        samples=300,
+        settings=CompareSettings(300),
         ranked_by=("faq",),
     )
     assert [row.chosen for row in found.rows] == [False, True]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from multigrain.audit.run import audit_rows
 from multigrain.config import AuditConfig
 from multigrain.dataset.store import read_examples, write_examples, write_rejections
-from multigrain.mining.bands import Ranking
+from multigrain.mining.search import Ranking
 from multigrain.records import LEVELS, Document, Level, Origin, SynthesizedRow
 
 SUBJECTS = ("water", "fire", "earth", "air")

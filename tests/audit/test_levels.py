@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.audit.levels import MinedPick, WrittenPick, mined_pool, pick_negatives
-from multigrain.mining.bands import Ranking
+from multigrain.mining.search import Ranking
 from multigrain.records import LEVELS, Level
 
 BANDS = ((40, 100), (20, 40), (8, 20), (0, 8))

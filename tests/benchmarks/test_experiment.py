@@ -20,7 +20,7 @@ MATRICES = sorted(FOLDER.glob("*.yaml"))
 def test_every_matrix_expands_to_arms_with_three_seeds_or_says_one(path: Path) -> None:
     found = load_matrix(path)
     assert len(found.arms) >= 2
-    assert len(found.seeds) >= (1 if path.stem.endswith("-one-seed") else 3)
+    assert len(found.file.seeds) >= (1 if path.stem.endswith("-one-seed") else 3)
     assert len({arm.name for arm in found.arms}) == len(found.arms)
     config = found.reference.config
     assert Path(str(config.documents.path)).resolve().is_relative_to((FOLDER.parent / "data").resolve())

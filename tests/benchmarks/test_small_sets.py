@@ -10,10 +10,10 @@ from benchmarks.build_sets import build
 from benchmarks.fetching import FetchError
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.mining.lexical import BM25Retriever
 from multigrain.storage.packages import is_installed, resolve_encoder
 
 pytestmark = pytest.mark.slow

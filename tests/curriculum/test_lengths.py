@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.curriculum.measures import padded_share
 
-from multigrain.curriculum.lengths import group_by_length
+from multigrain.curriculum.plan import group_by_length
 
 
 @given(
@@ -20,16 +20,16 @@ def test_rows_stay_in_their_stretch_and_batches_keep_their_size(
     rows: list[int], size: int, levels: list[int], window: int, seed: int
 ) -> None:
     batches = [list(range(start, min(start + size, len(rows)))) for start in range(0, len(rows), size)]
-    stretches = [levels[number * len(levels) // len(batches)] for number in range(len(batches))]
+    kinds = [levels[number * len(levels) // len(batches)] for number in range(len(batches))]
 
-    grouped = group_by_length(batches, rows.__getitem__, stretches, texts=lambda row: (row,), seed=seed, window=window)
+    grouped = group_by_length(batches, rows.__getitem__, kinds, texts=lambda row: (row,), seed=seed, window=window)
 
     assert [len(batch) for batch in grouped] == [len(batch) for batch in batches]
-    for level in set(stretches):
-        before = Counter(row for batch, own in zip(batches, stretches, strict=True) if own == level for row in batch)
-        after = Counter(row for batch, own in zip(grouped, stretches, strict=True) if own == level for row in batch)
+    for level in set(kinds):
+        before = Counter(row for batch, own in zip(batches, kinds, strict=True) if own == level for row in batch)
+        after = Counter(row for batch, own in zip(grouped, kinds, strict=True) if own == level for row in batch)
         assert after == before
-    again = group_by_length(batches, rows.__getitem__, stretches, texts=lambda row: (row,), seed=seed, window=window)
+    again = group_by_length(batches, rows.__getitem__, kinds, texts=lambda row: (row,), seed=seed, window=window)
     assert again == grouped
     assert padded_share(grouped, rows.__getitem__) <= padded_share(batches, rows.__getitem__) + 1e-12
 

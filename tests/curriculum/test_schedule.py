@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.config import PhaseConfig
-from multigrain.curriculum.schedule import LevelSchedule, Stretch, boundaries, level_schedule, stretches
+from multigrain.curriculum.schedule import LevelSchedule, StepRange, boundaries, level_schedule, step_ranges
 from multigrain.records import LEVELS, Level
 
 
@@ -45,18 +45,18 @@ def test_fixed_stays_on_its_level(level: Level) -> None:
 
 
 def test_boundaries_name_the_first_step_of_each_level() -> None:
-    found = boundaries(level_schedule("coarse-to-fine", 40, seed=0), 40)
+    changes = boundaries(level_schedule("coarse-to-fine", 40, seed=0), 40)
 
-    assert [(each.step, each.level) for each in found] == [(0, 1), (10, 2), (20, 3), (30, 4)]
+    assert [(change.step, change.level) for change in changes] == [(1, 1), (11, 2), (21, 3), (31, 4)]
     assert boundaries(level_schedule("mixed", 40, seed=0), 40) == []
 
 
-def _phases(*stretch: tuple[float, dict[int, float]]) -> list[PhaseConfig]:
-    return [PhaseConfig(until=until, levels=levels) for until, levels in stretch]
+def _phases(*phases: tuple[float, dict[int, float]]) -> list[PhaseConfig]:
+    return [PhaseConfig(until=until, levels=levels) for until, levels in phases]
 
 
 def test_cumulative_adds_a_level_every_quarter() -> None:
-    found = stretches(level_schedule("cumulative", 40, seed=0), 40)
+    found = step_ranges(level_schedule("cumulative", 40, seed=0), 40)
 
     assert [(each.start, each.stop) for each in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
     for number, each in enumerate(found, start=1):
@@ -68,10 +68,10 @@ def test_custom_follows_its_stretches() -> None:
     phases = _phases((0.25, {1: 1}), (0.75, {2: 3, 3: 1}), (1, {4: 5}))
     schedule = level_schedule("custom", 8, seed=0, phases=phases)
 
-    assert stretches(schedule, 8) == [
-        Stretch(0, 2, (1, 0, 0, 0)),
-        Stretch(2, 6, (0, 0.75, 0.25, 0)),
-        Stretch(6, 8, (0, 0, 0, 1)),
+    assert step_ranges(schedule, 8) == [
+        StepRange(0, 2, (1, 0, 0, 0)),
+        StepRange(2, 6, (0, 0.75, 0.25, 0)),
+        StepRange(6, 8, (0, 0, 0, 1)),
     ]
     assert [schedule(step) for step in (0, 2, 7)] == [1, None, 4]
 

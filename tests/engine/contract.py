@@ -25,7 +25,7 @@ def every_unit_has_one_outcome(engine: Engine, folder: Path) -> None:
         return 3 * unit
 
     for outcomes, factor in ((engine.map(double, range(40)), 2), (engine.compute(triple, range(40)), 3)):
-        assert sorted((each.unit, each.value, each.failure) for each in outcomes) == [
+        assert sorted((outcome.unit, outcome.value, outcome.failure) for outcome in outcomes) == [
             (unit, factor * unit, None) for unit in range(40)
         ]
     assert list(engine.compute(triple, [])) == []
@@ -39,9 +39,9 @@ def a_bad_unit_costs_only_itself(engine: Engine, folder: Path) -> None:
             raise KeyError("a bug")
         return unit
 
-    outcomes = {each.unit: each for each in engine.compute(work, range(10))}
+    outcomes = {outcome.unit: outcome for outcome in engine.compute(work, range(10))}
 
-    assert {unit for unit, each in outcomes.items() if each.failure is None} == set(range(10)) - {3, 5}
+    assert {unit for unit, outcome in outcomes.items() if outcome.failure is None} == set(range(10)) - {3, 5}
     timeout, bug = outcomes[3].failure, outcomes[5].failure
     assert timeout is not None
     assert bug is not None
@@ -57,11 +57,11 @@ def an_error_that_ends_the_run_comes_after_what_was_in_work(engine: Engine, fold
             raise SourceError("unreadable")
         return unit
 
-    seen = []
+    units = []
     with pytest.raises(SourceError, match="unreadable"):
-        seen.extend(each.unit for each in engine.compute(work, range(10_000)))
+        units.extend(outcome.unit for outcome in engine.compute(work, range(10_000)))
     began = {int(path.name[6:]) for path in folder.glob("began-*")}
-    assert set(seen) == began - {2}
+    assert set(units) == began - {2}
     assert len(began) < 1_000
 
 
@@ -83,10 +83,10 @@ def units_are_pulled_as_they_are_read(engine: Engine, folder: Path) -> None:
 
 
 def stop_starts_nothing_more(engine: Engine, folder: Path) -> None:
-    seen: list[int] = []
-    for outcome in engine.compute(lambda unit: unit, itertools.count(), stop=lambda: len(seen) >= 10):
-        seen.append(outcome.unit)  # noqa: PERF401 - `stop` looks at it
-    assert 10 <= len(seen) <= 30
+    units: list[int] = []
+    for outcome in engine.compute(lambda unit: unit, itertools.count(), stop=lambda: len(units) >= 10):
+        units.append(outcome.unit)  # noqa: PERF401 - `stop` looks at it
+    assert 10 <= len(units) <= 30
 
 
 def errors_of_the_units_themselves_are_raised(engine: Engine, folder: Path) -> None:
@@ -102,7 +102,7 @@ def completions_are_in_the_journal_before_they_count_and_are_asked_once(engine: 
     config = LLMConfig(provider="scripted", concurrency=4)
     requests = [CompletionRequest((Message("user", f"[unit {n % 15}] tell me more about it"),)) for n in range(30)]
     with Journal(folder / "journal.sqlite") as journal:
-        for asked in (15, 0):
+        for sent in (15, 0):
             client = JournaledClient(engine.client(config, seed=0), journal, strategy="test")
 
             async def ask(number: int, client: JournaledClient = client) -> str:
@@ -110,9 +110,9 @@ def completions_are_in_the_journal_before_they_count_and_are_asked_once(engine: 
                 assert any(entry.completion.text == text for entry in journal.entries())
                 return text
 
-            texts = {each.unit: each.value for each in engine.map(ask, range(30))}
+            texts = {outcome.unit: outcome.value for outcome in engine.map(ask, range(30))}
             assert all(texts[n] == texts[n + 15] and texts[n] for n in range(15))
-            assert client.asked == asked
+            assert client.asked == sent
             assert journal.totals().completions == 15
             engine.run(client.aclose())
 

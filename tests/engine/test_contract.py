@@ -25,11 +25,11 @@ RAY = EngineConfig(kind="ray", workers=2, cpus_per_worker=0.5, object_store_mb=1
 
 @pytest.fixture(scope="module", params=["local", "ray"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with build_engine(EngineConfig() if request.param == "local" else RAY, concurrency=4) as each:
-        yield each
+    with build_engine(EngineConfig() if request.param == "local" else RAY, concurrency=4) as opened:
+        yield opened
 
 
-@pytest.mark.parametrize("promise", CONTRACT, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("promise", CONTRACT, ids=lambda promise: promise.__name__)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_engines_keep(promise: Callable[[Engine, Path], None], engine: Engine, tmp_path: Path) -> None:
     promise(engine, tmp_path)
@@ -58,10 +58,10 @@ def test_a_dead_worker_costs_nothing_and_a_deadly_unit_only_itself(tmp_path: Pat
 
         answers = list(ray_engine.map(ask, range(10)))
 
-    failed = {each.unit: each.failure.kind for each in outcomes if each.failure is not None}
+    failed = {outcome.unit: outcome.failure.kind for outcome in outcomes if outcome.failure is not None}
     assert failed == {7: "worker_died"}
-    assert sorted(each.unit for each in outcomes) == list(range(40))
-    assert all(each.value for each in answers)
+    assert sorted(outcome.unit for outcome in outcomes) == list(range(40))
+    assert all(answer.value for answer in answers)
 
 
 def test_only_one_module_imports_ray() -> None:
@@ -70,7 +70,7 @@ def test_only_one_module_imports_ray() -> None:
         path.relative_to(source).as_posix()
         for path in source.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if (isinstance(node, ast.Import) and any(each.name.split(".")[0] == "ray" for each in node.names))
+        if (isinstance(node, ast.Import) and any(name.name.split(".")[0] == "ray" for name in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray")
     }
     assert importing == {"engine/ray.py"}

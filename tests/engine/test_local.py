@@ -22,14 +22,14 @@ async def double(unit: int) -> int:
 
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
-    with LocalEngine(concurrency=4) as each:
-        yield each
+    with LocalEngine(concurrency=4) as opened:
+        yield opened
 
 
 def test_every_unit_has_one_outcome(engine: LocalEngine) -> None:
     outcomes = list(engine.map(double, range(50)))
-    assert sorted((each.unit, each.value) for each in outcomes) == [(unit, 2 * unit) for unit in range(50)]
-    assert not any(each.failure for each in outcomes)
+    assert sorted((outcome.unit, outcome.value) for outcome in outcomes) == [(unit, 2 * unit) for unit in range(50)]
+    assert not any(outcome.failure for outcome in outcomes)
     assert list(engine.map(double, [])) == []
 
 
@@ -55,8 +55,8 @@ def test_a_bad_unit_costs_only_itself(engine: LocalEngine, caplog: pytest.LogCap
             raise KeyError("a bug")
         return unit
 
-    outcomes = {each.unit: each for each in engine.map(work, range(10))}
-    assert {unit for unit, each in outcomes.items() if each.failure is None} == set(range(10)) - {3, 5}
+    outcomes = {outcome.unit: outcome for outcome in engine.map(work, range(10))}
+    assert {unit for unit, outcome in outcomes.items() if outcome.failure is None} == set(range(10)) - {3, 5}
     timeout, bug = outcomes[3].failure, outcomes[5].failure
     assert timeout is not None
     assert (timeout.kind, timeout.detail) == ("timeout", "took too long")
@@ -76,10 +76,10 @@ def test_an_error_that_ends_the_run_comes_after_what_was_in_work(engine: LocalEn
         await asyncio.sleep(0.05)
         return unit
 
-    seen: list[int] = []
+    units: list[int] = []
     with pytest.raises(EndpointRefusedError, match="401"):
-        seen.extend(outcome.unit for outcome in engine.map(work, range(1000)))
-    assert sorted(seen) == sorted(set(started) - {2})
+        units.extend(outcome.unit for outcome in engine.map(work, range(1000)))
+    assert sorted(units) == sorted(set(started) - {2})
     assert len(started) <= 8
 
 
@@ -94,7 +94,7 @@ def test_the_budget_starts_nothing_new_and_finishes_what_it_began(engine: LocalE
     begin = time.monotonic()
     outcomes = list(engine.map(work, itertools.count(), budget_seconds=0.25))
     assert time.monotonic() - begin < 5
-    assert sorted(each.unit for each in outcomes) == started
+    assert sorted(outcome.unit for outcome in outcomes) == started
     assert 4 <= len(started) <= 16
 
 

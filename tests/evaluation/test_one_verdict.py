@@ -192,9 +192,7 @@ def test_all_surfaces_agree(run: RunDirectory, drawn: tuple[Scores, dict[str, Ro
         )
         for model in results.models[1:]
     ]
-    table = build_table(
-        arms, axes=("arm",), sets=roles, reference="none", samples=SETTINGS.samples, seed=SETTINGS.seed
-    )
+    table = build_table(arms, axes=("arm",), sets=roles, reference="none", settings=SETTINGS)
     assert {(each.result.name, each.model): each.verdict for each in table.from_base.conclusions} == verdicts
     for row in csv.DictReader(io.StringIO(to_csv(table))):
         if row["role"] != "validation":

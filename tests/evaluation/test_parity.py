@@ -9,11 +9,11 @@ import pytest
 import pytrec_eval
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.packaged import read_packaged
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
+from multigrain.mining.lexical import BM25Retriever
 
 TOLERANCE = 0.005
 

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.results import (
     EvaluationResults,
     choose,
@@ -23,6 +22,7 @@ from multigrain.evaluation.results import (
 from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
+from multigrain.mining.lexical import BM25Retriever
 
 
 @pytest.fixture

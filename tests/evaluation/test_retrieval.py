@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import pytrec_eval
@@ -7,14 +9,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.lexical import BM25Retriever
-from multigrain.evaluation.nearest import nearest
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever, score_ranking
+from multigrain.evaluation.retrieval import DenseRetriever, evaluate_retrieval, evaluate_retriever, score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.mining import search
 from multigrain.mining.best import NO_ROW
+from multigrain.mining.lexical import BM25Retriever
 
 # Few distinct values, negative ones and both zeros among them, so that ties are common.
 _VALUES = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 0.25, 1.0])
+
+
+class _Table:
+    """Vectors by number, the texts being the numbers; notes the documents that each call asks for."""
+
+    fingerprint = "table"
+
+    def __init__(self, queries: np.ndarray, documents: np.ndarray) -> None:
+        self.queries, self.documents = queries, documents
+        self.calls: list[list[str]] = []
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self.queries[[int(text) for text in texts]]
+
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls.append(list(texts))
+        return self.documents[[int(text) for text in texts]]
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -23,44 +46,34 @@ _VALUES = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 0.25, 1.0])
     queries=st.integers(1, 5),
     documents=st.integers(1, 30),
     depth=st.integers(1, 12),
-    document_block=st.integers(1, 9),
+    block=st.integers(1, 9),
     query_block=st.integers(1, 3),
 )
 def test_blocked_search_equals_a_full_stable_sort(
-    data: st.DataObject, queries: int, documents: int, depth: int, document_block: int, query_block: int
+    data: st.DataObject, queries: int, documents: int, depth: int, block: int, query_block: int
 ) -> None:
     draw = st.lists(_VALUES, min_size=2, max_size=2)
     left = np.array([data.draw(draw) for _ in range(queries)], dtype=np.float32)
     right = np.array([data.draw(draw) for _ in range(documents)], dtype=np.float32)
-    found = nearest(
-        left,
-        lambda start, end: right[start:end],
-        documents,
-        depth,
-        document_block=document_block,
-        query_block=query_block,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_QUERY_BLOCK", query_block)
+        ranked = DenseRetriever(_Table(left, right), block=block).rank(_numbers(queries), _numbers(documents), depth)
     expected = np.argsort(-(left @ right.T), axis=1, kind="stable")[:, :depth]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(ranked, expected)
 
 
-def test_each_document_is_asked_for_once_and_in_blocks() -> None:
-    asked: list[tuple[int, int]] = []
-    vectors = np.eye(5, dtype=np.float32)
-
-    def documents(start: int, end: int) -> np.ndarray:
-        asked.append((start, end))
-        return vectors[start:end]
-
-    nearest(vectors, documents, 5, 3, document_block=2, query_block=2)
-    assert asked == [(0, 2), (2, 4), (4, 5)]
+def test_each_document_is_asked_for_once_and_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "rounding_pays", lambda *sizes: True)  # a first pass would read the corpus twice
+    table = _Table(np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32))
+    DenseRetriever(table, block=2).rank(_numbers(5), _numbers(5), 3)
+    assert table.calls == [["0", "1"], ["2", "3"], ["4"]]
 
 
 @pytest.mark.parametrize(
     ("document_vectors", "message"),
     [
-        (np.full((4, 64), np.nan, dtype=np.float32), "document vectors that are not finite"),
-        (np.zeros((4, 32), dtype=np.float32), "mismatched dimensions"),
+        (np.full((4, 64), np.nan, dtype=np.float32), "not all finite.*lower the learning rate"),
+        (np.zeros((4, 32), dtype=np.float32), "embed both with one model"),
     ],
 )
 def test_unusable_vectors_are_refused(

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.evaluation.comparison import compare_stored
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.results import (
     EvaluationResults,
     query_rows,
@@ -14,6 +13,7 @@ from multigrain.evaluation.results import (
 from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.evaluation.settings import CompareSettings
+from multigrain.mining.lexical import BM25Retriever
 from multigrain.records import Document, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

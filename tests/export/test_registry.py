@@ -14,8 +14,7 @@ import multigrain.export
 from multigrain.errors import ConfigError, ExportError, MissingExtraError
 from multigrain.export import registry, targets
 from multigrain.export.job import ExportJob
-from multigrain.export.registry import EXPORTERS
-from multigrain.export.write import check_destination, export_model
+from multigrain.export.registry import EXPORTERS, check_destination, export_model
 
 PLUGIN = """
 from multigrain.errors import ExportError

@@ -7,7 +7,7 @@ import pytest
 
 from multigrain.errors import SourceError
 from multigrain.llm.batch_files import read_batch_results, write_batch_files
-from multigrain.llm.protocol import CompletionRequest, Message
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, Message
 
 
 def requests(count: int) -> list[tuple[str, CompletionRequest]]:
@@ -20,19 +20,19 @@ def body(text: str) -> dict[str, object]:
 
 def test_files_stay_within_what_services_take(tmp_path: Path) -> None:
     files = list(write_batch_files(requests(7), tmp_path, model="m", most_requests=3))
-    assert [file.path.name for file in files] == ["batch-0001.jsonl", "batch-0002.jsonl", "batch-0003.jsonl"]
-    assert [len(file.keys) for file in files] == [3, 3, 1]
-    lines = [json.loads(line) for file in files for line in file.path.read_text().splitlines()]
+    assert [path.name for path, _ in files] == ["batch-0001.jsonl", "batch-0002.jsonl", "batch-0003.jsonl"]
+    assert [len(keys) for _, keys in files] == [3, 3, 1]
+    lines = [json.loads(line) for path, _ in files for line in path.read_text().splitlines()]
     assert [line["custom_id"] for line in lines] == [key for key, _ in requests(7)]
     assert lines[0]["method"] == "POST"
     assert lines[0]["url"] == "/v1/chat/completions"
     assert lines[0]["body"]["model"] == "m"
-    size = files[0].path.stat().st_size
+    size = files[0][0].stat().st_size
     by_size = list(write_batch_files(requests(7), tmp_path, model="m", most_bytes=size))
-    assert all(file.path.stat().st_size <= size for file in by_size)
-    assert by_size[0].path.name == "batch-0004.jsonl"  # earlier files are kept
+    assert all(path.stat().st_size <= size for path, _ in by_size)
+    assert by_size[0][0].name == "batch-0004.jsonl"  # earlier files are kept
     assert list(write_batch_files([], tmp_path, model="m")) == []
-    assert not list(tmp_path.glob("*.partial"))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl"}
 
 
 def test_results_errors_and_blank_lines(tmp_path: Path) -> None:
@@ -47,19 +47,18 @@ def test_results_errors_and_blank_lines(tmp_path: Path) -> None:
     ]
     path = tmp_path / "results.jsonl"
     path.write_text("\n\n".join(json.dumps(row) for row in rows) + "\n")
-    results = {result.key: result for result in read_batch_results(path)}
-    answered = {key: result.completion.text for key, result in results.items() if result.completion is not None}
+    results = dict(read_batch_results(path))
+    answered = {key: answer.text for key, answer in results.items() if isinstance(answer, Completion)}
     assert answered == {"a": "first", "b": "second"}
-    kinds = {key: result.failure.kind for key, result in results.items() if result.failure is not None}
-    assert kinds == {
+    failures = {key: answer for key, answer in results.items() if isinstance(answer, CompletionFailure)}
+    assert {key: failure.kind for key, failure in failures.items()} == {
         "c": "bad_request",
         "d": "rate_limited",
         "e": "batch_expired",
         "f": "malformed",
         "g": "server_error",
     }
-    assert results["c"].failure is not None
-    assert results["c"].failure.detail == "400 too long"
+    assert failures["c"].detail == "400 too long"
 
 
 @pytest.mark.parametrize(
@@ -90,11 +89,11 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_extra_keys_are_in_every_line(tmp_path: Path) -> None:
     extra = {"chat_template_kwargs": {"enable_thinking": False}}
-    plain, told = (
-        [json.loads(line)["body"] for file in files for line in file.path.read_text().splitlines()]
+    plain, extended = (
+        [json.loads(line)["body"] for path, _ in files for line in path.read_text().splitlines()]
         for files in (
             list(write_batch_files(requests(2), tmp_path, model="m")),
             list(write_batch_files(requests(2), tmp_path, model="m", extra_body=extra)),
         )
     )
-    assert told == [body | extra for body in plain]
+    assert extended == [body | extra for body in plain]

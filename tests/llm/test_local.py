@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 
 from multigrain.config import LLMConfig
 from multigrain.errors import LLMError, MissingExtraError, ModelError
+from multigrain.llm.answers import ask
 from multigrain.llm.build import build_client
 from multigrain.llm.local import LocalLLM
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
-from multigrain.llm.structured import ask
 from multigrain.storage.packages import is_installed, resolve_gguf
 
 pytestmark = pytest.mark.skipif(
@@ -34,9 +34,9 @@ def request(text: str, **settings: Any) -> CompletionRequest:
     return CompletionRequest((Message("user", text),), **{"max_tokens": 16, "temperature": 0.0, **settings})
 
 
-def together(llm: LLMClient, *asked: CompletionRequest) -> list[Completion]:
+def together(llm: LLMClient, *requests: CompletionRequest) -> list[Completion]:
     async def all_of_them() -> list[Completion]:
-        return await asyncio.gather(*(llm.complete(each) for each in asked))
+        return await asyncio.gather(*(llm.complete(request) for request in requests))
 
     return asyncio.run(all_of_them())
 
@@ -84,13 +84,13 @@ def test_every_slot_keeps_the_shared_prefix(llm: LocalLLM) -> None:
 
 
 def test_what_it_cannot_take_costs_one_request(llm: LocalLLM) -> None:
-    for asked, kind in (
+    for unusable, kind in (
         (request("word " * 2000), "too_long"),
         (request("x", schema={"type": "nonsense"}), "bad_request"),
         (request("half a character \ud800"), "bad_request"),
     ):
         with pytest.raises(CompletionFailure) as caught:
-            together(llm, asked)
+            together(llm, unusable)
         assert caught.value.kind == kind
     assert together(llm, request("Name a colour."))[0].text
 
@@ -98,8 +98,8 @@ def test_what_it_cannot_take_costs_one_request(llm: LocalLLM) -> None:
 def test_several_copies_answer_as_one_does(llm: LocalLLM) -> None:
     copies = LocalLLM(MODEL, concurrency=3, threads=2, context_tokens=512)
     assert copies.identity == llm.identity
-    asked = [request(f"Name {number} colours.") for number in range(4)]
-    assert [each.finish_reason for each in together(copies, *asked)]
+    requests = [request(f"Name {number} colours.") for number in range(4)]
+    assert [completion.finish_reason for completion in together(copies, *requests)]
     assert len(copies._copies or ()) == 2
     asyncio.run(copies.aclose())
     asyncio.run(copies.aclose())
@@ -159,8 +159,8 @@ def test_wrong_references_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_extra_keys_reach_llama_cpp(llm: LocalLLM) -> None:
-    told = LocalLLM(MODEL, concurrency=1, threads=1, context_tokens=512, extra_body={"grammar": 'root ::= "blue"'})
-    (answer,) = together(told, request("Name a colour."))
-    asyncio.run(told.aclose())
+    extended = LocalLLM(MODEL, concurrency=1, threads=1, context_tokens=512, extra_body={"grammar": 'root ::= "blue"'})
+    (answer,) = together(extended, request("Name a colour."))
+    asyncio.run(extended.aclose())
     assert answer.text == "blue"
-    assert told.identity.startswith(f"{llm.identity}+")
+    assert extended.identity.startswith(f"{llm.identity}+")

@@ -37,17 +37,21 @@ QUICK = Backoff(first_wait=0.01, longest_wait=0.02)
 
 
 def client(endpoint: Endpoint, **settings: Any) -> OpenAICompatibleLLM:
-    return OpenAICompatibleLLM("m", find_endpoint(endpoint.url, "OPENAI_API_KEY"), backoff=QUICK, **settings)
+    return OpenAICompatibleLLM(at(endpoint.url, **settings), backoff=QUICK)
+
+
+def at(url: str, **settings: Any) -> LLMConfig:
+    return LLMConfig(provider="openai", model="m", base_url=url, **settings)
 
 
 def request(text: str = "hello", **settings: Any) -> CompletionRequest:
     return CompletionRequest((Message("user", text),), **settings)
 
 
-def run(llm: LLMClient, *asked: CompletionRequest) -> list[Completion]:
+def run(llm: LLMClient, *requests: CompletionRequest) -> list[Completion]:
     async def all_of_them() -> list[Completion]:
         try:
-            return await asyncio.gather(*(llm.complete(each) for each in asked))
+            return await asyncio.gather(*(llm.complete(request) for request in requests))
         finally:
             await llm.aclose()
 
@@ -55,7 +59,7 @@ def run(llm: LLMClient, *asked: CompletionRequest) -> list[Completion]:
 
 
 def sequence(*answers: web.StreamResponse | Coroutine[Any, Any, Any]) -> Handler:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         answer = answers[min(number, len(answers) - 1)]
         return answer if isinstance(answer, web.StreamResponse) else await answer
 
@@ -63,7 +67,7 @@ def sequence(*answers: web.StreamResponse | Coroutine[Any, Any, Any]) -> Handler
 
 
 def always(make: Any) -> Handler:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         answer = make()
         return await answer if asyncio.iscoroutine(answer) else answer
 
@@ -71,8 +75,8 @@ def always(make: Any) -> Handler:
 
 
 def test_the_wire(endpoint: Endpoint) -> None:
-    asked = request("hi", schema=SCHEMA, temperature=0.5, top_p=0.7, max_tokens=33, seed=4, stop=("\n",))
-    (answer,) = run(client(endpoint), asked)
+    question = request("hi", schema=SCHEMA, temperature=0.5, top_p=0.7, max_tokens=33, seed=4, stop=("\n",))
+    (answer,) = run(client(endpoint), question)
     assert endpoint.bodies == [
         {
             "model": "m",
@@ -95,10 +99,10 @@ def test_the_wire(endpoint: Endpoint) -> None:
 
 def test_a_repeated_prefill_is_taken_off(endpoint: Endpoint) -> None:
     endpoint.handler = always(lambda: chat_answer("Once upon a time"))
-    asked = CompletionRequest((Message("user", "Tell."), Message("assistant", "Once upon")))
-    assert run(client(endpoint), asked)[0].text == " a time"
+    question = CompletionRequest((Message("user", "Tell."), Message("assistant", "Once upon")))
+    assert run(client(endpoint), question)[0].text == " a time"
     endpoint.handler = always(lambda: chat_answer(" a time"))
-    assert run(client(endpoint), asked)[0].text == " a time"
+    assert run(client(endpoint), question)[0].text == " a time"
 
 
 async def hang() -> web.StreamResponse:
@@ -106,9 +110,9 @@ async def hang() -> web.StreamResponse:
     return chat_answer("too late")
 
 
-def reset(asked: web.Request) -> None:
-    assert asked.transport is not None
-    asked.transport.abort()
+def reset(incoming: web.Request) -> None:
+    assert incoming.transport is not None
+    incoming.transport.abort()
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504])
@@ -119,16 +123,16 @@ def test_passing_statuses_are_asked_again(endpoint: Endpoint, status: int) -> No
 
 
 def test_hangs_and_resets_are_asked_again(endpoint: Endpoint) -> None:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         if number == 0:
             return await hang()
         if number == 1:
-            reset(asked)
+            reset(incoming)
         if number == 2:
             half = web.StreamResponse(headers={"Content-Length": "1000"})
-            await half.prepare(asked)
+            await half.prepare(incoming)
             await half.write(b'{"choices": [')
-            reset(asked)
+            reset(incoming)
         return chat_answer("now")
 
     endpoint.handler = handle
@@ -189,9 +193,9 @@ def test_nothing_at_the_address(endpoint: Endpoint, caplog: pytest.LogCaptureFix
     endpoint.close()
     with pytest.raises(EndpointUnreachableError, match=r"nothing answers.*Connection refused"):
         run(client(endpoint, max_retries=1), request())
-    told = f"no answer from {endpoint.url} (Connection refused); trying again, 1 of 1"
-    assert [record.message for record in caplog.records if "no answer" in record.message] == [told]
-    unknown = OpenAICompatibleLLM("m", find_endpoint("http://no-such-host.invalid/v1", "X"), max_retries=0)
+    warning = f"no answer from {endpoint.url} (Connection refused); trying again, 1 of 1"
+    assert [record.message for record in caplog.records if "no answer" in record.message] == [warning]
+    unknown = OpenAICompatibleLLM(at("http://no-such-host.invalid/v1", api_key_env="X", max_retries=0))
     with pytest.raises(EndpointUnreachableError, match=r"nothing answers \(no such host\).*multigrain doctor CONFIG"):
         run(unknown, request())
 
@@ -213,9 +217,9 @@ def test_an_endpoint_where_nothing_succeeds_ends_the_run(endpoint: Endpoint) -> 
         finally:
             await llm.aclose()
 
-    number, said = asyncio.run(keep_asking())
+    number, message = asyncio.run(keep_asking())
     assert number == 49
-    assert "50 server_error" in said
+    assert "50 server_error" in message
 
 
 def test_it_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint) -> None:
@@ -226,7 +230,7 @@ def test_it_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint) -> None:
 
 
 def test_concurrency_adapts_to_a_busy_endpoint(endpoint: Endpoint) -> None:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         if endpoint.in_flight > 4:
             return error_answer(429, "too many", {"Retry-After": "0.02"})
         await asyncio.sleep(0.01)
@@ -240,7 +244,7 @@ def test_concurrency_adapts_to_a_busy_endpoint(endpoint: Endpoint) -> None:
 
 
 def test_never_more_in_flight_than_the_concurrency(endpoint: Endpoint) -> None:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.01)
         return chat_answer("ok")
 
@@ -251,7 +255,7 @@ def test_never_more_in_flight_than_the_concurrency(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("understood", ["json_schema without limits", "json_object", "nothing"])
 def test_a_response_format_that_is_turned_down_is_put_another_way(endpoint: Endpoint, understood: str) -> None:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         form = body.get("response_format")
         limited = "minLength" in str(form)
         kind = (form or {}).get("type")
@@ -263,17 +267,17 @@ def test_a_response_format_that_is_turned_down_is_put_another_way(endpoint: Endp
 
     endpoint.handler = handle
     llm = client(endpoint)
-    asked = [request(str(number), schema=SCHEMA) for number in range(5)]
-    assert {answer.text for answer in run(llm, *asked)} == {'{"query": "q"}'}
+    questions = [request(str(number), schema=SCHEMA) for number in range(5)]
+    assert {answer.text for answer in run(llm, *questions)} == {'{"query": "q"}'}
     before = len(endpoint.bodies)
-    run(llm, *asked)
+    run(llm, *questions)
     assert len(endpoint.bodies) == before + 5  # learnt once
     in_prompt = "JSON schema" in endpoint.bodies[-1]["messages"][-1]["content"]
     assert in_prompt == (understood != "json_schema without limits")
 
 
 def test_parameters_that_are_turned_down_are_left_out(endpoint: Endpoint) -> None:
-    async def handle(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         if "max_tokens" in body:
             return error_answer(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         for name in ("temperature", "seed"):
@@ -312,12 +316,12 @@ def test_unstructured_by_config(endpoint: Endpoint) -> None:
 def test_the_key_shows_nowhere(endpoint: Endpoint, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.DEBUG)
     address = endpoint.url.replace("http://", "http://someone:hunter22@") + "?token=tok-12345"
-    found = find_endpoint(address, "OPENAI_API_KEY")
-    said = f"bad header: Bearer {KEY} hunter22 token=tok-12345"
-    texts = [repr(found), found.url]
+    shown = find_endpoint(address, "OPENAI_API_KEY")
+    complaint = f"bad header: Bearer {KEY} hunter22 token=tok-12345"
+    texts = [repr(shown), shown.url]
     for status in (400, 401, 404, 500, 200):
-        endpoint.handler = always(lambda status=status: error_answer(status, said))
-        llm = OpenAICompatibleLLM("m", found, max_retries=0)
+        endpoint.handler = always(lambda status=status: error_answer(status, complaint))
+        llm = OpenAICompatibleLLM(at(address, max_retries=0))
         texts += [repr(llm), llm.identity]
         with pytest.raises((CompletionFailure, EndpointRefusedError)) as caught:
             run(llm, request())
@@ -358,16 +362,16 @@ def test_addresses_that_cannot_be(address: str) -> None:
 def test_extra_keys_go_with_every_request_and_make_it_another_model(endpoint: Endpoint) -> None:
     extra = {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}
     config = LLMConfig(provider="openai", model="m", base_url=endpoint.url)
-    told = config.model_copy(update={"extra_body": extra})
+    extended = config.model_copy(update={"extra_body": extra})
 
     run(build_client(config, seed=1, backoff=QUICK), request(schema=SCHEMA))
-    run(build_client(told, seed=1, backoff=QUICK), request(schema=SCHEMA))
+    run(build_client(extended, seed=1, backoff=QUICK), request(schema=SCHEMA))
 
     assert endpoint.bodies[1] == endpoint.bodies[0] | extra
     assert client_identity(config) == "openai:m"
-    assert client_identity(told) == build_client(told, seed=1, backoff=QUICK).identity != "openai:m"
+    assert client_identity(extended) == build_client(extended, seed=1, backoff=QUICK).identity != "openai:m"
     turned = config.model_copy(update={"extra_body": dict(reversed(extra.items()))})
-    assert client_identity(turned) == client_identity(told)  # the order of keys means nothing
+    assert client_identity(turned) == client_identity(extended)  # the order of keys means nothing
 
 
 def test_extra_headers_replace_our_own_and_their_secrets_show_nowhere(
@@ -412,18 +416,18 @@ def test_an_endpoint_may_have_headers_of_its_own(endpoint: Endpoint) -> None:
 
 
 def test_a_query_string_goes_with_every_request_and_is_not_shown(endpoint: Endpoint) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     async def handle(number: int, body: dict[str, Any], asked_for: web.Request) -> web.StreamResponse:
-        asked.append(asked_for.path_qs)
+        paths.append(asked_for.path_qs)
         return error_answer(422, "sig a+b/c== is wrong") if number else chat_answer("ok")
 
     endpoint.handler = handle
     query = "api-version=2024-06-01&sig=a%2Bb%2Fc%3D%3D"
-    llm = OpenAICompatibleLLM("m", find_endpoint(f"{endpoint.url}/?{query}", "OPENAI_API_KEY"))
+    llm = OpenAICompatibleLLM(at(f"{endpoint.url}/?{query}"))
     run(llm, request())
-    assert asked[0].startswith("/v1/chat/completions?")
-    assert dict(URL(asked[0]).query) == {"api-version": "2024-06-01", "sig": "a+b/c=="}
+    assert paths[0].startswith("/v1/chat/completions?")
+    assert dict(URL(paths[0]).query) == {"api-version": "2024-06-01", "sig": "a+b/c=="}
     with pytest.raises(CompletionFailure) as caught:
         run(llm, request())
     assert str(caught.value) == "bad_request: 422 sig [key] is wrong"

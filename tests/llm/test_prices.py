@@ -4,6 +4,7 @@ import pytest
 
 from multigrain.config import LLMConfig, PriceConfig
 from multigrain.llm.prices import cost_of, find_price
+from multigrain.llm.session.records import JournalTotals, TokenSums
 
 OWN = PriceConfig(prompt=1, completion=2, cached_prompt=0.5)
 
@@ -16,7 +17,7 @@ def test_cost() -> None:
     counts = {"prompt_tokens": 1_000_000, "completion_tokens": 500_000}
     assert cost_of(OWN, **counts) == pytest.approx(2.0)
     assert cost_of(OWN, **counts, cached_tokens=400_000) == pytest.approx(1.8)
-    assert cost_of(OWN, **counts, in_batch=True) == pytest.approx(1.0)
+    assert JournalTotals(**counts, batch=TokenSums(**counts)).cost(OWN) == pytest.approx(1.0)
     assert cost_of(OWN, prompt_tokens=10, completion_tokens=0, cached_tokens=99) == pytest.approx(5e-6)
     plain = PriceConfig(prompt=1, completion=2)
     assert cost_of(plain, **counts, cached_tokens=400_000) == cost_of(plain, **counts)
@@ -24,11 +25,11 @@ def test_cost() -> None:
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    known = find_price(config("gpt-4o-mini"))
-    assert known is not None
-    assert known.prompt == 0.15
-    assert find_price(config("openai/gpt-4o-mini", base_url="https://openrouter.ai/api/v1")) == known
-    assert find_price(config("gpt-4o-mini-2024-07-18")) == known
+    price = find_price(config("gpt-4o-mini"))
+    assert price is not None
+    assert price.prompt == 0.15
+    assert find_price(config("openai/gpt-4o-mini", base_url="https://openrouter.ai/api/v1")) == price
+    assert find_price(config("gpt-4o-mini-2024-07-18")) == price
     assert find_price(config("gpt-4o-minister")) is None
     assert find_price(config("gpt-4o-mini", base_url="http://localhost:8000/v1")) is None
     assert find_price(config("my-model")) is None

@@ -12,10 +12,9 @@ from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.local import LocalEngine
-from multigrain.llm.answers import UnusableAnswer, without_reasoning
+from multigrain.llm.answers import UnusableAnswer, ask, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.structured import ask
 from multigrain.records import Document
 from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.strategies.protocol import WritingUnit
@@ -68,7 +67,7 @@ def test_json_is_found_behind_the_reasoning(before: str) -> None:
 def test_reasoning_without_an_end_gets_twice_the_budget_once() -> None:
     llm = ScriptedLLM([OPEN, f"<think>so</think>{GOOD}"])
     assert asyncio.run(ask(llm, ASKED, Query)).query == "q"
-    assert [asked.max_tokens for asked in llm.requests] == [100, 200]
+    assert [sent.max_tokens for sent in llm.requests] == [100, 200]
     with pytest.raises(UnusableAnswer) as caught:
         asyncio.run(ask(ScriptedLLM([OPEN, OPEN, GOOD]), ASKED, Query))
     assert caught.value.kind == "reasoning"
@@ -81,14 +80,16 @@ def test_a_correction_shows_the_answer_and_not_the_reasoning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "query", "kind"),
+    ("answer", "query", "kind"),
     [("<think>hm</think>\n\nhow rivers flow", "how rivers flow", None), ("<think>", None, "reasoning")],
 )
-def test_free_text_is_found_behind_the_reasoning(said: str, query: str | None, kind: str | None) -> None:
+def test_free_text_is_found_behind_the_reasoning(answer: str, query: str | None, kind: str | None) -> None:
     document = Document("d", "a text about rivers")
     strategy = build_strategy(SynthesisConfig(strategy="mined"), LLMConfig(), seed=1)
     with LocalEngine(concurrency=1) as engine:
-        (row,) = synthesize([WritingUnit(document)], strategy, ScriptedLLM([said]), engine)
-        (held,) = write_heldout_queries([document], ScriptedLLM([said]), engine, LLMConfig(), characters=500, seed=1)
-    assert (row.value and row.value.query, held.value) == (query, query)
-    assert [each.failure and each.failure.kind for each in (row, held)] == [kind, kind]
+        (row,) = synthesize([WritingUnit(document)], strategy, ScriptedLLM([answer]), engine)
+        (heldout,) = write_heldout_queries(
+            [document], ScriptedLLM([answer]), engine, LLMConfig(), characters=500, seed=1
+        )
+    assert (row.value and row.value.query, heldout.value) == (query, query)
+    assert [outcome.failure and outcome.failure.kind for outcome in (row, heldout)] == [kind, kind]

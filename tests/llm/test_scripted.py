@@ -6,9 +6,9 @@ import json
 import pytest
 from pydantic import BaseModel, Field
 
+from multigrain.llm.answers import answer_schema
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
 from multigrain.llm.scripted import ScriptedLLM
-from multigrain.llm.structured import answer_schema
 
 
 def request(text: str, **settings: object) -> CompletionRequest:
@@ -23,7 +23,7 @@ def test_it_is_a_client_and_logs_what_it_was_asked() -> None:
     llm = ScriptedLLM(["one", "two"])
     assert isinstance(llm, LLMClient)
     assert answers(llm, "a", "b") == ["one", "two"]
-    assert [asked.messages[0].content for asked in llm.requests] == ["a", "b"]
+    assert [sent.messages[0].content for sent in llm.requests] == ["a", "b"]
     with pytest.raises(CompletionFailure, match="no answer left"):
         answers(llm, "c")
 
@@ -36,8 +36,8 @@ def test_a_mapping_answers_by_what_the_prompt_holds() -> None:
 
 
 def test_a_function_can_play_errors_and_cut_answers() -> None:
-    def script(asked: CompletionRequest) -> str | Completion | Exception:
-        if asked.messages[0].content == "fail":
+    def script(sent: CompletionRequest) -> str | Completion | Exception:
+        if sent.messages[0].content == "fail":
             return CompletionFailure("timeout", "scripted")
         return Completion("cut off he", "length", "m")
 
@@ -61,10 +61,10 @@ class Shape(BaseModel):
 
 
 def test_plausible_answers_follow_the_schema_and_depend_on_the_request_alone() -> None:
-    asked = request("A long document about sorting numbers quickly. Write a query.", schema=answer_schema(Shape))
-    first, second = (asyncio.run(ScriptedLLM().complete(asked)).text for _ in range(2))
+    question = request("A long document about sorting numbers quickly. Write a query.", schema=answer_schema(Shape))
+    first, second = (asyncio.run(ScriptedLLM().complete(question)).text for _ in range(2))
     assert first == second
     answer = Shape.model_validate(json.loads(first), strict=True)
     assert answer.query != answer.inner.kind
-    other = asyncio.run(ScriptedLLM().complete(request("A document about cooking rice well.", schema=asked.schema)))
+    other = asyncio.run(ScriptedLLM().complete(request("A document about cooking rice well.", schema=question.schema)))
     assert other.text != first

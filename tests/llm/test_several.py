@@ -31,16 +31,16 @@ def build(settings: LLMConfig) -> LLMClient:
 
 def config(servers: list[Endpoint], **settings: Any) -> LLMConfig:
     first, *more = servers
-    others = [EndpointConfig(base_url=each.url, model=f"m-{number}") for number, each in enumerate(more)]
+    others = [EndpointConfig(base_url=endpoint.url, model=f"m-{number}") for number, endpoint in enumerate(more)]
     return LLMConfig(
         provider="openai", model="m", base_url=first.url, more_endpoints=others, **{"max_retries": 0, **settings}
     )
 
 
 def answering(handle: Any) -> Handler:
-    async def answer(number: int, body: dict[str, Any], asked: web.Request) -> web.StreamResponse:
-        made = handle(body)
-        return await made if asyncio.iscoroutine(made) else made
+    async def answer(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
+        answer_or_task = handle(body)
+        return await answer_or_task if asyncio.iscoroutine(answer_or_task) else answer_or_task
 
     return answer
 
@@ -74,19 +74,19 @@ def test_all_are_used_by_their_own_names_and_share_an_identity(three: list[Endpo
         await asyncio.to_thread(round_of_six.wait, 60)
         return chat_answer("ok")
 
-    for each in three:
-        each.handler = answering(lambda body: together())
+    for endpoint in three:
+        endpoint.handler = answering(lambda body: together())
     llm = build(settings)
     assert llm.identity == client_identity(settings) == "openai:m"
     assert total_concurrency(settings) == 6
     assert {answer.text for answer in ask(llm, 60)} == {"ok"}
-    assert [{body["model"] for body in each.bodies} for each in three] == [{"m"}, {"m-0"}, {"m-1"}]
-    assert all(len(each.bodies) == 20 for each in three)
+    assert [{body["model"] for body in endpoint.bodies} for endpoint in three] == [{"m"}, {"m-0"}, {"m-1"}]
+    assert all(len(endpoint.bodies) == 20 for endpoint in three)
 
 
 def test_a_slow_one_gets_less(three: list[Endpoint]) -> None:
-    for each, seconds in zip(three, (0.2, 0.01, 0.01), strict=True):
-        each.handler = answering(lambda body, seconds=seconds: slowly(seconds))
+    for endpoint, seconds in zip(three, (0.2, 0.01, 0.01), strict=True):
+        endpoint.handler = answering(lambda body, seconds=seconds: slowly(seconds))
     ask(build(config(three, concurrency=2)), 90)
     assert len(three[0].bodies) < len(three[1].bodies) / 2
 
@@ -101,22 +101,23 @@ def test_a_dead_one_and_a_refusing_one_cost_nothing(three: list[Endpoint], caplo
 
 
 def test_a_failing_request_is_tried_elsewhere(three: list[Endpoint]) -> None:
-    for each in three[:2]:
-        each.handler = answering(lambda body: error_answer(500, "boom"))
+    for endpoint in three[:2]:
+        endpoint.handler = answering(lambda body: error_answer(500, "boom"))
     assert ask(build(config(three)), 1)[0].text == "answer to 0"
     three[2].handler = answering(lambda body: error_answer(500, "boom"))
     (failure,) = ask(build(config(three)), 1)
     assert isinstance(failure, CompletionFailure)
     three[2].handler = answering(lambda body: error_answer(400, "bad"))
-    asked = sum(len(each.bodies) for each in three)
+    before = sum(len(endpoint.bodies) for endpoint in three)
     ask(build(config([three[2], *three[:2]])), 1)
-    assert sum(len(each.bodies) for each in three) == asked + 1  # what is wrong with the request is wrong everywhere
+    # What is wrong with the request is wrong everywhere.
+    assert sum(len(endpoint.bodies) for endpoint in three) == before + 1
 
 
 def test_the_run_ends_when_none_is_left(three: list[Endpoint]) -> None:
-    for each in three:
-        each.handler = answering(lambda body: error_answer(403, "no"))
-    assert all(isinstance(each, EndpointRefusedError) for each in ask(build(config(three)), 3))
-    for each in three:
-        each.close()
-    assert all(isinstance(each, EndpointUnreachableError) for each in ask(build(config(three)), 3))
+    for endpoint in three:
+        endpoint.handler = answering(lambda body: error_answer(403, "no"))
+    assert all(isinstance(failure, EndpointRefusedError) for failure in ask(build(config(three)), 3))
+    for endpoint in three:
+        endpoint.close()
+    assert all(isinstance(failure, EndpointUnreachableError) for failure in ask(build(config(three)), 3))

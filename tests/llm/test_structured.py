@@ -6,10 +6,9 @@ import json
 import pytest
 from pydantic import BaseModel, Field
 
-from multigrain.llm.answers import UnusableAnswer
+from multigrain.llm.answers import UnusableAnswer, answer_schema, ask
 from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.scripted import Answer, ScriptedLLM
-from multigrain.llm.structured import answer_schema, ask
 
 
 class Query(BaseModel):
@@ -39,7 +38,7 @@ def test_a_good_answer_takes_one_call() -> None:
 def test_a_cut_answer_gets_twice_the_budget_once() -> None:
     answer, llm = run(CUT, GOOD)
     assert answer.query == "q"
-    assert [asked.max_tokens for asked in llm.requests] == [100, 200]
+    assert [sent.max_tokens for sent in llm.requests] == [100, 200]
     assert llm.requests[0].messages == llm.requests[1].messages
     with pytest.raises(UnusableAnswer) as caught:
         run(CUT, CUT, GOOD)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.mining import search
-from multigrain.mining.bands import nearest_bands, rank_corpus, scale_bands
-from multigrain.mining.search import top_k
+from multigrain.mining.rules import nearest_bands, scale_bands
+from multigrain.mining.search import rank_corpus, top_k
 
 
 def _unit(rows: int, seed: int, dimensions: int = 8) -> np.ndarray:

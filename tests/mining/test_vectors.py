@@ -11,19 +11,21 @@ from multigrain.errors import SourceError
 from multigrain.mining.search import top_k
 from multigrain.mining.vectors import ShardWork, VectorStore, missing_shards, write_shard
 
-LOTS = [[f"text {lot} {row}" for row in range(40 if lot < 3 else 7)] for lot in range(4)]
+BATCHES = [[f"text {batch} {row}" for row in range(40 if batch < 3 else 7)] for batch in range(4)]
 
 
 def _vectors(texts: Sequence[str]) -> np.ndarray:
     return np.asarray([np.random.default_rng(abs(hash(text))).normal(size=6) for text in texts], dtype=np.float32)
 
 
-def _fill(place: str, identity: str = "m", lots: list[list[str]] | None = None) -> tuple[list[ShardWork], VectorStore]:
+def _fill(
+    place: str, fingerprint: str = "m", batches: list[list[str]] | None = None
+) -> tuple[list[ShardWork], VectorStore]:
     names: list[str] = []
-    works = list(missing_shards(place, identity, lots or LOTS, names))
+    works = list(missing_shards(place, fingerprint, batches or BATCHES, names))
     for work in works:
         write_shard(place, work.name, _vectors(work.texts))
-    return works, VectorStore.finish(place, identity, names)
+    return works, VectorStore.finish(place, fingerprint, names)
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -33,7 +35,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_a_store_gives_back_what_went_in_by_slices_and_by_rows(place: str) -> None:
     _, store = _fill(place)
-    everything = _vectors([text for lot in LOTS for text in lot])
+    everything = _vectors([text for batch in BATCHES for text in batch])
 
     assert (len(store), store.dimensions) == (127, 6)
     for low, high in [(0, 127), (39, 41), (40, 40), (75, 500), (120, 127), (-3, None)]:
@@ -47,7 +49,7 @@ def test_a_store_gives_back_what_went_in_by_slices_and_by_rows(place: str) -> No
 
 def test_killed_embedding_goes_on_with_the_first_missing_shard(place: str) -> None:
     names: list[str] = []
-    works = missing_shards(place, "m", LOTS, names)
+    works = missing_shards(place, "m", BATCHES, names)
     for _ in range(2):
         work = next(works)
         write_shard(place, work.name, _vectors(work.texts))
@@ -63,14 +65,14 @@ def test_killed_embedding_goes_on_with_the_first_missing_shard(place: str) -> No
 
 def test_another_model_or_text_embeds_anew_and_leaves_no_old_shard(place: str) -> None:
     _fill(place)
-    assert len(_fill(place, identity="other")[0]) == 4
-    grown = [*LOTS, ["one more"]]
-    assert len(_fill(place, identity="other", lots=grown)[0]) == 1
-    changed = [[*LOTS[0][:-1], "changed"], *grown[1:]]
-    assert len(_fill(place, identity="other", lots=changed)[0]) == 1
-    _, store = _fill(place, identity="other", lots=LOTS[:1])
+    assert len(_fill(place, fingerprint="other")[0]) == 4
+    grown = [*BATCHES, ["one more"]]
+    assert len(_fill(place, fingerprint="other", batches=grown)[0]) == 1
+    changed = [[*BATCHES[0][:-1], "changed"], *grown[1:]]
+    assert len(_fill(place, fingerprint="other", batches=changed)[0]) == 1
+    _, store = _fill(place, fingerprint="other", batches=BATCHES[:1])
     assert len(store) == 40
-    assert len(_fill(place, identity="other", lots=LOTS)[0]) == 3  # what belonged to nothing was deleted
+    assert len(_fill(place, fingerprint="other", batches=BATCHES)[0]) == 3  # what belonged to nothing was deleted
 
 
 def test_a_missing_or_cut_shard_is_told_by_name(tmp_path: Path) -> None:

@@ -19,11 +19,9 @@ from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.model.adapters import has_adapters, merge_adapters, quantization
 from multigrain.model.attention.direction import is_bidirectional
-from multigrain.model.describe import describe_encoder
-from multigrain.model.encoder import build_candidate, build_encoder, load
+from multigrain.model.encoder import build_candidate, build_encoder, describe_encoder, load, save_candidate
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.replacing import pooling_name
-from multigrain.model.saving import save_candidate
 
 from .conftest import TEXTS
 

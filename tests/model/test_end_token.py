@@ -16,9 +16,8 @@ from multigrain.config import LoraConfig, TrainingConfig
 from multigrain.encoders.encoder import encode
 from multigrain.errors import ModelError
 from multigrain.model.adapters import merge_adapters
-from multigrain.model.encoder import build_encoder, load
+from multigrain.model.encoder import build_encoder, load, save_candidate
 from multigrain.model.end_token import append_end_token, ends_texts
-from multigrain.model.saving import save_candidate
 
 from .conftest import TEXTS
 

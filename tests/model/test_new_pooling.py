@@ -15,10 +15,8 @@ from multigrain.config.poolings import POOLINGS
 from multigrain.encoders.encoder import encode
 from multigrain.encoders.models import Encoding, load_model, parse_model
 from multigrain.errors import ConfigError, ModelError
-from multigrain.model.describe import describe_encoder
-from multigrain.model.encoder import build_candidate, build_encoder, load
+from multigrain.model.encoder import build_candidate, build_encoder, describe_encoder, load, save_candidate
 from multigrain.model.replacing import pooling_name
-from multigrain.model.saving import save_candidate
 from multigrain.report.card_data import _folder
 from multigrain.training.train import train_candidate
 

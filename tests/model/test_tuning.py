@@ -72,7 +72,7 @@ def test_quick_attention_learns_what_sdpa_does(dropping: SentenceTransformer) ->
         dropping.zero_grad()
         with (
             dropout_set_to(dropping, 0.0),
-            quick_attention(dropping, wanted=wanted),
+            quick_attention(dropping, enabled=wanted),
             torch.autocast("cpu", dtype=torch.bfloat16),
         ):
             vectors = _vectors(dropping)
@@ -89,9 +89,9 @@ def test_quick_attention_learns_what_sdpa_does(dropping: SentenceTransformer) ->
 def test_quick_attention_ends_with_training(dropping: SentenceTransformer) -> None:
     (whole,) = (each for each in dropping.modules() if hasattr(each, "set_attn_implementation"))
     names = [whole.config._attn_implementation]
-    with quick_attention(dropping, wanted=True):
+    with quick_attention(dropping, enabled=True):
         names.append(whole.config._attn_implementation)
-    with quick_attention(dropping, wanted=False):
+    with quick_attention(dropping, enabled=False):
         names.append(whole.config._attn_implementation)
     assert names == ["sdpa", ATTENTION_NAME, "sdpa"]
     assert whole.config._attn_implementation == "sdpa"

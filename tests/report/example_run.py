@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
 from multigrain.audit.summary import summarise
+from multigrain.curriculum.schedule import Boundary
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.evaluation.results import (
     CHOSEN_BY,
@@ -38,7 +39,7 @@ from multigrain.llm.answers import UnusableAnswer, parse_answer
 from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
-from multigrain.training.log import Boundary, TrainingLog, TrainingStep
+from multigrain.training.log import TrainingLog, TrainingStep
 
 MODULES = (
     "argparse", "bisect", "calendar", "configparser", "csv", "datetime", "decimal", "difflib", "fractions",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multigrain.curriculum.schedule import Boundary
 from multigrain.evaluation.results import SetResult
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.report.charts import Axis, area, difference_axis, heat, loss_axis, loss_chart, stagger
@@ -15,7 +16,7 @@ from multigrain.report.data import (
     AnchorText,
     AnchorToken,
 )
-from multigrain.training.log import Boundary, TrainingLog, TrainingStep
+from multigrain.training.log import TrainingLog, TrainingStep
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 

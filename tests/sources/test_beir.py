@@ -12,7 +12,7 @@ import pytest
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.sets.beir import read_beir, read_own_files
-from multigrain.sources.beir import find_beir, is_beir, iterate_texts, read_qrels, read_texts
+from multigrain.sources.beir import find_beir, is_beir, iterate_texts, read_qrels
 from multigrain.sources.pairs import load_pairs
 
 TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
@@ -48,7 +48,7 @@ def write_texts(path: Path, **names: str) -> Path:
     ],
 )
 def test_texts_are_the_same_from_every_format(tmp_path: Path, name: str, columns: dict[str, str]) -> None:
-    assert read_texts(write_texts(tmp_path / name, **columns)) == TEXTS
+    assert dict(iterate_texts(write_texts(tmp_path / name, **columns))) == TEXTS
 
 
 def write_qrels(path: Path, style: str) -> Path:
@@ -117,7 +117,7 @@ def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
 def test_a_bad_table_gets_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(SourceError) as caught:
-        read_texts(tmp_path / name)
+        dict(iterate_texts(tmp_path / name))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -67,13 +67,16 @@ LENGTH = {"words": count_words, "characters": len}
 
 
 def spans_of(text: str, parts: list[Document]) -> list[tuple[int, int]]:
-    """Where each chunk stands in the text: the first place that is not before the chunk ahead of it."""
+    """Where each chunk stands in the text: after the chunk ahead of it and, of several places, next to its end."""
     spans: list[tuple[int, int]] = []
-    start = -1
+    start, end = -1, 0
     for part in parts:
         start = text.find(part.text, start + 1)
         assert start >= 0, "a chunk is a part of the text as it is, and chunks are in the text's order"
-        spans.append((start, start + len(part.text)))
+        while (later := text.find(part.text, start + 1)) >= 0 and not text[end:later].strip():
+            start = later
+        end = start + len(part.text)
+        spans.append((start, end))
     return spans
 
 

@@ -10,7 +10,8 @@ import pytest
 from multigrain.config import DocumentsConfig
 from multigrain.config.file import load_config
 from multigrain.errors import SourceError
-from multigrain.sources.load import load_corpus, source_fingerprint
+from multigrain.sources.load import load_corpus
+from multigrain.sources.source import data_source
 from multigrain.storage.hub import HubReference, parse_hub
 
 ROWS = {
@@ -86,8 +87,8 @@ def test_wrong_columns_splits_and_names_are_one_line(tmp_path: Path) -> None:
 def test_the_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     datasets.Dataset.from_dict(ROWS).to_json(str(tmp_path / "a.jsonl"))
     config = DocumentsConfig(path=Path(f"hf:{tmp_path}"), **FIELDS)
-    before = source_fingerprint(config)
+    before = data_source(config).fingerprint(config)
 
-    assert source_fingerprint(config) == before
+    assert data_source(config).fingerprint(config) == before
     datasets.Dataset.from_dict({"key": ["x"], "body": ["y"]}).to_json(str(tmp_path / "a.jsonl"))
-    assert source_fingerprint(config) != before
+    assert data_source(config).fingerprint(config) != before

@@ -16,7 +16,8 @@ from multigrain.records import Document, Split
 from multigrain.sources.docstrings import read_docstrings
 from multigrain.sources.files import files_fingerprint
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.load import load_corpus, prepare_corpus, source_fingerprint
+from multigrain.sources.load import load_corpus, prepare_corpus
+from multigrain.sources.source import data_source
 from multigrain.sources.store import read_document_table, write_document_table
 from multigrain.sources.words import word_ngrams
 
@@ -191,11 +192,11 @@ def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one")
     config = DocumentsConfig(path=tmp_path)
-    before = source_fingerprint(config)
+    before = data_source(config).fingerprint(config)
 
-    assert source_fingerprint(config) == before
+    assert data_source(config).fingerprint(config) == before
     path.write_text("three")
-    assert source_fingerprint(config) != before
+    assert data_source(config).fingerprint(config) != before
 
 
 def test_docstrings_have_summaries_that_their_documents_do_not_repeat() -> None:
@@ -240,7 +241,7 @@ def test_hidden_folders_and_run_directories_are_not_documents(tmp_path: Path) ->
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "notes.txt").write_text("Not a document of the user's, though long enough.")
     config = DocumentsConfig(path=tmp_path)
-    before = source_fingerprint(config)
+    before = data_source(config).fingerprint(config)
     run = tmp_path / "runs" / "mine"
     for folder in ("documents", "model"):
         (run / folder).mkdir(parents=True)
@@ -248,7 +249,7 @@ def test_hidden_folders_and_run_directories_are_not_documents(tmp_path: Path) ->
     (run / "model" / "vocab.txt").write_text("a vocabulary of the tuned model, and no document at all")
 
     assert len(load_corpus(config, seed=1).documents) == 12
-    assert source_fingerprint(config) == before
+    assert data_source(config).fingerprint(config) == before
 
 
 @pytest.mark.parametrize("count", [10, 14, 20, 30])
@@ -256,7 +257,7 @@ def test_even_a_small_corpus_has_two_groups_on_each_side(count: int) -> None:
     corpus = prepare_corpus(_documents(count), _config(), seed=1)
 
     for side in Split:
-        assert len({document.group for document in corpus.of(side)}) >= 2
+        assert len({document.group for document in corpus.documents if document.split is side}) >= 2
 
 
 def test_a_group_keeps_its_side_when_near_duplicates_are_added() -> None:

@@ -13,9 +13,8 @@ from multigrain.config import Config, DocumentsConfig
 from multigrain.config.documents import DATA_SOURCES
 from multigrain.errors import ConfigError
 from multigrain.records import Document
-from multigrain.sources.glance import look_at_documents, look_at_input
-from multigrain.sources.load import load_corpus, source_fingerprint
-from multigrain.sources.source import DataSource, data_source
+from multigrain.sources.load import load_corpus
+from multigrain.sources.source import DataSource, data_source, look_at_documents, look_at_input
 
 
 class ParagraphSource(DataSource):
@@ -52,10 +51,10 @@ def test_a_source_of_another_package_is_one_like_any_other(tmp_path: Path) -> No
 
     assert {document.id for document in corpus.documents} == {f"p{number}" for number in range(20)}
     assert corpus.counts["source"] == str(path)
-    assert "20 documents" in look_at_input(config).found
-    before = source_fingerprint(config.documents)
+    assert "20 documents" in look_at_input(config).summary
+    before = data_source(config.documents).fingerprint(config.documents)
     path.write_text("changed")
-    assert source_fingerprint(config.documents) != before
+    assert data_source(config.documents).fingerprint(config.documents) != before
     assert "at least 10 are needed" in look_at_input(config).problem
     assert "paragraphs" in DATA_SOURCES.names()
 

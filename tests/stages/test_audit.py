@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.audit.file import audit_file
-from multigrain.audit.model_judges import open_judges
+from multigrain.audit.judges import open_judges
 from multigrain.config.file import load_config, parse_config
 from multigrain.dataset.store import read_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
@@ -148,7 +148,7 @@ def test_marks_of_another_run_and_of_no_run_are_refused(tmp_path, corpus_file, s
         apply_marks_file(run.path, marks)
     with pytest.raises(RunDirectoryError, match="no audited run"):
         apply_marks_file(tmp_path, marks)
-    assert not run.marks_path.exists()
+    assert not run.labels_path.exists()
 
 
 def test_an_evaluation_set_s_queries_are_kept_out_of_training(tmp_path, corpus_file, small_bert) -> None:

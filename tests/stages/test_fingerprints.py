@@ -10,14 +10,14 @@ import pytest
 
 from multigrain.config.file import parse_config
 from multigrain.errors import RunMismatchError
-from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.base import RunContext, complete_stage
 from multigrain.stages.fingerprints import (
     candidate_fingerprint,
     dataset_fingerprint,
     results_fingerprint,
     synthesis_fingerprint,
 )
-from multigrain.storage.content import content_fingerprint
+from multigrain.storage.files import content_fingerprint
 from multigrain.storage.rundir import RunDirectory
 
 

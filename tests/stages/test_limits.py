@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.stages.chat_endpoint import WORDS, ChatEndpoint, graded_answer, run_values
 
-from multigrain.audit.model_judges import open_judges
+from multigrain.audit.judges import open_judges
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import read_rows
 from multigrain.display.progress import SilentProgress

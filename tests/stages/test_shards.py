@@ -15,7 +15,7 @@ from multigrain.config.file import parse_config
 from multigrain.dataset.foreign import read_foreign
 from multigrain.dataset.store import read_examples, write_examples
 from multigrain.errors import RunDirectoryError
-from multigrain.export.run import open_run
+from multigrain.export.job import open_run
 from multigrain.report import load_report_data, write_report
 from multigrain.stages import run, run_stages
 from multigrain.stages.labels import apply_marks_file

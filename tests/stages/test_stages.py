@@ -10,8 +10,7 @@ from typer.main import get_command
 
 from multigrain.cli.main import app
 from multigrain.config.file import parse_config
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.run import stage_summaries
 from multigrain.stages.table import STAGES, invalidate, stages_of
 from multigrain.storage.rundir import RunDirectory

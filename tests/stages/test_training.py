@@ -22,12 +22,11 @@ from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.sources.store import read_document_table
-from multigrain.stages import merging, run_stages
-from multigrain.stages.context import RunContext
+from multigrain.stages import run_stages, training
+from multigrain.stages.base import RunContext
 from multigrain.stages.fingerprints import dataset_fingerprint, synthesis_fingerprint
 from multigrain.stages.table import STAGES
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 from multigrain.training.merging import AUTOMATIC_SHARES
 
 
@@ -79,7 +78,7 @@ def test_validation_queries_choose_the_share_and_test_queries_are_not_looked_at(
         seen.append(evaluation_set.role)
         return evaluate_retrieval(encoder, evaluation_set)
 
-    monkeypatch.setattr(merging, "evaluate_retrieval", spy)
+    monkeypatch.setattr(training, "evaluate_retrieval", spy)
     lora = {"lora": {"r": 4}}
     candidates = {
         "tuned": {},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from multigrain.errors import RunDirectoryError
 from multigrain.records import Document, Split
-from multigrain.storage.disk_list import DiskList, View
+from multigrain.storage.sequences import DiskList, View
 
 DOCUMENTS = st.builds(
     Document,

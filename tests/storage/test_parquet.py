@@ -358,7 +358,7 @@ def _manifest_of(**values: object) -> Callable[[Path], None]:
         (lambda path: (path / "_manifest.json").write_text("{"), "_manifest.json cannot be understood"),
         (_manifest_of(shards=[{"file": "part-00000.parquet"}]), "_manifest.json cannot be understood"),
         (_manifest_of(shards=7), "_manifest.json cannot be understood"),
-        (_manifest_of(format=2), "_manifest.json is of format 2, and this version reads 1"),
+        (_manifest_of(format=2), "_manifest.json is of format 2; this version reads 1"),
         (_manifest_of(rows=35), "_manifest.json does not agree with itself"),
         (
             _manifest_of(shards=[{"file": "../t.parquet", "rows": 34, "bytes": 3, "crc32": ""}]),

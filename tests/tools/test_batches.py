@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multigrain.config import PriceConfig
+from multigrain.config import LLMConfig, PriceConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import SourceError
 from multigrain.llm.prices import about_prompt_tokens
@@ -28,24 +28,23 @@ from multigrain.tools.batches import BatchRound, import_batch_results, write_bat
 
 UNITS = [WritingUnit(Document(f"d{n}", f"document number {n} about rivers and bridges")) for n in range(12)]
 PRICE = PriceConfig(prompt=1, completion=10)
+LLM = LLMConfig(provider="scripted", model="m", prices={"m": PRICE})
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "journal.sqlite") as each:
-        yield each
+    with Journal(tmp_path / "journal.sqlite") as opened:
+        yield opened
 
 
 @pytest.fixture
 def engine() -> Iterator[LocalEngine]:
-    with LocalEngine(concurrency=4) as each:
-        yield each
+    with LocalEngine(concurrency=4) as opened:
+        yield opened
 
 
 def write(strategy: Strategy, journal: Journal, engine: LocalEngine, folder: Path, **options: Any) -> BatchRound:
-    return write_batch_round(
-        UNITS, strategy, journal, engine, folder, identity="scripted:plausible", model="m", **options
-    )
+    return write_batch_round(UNITS, strategy, journal, engine, folder, LLM, **options)
 
 
 def serve(files: tuple[Path, ...], folder: Path, *, fail: int = 0) -> Path:
@@ -53,11 +52,11 @@ def serve(files: tuple[Path, ...], folder: Path, *, fail: int = 0) -> Path:
     rows = []
     for path in files:
         for number, line in enumerate(path.read_text().splitlines()):
-            asked = json.loads(line)
-            messages = tuple(Message(**message) for message in asked["body"]["messages"])
-            form = asked["body"].get("response_format")
+            row = json.loads(line)
+            messages = tuple(Message(**message) for message in row["body"]["messages"])
+            form = row["body"].get("response_format")
             schema = form["json_schema"]["schema"] if form else None
-            text = plausible_answer(CompletionRequest(messages, schema=schema, seed=asked["body"]["seed"]))
+            text = plausible_answer(CompletionRequest(messages, schema=schema, seed=row["body"]["seed"]))
             answer = {
                 "choices": [{"finish_reason": "stop", "message": {"content": text}}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10},
@@ -65,13 +64,13 @@ def serve(files: tuple[Path, ...], folder: Path, *, fail: int = 0) -> Path:
             response = {"status_code": 200, "body": answer}
             if number < fail:
                 response = {"status_code": 500, "body": {"error": {"message": "later"}}}
-            rows.append(json.dumps({"custom_id": asked["custom_id"], "response": response, "error": None}))
+            rows.append(json.dumps({"custom_id": row["custom_id"], "response": response, "error": None}))
     results = folder / "results.jsonl"
     results.write_text("\n".join(reversed(rows)))
     return results
 
 
-@pytest.mark.parametrize("strategy", [MghStrategy(), StepwiseStrategy()], ids=lambda each: each.name)
+@pytest.mark.parametrize("strategy", [MghStrategy(), StepwiseStrategy()], ids=lambda strategy: strategy.name)
 def test_rounds_of_batches_write_the_same_rows_as_asking_live(
     strategy: Strategy, journal: Journal, engine: LocalEngine, tmp_path: Path
 ) -> None:
@@ -84,9 +83,9 @@ def test_rounds_of_batches_write_the_same_rows_as_asking_live(
     assert (done.finished, done.waiting) == (len(UNITS), 0)
     llm = ScriptedLLM()
     client = JournaledClient(llm, journal, strategy=strategy.name)
-    from_batches = {each.unit: each.value for each in synthesize(UNITS, strategy, client, engine)}
+    from_batches = {outcome.unit: outcome.value for outcome in synthesize(UNITS, strategy, client, engine)}
     assert llm.calls == 0
-    live = {each.unit: each.value for each in synthesize(UNITS, strategy, ScriptedLLM(), engine)}
+    live = {outcome.unit: outcome.value for outcome in synthesize(UNITS, strategy, ScriptedLLM(), engine)}
     assert from_batches == live
 
 
@@ -140,9 +139,9 @@ def test_requests_survive_the_journal(journal: Journal) -> None:
     assert list(journal.wanted_in_batch("r")) == [("key", request)]
     assert journal.find_batch_request("key") is None  # no file asks it yet
     journal.mark_written(["key"])
-    found = journal.find_batch_request("key")
-    assert found is not None
-    assert restored_request(found[2]) == request
+    batch_request = journal.find_batch_request("key")
+    assert batch_request is not None
+    assert restored_request(batch_request[2]) == request
 
 
 def test_a_file_holds_no_more_than_the_budget_can_pay_for(
@@ -151,13 +150,13 @@ def test_a_file_holds_no_more_than_the_budget_can_pay_for(
     def at_most(requests: Iterable[CompletionRequest]) -> float:
         counted = Budget(max_cost=1e9)
         assert all(counted.reserve_in_batch(request, PRICE) for request in requests)
-        return sum(about_prompt_tokens(asked) * 4 * 1 + asked.max_tokens * 10 for asked in requests) / 1e6 / 2
+        return sum(about_prompt_tokens(request) * 4 * 1 + request.max_tokens * 10 for request in requests) / 1e6 / 2
 
-    first = write(MghStrategy(), journal, engine, tmp_path, budget=Budget(max_cost=4e-2), price=PRICE)
-    asked = list(journal.awaited())
-    assert 0 < len(asked) == first.requests < 12
+    first = write(MghStrategy(), journal, engine, tmp_path, budget=Budget(max_cost=4e-2))
+    written = list(journal.awaited())
+    assert 0 < len(written) == first.requests < 12
     assert first.over_limit == 12 - first.requests
-    assert at_most(asked) <= 4e-2 < at_most(asked) * (first.requests + 1) / first.requests * 1.01
+    assert at_most(written) <= 4e-2 < at_most(written) * (first.requests + 1) / first.requests * 1.01
     results = serve(first.files, tmp_path, fail=1)
     import_batch_results([results], journal)
     assert list(journal.awaited()) == []  # answered, or come back as a failure

@@ -14,8 +14,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from multigrain.config import TrainingConfig
-from multigrain.model.encoder import build_candidate
-from multigrain.model.saving import save_candidate
+from multigrain.model.encoder import build_candidate, save_candidate
 from multigrain.recipes import recipe
 from multigrain.training.processes import is_main_process, leave_together
 from multigrain.training.train import train_candidate

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from multigrain.ablation.matrix import MatrixFile, expand
 from multigrain.config import Config, TrainingConfig
 from multigrain.errors import ConfigError, ModelError
-from multigrain.training.losses.listwise import ListMLELoss, WassersteinLoss, squared_wasserstein
-from multigrain.training.losses.masked import MaskedRankingLoss
+from multigrain.training.losses.ranking import ListMLELoss, MaskedRankingLoss, WassersteinLoss, squared_wasserstein
 from multigrain.training.losses.registry import LOSSES, LossPlugin, LossSettings, build_loss, check_losses
 from multigrain.training.train import train_candidate
 

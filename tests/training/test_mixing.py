@@ -15,9 +15,8 @@ from multigrain.config import MixSourceConfig
 from multigrain.config.file import load_config
 from multigrain.errors import SourceError
 from multigrain.storage import parquet
-from multigrain.training.data import PairRow, plan_training
-from multigrain.training.fingerprint import mix_fingerprint
-from multigrain.training.mixing import MixedRows, mix_source, read_mix
+from multigrain.training.data import mix_source, plan_training
+from multigrain.training.mixing import MixedRows, PairRow, mix_fingerprint, read_mix
 from multigrain.training.train import train_candidate, training_sources
 
 from .graded import config_of, encoder, examples
@@ -131,7 +130,7 @@ def test_lists_are_taken_apart_and_unusable_rows_are_counted(tmp_path: Path) -> 
     counts = MixedRows()
 
     assert _read(_source(_write(tmp_path, "parquet", rows)), counts) == [PairRow("q1", "p1", ("n1", "n2"))]
-    assert counts == MixedRows(taken=1, without_text=2, without_negative=1)
+    assert counts == MixedRows(usable=1, without_text=2, without_negative=1)
     with pytest.raises(SourceError, match=r"1 usable rows of 4 \(2 have no query or positive, 1 no negative\)"):
         mix_source(_source(tmp_path / "pairs.parquet"), tmp_path / "out", seed=1)
 

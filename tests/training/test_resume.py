@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from multigrain.config import TrainingConfig
-from multigrain.curriculum.schedule import stretches
+from multigrain.curriculum.schedule import step_ranges
 from multigrain.training.data import schedule_of
 from multigrain.training.train import train_candidate
 
@@ -31,8 +31,8 @@ class StoppedError(Exception):
 
 
 def _first_steps(config: TrainingConfig) -> list[int]:
-    """The first step (from 1) of every stretch but the first; the middle where there is one only."""
-    found = [each.start + 1 for each in stretches(schedule_of(config, config.steps, seed=SEED), config.steps)]
+    """The first step (from 1) of every range of steps but the first; the middle where there is one only."""
+    found = [each.start + 1 for each in step_ranges(schedule_of(config, config.steps, seed=SEED), config.steps)]
     return found[1:] or [config.steps // 2]
 
 

@@ -19,8 +19,8 @@ from multigrain.model.adapters import merge_adapters
 from multigrain.model.encoder import build_candidate, load
 from multigrain.stages import run_stages
 from multigrain.training.processes import check_sharding
-from multigrain.training.sharding import fsdp_arguments, twin_to_shard
 from multigrain.training.train import train_candidate
+from multigrain.training.trainers import fsdp_arguments, twin_to_shard
 
 from .graded import config_of, encoder, examples, largest_difference
 from .sharded import SETTINGS, settings_of

@@ -14,14 +14,12 @@ from sentence_transformers import SentenceTransformer
 from tests.curriculum.measures import level_of, padded_share
 
 from multigrain.config import PromptsConfig, TrainingConfig
-from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_candidate, build_encoder
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.checkpoints import last_complete_checkpoint
-from multigrain.training.data import TrainingPlan, plan_training
+from multigrain.training.data import CurriculumSampling, RowTexts, TrainingPlan, plan_training
 from multigrain.training.estimate import estimate_training
-from multigrain.training.row_texts import RowTexts
 from multigrain.training.train import column_prompts, train_candidate, training_sources
 
 ROWS = 24
@@ -282,9 +280,9 @@ def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert
     plain, grouped = (plan.batches for plan in plans)
     assert plain != grouped
     for level in range(4):
-        stretch = slice(4 * level, 4 * level + 4)
-        assert sorted(itertools.chain(*plain[stretch])) == sorted(itertools.chain(*grouped[stretch]))
-        assert {level_of(index, ROWS) for batch in grouped[stretch] for index in batch} == {level + 1}
+        steps = slice(4 * level, 4 * level + 4)
+        assert sorted(itertools.chain(*plain[steps])) == sorted(itertools.chain(*grouped[steps]))
+        assert {level_of(index, ROWS) for batch in grouped[steps] for index in batch} == {level + 1}
     texts = RowTexts([plans[0].dataset])
     assert padded_share(grouped, texts.length) < 0.6 * padded_share(plain, texts.length)
 

@@ -12,17 +12,23 @@ seeds: [1, 2, 3]
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multigrain.config import Config, TrainingConfig, fingerprint
 from multigrain.config.file import load_config, parse_config, read_yaml
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, MultigrainError
+from multigrain.stages.fingerprints import (
+    documents_fingerprint,
+    planned_dataset_fingerprint,
+    planned_synthesis_fingerprint,
+)
+from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses
 
 CANDIDATE: Final = "arm"
@@ -108,19 +114,13 @@ class Matrix:
         axes: the varied settings, in order.
         arms: all combinations that are not skipped.
         reference: the arm that the others are compared with.
-        seeds: of training.
-        budget_seconds: for everything; None for no limit.
-        budget_cost: of all writing, in US dollars; None for no limit.
-        keep_models: whether trained models are kept.
+        file: what the matrix file says: the seeds, the budgets, and whether models are kept.
     """
 
     axes: tuple[str, ...]
     arms: tuple[Arm, ...]
     reference: Arm
-    seeds: tuple[int, ...]
-    budget_seconds: float | None
-    budget_cost: float | None
-    keep_models: bool
+    file: MatrixFile
 
 
 def load_matrix(path: Path) -> Matrix:
@@ -181,15 +181,7 @@ def expand(file: MatrixFile, shared: Config, *, origin: str) -> Matrix:
     reference = next((arm for arm in arms if _matches(arm.values, file.reference)), None)
     if reference is None:
         raise ConfigError(f"{origin}: no arm is left that `reference` describes; see vary and skip")
-    return Matrix(
-        axes=tuple(file.vary),
-        arms=tuple(arms),
-        reference=reference,
-        seeds=tuple(file.seeds),
-        budget_seconds=file.budget_seconds,
-        budget_cost=file.budget_cost,
-        keep_models=file.keep_models,
-    )
+    return Matrix(tuple(file.vary), tuple(arms), reference, file)
 
 
 def shown(value: Any) -> str:
@@ -223,3 +215,53 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from None
     return config
+
+
+_KEY_LENGTH: Final = 16
+
+
+class ArmFolders(NamedTuple):
+    """The folders of an arm: of its documents and written rows, and of its graded rows. Arms alike have the same."""
+
+    writing: Path
+    data: Path
+
+
+def shared_folders(arms: Sequence[Arm], out: Path) -> dict[str, ArmFolders]:
+    """The folders of arms, by their names; files that change in place lead to other folders.
+
+    A folder is named for the fingerprint of the stage that fills it. Folders of version 0.1.0 have other names: they
+    are recognised by the fingerprints in their manifests, and used on.
+
+    Args:
+        arms: of one matrix.
+        out: the ablation's folder.
+    """
+    existing = {fingerprint: path for folder in ("writing", "data") for fingerprint, path in _existing(out / folder)}
+    folders, documents = {}, ""
+    for arm in arms:
+        if not documents or arm.config.start_from == "tasks":  # documents and pairs are the same for all arms
+            documents = documents_fingerprint(arm.config)
+        written = planned_synthesis_fingerprint(arm.config, documents)
+        graded = planned_dataset_fingerprint(arm.config, written)
+        folders[arm.name] = ArmFolders(
+            existing.get(written, out / "writing" / written[:_KEY_LENGTH]),
+            existing.get(graded, out / "data" / graded[:_KEY_LENGTH]),
+        )
+    return folders
+
+
+def _existing(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Folders by the fingerprint of what they hold; where writing was interrupted, of what would be written."""
+    for path in sorted(folder.glob("*")):
+        run = RunDirectory(path)
+        documents = run.manifest("documents")
+        if (filled := run.manifest("dataset" if folder.name == "data" else "synthesis")) is not None:
+            yield filled.fingerprint, path
+        elif documents is not None and folder.name == "writing":
+            try:
+                config = Config.model_validate(documents.settings)
+                fingerprint = planned_synthesis_fingerprint(config, documents.fingerprint)
+            except (ValidationError, MultigrainError):  # of another version, or a file of it is gone
+                continue
+            yield fingerprint, path

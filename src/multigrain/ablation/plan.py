@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from multigrain.ablation.matrix import CANDIDATE, Matrix
-from multigrain.ablation.sharing import shared_folders
+from multigrain.ablation.matrix import CANDIDATE, Matrix, shared_folders
 from multigrain.config import Config
 from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder
@@ -88,26 +87,27 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     folders = shared_folders(matrix.arms, out)
     writings = {folders[arm.name].writing: arm.config for arm in matrix.arms}
     datasets = {folders[arm.name].data for arm in matrix.arms}
-    left = {folder: config for folder, config in writings.items() if not _has(folder, "synthesis")}
-    estimates = [dry_run(config, folder, prompts=0) for folder, config in left.items()]
+    estimates = [
+        dry_run(config, folder, prompts=0) for folder, config in writings.items() if not _has(folder, "synthesis")
+    ]
     finished = [
         manifest.seconds
         for arm in matrix.arms
-        for seed in matrix.seeds
+        for seed in matrix.file.seeds
         if (manifest := RunDirectory(folders[arm.name].data).manifest(f"arms/{arm.key}-{seed}"))
     ]
     datasets_done = sum(_has(folder, "audit") for folder in datasets)
     documents, searched = _sizes(matrix.reference.config)
     per_text = _seconds_a_text(matrix.reference.config, documents)
     seconds_each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
-    remaining = len(matrix.arms) * len(matrix.seeds) - len(finished)
+    remaining = len(matrix.arms) * len(matrix.file.seeds) - len(finished)
     costs = [estimate.cost for estimate in estimates]
     return AblationPlan(
         arms=len(matrix.arms),
-        seeds=len(matrix.seeds),
+        seeds=len(matrix.file.seeds),
         done=len(finished),
         writings=len(writings),
-        writings_done=len(writings) - len(left),
+        writings_done=len(writings) - len(estimates),
         datasets=len(datasets),
         datasets_done=datasets_done,
         requests=sum(estimate.requests - estimate.in_journal for estimate in estimates),
@@ -119,8 +119,8 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         seconds=remaining * seconds_each
         + (len(datasets) - datasets_done) * len(documents) * per_text
         + searched * per_text,
-        budget_seconds=matrix.budget_seconds,
-        budget_cost=matrix.budget_cost,
+        budget_seconds=matrix.file.budget_seconds,
+        budget_cost=matrix.file.budget_cost,
     )
 
 
@@ -157,7 +157,7 @@ def _sizes(config: Config) -> tuple[list[str], int]:
     texts = [document.text for document in itertools.islice(read, config.documents.limit)]
     others = open_sets(config.evaluation.sets, seed=config.seed)
     own = 0 if config.evaluation.queries == "none" else len(texts)
-    searched = own + sum(len(known.corpus) + len(known.queries) for known in others.retrieval)
+    searched = own + sum(len(opened.corpus) + len(opened.queries) for opened in others.retrieval)
     if not searched:
         raise EvaluationError("nothing to judge the arms by: set evaluation.queries, or name a test set")
     return texts, searched

@@ -12,18 +12,10 @@ from multigrain.ablation.table import AblationTable, Side, TableRow
 from multigrain.display.tables import markdown_table
 from multigrain.evaluation.results import selection_words
 
-_LATEX: Final = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+_LATEX: Final = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "✓": r"$\checkmark$"}
+)
 _SIGNIFICANT: Final = "*"
 
 
@@ -74,12 +66,12 @@ def to_latex(table: AblationTable) -> str:
         r"\centering",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(_latex(each) for each in (*table.axes, *table.sets, "seeds", "seconds")) + r" \\",
+        " & ".join(map(_latex, (*table.axes, *table.sets, "seeds", "seconds"))) + r" \\",
         r"\midrule",
     ]
     for row in table.rows:
         scores = [_latex_cell(table, row, name) for name in table.sets]
-        values = [*(_latex(each) for each in _axis_values(table, row)), *scores, str(row.seeds), f"{row.seconds:.0f}"]
+        values = [*map(_latex, _axis_values(table, row)), *scores, str(row.seeds), f"{row.seconds:.0f}"]
         lines.append(" & ".join(values) + r" \\")
     caption = _latex(" ".join(table_notes(table)))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]) + "\n"
@@ -154,4 +146,4 @@ def table_notes(table: AblationTable) -> Iterator[str]:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text).replace("✓", r"$\checkmark$")
+    return text.translate(_LATEX)

@@ -22,10 +22,9 @@ from typing import Any, Final
 
 from sentence_transformers import SentenceTransformer
 
-from multigrain.ablation.matrix import CANDIDATE, Arm, Matrix
+from multigrain.ablation.matrix import CANDIDATE, Arm, ArmFolders, Matrix, shared_folders
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
-from multigrain.ablation.sharing import ArmFolders, shared_folders
 from multigrain.ablation.table import AblationTable, ArmScores, build_table
 from multigrain.config import CandidateConfig, Config, fingerprint
 from multigrain.display.progress import Progress, SilentProgress
@@ -33,24 +32,24 @@ from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import ConfigError, EvaluationError
-from multigrain.evaluation.results import BASE, query_rows, read_per_query, write_per_query
-from multigrain.evaluation.retrieval import evaluate_retrieval
-from multigrain.evaluation.sets.loading import open_sets
+from multigrain.evaluation.results import BASE, read_per_query, write_per_query
+from multigrain.evaluation.scoring import Scored, score_model
+from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.model.encoder import load
 from multigrain.sources.store import read_document_table
-from multigrain.stages.context import RunContext, complete_stage
+from multigrain.stages.base import RunContext, complete_stage
 from multigrain.stages.fingerprints import base_settings
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.table import STAGES
 from multigrain.stages.training import run_candidate
 from multigrain.storage.files import atomic_directory, atomic_write
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 from multigrain.tools.synthesis_estimate import dry_run
-from multigrain.training.fingerprint import mix_fingerprint
+from multigrain.training.mixing import mix_fingerprint
 
 TABLE_FILES: Final = {
     "ablation.md": to_markdown,
@@ -121,7 +120,7 @@ def run_ablation(matrix: Matrix, out: Path, *, progress: Progress | None = None)
     with RunDirectory(out).hold():
         ablation = _Ablation(matrix, out, progress or SilentProgress(), shared_folders(matrix.arms, out))
         ablation.sets = tuple(_sets(ablation))
-        for seed in matrix.seeds:
+        for seed in matrix.file.seeds:
             for arm in matrix.arms:
                 _run_arm(ablation, arm, seed)
         table = _table(ablation)
@@ -134,15 +133,13 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
     """The reference arm's test queries judge all arms, also those whose own model wrote others."""
     config = ablation.matrix.reference.config
     others = open_sets(config.evaluation.sets, seed=config.seed)
-    if config.evaluation.queries == "none" and not any(
-        evaluation_set.role == "test" for evaluation_set in others.retrieval
-    ):
+    if config.evaluation.queries == "none" and not any(opened.role == "test" for opened in others.retrieval):
         raise EvaluationError(_NO_JUDGE)  # before anything is written
     run = _written(ablation, ablation.matrix.reference)
     sets = [*domain_sets(config, run, read_document_table(run.documents_path)), *others.retrieval]
     if others.similarity or others.tasks:
         ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
-    if not any(evaluation_set.role == "test" for evaluation_set in sets):
+    if not any(opened.role == "test" for opened in sets):
         raise EvaluationError(_NO_JUDGE)
     yield from sets
 
@@ -164,10 +161,10 @@ def _check_cost(ablation: _Ablation, context: RunContext) -> None:
     """Refuse to have anything written that would, by estimate, go beyond the budget.
 
     Raises:
-        _TooDearError: it would.
+        _OverBudgetError: it would.
         ConfigError: nobody knows what the model costs.
     """
-    budget = ablation.matrix.budget_cost
+    budget = ablation.matrix.file.budget_cost
     if budget is None or context.run.manifest("synthesis") is not None:
         return
     estimate = dry_run(context.config, context.run.path, prompts=0)
@@ -175,14 +172,14 @@ def _check_cost(ablation: _Ablation, context: RunContext) -> None:
         raise ConfigError("budget_cost needs to know what the model costs: set llm.prices in the config")
     spent = sum(manifest.counts.get("cost") or 0.0 for manifest in ablation.shared() if manifest.stage == "synthesis")
     if spent + estimate.cost > budget:
-        raise _TooDearError(
+        raise _OverBudgetError(
             f"budget_cost {budget:g}: writing for {context.run.path} would cost about ${estimate.cost:.2f} on top of "
             f"${spent:.2f}; raise it, or have less written"
         )
 
 
-class _TooDearError(ConfigError):
-    """What an arm needs written would cost more than the budget."""
+class _OverBudgetError(ConfigError):
+    """An arm would take or cost more than the budget."""
 
 
 def _audited(ablation: _Ablation, arm: Arm) -> tuple[RunContext, StageManifest]:
@@ -206,12 +203,10 @@ def _share(source: Path, target: Path) -> None:
 
 
 def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
-    if _over_budget(ablation):
-        ablation.not_run.append(f"{arm.name} (seed {seed})")
-        return
     try:
+        _check_seconds(ablation)
         prepared, audited = _audited(ablation, arm)
-    except _TooDearError:
+    except _OverBudgetError:
         ablation.not_run.append(f"{arm.name} (seed {seed})")
         return
     name = f"{arm.key}-{seed}"
@@ -243,9 +238,11 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
     )
 
 
-def _over_budget(ablation: _Ablation) -> bool:
-    budget = ablation.matrix.budget_seconds
-    return budget is not None and bool(ablation.scores) and ablation.spent() + ablation.longest > budget
+def _check_seconds(ablation: _Ablation) -> None:
+    """Refuse to start an arm that would, if it takes as long as the longest so far, go beyond the budget."""
+    budget = ablation.matrix.file.budget_seconds
+    if budget is not None and ablation.scores and ablation.spent() + ablation.longest > budget:
+        raise _OverBudgetError(f"budget_seconds {budget:g}: used up")
 
 
 def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: RunContext) -> dict[str, Any]:
@@ -253,7 +250,7 @@ def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: Run
     folder = context.run.candidate_path(name)
     model = load(str(folder), trust_remote_code=context.config.training.trust_remote_code)
     counts = _score(ablation, context.config, model, name, context.run.path / "arms" / name, cache=None)
-    if not ablation.matrix.keep_models:
+    if not ablation.matrix.file.keep_models:
         shutil.rmtree(folder)
     return counts
 
@@ -262,27 +259,22 @@ def _base_scores(ablation: _Ablation, config: Config) -> Path:
     """The base model's results, made once for all arms that start from it."""
     scored = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config))
     # The folder is named for what made it, so complete_stage never finds another's result there.
-    context = ablation.context(config, ablation.out)
-    folder = f"base/{scored[:16]}"
+    context = replace(ablation.context(config, ablation.out), progress=SilentProgress())
+    folder, cache = f"base/{scored[:16]}", ablation.out / "embeddings"
     target = ablation.out / folder
-
-    def work() -> dict[str, Any]:
-        return _score(ablation, config, base_model(config), BASE, target, cache=ablation.out / "embeddings")
-
-    complete_stage(replace(context, progress=SilentProgress()), folder, scored, work)
+    complete_stage(
+        context, folder, scored, lambda: _score(ablation, config, base_model(config), BASE, target, cache=cache)
+    )
     return target / _SCORES
 
 
 def _judged_by(ablation: _Ablation, config: Config) -> list[Any]:
     """What decides a score, besides the model."""
-    return [
-        [
-            evaluation_set.name,
-            evaluation_set.role,
-            fingerprint(dict(evaluation_set.corpus), dict(evaluation_set.queries), evaluation_set.relevant),
-        ]
-        for evaluation_set in ablation.sets
-    ] + [config.training.precision]
+    contents = [
+        [judge.name, judge.role, fingerprint(dict(judge.corpus), dict(judge.queries), judge.relevant)]
+        for judge in ablation.sets
+    ]
+    return [*contents, config.training.precision]
 
 
 def _score(
@@ -291,19 +283,12 @@ def _score(
     encoder = CachedEncoder(
         SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size), model_fingerprint(model), cache
     )
-    rows, counts = [], {}
-    with (
-        encoding_precision(config, model),
-        ablation.progress.task(f"Scoring {name}", len(ablation.sets), unit="sets") as task,
-    ):
-        for evaluation_set in ablation.sets:
-            scores = evaluate_retrieval(encoder, evaluation_set)
-            rows += query_rows(evaluation_set, name, scores)
-            counts[evaluation_set.name] = scores.ndcg_at_10
-            task.advance(note=f"{evaluation_set.name} nDCG@10 {scores.ndcg_at_10:.3f}")
+    scored = Scored()
+    with encoding_precision(config, model):
+        score_model(name, model, encoder, OpenedSets(retrieval=ablation.sets), scored, progress=ablation.progress)
     encoder.close()
-    write_per_query(folder / _SCORES, rows)
-    return counts
+    write_per_query(folder / _SCORES, scored.rows())
+    return {set_name: scores[name].ndcg_at_10 for set_name, scores in scored.scores.items()}
 
 
 def _read_scores(path: Path) -> dict[str, dict[str, float]]:
@@ -322,12 +307,10 @@ def _table(ablation: _Ablation) -> AblationTable:
     return build_table(
         ablation.scores,
         axes=matrix.axes,
-        sets={evaluation_set.name: evaluation_set.role for evaluation_set in ablation.sets},
+        sets={judge.name: judge.role for judge in ablation.sets},
         reference=matrix.reference.name,
         not_run=ablation.not_run,
-        samples=settings.bootstrap_samples,
-        confidence=settings.confidence,
-        seed=matrix.reference.config.seed,
+        settings=CompareSettings(settings.bootstrap_samples, settings.confidence, seed=matrix.reference.config.seed),
         data_seconds=sum(manifest.seconds for manifest in shared),
         tokens=sum(
             manifest.counts.get(kind, 0) for manifest in writing for kind in ("prompt_tokens", "completion_tokens")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multigrain.evaluation.results import BASE, ModelScores, SetResult
 from multigrain.evaluation.sets.retrieval_set import Role
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_crossed
 from multigrain.evaluation.verdict import Conclusion, conclude, conclusion_on
 
@@ -138,10 +139,8 @@ def build_table(
     axes: Sequence[str],
     sets: Mapping[str, Role],
     reference: str,
+    settings: CompareSettings | None = None,
     not_run: Sequence[str] = (),
-    samples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 13,
     data_seconds: float = 0.0,
     tokens: int = 0,
     cost: float | None = None,
@@ -154,10 +153,8 @@ def build_table(
         axes: the varied settings.
         sets: set name to what it is for.
         reference: the reference arm's name.
+        settings: how arms are compared; None for the defaults.
         not_run: what the budget left out, in words.
-        samples: resamples behind each interval.
-        confidence: width of the intervals.
-        seed: of the resampling.
         data_seconds: spent on what arms share.
         tokens: that the language model read and wrote.
         cost: of those.
@@ -166,6 +163,7 @@ def build_table(
     Raises:
         EvaluationError: arms were scored on different queries.
     """
+    settings = settings or CompareSettings()
     ranking = tuple(ranked_by or (name for name, role in sets.items() if role == "validation"))
     by_arm: dict[str, list[ArmScores]] = {}
     for run in scores:
@@ -182,7 +180,6 @@ def build_table(
         )
         for name, role in sets.items()
     }
-    resampling = _Resampling(samples, confidence, seed)
     reference_runs = {run.seed: run for run in by_arm.get(reference, [])}
     against_base, against_reference = {}, {}
     for arm, runs in by_arm.items():
@@ -190,29 +187,32 @@ def build_table(
         for name in sets:
             against_base[name, arm] = [run.base[name] for run in runs], [run.sets[name] for run in runs]
             if shared:
-                against_reference[name, arm] = (
-                    [reference_runs[run.seed].sets[name] for run in shared],
-                    [run.sets[name] for run in shared],
-                )
-    rows = [
-        TableRow(
-            arm=arm,
-            values=runs[0].values,
-            seeds=len(runs),
-            seconds=float(np.mean([run.seconds for run in runs])),
-            rows=runs[0].rows,
-            deviations={name: float(np.std(_means(runs, name), ddof=1)) for name in sets if len(runs) > 1},
-        )
-        for arm, runs in by_arm.items()
-    ]
+                references = [reference_runs[run.seed].sets[name] for run in shared]
+                against_reference[name, arm] = references, [run.sets[name] for run in shared]
+
+    def validation_score(arm: str) -> float:
+        return float(np.mean([results[name].models[arm].score for name in ranking]))
+
+    best = max(by_arm, key=validation_score) if ranking and by_arm else None  # of equal ones, the earlier
     return AblationTable(
         axes=tuple(axes),
-        from_base=resampling.side(results, BASE, against_base),
-        from_reference=resampling.side(results, reference, against_reference),
+        from_base=_side(results, BASE, against_base, settings),
+        from_reference=_side(results, reference, against_reference, settings),
         reference=reference,
-        rows=tuple(_marked(rows, results, ranking)),
+        rows=tuple(
+            TableRow(
+                arm=arm,
+                values=runs[0].values,
+                seeds=len(runs),
+                seconds=float(np.mean([run.seconds for run in runs])),
+                rows=runs[0].rows,
+                deviations={name: float(np.std(_means(runs, name), ddof=1)) for name in sets if len(runs) > 1},
+                chosen=arm == best,
+            )
+            for arm, runs in by_arm.items()
+        ),
         not_run=tuple(not_run),
-        confidence=confidence,
+        confidence=settings.confidence,
         data_seconds=data_seconds,
         tokens=tokens,
         cost=cost,
@@ -220,35 +220,23 @@ def build_table(
     )
 
 
-@dataclass(frozen=True)
-class _Resampling:
-    samples: int
-    confidence: float
-    seed: int
-
-    def side(
-        self,
-        results: Mapping[str, SetResult],
-        base: str,
-        pairs: Mapping[tuple[str, str], tuple[Sequence[Scores], Sequence[Scores]]],
-    ) -> Side:
-        """Compare arms with one side.
-
-        Args:
-            results: every set with every arm's score.
-            base: the side's name.
-            pairs: set and arm to the side's scores and the arm's, one table a seed.
-        """
-        delta: dict[str, dict[str, PairedDifference]] = {name: {} for name in results}
-        sizes = {}
-        for (name, arm), (before, after) in pairs.items():
-            left, right = _stacked(before), _stacked(after)
-            delta[name][arm] = compare_crossed(
-                left, right, samples=self.samples, confidence=self.confidence, seed=self.seed
-            )
-            sizes[name, arm] = effect_size(right.mean(axis=0) - left.mean(axis=0))
-        sets = {name: replace(result, delta=delta[name]) for name, result in results.items()}
-        return Side(sets, conclude(sets.values(), base=base, confidence=self.confidence), sizes)
+def _side(
+    results: Mapping[str, SetResult],
+    base: str,
+    pairs: Mapping[tuple[str, str], tuple[Sequence[Scores], Sequence[Scores]]],
+    settings: CompareSettings,
+) -> Side:
+    """Arms compared with one side; pairs hold for set and arm the side's scores and the arm's, one table a seed."""
+    delta: dict[str, dict[str, PairedDifference]] = {name: {} for name in results}
+    sizes = {}
+    for (name, arm), (before, after) in pairs.items():
+        left, right = _stacked(before), _stacked(after)
+        delta[name][arm] = compare_crossed(
+            left, right, samples=settings.samples, confidence=settings.confidence, seed=settings.seed
+        )
+        sizes[name, arm] = effect_size(right.mean(axis=0) - left.mean(axis=0))
+    sets = {name: replace(result, delta=delta[name]) for name, result in results.items()}
+    return Side(sets, conclude(sets.values(), base=base, confidence=settings.confidence), sizes)
 
 
 def effect_size(differences: NDArray[np.float64]) -> float:
@@ -264,11 +252,3 @@ def _means(runs: Sequence[ArmScores], name: str) -> list[float]:
 def _stacked(tables: Sequence[Scores]) -> NDArray[np.float64]:
     """(seeds, queries), queries in the order of their ids."""
     return np.array([[table[key] for key in sorted(table)] for table in tables], dtype=np.float64)
-
-
-def _marked(rows: Sequence[TableRow], results: Mapping[str, SetResult], ranking: Sequence[str]) -> list[TableRow]:
-    """Mark the arm that validation ranks first; of equal ones, the earlier."""
-    if not ranking or not rows:
-        return list(rows)
-    best = max(rows, key=lambda row: float(np.mean([results[name].models[row.arm].score for name in ranking])))
-    return [replace(row, chosen=row is best) for row in rows]

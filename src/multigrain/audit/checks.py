@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -252,17 +252,6 @@ def check_measured(measured: MeasuredRow) -> Problem | None:
     return None
 
 
-def check_negative(text: str, row: SynthesizedRow, limits: AuditConfig) -> Problem | None:
-    """What is wrong with a negative that was written for a row, or None.
-
-    Args:
-        text: as the model wrote it.
-        row: the row.
-        limits: see `limits_for`.
-    """
-    return _check_text("negative", text, row, limits)
-
-
 def _check_text(part: Part, text: str, row: SynthesizedRow, limits: AuditConfig) -> Problem | None:
     words = fold_words(text).split()
     if not words:
@@ -276,6 +265,10 @@ def _check_text(part: Part, text: str, row: SynthesizedRow, limits: AuditConfig)
         if problem is not None:
             return problem
     return None
+
+
+check_negative = partial(_check_text, "negative")
+"""What is wrong with a negative (text, the row that it was written for, its limits as of `limits_for`), or None."""
 
 
 def reason_words(reason: str) -> str:

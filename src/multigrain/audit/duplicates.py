@@ -65,12 +65,12 @@ def near_duplicates(rows: Sequence[SynthesizedRow], places: Sequence[int], confi
 def _at(rows: Sequence[SynthesizedRow], places: Iterable[int]) -> Iterator[tuple[int, SynthesizedRow]]:
     """Rows at rising places, read in one go."""
     coming = iter(places)
-    wanted = next(coming, None)
-    for place, row in enumerate(rows if wanted is not None else ()):
-        if place == wanted:
+    following = next(coming, None)
+    for place, row in enumerate(rows if following is not None else ()):
+        if place == following:
             yield place, row
-            wanted = next(coming, None)
-            if wanted is None:
+            following = next(coming, None)
+            if following is None:
                 return
 
 

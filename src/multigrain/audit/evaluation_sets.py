@@ -87,11 +87,11 @@ class Contamination:
         name_of.pop("", None)
         return name_of
 
-    def _overlap(self, text: str, known: dict[str, str], what: str) -> Problem | None:
-        if not known:
+    def _overlap(self, text: str, name_of: dict[str, str], what: str) -> Problem | None:
+        if not name_of:
             return None
         grams = word_ngrams(text, self._config.ngram)
-        shared = [known[gram] for gram in grams if gram in known]
+        shared = [name_of[gram] for gram in grams if gram in name_of]
         if len(shared) <= self._config.max_overlap * len(grams) and len(shared) < len(grams):
             return None
         return Problem("contaminated", f"its {what} stands in {shared[0]} ({len(shared)} of {len(grams)} n-grams)")
@@ -118,19 +118,19 @@ def decontamination_sets(config: Config) -> list[EvaluationSetConfig]:
     Raises:
         ConfigError: a name is neither a set of the config nor a path.
     """
-    known = {named.name: named for named in config.evaluation.sets}
+    by_name = {named.name: named for named in config.evaluation.sets}
     sets: dict[str, EvaluationSetConfig] = {}
     for name in config.audit.decontamination.sets:
         if name == _ALL:
-            sets |= known
-        elif name in known:
-            sets[name] = known[name]
+            sets |= by_name
+        elif name in by_name:
+            sets[name] = by_name[name]
         elif name.startswith("package:") or Path(name).expanduser().exists():
             sets[name] = EvaluationSetConfig(name=name, path=name)
         else:
             raise ConfigError(
                 f"audit.decontamination.sets: {name!r} is neither the name of one of evaluation.sets "
-                f"({', '.join(known) or 'there are none'}) nor a file or folder that exists"
+                f"({', '.join(by_name) or 'there are none'}) nor a file or folder that exists"
             )
     # Whole, whatever sample is evaluated on: a leak outside of the sample is one all the same.
     return [named.model_copy(update={"max_queries": None, "max_documents": None}) for named in sets.values()]
@@ -151,14 +151,14 @@ def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
         pairs += similarity.values()
     queries = [query for retrieval in loaded for query in retrieval.queries.values()]
     queries += [text for similarity in pairs for pair in similarity.pairs for text in pair]
-    wanted = loaded if run.audit.decontamination.passages else []
-    passages = [text for retrieval in wanted for text in _relevant_passages(retrieval)]
+    with_passages = loaded if run.audit.decontamination.passages else []
+    passages = [text for retrieval in with_passages for text in _relevant_passages(retrieval)]
     return EvaluationTexts(config.name, tuple(queries), tuple(passages))
 
 
 def _relevant_passages(loaded: EvaluationSet) -> Sequence[str]:
-    wanted = {key for grades in loaded.relevant.values() for key, grade in grades.items() if grade > 0}
-    return [loaded.corpus[key] for key in sorted(wanted)]
+    keys = {key for grades in loaded.relevant.values() for key, grade in grades.items() if grade > 0}
+    return [loaded.corpus[key] for key in sorted(keys)]
 
 
 def _queries(path: Path) -> list[str]:

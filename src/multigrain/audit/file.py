@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.model_judges import judge_counts, open_judges
+from multigrain.audit.judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure
@@ -172,8 +172,8 @@ def _unit(row: SynthesizedRow) -> WritingUnit:
 def _as_theirs(example: GradedExample) -> GradedExample:
     """The row without levels that nobody asked for."""
     easiest, low, high, hardest = (replace(negative, written_level=None) for negative in example.negatives)
-    kept = [action for action in example.actions if not action.startswith("relevelled")]
-    renamed = tuple(f"levelled:{action[9:]}" if action.startswith("selected:") else action for action in kept)
+    actions = [action for action in example.actions if not action.startswith("relevelled")]
+    renamed = tuple(f"levelled:{action[9:]}" if action.startswith("selected:") else action for action in actions)
     filled = tuple(
         f"refilled:{int(negative.level)}"
         for negative in example.negatives

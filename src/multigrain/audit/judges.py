@@ -1,4 +1,4 @@
-"""Judges of false negatives: models that read query and passage side by side.
+"""Judges of false negatives, which read query and passage side by side; and the strategy asked once more.
 
 A language model judges from 0 to 5 how well a passage answers a query. Its rule is MultiCSR's (arXiv 2310.10962):
 positives of 3 and more stay, negatives of 3 and less, and the two must not be equal.
@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, Field
 
 from multigrain.audit.check import Problem
-from multigrain.config import JudgeConfig
+from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
+from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
+from multigrain.errors import ModelError
+from multigrain.llm.answers import ask
+from multigrain.llm.build import total_concurrency
 from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.llm.structured import ask
+from multigrain.llm.session.session import PaidSession, paid_session
+from multigrain.records import Level, SynthesizedRow
+from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.likelihood import ranked_examples
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.strategies.mix import MixedStrategy
+from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.synthesize import build_strategy
 
 _MAX_TOKENS: Final = 32
 _CHARACTERS: Final = 4000
+
+Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
+"""Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
 PairScores = Callable[[list[tuple[str, str]]], Sequence[float]]
 """Scores (query, passage) pairs from 0 to 1: how well the passage answers."""
@@ -47,6 +61,7 @@ class Judge(Protocol):
         ...
 
 
+@dataclass
 class CrossEncoderJudge:
     """A cross-encoder as judge: a negative must score lower than its positive by a margin.
 
@@ -55,10 +70,9 @@ class CrossEncoderJudge:
         margin: on its scale from 0 to 1.
     """
 
-    def __init__(self, scores: PairScores, margin: float) -> None:
-        self._scores = scores
-        self._margin = margin
-        self._known: dict[bytes, float] = {}
+    scores: PairScores
+    margin: float
+    _by_pair: dict[bytes, float] = field(default_factory=dict, init=False)
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
         """Nothing: a positive is only what negatives are compared with."""
@@ -69,18 +83,18 @@ class CrossEncoderJudge:
         self._learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
         problems: list[Problem | None] = []
         for query, positive, text in claims:
-            right, score = self._known[pair_key(query, positive)], self._known[pair_key(query, text)]
+            right, score = self._by_pair[pair_key(query, positive)], self._by_pair[pair_key(query, text)]
             # A score that is no number says nothing in the negative's favour.
-            close = not score <= right - self._margin
+            close = not score <= right - self.margin
             detail = f"the cross-encoder scores it {score:.2f}, its positive {right:.2f}"
             problems.append(Problem("false_negative", detail) if close else None)
         return problems
 
     def _learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._known]
+        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._by_pair]
         if new:
-            for pair, score in zip(new, self._scores(new), strict=True):
-                self._known[pair_key(*pair)] = float(score) if math.isfinite(score) else math.nan
+            for pair, score in zip(new, self.scores(new), strict=True):
+                self._by_pair[pair_key(*pair)] = float(score) if math.isfinite(score) else math.nan
 
 
 class _Judgment(BaseModel):
@@ -102,6 +116,7 @@ class JudgeCounts:
     over_limit: int = 0
 
 
+@dataclass
 class LanguageModelJudge:
     """A language model as judge. A passage that gets no score, for whatever reason, stays as it is, and is counted.
 
@@ -113,24 +128,21 @@ class LanguageModelJudge:
         prompts: the templates.
     """
 
-    def __init__(
-        self, client: LLMClient, engine: Engine, config: JudgeConfig, *, seed: int, prompts: Prompts = BUILT_IN
-    ) -> None:
-        self._client = client
-        self._engine = engine
-        self._config = config
-        self._seed = seed
-        self._prompts = prompts
-        self._known: dict[bytes, int | None] = {}
-        self.counts = JudgeCounts()
+    client: LLMClient
+    engine: Engine
+    config: JudgeConfig
+    seed: int
+    prompts: Prompts = BUILT_IN
+    counts: JudgeCounts = field(default_factory=JudgeCounts, init=False)
+    _by_pair: dict[bytes, int | None] = field(default_factory=dict, init=False)
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
         """Turn away positives that are judged low."""
         self._learn(pairs)
-        least = self._config.positive_at_least
+        least = self.config.positive_at_least
         return [
             Problem("judged_positive", f"the judge gives its positive {score} of 5, at least {least}")
-            if (score := self._known[pair_key(*pair)]) is not None and score < least
+            if (score := self._by_pair[pair_key(*pair)]) is not None and score < least
             else None
             for pair in pairs
         ]
@@ -140,23 +152,23 @@ class LanguageModelJudge:
         self._learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
         problems: list[Problem | None] = []
         for query, positive, text in claims:
-            score, right = self._known[pair_key(query, text)], self._known[pair_key(query, positive)]
+            score, right = self._by_pair[pair_key(query, text)], self._by_pair[pair_key(query, positive)]
             wrong = score is not None and (
-                score > self._config.negative_at_most or (right is not None and score >= right)
+                score > self.config.negative_at_most or (right is not None and score >= right)
             )
             detail = f"the judge gives it {score} of 5, its positive {'no score' if right is None else right}"
             problems.append(Problem("false_negative", detail) if wrong else None)
         return problems
 
     def _learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._known]
-        if self._config.max_passages is not None:
-            room = max(0, self._config.max_passages - self.counts.judged - self.counts.failed)
+        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._by_pair]
+        if self.config.max_passages is not None:
+            room = max(0, self.config.max_passages - self.counts.judged - self.counts.failed)
             self.counts.over_limit += len(new[room:])
-            self._known |= {pair_key(*pair): None for pair in new[room:]}
+            self._by_pair |= {pair_key(*pair): None for pair in new[room:]}
             new = new[:room]
-        for outcome in self._engine.map(self._judge, new):
-            self._known[pair_key(*outcome.unit)] = outcome.value
+        for outcome in self.engine.map(self._judge, new):
+            self._by_pair[pair_key(*outcome.unit)] = outcome.value
             if outcome.value is not None:
                 self.counts.judged += 1
             elif outcome.failure is not None and outcome.failure.kind == "over_limit":
@@ -167,9 +179,126 @@ class LanguageModelJudge:
     async def _judge(self, pair: tuple[str, str]) -> int:
         query, passage = (part[:_CHARACTERS] for part in pair)
         request = CompletionRequest(
-            messages=self._prompts.render("judge", query=query, passage=passage),
+            messages=self.prompts.render("judge", query=query, passage=passage),
             temperature=0.0,
             max_tokens=_MAX_TOKENS,
-            seed=self._seed,
+            seed=self.seed,
         )
-        return (await ask(self._client, request, _Judgment)).score
+        return (await ask(self.client, request, _Judgment)).score
+
+
+_HEADS = ("ForSequenceClassification", "ForCausalLM")
+_SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
+
+
+@contextmanager
+def open_judges(
+    config: Config, run: RunDirectory, units: Callable[[], Mapping[str, WritingUnit]]
+) -> Iterator[tuple[list[Judge], Rewrite | None]]:
+    """Open the judges that a config asks for, and the strategy if it is to be asked again; the end closes them.
+
+    Args:
+        config: the run's.
+        run: keeps answers in its journal.
+        units: what each row was written from, by the row's id; called where the strategy is to be asked again.
+    """
+    audit = config.audit
+    judges: list[Judge] = []
+    rewrite: Rewrite | None = None
+    with ExitStack() as stack:
+        if audit.cross_encoder is not None:
+            judges.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
+        if audit.judge is not None or "regenerate" in audit.repair:
+            # One session for both: they share what is left of the run's budget.
+            engine = stack.enter_context(build_engine(config.engine, concurrency=total_concurrency(config.llm)))
+            session = stack.enter_context(paid_session(config, run, engine))
+            if audit.judge is not None:
+                prompts = Prompts(config.synthesis.templates)
+                judge = session.client("judge")
+                judges.append(LanguageModelJudge(judge, engine, audit.judge, seed=config.seed, prompts=prompts))
+            if "regenerate" in audit.repair:
+                rewrite = _rewriter(config, run, units(), session, engine)
+        yield judges, rewrite
+
+
+def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderJudge:
+    """Load a cross-encoder as a judge.
+
+    Raises:
+        ModelError: it cannot be loaded, or gives more than one score a pair.
+    """
+    from sentence_transformers import CrossEncoder
+    from torch.nn import Sigmoid
+
+    try:
+        model = CrossEncoder(config.model, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"audit.cross_encoder.model {config.model!r}: cannot be loaded as a cross-encoder ({problem}): "
+            "give a folder or a hub id of a sentence-transformers cross-encoder"
+        ) from None
+    if model.num_labels != 1:
+        raise ModelError(
+            f"audit.cross_encoder.model {config.model!r}: gives {model.num_labels} scores a pair; "
+            "a cross-encoder with one is needed"
+        )
+    made_for = getattr(model.config, "architectures", None) or []
+    if not any(name.endswith(_HEADS) for name in made_for):
+        # It would be loaded all the same, with a head of random weights.
+        raise ModelError(
+            f"audit.cross_encoder.model {config.model!r}: holds {', '.join(made_for) or 'no scoring head'}, which "
+            "scores no pairs; give a cross-encoder, not an embedding model"
+        )
+
+    def scores(pairs: list[tuple[str, str]]) -> list[float]:
+        values = model.predict(pairs, batch_size=config.batch_size, show_progress_bar=False, activation_fn=Sigmoid())
+        return [float(value) for value in values]
+
+    return CrossEncoderJudge(scores, config.margin)
+
+
+def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:
+    """How many passages were judged, and how many were not, under the key that audit.json has for it."""
+    counts = [judge.counts for judge in judges if isinstance(judge, LanguageModelJudge)]
+    return {"judge": asdict(counts[0])} if counts else {}
+
+
+def _rewriter(
+    config: Config, run: RunDirectory, units: Mapping[str, WritingUnit], session: PaidSession, engine: Engine
+) -> Rewrite:
+    """The run's strategy, asked again for the negatives of rows with units, each time with another seed."""
+    examples = ranked_examples(config, run, ask=False)
+    client = session.client("regenerate")
+
+    def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
+        seed = config.seed + _SEED_STEP * turn
+        strategy = build_strategy(config.synthesis, config.llm, seed=seed, demonstrations=examples)
+        row_of = {_negatives_of(row, units[row.id]): row for row in rows if row.id in units}
+
+        async def write(unit: WritingUnit) -> SynthesizedRow:
+            return await _writer_of(row_of[unit], strategy).write(unit, client)
+
+        outcomes = engine.map(write, list(row_of))
+        return {row_of[outcome.unit].id: _texts(outcome.value) for outcome in outcomes if outcome.value is not None}
+
+    return rewrite
+
+
+def _writer_of(row: SynthesizedRow, strategy: Strategy) -> Strategy:
+    """The member of a mix that wrote the row; drawn anew, with the query and the seed of now, it may be another."""
+    return strategy.only(row.strategy) if isinstance(strategy, MixedStrategy) else strategy
+
+
+def _negatives_of(row: SynthesizedRow, unit: WritingUnit) -> WritingUnit:
+    """The unit, to be written once more with the query that the row has."""
+    # For a task, the written positive is the document that negatives are written for.
+    document = unit.document if unit.task is None else replace(unit.document, text=row.positive)
+    return replace(unit, document=document, task=None, query=row.query, with_negatives=True)
+
+
+def _texts(row: SynthesizedRow) -> dict[Level, list[str]]:
+    levels: dict[Level, list[str]] = {level: [text] for level, text in row.negatives.items()}
+    for level, texts in row.candidates.items():
+        levels.setdefault(level, []).extend(texts)
+    return levels

@@ -47,15 +47,11 @@ def _languages(row: SynthesizedRow, config: AuditConfig) -> Collection[str]:
     """The languages that a row's texts may be in; empty for any."""
     if config.languages or row.document_id is None:
         return config.languages
-    return _document_languages(row.positive)
-
-
-@lru_cache(maxsize=1024)
-def _document_languages(text: str) -> tuple[str, ...]:
-    language = main_language(text[:2000])
+    language = main_language(row.positive[:2000])
     return () if language is None else (language,)
 
 
+@lru_cache(maxsize=1024)
 def main_language(text: str) -> str | None:
     """The language of a passage, or None where that is not clear."""
     shares = identify(text)

@@ -16,8 +16,8 @@ import numpy as np
 
 from multigrain.config import Band
 from multigrain.encoders.protocol import Floats
-from multigrain.mining.bands import Ranking
 from multigrain.mining.best import Indices
+from multigrain.mining.search import Ranking
 from multigrain.records import LEVELS, Level
 
 _WIDER: Final = (2.0, 1.0)  # multiples of the gap, tried in this order
@@ -42,6 +42,11 @@ class WrittenPick:
     round: int = 0
     spare: bool = False
 
+    @property
+    def key(self) -> str:
+        """What tells it from the row's other picks."""
+        return self.text
+
 
 @dataclass(frozen=True)
 class MinedPick:
@@ -54,6 +59,11 @@ class MinedPick:
 
     index: int
     similarity: float
+
+    @property
+    def key(self) -> int:
+        """What tells it from the row's other picks."""
+        return self.index
 
 
 Picks = dict[Level, WrittenPick | MinedPick]
@@ -150,82 +160,67 @@ def pick_negatives(
     return best
 
 
+@dataclass
 class _Descent:
     """Picks for one row, from the hardest level down to the easiest."""
 
-    def __init__(
-        self,
-        pool: MinedPool,
-        draw: random.Random,
-        ceiling: float,
-        gap: float | None,
-        relevel: bool,
-        banned: Collection[str | int],
-    ) -> None:
-        self._pool = pool
-        self._draw = draw
-        self._ceiling = ceiling
-        self._gap = gap
-        self._relevel = relevel
-        self._banned = banned
+    pool: MinedPool
+    draw: random.Random
+    ceiling: float
+    gap: float | None
+    relevel: bool
+    banned: Collection[str | int]
 
     def with_mined(self, written: Sequence[WrittenPick]) -> Picks:
         picks: Picks = {}
-        used: set[str] = set()
         for level, band, (far, near) in zip(
-            reversed(LEVELS), reversed(self._pool.bands), reversed(self._pool.spans), strict=True
+            reversed(LEVELS), reversed(self.pool.bands), reversed(self.pool.spans), strict=True
         ):
-            floor = far if self._gap is not None else -1.0
-            fitting = [pick for pick in self._for_level(written, level, used) if pick.similarity >= floor]
-            middle = (far + min(near, self._ceiling)) / 2
+            floor = far if self.gap is not None else -1.0
+            fitting = [pick for pick in self._for_level(written, level, picks) if pick.similarity >= floor]
+            middle = (far + min(near, self.ceiling)) / 2
             pick: WrittenPick | MinedPick | None = max(
                 fitting,
                 key=lambda pick: (pick.asked == level, -abs(pick.similarity - middle)),
                 default=None,
             )
             pick = pick or self._mine(*band, {mined.index for mined in picks.values() if isinstance(mined, MinedPick)})
-            if pick is None:
-                continue
-            if isinstance(pick, WrittenPick):
-                used.add(pick.text)
-            picks[level] = pick
-            self._fall_below(pick)
+            if pick is not None:
+                self._take(picks, level, pick)
         return picks
 
     def written_only(self, written: Sequence[WrittenPick]) -> Picks:
         picks: Picks = {}
-        used: set[str] = set()
         for level in reversed(LEVELS):
-            fitting = self._for_level(written, level, used)
+            fitting = self._for_level(written, level, picks)
             if fitting:
-                pick = max(fitting, key=lambda pick: pick.similarity)
-                used.add(pick.text)
-                picks[level] = pick
-                self._fall_below(pick)
+                self._take(picks, level, max(fitting, key=lambda pick: pick.similarity))
         return picks
 
-    def _for_level(self, written: Sequence[WrittenPick], level: Level, used: set[str]) -> list[WrittenPick]:
+    def _for_level(self, written: Sequence[WrittenPick], level: Level, picks: Picks) -> list[WrittenPick]:
+        used = {pick.text for pick in picks.values() if isinstance(pick, WrittenPick)}
         return [
             pick
             for pick in written
-            if pick.similarity <= self._ceiling and pick.text not in used and (self._relevel or pick.asked == level)
+            if pick.similarity <= self.ceiling and pick.text not in used and (self.relevel or pick.asked == level)
         ]
 
-    def _fall_below(self, pick: WrittenPick | MinedPick) -> None:
-        if self._gap is not None:
-            self._ceiling = pick.similarity - self._gap
+    def _take(self, picks: Picks, level: Level, pick: WrittenPick | MinedPick) -> None:
+        picks[level] = pick
+        if self.gap is not None:
+            self.ceiling = pick.similarity - self.gap
 
     def _mine(self, low: int, high: int, used: Collection[int]) -> MinedPick | None:
         """A random member of the band that lies below the ceiling; else the first document below both."""
-        pool = self._pool
+        pool = self.pool
         # The similarities fall, so all ranks from the first one at or below the ceiling qualify.
-        first = int(np.searchsorted(-pool.similarities, -self._ceiling, side="left"))
+        first = int(np.searchsorted(-pool.similarities, -self.ceiling, side="left"))
         start = max(first, int(np.searchsorted(pool.ranks, low)))
         end = int(np.searchsorted(pool.ranks, high))
         places = list(range(start, end))
-        self._draw.shuffle(places)
+        self.draw.shuffle(places)
         for place in (*places, *range(max(start, end), len(pool.indices))):
             index = int(pool.indices[place])
-            if index not in self._banned and index not in used:
+            if index not in self.banned and index not in used:
                 return MinedPick(index, float(pool.similarities[place]))
         return None

@@ -82,12 +82,13 @@ def probe_source(
     texts, labels, groups, total = _sample(examples, config.max_texts, seed)
     if min(labels.sum(), (1 - labels).sum()) < _FEWEST or len(np.unique(groups)) < _FOLDS:
         return None
+    of_characters, of_vectors = _models(seed)
     scores = {
-        "characters": _cross_validated(_character_model, [text[:_CHARACTERS] for text in texts], labels, groups, seed),
+        "characters": _cross_validated(of_characters, [text[:_CHARACTERS] for text in texts], labels, groups, seed),
         "length": np.array([[len(text)] for text in texts], dtype=np.float64)[:, 0],
     }
     if embed is not None:
-        scores["embeddings"] = _cross_validated(_vector_model, embed(texts), labels, groups, seed)
+        scores["embeddings"] = _cross_validated(of_vectors, embed(texts), labels, groups, seed)
     areas = {name: _area(labels, values) for name, values in scores.items()}
     areas["length"] = max(areas["length"], 1 - areas["length"])  # shorter or longer: either tells
     best = max(sorted(areas), key=lambda name: areas[name])
@@ -131,7 +132,8 @@ def _sample(
         for negative in example.negatives:
             kind = int(negative.origin is Origin.WRITTEN)
             total[kind] += 1
-            kinds[kind].offer(_hash(negative.text, seed), negative.text, place)
+            digest = hashlib.sha256(f"{seed}:{negative.text}".encode()).digest()
+            kinds[kind].offer(digest, negative.text, place)
     texts: list[str] = []
     labels: list[int] = []
     groups: list[int] = []
@@ -169,31 +171,22 @@ class _Smallest:
         return [self._texts[digest] for digest in sorted(self._texts)[:count]]
 
 
-def _hash(text: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{text}".encode()).digest()
-
-
-def _character_model(seed: int) -> Any:
+def _models(seed: int) -> tuple[Any, Any]:
+    """The classifiers of characters and of vectors."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), max_features=20_000, sublinear_tf=True),
-        LogisticRegression(max_iter=200, random_state=seed),
-    )
-
-
-def _vector_model(seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, C=0.1, random_state=seed))
+    ngrams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), max_features=20_000, sublinear_tf=True)
+    return (
+        make_pipeline(ngrams, LogisticRegression(max_iter=200, random_state=seed)),
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, C=0.1, random_state=seed)),
+    )
 
 
 def _cross_validated(
-    model: Callable[[int], Any],
+    model: Any,
     inputs: Any,
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
@@ -206,7 +199,7 @@ def _cross_validated(
     folds = StratifiedGroupKFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probabilities = cross_val_predict(model(seed), inputs, labels, groups=groups, cv=folds, method="predict_proba")
+        probabilities = cross_val_predict(model, inputs, labels, groups=groups, cv=folds, method="predict_proba")
     return np.asarray(probabilities[:, 1], dtype=np.float64)
 
 
@@ -240,31 +233,25 @@ def _interval(
 def run_probe(
     result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, config: Config, embed: Embed
 ) -> SourceProbe | None:
-    """Try to tell the kept written negatives from the mined ones."""
-    look_up = _measured_vectors(result, pool, pool_vectors, embed)
-    return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=look_up)
-
-
-def _measured_vectors(
-    result: AuditResult, pool: Sequence[Document], pool_vectors: Rows, embed: Embed
-) -> Callable[[Sequence[str]], Floats]:
-    """The reference vectors of the data set's negatives as they were measured; what is not remembered is encoded."""
+    """Try to tell the kept written negatives from the mined ones, by vectors as they were measured where there are."""
 
     def look_up(texts: Sequence[str]) -> Floats:
-        wanted = frozenset(texts)
-        rows = {document.text: row for row, document in enumerate(pool) if document.text in wanted}
+        distinct = frozenset(texts)
+        rows = {document.text: row for row, document in enumerate(pool) if document.text in distinct}
         places = np.asarray([rows.get(text, NO_ROW) for text in texts], dtype=np.int64)
         mined = places != NO_ROW
         own = iter(rows_at(pool_vectors, places[mined]) if mined.any() else ())
         forgotten = [
-            text for text, known in zip(texts, mined, strict=True) if not known and text not in result.written_vectors
+            text
+            for text, is_mined in zip(texts, mined, strict=True)
+            if not is_mined and text not in result.written_vectors
         ]
         again = dict(zip(forgotten, embed(forgotten), strict=True)) if forgotten else {}
         return np.stack(
             [
-                next(own) if known else again[text] if text in again else result.written_vectors[text]
-                for text, known in zip(texts, mined, strict=True)
+                next(own) if is_mined else again[text] if text in again else result.written_vectors[text]
+                for text, is_mined in zip(texts, mined, strict=True)
             ]
         )
 
-    return look_up
+    return probe_source(result.examples, config.audit.probe, seed=config.seed, embed=look_up)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from multigrain.audit.check import Problem
-from multigrain.audit.judges import Judge
-from multigrain.audit.steps import AuditSteps, Embed, Rewrite
+from multigrain.audit.judges import Judge, Rewrite
+from multigrain.audit.steps import AuditSteps, Embed
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
 from multigrain.mining.best import Rows
@@ -40,10 +40,10 @@ class AuditResult:
 
 
 def audit_rows(
-    rows: Sequence[SynthesizedRow], pool: Sequence[Document], config: AuditConfig, **asked: Any
+    rows: Sequence[SynthesizedRow], pool: Sequence[Document], config: AuditConfig, **options: Any
 ) -> AuditResult:
     """The whole of `audit_batches`, in memory."""
-    batches = list(audit_batches(rows, pool, config, **asked))
+    batches = list(audit_batches(rows, pool, config, **options))
     return AuditResult(
         tuple(example for batch in batches for example in batch.examples),
         tuple(rejection for batch in batches for rejection in batch.rejections),

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from multigrain.audit.check import MeasuredRow, Problem, reject
 from multigrain.audit.checks import check_measured, check_negative, check_row, check_rows, limits_for
-from multigrain.audit.judges import Judge
+from multigrain.audit.judges import Judge, Rewrite
 from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mined_pool, pick_negatives
 from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
-from multigrain.mining.bands import Ranking, nearest_bands, rank_corpus, scale_bands
 from multigrain.mining.best import Rows
+from multigrain.mining.rules import nearest_bands, scale_bands
+from multigrain.mining.search import Ranking, rank_corpus
 from multigrain.records import (
     LEVELS,
     Document,
@@ -29,16 +30,13 @@ from multigrain.records import (
     answering_ids,
 )
 from multigrain.sources.words import fold_words
-from multigrain.storage.disk_list import View
+from multigrain.storage.sequences import View
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
 
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) L2-normalised vectors."""
-
-Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
-"""Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
 
 _MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
 
@@ -59,6 +57,7 @@ class RowWork:
         approved: texts and corpus rows that every judge let pass.
         picks: what was chosen.
         problem: why the whole row goes; None while it stays.
+        texts: the words of the written negatives that passed the checks.
     """
 
     row: SynthesizedRow
@@ -72,7 +71,7 @@ class RowWork:
     approved: set[str | int] = field(default_factory=set)
     picks: Picks = field(default_factory=dict)
     problem: Problem | None = None
-    seen: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
     @property
     def ceiling(self) -> float:
@@ -89,10 +88,10 @@ class RowWork:
         """
         for level, text, spare in texts:
             problem = check_negative(text, self.row, self.limits)
-            if problem is None and self.limits.checks.repeats and fold_words(text) in self.seen:
+            if problem is None and self.limits.checks.repeats and fold_words(text) in self.texts:
                 problem = Problem("repeated", "another level of the row has the same text")
             if problem is None:
-                self.seen.add(fold_words(text))
+                self.texts.add(fold_words(text))
                 similarity = float(self.vector @ vectors[text])
                 if similarity <= self.ceiling:
                     self.candidates.append(WrittenPick(text, level, similarity, turn, spare))
@@ -110,65 +109,47 @@ class RowWork:
         """
         placed = [pick.text for pick in self.picks.values() if isinstance(pick, WrittenPick)]
         for candidate in self.candidates:
-            told = not candidate.spare or (spares and not candidate.round)
-            if told and candidate.text not in placed and candidate.text not in self.banned:
+            worth_telling = not candidate.spare or (spares and not candidate.round)
+            if worth_telling and candidate.text not in placed and candidate.text not in self.banned:
                 detail = f"similarity {candidate.similarity:.2f} falls in no free level"
                 yield reject(self.row, Problem("no_level", detail), candidate.asked, candidate.text)
 
     def unchecked(self) -> list[tuple[Level, WrittenPick | MinedPick]]:
-        """Picks that the judges have not seen."""
-        return [(level, pick) for level, pick in self.picks.items() if _key(pick) not in self.approved]
+        """Picks that the judges have not looked at."""
+        return [(level, pick) for level, pick in self.picks.items() if pick.key not in self.approved]
 
-    def approve(self, pick: WrittenPick | MinedPick) -> None:
-        """Note that a judge let a pick pass."""
-        self.approved.add(_key(pick))
-
-    def ban(self, pick: WrittenPick | MinedPick) -> None:
-        """Note that a judge turned a pick away."""
-        self.banned.add(_key(pick))
+    @property
+    def is_open(self) -> bool:
+        """Whether the row stays so far, with a pick for every level."""
+        return self.problem is None and len(self.picks) == len(LEVELS)
 
 
+@dataclass
 class AuditSteps:
     """The steps of one audit; what they turn away of a batch is gathered in `rejections`."""
 
-    def __init__(
-        self,
-        pool: Sequence[Document],
-        config: AuditConfig,
-        encode_queries: Embed,
-        encode_documents: Embed,
-        pool_vectors: Rows,
-        seed: int,
-        *,
-        tell_spares: bool,
-    ) -> None:
-        self._tell_spares = tell_spares
-        self._pool = pool
-        self._config = config
-        self._encode_queries = encode_queries
-        self._encode_documents = encode_documents
-        self._pool_vectors = pool_vectors
-        self._seed = seed
-        self.vectors: dict[str, Floats] = {}
-        self.rejections: list[Rejection] = []
-        self.looked_at = 0
-        self.asked_again = 0
-        self._asked_before = 0
-        self._places: dict[str, int] = {}
-        self._groups = array("q")
-        for place, document in enumerate(pool):
-            self._places[document.id] = place
-            self._groups.append(document.group)
+    pool: Sequence[Document]
+    config: AuditConfig
+    encode_queries: Embed
+    encode_documents: Embed
+    pool_vectors: Rows
+    seed: int
+    tell_spares: bool
+    vectors: dict[str, Floats] = field(default_factory=dict, init=False)
+    rejections: list[Rejection] = field(default_factory=list, init=False)
+    looked_at: int = field(default=0, init=False)
+    asked_again: int = field(default=0, init=False)
+    _asked_before: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._numbers = {document.id: number for number, document in enumerate(self.pool)}
+        self._groups = array("q", (document.group for document in self.pool))
 
     def compare(self, rows: Sequence[SynthesizedRow]) -> dict[int, Problem]:
         """Which rows do not pass by themselves, or beside the others; by their place."""
-        problems: dict[int, Problem] = {}
-        for place, row in enumerate(rows):
-            problem = self._unsound(row)
-            if problem is not None:
-                problems[place] = problem
+        problems = {place: problem for place, row in enumerate(rows) if (problem := self._unsound(row)) is not None}
         sound = [place for place in range(len(rows)) if place not in problems]
-        return problems | check_rows(View(rows, mended), sound, self._config)
+        return problems | check_rows(View(rows, mended), sound, self.config)
 
     def begin_batch(self, rows: Sequence[SynthesizedRow]) -> None:
         """Start with a batch; what was gathered of the one before is let go."""
@@ -184,35 +165,35 @@ class AuditSteps:
             if problem is None:
                 sound.append(mended(row))
             else:
-                self._drop(mended(row), problem)
+                self.rejections.append(reject(mended(row), problem))
         return sound
 
     def _unsound(self, row: SynthesizedRow) -> Problem | None:
         """What is wrong with a row by itself."""
         problem = check_structure(row)
-        if problem is not None and (self._config.checks.structure or not row.id):
+        if problem is not None and (self.config.checks.structure or not row.id):
             return problem
-        return check_row(row if problem is None else mend(row), self._config)
+        return check_row(row if problem is None else mend(row), self.config)
 
     def measure(self, rows: Sequence[SynthesizedRow], contamination: Contamination | None) -> list[RowWork]:
         """Rank the corpus for each row and measure its texts; rows that fail the round trip go."""
         if not rows:
             return []
-        config = self._config
-        queries = self._encode_queries([row.query for row in rows])
-        positives = self._encode_documents([row.positive for row in rows])
+        config = self.config
+        queries = self.encode_queries([row.query for row in rows])
+        positives = self.encode_documents([row.positive for row in rows])
         self._learn([text for row in rows for _, text, _ in _written_texts(row)])
         problems: list[Problem | None] = [None] * len(rows)
         if contamination is not None and config.checks.decontamination:
             problems = contamination.check([row.query for row in rows], [row.positive for row in rows], queries)
-        places, groups = self._places, self._groups
-        bands = scale_bands(config.bands, max(len(self._pool) - 1, 1))
+        numbers, groups = self._numbers, self._groups
+        bands = scale_bands(config.bands, max(len(self.pool) - 1, 1))
         nearest = nearest_bands(bands)
         rankings: Iterator[Ranking] = rank_corpus(
             queries,
-            self._pool_vectors,
+            self.pool_vectors,
             groups,
-            [{groups[places[document]] for document in answering_ids(row) if document in places} for row in rows],
+            [{groups[numbers[document]] for document in answering_ids(row) if document in numbers} for row in rows],
             depth=max(bands[0][1], (config.round_trip_rank or 0) + 1),
         )
         works: list[RowWork] = []
@@ -221,10 +202,10 @@ class AuditSteps:
             limits = limits_for(row, config)
             wrong = problem or check_measured(MeasuredRow(row, similarity, ranking.similarities, limits))
             if wrong is not None:
-                self._drop(row, wrong)
+                self.rejections.append(reject(row, wrong))
                 continue
             own = nearest if row.mining == "nearest" else bands
-            pool = mined_pool(ranking, own, seed=f"{self._seed}:{row.id}")
+            pool = mined_pool(ranking, own, seed=f"{self.seed}:{row.id}")
             work = RowWork(row, query, similarity, pool, limits)
             if config.negatives != "mined":
                 work.consider(_written_texts(row), self.vectors, 0)
@@ -233,14 +214,14 @@ class AuditSteps:
 
     def write_again(self, works: Sequence[RowWork], rewrite: Rewrite) -> None:
         """Ask for the negatives of rows some of whose levels nothing written fits; new texts join the candidates."""
-        config = self._config
+        config = self.config
         for turn in range(1, config.regenerate_rounds + 1):
             broken = [
                 work for work in works if (work.row.negatives or work.row.candidates) and self._broken_levels(work)
             ]
             if config.regenerate_budget is not None:
-                left = config.regenerate_budget - self._asked_before - self.asked_again
-                broken = broken[: max(0, left)]
+                remaining = config.regenerate_budget - self._asked_before - self.asked_again
+                broken = broken[: max(0, remaining)]
             if not broken:
                 return
             self.asked_again += len(broken)
@@ -265,7 +246,7 @@ class AuditSteps:
 
     def pick(self, work: RowWork, *, refill: bool | None = None) -> None:
         """Choose a row's negatives from what there is."""
-        config = self._config
+        config = self.config
         sources = config.negatives
         if sources == "hybrid" and not ("refill" in config.repair if refill is None else refill):
             # A row that nothing was written for has nothing to repair.
@@ -276,7 +257,7 @@ class AuditSteps:
             sources=sources,
             ceiling=work.ceiling,
             gap=config.min_level_gap,
-            seed=f"{self._seed}:{work.row.id}",
+            seed=f"{self.seed}:{work.row.id}",
             relevel="relevel" in config.repair,
             in_order=config.checks.level_order,
             banned=work.banned,
@@ -284,20 +265,15 @@ class AuditSteps:
 
     def ask_about_positives(self, works: Sequence[RowWork], judge: Judge) -> None:
         """Turn away the rows whose positive a judge finds to be no answer."""
-        asked = [work for work in works if work.problem is None and len(work.picks) == len(LEVELS)]
-        problems = judge.on_positives([(work.row.query, work.row.positive) for work in asked])
-        for work, problem in zip(asked, problems, strict=True):
+        open_works = [work for work in works if work.is_open]
+        problems = judge.on_positives([(work.row.query, work.row.positive) for work in open_works])
+        for work, problem in zip(open_works, problems, strict=True):
             work.problem = problem
 
     def settle(self, works: Sequence[RowWork], judges: Sequence[Judge]) -> None:
         """Show the picks to the judges, and choose anew where some are turned away, until none is."""
         for _ in range(_MOST_TURNS):
-            open_picks = [
-                (work, level, pick)
-                for work in works
-                if work.problem is None and len(work.picks) == len(LEVELS)
-                for level, pick in work.unchecked()
-            ]
+            open_picks = [(work, level, pick) for work in works if work.is_open for level, pick in work.unchecked()]
             if not open_picks:
                 return
             refused: dict[int, RowWork] = {}
@@ -306,18 +282,18 @@ class AuditSteps:
                 problems = judge.on_negatives(claims)
                 for (work, level, pick), problem in zip(open_picks, problems, strict=True):
                     if problem is not None:
-                        work.ban(pick)
+                        work.banned.add(pick.key)
                         work.refused.append(reject(work.row, problem, level, self._text(pick)))
                         refused[id(work)] = work
                 open_picks = [
                     open_pick for open_pick, problem in zip(open_picks, problems, strict=True) if problem is None
                 ]
             for work, _, pick in open_picks:
-                work.approve(pick)
+                work.approved.add(pick.key)
             for work in refused.values():
                 self.pick(work)
         for work in works:
-            if work.problem is None and len(work.picks) == len(LEVELS) and work.unchecked():
+            if work.is_open and work.unchecked():
                 work.problem = Problem("false_negative", f"no four negatives passed in {_MOST_TURNS} choices")
 
     def complete(self, work: RowWork) -> bool:
@@ -326,10 +302,10 @@ class AuditSteps:
             missing = ", ".join(str(int(level)) for level in LEVELS if level not in work.picks)
             work.problem = Problem("no_negative", f"nothing fits level {missing}")
         if work.problem is not None:
-            self._drop(work.row, work.problem)
+            self.rejections.append(reject(work.row, work.problem))
             return False
         self.rejections += work.refused
-        self.rejections += work.unplaced(spares=self._tell_spares)
+        self.rejections += work.unplaced(spares=self.tell_spares)
         return True
 
     def example(self, work: RowWork) -> GradedExample:
@@ -362,19 +338,16 @@ class AuditSteps:
         )
 
     def _broken_levels(self, work: RowWork) -> list[Level]:
-        self.pick(work, refill=self._config.negatives == "hybrid")
+        self.pick(work, refill=self.config.negatives == "hybrid")
         return [level for level in reversed(LEVELS) if not isinstance(work.picks.get(level), WrittenPick)]
 
     def _learn(self, texts: Sequence[str]) -> None:
         new = sorted({text for text in texts if text.strip()} - self.vectors.keys())
         if new:
-            self.vectors.update(zip(new, self._encode_documents(new), strict=True))
+            self.vectors.update(zip(new, self.encode_documents(new), strict=True))
 
     def _text(self, pick: WrittenPick | MinedPick) -> str:
-        return pick.text if isinstance(pick, WrittenPick) else self._pool[pick.index].text
-
-    def _drop(self, row: SynthesizedRow, problem: Problem) -> None:
-        self.rejections.append(reject(row, problem))
+        return pick.text if isinstance(pick, WrittenPick) else self.pool[pick.index].text
 
 
 def _written_texts(row: SynthesizedRow) -> list[tuple[Level, str, bool]]:
@@ -391,8 +364,4 @@ def _order_held(work: RowWork, vectors: Mapping[str, Floats]) -> bool | None:
     if not all(text in vectors for text in texts):
         return None
     rising = [float(work.vector @ vectors[text]) for text in texts] + [work.similarity]
-    return all(left < right for left, right in itertools.pairwise(rising))
-
-
-def _key(pick: WrittenPick | MinedPick) -> str | int:
-    return pick.text if isinstance(pick, WrittenPick) else pick.index
+    return all(lower < upper for lower, upper in itertools.pairwise(rising))

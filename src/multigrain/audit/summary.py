@@ -35,12 +35,12 @@ def summarise(
         probe: how well written negatives can be told from mined ones; None where it was not tried.
     """
     origins: Counter[Origin] = Counter()
-    held: Counter[bool | None] = Counter()
+    orders: Counter[bool | None] = Counter()
     done: Counter[str] = Counter()
     similar = array("d")  # of a row: positive, level 1 to 4
     for example in result.examples:
         origins.update(negative.origin for negative in example.negatives)
-        held[example.written_order_held] += 1
+        orders[example.written_order_held] += 1
         done.update({action.partition(":")[0] for action in example.actions})
         similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
     reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
@@ -55,7 +55,7 @@ def summarise(
         **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
         "dropped": sum(count for reason, count in reasons.items() if not reason.startswith("negative:")),
         "asked_again": result.asked_again,
-        "written_order_held_share": held[True] / (held[True] + held[False]) if held[True] + held[False] else None,
+        "written_order_held_share": orders[True] / judged if (judged := orders[True] + orders[False]) else None,
         "reference_model": reference_model,
         "similarity": _similarities(similar),
         "probe": None if probe is None else asdict(probe),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -22,27 +21,18 @@ _BAR = 24
 _SHADES = ("", "on grey93", "on light_goldenrod2", "on gold1", "on dark_orange", "on red1")
 
 
-class _Reduce(StrEnum):
-    SUM = "sum"
-    LOG = "log"
-    MEAN = "mean"
-    DIAGONAL = "diagonal"
-
-
-class _Heads(StrEnum):
-    MEAN = "mean"
-    MAX = "max"
-
-
 def anchors(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="One or more texts, each in quotes.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model folder, a hub id, package:NAME, or auto.")
     ] = "auto",
     reduce: Annotated[
-        _Reduce, typer.Option(help="How attention becomes a weight, for models without ATA pooling.")
-    ] = _Reduce.LOG,
-    heads: Annotated[_Heads, typer.Option(help="How heads are joined, for models without ATA pooling.")] = _Heads.MEAN,
+        Literal["sum", "log", "mean", "diagonal"],
+        typer.Option(help="How attention becomes a weight, for models without ATA pooling."),
+    ] = "log",
+    heads: Annotated[
+        Literal["mean", "max"], typer.Option(help="How heads are joined, for models without ATA pooling.")
+    ] = "mean",
     top: Annotated[int, typer.Option(min=1, help="List this many of the heaviest tokens.")] = 10,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -62,13 +52,14 @@ def anchors(
     from multigrain.model.replacing import pooling_name
 
     encoder = load(model, trust_remote_code=trust_remote_code)
-    options = AtaOptions(reduce=reduce.value, heads=heads.value)
-    found = reading.anchors(encoder, texts, options=options)
+    anchored_texts = reading.anchors(encoder, texts, options=AtaOptions(reduce=reduce, heads=heads))
     if as_json:
-        print_json({"model": model, "pooling": pooling_name(encoder), "texts": [_plain(text) for text in found]})
+        print_json(
+            {"model": model, "pooling": pooling_name(encoder), "texts": [_plain(text) for text in anchored_texts]}
+        )
         return
     screen = Console(highlight=False)
-    for anchored in found:
+    for anchored in anchored_texts:
         _show(screen, anchored, top)
 
 
@@ -93,7 +84,7 @@ def _show(screen: Console, anchored: AnchoredText, top: int) -> None:
     table.add_column()
     table.add_column(justify="right")
     table.add_column(style="dark_orange")
-    ranked = sorted(enumerate(anchored.tokens, start=1), key=lambda place: -place[1].weight)
+    ranked = sorted(enumerate(anchored.tokens, start=1), key=lambda entry: -entry[1].weight)
     for position, token in ranked[:top]:
         bar = "█" * max(1, round(token.weight / heaviest * _BAR))
         table.add_row(str(position), Text(token.token), f"{token.weight:.3f}", bar)

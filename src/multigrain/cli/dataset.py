@@ -10,7 +10,7 @@ import typer
 
 from multigrain.cli.console import console, print_json, quieten_libraries
 from multigrain.cli.options import JsonOption
-from multigrain.cli.upload import PublicOption, RepositoryArgument, upload
+from multigrain.cli.push import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
 from multigrain.storage.shards import is_table
 
@@ -43,7 +43,7 @@ def export(
     chosen = _format(form)
     examples = open_examples(_parquet(source))
     export_examples(examples, to, chosen)
-    _tell({"rows": len(examples), "format": chosen, "file": str(to)}, as_json=as_json)
+    _print_summary({"rows": len(examples), "format": chosen, "file": str(to)}, as_json=as_json)
 
 
 @_app.command()
@@ -63,7 +63,7 @@ def convert(
     chosen = _format(form)
     rows, source_form = open_foreign(source, known_format(read_as))
     count = convert_rows(rows, to, chosen)
-    _tell({"rows": count, "from": source_form, "format": chosen, "file": str(to)}, as_json=as_json)
+    _print_summary({"rows": count, "from": source_form, "format": chosen, "file": str(to)}, as_json=as_json)
 
 
 @_app.command()
@@ -96,16 +96,17 @@ def push(
 
     rows = _parquet(source)
     examples = open_examples(rows)
+    audit = rows.parent / "audit.json"
     target = folder if folder is not None else rows.parent / "hub"
     write_dataset_folder(
         target,
         examples,
         name=repository.rsplit("/", 1)[-1],
-        audit=_audit_figures(rows.parent / "audit.json"),
+        audit=json.loads(audit.read_text(encoding="utf-8")) if audit.is_file() else None,
         licence=licence,
         languages=languages or (),
     )
-    _tell({"rows": len(examples), "folder": str(target)})
+    _print_summary({"rows": len(examples), "folder": str(target)})
     summary = upload(target, repository, kind="dataset", public=public, dry_run=dry_run)
     if as_json:
         print_json({"rows": len(examples), "folder": str(target), **summary})
@@ -132,16 +133,9 @@ def _parquet(source: Path) -> Path:
     raise SourceError(f"{source}: no graded rows there; give a run directory after `multigrain audit`, or its parquet")
 
 
-def _audit_figures(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return figures
-
-
-def _tell(values: dict[str, Any], *, as_json: bool = False) -> None:
+def _print_summary(values: dict[str, Any], *, as_json: bool = False) -> None:
     if as_json:
         print_json(values)
     else:
-        words = ", ".join(f"{key} {value}" for key, value in values.items())
-        console().print(f"dataset: {words}", markup=False, highlight=False, soft_wrap=True)
+        text = ", ".join(f"{key} {value}" for key, value in values.items())
+        console().print(f"dataset: {text}", markup=False, highlight=False, soft_wrap=True)

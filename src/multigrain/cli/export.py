@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,17 +14,10 @@ from multigrain.export.registry import EXPORTERS, forms
 
 if TYPE_CHECKING:
     from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-    from multigrain.export.job import DistilSettings
-    from multigrain.export.run import FinishedRun
+    from multigrain.export.job import DistilSettings, FinishedRun
 
 # Which of our forms heed an option.
 _HEEDED = {"int8": ("onnx",), "distil": ("vllm", "tei"), "dtype": ("vllm", "tei")}
-
-
-class _Dtype(StrEnum):
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
 
 
 def export(
@@ -66,7 +58,10 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="Documents to distil on. Default: the run's documents and queries."),
     ] = None,
-    dtype: Annotated[_Dtype | None, typer.Option(help="vllm, tei: of the weights. Default: as loaded.")] = None,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"] | None,
+        typer.Option(help="vllm, tei: of the weights. Default: as loaded."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of samples and of --distil.")] = 13,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -80,18 +75,17 @@ def export(
     EXPORTERS.get(to)  # an unknown name fails before a model is loaded
     _require_fitting(context, to)
     quieten_libraries()
-    from multigrain.export.job import ExportJob
-    from multigrain.export.run import open_run
-    from multigrain.export.write import check_destination, export_model
+    from multigrain.export.job import ExportJob, open_run
+    from multigrain.export.registry import check_destination, export_model
     from multigrain.model.adapters import merge_adapters
     from multigrain.model.encoder import load
 
-    given = Path(model)
-    run = open_run(run_of(given))
-    if is_config(given):
+    path = Path(model)
+    run = open_run(run_of(path))
+    if is_config(path):
         if run is None:
-            raise RunDirectoryError(f"{run_of(given)}: no run here; `multigrain run {given}` makes one")
-        model = str(run_of(given))
+            raise RunDirectoryError(f"{run_of(path)}: no run here; `multigrain run {path}` makes one")
+        model = str(run_of(path))
     destination = out or (run.exports / to if run else Path(f"{Path(model.rstrip('/')).name.replace(':', '-')}-{to}"))
     check_destination(destination, overwrite=overwrite)
     encoder = load(model if run is None else str(run.model), device="cpu", trust_remote_code=trust_remote_code)
@@ -103,14 +97,14 @@ def export(
         sets=_sets(run, sets or [], max_queries, max_documents, seed),
         int8=int8,
         distil=_distil_settings(run, texts, distil_steps, seed) if distil else None,
-        dtype=None if dtype is None else dtype.value,
+        dtype=dtype,
         progress=terminal_progress(),
     )
-    done = export_model(job, to)
+    exported = export_model(job, to)
     if as_json:
-        print_json({"model": model, "to": to, "out": str(destination), **done.facts})
+        print_json({"model": model, "to": to, "out": str(destination), **exported.facts})
         return
-    for line in (*done.lines, f"written: {destination}"):
+    for line in (*exported.lines, f"written: {destination}"):
         typer.echo(line)
 
 
@@ -129,9 +123,9 @@ def _sets(
     from multigrain.evaluation.sets.retrieval_set import sample
 
     if not named:
-        own = run.sets if run else ()
-        return tuple(sample(each, max_queries=max_queries, max_documents=max_documents, seed=seed) for each in own)
-    opened = open_sets([parse_set(each, "test", max_queries, max_documents) for each in named], seed=seed)
+        limits = {"max_queries": max_queries, "max_documents": max_documents}
+        return tuple(sample(heldout, **limits, seed=seed) for heldout in run.sets) if run else ()
+    opened = open_sets([parse_set(option, "test", max_queries, max_documents) for option in named], seed=seed)
     if opened.similarity or opened.tasks:
         raise typer.BadParameter("a loss is measured on retrieval sets: BEIR folders or package:NAME/FILE")
     return opened.retrieval
@@ -142,13 +136,12 @@ def _distil_settings(run: FinishedRun | None, texts: Path | None, steps: int, se
     from multigrain.export.job import DistilSettings
     from multigrain.sources.load import read_documents
 
-    if texts is not None:
-        found, _ = read_documents(DocumentsConfig(path=texts))
-        documents = tuple(document.text for document in found)
-        return DistilSettings(documents=documents, queries=run.queries if run else (), steps=steps, seed=seed)
-    if run is None:
+    if texts is None and run is None:
         raise typer.BadParameter("--distil learns from texts: give a run directory, or documents with --texts")
-    return DistilSettings(documents=run.documents, queries=run.queries, steps=steps, seed=seed)
+    documents = run.documents if run else ()
+    if texts is not None:
+        documents = tuple(document.text for document in read_documents(DocumentsConfig(path=texts))[0])
+    return DistilSettings(documents=documents, queries=run.queries if run else (), steps=steps, seed=seed)
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ from multigrain.cli.questions import ask_missing, somebody_is_there
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names, recipe_summary
-from multigrain.sources.glance import look_at_input
+from multigrain.sources.source import look_at_input
 from multigrain.storage.files import atomic_write
 from multigrain.tools.start import Start, recipe_line, start_text
 
@@ -67,7 +67,7 @@ def init(
         _print(f"warning: {glance.problem}")
         _print(f"wrote {path}; mend documents.path or what is there, then: multigrain run {path}")
     else:
-        _print(f"wrote {path} ({glance.found}); next: multigrain run {path}")
+        _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
 
 
 def _print(line: str) -> None:

@@ -33,18 +33,17 @@ def journal(
     from multigrain.storage.rundir import RunDirectory
 
     run = run_of(run)
-    path = run if run.is_file() else RunDirectory(run).journal_path
-    with Journal(path, create=False) as opened:
+    source = run if run.is_file() else RunDirectory(run)
+    with Journal(source if isinstance(source, Path) else source.journal_path, create=False) as opened:
         if export is not None:
             count = _export(opened, export)
             console().print(f"{count} completions exported", highlight=False)
             return
-    values = read_usage(path if run.is_file() else RunDirectory(run), _saved_config(run)).summary()
+    values = read_usage(source, _saved_config(run)).summary()
     if as_json:
         print_json(values)
-        return
-    for line in _lines(values):
-        typer.echo(line)
+    else:
+        typer.echo("\n".join(_lines(values)))
 
 
 def register(app: typer.Typer) -> None:

@@ -76,8 +76,8 @@ def opened(
     from multigrain.evaluation.sets.loading import open_sets
     from multigrain.evaluation.sets.option import parse_set
 
-    configs = [parse_set(each, "test", max_queries, max_documents) for each in sets or ()]
-    configs += [parse_set(each, "forgetting", max_queries, max_documents) for each in forgetting or ()]
+    configs = [parse_set(option, "test", max_queries, max_documents) for option in sets or ()]
+    configs += [parse_set(option, "forgetting", max_queries, max_documents) for option in forgetting or ()]
     if not configs:
         raise typer.BadParameter("nothing to score models on: name sets with --set")
     return open_sets(configs, seed=seed)

@@ -43,13 +43,15 @@ def run_command(
     from multigrain.stages.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
 
-    held = run_stages(config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo)
+    completed = run_stages(
+        config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo
+    )
     if as_json and is_main_process():
-        summary: dict[str, Any] = {"run": str(held.path)} | stage_summaries(held, config, stages)
+        summary: dict[str, Any] = {"run": str(completed.path)} | stage_summaries(completed, config, stages)
         if "report" in stages:
-            summary["report"] = str(held.report_path)
+            summary["report"] = str(completed.report_path)
         print_json(summary)
-    return held
+    return completed
 
 
 def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) -> Config:
@@ -58,9 +60,10 @@ def with_limits(config: Config, max_cost: float | None, max_tokens: int | None) 
     Raises:
         ConfigError: a limit that the config could not have either, as it is saved there.
     """
-    given = {"--max-cost": ("max_cost", max_cost), "--max-tokens": ("max_total_tokens", max_tokens)}
-    changes = {name: value for name, value in given.values() if value is not None}
-    for option, (name, value) in given.items():
+    changes: dict[str, float] = {}
+    limits = (("--max-cost", "max_cost", max_cost), ("--max-tokens", "max_total_tokens", max_tokens))
+    for option, name, value in limits:
         if value is not None:
             parse_config({"synthesis": {name: value}}, origin=option)
+            changes[name] = value
     return config.model_copy(update={"synthesis": config.synthesis.model_copy(update=changes)})

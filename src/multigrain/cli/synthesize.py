@@ -43,15 +43,7 @@ def synthesize(
     Every completion is on disk before it counts: interrupted anywhere, the same command goes on where it stopped.
     """
     if not dry_run:
-        run_command(
-            config,
-            run,
-            "synthesize",
-            as_json=as_json,
-            redo=redo,
-            max_cost=max_cost,
-            max_tokens=max_tokens,
-        )
+        run_command(config, run, "synthesize", as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)
         return
     settings = with_limits(load_config(config), max_cost, max_tokens)
     quieten_libraries()
@@ -70,27 +62,25 @@ def register(app: typer.Typer) -> None:
 
 
 def _lines(estimate: Estimate) -> list[str]:
-    lines: list[str] = []
+    prompts: list[str] = []
     for number, messages in enumerate(estimate.prompts, start=1):
-        lines.append(f"--- prompt {number} of about {estimate.requests:,}")
-        lines += [f"[{message.role}]\n{message.content}\n" for message in messages]
-    if estimate.cost is None or estimate.cost_at_most is None:
-        price = "unknown: set llm.prices in the config"
-    else:
-        price = (
-            f"about {dollars(estimate.cost)}, {dollars(estimate.cost_at_most)} if every answer is as long as allowed"
-        )
-    known = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
+        prompts.append(f"--- prompt {number} of about {estimate.requests:,}")
+        prompts += [f"[{message.role}]\n{message.content}\n" for message in messages]
+    price = "unknown: set llm.prices in the config"
+    if estimate.cost is not None and estimate.cost_at_most is not None:
+        at_most = dollars(estimate.cost_at_most)
+        price = f"about {dollars(estimate.cost)}, {at_most} if every answer is as long as allowed"
+    in_journal = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
     shares = [
         f"  {name}: {share.rows:,} rows, about {share.requests:,} requests, {share.prompt_tokens:,} tokens to read "
         f"and {share.completion_tokens:,} to write"
         for name, share in estimate.strategies.items()
     ]
     return [
-        *lines,
+        *prompts,
         f"rows        {estimate.rows:,}",
         *(shares if len(shares) > 1 else ()),
-        f"requests    about {estimate.requests:,}{known}",
+        f"requests    about {estimate.requests:,}{in_journal}",
         f"tokens      about {estimate.prompt_tokens:,} to read and {estimate.completion_tokens:,} to write "
         f"(at most {estimate.completion_tokens_at_most:,})",
         f"price       {price}",

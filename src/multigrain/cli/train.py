@@ -42,13 +42,13 @@ def train(
     from multigrain.training.processes import check_sharding, is_main_process
 
     check_sharding(settings.training)
-    found = estimate_candidates(settings, Path(run_directory(config, run)))
+    estimates = estimate_candidates(settings, Path(run_directory(config, run)))
     if not is_main_process():
         return
     if as_json:
-        print_json({"candidates": [asdict(each) for each in found]})
+        print_json({"candidates": list(map(asdict, estimates))})
     else:
-        typer.echo("\n".join(map(_line, found)) or "every candidate is trained already")
+        typer.echo("\n".join(map(_line, estimates)) or "every candidate is trained already")
 
 
 def register(app: typer.Typer) -> None:
@@ -56,13 +56,13 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
-def _line(found: TrainingEstimate) -> str:
-    minutes, seconds = divmod(round(found.seconds), 60)
+def _line(estimate: TrainingEstimate) -> str:
+    minutes, seconds = divmod(round(estimate.seconds), 60)
     return (
-        f"{found.candidate}: about {minutes} min {seconds} s for {found.steps:,} steps ({found.seconds_a_step:.2f} s "
-        f"each), {_gigabytes(found.memory_bytes)} of {found.memory_of} memory, {found.tuned_weights:,} of "
-        f"{found.weights:,} weights learn, {_gigabytes(found.checkpoint_bytes)} of disk for checkpoints and "
-        f"{_gigabytes(found.model_bytes)} for the model"
+        f"{estimate.candidate}: about {minutes} min {seconds} s for {estimate.steps:,} steps "
+        f"({estimate.seconds_a_step:.2f} s each), {_gigabytes(estimate.memory_bytes)} of {estimate.memory_of} memory, "
+        f"{estimate.tuned_weights:,} of {estimate.weights:,} weights learn, {_gigabytes(estimate.checkpoint_bytes)} of "
+        f"disk for checkpoints and {_gigabytes(estimate.model_bytes)} for the model"
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from multigrain.config import RowSharing
 from multigrain.curriculum.pools import RowPool
 from multigrain.curriculum.schedule import LevelSchedule, LevelWeights
 from multigrain.records import LEVELS, Level
+
+_WINDOW: Final = 16  # batches that exchange rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def plan_sources(weights: Sequence[float], steps: int) -> list[int]:
     owed = [0.0] * len(weights)
     chosen = []
     for _ in range(steps):
-        owed = [each + weight / total for each, weight in zip(owed, weights, strict=True)]
+        owed = [debt + weight / total for debt, weight in zip(owed, weights, strict=True)]
         # Rounding keeps equal debts equal; the first of them is served first.
         first = max(range(len(owed)), key=lambda source: (round(owed[source], 9), -source))
         owed[first] -= 1
@@ -101,6 +104,40 @@ def cut_for_processes(batch: Sequence[int], parts: int) -> Iterator[list[int]]:
         yield list(batch[part * size : (part + 1) * size])
 
 
+def group_by_length(
+    batches: Sequence[Sequence[int]],
+    lengths: Callable[[int], int],
+    kinds: Sequence[Hashable],
+    *,
+    texts: Callable[[int], Sequence[Hashable]],
+    seed: int,
+    window: int = _WINDOW,
+) -> list[list[int]]:
+    """Let neighbouring batches of one kind exchange rows, so that each holds rows of like length.
+
+    Nothing leaves its kind (a level, a source), every batch keeps its size, and each row is visited as often as
+    before. Where an exchange would bring one text into a batch twice, the window stays as it was.
+
+    Args:
+        batches: indices of rows, one list a batch.
+        lengths: of a row; any number that grows with it.
+        kinds: of each batch; rows go from a batch to those of its kind alone.
+        texts: of a row; no batch may hold one of them twice.
+        seed: of the order of the batches within a window, so that training does not go from short to long.
+        window: batches that exchange rows.
+    """
+    grouped: list[list[int]] = []
+    signs = [(kind, len(batch)) for kind, batch in zip(kinds, batches, strict=True)]
+    start = 0
+    while start < len(batches):
+        end = start + 1
+        while end < min(len(batches), start + window) and signs[end] == signs[start]:
+            end += 1
+        grouped += _exchange([list(batch) for batch in batches[start:end]], lengths, texts, f"{seed}:lengths:{start}")
+        start = end
+    return grouped
+
+
 class _Passes:
     """Rows in seeded shuffled passes. Rows that were put back come first."""
 
@@ -122,10 +159,10 @@ class _Passes:
 
 
 def _fill(pool: RowPool, drawn: Sequence[_Passes], levels: Iterator[Level], batch_size: int, parts: int) -> list[int]:
-    taken: list[tuple[_Passes, int, int]] = []
+    batch: list[tuple[_Passes, int, int]] = []
     used: set[int] = set()
-    held: list[tuple[_Passes, int]] = []
-    started = {id(each): each.number for each in drawn}
+    waiting: list[tuple[_Passes, int]] = []
+    started = {id(passes): passes.number for passes in drawn}
     size = min(batch_size, len(pool))
     for level in itertools.islice(levels, size):
         passes = drawn[level - 1]
@@ -138,15 +175,15 @@ def _fill(pool: RowPool, drawn: Sequence[_Passes], levels: Iterator[Level], batc
             texts = pool.texts(row, level, visit)
             if used.isdisjoint(texts):
                 used.update(texts)
-                taken.append((passes, row, pool.index(row, level, visit)))
+                batch.append((passes, row, pool.index(row, level, visit)))
                 break
-            held.append((passes, row))
-    kept = len(taken) - len(taken) % parts
-    held += [(passes, row) for passes, row, _ in taken[kept:]]
+            waiting.append((passes, row))
+    size = len(batch) - len(batch) % parts
+    waiting += [(passes, row) for passes, row, _ in batch[size:]]
     for passes in drawn:
-        passes.put_back([row for owner, row in held if owner is passes])
-        held = [each for each in held if each[0] is not passes]
-    return [index for _, _, index in taken[:kept]]
+        passes.put_back([row for owner, row in waiting if owner is passes])
+        waiting = [(owner, row) for owner, row in waiting if owner is not passes]
+    return [index for _, _, index in batch[:size]]
 
 
 def _levels(weights: LevelWeights, draw: random.Random) -> Iterator[Level]:
@@ -174,3 +211,20 @@ def _dealt(pool: RowPool, schedule: LevelSchedule, steps: int, seed: int) -> lis
         _Passes(order[start:stop], f"{seed}:level:{level}")
         for level, start, stop in zip(LEVELS, bounds, bounds[1:], strict=False)
     ]
+
+
+def _exchange(
+    batches: list[list[int]], lengths: Callable[[int], int], texts: Callable[[int], Sequence[Hashable]], seed: str
+) -> list[list[int]]:
+    rows = sorted((row for batch in batches for row in batch), key=lambda row: (lengths(row), row))
+    size = len(batches[0])
+    exchanged = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if any(_repeats(batch, texts) for batch in exchanged):
+        return batches
+    random.Random(seed).shuffle(exchanged)
+    return exchanged
+
+
+def _repeats(batch: Sequence[int], texts: Callable[[int], Sequence[Hashable]]) -> bool:
+    keys = [key for row in batch for key in set(texts(row))]
+    return len(keys) != len(set(keys))

@@ -49,8 +49,8 @@ class GradedPool:
         """The pool of graded rows."""
         return cls(
             [
-                tuple(text_key(text) for text in (each.query, each.positive, *(kept.text for kept in each.negatives)))
-                for each in examples
+                tuple(map(text_key, (row.query, row.positive, *(negative.text for negative in row.negatives))))
+                for row in examples
             ],
             shape,
         )

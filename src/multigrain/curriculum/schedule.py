@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from multigrain.config import PhaseConfig, ScheduleName
@@ -38,14 +39,14 @@ class LevelSchedule:
 
 @dataclass(frozen=True)
 class Boundary:
-    """The first step of a stretch that trains on one level."""
+    """The first step, from 1, that trains on a level."""
 
     step: int
-    level: Level
+    level: int
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepRange:
     """Steps in a row that share their weights.
 
     Attributes:
@@ -69,10 +70,10 @@ def level_schedule(name: ScheduleName, steps: int, *, seed: int, phases: Sequenc
             as mixed.
         steps: optimiser steps of the whole run.
         seed: of the random schedule.
-        phases: stretches of a custom schedule.
+        phases: of a custom schedule.
 
     Raises:
-        ValueError: the name is no schedule, or a custom one has no stretches.
+        ValueError: the name is no schedule, or a custom one has no phases.
     """
     if name == "coarse-to-fine":
         return LevelSchedule(lambda step: _only(LEVELS[_part(step, steps)]))
@@ -93,27 +94,17 @@ def level_schedule(name: ScheduleName, steps: int, *, seed: int, phases: Sequenc
     raise ValueError(f"unknown schedule {name!r}")
 
 
-def stretches(schedule: LevelSchedule, steps: int) -> list[Stretch]:
+def step_ranges(schedule: LevelSchedule, steps: int) -> list[StepRange]:
     """The run cut where the weights change."""
-    found: list[Stretch] = []
-    for step in range(steps):
-        weights = schedule.weights(step)
-        if found and found[-1].weights == weights:
-            found[-1] = Stretch(found[-1].start, step + 1, weights)
-        else:
-            found.append(Stretch(step, step + 1, weights))
-    return found
+    starts = [step for step in range(steps) if step == 0 or schedule.weights(step) != schedule.weights(step - 1)]
+    return [StepRange(start, stop, schedule.weights(start)) for start, stop in pairwise([*starts, steps])]
 
 
 def boundaries(schedule: LevelSchedule, steps: int) -> list[Boundary]:
     """Where the level changes, the first step included; empty for schedules with steps that have no one level."""
-    found: list[Boundary] = []
-    for stretch in stretches(schedule, steps):
-        level = schedule(stretch.start)
-        if level is None:
-            return []
-        found.append(Boundary(stretch.start, level))
-    return found
+    levels = [(part.start + 1, schedule(part.start)) for part in step_ranges(schedule, steps)]
+    changes = [Boundary(step, int(level)) for step, level in levels if level is not None]
+    return changes if len(changes) == len(levels) else []
 
 
 def _part(step: int, steps: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
-from multigrain.storage.parquet import StoredTable, TableWriter, open_table, write_table
+from multigrain.storage.parquet import StoredTable, TableWriter, attributes, open_table, write_table
 
 
 def _text(name: str, *, nullable: bool = False) -> pa.Field:
@@ -60,6 +60,11 @@ _ROWS_SCHEMA = pa.schema(
 )
 
 
+# What a column and an attribute hold alike.
+_EXAMPLE_ATTRIBUTES = ("id", "document_id", "query", "positive", "positive_similarity", "written_order_held")
+_ROW_ATTRIBUTES = ("id", "document_id", "query", "positive", "strategy", "query_type", "task")
+
+
 def write_examples(path: Path, examples: Iterable[GradedExample]) -> None:
     """Write graded rows, whole or not at all."""
     write_table(path, GRADED_SCHEMA, _example_row, examples)
@@ -87,7 +92,7 @@ def open_example_ids(path: Path) -> StoredTable[str]:
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """Write what was turned away, with reasons."""
-    write_table(path, _REJECTS_SCHEMA, _rejection_row, rejections)
+    write_table(path, _REJECTS_SCHEMA, attributes(_REJECTS_SCHEMA), rejections)
 
 
 def open_rejections(path: Path) -> StoredTable[Rejection]:
@@ -97,7 +102,7 @@ def open_rejections(path: Path) -> StoredTable[Rejection]:
 
 def writing_rejections(path: Path) -> AbstractContextManager[TableWriter[Rejection]]:
     """A file of rejections to write as they come."""
-    return open_table(path, _REJECTS_SCHEMA, _rejection_row)
+    return open_table(path, _REJECTS_SCHEMA, attributes(_REJECTS_SCHEMA))
 
 
 def write_rows(path: Path, rows: Iterable[SynthesizedRow]) -> None:
@@ -120,56 +125,29 @@ def open_rows(path: Path) -> StoredTable[SynthesizedRow]:
     return StoredTable(path, _ROWS_SCHEMA, _synthesized)
 
 
-def _rejection_row(rejection: Rejection) -> dict[str, Any]:
-    return {name: getattr(rejection, name) for name in _REJECTS_SCHEMA.names}
-
-
 def _synthesized_row(row: SynthesizedRow) -> dict[str, Any]:
     return {
-        "id": row.id,
-        "document_id": row.document_id,
-        "query": row.query,
-        "positive": row.positive,
+        **{name: getattr(row, name) for name in (*_ROW_ATTRIBUTES, "mining", "given")},
         **{f"negative_{int(level)}": row.negatives.get(level) for level in LEVELS},
-        "strategy": row.strategy,
-        "mining": row.mining,
         **{f"candidates_{int(level)}": list(texts) for level, texts in row.candidates.items() if texts},
         "relevant_ids": list(row.relevant_ids),
-        "given": row.given,
-        "query_type": row.query_type,
-        "task": row.task,
     }
 
 
 def _synthesized(row: dict[str, Any]) -> SynthesizedRow:
     return SynthesizedRow(
-        id=row["id"],
-        document_id=row["document_id"],
-        query=row["query"],
-        positive=row["positive"],
-        negatives={
-            level: row[f"negative_{int(level)}"] for level in LEVELS if row[f"negative_{int(level)}"] is not None
-        },
-        strategy=row["strategy"],
+        **{name: row[name] for name in _ROW_ATTRIBUTES},
+        negatives={level: text for level in LEVELS if (text := row[f"negative_{int(level)}"]) is not None},
         candidates={level: tuple(texts) for level in LEVELS if (texts := row[f"candidates_{int(level)}"])},
         mining=row["mining"] or "bands",
         relevant_ids=tuple(row["relevant_ids"] or ()),
         given=bool(row["given"]),
-        query_type=row["query_type"],
-        task=row["task"],
     )
 
 
 def _example_row(example: GradedExample) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": example.id,
-        "document_id": example.document_id,
-        "query": example.query,
-        "positive": example.positive,
-        "positive_similarity": example.positive_similarity,
-        "written_order_held": example.written_order_held,
-        "actions": list(example.actions),
-    }
+    row = {name: getattr(example, name) for name in _EXAMPLE_ATTRIBUTES}
+    row["actions"] = list(example.actions)
     for negative in example.negatives:
         level = int(negative.level)
         row[f"negative_{level}"] = negative.text
@@ -191,12 +169,7 @@ def _example(row: dict[str, Any]) -> GradedExample:
         for level in range(1, len(LEVELS) + 1)
     )
     return GradedExample(
-        id=row["id"],
-        document_id=row["document_id"],
-        query=row["query"],
-        positive=row["positive"],
+        **{name: row[name] for name in _EXAMPLE_ATTRIBUTES},
         negatives=(easiest, low, high, hardest),
-        positive_similarity=row["positive_similarity"],
-        written_order_held=row["written_order_held"],
         actions=tuple(row["actions"]),
     )

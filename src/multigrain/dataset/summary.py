@@ -13,7 +13,7 @@ from multigrain.records import LEVELS, GradedExample, Origin
 
 
 @dataclass(frozen=True, slots=True)
-class SimilaritySpread:
+class SimilarityPercentiles:
     """Measured similarity to the query, of the positives or of one level.
 
     Attributes:
@@ -48,7 +48,7 @@ class DatasetSummary:
 
     rows: int
     documents: int
-    similarities: tuple[SimilaritySpread, ...]
+    similarities: tuple[SimilarityPercentiles, ...]
     order_held: float | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
 
@@ -61,12 +61,12 @@ class DatasetSummary:
     def _table(self) -> Table:
         rows = [
             [
-                spread.name,
-                f"{spread.median:.3f}",
-                f"{spread.low:.3f} to {spread.high:.3f}",
-                "" if spread.written is None else f"{spread.written:.0%}",
+                similarity.name,
+                f"{similarity.median:.3f}",
+                f"{similarity.low:.3f} to {similarity.high:.3f}",
+                "" if similarity.written is None else f"{similarity.written:.0%}",
             ]
-            for spread in self.similarities
+            for similarity in self.similarities
         ]
         notes = []
         if self.order_held is not None:
@@ -93,7 +93,7 @@ def summarise_examples(
     """
     positives, negatives = array("d"), [array("d") for _ in LEVELS]
     written = [0] * len(LEVELS)
-    held = asked = 0
+    in_order = ordered = 0
     documents = set()
     for example in examples:
         documents.add(example.document_id)
@@ -101,21 +101,21 @@ def summarise_examples(
         for place, negative in enumerate(example.negatives):
             negatives[place].append(negative.similarity)
             written[place] += negative.origin is Origin.WRITTEN
-        held += bool(example.written_order_held)
-        asked += example.written_order_held is not None
+        in_order += bool(example.written_order_held)
+        ordered += example.written_order_held is not None
     rows = len(positives)
-    similarities = [_spread("positive", positives)] if rows else []
+    similarities = [_percentiles("positive", positives)] if rows else []
     for place, level in enumerate(LEVELS if rows else ()):
-        similarities.append(_spread(f"level {int(level)}", negatives[place], written[place] / rows))
+        similarities.append(_percentiles(f"level {int(level)}", negatives[place], written[place] / rows))
     return DatasetSummary(
         rows=rows,
         documents=len(documents - {None}),
         similarities=tuple(similarities),
-        order_held=held / asked if asked else None,
+        order_held=in_order / ordered if ordered else None,
         rejected=dict(rejected or {}),
     )
 
 
-def _spread(name: str, values: Sequence[float], written: float | None = None) -> SimilaritySpread:
+def _percentiles(name: str, values: Sequence[float], written: float | None = None) -> SimilarityPercentiles:
     low, median, high = (float(value) for value in np.percentile(values, [10, 50, 90]))
-    return SimilaritySpread(name, median, low, high, written)
+    return SimilarityPercentiles(name, median, low, high, written)

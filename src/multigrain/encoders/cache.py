@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from multigrain.encoders.protocol import Encoder, Floats
+from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, encode_as
 from multigrain.errors import EvaluationError
 
 # Keys looked up in one statement; SQLite's oldest limit on parameters is 999.
 _LOOKUP: Final = 900
 
 
-class CachedEncoder:
-    """An encoder that keeps what it has embedded. Implements `Encoder`.
+class CachedEncoder(RoleEncoder):
+    """An encoder that keeps what it has embedded.
 
     Vectors lie in one SQLite file a model, named by the model's fingerprint (weights and settings, never its name
     or folder: two local folders are two models). Queries and documents are kept apart, as prompts differ.
@@ -54,32 +54,26 @@ class CachedEncoder:
         """Let go of the file."""
         self._store.close()
 
-    def encode_queries(self, texts: Sequence[str]) -> Floats:
-        """Embed queries: (len(texts), dimensions)."""
-        return self._encode(b"query", texts, self._encoder.encode_queries)
-
-    def encode_documents(self, texts: Sequence[str]) -> Floats:
-        """Embed documents: (len(texts), dimensions)."""
-        return self._encode(b"document", texts, self._encoder.encode_documents)
-
-    def _encode(self, kind: bytes, texts: Sequence[str], encode: Callable[[Sequence[str]], Floats]) -> Floats:
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
         if not texts:
-            return encode(texts)
-        by_key = {_key(kind, text): text for text in texts}
-        vectors = self._known(list(by_key))
+            return encode_as(self._encoder, texts, role)
+        by_key = {_key(role, text): text for text in texts}
+        vectors = self._stored(list(by_key))
         missing = [key for key in by_key if key not in vectors]
         for start in range(0, len(missing), self._chunk):
             chunk = missing[start : start + self._chunk]
-            embedded = np.ascontiguousarray(encode([by_key[key] for key in chunk]), dtype=np.float32)
+            embedded = np.ascontiguousarray(
+                encode_as(self._encoder, [by_key[key] for key in chunk], role), dtype=np.float32
+            )
             with self._store:
                 self._store.executemany(
                     "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
                     [(key, vector.tobytes()) for key, vector in zip(chunk, embedded, strict=True)],
                 )
             vectors.update(zip(chunk, embedded, strict=True))
-        return np.stack([vectors[_key(kind, text)] for text in texts])
+        return np.stack([vectors[_key(role, text)] for text in texts])
 
-    def _known(self, keys: list[bytes]) -> dict[bytes, Floats]:
+    def _stored(self, keys: list[bytes]) -> dict[bytes, Floats]:
         vectors: dict[bytes, Floats] = {}
         for start in range(0, len(keys), _LOOKUP):
             chunk = keys[start : start + _LOOKUP]
@@ -89,5 +83,5 @@ class CachedEncoder:
         return vectors
 
 
-def _key(kind: bytes, text: str) -> bytes:
-    return hashlib.sha256(kind + b"\0" + text.encode("utf-8", "surrogatepass")).digest()
+def _key(role: Role, text: str) -> bytes:
+    return hashlib.sha256(role.encode() + b"\0" + text.encode("utf-8", "surrogatepass")).digest()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from multigrain.encoders.protocol import Encoder, Floats
+from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, encode_as
 from multigrain.engine.protocol import Compute, Engine
 from multigrain.errors import EngineError
 
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class DeferredEncoder:
+class DeferredEncoder(RoleEncoder):
     """An encoder that is loaded by the process that first uses it; may be sent to another one.
 
     Attributes:
@@ -34,17 +34,12 @@ class DeferredEncoder:
         """The loaded encoder's."""
         return self.load(*self.arguments).fingerprint
 
-    def encode_queries(self, texts: Sequence[str]) -> Floats:
-        """Embed queries."""
-        return self.load(*self.arguments).encode_queries(texts)
-
-    def encode_documents(self, texts: Sequence[str]) -> Floats:
-        """Embed documents."""
-        return self.load(*self.arguments).encode_documents(texts)
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
+        return encode_as(self.load(*self.arguments), texts, role)
 
 
 @dataclass(frozen=True)
-class DistributedEncoder:
+class DistributedEncoder(RoleEncoder):
     """An encoder on an engine's workers, a batch of texts a unit.
 
     Attributes:
@@ -60,15 +55,7 @@ class DistributedEncoder:
         """The encoder's."""
         return self.encoder.fingerprint
 
-    def encode_queries(self, texts: Sequence[str]) -> Floats:
-        """Embed queries, in order."""
-        return self._encode(texts, "queries")
-
-    def encode_documents(self, texts: Sequence[str]) -> Floats:
-        """Embed documents, in order."""
-        return self._encode(texts, "documents")
-
-    def _encode(self, texts: Sequence[str], role: Literal["queries", "documents"]) -> Floats:
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
         work = _Encode(self.encoder, role)
         if not texts:
             return work((0, ()))
@@ -81,11 +68,10 @@ class DistributedEncoder:
 @dataclass(frozen=True)
 class _Encode:
     encoder: Encoder
-    role: Literal["queries", "documents"]
+    role: Role
 
     def __call__(self, unit: tuple[int, tuple[str, ...]]) -> Floats:
-        encode = self.encoder.encode_queries if self.role == "queries" else self.encoder.encode_documents
-        return encode(unit[1])
+        return encode_as(self.encoder, unit[1], self.role)
 
 
 def computed(

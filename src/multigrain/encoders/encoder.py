@@ -7,14 +7,14 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedConfig
 
-from multigrain.encoders.protocol import Floats, unit_length
+from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
@@ -25,8 +25,8 @@ _DOCUMENT_PROMPTS: Final = ("document", "passage", "corpus")
 _PROVENANCE: Final = frozenset({"transformers_version", "_name_or_path", "name_or_path"})
 
 
-class SentenceTransformerEncoder:
-    """A loaded sentence-transformers model, with its own query and document prompts. Implements `Encoder`.
+class SentenceTransformerEncoder(RoleEncoder):
+    """A loaded sentence-transformers model, with its own query and document prompts.
 
     Args:
         model: the model; it is used where it lies (device, precision).
@@ -56,15 +56,7 @@ class SentenceTransformerEncoder:
         """The model's, as it was when this was first asked for."""
         return model_fingerprint(self.model)
 
-    def encode_queries(self, texts: Sequence[str]) -> Floats:
-        """Embed queries with the model's query prompt, if it has one."""
-        return self._encode(texts, "query")
-
-    def encode_documents(self, texts: Sequence[str]) -> Floats:
-        """Embed documents with the model's document prompt, if it has one."""
-        return self._encode(texts, "document")
-
-    def _encode(self, texts: Sequence[str], role: Literal["query", "document"]) -> Floats:
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
         return encode(
             self.model, texts, role=role, batch_size=self._batch_size, bf16=self.bf16, normalise=self._cosine
         )
@@ -74,7 +66,7 @@ def encode(
     model: SentenceTransformer,
     texts: Sequence[str],
     *,
-    role: Literal["query", "document"] | None = None,
+    role: Role | None = None,
     batch_size: int = 64,
     bf16: bool = False,
     normalise: bool = True,
@@ -97,9 +89,7 @@ def encode(
     """
     if not texts:
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
-    embed: Any = model.encode
-    if role is not None:
-        embed = model.encode_query if role == "query" else model.encode_document
+    embed: Any = model.encode if role is None else getattr(model, f"encode_{role}")
     with mixed_precision(model.device, bf16=True) if bf16 else nullcontext():
         vectors = embed(
             list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True

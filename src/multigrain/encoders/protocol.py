@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
+Role: TypeAlias = Literal["query", "document"]
 
 
 class Encoder(Protocol):
@@ -30,6 +32,26 @@ class Encoder(Protocol):
     def encode_documents(self, texts: Sequence[str]) -> Floats:
         """Embed documents: (len(texts), dimensions), the same dimensions as queries."""
         ...
+
+
+class RoleEncoder(ABC):
+    """Base of encoders that embed both roles by one method."""
+
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
+        """Embed queries, with what the encoder puts before them: (len(texts), dimensions)."""
+        return self._encode(texts, "query")
+
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
+        """Embed documents, with what the encoder puts before them: (len(texts), dimensions)."""
+        return self._encode(texts, "document")
+
+    @abstractmethod
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats: ...
+
+
+def encode_as(encoder: Encoder, texts: Sequence[str], role: Role) -> Floats:
+    """Embed texts as queries or as documents."""
+    return encoder.encode_queries(texts) if role == "query" else encoder.encode_documents(texts)
 
 
 def unit_length(vectors: Any) -> Floats:

@@ -14,7 +14,7 @@ import aiohttp
 import numpy as np
 
 from multigrain.config import fingerprint
-from multigrain.encoders.protocol import Floats, unit_length
+from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
@@ -48,8 +48,8 @@ def served_name(reference: str) -> tuple[str, str | None]:
     return model, f"http{address}" if at else None
 
 
-class ServedEncoder:
-    """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`. Implements `Encoder`.
+class ServedEncoder(RoleEncoder):
+    """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`.
 
     Vectors are normalised. Requests that fail for a passing reason are sent again. Batches that the endpoint finds too
     large are halved; a text that is longer than the model reads is cut until it is taken, as a model that runs here
@@ -64,6 +64,11 @@ class ServedEncoder:
 
     Raises:
         ConfigError: no such address can be, or OpenAI's own endpoint has no key.
+
+    Raises (while encoding):
+        EndpointUnreachableError: nothing answers, or every attempt failed.
+        EndpointRefusedError: it does not accept the key, or has no such model.
+        EvaluationError: it turns a text down, or answers with something that is no vectors.
     """
 
     def __init__(
@@ -72,28 +77,17 @@ class ServedEncoder:
         self._model, address = served_name(reference)
         self._endpoint: Endpoint = find_endpoint(address, KEY_VARIABLE, setting=f"model {reference}: its endpoint")
         self._batch_size = batch_size
-        self._prompts = query_prompt, document_prompt
+        self._prompts: dict[Role, str] = {"query": query_prompt, "document": document_prompt}
         self._chance = random.Random(0)
         self._cut = 0
 
     @property
     def fingerprint(self) -> str:
         """A hash of all that decides the vectors, as far as it can be known from here: address, name, prompts."""
-        return fingerprint("served", self._endpoint.url, self._model, self._prompts)
+        return fingerprint("served", self._endpoint.url, self._model, tuple(self._prompts.values()))
 
-    def encode_queries(self, texts: Sequence[str]) -> Floats:
-        """Embed queries: (len(texts), dimensions), L2-normalised.
-
-        Raises:
-            EndpointUnreachableError: nothing answers, or every attempt failed.
-            EndpointRefusedError: it does not accept the key, or has no such model.
-            EvaluationError: it turns a text down, or answers with something that is no vectors.
-        """
-        return _finish(self._embed_all([self._prompts[0] + text or _BLANK for text in texts]))
-
-    def encode_documents(self, texts: Sequence[str]) -> Floats:
-        """Embed documents; as `encode_queries`."""
-        return _finish(self._embed_all([self._prompts[1] + text or _BLANK for text in texts]))
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
+        return _finish(self._embed_all([self._prompts[role] + text or _BLANK for text in texts]))
 
     async def _embed_all(self, texts: list[str]) -> Floats:
         before, slots = self._cut, asyncio.Semaphore(_IN_FLIGHT)
@@ -146,7 +140,7 @@ class ServedEncoder:
                 return self._vectors(body, 1)[0]
             if not _is_too_much(status, body):
                 raise self._refusal(status, body)
-        raise EvaluationError(f"{self._where()} turns down the text {text[:40]!r}…: {self._said(complaint)}")
+        raise EvaluationError(f"{self._where()} turns down the text {text[:40]!r}…: {self._message(complaint)}")
 
     async def _post(self, session: aiohttp.ClientSession, texts: Sequence[str]) -> tuple[int, bytes]:
         """Send a batch until it is answered by something that another attempt would not change."""
@@ -165,7 +159,7 @@ class ServedEncoder:
                     passing = response.status >= 500 or response.status in RETRIED_STATUS
                     if not passing or _is_too_much(response.status, body):
                         return response.status, body
-                    pause, failure = retry_after_seconds(response.headers), f"{response.status} {self._said(body)}"
+                    pause, failure = retry_after_seconds(response.headers), f"{response.status} {self._message(body)}"
             except TimeoutError:
                 failure = f"no answer within {_TIMEOUT_SECONDS:g} s"
             except (aiohttp.ClientError, OSError) as error:
@@ -194,17 +188,17 @@ class ServedEncoder:
         if status in (401, 403):
             advice = f"it does not accept the key: check the environment variable {KEY_VARIABLE}"
         elif status == 404:
-            advice = f"no such path, or no model {self._model!r}: {self._said(body)}"
+            advice = f"no such path, or no model {self._model!r}: {self._message(body)}"
         elif 300 <= status < 400:
             advice = "it redirects: give the final address, usually ending in /v1"
         else:
-            advice = self._said(body)
+            advice = self._message(body)
         return EndpointRefusedError(f"{self._where()} answers {status}: {advice}")
 
     def _where(self) -> str:
         return f"embedding model {self._model} at {self._endpoint.url}"
 
-    def _said(self, body: bytes) -> str:
+    def _message(self, body: bytes) -> str:
         """What an error's body says, on a short line without secrets."""
         text = body[:4000].decode("utf-8", "replace")
         try:

@@ -1,1 +1,1 @@
-"""Where work units run. The only package that knows."""
+"""Engines: where work units run, in this process or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""From the config to an engine."""
+"""Builds the engine that a config names."""
 
 from __future__ import annotations
 

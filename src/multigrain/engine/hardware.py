@@ -1,4 +1,4 @@
-"""What the processor can do."""
+"""Hardware facts that decide how numbers are computed."""
 
 from __future__ import annotations
 

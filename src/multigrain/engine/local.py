@@ -9,11 +9,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Generic
 
 from multigrain.config import LLMConfig
-from multigrain.engine.protocol import Compute, Failure, Outcome, Result, Unit, Value, Work
+from multigrain.engine.protocol import Compute, Engine, Failure, Outcome, Result, Unit, Value, Work
 from multigrain.errors import MultigrainError
 from multigrain.llm.build import build_client
 from multigrain.llm.protocol import CompletionFailure, LLMClient
@@ -21,8 +20,8 @@ from multigrain.llm.protocol import CompletionFailure, LLMClient
 _LOG = logging.getLogger(__name__)
 
 
-class LocalEngine:
-    """Maps an async function over units, so many at a time. Implements `Engine`.
+class LocalEngine(Engine):
+    """Maps an async function over units, so many at a time.
 
     The loop starts on first use and ends with `close()` or the `with` block. Everything runs on the one loop, so
     a client that is bound to a loop (as HTTP sessions are) serves several `map`s.
@@ -42,14 +41,6 @@ class LocalEngine:
 
     def __repr__(self) -> str:
         return f"LocalEngine(concurrency={self._concurrency})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def map(
         self,

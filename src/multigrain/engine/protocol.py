@@ -1,4 +1,4 @@
-"""What the rest of the program knows of where work runs: units go in, outcomes come out as they are done."""
+"""The protocol of engines: units of work go in, outcomes come out as they are done."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class Engine(Protocol):
 
     def __enter__(self) -> Self:
         """Use the engine in a `with` block, which closes it."""
-        ...
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the engine."""
-        ...
+        self.close()
 
     def compute(
         self, work: Compute[Unit, Value], units: Iterable[Unit], *, stop: Callable[[], bool] | None = None

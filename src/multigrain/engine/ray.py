@@ -13,13 +13,13 @@ import itertools
 import logging
 import os
 import pickle
+import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import ray
 from ray import cloudpickle
@@ -27,9 +27,8 @@ from ray.exceptions import RayError
 
 from multigrain import errors
 from multigrain.config import EngineConfig, LLMConfig
-from multigrain.engine.address import check_answers
 from multigrain.engine.local import LocalEngine
-from multigrain.engine.protocol import Compute, Outcome, Result, Unit, Value, Work
+from multigrain.engine.protocol import Compute, Outcome, Unit, Value
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EngineError, MultigrainError
 from multigrain.llm.build import build_client, client_identity
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
@@ -40,10 +39,11 @@ _REST_SECONDS: Final = 60.0
 _CALLS_A_WORKER: Final = 4_096
 _DROP_SECONDS: Final = 15.0
 _TOGETHER_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 10.0
 
 
-class RayEngine:
-    """Sends requests from, and computes on, Ray workers. Implements `Engine`.
+class RayEngine(LocalEngine):
+    """Sends requests from, and computes on, Ray workers; what waits for them waits in this process.
 
     Args:
         config: the cluster and its workers.
@@ -55,33 +55,13 @@ class RayEngine:
 
     def __init__(self, config: EngineConfig, *, concurrency: int = 8) -> None:
         self._started = _connect(config)
-        self._local = LocalEngine(concurrency=concurrency)
         self.workers = config.workers or _fitting_workers(config)
         self._pool = _Pool(config, self.workers)
         # A worker computes one unit at a time; the next ones wait with it, so that it never waits for them.
-        self._computing = LocalEngine(concurrency=2 * self.workers)
+        super().__init__(concurrency=concurrency, computing=2 * self.workers)
 
     def __repr__(self) -> str:
         return f"RayEngine(workers={self.workers})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def map(
-        self,
-        work: Work[Unit, Value],
-        units: Iterable[Unit],
-        *,
-        budget_seconds: float | None = None,
-        stop: Callable[[], bool] | None = None,
-    ) -> Iterator[Outcome[Unit, Value]]:
-        """Run work over units; see `Engine.map`."""
-        return self._local.map(work, units, budget_seconds=budget_seconds, stop=stop)
 
     def compute(
         self, work: Compute[Unit, Value], units: Iterable[Unit], *, stop: Callable[[], bool] | None = None
@@ -91,10 +71,9 @@ class RayEngine:
         A unit that three workers died over is given up: `worker_died`.
         """
         job = self._pool.job(work)
-
         alone = asyncio.Lock()
 
-        async def there(unit: Unit) -> Value:
+        async def on_worker(unit: Unit) -> Value:
             raw = _pickled(unit)
             with suppress(_WorkerGone):
                 first: Value = await self._pool.call("compute", job, raw, attempts=1)
@@ -104,20 +83,15 @@ class RayEngine:
                 again: Value = await self._pool.call("compute", job, raw, attempts=_ATTEMPTS - 1)
                 return again
 
-        return self._computing.map(there, units, stop=stop)
+        return self._map(on_worker, units, self._computing, None, stop)
 
     def client(self, config: LLMConfig, *, seed: int) -> LLMClient:
         """A client whose requests go out from the workers; see `Engine.client`."""
         return _RayClient(self._pool, config, self.workers, seed)
 
-    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run one coroutine on the engine's loop and return its result."""
-        return self._local.run(coroutine)
-
     def close(self) -> None:
         """Let the workers go, and Ray where it was started here."""
-        self._local.close()
-        self._computing.close()
+        super().close()
         self._pool.close()
         if self._started:
             ray.shutdown()
@@ -178,7 +152,7 @@ class _Pool:
         self._config = config
         self._numbers = itertools.count()
         self._jobs: dict[int, bytes] = {}
-        self._asked: dict[int, float] = {}  # when a job was first asked for
+        self._first_calls: dict[int, float] = {}  # when a job was first asked for
         self._seats: list[_Seat] = [self._hire() for _ in range(size)]
 
     def job(self, work: Any) -> int:
@@ -190,7 +164,7 @@ class _Pool:
     async def drop(self, job: int) -> None:
         """Let workers let go of a job; one that never came up, or does not answer, is not waited for."""
         self._jobs.pop(job, None)
-        self._asked.pop(job, None)
+        self._first_calls.pop(job, None)
         for seat in self._seats:
             if job in seat.jobs and seat.jobs[job].done():
                 with suppress(RayError, TimeoutError):
@@ -254,23 +228,23 @@ class _Pool:
         moment: were the first worker that holds it given all that is asked at once, most would wait for their turn.
         """
         deadline = time.monotonic() + self._config.start_seconds
-        together = self._asked.setdefault(job, time.monotonic()) + _TOGETHER_SECONDS
+        together = self._first_calls.setdefault(job, time.monotonic()) + _TOGETHER_SECONDS
         while True:
             for seat in self._seats:
                 if job not in seat.jobs:
-                    held = seat.actor.hold.remote(job, self._jobs[job])
-                    seat.jobs[job] = asyncio.ensure_future(asyncio.wrap_future(held.future()))
-            for seat in [each for each in self._seats if each.jobs[job].done()]:
+                    start = seat.actor.hold.remote(job, self._jobs[job]).future()
+                    seat.jobs[job] = asyncio.ensure_future(asyncio.wrap_future(start))
+            for seat in [seat for seat in self._seats if seat.jobs[job].done()]:
                 self._look_after(seat, job)
             up = [seat for seat in self._seats if job in seat.jobs and seat.jobs[job].done()]
-            left = [seat for seat in up if seat.number not in tried] or up
-            awake = [seat for seat in left if seat.resting_until <= time.monotonic()]
+            untried = [seat for seat in up if seat.number not in tried] or up
+            awake = [seat for seat in untried if seat.resting_until <= time.monotonic()]
             missing = [seat.jobs[job] for seat in self._seats if job in seat.jobs and not seat.jobs[job].done()]
-            if left and missing and (moment := together - time.monotonic()) > 0:
+            if untried and missing and (moment := together - time.monotonic()) > 0:
                 await asyncio.wait(missing, timeout=moment)
                 continue
-            if left:
-                return min(awake or left, key=lambda seat: seat.in_flight)
+            if untried:
+                return min(awake or untried, key=lambda seat: seat.in_flight)
             if time.monotonic() > deadline:
                 raise EngineError(
                     f"engine: no worker could be started within {self._config.start_seconds:g} s: the cluster has no "
@@ -319,14 +293,14 @@ class _Worker:
     """What runs on a node. Answers are tagged values: exceptions with arguments of their own do not pickle."""
 
     def __init__(self) -> None:
-        self._held: dict[int, Any] = {}
+        self._work: dict[int, Any] = {}
         self._clients: dict[int, LLMClient] = {}
         self._computing = asyncio.Semaphore(1)
 
     async def hold(self, job: int, work: bytes) -> tuple[Any, ...]:
         """Take a job."""
         try:
-            self._held[job] = pickle.loads(work)  # noqa: S301 - from the driver of this cluster
+            self._work[job] = pickle.loads(work)  # noqa: S301 - from the driver of this cluster
         except Exception as error:
             return _closed(error)
         return ("value", None)
@@ -335,7 +309,7 @@ class _Worker:
         """Ask the language model."""
         try:
             if job not in self._clients:
-                self._clients[job] = self._held[job]()
+                self._clients[job] = self._work[job]()
             return ("value", await self._clients[job].complete(request))
         except Exception as error:
             return _closed(error)
@@ -344,14 +318,14 @@ class _Worker:
         """Compute, one unit at a time."""
         async with self._computing:
             try:
-                value = await asyncio.to_thread(self._held[job], pickle.loads(unit))  # noqa: S301 - see `hold`
+                value = await asyncio.to_thread(self._work[job], pickle.loads(unit))  # noqa: S301 - see `hold`
                 return ("pickled", _pickled(value))
             except Exception as error:
                 return _closed(error)
 
     async def drop(self, job: int) -> None:
         """Let go of a job."""
-        self._held.pop(job, None)
+        self._work.pop(job, None)
         client = self._clients.pop(job, None)
         if client is not None:
             await client.aclose()
@@ -397,8 +371,10 @@ def _share(config: LLMConfig, workers: int) -> LLMConfig:
     """A worker's share of the requests in flight, so that all workers together keep to the config."""
     parts: dict[str, Any] = {"concurrency": -(-config.concurrency // workers)}
     parts["more_endpoints"] = [
-        each.model_copy(update={"concurrency": -(-each.concurrency // workers)}) if each.concurrency else each
-        for each in config.more_endpoints
+        endpoint.model_copy(update={"concurrency": -(-endpoint.concurrency // workers)})
+        if endpoint.concurrency
+        else endpoint
+        for endpoint in config.more_endpoints
     ]
     return config.model_copy(update=parts)
 
@@ -422,12 +398,31 @@ def _connect(config: EngineConfig) -> bool:
     else:
         options["address"] = address
     try:
-        check_answers(address)
+        _check_answers(address)
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(f"engine.address {address!r}: no Ray cluster could be joined there ({reason})") from None
     return True
+
+
+def _check_answers(address: str | None) -> None:
+    """See whether anybody listens where a cluster should be: Ray itself waits for minutes before it says so.
+
+    Args:
+        address: HOST:PORT, ray://HOST:PORT; or what Ray alone can find ("auto", None), which is not looked for.
+
+    Raises:
+        ConnectionError: nobody does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConnectionError(f"nothing answers: {reason}") from None
 
 
 def _fitting_workers(config: EngineConfig) -> int:

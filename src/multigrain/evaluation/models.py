@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.encoders.models import BM25, Encoding, ModelSpec, open_encoder
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.lexical import BM25Retriever
 from multigrain.evaluation.retrieval import DenseRetriever, Retriever
 from multigrain.evaluation.score_store import ScoreStore
 from multigrain.evaluation.scoring import Scored, score_model, score_retriever
 from multigrain.evaluation.sets.loading import OpenedSets
+from multigrain.mining.lexical import BM25Retriever
 
 
 def score_models(

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.metrics import NDCG_AT_10, measure_queries, metrics_for
-from multigrain.evaluation.nearest import nearest
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.mining.best import NO_ROW
+from multigrain.mining.search import top_k
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
     from multigrain.encoders.protocol import Encoder
@@ -103,13 +104,30 @@ class DenseRetriever:
         Raises:
             EvaluationError: the vectors are not finite, or queries' and documents' dimensions differ.
         """
-        return nearest(
-            self._encoder.encode_queries(queries),
-            lambda start, end: self._encoder.encode_documents(documents[start:end]),
-            len(documents),
-            depth,
-            document_block=self._block,
-        )
+        vectors = _Embedded(self._encoder, documents)
+        try:
+            # One thread of ours, so that embedding keeps all of the library's.
+            encoded = self._encoder.encode_queries(queries)
+            return top_k(encoded, vectors, depth, threads=1, read_once=True, block=self._block)[1]
+        except SourceError as error:
+            raise EvaluationError(
+                f"{error}. Vectors that are not finite come of damaged weights, or of training that diverged: lower "
+                "the learning rate or use float32"
+            ) from None
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """A corpus' vectors, embedded when they are read. Implements `mining.best.Rows`."""
+
+    encoder: Encoder
+    documents: list[str]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        return self.encoder.encode_documents(self.documents[rows])
 
 
 def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192) -> SetScores:

@@ -1,6 +1,6 @@
 """Our modules as one file that runs without multigrain, made from our own sources.
 
-Statements are copied as they stand, comments included; what the wanted classes don't reach is left out.
+Statements are copied as they stand, comments included; what the named classes don't reach is left out.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def bundle_source(classes: Sequence[str]) -> str:
         for name, line in module.imports.items():
             if imports.setdefault(name, line) != line:
                 raise ExportError(f"bundling: {name} stands for {imports[name]!r} and for {line!r}")
-    wanted = {path.rpartition(".")[2] for path in classes}
-    reached = _reachable(statements, wanted)
+    names = {path.rpartition(".")[2] for path in classes}
+    reached = _reachable(statements, names)
     defined = [name for statement in reached for name in statement.defines]
     repeated = next((name for name in defined if defined.count(name) > 1 or name in imports), None)
     if repeated is not None:
@@ -87,7 +87,7 @@ def bundle_source(classes: Sequence[str]) -> str:
     lines = _import_block(line for name, line in imports.items() if name in used)
     mark = sha256((lines + body).encode()).hexdigest()[:8]
     body = _REGISTERED_NAME.sub(rf'"\1_{mark}"', body)
-    return _HEADER.format(names=", ".join(sorted(wanted)), version=version(_PACKAGE)) + lines + "\n\n" + body
+    return _HEADER.format(names=", ".join(sorted(names)), version=version(_PACKAGE)) + lines + "\n\n" + body
 
 
 def _collect(names: Sequence[str]) -> dict[str, _Module]:
@@ -163,10 +163,10 @@ def _names(node: ast.AST) -> Iterator[str]:
             yield part.id
 
 
-def _reachable(statements: Sequence[_Statement], wanted: set[str]) -> list[_Statement]:
+def _reachable(statements: Sequence[_Statement], names: set[str]) -> list[_Statement]:
     homes = {name: statement for statement in statements for name in statement.defines}
     reached: set[int] = set()
-    waiting = [*wanted, *(name for statement in statements if statement.effect for name in statement.uses)]
+    waiting = [*names, *(name for statement in statements if statement.effect for name in statement.uses)]
     while waiting:
         statement = homes.get(waiting.pop())
         if statement is not None and id(statement) not in reached:

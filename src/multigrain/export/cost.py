@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from multigrain.encoders.protocol import Encoder, Floats, unit_length
+from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, unit_length
 from multigrain.evaluation.retrieval import evaluate_retrieval
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.significance import compare_paired
+from multigrain.export.job import ExportJob
 from multigrain.export.parity import QueryDocumentEncoder
+
+_SEED: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,9 @@ class Cost:
             f"nDCG@10 on {self.set} ({self.queries} queries): {self.before:.3f} → {self.after:.3f}, a loss of {points}"
         )
 
-    def facts(self) -> dict[str, Any]:
-        """The same, for JSON."""
-        return asdict(self)
 
-
-class ExportedEncoder:
-    """An export as evaluation asks for it: whole batches, in the form of the model's vectors. Implements `Encoder`.
+class ExportedEncoder(RoleEncoder):
+    """An export as evaluation asks for it: whole batches, in the form of the model's vectors.
 
     Args:
         exported: the export.
@@ -69,38 +67,29 @@ class ExportedEncoder:
         with self._graph.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def encode_queries(self, texts: Sequence[str]) -> Floats:
-        """Embed queries."""
-        return self._scaled(self._exported.encode_query(list(texts)))
-
-    def encode_documents(self, texts: Sequence[str]) -> Floats:
-        """Embed documents."""
-        return self._scaled(self._exported.encode_document(list(texts)))
-
-    def _scaled(self, vectors: Floats) -> Floats:
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
+        embed = self._exported.encode_query if role == "query" else self._exported.encode_document
+        vectors = embed(list(texts))
         return unit_length(vectors) if self._cosine else vectors
 
 
-def measure_cost(before: Encoder, after: Encoder, evaluation_set: EvaluationSet, *, seed: int = 13) -> Cost:
-    """Score both on a set and compare them query by query.
+def measure_costs(job: ExportJob, before: Encoder, after: Encoder, form: str) -> tuple[Cost, ...]:
+    """The cost on each of a job's sets.
 
     Args:
+        job: names the sets, each of at least two queries, and who is told.
         before: the model.
         after: what was made of it.
-        evaluation_set: at least two queries.
-        seed: of the bootstrap.
+        form: what progress calls that.
 
     Raises:
         EvaluationError: fewer than two queries, or unusable vectors.
     """
-    scores = [evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after)]
-    compared = compare_paired(scores[1].ndcg_by_query, scores[0].ndcg_by_query, seed=seed)
-    return Cost(
-        set=evaluation_set.name,
-        queries=len(evaluation_set.queries),
-        before=scores[0].ndcg_at_10,
-        after=scores[1].ndcg_at_10,
-        loss=compared.mean,
-        low=compared.low,
-        high=compared.high,
-    )
+    costs = []
+    for evaluation_set in job.sets:
+        with job.progress.task(f"Measuring {form} on {evaluation_set.name}", None):
+            model, export = (evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after))
+        lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, seed=_SEED)
+        queries, figures = len(evaluation_set.queries), (model.ndcg_at_10, export.ndcg_at_10)
+        costs.append(Cost(evaluation_set.name, queries, *figures, lost.mean, lost.low, lost.high))
+    return tuple(costs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import random
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +24,7 @@ from multigrain.display.progress import Task
 from multigrain.encoders.encoder import SentenceTransformerEncoder, document_prompt, encode, query_prompt
 from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import ExportError
-from multigrain.export.cost import Cost, measure_cost
+from multigrain.export.cost import Cost, measure_costs
 from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.replacing import replace_pooling
@@ -56,12 +55,8 @@ def distil_to_mean(job: ExportJob, settings: DistilSettings) -> Distilled:
     replace_pooling(student, "mean", AtaOptions())
     with job.progress.task("Distilling to mean pooling", settings.steps, unit="steps") as task:
         similarity = train_student(job.model, student, settings, task)
-    costs = []
     teacher, learner = SentenceTransformerEncoder(job.model), SentenceTransformerEncoder(student)
-    for evaluation_set in job.sets:
-        with job.progress.task(f"Measuring the distilled model on {evaluation_set.name}", None):
-            costs.append(measure_cost(teacher, learner, evaluation_set))
-    return Distilled(student, tuple(costs), similarity)
+    return Distilled(student, measure_costs(job, teacher, learner, "the distilled model"), similarity)
 
 
 def train_student(
@@ -89,9 +84,9 @@ def train_student(
         )
     # As many as the steps can see, each epoch in a new order.
     random.Random(settings.seed).shuffle(texts)
-    wanted = settings.steps * settings.batch_size
-    rows = [texts[number % len(texts)] for number in range(wanted)]
-    distinct = texts[: min(len(texts), wanted)]
+    total = settings.steps * settings.batch_size
+    rows = [texts[number % len(texts)] for number in range(total)]
+    distinct = texts[: min(len(texts), total)]
     vectors = dict(zip(distinct, _vectors(teacher, distinct), strict=True))
     data = Dataset.from_dict({"text": rows, "label": [vectors[row] for row in rows]})
     with tempfile.TemporaryDirectory() as scratch:
@@ -123,12 +118,8 @@ def train_student(
 
 def _texts(model: SentenceTransformer, settings: DistilSettings) -> list[str]:
     """The texts as the transformer reads them, prompts included, each once."""
-    return list(dict.fromkeys(_prompted(model, settings)))
-
-
-def _prompted(model: SentenceTransformer, settings: DistilSettings) -> Iterator[str]:
-    for prompt, texts in ((query_prompt(model), settings.queries), (document_prompt(model), settings.documents)):
-        yield from (prompt + text for text in texts)
+    prompted = [query_prompt(model) + text for text in settings.queries]
+    return list(dict.fromkeys(prompted + [document_prompt(model) + text for text in settings.documents]))
 
 
 def _vectors(model: SentenceTransformer, texts: list[str]) -> Floats:

@@ -19,6 +19,9 @@ from multigrain.model.pooling import AnchorTokenPooling
 from multigrain.model.replacing import is_pooling
 from multigrain.model.transformer import RECEIVED_FEATURE, ReceivingTransformer, marked_layer
 
+# Tokenizers without a limit say so with a huge number.
+_NO_LIMIT = 1_000_000
+
 
 def require_text_encoder(model: SentenceTransformer) -> Transformer:
     """The transformer of a model that embeds plain texts.
@@ -44,6 +47,12 @@ def require_text_encoder(model: SentenceTransformer) -> Transformer:
 def is_normalised(model: SentenceTransformer) -> bool:
     """Whether a model's vectors have length 1."""
     return any(isinstance(module, Normalize) for module in model.children())
+
+
+def token_limit(model: SentenceTransformer) -> int | None:
+    """Tokens of a text that are read, special ones included; None for no limit."""
+    limit = model.max_seq_length
+    return None if limit is None or limit > _NO_LIMIT else int(limit)
 
 
 class EmbeddingGraph(nn.Module):

@@ -79,8 +79,8 @@ def check_parity(
     worst = 0.0
     for batch_size in (1, len(texts)):
         expected = model_vectors(model, texts, batch_size)
-        asked: tuple[Callable[..., Vectors], ...] = (exported.encode_query, exported.encode_document)
-        for role, reference, encode in zip(("query", "document"), expected, asked, strict=True):
+        encoders: tuple[Callable[..., Vectors], ...] = (exported.encode_query, exported.encode_document)
+        for role, reference, encode in zip(("query", "document"), expected, encoders, strict=True):
             vectors = np.asarray(encode(list(texts), batch_size=batch_size), dtype=np.float32)
             if vectors.shape != reference.shape:
                 raise ExportError(f"{what} gives vectors of shape {vectors.shape}, the model {reference.shape}")

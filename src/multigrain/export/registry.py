@@ -1,15 +1,17 @@
-"""The table of export targets: the modules of `export.targets`, and those of other packages."""
+"""The table of export targets, `export.targets` and those of other packages, and the writing of one as a whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from multigrain.errors import ConfigError, ExportError
 from multigrain.export import targets
 from multigrain.plugins import Registry
+from multigrain.storage.files import atomic_directory
 
 if TYPE_CHECKING:
-    from multigrain.export.job import Exporter
+    from multigrain.export.job import Exported, Exporter, ExportJob
 
 # Listed, not imported: an exporter's libraries are loaded when it is asked for.
 _MODULES: Final = {path.stem: path for folder in targets.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))}
@@ -27,3 +29,35 @@ def forms() -> str:
     """This package's forms, each with what the first line of its module says, for help: nothing is imported."""
     first_lines = {name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in _MODULES.items()}
     return " ".join(f"{name}: {line.strip(chr(34))}" for name, line in first_lines.items())
+
+
+def check_destination(path: Path, *, overwrite: bool) -> None:
+    """See that nothing is lost by writing there.
+
+    Raises:
+        ConfigError: it holds files already, and overwriting was not asked for; or it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--out {path}: is a file; name a folder")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise ConfigError(f"--out {path}: holds files already; name another folder, or replace it with --overwrite")
+
+
+def export_model(job: ExportJob, form: str) -> Exported:
+    """Write a model in another form; the destination appears whole, after the export was checked, or not at all.
+
+    Args:
+        job: the model and what is asked for.
+        form: the exporter's name.
+
+    Raises:
+        ConfigError: no such exporter.
+        ExportError: the model cannot be written in that form, or what was written gives other vectors.
+        MissingExtraError: a package is missing.
+    """
+    write = EXPORTERS.get(form)
+    try:
+        with atomic_directory(job.destination) as folder:
+            return write(job, folder)
+    except ExportError as error:
+        raise ExportError(f"{job.source}: {error}") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -23,10 +23,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.distil import distil_to_mean
-from multigrain.export.graph import is_normalised, require_text_encoder
+from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
-from multigrain.export.settings import token_limit
+from multigrain.model.adapters import has_adapters
 from multigrain.model.replacing import pooling_name
 
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
@@ -70,7 +70,7 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
             raise ExportError(_refusal(pooling, server))
         distilled = distil_to_mean(job, job.distil)
         model = distilled.model
-        facts["distilled"] = [cost.facts() for cost in distilled.costs]
+        facts["distilled"] = [asdict(cost) for cost in distilled.costs]
         facts["distilled_from"] = pooling
         lines += [f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs]
         if not distilled.costs:
@@ -113,7 +113,7 @@ def _require_expressible(model: SentenceTransformer, server: Server) -> None:
             f"{server.name} runs {architecture} with causal attention only, and this one attends both ways; "
             "use --to vllm, onnx or folder"
         )
-    if getattr(transformer.model, "_hf_peft_config_loaded", False):
+    if has_adapters(model):
         raise ExportError(f"{server.name}: merge the LoRA adapter into the weights first")
 
 
@@ -136,12 +136,12 @@ def write_server_folder(model: SentenceTransformer, folder: Path) -> float:
     """
     model.save_pretrained(str(folder), create_model_card=True)
     pooling = cast("Pooling", model[1])
-    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
-    modules.append({"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
-    if is_normalised(model):
-        modules.append(
-            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}
-        )
+    types = ("Transformer", "Pooling", "Normalize") if is_normalised(model) else ("Transformer", "Pooling")
+    paths = [f"{number}_{name}" if number else "" for number, name in enumerate(types)]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for number, (name, path) in enumerate(zip(types, paths, strict=True))
+    ]
     _write_json(folder / "modules.json", modules)
     flags = {flag: name == pooling_name(model) for name, flag in _FLAGS.items()}
     width = int(pooling.get_embedding_dimension() or 0)

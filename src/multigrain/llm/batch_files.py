@@ -7,47 +7,18 @@ whichever service takes them, by its own tool or page.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import SourceError
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.wire import ResponseFormat, chat_body, read_completion
+from multigrain.storage.files import atomic_stream
 
 _MOST_REQUESTS: Final = 50_000
 _MOST_BYTES: Final = 190 * 10**6
 """OpenAI takes 200 MB a file; a margin for whatever it counts besides."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchFile:
-    """A file of requests, whole and on the disk.
-
-    Attributes:
-        path: where.
-        keys: the custom ids in it.
-    """
-
-    path: Path
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """One line that came back.
-
-    Attributes:
-        key: the request's custom_id.
-        completion: the answer; None where it failed.
-        failure: why it failed; None where it did not.
-    """
-
-    key: str
-    completion: Completion | None = None
-    failure: CompletionFailure | None = None
 
 
 def write_batch_files(
@@ -59,8 +30,8 @@ def write_batch_files(
     extra_body: Mapping[str, Any] | None = None,
     most_requests: int = _MOST_REQUESTS,
     most_bytes: int = _MOST_BYTES,
-) -> Iterator[BatchFile]:
-    """Write requests as `batch-0001.jsonl`, `batch-0002.jsonl`, … in a folder, yielding each file as it is done.
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Write requests as `batch-0001.jsonl`, `batch-0002.jsonl`, … in a folder; yields each file with its custom ids.
 
     Each file is whole or not there, and within what services accept. Files that lie there already are kept: the
     numbers go on after them. Nothing is written where there is no request.
@@ -73,25 +44,31 @@ def write_batch_files(
         extra_body: more keys of every request.
         most_requests: lines a file.
         most_bytes: bytes a file.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     keys: list[str] = []
     lines: list[bytes] = []
     size = 0
     for key, request in requests:
-        line = _line(key, chat_body(request, model, form=form, extra=extra_body))
+        body = chat_body(request, model, form=form, extra=extra_body)
+        row = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        line = json.dumps(row).encode() + b"\n"
         if lines and (len(lines) == most_requests or size + len(line) > most_bytes):
-            yield BatchFile(_write_part(folder, lines), tuple(keys))
+            yield _write_part(folder, lines), tuple(keys)
             keys, lines, size = [], [], 0
         keys.append(key)
         lines.append(line)
         size += len(line)
     if lines:
-        yield BatchFile(_write_part(folder, lines), tuple(keys))
+        yield _write_part(folder, lines), tuple(keys)
 
 
-def read_batch_results(path: Path) -> Iterator[BatchResult]:
+def read_batch_results(path: Path) -> Iterator[tuple[str, Completion | CompletionFailure]]:
     """Read a results file, or an errors file: they have one form. Lines may be in any order, and some missing.
+
+    Yields each request's custom id, with the answer or why there is none.
 
     Args:
         path: JSON lines, as the service returns them.
@@ -108,25 +85,16 @@ def read_batch_results(path: Path) -> Iterator[BatchResult]:
         raise SourceError(f"{path}: cannot be read as a batch results file ({error})") from None
 
 
-def _line(key: str, body: dict[str, Any]) -> bytes:
-    request = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
-    return json.dumps(request).encode() + b"\n"
-
-
 def _write_part(folder: Path, lines: list[bytes]) -> Path:
     number = 1
     while (path := folder / f"batch-{number:04}.jsonl").exists():
         number += 1
-    temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as stream:
+    with atomic_stream(path) as stream:
         stream.writelines(lines)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
     return path
 
 
-def _result(line: str, where: str) -> BatchResult:
+def _result(line: str, where: str) -> tuple[str, Completion | CompletionFailure]:
     try:
         row = json.loads(line)
         key, response, error = row["custom_id"], row.get("response"), row.get("error")
@@ -138,19 +106,19 @@ def _result(line: str, where: str) -> BatchResult:
         raise SourceError(f"{where}: this is a batch request; give the results file that the service returned")
     status = response.get("status_code") if isinstance(response, dict) else None
     if status != 200 or error:
-        return BatchResult(key, failure=_failure(status, error, response))
+        return key, _failure(status, error, response)
     try:
-        return BatchResult(key, completion=read_completion(response.get("body")))
+        return key, read_completion(response.get("body"))
     except CompletionFailure as failure:
-        return BatchResult(key, failure=failure)
+        return key, failure
 
 
 def _failure(status: Any, error: Any, response: Any) -> CompletionFailure:
     body = response.get("body") if isinstance(response, dict) else None
-    told = error or (body.get("error") if isinstance(body, dict) else None) or {}
-    message = told.get("message") or told.get("code") if isinstance(told, dict) else told
+    reason = error or (body.get("error") if isinstance(body, dict) else None) or {}
+    message = reason.get("message") or reason.get("code") if isinstance(reason, dict) else reason
     detail = " ".join(f"{status or ''} {message or 'no reason given'}".split())[:200]
-    code = str(told.get("code", "")) if isinstance(told, dict) else ""
+    code = str(reason.get("code", "")) if isinstance(reason, dict) else ""
     if "expired" in code or "cancel" in code:
         return CompletionFailure("batch_expired", detail)
     if status == 429:

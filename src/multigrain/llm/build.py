@@ -1,28 +1,11 @@
-"""From the config to a client."""
+"""Builds the client that a config names."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from multigrain.config import LLMConfig
 from multigrain.llm.protocol import LLMClient, openai_identity
 from multigrain.llm.retry import Backoff
 from multigrain.llm.scripted import ScriptedLLM
-
-if TYPE_CHECKING:
-    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
-
-
-@dataclass(frozen=True, slots=True)
-class _Address:
-    """An `EndpointConfig` whose address may be left to the environment."""
-
-    base_url: str | None
-    api_key_env: str | None = None
-    model: str | None = None
-    concurrency: int | None = None
-    extra_headers: dict[str, str] | None = None
 
 
 def build_client(config: LLMConfig, *, seed: int, backoff: Backoff | None = None) -> LLMClient:
@@ -51,10 +34,12 @@ def build_client(config: LLMConfig, *, seed: int, backoff: Backoff | None = None
             context_tokens=config.context_tokens,
             extra_body=config.extra_body,
         )
+    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
     from multigrain.llm.several import SeveralEndpoints
 
     members = [
-        _endpoint_client(config, address, seed + number, backoff) for number, address in enumerate(_endpoints(config))
+        OpenAICompatibleLLM(endpoint, known_as=config.model, backoff=backoff, seed=seed + number)
+        for number, endpoint in enumerate(_endpoints(config))
     ]
     return members[0] if len(members) == 1 else SeveralEndpoints(members)
 
@@ -74,30 +59,13 @@ def total_concurrency(config: LLMConfig) -> int:
     """Requests that may be in flight at all endpoints together: what an engine should keep in work."""
     if config.provider != "openai":
         return config.concurrency
-    return sum(address.concurrency or config.concurrency for address in _endpoints(config))
+    return sum(endpoint.concurrency for endpoint in _endpoints(config))
 
 
-def _endpoints(config: LLMConfig) -> list[_Address]:
-    return [_Address(config.base_url), *(_Address(**endpoint.model_dump()) for endpoint in config.more_endpoints)]
-
-
-def _endpoint_client(config: LLMConfig, address: _Address, seed: int, backoff: Backoff | None) -> OpenAICompatibleLLM:
-    from multigrain.llm.endpoint import find_endpoint
-    from multigrain.llm.openai_compatible import OpenAICompatibleLLM
-
-    return OpenAICompatibleLLM(
-        address.model or config.model,
-        find_endpoint(
-            address.base_url,
-            address.api_key_env or config.api_key_env,
-            config.extra_headers if address.extra_headers is None else address.extra_headers,
-        ),
-        concurrency=address.concurrency or config.concurrency,
-        timeout_seconds=config.timeout_seconds,
-        max_retries=config.max_retries,
-        backoff=backoff,
-        structured_output=config.structured_output,
-        seed=seed,
-        known_as=config.model,
-        extra_body=config.extra_body,
-    )
+def _endpoints(config: LLMConfig) -> list[LLMConfig]:
+    """The config once for each endpoint, with that one's own settings in the place of the common ones."""
+    own = [
+        {name: value for name, value in endpoint.model_dump().items() if value is not None}
+        for endpoint in config.more_endpoints
+    ]
+    return [config, *(config.model_copy(update=values) for values in own)]

@@ -74,7 +74,8 @@ def find_endpoint(
     except ValueError:
         url, host = URL(), None
     if url.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{setting} {_shown(address)!r}: expected an address like http://localhost:8000/v1")
+        shown = address.rsplit("@", 1)[-1].split("?", 1)[0]  # without what may be a password in it
+        raise ConfigError(f"{setting} {shown!r}: expected an address like http://localhost:8000/v1")
     key = os.environ.get(api_key_env, "").strip()
     if not key and host == URL(_OPENAI).host:
         raise ConfigError(
@@ -89,7 +90,9 @@ def find_endpoint(
             headers[name] = os.environ[variable].strip()
     if url.user is not None and not key:
         # Some gateways take a user and a password in the address. aiohttp would too, but would also show them.
-        headers["Authorization"] = _basic(url.user, url.password or "")
+        from aiohttp import BasicAuth
+
+        headers["Authorization"] = BasicAuth(url.user, url.password or "").encode()
     own = {name: _header(name, value) for name, value in (extra_headers or {}).items()}
     replaced = {name.lower() for name in own}
     headers = {name: value for name, value in headers.items() if name.lower() not in replaced} | own
@@ -111,20 +114,9 @@ def _header(name: str, value: str) -> str:
     variable = named_variable(value)
     if variable is None:
         return value
-    held = os.environ.get(variable, "").strip()
-    if not held:
+    text = os.environ.get(variable, "").strip()
+    if not text:
         raise ConfigError(f"llm.extra_headers.{name}: set the environment variable {variable}, which has its value")
-    if not held.isascii() or not held.isprintable():
+    if not text.isascii() or not text.isprintable():
         raise ConfigError(f"llm.extra_headers.{name}: the environment variable {variable} has unprintable signs")
-    return held
-
-
-def _basic(user: str, password: str) -> str:
-    from aiohttp import BasicAuth
-
-    return BasicAuth(user, password).encode()
-
-
-def _shown(address: str) -> str:
-    """An address that cannot be understood, without what may be a password in it."""
-    return address.rsplit("@", 1)[-1].split("?", 1)[0]
+    return text

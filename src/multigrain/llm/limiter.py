@@ -1,4 +1,4 @@
-"""How many requests may be in flight: as many as allowed until the endpoint pushes back, then as many as it takes."""
+"""The limit of requests in flight: as many as allowed until the endpoint pushes back, then as many as it takes."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class AdaptiveLimit:
 
     async def _take(self) -> None:
         while True:
-            left = self._hold_until - self._clock()
-            if left > 0:
-                await asyncio.sleep(left)
+            pause = self._hold_until - self._clock()
+            if pause > 0:
+                await asyncio.sleep(pause)
                 continue
             if self._in_flight < self.current:
                 self._in_flight += 1

@@ -17,7 +17,7 @@ import joblib  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
 from multigrain.errors import LLMError, MissingExtraError
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_mark
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_fingerprint
 from multigrain.llm.wire import chat_body, read_completion
 from multigrain.storage.packages import resolve_gguf
 
@@ -71,7 +71,7 @@ class LocalLLM:
     ) -> None:
         self._engine = _import_xllamacpp()
         self._path = _local_file(resolve_gguf(model))
-        self._identity = f"local:{self._path.name}:{_content_mark(self._path)}{extra_mark(extra_body)}"
+        self._identity = f"local:{self._path.name}:{_content_fingerprint(self._path)}{extra_fingerprint(extra_body)}"
         self._extra = extra_body
         self._threads = threads
         self._concurrency = concurrency
@@ -84,7 +84,7 @@ class LocalLLM:
 
     @property
     def identity(self) -> str:
-        """`local:`, the file's name, a mark of its content, and one of what else is sent."""
+        """`local:`, the file's name, a fingerprint of its content, and one of what else is sent."""
         return self._identity
 
     async def complete(self, request: CompletionRequest) -> Completion:
@@ -94,11 +94,9 @@ class LocalLLM:
             CompletionFailure: llama.cpp turned the request down ("too_long", "bad_request").
             LLMError: the model cannot be loaded.
         """
-        copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
-        copy = min(copies, key=lambda candidate: candidate.waiting)
         body = {"cache_prompt": True} | chat_body(request, self._path.stem, extra=self._extra)
         started = time.perf_counter()
-        answer = await copy.ask(body)
+        answer = await self._ask(body)
         return read_completion(answer, prefill=request.prefill, seconds=time.perf_counter() - started)
 
     async def log_likelihood(self, request: CompletionRequest, answer: str) -> float:
@@ -112,8 +110,6 @@ class LocalLLM:
             CompletionFailure: llama.cpp turned the request down, or the answer is longer than the context has room.
             LLMError: the model cannot be loaded.
         """
-        copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
-        copy = min(copies, key=lambda candidate: candidate.waiting)
         body = chat_body(request, self._path.stem, extra=self._extra) | {
             "cache_prompt": True,
             "grammar": f"root ::= {_grammar_literal(answer)}",
@@ -123,7 +119,7 @@ class LocalLLM:
             "top_logprobs": 1,
         }
         body.pop("stop", None)
-        choice = (await copy.ask(body))["choices"][0]
+        choice = (await self._ask(body))["choices"][0]
         if choice["finish_reason"] != "stop" or choice["message"]["content"] != answer:
             raise CompletionFailure("too_long", "the answer to be scored does not fit the context")
         return float(sum(token["logprob"] for token in choice["logprobs"]["content"]))
@@ -133,6 +129,11 @@ class LocalLLM:
         copies, self._copies = self._copies, None
         for copy in copies or ():
             await asyncio.to_thread(copy.close)
+
+    async def _ask(self, body: dict[str, Any]) -> Any:
+        """The answer of the copy that has least to do."""
+        copies = self._copies if self._copies is not None else await asyncio.to_thread(self._load)
+        return await min(copies, key=lambda copy: copy.waiting).ask(body)
 
     def _load(self) -> list[_Copy]:
         with self._loading:
@@ -236,7 +237,7 @@ def _local_file(resolved: Path | str) -> Path:
     return resolved
 
 
-def _content_mark(path: Path) -> str:
+def _content_fingerprint(path: Path) -> str:
     """Tells files of one name apart, without reading gigabytes: size, first and last MiB."""
     size = path.stat().st_size
     with path.open("rb") as handle:

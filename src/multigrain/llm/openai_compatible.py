@@ -14,19 +14,18 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
+from multigrain.config import LLMConfig
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
-from multigrain.llm.dialect import Dialect
-from multigrain.llm.endpoint import Endpoint
+from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.limiter import AdaptiveLimit
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, openai_identity
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
-from multigrain.llm.wire import read_completion
+from multigrain.llm.wire import Dialect, read_completion
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,54 +58,38 @@ class OpenAICompatibleLLM:
     put another way (see `Dialect`).
 
     Args:
-        model: its name at the endpoint.
-        endpoint: where, and with which key: see `find_endpoint`.
-        concurrency: requests in flight, at most.
-        timeout_seconds: for one attempt.
-        max_retries: further attempts.
-        backoff: the waits between attempts.
-        structured_output: whether to try `response_format`.
-        seed: of the jitter.
+        config: the model's name at the endpoint, where that is, and how it is asked.
         known_as: the model's name in `identity`, where this endpoint has another for it.
-        extra_body: more keys of every request.
+        backoff: the waits between attempts.
+        seed: of the jitter.
+
+    Raises:
+        ConfigError: the address or the key cannot be right.
     """
 
     def __init__(
-        self,
-        model: str,
-        endpoint: Endpoint,
-        *,
-        concurrency: int = 8,
-        timeout_seconds: float = 120.0,
-        max_retries: int = 4,
-        backoff: Backoff | None = None,
-        structured_output: bool = True,
-        seed: int = 0,
-        known_as: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        self, config: LLMConfig, *, known_as: str | None = None, backoff: Backoff | None = None, seed: int = 0
     ) -> None:
-        self._model = model
-        self._identity = openai_identity(known_as or model, extra_body)
-        self._endpoint = endpoint
-        self._url = endpoint.address("chat/completions")
-        self._concurrency = concurrency
-        self._timeout = timeout_seconds
-        self._attempts = 1 + max_retries
+        self._config = config
+        self._identity = openai_identity(known_as or config.model, config.extra_body)
+        self._endpoint = find_endpoint(config.base_url, config.api_key_env, config.extra_headers)
+        self._url = self._endpoint.address("chat/completions")
+        self._attempts = 1 + config.max_retries
         self._backoff = backoff or Backoff()
-        self._dialect = Dialect(model, structured=structured_output, extra_body=extra_body)
-        self._limit = AdaptiveLimit(concurrency)
+        self._dialect = Dialect(config.model, structured=config.structured_output, extra_body=config.extra_body)
+        self._limit = AdaptiveLimit(config.concurrency)
         self._chance = random.Random(seed)
         self._session: aiohttp.ClientSession | None = None
         self._answered = 0
-        self._told = 0
+        self._warned_attempt = 0
         self._failed_in_a_row: Counter[str] = Counter()
 
     def __repr__(self) -> str:
-        return f"OpenAICompatibleLLM({self._model!r}, {self._endpoint.url!r})"
+        return f"OpenAICompatibleLLM({self._config.model!r}, {self._endpoint.url!r})"
 
     @property
     def identity(self) -> str:
-        """`openai:`, the model's name, and a mark of what else is sent; the address does not matter."""
+        """`openai:`, the model's name, and a fingerprint of what else is sent; the address does not matter."""
         return self._identity
 
     @property
@@ -187,17 +170,17 @@ class OpenAICompatibleLLM:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return _Reply(failure=CompletionFailure("connection", _why(error, self._endpoint)), connected=False)
         except TimeoutError:
-            return _Reply(failure=CompletionFailure("timeout", f"no answer within {self._timeout:g} s"))
+            return _Reply(failure=CompletionFailure("timeout", f"no answer within {self._config.timeout_seconds:g} s"))
         except (aiohttp.ClientError, OSError) as error:
             detail = f"the connection broke ({type(error).__name__})"
             return _Reply(failure=CompletionFailure("connection", detail))
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connect = min(15.0, self._timeout)
+            connect = min(15.0, self._config.timeout_seconds)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._concurrency, ttl_dns_cache=300),
-                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=connect),
+                connector=aiohttp.TCPConnector(limit=self._config.concurrency, ttl_dns_cache=300),
+                timeout=aiohttp.ClientTimeout(total=self._config.timeout_seconds, sock_connect=connect),
                 headers={"Content-Type": "application/json", "Accept": "application/json"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -206,7 +189,7 @@ class OpenAICompatibleLLM:
     def _adapt(self, reply: _Reply, sent_at: float) -> None:
         if reply.failure is None:
             self._answered += 1
-            self._told = 0
+            self._warned_attempt = 0
         if reply.status == 429 or (reply.status == 503 and reply.pause is not None):
             self._limit.pushed_back(sent_at, reply.pause)
         elif reply.status == 200:
@@ -214,8 +197,8 @@ class OpenAICompatibleLLM:
 
     def _tell_of_retry(self, attempt: int, failure: CompletionFailure) -> None:
         """Say once for all requests in flight that nothing answers: the waits until it is given up are long."""
-        if attempt > self._told:
-            self._told = attempt
+        if attempt > self._warned_attempt:
+            self._warned_attempt = attempt
             _LOG.warning(
                 "no answer from %s (%s); trying again, %d of %d",
                 self._endpoint.url,
@@ -255,7 +238,7 @@ class OpenAICompatibleLLM:
         if status in (401, 403):
             return f"{where}: it does not accept the key: check the environment variable {self._endpoint.key_name}"
         if status == 404:
-            return f"{where}: no such path, or no model {self._model!r} (llm.model): {shown or 'check both'}"
+            return f"{where}: no such path, or no model {self._config.model!r} (llm.model): {shown or 'check both'}"
         if 300 <= status < 400:
             return f"{where}: it redirects: set llm.base_url to the final address, usually ending in /v1"
         return f"{where}: the account has no credit left: {shown or 'top it up'}; what was written is kept"
@@ -269,7 +252,7 @@ class OpenAICompatibleLLM:
         if failure.kind in ("content_filter", "too_long"):
             return
         self._failed_in_a_row[failure.kind] += 1
-        if self._failed_in_a_row.total() >= max(_HOPELESS, 2 * self._concurrency):
+        if self._failed_in_a_row.total() >= max(_HOPELESS, 2 * self._config.concurrency):
             kinds = ", ".join(f"{count} {kind}" for kind, count in self._failed_in_a_row.most_common())
             raise EndpointUnreachableError(
                 f"llm.base_url {self._endpoint.url}: the last {self._failed_in_a_row.total()} requests all failed "

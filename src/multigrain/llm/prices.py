@@ -51,17 +51,14 @@ def find_price(config: LLMConfig) -> PriceConfig | None:
     return PriceConfig(prompt=prompt, completion=completion, cached_prompt=cached)
 
 
-def cost_of(
-    price: PriceConfig, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, in_batch: bool = False
-) -> float:
-    """US dollars.
+def cost_of(price: PriceConfig, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+    """US dollars, of requests that were sent one by one.
 
     Args:
         price: of the model.
         prompt_tokens: tokens read, cached ones among them.
         completion_tokens: tokens written.
         cached_tokens: those of `prompt_tokens` that came from the endpoint's prefix cache.
-        in_batch: whether they were asked for in a batch file.
     """
     cached_price = price.prompt if price.cached_prompt is None else price.cached_prompt
     cached_tokens = min(cached_tokens, prompt_tokens)
@@ -70,7 +67,7 @@ def cost_of(
         + cached_tokens * cached_price
         + completion_tokens * price.completion
     )
-    return millionths / 1e6 * (price.batch_share if in_batch else 1.0)
+    return millionths / 1e6
 
 
 def about_prompt_tokens(request: CompletionRequest) -> float:

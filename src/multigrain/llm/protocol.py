@@ -1,4 +1,4 @@
-"""What the rest of the program knows of a language model: a request, a completion, and something that answers."""
+"""The protocol of language models: a request, a completion, and a client that answers."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def openai_identity(model: str, extra_body: Mapping[str, Any] | None = None) -> 
         model: its name.
         extra_body: more keys of every request.
     """
-    return f"openai:{model}{extra_mark(extra_body)}"
+    return f"openai:{model}{extra_fingerprint(extra_body)}"
 
 
-def extra_mark(extra_body: Mapping[str, Any] | None) -> str:
+def extra_fingerprint(extra_body: Mapping[str, Any] | None) -> str:
     """What ends the identity of a model that is sent more keys, as they may change every answer; else empty."""
     if not extra_body:
         return ""

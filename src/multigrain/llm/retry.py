@@ -1,4 +1,4 @@
-"""When to ask again: exponential waits with jitter, and whatever the endpoint itself asks for."""
+"""Retries: exponential waits with jitter, and whatever the endpoint itself asks for."""
 
 from __future__ import annotations
 

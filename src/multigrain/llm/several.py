@@ -1,4 +1,4 @@
-"""Several endpoints that serve one model, used as one."""
+"""A client of several endpoints that serve one model, used as one."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ class SeveralEndpoints:
 
     def _freest(self, tried: set[int]) -> int | None:
         now = self._clock()
-        left = [index for index in self._in_flight if index not in tried]
-        awake = [index for index in left if self._resting_until.get(index, now) <= now]
+        untried = [index for index in self._in_flight if index not in tried]
+        awake = [index for index in untried if self._resting_until.get(index, now) <= now]
         # Where all rest, the unreachable ones are tried once more before the run ends.
-        candidates = awake or ([] if tried else [i for i in left if self._resting_until[i] != float("inf")])
+        candidates = awake or ([] if tried else [i for i in untried if self._resting_until[i] != float("inf")])
         return min(candidates, key=lambda index: self._in_flight[index] / self._members[index].room, default=None)
 
     def _rest(self, index: int, seconds: float, error: Exception) -> None:

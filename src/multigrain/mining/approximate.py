@@ -60,13 +60,13 @@ class ApproximateSearch:
             block = np.ascontiguousarray(corpus[start : start + _BLOCK], dtype=np.float32)
             self._index.add(np.arange(start, start + len(block), dtype=np.uint64), block, threads=threads)
 
-    def tune(self, queries: Floats, *, depth: int, wanted: float, sample: int = 200, seed: int = 0) -> Recall:
+    def tune(self, queries: Floats, *, depth: int, recall: float, sample: int = 200, seed: int = 0) -> Recall:
         """Search harder until enough is found, as measured against exact search; returns the last measurement.
 
         Args:
             queries: (n, d); a seeded sample of them is searched both ways.
             depth: neighbours compared a query.
-            wanted: the recall to reach.
+            recall: the one to reach.
             sample: queries sampled.
             seed: of the sample.
         """
@@ -77,7 +77,7 @@ class ApproximateSearch:
             self._index.expansion_search = max(expansion, depth)
             value = recall_of(self._rows(queries[chosen], depth), exact)
             measured = Recall(value, len(chosen), depth, int(self._index.expansion_search))
-            if value >= wanted:
+            if value >= recall:
                 break
         return measured
 
@@ -105,8 +105,5 @@ class ApproximateSearch:
 
 def recall_of(approximate: Indices, exact: Indices) -> float:
     """The mean share of each exact row list that an approximate one holds."""
-    shares = [
-        len(np.intersect1d(own[own != NO_ROW], true)) / max(len(true), 1)
-        for own, true in zip(approximate, exact, strict=True)
-    ]
-    return float(np.mean(shares))
+    pairs = zip(approximate, exact, strict=True)
+    return float(np.mean([np.isin(true, own[own != NO_ROW]).sum() / max(len(true), 1) for own, true in pairs]))

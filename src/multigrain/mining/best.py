@@ -128,11 +128,11 @@ class Best:
         most = int(np.sum([passed.counts for passed in waiting], axis=0).max())
         wide = np.full((len(keys), k + most), EMPTY, dtype=np.int64)
         wide[:, :k] = keys
-        taken = np.full(len(keys), k)
+        filled = np.full(len(keys), k)
         for passed in waiting:
-            first = taken - (np.cumsum(passed.counts) - passed.counts)
+            first = filled - (np.cumsum(passed.counts) - passed.counts)
             wide[passed.row, np.arange(len(passed.row)) + np.repeat(first, passed.counts)] = passed.keys
-            taken += passed.counts
+            filled += passed.counts
         wide.partition(most, axis=1)
         self.keys[rows] = wide[:, most:]
         lowest = wide[:, most:].min(axis=1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.sources.beir import find_corpus, is_beir, iterate_texts
-from multigrain.storage.addresses import file_system, is_remote
+from multigrain.storage.files import file_system, is_remote
 from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 
@@ -103,9 +103,3 @@ def _shards(files: Any, folder: str, manifest: str, entries: Mapping[str, Any]) 
     except RunDirectoryError as error:
         raise SourceError(f"corpus {error}") from None
     return [paths[shard.file] for shard in table.shards]
-
-
-def shards_of(texts: Iterator[str], rows: int) -> Iterator[Sequence[str]]:
-    """Texts in batches of one shard each."""
-    while batch := list(islice(texts, rows)):
-        yield batch

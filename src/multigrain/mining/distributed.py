@@ -1,66 +1,31 @@
-"""Embedding into a store, and searching it, on the workers of an engine; results are those of this process."""
+"""Searching a store on the workers of an engine; results are those of this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from multigrain.encoders.distributed import computed
-from multigrain.encoders.protocol import Encoder, Floats
+from multigrain.encoders.protocol import Floats
 from multigrain.engine.protocol import Engine
 from multigrain.mining.best import Indices, Mask
 from multigrain.mining.search import top_k
-from multigrain.mining.vectors import ShardWork, VectorStore, write_shard
+from multigrain.mining.vectors import VectorStore
 
 _QUERIES: Final = 2_048
 
 
 @dataclass(frozen=True)
-class _WriteShard:
-    place: str
-    encoder: Encoder
-
-    def __call__(self, work: ShardWork) -> int:
-        write_shard(self.place, work.name, self.encoder.encode_documents(work.texts))
-        return len(work.texts)
-
-
-def write_shards_on(engine: Engine, works: Iterable[ShardWork], place: str, encoder: Encoder) -> Iterator[int]:
-    """Embed shards on an engine's workers, which write them; yields the rows of each.
-
-    Args:
-        engine: where.
-        works: what is missing.
-        place: a folder or address that every worker and this process share.
-        encoder: can be pickled.
-
-    Raises:
-        EngineError: a shard could not be written.
-    """
-    write = _WriteShard(place, encoder)
-    for _, rows in computed(engine, write, works, lambda work: f"{place}/{work.name}: could not be embedded"):
-        yield rows
-
-
-@dataclass(frozen=True)
-class _SearchUnit:
-    number: int
-    queries: Floats
-    k: int
-    ceilings: Floats | None
-
-
-@dataclass(frozen=True)
 class _Search:
     place: str
+    k: int
     left_out: Mask
 
-    def __call__(self, unit: _SearchUnit) -> tuple[Floats, Indices]:
-        corpus = VectorStore(self.place)
-        return top_k(unit.queries, corpus, unit.k, ceilings=unit.ceilings, left_out=self.left_out)
+    def __call__(self, unit: tuple[int, Floats, Floats | None]) -> tuple[Floats, Indices]:
+        _, queries, ceilings = unit
+        return top_k(queries, VectorStore(self.place), self.k, ceilings=ceilings, left_out=self.left_out)
 
 
 @dataclass(frozen=True)
@@ -77,17 +42,10 @@ class DistributedSearch:
 
     def __call__(self, queries: Floats, k: int, ceilings: Floats | None, left_out: Mask) -> tuple[Floats, Indices]:
         """Find rows as `top_k` does."""
-        units = [
-            _SearchUnit(
-                start,
-                queries[start : start + _QUERIES],
-                k,
-                None if ceilings is None else ceilings[start : start + _QUERIES],
-            )
-            for start in range(0, len(queries), _QUERIES)
-        ]
-        search = _Search(self.place, left_out)
+        parts = [slice(start, start + _QUERIES) for start in range(0, len(queries), _QUERIES)]
+        units = [(part.start, queries[part], None if ceilings is None else ceilings[part]) for part in parts]
+        search = _Search(self.place, k, left_out)
         outcomes = computed(self.engine, search, units, lambda _: f"{self.place}: could not be searched")
-        parts = {unit.number: part for unit, part in outcomes}
-        scores, rows = zip(*(parts[number] for number in sorted(parts)), strict=True)
+        results = {unit[0]: result for unit, result in outcomes}
+        scores, rows = zip(*(results[part.start] for part in parts), strict=True)
         return np.concatenate(scores), np.concatenate(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +19,12 @@ from multigrain.encoders.protocol import Encoder
 from multigrain.engine.protocol import Engine
 from multigrain.errors import ConfigError, SourceError
 from multigrain.mining.approximate import ApproximateSearch
-from multigrain.mining.corpus import CorpusFiles, TextList, shards_of
-from multigrain.mining.distributed import DistributedSearch, write_shards_on
+from multigrain.mining.corpus import CorpusFiles, TextList
+from multigrain.mining.distributed import DistributedSearch
 from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.mine import Keys, Mined, QueryBlock, Search, mine_negatives
 from multigrain.mining.rules import MiningRules, text_keys
-from multigrain.mining.vectors import SHARD_ROWS, ShardWork, VectorStore, missing_shards, write_shards
+from multigrain.mining.vectors import SHARD_ROWS, VectorStore, embed_shards, missing_shards, shards_of
 from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
@@ -105,7 +105,7 @@ def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, fingerprin
 
     def counted() -> Iterator[Sequence[str]]:
         nonlocal total
-        for batch in shards_of(iter(corpus), SHARD_ROWS):
+        for batch in shards_of(corpus, SHARD_ROWS):
             total += len(batch)
             yield batch
 
@@ -116,42 +116,6 @@ def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, fingerprin
 def store_fingerprint(encoder: Encoder) -> str:
     """What shards of vectors are named by: the model's weights, settings and prompts, wherever it lies."""
     return fingerprint("vectors", encoder.fingerprint)
-
-
-def embed_corpus(
-    texts: Iterable[str],
-    place: str,
-    fingerprint: str,
-    write: Callable[[Iterator[ShardWork]], Iterable[int]],
-    *,
-    progress: Progress | None = None,
-) -> tuple[VectorStore, Keys]:
-    """Embed a corpus into a store, going on where an earlier call stopped.
-
-    Args:
-        texts: the corpus, read once.
-        place: the store.
-        fingerprint: of the model.
-        write: embeds shards and puts them into the store, here or on a cluster; yields the rows of each.
-        progress: who is told.
-
-    Returns:
-        The store, and each row's text key.
-    """
-    names: list[str] = []
-    keys: list[Keys] = []
-
-    def batches() -> Iterator[Sequence[str]]:
-        for batch in shards_of(iter(texts), SHARD_ROWS):
-            keys.append(text_keys(list(batch)))
-            yield batch
-
-    with (progress or SilentProgress()).task("Embedding the corpus", None) as task:
-        for rows in write(missing_shards(place, fingerprint, batches(), names)):
-            task.advance(rows)
-    if not names:
-        raise SourceError("the corpus holds no text")
-    return VectorStore.finish(place, fingerprint, names), np.concatenate(keys)
 
 
 def mine(
@@ -193,19 +157,23 @@ def mine(
     clock = time.monotonic()
     key = store_fingerprint(encoder)
 
-    def write(works: Iterator[ShardWork]) -> Iterable[int]:
-        if engine is None:
-            return write_shards(works, store, encoder)
-        return write_shards_on(engine, works, store, encoder)
+    text_keys_of: list[Keys] = []
 
-    vectors, keys = embed_corpus(corpus, store, key, write, progress=progress)
+    def texts_and_keys() -> Iterator[str]:
+        for batch in shards_of(corpus, SHARD_ROWS):
+            text_keys_of.append(text_keys(list(batch)))
+            yield from batch
+
+    with progress.task("Embedding the corpus", None) as task:
+        vectors = embed_shards(texts_and_keys(), store, key, encoder, engine=engine, advance=task.advance)
+    keys = np.concatenate(text_keys_of)
     summary.corpus = len(vectors)
     block = _query_block(pairs, encoder if engine is None else DistributedEncoder(encoder, engine))
     summary.seconds["embedding"], clock = round(time.monotonic() - clock, 3), time.monotonic()
     search: Search | None = None if engine is None else DistributedSearch(store, engine)
     if recall is not None:
         graph = ApproximateSearch(vectors)
-        measured = graph.tune(block.vectors, depth=min(rules.depth, 100), wanted=recall, seed=rules.seed)
+        measured = graph.tune(block.vectors, depth=min(rules.depth, 100), recall=recall, seed=rules.seed)
         summary.recall = round(measured.value, 4)
         summary.search = "approximate" if measured.value >= recall else "exact"
         progress.say(
@@ -226,15 +194,15 @@ def mine(
             task.advance()
     summary.seconds["mining"] = round(time.monotonic() - clock, 3)
     texts = corpus.pick({int(row) for query in mined for row in query.indices})
-    wanted = 4 if rules.bands is not None else rules.negatives
-    full = [query for query in mined if len(query.indices) == wanted]
+    per_query = 4 if rules.bands is not None else rules.negatives
+    full = [query for query in mined if len(query.indices) == per_query]
     written = full if form == "n-tuple" else [query for query in mined if len(query.indices)]
     summary.short = len(mined) - len(full)
     rows = [row for query in written for row in _rows(query, pairs, texts, block, form, with_scores=scores)]
     if not rows:
         raise SourceError(
-            f"mining: no query has {wanted} negatives among {summary.corpus} texts: lower the margins, ask for fewer "
-            "(--negatives), or give more texts (--corpus)"
+            f"mining: no query has {per_query} negatives among {summary.corpus} texts: lower the margins, ask for "
+            "fewer (--negatives), or give more texts (--corpus)"
         )
     summary.rows, summary.negatives = len(rows), sum(len(query.indices) for query in written)
     _write_rows(out, rows)
@@ -249,15 +217,15 @@ def _hours(queries: int, vectors: VectorStore, flops_per_core: float) -> float:
 def _query_block(pairs: PairFile, encoder: Encoder) -> QueryBlock:
     """Queries with their vectors and, several positives taken into account, what they exclude."""
     texts = list(dict.fromkeys(text for positives in pairs.positives for text in positives))
-    places = {text: place for place, text in enumerate(texts)}
+    row_of = {text: row for row, text in enumerate(texts)}
     queries, positives = encoder.encode_queries(pairs.queries), encoder.encode_documents(texts)
     own, theirs = text_keys(list(pairs.queries)), text_keys(texts)
     lowest = [
-        min(float(vector @ positives[places[text]]) for text in own_positives)
+        min(float(vector @ positives[row_of[text]]) for text in own_positives)
         for vector, own_positives in zip(queries, pairs.positives, strict=True)
     ]
     excluded = [
-        [int(key), *(int(theirs[places[text]]) for text in own_positives)]
+        [int(key), *(int(theirs[row_of[text]]) for text in own_positives)]
         for key, own_positives in zip(own, pairs.positives, strict=True)
     ]
     return QueryBlock(queries, np.asarray(lowest, dtype=np.float32), excluded, pairs.queries)
@@ -277,18 +245,17 @@ def _rows(
     negatives = [texts[int(row)] for row in mined.indices]
     similar = [round(float(score), 6) for score in mined.similarities]
     positive_score = round(float(block.positive_similarities[mined.query]), 6)
+    every_score: dict[str, list[float]] = {"scores": [positive_score, *similar]} if with_scores else {}
     for positive in pairs.positives[mined.query]:
         base = {"anchor": query, "positive": positive}
         if form == "triplet":
             for negative, score in zip(negatives, similar, strict=True):
                 yield base | {"negative": negative} | ({"scores": [positive_score, score]} if with_scores else {})
         elif form == "labeled-list":
-            labels = {"labels": [1] + [0] * len(negatives)}
-            extra = {"scores": [positive_score, *similar]} if with_scores else labels
-            yield {"anchor": query, "documents": [positive, *negatives], **extra}
+            labels = every_score or {"labels": [1] + [0] * len(negatives)}
+            yield {"anchor": query, "documents": [positive, *negatives], **labels}
         else:
-            columns = {f"negative_{place}": text for place, text in enumerate(negatives, start=1)}
-            yield base | columns | ({"scores": [positive_score, *similar]} if with_scores else {})
+            yield base | {f"negative_{number}": text for number, text in enumerate(negatives, start=1)} | every_score
 
 
 def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:

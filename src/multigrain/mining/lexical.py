@@ -39,10 +39,10 @@ class LexicalIndex:
         if self._index is None:
             return ranking
         for number, words in enumerate(self._words(queries)):
-            known = [word for word in words if word in self._index.vocab_dict]
-            if not known:
+            indexed = [word for word in words if word in self._index.vocab_dict]
+            if not indexed:
                 continue
-            scores = np.asarray(self._index.get_scores(known), dtype=np.float32)
+            scores = np.asarray(self._index.get_scores(indexed), dtype=np.float32)
             # Every row as good as the last that fits: of equal ones the partition may take any.
             lowest = np.partition(scores, self._rows - depth)[self._rows - depth] if depth else np.inf
             best = np.flatnonzero((scores >= lowest) & (scores > 0))
@@ -55,3 +55,11 @@ class LexicalIndex:
 
         stopwords: str | list[str] = self._stopwords or []
         return list(bm25s.tokenize(list(texts), stopwords=stopwords, return_ids=False, show_progress=False))
+
+
+class BM25Retriever:
+    """Ranks by BM25, the baseline that needs no training; implements `evaluation.retrieval.Retriever`."""
+
+    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
+        """Positions of the best documents, as `LexicalIndex` gives them."""
+        return LexicalIndex(documents)(queries, depth)

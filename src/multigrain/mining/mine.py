@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from multigrain.encoders.protocol import Floats
-from multigrain.mining.bands import scale_bands
 from multigrain.mining.best import NO_ROW, Indices, Mask, Rows
-from multigrain.mining.rules import MiningRules, ceilings_of
+from multigrain.mining.rules import MiningRules, ceilings_of, scale_bands
 from multigrain.mining.search import rows_at, top_k
 
 Keys: TypeAlias = npt.NDArray[np.uint64]
@@ -113,8 +112,8 @@ def fuse_ranks(rankings: Sequence[Indices]) -> Indices:
     """Rows by reciprocal rank over several rankings, best first; ties go to the smaller row."""
     rows = np.concatenate(rankings)
     shares = np.concatenate([1.0 / (_RRF + 1 + np.arange(len(ranking))) for ranking in rankings])
-    distinct, places = np.unique(rows, return_inverse=True)
-    totals = np.bincount(places, weights=shares, minlength=len(distinct))
+    distinct, positions = np.unique(rows, return_inverse=True)
+    totals = np.bincount(positions, weights=shares, minlength=len(distinct))
     return distinct[np.lexsort((distinct, -totals))]
 
 
@@ -127,10 +126,9 @@ def _fitted(rules: MiningRules, candidates: int) -> MiningRules:
 
 def _most_excluded(excluded: Sequence[Sequence[int]], keys: Keys, hidden: Mask) -> int:
     """The most rows that one query's exclusions can hide: each key stands once among rows that are not hidden."""
-    known = {key for keys_of_one in excluded for key in keys_of_one}
-    asked = np.fromiter(known, dtype=np.uint64, count=len(known))
+    distinct = np.fromiter({key for own in excluded for key in own}, dtype=np.uint64)
     # Keys of rows that are not hidden differ from each other.
-    present = set(asked[np.isin(asked, keys[~hidden], assume_unique=True)].tolist())
+    present = set(distinct[np.isin(distinct, keys[~hidden], assume_unique=True)].tolist())
     return max((len(present.intersection(own)) for own in excluded), default=0)
 
 
@@ -151,26 +149,26 @@ def _with_words(
     hidden: Mask,
 ) -> tuple[Indices, Floats]:
     """Rank by words, or by both; margins go by vectors all the same."""
-    known = {int(row): float(score) for row, score in zip(dense, similar, strict=True) if row != NO_ROW}
+    similarity = {int(row): float(score) for row, score in zip(dense, similar, strict=True) if row != NO_ROW}
     lexical = np.asarray([row for row in words if row != NO_ROW and not hidden[row]], dtype=np.int64)
-    new = np.asarray([row for row in lexical if int(row) not in known], dtype=np.int64)
+    new = np.asarray([row for row in lexical if int(row) not in similarity], dtype=np.int64)
     if len(new):
-        known.update(zip(new.tolist(), (rows_at(corpus, new) @ query).tolist(), strict=True))
+        similarity.update(zip(new.tolist(), (rows_at(corpus, new) @ query).tolist(), strict=True))
     if ceiling is not None:
-        lexical = np.asarray([row for row in lexical if known[int(row)] <= ceiling], dtype=np.int64)
+        lexical = np.asarray([row for row in lexical if similarity[int(row)] <= ceiling], dtype=np.int64)
     ranked = lexical if rules.fuse == "lexical" else fuse_ranks([dense[dense != NO_ROW], lexical])
-    return ranked, np.asarray([known[int(row)] for row in ranked], dtype=np.float32)
+    return ranked, np.asarray([similarity[int(row)] for row in ranked], dtype=np.float32)
 
 
 def _pick(query: int, rows: Indices, similar: Floats, rules: MiningRules) -> Mined:
+    open_ranks = np.arange(rules.first_rank, len(rows))
     if rules.bands is not None:
         chance = np.random.default_rng((rules.seed, query))
-        places = [int(chance.integers(low, min(high, len(rows)))) for low, high in rules.bands if low < len(rows)]
+        ranks = [int(chance.integers(low, min(high, len(rows)))) for low, high in rules.bands if low < len(rows)]
     elif rules.sampling == "random":
         chance = np.random.default_rng((rules.seed, query))
-        open_places = np.arange(rules.first_rank, len(rows))
-        drawn = chance.choice(open_places, size=min(rules.negatives, len(open_places)), replace=False)
-        places = sorted(drawn.tolist())
+        drawn = chance.choice(open_ranks, size=min(rules.negatives, len(open_ranks)), replace=False)
+        ranks = sorted(drawn.tolist())
     else:
-        places = list(range(rules.first_rank, min(rules.first_rank + rules.negatives, len(rows))))
-    return Mined(query, rows[places], similar[places])
+        ranks = open_ranks[: rules.negatives].tolist()
+    return Mined(query, rows[ranks], similar[ranks])

@@ -109,11 +109,11 @@ class RoundedPass:
         _, indices = unpack(self._best.keys[rows])
         indices -= offset
         query, place = np.nonzero((indices >= 0) & (indices < len(block)))
-        exact, asked = self._exact[rows], self._queries[rows]
+        exact, queries = self._exact[rows], self._queries[rows]
         for start in range(0, len(query), _PAIRS):
             own, slot = query[start : start + _PAIRS], place[start : start + _PAIRS]
             # Products are summed row by row: equal vectors get equal scores, wherever they stand.
-            exact[own, slot] = np.einsum("nd,nd->n", block[indices[own, slot]], asked[own])
+            exact[own, slot] = np.einsum("nd,nd->n", block[indices[own, slot]], queries[own])
 
     def finish(self, rows: slice) -> None:
         """The result for some queries, into `scores`, `rows` and `unsettled`."""
@@ -137,8 +137,8 @@ class RoundedPass:
         vectors = lost * corpus_length + length * max(self._corpus_lost)
         sums = 3.1 * self._queries.shape[1] * _UNIT_FLOAT32 * length * corpus_length
         error = (1.001 * (vectors + sums) + _TINY).astype(np.float32)
-        known = np.where(np.isinf(scores), 0, np.abs(scores))  # no row there, or no limit
-        return error + np.float32(1.01 * _UNIT_BF16) * (known + error)
+        sizes = np.where(np.isinf(scores), 0, np.abs(scores))  # no row there, or no limit
+        return error + np.float32(1.01 * _UNIT_BF16) * (sizes + error)
 
 
 def _norms(vectors: Any) -> Any:

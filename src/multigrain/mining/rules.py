@@ -1,8 +1,14 @@
-"""Which rows of a corpus may serve as negatives of a query, and which of those are taken."""
+"""Which rows of a corpus may serve as negatives of a query, which of those are taken, and bands of ranks for levels.
+
+Rank 0 is the nearest document that is neither the positive nor a near-duplicate of it. A band holds documents
+about as similar to the query as each other, so bands give levels without any writing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -66,11 +72,6 @@ class MiningRules:
             return self.last_rank
         return self.first_rank + self.negatives * (10 if self.sampling == "random" else 1)
 
-    @property
-    def has_margin(self) -> bool:
-        """Whether what counts depends on the positive's similarity."""
-        return self.absolute_margin is not None or self.relative_margin is not None
-
 
 def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | None:
     """For each query the highest similarity that a negative may have; None where there is no limit.
@@ -79,20 +80,49 @@ def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | N
         rules: the margins.
         positive_similarities: (n,) each query's similarity to its positive, the lowest where it has several.
     """
-    if not rules.has_margin and rules.max_similarity is None:
-        return None
-    ceilings = np.full(len(positive_similarities), np.inf, dtype=np.float32)
+    limits: list[Floats] = []
     if rules.max_similarity is not None:
-        ceilings = np.minimum(ceilings, np.float32(rules.max_similarity))
+        limits.append(np.full_like(positive_similarities, rules.max_similarity))
     if rules.absolute_margin is not None:
-        ceilings = np.minimum(ceilings, positive_similarities - np.float32(rules.absolute_margin))
+        limits.append(positive_similarities - np.float32(rules.absolute_margin))
     if rules.relative_margin is not None:
         # Below a negative similarity too, hence the magnitude.
-        share = np.abs(positive_similarities) * np.float32(rules.relative_margin)
-        ceilings = np.minimum(ceilings, positive_similarities - share)
-    return ceilings.astype(np.float32)
+        limits.append(positive_similarities - np.abs(positive_similarities) * np.float32(rules.relative_margin))
+    return np.min(limits, axis=0).astype(np.float32) if limits else None
 
 
 def text_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """A 64-bit hash of each text's normalised form, equal for equal texts; good in this process only."""
     return np.fromiter((hash(fold_words(text)) for text in texts), dtype=np.int64, count=len(texts)).view(np.uint64)
+
+
+def scale_bands(bands: Sequence[Band], corpus_size: int) -> tuple[Band, ...]:
+    """Shrink bands, in proportion, to a corpus that is smaller than their last rank.
+
+    Every band keeps at least one rank, the hardest stays at the top, and none overlaps.
+
+    Args:
+        bands: for level 1 to 4 the ranks (from, to).
+        corpus_size: how many documents can be ranked.
+    """
+    last = max(high for _, high in bands)
+    share = min(1.0, corpus_size / last)
+    scaled: list[Band] = []
+    floor = 0
+    for low, high in reversed(bands):  # hardest first: it has the smallest ranks
+        start = max(floor, round(low * share))
+        end = max(start + 1, round(high * share))
+        scaled.append((start, end))
+        floor = end
+    return tuple(reversed(scaled))
+
+
+def nearest_bands(bands: Sequence[Band]) -> tuple[Band, ...]:
+    """Bands for the usual hard-negative mining: all four levels from the ranks of the hardest one.
+
+    Args:
+        bands: for level 1 to 4 the ranks (from, to).
+    """
+    low, high = bands[-1]
+    cuts = [low + max(round((high - low) * share / 4), share) for share in range(5)]
+    return tuple(reversed(list(pairwise(cuts))))

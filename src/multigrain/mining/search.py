@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,23 @@ from multigrain.mining.rounded import RoundedPass, rounding_pays
 # within 3% of the best of 128-1024 × 2048-16384.
 _QUERY_BLOCK = 512
 _CORPUS_TILE = 8_192
+# Queries ranked at once by `rank_corpus`.
+_RANKED = 1_024
 # Rows of the corpus that are in memory at once.
 _CORPUS_BLOCK = 32_768
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The corpus as one query ranks it, without the positive and its near-duplicates.
+
+    Attributes:
+        indices: (k,) corpus rows, nearest first.
+        similarities: (k,) their cosines to the query, falling.
+    """
+
+    indices: Indices
+    similarities: Floats
 
 
 def rows_at(corpus: Rows, rows: Indices) -> Floats:
@@ -39,6 +56,8 @@ def top_k(
     ceilings: Floats | None = None,
     left_out: Mask | None = None,
     threads: int | None = None,
+    read_once: bool = False,
+    block: int = _CORPUS_BLOCK,
 ) -> tuple[Floats, Indices]:
     """The k nearest corpus rows of each query by inner product, nearest first.
 
@@ -54,6 +73,8 @@ def top_k(
         ceilings: (n,) for each query the highest score that counts; rows above it are passed over.
         left_out: (m,) True for rows that no query may find.
         threads: None for one a core ($OMP_NUM_THREADS, where it is set).
+        read_once: ask for each block of the corpus once, in order: its rows are made when they are asked for.
+        block: rows of the corpus that are in memory at once.
 
     Returns:
         Scores (n, k) and corpus indices (n, k); where fewer rows count, the rest is minus infinity and `NO_ROW`.
@@ -68,31 +89,63 @@ def top_k(
         raise SourceError("query vectors are not finite (NaN or infinity): the model's weights are damaged")
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     ceilings = None if ceilings is None else np.ascontiguousarray(ceilings, dtype=np.float32)
-    if not rounding_pays(len(queries), len(corpus), k):
-        return _search(queries, corpus, k, ceilings, left_out, threads)
-    scores, rows, left = _search_rounded(queries, corpus, k, ceilings, left_out, threads)
-    if left.any():
-        own = None if ceilings is None else ceilings[left]
-        scores[left], rows[left] = _search(queries[left], corpus, k, own, left_out, threads)
+    if read_once or not rounding_pays(len(queries), len(corpus), k):
+        return _search(queries, corpus, k, ceilings, left_out, threads, block)
+    scores, rows, unsettled = _search_rounded(queries, corpus, k, ceilings, left_out, threads, block)
+    if unsettled.any():
+        own = None if ceilings is None else ceilings[unsettled]
+        scores[unsettled], rows[unsettled] = _search(queries[unsettled], corpus, k, own, left_out, threads, block)
     return scores, rows
 
 
+def rank_corpus(
+    queries: Floats, corpus: Rows, groups: Sequence[int], own_groups: Sequence[Collection[int]], *, depth: int
+) -> Iterator[Ranking]:
+    """Rank the corpus for each query, leaving out everything that shares a group with what answers it.
+
+    Args:
+        queries: (n, d) query vectors, L2-normalised.
+        corpus: (m, d) corpus vectors, L2-normalised; read block by block.
+        groups: for each corpus row its near-duplicate group.
+        own_groups: for each query the groups of the documents that answer it; none where they are not of the corpus.
+        depth: how many ranks are wanted.
+
+    Yields:
+        One ranking a query, in order, of `depth` rows or as many as the corpus has.
+    """
+    owners = np.asarray(groups)
+    answering = {group for own in own_groups for group in own}
+    sizes = Counter(group for group in groups if group in answering)
+    left_out = max((sum(sizes[group] for group in set(own)) for own in own_groups), default=0)
+    for start in range(0, len(queries), _RANKED):
+        similarities, indices = top_k(queries[start : start + _RANKED], corpus, depth + left_out)
+        for row in range(len(indices)):
+            foreign = ~np.isin(owners[indices[row]], list(own_groups[start + row]))
+            yield Ranking(indices[row][foreign][:depth], similarities[row][foreign][:depth])
+
+
 def _search(
-    queries: Floats, corpus: Rows, k: int, ceilings: Floats | None, left_out: Mask | None, threads: int | None
+    queries: Floats,
+    corpus: Rows,
+    k: int,
+    ceilings: Floats | None,
+    left_out: Mask | None,
+    threads: int | None,
+    rows_at_once: int,
 ) -> tuple[Floats, Indices]:
     """In float32, in one pass."""
     best = Best.empty(len(queries), k)
     buffers: list[Floats] = []
     with _on_cores(len(queries), threads) as run:
-        for offset, block in _blocks(queries, corpus):
+        for offset, block in _blocks(queries, corpus, rows_at_once):
 
             def search(rows: slice, block: Floats = block, offset: int = offset) -> None:
-                asked = queries[rows]
+                own = queries[rows]
                 buffer = buffers.pop() if buffers else np.empty(_QUERY_BLOCK * _CORPUS_TILE, dtype=np.float32)
                 for start in range(0, len(block), _CORPUS_TILE):
                     part = block[start : start + _CORPUS_TILE]
-                    scores = buffer[: len(asked) * len(part)].reshape(len(asked), len(part))
-                    np.matmul(asked, part.T, out=scores)
+                    scores = buffer[: len(own) * len(part)].reshape(len(own), len(part))
+                    np.matmul(own, part.T, out=scores)
                     hidden = _hidden(left_out, offset + start, len(part))
                     if hidden is not None:
                         scores[:, hidden] = -np.inf
@@ -105,7 +158,13 @@ def _search(
 
 
 def _search_rounded(
-    queries: Floats, corpus: Rows, k: int, ceilings: Floats | None, left_out: Mask | None, threads: int | None
+    queries: Floats,
+    corpus: Rows,
+    k: int,
+    ceilings: Floats | None,
+    left_out: Mask | None,
+    threads: int | None,
+    rows_at_once: int,
 ) -> tuple[Floats, Indices, Mask]:
     """In bfloat16 first; (n,) which queries that did not settle."""
     import torch
@@ -113,7 +172,7 @@ def _search_rounded(
     search = RoundedPass(queries, k, ceilings)
     buffers: list[Any] = []
     with _on_cores(len(queries), threads) as run:
-        for offset, block in _blocks(queries, corpus):
+        for offset, block in _blocks(queries, corpus, rows_at_once):
             rounded = torch.empty(block.shape, dtype=torch.bfloat16)
 
             def convert(part: slice, block: Floats = block, rounded: Any = rounded) -> None:
@@ -131,16 +190,16 @@ def _search_rounded(
             run(convert, _slices(len(block), _CORPUS_TILE // 4))
             run(look)
         run(search.choose)
-        for offset, block in _blocks(queries, corpus):
+        for offset, block in _blocks(queries, corpus, rows_at_once):
             run(lambda rows, block=block, offset=offset: search.measure(rows, block, offset))
         run(search.finish)
     return search.scores, search.rows, search.unsettled
 
 
-def _blocks(queries: Floats, corpus: Rows) -> Iterator[tuple[int, Floats]]:
+def _blocks(queries: Floats, corpus: Rows, size: int) -> Iterator[tuple[int, Floats]]:
     """The corpus block by block, each with its first row's index, looked over."""
-    for offset in range(0, len(corpus), _CORPUS_BLOCK):
-        block = np.ascontiguousarray(corpus[offset : offset + _CORPUS_BLOCK], dtype=np.float32)
+    for offset in range(0, len(corpus), size):
+        block = np.ascontiguousarray(corpus[offset : offset + size], dtype=np.float32)
         _check(block, queries, offset)
         yield offset, block
 

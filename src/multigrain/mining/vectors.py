@@ -17,19 +17,21 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from multigrain.config import fingerprint
+from multigrain.encoders.distributed import computed
 from multigrain.encoders.protocol import Encoder, Floats
+from multigrain.engine.protocol import Engine
 from multigrain.errors import SourceError
 from multigrain.mining.best import Indices, Rows
-from multigrain.storage.addresses import file_system
+from multigrain.storage.files import file_system
 
 SHARD_ROWS: Final = 16_384
 """Vectors a shard: 25 MB at 384 dimensions."""
@@ -105,14 +107,14 @@ class VectorStore:
 
     def gather(self, rows: Indices) -> Floats:
         """Any rows, in the order given: (len(rows), dimensions). Reads near neighbours together."""
-        wanted, places = np.unique(rows, return_inverse=True)
-        vectors = np.empty((len(wanted), self.dimensions), dtype=np.float32)
-        cuts = [0, *(np.flatnonzero(np.diff(wanted) > 64) + 1).tolist(), len(wanted)]
+        distinct, positions = np.unique(rows, return_inverse=True)
+        vectors = np.empty((len(distinct), self.dimensions), dtype=np.float32)
+        cuts = [0, *(np.flatnonzero(np.diff(distinct) > 64) + 1).tolist(), len(distinct)]
         for first, last in pairwise(cuts):  # gaps of up to 64 rows (100 KB at 384 dimensions) are read through
             if first < last:
-                low = int(wanted[first])
-                vectors[first:last] = self[low : int(wanted[last - 1]) + 1][wanted[first:last] - low]
-        return vectors[places]
+                low = int(distinct[first])
+                vectors[first:last] = self[low : int(distinct[last - 1]) + 1][distinct[first:last] - low]
+        return vectors[positions]
 
     def _parts(self, start: int, stop: int) -> Iterator[Floats]:
         width = self.dimensions * self._item.itemsize
@@ -208,11 +210,60 @@ def write_shard(place: str, name: str, vectors: Floats) -> None:
     _write(file_system(place), f"{place}/{name}", stream.getvalue())
 
 
-def write_shards(works: Iterable[ShardWork], place: str, encoder: Encoder) -> Iterator[int]:
-    """Embed shards here, each written as it is embedded; yields the rows of each."""
-    for work in works:
-        write_shard(place, work.name, encoder.encode_documents(work.texts))
-        yield len(work.texts)
+@dataclass(frozen=True)
+class _WriteShard:
+    place: str
+    encoder: Encoder
+
+    def __call__(self, work: ShardWork) -> int:
+        write_shard(self.place, work.name, self.encoder.encode_documents(work.texts))
+        return len(work.texts)
+
+
+def embed_shards(
+    texts: Iterable[str],
+    place: str,
+    fingerprint: str,
+    encoder: Encoder,
+    *,
+    engine: Engine | None = None,
+    shard_rows: int = SHARD_ROWS,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> VectorStore:
+    """Embed a corpus into a store, going on with the first shard that is missing.
+
+    Args:
+        texts: the corpus, read once.
+        place: the store; a folder or address that every worker of an engine shares.
+        fingerprint: of the model.
+        encoder: embeds documents; can be pickled where there is an engine.
+        engine: its workers embed and write; None does it here.
+        shard_rows: texts a shard.
+        advance: told the rows of each shard that was written.
+
+    Raises:
+        EngineError: a shard could not be written.
+        SourceError: there is no text, or the shards there do not fit each other.
+    """
+    names: list[str] = []
+    write, works = _WriteShard(place, encoder), missing_shards(place, fingerprint, shards_of(texts, shard_rows), names)
+    if engine is None:
+        written: Iterable[int] = map(write, works)
+    else:
+        failure = f"{place}/{{.name}}: could not be embedded".format
+        written = (rows for _, rows in computed(engine, write, works, failure))
+    for rows in written:
+        advance(rows)
+    if not names:
+        raise SourceError("the corpus holds no text")
+    return VectorStore.finish(place, fingerprint, names)
+
+
+def shards_of(texts: Iterable[str], rows: int) -> Iterator[Sequence[str]]:
+    """Texts in batches of one shard each."""
+    stream = iter(texts)
+    while batch := list(islice(stream, rows)):
+        yield batch
 
 
 def corpus_vectors(
@@ -236,12 +287,7 @@ def corpus_vectors(
     """
     if len(texts) <= in_memory:
         return encoder.encode_documents(texts)
-    names: list[str] = []
-    batches = (texts[start : start + shard_rows] for start in range(0, len(texts), shard_rows))
-    place, key = str(folder), fingerprint("corpus", encoder.fingerprint)
-    for _ in write_shards(missing_shards(place, key, batches, names), place, encoder):
-        pass
-    return VectorStore.finish(place, key, names)
+    return embed_shards(texts, str(folder), fingerprint("corpus", encoder.fingerprint), encoder, shard_rows=shard_rows)
 
 
 def _read_manifest(place: str) -> dict[str, Any]:

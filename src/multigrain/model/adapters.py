@@ -145,13 +145,13 @@ def merged_over_unquantized(model: SentenceTransformer, settings: TrainingConfig
     return whole
 
 
-def _targets(model: nn.Module, wanted: str | list[str]) -> str | list[str]:
+def _targets(model: nn.Module, targets: str | list[str]) -> list[str]:
     linear = {name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    if wanted == "all-linear":
+    if targets == "all-linear":
         return sorted(linear)
-    names = list(_PROJECTIONS) if wanted == "auto" else list(wanted)
+    names = list(_PROJECTIONS) if targets == "auto" else list(targets)
     present = [name for name in names if name in linear]
-    missing = [name for name in names if name not in linear] if wanted != "auto" else []
+    missing = [name for name in names if name not in linear] if targets != "auto" else []
     if missing or not present:
         raise ModelError(
             f"lora.targets: {type(model).__name__} has no linear layer named {', '.join(missing or names[:4])}; "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -80,24 +79,17 @@ def _anchors(
     texts: Sequence[str],
     batch_size: int,
 ) -> list[AnchoredText]:
+    tokenizer = transformer.tokenizer
+    if tokenizer is None:
+        raise ModelError("anchor tokens need a model with a tokenizer")
     anchored: list[AnchoredText] = []
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(texts), batch_size):
             batch = list(texts[start : start + batch_size])
-            features = batch_to_device(model.preprocess(batch), model.device)
-            features = transformer(features)
-            weights = pooling.token_weights(features).cpu()
-            anchored += [_anchored(text, features, weights, row, transformer) for row, text in enumerate(batch)]
+            features = transformer(batch_to_device(model.preprocess(batch), model.device))
+            columns = (features["attention_mask"].bool(), features["input_ids"], pooling.token_weights(features))
+            for text, own, ids, weights in zip(batch, *(column.cpu() for column in columns), strict=True):
+                names = tokenizer.convert_ids_to_tokens(ids[own].tolist())
+                tokens = map(AnchorToken, names, weights[own].tolist())
+                anchored.append(AnchoredText(text, tuple(tokens)))
     return anchored
-
-
-def _anchored(
-    text: str, features: dict[str, Any], weights: torch.Tensor, row: int, transformer: ReceivingTransformer
-) -> AnchoredText:
-    tokenizer = transformer.tokenizer
-    if tokenizer is None:
-        raise ModelError("anchor tokens need a model with a tokenizer")
-    own = features["attention_mask"][row].bool().cpu()
-    names = tokenizer.convert_ids_to_tokens(features["input_ids"][row].cpu()[own].tolist())
-    shares = weights[row][own].tolist()
-    return AnchoredText(text, tuple(AnchorToken(name, share) for name, share in zip(names, shares, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +22,11 @@ from multigrain.config import (
 )
 from multigrain.config.poolings import KEEP
 from multigrain.errors import ModelError
-from multigrain.model.adapters import add_adapters, quantization
+from multigrain.model.adapters import add_adapters, has_adapters, merge_adapters, merged_over_unquantized, quantization
 from multigrain.model.attention.direction import is_decoder, set_attention
 from multigrain.model.attention.implementation import require_implementation
 from multigrain.model.end_token import append_end_token
-from multigrain.model.loading import is_raw, load_any
+from multigrain.model.loading import is_raw, load_any, require_positions
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_name, replace_pooling
@@ -83,8 +84,9 @@ def build_encoder(
         computed_on=computed_on,
         attn_implementation=attn_implementation,
     )
-    if max_seq_length is not None:
-        _limit_tokens(model, max_seq_length, reference)
+    if max_seq_length is not None and isinstance(model[0], Transformer):  # static embeddings read texts of any length
+        require_positions(model.config, max_seq_length, reference)
+        model.max_seq_length = max_seq_length
     try:
         _pad_by_something(model)
         set_attention(model, attention)
@@ -92,7 +94,8 @@ def build_encoder(
         if raw:
             replace_pooling(model, _default_pooling(model), AtaOptions())
         replace_pooling(model, pooling, ata or AtaOptions())
-        if append_eos or (append_eos is None and raw and _can_read_its_end(model)):
+        reads_last = append_eos is None and raw and pooling_name(model) == "last"
+        if append_eos or (reads_last and getattr(model.tokenizer, "eos_token_id", None) is not None):
             append_end_token(model)
         require_implementation(model, attn_implementation)
         if lora is not None:
@@ -217,10 +220,6 @@ def _default_pooling(model: SentenceTransformer) -> str:
     return "last" if causal else "mean"
 
 
-def _can_read_its_end(model: SentenceTransformer) -> bool:
-    return pooling_name(model) == "last" and getattr(model.tokenizer, "eos_token_id", None) is not None
-
-
 def _pad_by_something(model: SentenceTransformer) -> None:
     """Give a tokenizer without a padding token one that the attention mask hides; many decoders have none."""
     if not isinstance(model[0], Transformer):
@@ -235,10 +234,55 @@ def _pad_by_something(model: SentenceTransformer) -> None:
             model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _limit_tokens(model: SentenceTransformer, limit: int, reference: str) -> None:
-    if not isinstance(model[0], Transformer):
-        return  # static embeddings read texts of any length
-    positions = getattr(model.config, "max_position_embeddings", None) if model.config is not None else None
-    if isinstance(positions, int) and 0 < positions < limit:
-        raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
-    model.max_seq_length = limit
+def describe_encoder(model: SentenceTransformer, reference: str) -> str:
+    """A model in a line: architecture, size, attention, pooling and where it comes from, adapters, precision.
+
+    Args:
+        model: the model.
+        reference: what it was built from.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    tuned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    first = model[0]
+    if not isinstance(first, Transformer):
+        return f"{type(first).__name__}, {_count(total)} weights"
+    config = first.model.config
+    causal = is_decoder(config) and getattr(config, "is_causal", True)
+    kind = "decoder" if is_decoder(config) else "encoder"
+    pooling = f"{pooling_name(model)} pooling"
+    if is_raw(reference):
+        pooling += (
+            " (the checkpoint names none: last for causal decoders, mean for others, unless training.pooling says)"
+        )
+    parts = [
+        f"{type(first.model).__name__}, {'a causal' if causal else 'a bidirectional'} {kind}",
+        f"{_count(total)} weights in {str(model.dtype).removeprefix('torch.')}",
+        pooling,
+        f"{model.max_seq_length} tokens",
+    ]
+    if has_adapters(model):
+        parts.append(f"adapters of {_count(tuned)} weights are tuned")
+    return ", ".join(parts)
+
+
+def _count(number: int) -> str:
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return str(number)
+
+
+def save_candidate(model: SentenceTransformer, folder: Path, settings: TrainingConfig) -> None:
+    """Write a tuned candidate, its adapters merged or apart as its settings say.
+
+    Args:
+        model: the tuned model; adapters that are merged are gone from it afterwards.
+        folder: where to; an ordinary sentence-transformers folder without a model card.
+        settings: the candidate's.
+    """
+    if has_adapters(model) and settings.adapters == "merged":
+        if settings.quantize == "none":
+            merge_adapters(model)
+        else:
+            model = merged_over_unquantized(model, settings)
+    model.save_pretrained(str(folder), create_model_card=False)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from sentence_transformers.util import is_sentence_transformer_model
+from torch import nn
+from transformers import AutoConfig
 
-from multigrain.config import AttentionImplementation
+from multigrain.config import AttentionImplementation, AttentionName
 from multigrain.config.paths import STATIC_PREFIX
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
+from multigrain.model.attention.direction import is_decoder
 from multigrain.model.attention.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.replacing import pooling_of
-from multigrain.model.static import is_model2vec, read_model2vec, token_embeddings
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
@@ -62,8 +65,8 @@ def load_any(
     # sentence-transformers asks for the flag for any class from outside its package. For this package's own classes
     # the answer is yes, as long as nothing in the folder brings code of its own.
     trusted = trust_remote_code or (folder.is_dir() and _names_only_own_code(folder))
-    asked = {"quantization_config": quantization, "attn_implementation": attn_implementation}
-    arguments = {name: value for name, value in asked.items() if value is not None}
+    options = {"quantization_config": quantization, "attn_implementation": attn_implementation}
+    arguments = {name: value for name, value in options.items() if value is not None}
     try:
         if is_model2vec(folder):
             table = read_model2vec(folder, device=device)
@@ -108,13 +111,13 @@ def unloadable(reference: str, error: Exception) -> ModelError:
         )
     name = encoder_name(reference)
     shown = reference if name == reference else f"{reference} ({name})"
-    said = first_line(error)
-    if "connect to" in said or "offline" in said.lower():
-        said = (
+    reason = first_line(error)
+    if "connect to" in reason or "offline" in reason.lower():
+        reason = (
             "it is no folder, not in the hub's cache, and the hub cannot be reached: name a folder, or put the model "
             "into the cache where there is a network; `multigrain doctor` looks at the hub"
         )
-    return ModelError(f"{shown}: cannot be loaded as an encoder: {said}")
+    return ModelError(f"{shown}: cannot be loaded as an encoder: {reason}")
 
 
 def locate(reference: str) -> str:
@@ -127,9 +130,10 @@ def locate(reference: str) -> str:
     source = resolve_encoder(reference)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        _check_folder(folder, reference)
+        if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+            raise ModelError(f"{reference}: not a model folder: it holds neither modules.json nor config.json")
         return str(folder)
-    if folder.exists() or _looks_like_a_path(source):
+    if folder.exists() or source.startswith(("/", "./", "../", "~")) or source.count("/") > 1:
         raise ModelError(
             f"{reference}: no such model folder; give a folder, a hub id such as OWNER/NAME, or package:NAME"
         )
@@ -147,15 +151,6 @@ def is_raw(reference: str) -> bool:
     return not is_sentence_transformer_model(source)
 
 
-def _looks_like_a_path(source: str) -> bool:
-    return source.startswith(("/", "./", "../", "~")) or source.count("/") > 1
-
-
-def _check_folder(folder: Path, reference: str) -> None:
-    if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
-        raise ModelError(f"{reference}: not a model folder: it holds neither modules.json nor config.json")
-
-
 def _names_only_own_code(folder: Path) -> bool:
     """Whether a folder's modules are sentence-transformers' or of poolings in the table, and its configs name no code.
 
@@ -163,14 +158,9 @@ def _names_only_own_code(folder: Path) -> bool:
     """
     types = [str(module.get("type", "")) for module in _read_json(folder / "modules.json", [])]
     foreign = [name for name in types if not name.startswith("sentence_transformers.")]
-    return bool(foreign) and not any(_auto_maps(folder)) and all(pooling_of(name) is not None for name in foreign)
-
-
-def _auto_maps(folder: Path) -> Iterator[str]:
-    for name in _CONFIG_FILES:
-        for path in folder.rglob(name):
-            if "auto_map" in _read_json(path, {}):
-                yield str(path)
+    configs = (_read_json(path, {}) for name in _CONFIG_FILES for path in folder.rglob(name))
+    names_code = any("auto_map" in config for config in configs)
+    return bool(foreign) and not names_code and all(pooling_of(name) is not None for name in foreign)
 
 
 def _read_json(path: Path, default: Any) -> Any:
@@ -180,3 +170,108 @@ def _read_json(path: Path, default: Any) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({first_line(error)})") from None
+
+
+def token_embeddings(model: SentenceTransformer, *, device: str | None = None) -> SentenceTransformer:
+    """A static model over an encoder's tokenizer, which starts from the encoder's input embeddings.
+
+    Raises:
+        ModelError: the model has no transformer with a fast tokenizer.
+    """
+    transformer = model[0]
+    if not isinstance(transformer, Transformer):
+        raise ModelError(
+            f"static: needs a transformer to take token embeddings from, got {type(transformer).__name__}"
+        )
+    embeddings = transformer.model.get_input_embeddings()
+    tokenizer = getattr(transformer.tokenizer, "backend_tokenizer", None)
+    if not isinstance(embeddings, nn.Embedding) or tokenizer is None:
+        raise ModelError(f"static: {type(transformer.model).__name__} has no token embeddings with a fast tokenizer")
+    # A copy: the encoder's tokenizer keeps its padding and truncation.
+    copy = type(tokenizer).from_str(tokenizer.to_str())
+    copy.no_truncation()
+    weights = embeddings.weight.detach().float().clone()
+    return SentenceTransformer(modules=[StaticEmbedding(copy, embedding_weights=weights)], device=device or "cpu")
+
+
+def is_model2vec(folder: Path) -> bool:
+    """Whether a folder is a model2vec model without sentence-transformers' modules."""
+    if (folder / "modules.json").is_file():
+        return False
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and settings.get("model_type") == "model2vec"
+
+
+def read_model2vec(folder: Path, *, device: str | None = None) -> SentenceTransformer:
+    """Load a model2vec folder.
+
+    Raises:
+        MissingExtraError: model2vec is not installed.
+    """
+    if find_spec("model2vec") is None:
+        raise MissingExtraError("model2vec", f"{folder}, a model2vec model,", "pip install model2vec")
+    return SentenceTransformer(modules=[StaticEmbedding.from_model2vec(str(folder))], device=device or "cpu")
+
+
+def check_reference(
+    reference: str,
+    *,
+    max_seq_length: int | None = None,
+    attention: AttentionName = "keep",
+    trust_remote_code: bool = False,
+) -> None:
+    """Read a model's config, from a folder or the hub, and hold it against what is asked for.
+
+    Args:
+        reference: what `build_encoder` takes.
+        max_seq_length: tokens that it shall read; None for its own.
+        attention: which way it shall attend.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        ModelError: it is not there, or cannot be what is asked for.
+        MissingExtraError: `package:NAME` is not installed.
+    """
+    source = locate(reference.removeprefix(STATIC_PREFIX))
+    folder = _transformer_folder(Path(source))
+    if is_model2vec(Path(source)) or folder is None:
+        return
+    source = str(folder) if folder.is_dir() else source
+    try:
+        config: Any = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise unloadable(reference, error) from None
+    if reference.startswith(STATIC_PREFIX):
+        return
+    if max_seq_length is not None:
+        require_positions(config, max_seq_length, reference)
+    if attention == "causal" and not is_decoder(config):
+        raise ModelError(f"{reference}: attention: causal needs a decoder; {config.model_type} is none")
+
+
+def require_positions(config: Any, limit: int, reference: str) -> None:
+    """See that a transformer, by its config, has positions for as many tokens as it shall read.
+
+    Raises:
+        ModelError: it has fewer.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and 0 < positions < limit:
+        raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
+
+
+def _transformer_folder(folder: Path) -> Path | None:
+    """The folder of a folder's transformer; None where it has none. A hub id stays what it is."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return folder
+    try:
+        first = json.loads(modules.read_text(encoding="utf-8"))[0]
+        inner = folder / str(first["path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise ModelError(f"{modules}: cannot be read as a list of modules") from None
+    has_own_config = (inner / "config.json").is_file() and not (inner / "adapter_config.json").is_file()
+    return inner if has_own_config else None

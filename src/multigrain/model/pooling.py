@@ -162,29 +162,21 @@ def pooled_span(features: dict[str, Any], *, include_prompt: bool) -> Tensor | N
     return rest | (valid & ~rest.any(1, keepdim=True))
 
 
-def _build_ata(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
-    return _receiving(transformer, options, options.reduction)
+def _attention_weighted(*, diagonal: bool) -> PoolingKind:
+    """A pooling by the attention that tokens receive from all, or from themselves alone."""
+
+    def build(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
+        width = int(transformer.get_embedding_dimension())
+        pooling = AnchorTokenPooling(width, include_prompt=options.include_prompt, sink_clip=options.sink_clip)
+        reduction = replace(options.reduction, reduce="diagonal") if diagonal else options.reduction
+        return ReceivingTransformer.adopt(transformer, reduction), pooling
+
+    def recognise(transformer: nn.Module, pooling: nn.Module) -> bool:
+        is_diagonal = isinstance(transformer, ReceivingTransformer) and transformer.reduction.reduce == "diagonal"
+        return isinstance(pooling, AnchorTokenPooling) and is_diagonal == diagonal
+
+    return PoolingKind(build, recognise, (ReceivingTransformer, AnchorTokenPooling))
 
 
-def _build_diagonal(transformer: Transformer, options: AtaOptions, include_prompt: bool) -> tuple[Transformer, Module]:
-    return _receiving(transformer, options, replace(options.reduction, reduce="diagonal"))
-
-
-def _receiving(transformer: Transformer, options: AtaOptions, reduction: Reduction) -> tuple[Transformer, Module]:
-    width = int(transformer.get_embedding_dimension())
-    pooling = AnchorTokenPooling(width, include_prompt=options.include_prompt, sink_clip=options.sink_clip)
-    return ReceivingTransformer.adopt(transformer, reduction), pooling
-
-
-def _is_diagonal(transformer: nn.Module, pooling: nn.Module) -> bool:
-    if not isinstance(pooling, AnchorTokenPooling) or not isinstance(transformer, ReceivingTransformer):
-        return False
-    return transformer.reduction.reduce == "diagonal"
-
-
-def _is_ata(transformer: nn.Module, pooling: nn.Module) -> bool:
-    return isinstance(pooling, AnchorTokenPooling) and not _is_diagonal(transformer, pooling)
-
-
-ATA = PoolingKind(_build_ata, _is_ata, (ReceivingTransformer, AnchorTokenPooling))
-DIAGONAL = PoolingKind(_build_diagonal, _is_diagonal, ATA.modules)
+ATA = _attention_weighted(diagonal=False)
+DIAGONAL = _attention_weighted(diagonal=True)

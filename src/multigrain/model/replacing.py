@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from sentence_transformers import SentenceTransformer
@@ -89,9 +88,8 @@ def is_pooling(module: nn.Module) -> TypeGuard[Pooling | TokenPooling]:
 
 
 def _position(model: SentenceTransformer) -> int | None:
-    """Where the pooling module stands."""
-    places: Iterator[int] = (place for place, module in enumerate(model.children()) if is_pooling(module))
-    return next(places, None)
+    """The index of the pooling module."""
+    return next((index for index, module in enumerate(model.children()) if is_pooling(module)), None)
 
 
 def _mode(mode: str) -> PoolingKind:

@@ -65,8 +65,8 @@ class ReceivingTransformer(ObservedTransformer):
         observer = ReceivedAttention(layer, _padding(features), self.reduction, calls=calls)
         features = self.run_observed(features, observer, **kwargs)
         received = observer.take()
-        wanted = self.reduction.grad == "through" and features[self.module_output_name].requires_grad
-        if wanted and not received.requires_grad:
+        needs_gradients = self.reduction.grad == "through" and features[self.module_output_name].requires_grad
+        if needs_gradients and not received.requires_grad:
             raise ModelError(
                 "ATA pooling: gradients cannot flow through weights made under reentrant gradient checkpointing; "
                 "set use_reentrant to false, or grad to 'detach'"

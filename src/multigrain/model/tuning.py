@@ -46,16 +46,16 @@ def _dropouts(module: nn.Module) -> list[tuple[str, float]]:
 
 
 @contextmanager
-def quick_attention(model: nn.Module, *, wanted: bool) -> Iterator[None]:
+def quick_attention(model: nn.Module, *, enabled: bool) -> Iterator[None]:
     """Let a model's attention choose the type in which a CPU computes it faster; at the end it is SDPA again.
 
     Models whose attention is read (ATA pooling) have that attention anyway; those with other attention keep it.
 
     Args:
         model: what is tuned.
-        wanted: whether it is tuned on a CPU in bfloat16; nothing is changed otherwise.
+        enabled: whether it is tuned on a CPU in bfloat16; nothing is changed otherwise.
     """
-    whole = [module for module in model.modules() if isinstance(module, PreTrainedModel)] if wanted else []
+    whole = [module for module in model.modules() if isinstance(module, PreTrainedModel)] if enabled else []
     changed = [module for module in whole if module.config._attn_implementation == _SDPA]
     for module in changed:
         module.set_attn_implementation(ATTENTION_NAME)

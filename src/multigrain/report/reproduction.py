@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrain.report.paths import home_of, near, with_near_paths
-from multigrain.storage.manifests import StageManifest
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 
 _SOURCES = ("documents", "pairs", "tasks")
 

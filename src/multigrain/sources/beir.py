@@ -90,18 +90,15 @@ def read_judged_texts(files: BeirFiles) -> JudgedTexts:
     Raises:
         SourceError: a malformed file, duplicate ids, or judgments that name ids which are not there.
     """
-    corpus, queries = read_texts(files.corpus), read_texts(files.queries)
+    corpus, queries = dict(iterate_texts(files.corpus)), dict(iterate_texts(files.queries))
     qrels = read_qrels(files.qrels, queries=(queries, files.queries), corpus=(corpus, files.corpus))
     return JudgedTexts(corpus, queries, qrels)
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """Read a table of ids and texts into memory; see `iterate_texts`."""
-    return dict(iterate_texts(path))
-
-
 def iterate_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Read ids and texts, one by one. A document's text is its title, where it has one, a space and its text.
+
+    A text may be empty or null, as in some public sets: what is left is the title, or nothing.
 
     Raises:
         SourceError: a malformed line, a line without an id or a text column, or an id that is there twice.
@@ -139,9 +136,9 @@ def read_qrels(
     """
     qrels: dict[str, dict[str, int]] = {}
     for place, query_id, document_id, written in _judgments(path):
-        for identifier, column, known in ((query_id, "query-id", queries), (document_id, "corpus-id", corpus)):
-            if known is not None and identifier not in known[0]:
-                raise SourceError(f"{place}: {column} {identifier!r} is not in {known[1].name}")
+        for identifier, column, ids in ((query_id, "query-id", queries), (document_id, "corpus-id", corpus)):
+            if ids is not None and identifier not in ids[0]:
+                raise SourceError(f"{place}: {column} {identifier!r} is not in {ids[1].name}")
         grade = _grade(written)
         if grade is None:
             raise SourceError(f"{place}: grade {written!r} is not a whole number")

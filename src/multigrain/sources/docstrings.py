@@ -7,13 +7,13 @@ summary line, which a person wrote about that very text, becomes the title.
 from __future__ import annotations
 
 import ast
-import hashlib
 import inspect
 import platform
 import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,29 +58,14 @@ def read_docstrings(packages: tuple[str, ...] = DEFAULT_PACKAGES) -> list[Docume
     Returns:
         Documents in a stable order (by package, file and line), ids like `numpy/lib/io.py:save`.
     """
-    seen: set[str] = set()
-    documents = []
+    documents: dict[str, Document] = {}  # by their text
     for root, prefix in _roots(packages):
         for path in sorted(root.rglob("*.py")):
             inside = path.relative_to(root)
             if _SKIPPED_FOLDERS.isdisjoint(inside.parts):
                 for document in _documents_of(path, f"{prefix}/{inside.as_posix()}"):
-                    key = hashlib.sha256(document.text.encode()).hexdigest()
-                    if key not in seen:
-                        seen.add(key)
-                        documents.append(document)
-    return documents
-
-
-def docstrings_fingerprint(packages: tuple[str, ...] = DEFAULT_PACKAGES) -> str:
-    """The versions of Python and of the packages that are installed: they decide what `read_docstrings` finds."""
-    versions = [f"python={platform.python_version()}"]
-    for package in sorted(packages):
-        try:
-            versions.append(f"{package}={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return " ".join(versions)
+                    documents.setdefault(document.text, document)
+    return list(documents.values())
 
 
 class _DocstringsSource(DataSource):
@@ -90,7 +75,12 @@ class _DocstringsSource(DataSource):
         return read_docstrings(), 0
 
     def fingerprint(self, config: DocumentsConfig) -> str:
-        return docstrings_fingerprint()
+        """The versions of Python and of the packages that are installed: they decide what `read_docstrings` reads."""
+        versions = [f"python={platform.python_version()}"]
+        for package in sorted(DEFAULT_PACKAGES):
+            with suppress(PackageNotFoundError):
+                versions.append(f"{package}={version(package)}")
+        return " ".join(versions)
 
     def describe(self, config: DocumentsConfig) -> str:
         return "docstrings of installed packages"

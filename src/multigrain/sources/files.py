@@ -11,11 +11,11 @@ from typing import Final
 from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
-from multigrain.sources.rich import RICH_SUFFIXES
 from multigrain.storage.hub import parse_hub
 from multigrain.storage.shards import is_table
 
 MARKDOWN_SUFFIXES: Final = (".md", ".markdown")
+RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""
 

@@ -1,25 +1,28 @@
-"""A folder of text, Markdown, HTML, PDF and Word files as documents."""
+"""A folder of text, Markdown, HTML, PDF and Word files as documents; the last three by markitdown (`documents`)."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import yaml
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import MissingExtraError, SourceError
 from multigrain.records import Document
-from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, document_files, existing_path
-from multigrain.sources.rich import RICH_SUFFIXES, UnreadableError, read_rich
+from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, RICH_SUFFIXES, document_files, existing_path
 from multigrain.sources.source import DataSource
 from multigrain.storage.packages import is_installed
 from multigrain.storage.rows import NotTextError, read_text
 
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+_CID: Final = re.compile(r"\(cid:\d+\)")  # what pdfminer writes for glyphs of fonts that map to no characters
 _SKIP: Final = "documents.unreadable: skip"
 _NAMED: Final = 5  # further files that cannot be read, in one message
 
@@ -34,9 +37,7 @@ class _FolderSource(DataSource):
         paths = _checked(existing_path(config.path, "documents.path"))
         rich = [path for path in paths if _is_rich(path)]
         if rich and not is_installed("markitdown"):
-            raise MissingExtraError(
-                "markitdown", f"reading {rich[0].suffix} files", 'pip install "multigrain[documents]"'
-            )
+            raise _no_markitdown(rich[0].suffix)
         return _plain_texts([path for path in paths if not _is_rich(path)], config.unreadable), len(rich)
 
 
@@ -63,9 +64,9 @@ def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple
     for number, path in enumerate(paths):
         try:
             title, text = _read(path)
-        except (UnreadableError, NotTextError) as error:
+        except NotTextError as error:
             if unreadable == "refuse":
-                raise type(error)(_with_the_others(str(error), paths[number + 1 :])) from None
+                raise NotTextError(_with_the_others(str(error), paths[number + 1 :])) from None
             skipped += 1
             continue
         documents.append(Document(id=path.relative_to(folder).as_posix(), text=text, title=title))
@@ -99,13 +100,13 @@ def _checked(folder: Path) -> list[Path]:
     return paths
 
 
-def _with_the_others(said: str, rest: Sequence[Path]) -> str:
+def _with_the_others(problem: str, rest: Sequence[Path]) -> str:
     """What is wrong with a file, and how many of those after it are no text either; PDFs and the like wait."""
     others = [path for path in rest if not _is_rich(path) and _is_bad(path)]
     if not others:
-        return said if _SKIP in said else f"{said}, or set {_SKIP}"
+        return problem if _SKIP in problem else f"{problem}, or set {_SKIP}"
     few = ", ".join(path.name for path in others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-    first = said.removesuffix(f", or set {_SKIP}").removesuffix(f"; or set {_SKIP}")
+    first = problem.removesuffix(f", or set {_SKIP}").removesuffix(f"; or set {_SKIP}")
     return f"{first}; {len(others)} more cannot be read: {few}; {_SKIP} leaves them all out"
 
 
@@ -120,7 +121,7 @@ def _is_bad(path: Path) -> bool:
 def _read(path: Path) -> tuple[str | None, str]:
     suffix = path.suffix.lower()
     if _is_rich(path):
-        title, text = read_rich(path)
+        title, text = _read_rich(path)
     else:
         title, text = None, read_text(path)
         if suffix in MARKDOWN_SUFFIXES:
@@ -143,3 +144,52 @@ def _front_matter(text: str) -> tuple[str | None, str]:
         return None, text  # a rule and some text between two dashed lines, and no front matter
     title = values.get("title") if isinstance(values, dict) else None
     return (title.strip() or None) if isinstance(title, str) else None, text[front_matter.end() :]
+
+
+def _read_rich(path: Path) -> tuple[str | None, str]:
+    """A file's title, where it says one, and its text.
+
+    Raises:
+        MissingExtraError: markitdown is not installed.
+        NotTextError: the file is encrypted, broken, or holds no text.
+    """
+    converter = _converter(path.suffix.lower())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pdfminer warns of fonts and colours; we read words alone
+            content = converter.convert_local(path)
+    except Exception as error:
+        # Its parsers raise whatever they like (zipfile, XML, PDF errors), wrapped or not.
+        raise NotTextError(_explain(path, error)) from None
+    text = _BLANK_LINES.sub("\n\n", _CID.sub("", content.markdown.replace("\f", "\n\n"))).strip()
+    if not text:
+        hint = "a scan? run OCR first, e.g. `ocrmypdf in.pdf out.pdf`" if path.suffix.lower() == ".pdf" else "empty"
+        raise NotTextError(f"{path}: no text in it ({hint}); or set documents.unreadable: skip")
+    title = content.title.strip() if isinstance(content.title, str) else ""
+    return title or None, text
+
+
+def _explain(path: Path, error: Exception) -> str:
+    words = f"{type(error).__name__} {error} {error.__cause__!r}"
+    if "Password" in words or "Encrypt" in words:
+        return f"{path}: encrypted; save it without a password, or set documents.unreadable: skip"
+    kind = path.suffix.lower().lstrip(".").upper()
+    return f"{path}: not a readable {kind} file; mend it, or set documents.unreadable: skip"
+
+
+@cache
+def _converter(suffix: str) -> Any:
+    """One converter a kind of file: only that kind's parser is loaded, and no file is taken for another kind."""
+    try:
+        from markitdown import MarkItDown
+        from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter
+    except ImportError:
+        raise _no_markitdown(suffix) from None
+    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
+    kinds: dict[str, Any] = {".pdf": PdfConverter, ".docx": DocxConverter}
+    converter.register_converter(kinds.get(suffix, HtmlConverter)())
+    return converter
+
+
+def _no_markitdown(suffix: str) -> MissingExtraError:
+    return MissingExtraError("markitdown", f"reading {suffix} files", 'pip install "multigrain[documents]"')

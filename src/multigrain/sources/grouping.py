@@ -1,14 +1,25 @@
-"""Near-duplicates found by MinHash over word trigrams, so that no split divides them."""
+"""Near-duplicates found by MinHash over word trigrams, so that no split divides them; signatures lie on the disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from types import TracebackType
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from multigrain.sources.signatures import BLOCK, Indices, Signatures
 from multigrain.sources.words import word_ngrams
+
+_Indices: TypeAlias = npt.NDArray[np.int64]
+
+_BLOCK: Final = 4_096  # texts that are added at once; all blocks but the last have as many
+_PERMUTATIONS: Final = 128
+_BANDS: Final = 32  # of four permutations each
+_SEED: Final = 7  # of the hash family; it decides nothing but which hash functions are drawn
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def near_duplicate_groups(
@@ -27,46 +38,117 @@ def near_duplicate_groups(
     Returns:
         For each text the index of the first text of its group.
     """
-    with Signatures() as signatures:
+    with _Signatures() as signatures:
         source = iter(texts)
-        while block := list(islice(source, BLOCK)):
+        while block := list(islice(source, _BLOCK)):
             signatures.add(sorted(word_ngrams(text)) for text in block)
         parents = np.arange(len(signatures), dtype=np.int64)
         for bucket in signatures.buckets():
             _join_bucket(parents, bucket, signatures, similarity)
-    for left, right in together:
-        _join(parents, left, right)
+    for pair in together:
+        _join(parents, *pair)
     groups: list[int] = _roots(parents).tolist()
     return groups
 
 
-def _join_bucket(parents: Indices, bucket: Indices, signatures: Signatures, similarity: float) -> None:
+class _Signatures:
+    """A context: the file is gone when it ends. On disk 768 bytes a text, in memory 16 while a band is sorted."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> _Signatures:
+        # Signatures in their order; and per block, band after band, a hash of each text's band.
+        self._signatures: Any = tempfile.TemporaryFile()
+        self._bands: Any = tempfile.TemporaryFile()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._signatures.close()
+        self._bands.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, shingles: Iterable[list[str]]) -> None:
+        """The next block of texts, each by its shingles."""
+        from rensa import RMinHash
+
+        def signature(parts: list[str]) -> npt.NDArray[np.uint32]:
+            minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
+            minhash.update(parts)
+            return np.asarray(minhash.digest(), dtype=np.uint32)
+
+        block = np.stack([signature(parts) for parts in shingles])
+        self._signatures.write(block.tobytes())
+        halves = block.view(np.uint64).reshape(len(block), _BANDS, -1)  # (texts, bands, 2)
+        # Two bands that are equal have equal hashes; signatures decide, so that others may have them too.
+        self._bands.write(np.ascontiguousarray(((halves[:, :, 0] * _MIX) ^ halves[:, :, 1]).T).tobytes())
+        self._count += len(block)
+
+    def at(self, places: _Indices) -> npt.NDArray[np.uint32]:
+        """(len(places), 128) the signatures of some texts."""
+        self._signatures.flush()
+        width = _PERMUTATIONS * 4
+        raw = b"".join(self._read(self._signatures, int(place) * width, width) for place in places)
+        return np.frombuffer(raw, dtype=np.uint32).reshape(-1, _PERMUTATIONS)
+
+    def buckets(self) -> Iterator[_Indices]:
+        """For every band the texts that have it in common, two and more, in rising order."""
+        if not self._count:
+            return
+        self._bands.flush()
+        for band in range(_BANDS):
+            hashes = self._band(band)
+            order = np.argsort(hashes, kind="stable")
+            same = np.diff(hashes[order]) == 0
+            # Where a run of equal hashes begins, and where it ends.
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+            for first, last in edges.reshape(-1, 2).tolist():
+                yield order[first : last + 1]
+
+    def _band(self, band: int) -> npt.NDArray[np.uint64]:
+        parts = []
+        for start in range(0, self._count, _BLOCK):
+            rows = min(_BLOCK, self._count - start)
+            parts.append(self._read(self._bands, (start * _BANDS + rows * band) * 8, rows * 8))
+        return np.frombuffer(b"".join(parts), dtype=np.uint64)
+
+    @staticmethod
+    def _read(file: Any, start: int, size: int) -> bytes:
+        file.seek(start)
+        return bytes(file.read(size))
+
+
+def _join_bucket(parents: _Indices, bucket: _Indices, signatures: _Signatures, similarity: float) -> None:
     """Join the texts of a bucket that are similar; those that are of one group already are not compared."""
     if len({_root(parents, int(position)) for position in bucket}) == 1:
         return
-    held, first, which = np.unique(signatures.at(bucket), axis=0, return_index=True, return_inverse=True)
+    distinct, first, which = np.unique(signatures.at(bucket), axis=0, return_index=True, return_inverse=True)
     for place, own in enumerate(which.reshape(-1)):  # equal signatures first: boilerplate comes by the thousand
         _join(parents, int(bucket[place]), int(bucket[first[own]]))
-    for place in range(1, len(held)):
-        alike = (held[:place] == held[place]).mean(axis=1) >= similarity
+    for place in range(1, len(distinct)):
+        alike = (distinct[:place] == distinct[place]).mean(axis=1) >= similarity
         for other in np.flatnonzero(alike):
             _join(parents, int(bucket[first[place]]), int(bucket[first[other]]))
 
 
-def _root(parents: Indices, position: int) -> int:
+def _root(parents: _Indices, position: int) -> int:
     while parents[position] != position:
         parents[position] = parents[parents[position]]
         position = int(parents[position])
     return position
 
 
-def _roots(parents: Indices) -> Indices:
+def _roots(parents: _Indices) -> _Indices:
     """Everybody's root: a parent's parent, until nothing changes."""
     while not np.array_equal(further := parents[parents], parents):
         parents = further
     return parents
 
 
-def _join(parents: Indices, left: int, right: int) -> None:
-    low, high = sorted((_root(parents, left), _root(parents, right)))
+def _join(parents: _Indices, *positions: int) -> None:
+    low, high = sorted(_root(parents, position) for position in positions)
     parents[high] = low

@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
@@ -16,7 +17,7 @@ from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.source import data_source
 from multigrain.sources.words import fold_words
-from multigrain.storage.disk_list import DiskList
+from multigrain.storage.sequences import DiskList
 
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2
@@ -36,10 +37,6 @@ class Corpus:
     documents: Sequence[Document]
     counts: dict[str, int | str]
 
-    def of(self, split: Split) -> tuple[Document, ...]:
-        """The documents of one split."""
-        return tuple(document for document in self.documents if document.split is split)
-
 
 def load_corpus(config: DocumentsConfig, *, seed: int) -> Corpus:
     """Read and prepare the documents that a config names.
@@ -53,25 +50,8 @@ def load_corpus(config: DocumentsConfig, *, seed: int) -> Corpus:
 
 
 def read_documents(config: DocumentsConfig) -> tuple[Iterable[Document], int]:
-    """Read the documents that a config names, as they are.
-
-    Returns:
-        The documents, which may be gone through once, and how many files were skipped because they held no text.
-
-    Raises:
-        SourceError: they cannot be read.
-        MissingExtraError: what reads them is not installed.
-    """
+    """Read the documents that a config names, as they are; see `DataSource.read`."""
     return data_source(config).read(config)
-
-
-def source_fingerprint(config: DocumentsConfig) -> str:
-    """Changes when the files or packages behind `read_documents` do; reads no content.
-
-    Raises:
-        SourceError: the path is missing.
-    """
-    return data_source(config).fingerprint(config)
 
 
 def prepare_corpus(
@@ -107,7 +87,7 @@ def prepare_corpus(
         (document.text for document in parts),
         config.near_duplicate_similarity,
         # The chunks of a document stand one after another.
-        together=((left, left + 1) for left in range(len(parts) - 1) if families[left] == families[left + 1]),
+        together=(pair for pair in pairwise(range(len(parts))) if families[pair[0]] == families[pair[1]]),
     )
     sides = split_groups(groups, places, config)
     split = DiskList(
@@ -134,17 +114,17 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[DiskList
     """The documents that can be used, counts of the others, and the ids of the first few of these."""
     left_out: list[str] = []
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
-    seen: set[bytes] = set()
+    keys: set[bytes] = set()
     usable: DiskList[Document] = DiskList()
     for document in documents:
         text = storable(document.text).strip()
         key = _identity(text)
-        if len(text) < min_characters or key in seen:
+        if len(text) < min_characters or key in keys:
             counts["too_short" if len(text) < min_characters else "repeated"] += 1
             if len(left_out) < _NAMED:
                 left_out.append(storable(document.id))
             continue
-        seen.add(key)
+        keys.add(key)
         title = storable(document.title).strip() or None if document.title is not None else None
         usable.append(replace(document, id=storable(document.id), text=text, title=title))
     return usable, counts, left_out
@@ -160,7 +140,7 @@ def _chunk(
     """
     chunks: DiskList[Document] = DiskList()
     families, places = array("q"), array("d")
-    seen: set[bytes] = set()
+    keys: set[bytes] = set()
     for family, document in enumerate(documents):
         place = text_place(document.text)
         parts = [document]
@@ -175,10 +155,10 @@ def _chunk(
             counts["chunked"] += len(parts) > 1
         for part in parts:
             key = _identity(part.text)
-            if key in seen:  # the same imprint at the foot of every file
+            if key in keys:  # the same imprint at the foot of every file
                 counts["repeated"] += 1
                 continue
-            seen.add(key)
+            keys.add(key)
             text = part.text
             if len(text) > config.max_characters:
                 counts["cut"] += 1
@@ -223,8 +203,8 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
         for group, place in smallest.items()
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
-        missing = _FEWEST_GROUPS - sum(taken is side for taken in sides.values()) if share > 0 else 0
-        spare = sorted((group for group, taken in sides.items() if taken is Split.TRAIN), key=smallest.__getitem__)
+        missing = _FEWEST_GROUPS - sum(other is side for other in sides.values()) if share > 0 else 0
+        spare = sorted((group for group, other in sides.items() if other is Split.TRAIN), key=smallest.__getitem__)
         for group in spare[: max(missing, 0)]:
             sides[group] = side
     return sides
@@ -233,3 +213,8 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
 def text_place(text: str) -> float:
     """A text's place between 0 and 1, by hash."""
     return int.from_bytes(hashlib.sha256(fold_words(text).encode()).digest()[:8]) / 2**64
+
+
+def titles_suffice(documents: Sequence[Document]) -> bool:
+    """Whether at least half of the documents have a title that a person wrote."""
+    return 2 * sum(document.title is not None for document in documents) >= len(documents) > 0

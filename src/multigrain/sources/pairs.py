@@ -57,9 +57,9 @@ class PairTable:
         """Note that a passage answers a query."""
         self.pairs += 1
         query = storable(query).strip()
-        _, known = self.positives.setdefault(fold_words(query) or query, (query, []))
-        if document_id not in known:
-            known.append(document_id)
+        _, document_ids = self.positives.setdefault(fold_words(query) or query, (query, []))
+        if document_id not in document_ids:
+            document_ids.append(document_id)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             f"pairs.path {config.path}: all {len(keys)} queries fell on the validation and test sides, none is left "
             "to train on; give more pairs, or lower documents.validation_share and documents.test_share"
         )
-    held = _document_splits(groups, answering, splits, by_documents=split_by == "documents")
+    document_splits = _document_splits(groups, answering, splits, by_documents=split_by == "documents")
     queries = [
         GivenQuery(
             id=f"q-{hashlib.sha256(key.encode()).hexdigest()[:12]}",
@@ -191,7 +191,7 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
     ]
     return PairCorpus(
         tuple(
-            replace(document, group=group, split=held.get(position, Split.TRAIN))
+            replace(document, group=group, split=document_splits.get(position, Split.TRAIN))
             for position, (document, group) in enumerate(zip(documents, groups, strict=True))
         ),
         tuple(queries),
@@ -243,8 +243,8 @@ def _document_splits(
 
 
 def _check_ids(table: PairTable) -> None:
-    taken = Counter(document.id for document in table.documents.values())
-    twice = next((identifier for identifier, times in taken.items() if times > 1), None)
+    times_used = Counter(document.id for document in table.documents.values())
+    twice = next((identifier for identifier, times in times_used.items() if times > 1), None)
     if twice is not None:
         raise SourceError(f"documents.path and pairs.path give different texts the id {twice!r}; ids must be unique")
 

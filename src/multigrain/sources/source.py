@@ -1,4 +1,4 @@
-"""Data sources: what a kind of `documents.kind` is, of this package or of another.
+"""Data sources: what a kind of `documents.kind` is, of this package or of another; and a glance at a run's input.
 
 A package adds one by an entry point of the group `multigrain.sources` that names a `DataSource`.
 """
@@ -6,14 +6,19 @@ A package adds one by an entry point of the group `multigrain.sources` that name
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
-from multigrain.config import DocumentsConfig
+from multigrain.config import Config, DocumentsConfig
 from multigrain.config.documents import DATA_SOURCES
-from multigrain.errors import ConfigError, SourceError
+from multigrain.errors import ConfigError, MultigrainError, SourceError
 from multigrain.records import Document
 from multigrain.sources.files import READ_SUFFIXES, existing_path, files_fingerprint
 from multigrain.storage.rows import ROW_KINDS, row_kind
 from multigrain.storage.shards import is_table
+
+_ENOUGH: Final = 10
+_MANY: Final = 10_000  # documents; more of them are not counted: a glance is no reading
 
 
 class DataSource:
@@ -82,3 +87,62 @@ def _kind(config: DocumentsConfig) -> str:
             f"documents.path {path}: cannot tell what it holds; {hint} one of {', '.join(ROW_KINDS)}, hf:OWNER/NAME"
         )
     return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a look at the input shows.
+
+    Attributes:
+        summary: in words: how many documents, and where.
+        problem: why a run would end at once; empty where it would not.
+    """
+
+    summary: str
+    problem: str = ""
+
+
+def look_at_input(config: Config) -> Glance:
+    """Look at what a config starts from. Reads at most some thousand documents, and no hub.
+
+    Pairs and tasks are looked for, and read by the run itself.
+    """
+    if config.start_from == "documents":
+        return look_at_documents(config.documents)
+    path = config.pairs.path if config.start_from == "pairs" else config.tasks.path
+    if path is None:
+        return Glance("the language model thinks of the tasks")
+    try:
+        existing_path(path, f"{config.start_from}.path")
+    except SourceError as error:
+        return Glance(str(path), str(error))
+    return Glance(f"{config.start_from} in {path}")
+
+
+def look_at_documents(config: DocumentsConfig) -> Glance:
+    """Look at the documents that a config names."""
+    try:
+        source = data_source(config)
+        view = source.glance(config)
+        if isinstance(view, str):
+            return Glance(view)
+        texts, closed = view
+        return _judge(config, texts, source.describe(config), unseen=closed)
+    except MultigrainError as error:
+        return Glance("" if config.path is None else str(config.path), str(error))
+
+
+def _judge(config: DocumentsConfig, texts: Iterable[str], source: str, *, unseen: int) -> Glance:
+    """Count texts that are long enough, and take it that files which are not looked into are."""
+    total = usable = unseen
+    for text in texts:
+        total += 1
+        usable += len(text.strip()) >= config.min_characters
+        if total >= _MANY:
+            break
+    many = f"{total:,} or more" if total >= _MANY else f"{total:,}"
+    count = f"{many} document{'' if total == 1 else 's'} in {source}"
+    if usable >= _ENOUGH:
+        return Glance(count)
+    short = "" if usable == total else f", {usable} of at least documents.min_characters={config.min_characters}"
+    return Glance(count, f"documents.path {source}: {many} found{short}; at least {_ENOUGH} are needed")

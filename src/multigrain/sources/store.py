@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.storage.files import atomic_write
-from multigrain.storage.parquet import StoredTable, write_table
+from multigrain.storage.parquet import StoredTable, attributes, write_table
 
 _SCHEMA = pa.schema(
     [
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
 
 def write_document_table(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as Parquet, whole or not at all."""
-    write_table(path, _SCHEMA, _row, documents)
+    write_table(path, _SCHEMA, attributes(_SCHEMA), documents)
 
 
 def open_document_table(path: Path) -> StoredTable[Document]:
@@ -43,18 +43,8 @@ def read_document_table(path: Path) -> tuple[Document, ...]:
     return tuple(open_document_table(path))
 
 
-def _row(document: Document) -> dict[str, Any]:
-    return {
-        "id": document.id,
-        "text": document.text,
-        "title": document.title,
-        "group": document.group,
-        "split": str(document.split),
-    }
-
-
 def _document(row: dict[str, Any]) -> Document:
-    return Document(id=row["id"], text=row["text"], title=row["title"], group=row["group"], split=Split(row["split"]))
+    return Document(**{**row, "split": Split(row["split"])})
 
 
 def write_query_table(path: Path, queries: Sequence[GivenQuery]) -> None:

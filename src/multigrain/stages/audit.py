@@ -8,8 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.labels import apply_labels, read_labels
-from multigrain.audit.model_judges import judge_counts, open_judges
+from multigrain.audit.judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import AuditResult, audit_batches
 from multigrain.audit.summary import say_summary, summarise
@@ -28,11 +27,11 @@ from multigrain.llm.session.usage import read_usage
 from multigrain.mining.vectors import corpus_vectors
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
-from multigrain.storage.disk_list import DiskList, View
+from multigrain.stages.base import RunContext, Stage
+from multigrain.stages.labels import apply_labels, read_labels
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import DiskList, View
 from multigrain.synthesis.inputs import row_units
 
 _REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the probe
@@ -40,15 +39,15 @@ _REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the prob
 
 def run(context: RunContext, stage: Stage) -> None:
     """Audit the synthesized rows into the graded data set."""
-    stage.complete(context, lambda: _audit(context))
+
+    def work() -> dict[str, Any]:
+        with open_reference(context.config, cache=context.embeddings) as reference:
+            return _audit(context, reference)
+
+    stage.complete(context, work)
 
 
-def _audit(context: RunContext) -> dict[str, Any]:
-    with open_reference(context.config, cache=context.embeddings) as reference:
-        return _measure_and_keep(context, reference)
-
-
-def _measure_and_keep(context: RunContext, reference: Encoder) -> dict[str, Any]:
+def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
@@ -73,7 +72,7 @@ def _measure_and_keep(context: RunContext, reference: Encoder) -> dict[str, Any]
             contamination=contamination,
             rewrite=rewrite,
         )
-        result = _write(run, _counted(batches, task))
+        result = _write(run, batches, task)
         judged = judge_counts(judges)
     probe = run_probe(result, pool, pool_vectors, config, reference.encode_documents)
     counts = summarise(
@@ -99,24 +98,19 @@ def _measure_and_keep(context: RunContext, reference: Encoder) -> dict[str, Any]
     return {key: value for key, value in counts.items() if key != "similarity"}
 
 
-def _write(run: RunDirectory, batches: Iterator[AuditResult]) -> AuditResult:
+def _write(run: RunDirectory, batches: Iterator[AuditResult], task: Task) -> AuditResult:
     """Write what the audit makes of every batch as it comes; the whole result then lies on the disk."""
-    labelled = frozenset(read_labels(run.marks_path)) if run.marks_path.exists() else frozenset()
+    labelled = frozenset(read_labels(run.labels_path)) if run.labels_path.exists() else frozenset()
     looked_at = asked_again = 0
     vectors: dict[str, Floats] = {}
-    with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as kept:
-        for batch in (apply_labels(batch, labelled) if labelled else batch for batch in batches):
-            kept.add(batch.examples)
+    with writing_rejections(run.rejects_path) as turned_away, writing_examples(run.dataset_path) as graded:
+        for unlabelled in batches:
+            batch = apply_labels(unlabelled, labelled) if labelled else unlabelled
+            graded.add(batch.examples)
             turned_away.add(batch.rejections)
             looked_at, asked_again = looked_at + batch.written_candidates, asked_again + batch.asked_again
             if len(vectors) + len(batch.written_vectors) <= _REMEMBERED:
                 vectors |= batch.written_vectors
+            task.advance(len(batch.examples) + sum(rejection.part == "row" for rejection in batch.rejections))
     examples, rejections = open_examples(run.dataset_path), open_rejections(run.rejects_path)
     return AuditResult(examples, rejections, looked_at, asked_again, vectors)
-
-
-def _counted(batches: Iterator[AuditResult], task: Task) -> Iterator[AuditResult]:
-    for batch in batches:
-        yield batch
-        dropped = sum(rejection.part == "row" for rejection in batch.rejections)
-        task.advance(len(batch.examples) + dropped)

@@ -18,14 +18,13 @@ from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import write_document_table, write_query_table
 from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import STOPPING, RunContext
+from multigrain.stages.base import STOPPING, RunContext, Stage
 from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 
 _FEW: Final = 100
 _TWO_SIDED: Final = 1.96
-_SPREAD: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more
+_DEVIATION: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more
 
 
 def run(context: RunContext, stage: Stage) -> None:
@@ -59,23 +58,19 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
     }
     left_out = [f"{counts[key]} {reason}" for key, reason in reasons.items() if counts.get(key)]
     if left_out:
-        named = f": {counts['left_out']}" + (", …" if _left_out(counts) > counts["left_out"].count(", ") + 1 else "")
+        nameable = counts.get("too_short", 0) + counts.get("repeated", 0)
+        named = f": {counts['left_out']}" + (", …" if nameable > counts["left_out"].count(", ") + 1 else "")
         line += f"; left out: {', '.join(left_out)}" + (named if counts["left_out"] else "")
     yield line
     alike = counts["documents"] - counts["groups"]
     if alike:
         yield f"documents: {alike} nearly {'repeats' if alike == 1 else 'repeat'} another, on whose side they stay"
     if counts["test"] < _FEW and config.evaluation.queries != "none":
-        points = 100 * _TWO_SIDED * _SPREAD / math.sqrt(max(counts["test"], 1))
+        points = 100 * _TWO_SIDED * _DEVIATION / math.sqrt(max(counts["test"], 1))
         yield (
             f"documents: a test on {counts['test']} of them shows differences of more than about {points:.0f} points "
             "only; give a few hundred at least, better a few thousand, or name a labelled set under evaluation.sets"
         )
-
-
-def _left_out(counts: Mapping[str, Any]) -> int:
-    """How many documents were too short or repeated: those that may be named."""
-    return int(counts["too_short"]) + int(counts["repeated"])
 
 
 def _read_pairs(context: RunContext) -> dict[str, Any]:

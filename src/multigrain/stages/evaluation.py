@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,9 +32,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
-from multigrain.evaluation.sets.retrieval_set import (
-    EvaluationSet,
-)
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.similarity_table import write_similarities
@@ -44,10 +43,8 @@ from multigrain.model.encoder import load
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card_data import needs_multigrain
 from multigrain.sources.store import read_document_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
-from multigrain.stages.heldout import check_heldout
-from multigrain.stages.preflight import check_selection
+from multigrain.stages.base import RunContext, Stage
+from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
 from multigrain.storage.files import atomic_directory, atomic_write
 
 _ANCHOR_TEXTS = 6
@@ -61,99 +58,76 @@ def run(context: RunContext, stage: Stage) -> None:
 
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
-    documents = read_document_table(context.run.documents_path)
-    domain = OpenedSets(retrieval=tuple(domain_sets(context.config, context.run, documents)))
-    others = open_sets(context.config.evaluation.sets, seed=context.config.seed)
+    config, run = context.config, context.run
+    domain = domain_sets(config, run, read_document_table(run.documents_path))
+    others = open_sets(config.evaluation.sets, seed=config.seed)
     if not domain and not others:
-        raise EvaluationError(
-            "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
-        )
-    twice = {each.name for each in domain.retrieval} & {each.name for each in context.config.evaluation.sets}
+        raise EvaluationError(NOTHING_TO_EVALUATE_ON)
+    twice = {opened.name for opened in domain} & {settings.name for settings in config.evaluation.sets}
     if twice:
         raise EvaluationError(f"evaluation.sets: {twice.pop()!r} is what the run's own set is called; rename it")
     encoders: dict[str, CachedEncoder] = {}
-    found = Scored()
+    scored = Scored()
 
     def score(name: str, sets: OpenedSets) -> None:
-        model = _model(context, name)
+        batch_size = config.evaluation.batch_size
+        model = base_model(config) if name == BASE else _candidate(context, name)
         if name not in encoders:
-            encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
+            encoder = SentenceTransformerEncoder(model, batch_size=batch_size)
             encoders[name] = CachedEncoder(encoder, model_fingerprint(model))
-        with encoding_precision(context.config, model):
-            score_model(
-                name,
-                model,
-                encoders[name],
-                sets,
-                found,
-                progress=context.progress,
-                batch_size=context.config.evaluation.batch_size,
-            )
+        with encoding_precision(config, model):
+            score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
 
-    choosing = tuple(each for each in others.retrieval if each.role == "validation")
+    choosing = tuple(opened for opened in others.retrieval if opened.role == "validation")
     for name in (BASE, *names):
-        score(name, OpenedSets(retrieval=(*domain.retrieval, *choosing)))
-    chosen = _choose(context, found, names)
-    others = replace(others, retrieval=tuple(each for each in others.retrieval if each.role != "validation"))
+        score(name, OpenedSets(retrieval=(*domain, *choosing)))
+    own = [settings.name for settings in config.evaluation.choosing_sets]
+    chosen_on = own or [opened.name for opened in scored.sets.values() if opened.role == "validation"]
+    chosen = _choose(context, scored, names, chosen_on)
+    others = replace(others, retrieval=tuple(opened for opened in others.retrieval if opened.role != "validation"))
     if others:
         for name in (BASE, chosen):
             score(name, others)
     for encoder in encoders.values():
         encoder.close()
-    results = _results(context, found, names, chosen)
-    _write(context, results, found)
+    settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
+    results = EvaluationResults(
+        chosen=chosen,
+        models=(BASE, *names),
+        sets=tuple(scored.results(settings)),
+        bootstrap_samples=settings.samples,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        chosen_by=selection_words(chosen_on) if chosen_on else "being the only candidate",
+        forgetting_threshold=config.evaluation.forgetting_threshold,
+        chosen_on=tuple(chosen_on),
+    )
+    _write(context, results, scored)
     return _headline(context, results)
-
-
-def _model(context: RunContext, name: str) -> SentenceTransformer:
-    return base_model(context.config) if name == BASE else _candidate(context, name)
 
 
 def _candidate(context: RunContext, name: str) -> SentenceTransformer:
     return load(str(context.run.candidate_path(name)), trust_remote_code=context.config.training.trust_remote_code)
 
 
-def _choose(context: RunContext, found: Scored, names: Sequence[str]) -> str:
-    by = _chosen_on(context, found)
-    if not by:
-        check_selection(context.config, ["evaluation"], none_held=True)
+def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on: Sequence[str]) -> str:
+    if not chosen_on:
+        check_selection(context.config, ["evaluation"], none_held_out=True)
         return names[0]
-    scores = {name: fmean(found.scores[each][name].ndcg_at_10 for each in by) for name in names}
+    scores = {name: fmean(scored.scores[set_name][name].ndcg_at_10 for set_name in chosen_on) for name in names}
     chosen = choose(scores)
     if len(names) > 1:
         listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-        context.progress.say(f"{chosen} chosen by {selection_words(by)}: {listed}")
+        context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {listed}")
     return chosen
 
 
-def _chosen_on(context: RunContext, found: Scored) -> list[str]:
-    """The names of the sets that choose, as in `validation_sets`."""
-    own = [each.name for each in context.config.evaluation.choosing_sets]
-    return own or [name for name, each in found.sets.items() if each.role == "validation"]
-
-
-def _results(context: RunContext, found: Scored, names: Sequence[str], chosen: str) -> EvaluationResults:
-    evaluation, by = context.config.evaluation, _chosen_on(context, found)
-    settings = CompareSettings(evaluation.bootstrap_samples, evaluation.confidence, seed=context.config.seed)
-    return EvaluationResults(
-        chosen=chosen,
-        models=(BASE, *names),
-        sets=tuple(found.results(settings)),
-        bootstrap_samples=settings.samples,
-        confidence=settings.confidence,
-        seed=settings.seed,
-        chosen_by=selection_words(by) if by else "being the only candidate",
-        forgetting_threshold=evaluation.forgetting_threshold,
-        chosen_on=tuple(by),
-    )
-
-
-def _write(context: RunContext, results: EvaluationResults, found: Scored) -> None:
+def _write(context: RunContext, results: EvaluationResults, scored: Scored) -> None:
     run = context.run
-    write_per_query(run.results_path / PER_QUERY_FILE, found.rows())
-    write_similarities(run.results_path / SIMILARITIES_FILE, found.similarity, found.similarities)
+    write_per_query(run.results_path / PER_QUERY_FILE, scored.rows())
+    write_similarities(run.results_path / SIMILARITIES_FILE, scored.similarity, scored.similarities)
     write_results(run.results_path / RESULTS_FILE, results)
-    _write_anchors(context, results.models[1:], list(found.sets.values()))
+    _write_anchors(context, results.models[1:], next(iter(scored.sets.values()), None))
     with atomic_directory(run.model_path) as folder:
         # Links where the file system has them: the chosen model costs no disk of its own.
         shutil.copytree(run.candidate_path(results.chosen), folder, dirs_exist_ok=True, copy_function=_link_or_copy)
@@ -166,41 +140,45 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _write_anchors(context: RunContext, names: Sequence[str], sets: Sequence[EvaluationSet]) -> None:
-    """Anchor tokens of a few texts under the first candidate with ATA pooling, where there is one."""
+def _write_anchors(context: RunContext, names: Sequence[str], shown: EvaluationSet | None) -> None:
+    """Anchor tokens of a few texts of a set under the first candidate with ATA pooling, where there is one."""
     path = context.run.results_path / "anchors.json"
     path.unlink(missing_ok=True)  # of other candidates, before this stage was redone
-    texts = [text for each in sets[:1] for text in list(each.queries.values())[: _ANCHOR_TEXTS // 2]]
-    texts += [
-        text[:_ANCHOR_CHARACTERS] for each in sets[:1] for text in list(each.corpus.values())[: _ANCHOR_TEXTS // 2]
+    models = ((name, _candidate(context, name)) for name in names)
+    name, model = next(((name, model) for name, model in models if pooling_name(model) == "ata"), ("", None))
+    if model is None:
+        return
+    queries, passages = ([], []) if shown is None else (shown.queries.values(), shown.corpus.values())
+    texts = [
+        *islice(queries, _ANCHOR_TEXTS // 2),
+        *(passage[:_ANCHOR_CHARACTERS] for passage in islice(passages, _ANCHOR_TEXTS // 2)),
     ]
-    for name in names:
-        model = _candidate(context, name)
-        if pooling_name(model) == "ata":
-            found = [{"model": name, **asdict(each)} for each in anchors(model, texts)]
-            atomic_write(path, json.dumps(found, ensure_ascii=False))
-            return
+    tokens = [{"model": name, **asdict(anchored)} for anchored in anchors(model, texts)]
+    atomic_write(path, json.dumps(tokens, ensure_ascii=False))
 
 
 def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]:
     """The figures that a summary shows: the chosen model against the base on every set."""
     counts: dict[str, Any] = {"chosen": results.chosen}
-    for each in results.sets:
-        base, chosen = each.models[BASE].score, each.models[results.chosen].score
-        delta = each.delta.get(results.chosen)
-        counts[each.name] = {
-            "role": each.role,
-            "label": each.provenance,
-            "metric": each.metric,
-            "queries": each.queries,
+    for result in results.sets:
+        base, chosen = result.models[BASE].score, result.models[results.chosen].score
+        delta = result.delta.get(results.chosen)
+        counts[result.name] = {
+            "role": result.role,
+            "label": result.provenance,
+            "metric": result.metric,
+            "queries": result.queries,
             BASE: base,
             results.chosen: chosen,
             "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
         }
-        kind = "validation, " if each.role == "validation" and each.name != "validation" else ""
-        said = f"{each.name} ({kind}{each.provenance}" + (f", {each.queries} {each.unit})" if each.queries else ")")
-        said += f": {each.metric} {base:.3f} → {chosen:.3f} with {results.chosen} ({100 * (chosen - base):+.1f} points"
-        context.progress.say(said + (f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}])" if delta else ")"))
+        kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
+        size = f", {result.queries} {result.unit}" if result.queries else ""
+        interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
+        context.progress.say(
+            f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {chosen:.3f} with "
+            f"{results.chosen} ({100 * (chosen - base):+.1f} points{interval})"
+        )
     forgetting = judge_forgetting(results)
     for judged in forgetting:
         counts[judged.result.name]["forgetting"] = str(judged.verdict)

@@ -13,21 +13,20 @@ from multigrain.config import (
     Config,
     EvaluationSetConfig,
     LLMConfig,
-    SynthesisConfig,
     TrainingConfig,
     fingerprint,
 )
 from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
-from multigrain.sources.load import source_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
-from multigrain.stages.context import RunContext
-from multigrain.storage.content import content_fingerprint
+from multigrain.sources.source import data_source
+from multigrain.stages.base import RunContext
+from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
-from multigrain.training.fingerprint import mix_fingerprint
+from multigrain.training.mixing import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
 _FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}
@@ -69,7 +68,7 @@ def documents_fingerprint(config: Config) -> str:
     if config.start_from == "tasks":
         return fingerprint(_FORMATS["documents"], "tasks", _tasks_settings(config), config.documents, config.seed)
     if config.start_from == "pairs":
-        corpus = source_fingerprint(config.documents) if config.documents.path is not None else ""
+        corpus = "" if config.documents.path is None else _source(config)
         return fingerprint(
             _FORMATS["documents"],
             config.pairs,
@@ -78,7 +77,12 @@ def documents_fingerprint(config: Config) -> str:
             corpus,
             config.seed,
         )
-    return fingerprint(_FORMATS["documents"], config.documents, source_fingerprint(config.documents), config.seed)
+    return fingerprint(
+        _FORMATS["documents"],
+        config.documents,
+        _source(config),
+        config.seed,
+    )
 
 
 def synthesis_fingerprint(context: RunContext) -> str:
@@ -97,7 +101,7 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
     return fingerprint(
         _FORMATS["synthesis"],
         documents,
-        _synthesis_settings(config.synthesis),
+        config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
         config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
@@ -110,7 +114,7 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
 
 def dataset_fingerprint(context: RunContext) -> str:
     """Of the audited rows."""
-    labels = context.run.marks_path
+    labels = context.run.labels_path
     return planned_dataset_fingerprint(
         context.config,
         synthesis_fingerprint(context),
@@ -127,11 +131,12 @@ def planned_dataset_fingerprint(config: Config, synthesis: str, *, labels: str =
         labels: the file of rows that a reader marked bad.
     """
     named = config.audit.decontamination.sets if config.audit.checks.decontamination else []
+    reference = config.training.base_model if config.audit.reference_model == "auto" else config.audit.reference_model
     return fingerprint(
         _FORMATS["dataset"],
         synthesis,
         config.audit,
-        _reference_settings(config),
+        [base_settings(config.training), _model_content(reference)],
         # Which sets the names stand for.
         [settings.model_dump(mode="json") for settings in config.evaluation.sets] if named else [],
         labels,
@@ -166,10 +171,9 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
 def results_fingerprint(context: RunContext) -> str:
     """Of the evaluation."""
     config = context.config
-    names = list(config.training.candidates)
     return fingerprint(
         _FORMATS["results"],
-        {name: candidate_fingerprint(context, name) for name in names},
+        {name: candidate_fingerprint(context, name) for name in config.training.candidates},
         config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
         [_set_content(settings) for settings in config.evaluation.sets],
         config.seed,
@@ -179,11 +183,6 @@ def results_fingerprint(context: RunContext) -> str:
 def _llm_settings(settings: LLMConfig) -> dict[str, Any]:
     """What decides what a language model says, and not how fast or at what price."""
     return settings.model_dump(mode="json", exclude=_LLM_PACE)
-
-
-def _synthesis_settings(settings: SynthesisConfig) -> dict[str, Any]:
-    """What decides what is written, and not when writing stops."""
-    return settings.model_dump(mode="json", exclude=SPENDING_LIMITS)
 
 
 def base_settings(training: TrainingConfig) -> dict[str, Any]:
@@ -209,15 +208,6 @@ def _tasks_settings(config: Config) -> list[Any]:
     ]
 
 
-def _reference_settings(config: Config) -> list[Any]:
-    """What decides how the reference model measures."""
-    named = config.audit.reference_model
-    return [
-        base_settings(config.training),
-        _model_content(config.training.base_model if named == "auto" else named),
-    ]
-
-
 def _model_content(reference: str) -> str | None:
     """The content of a model on this machine; None for one of the hub, which its name stands for."""
     try:
@@ -226,7 +216,16 @@ def _model_content(reference: str) -> str | None:
         return None  # it is not at hand where only earlier stages are looked at; loading it says so
 
 
+def set_paths(settings: EvaluationSetConfig) -> list[Path]:
+    """The files and folders of an evaluation set that lie on this machine."""
+    names = (settings.path, settings.queries, settings.documents, settings.qrels)
+    return [Path(name).expanduser() for name in names if name is not None and ":" not in str(name)]
+
+
 def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
     """The content of an evaluation set's files on this machine."""
-    paths = [value for key, value in settings.model_dump().items() if key in ("path", "queries", "documents", "qrels")]
-    return [content_fingerprint(Path(path)) for path in paths if path is not None and ":" not in path]
+    return [content_fingerprint(path) for path in set_paths(settings)]
+
+
+def _source(config: Config) -> str:
+    return data_source(config.documents).fingerprint(config.documents)

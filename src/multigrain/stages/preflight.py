@@ -6,24 +6,29 @@ hours and dollars later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
-from multigrain.config import Config, EvaluationSetConfig, TrainingConfig
-from multigrain.errors import ConfigError, EvaluationError, MissingExtraError
+from multigrain.config import Config, TrainingConfig
+from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
+from multigrain.stages.fingerprints import set_paths
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
 from multigrain.training.trackers import check_trackers
+
+NOTHING_TO_EVALUATE_ON: Final = (
+    "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
+)
 
 _READ_WHOLE: Final = 300_000_000  # bytes; larger sets are only looked for
 
@@ -82,7 +87,7 @@ def check_prices(config: Config) -> None:
 def _check_model(settings: TrainingConfig) -> None:
     """See that a base model is there and can be tuned as asked, without loading its weights."""
     from multigrain.model.adapters import quantization
-    from multigrain.model.checking import check_reference
+    from multigrain.model.loading import check_reference
 
     check_reference(
         settings.base_model,
@@ -107,11 +112,9 @@ def check_sets(context: RunContext) -> None:
 
     config = context.config
     if config.evaluation.queries == "none" and not config.evaluation.sets:
-        raise EvaluationError(
-            "nothing to evaluate on: set evaluation.queries to titles or synthetic, or name sets under evaluation.sets"
-        )
+        raise EvaluationError(NOTHING_TO_EVALUATE_ON)
     for settings in config.evaluation.sets:
-        paths = _paths(settings)
+        paths = set_paths(settings)
         missing = next((path for path in paths if not path.exists()), None)
         if missing is not None:
             raise EvaluationError(f"evaluation set {settings.name!r}: {missing}: no such file or folder")
@@ -129,30 +132,24 @@ def check_sets(context: RunContext) -> None:
         )
 
 
-def _paths(settings: EvaluationSetConfig) -> list[Path]:
-    values = settings.model_dump()
-    names = [values.get(key) for key in ("path", "queries", "documents", "qrels")]
-    return [Path(name).expanduser() for name in names if name is not None and ":" not in name]
-
-
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def check_selection(config: Config, stages: Sequence[str], *, none_held: bool = False) -> None:
+def check_selection(config: Config, stages: Sequence[str], *, none_held_out: bool = False) -> None:
     """See that what will have to be chosen can be chosen: shares to merge in training, candidates in evaluation.
 
     Args:
         config: the run's.
         stages: those that will be run.
-        none_held: that the run was seen to hold no validation queries out, whatever the config says.
+        none_held_out: that the run was seen to hold no validation queries out, whatever the config says.
 
     Raises:
         ConfigError: there is a share to choose, and nothing to choose it by.
         EvaluationError: there are several candidates, and nothing to choose by.
     """
-    lack = _lack_of_queries(config, none_held=none_held)
+    lack = _lack_of_queries(config, none_held_out=none_held_out)
     if lack is None:
         return
     candidates = config.training.candidates
@@ -170,18 +167,55 @@ def check_selection(config: Config, stages: Sequence[str], *, none_held: bool = 
         )
 
 
-def _lack_of_queries(config: Config, *, none_held: bool) -> str | None:
+def _lack_of_queries(config: Config, *, none_held_out: bool) -> str | None:
     """Why there are no validation queries, and what to do; None where there are."""
+    share = config.documents.validation_share
     if config.evaluation.choosing_sets:
         return None
-    add = "add a labelled set with role: validation to evaluation.sets"
     if config.evaluation.queries == "none":
-        return f"evaluation.queries is none: {add}, set evaluation.queries to titles or synthetic"
-    if config.documents.validation_share == 0:
-        return f"documents.validation_share is 0: {add}, set documents.validation_share above 0"
-    if none_held:
-        return (
-            f"documents.validation_share: {config.documents.validation_share:g} held none out: {add}, raise "
-            "documents.validation_share"
+        lack, remedy = "evaluation.queries is none", "set evaluation.queries to titles or synthetic"
+    elif share == 0:
+        lack, remedy = "documents.validation_share is 0", "set documents.validation_share above 0"
+    elif none_held_out:
+        lack, remedy = f"documents.validation_share: {share:g} held none out", "raise documents.validation_share"
+    else:
+        return None
+    return f"{lack}: add a labelled set with role: validation to evaluation.sets, {remedy}"
+
+
+def lacking_parts(config: Config, counts: Mapping[str, Any]) -> list[str]:
+    """The parts of the documents that a run cannot be judged on, as none of the queries they need was written.
+
+    Args:
+        config: the run's.
+        counts: of its synthesis.
+    """
+    # Without documents no part has to have queries: those that were written are what is judged on.
+    if config.start_from == "tasks" and counts.get("heldout_queries_written"):
+        return []
+    return list(counts.get("heldout_missing", ()))
+
+
+def check_heldout(context: RunContext) -> None:
+    """See, before a model is trained, that the held-out queries that had to be written are there.
+
+    Raises:
+        ConfigError: the spending limit was reached before any was written for the validation or the test part.
+        UnusableOutputError: none of one part could be used.
+    """
+    manifest = context.run.manifest("synthesis")
+    lacking = [] if manifest is None else lacking_parts(context.config, manifest.counts)
+    if manifest is None or not lacking:
+        return
+    failed, parts = manifest.counts["heldout_failed"], " and ".join(lacking)
+    if "over_limit" in failed:
+        raise ConfigError(
+            f"nothing to evaluate on: the spending limit was reached before any held-out query ({parts}) was written; "
+            "raise synthesis.max_cost or synthesis.max_total_tokens, and the same command goes on"
         )
-    return None
+    kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
+    model = manifest.counts.get("heldout_model", manifest.counts["model"])
+    raise UnusableOutputError(
+        f"nothing to evaluate on: model {model} wrote no held-out query ({parts}) that could be used ({kinds}); the "
+        "same command asks again for what was not answered, and evaluation.llm can name another model"
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from multigrain.report.card import write_card
 from multigrain.report.write import write_report
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext, Stage
 
 
 def run(context: RunContext, _: Stage) -> None:

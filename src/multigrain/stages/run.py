@@ -9,9 +9,8 @@ from typing import Any
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.stages.context import REDO, RunContext
-from multigrain.stages.heldout import check_heldout
-from multigrain.stages.preflight import check_selection
+from multigrain.stages.base import REDO, RunContext
+from multigrain.stages.preflight import check_heldout, check_selection
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.processes import is_main_process, leave_together, process_count
@@ -62,11 +61,11 @@ def run_stages(
         STAGES["training"].run(context)
         leave_together()
         return context.run
-    with RunDirectory(Path(directory)).hold() as held:
-        context = RunContext(config, held, progress or SilentProgress(), redo, remedy=remedy)
-        before = held.manifests()
+    with RunDirectory(Path(directory)).hold() as locked:
+        context = RunContext(config, locked, progress or SilentProgress(), redo, remedy=remedy)
+        before = locked.manifests()
         for stage in chosen:
-            if stage.name == "synthesis" and held.manifest(stage.folder) is None:
+            if stage.name == "synthesis" and locked.manifest(stage.folder) is None:
                 for later in chosen:
                     if later.check_inputs is not None:
                         later.check_inputs(context)
@@ -75,20 +74,20 @@ def run_stages(
                 check_heldout(context)
         if process_count() > 1:
             leave_together()
-        if len(chosen) == len(STAGES) and held.manifests() == before:
+        if len(chosen) == len(STAGES) and locked.manifests() == before:
             context.progress.say("nothing left to do: every stage was complete before")
-    return held
+    return locked
 
 
-def stage_summaries(held: RunDirectory, config: Config, stages: Sequence[str]) -> dict[str, Any]:
+def stage_summaries(run: RunDirectory, config: Config, stages: Sequence[str]) -> dict[str, Any]:
     """The counts and seconds of what complete stages left, by folder, as `--json` prints them.
 
     Args:
-        held: the run.
+        run: the run.
         config: what was asked for.
         stages: names of stages.
     """
-    manifests = {folder: held.manifest(folder) for name in stages for folder in STAGES[name].folders(config)}
+    manifests = {folder: run.manifest(folder) for name in stages for folder in STAGES[name].folders(config)}
     return {
         folder: {**manifest.counts, "seconds": manifest.seconds}
         for folder, manifest in manifests.items()

@@ -12,8 +12,7 @@ from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages.table import STAGES
-from multigrain.storage.manifests import StageFailure
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageFailure
 from multigrain.storage.shards import is_table, verify_table
 
 StageState = Literal["complete", "begun", "open"]
@@ -105,15 +104,15 @@ def verify_run(path: Path) -> Verified:
         for table in sorted(path.rglob("*.parquet"))
         if not is_table(table.parent) and not any(part.startswith(".") for part in table.relative_to(path).parts)
     ]
-    read, problems = 0, []
+    size, problems = 0, []
     for table in tables:
         try:
-            read += verify_table(table)
+            size += verify_table(table)
         except RunDirectoryError as error:
             problems.append(str(error))
     if problems:
         raise RunDirectoryError("; ".join(problems))
-    return Verified(len(tables), read)
+    return Verified(len(tables), size)
 
 
 def runs_in(folder: Path) -> list[Path]:

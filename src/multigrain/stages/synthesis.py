@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from multigrain.config import Config, LLMConfig
 from multigrain.dataset.store import write_rows, writing_rows
 from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.build import build_engine
-from multigrain.engine.protocol import Engine, Failure
+from multigrain.engine.protocol import Engine, Failure, Outcome, Unit, Value
 from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.answers import REASONING_ADVICE, UnusableAnswer
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
-from multigrain.stages.base import Stage
-from multigrain.stages.context import STOPPING, RunContext
-from multigrain.stages.heldout import HeldoutTally, lacking_parts
+from multigrain.stages.base import STOPPING, RunContext, Stage
+from multigrain.stages.preflight import lacking_parts
 from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
-from multigrain.storage.manifests import StageManifest
+from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.heldout import HELDOUT, dump_heldout_queries, write_heldout_queries
 from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units, written_corpus
 from multigrain.synthesis.prompts import Prompts
@@ -75,23 +75,51 @@ def _limit_raised(config: Config, manifest: StageManifest) -> bool:
     return any(before.get(name) is not None and (now[name] or math.inf) > before[name] for name in names)
 
 
+@dataclass
+class _HeldoutTally:
+    """Counts held-out queries as they are written.
+
+    Attributes:
+        wanted: those that are needed, by the part of the documents that they are for.
+        written: those that there are.
+        failed: those that came to nothing, by kind.
+    """
+
+    wanted: Counter[Split] = field(default_factory=Counter)
+    written: Counter[Split] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def counts(self) -> dict[str, Any]:
+        """For the manifest. What a limit cut off is counted whole, though asking for it stopped early."""
+        failed = dict(self.failed)
+        if "over_limit" in failed:
+            failed["over_limit"] += self.wanted.total() - self.written.total() - self.failed.total()
+        return {
+            "heldout_queries_requested": self.wanted.total(),
+            "heldout_failed": failed,
+            "heldout_missing": [split.value for split in self.wanted if not self.written[split]],
+        }
+
+
+@dataclass
 class _Writing:
     """One model at work: who asks it, and how often the spending limit has turned it away.
 
-    Args:
+    Attributes:
         context: the run.
         session: the model, its journal and the run's budget.
         engine: where the work runs.
         llm: the model's section of the config.
+        heldout: counts of its held-out queries.
     """
 
-    def __init__(self, context: RunContext, session: PaidSession, engine: Engine, llm: LLMConfig) -> None:
-        self.context, self.session, self.engine, self.llm = context, session, engine, llm
-        # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
-        self._patience = 4 * total_concurrency(llm)
-        self._over_limit = 0
-        self._asked_for_rows = 0
-        self.heldout = HeldoutTally()
+    context: RunContext
+    session: PaidSession
+    engine: Engine
+    llm: LLMConfig
+    heldout: _HeldoutTally = field(default_factory=_HeldoutTally)
+    _over_limit: int = 0
+    _asked_for_rows: int = 0
 
     def begin(self) -> None:
         """Begin with other units: what was turned away before says nothing of them."""
@@ -103,7 +131,8 @@ class _Writing:
 
     def must_stop(self) -> bool:
         """Whether the limit is reached, and whatever the journal holds beyond has been read."""
-        return self._over_limit >= self._patience
+        # Rows are finished out of order, by as much as the concurrency: so far ahead there may be answered ones.
+        return self._over_limit >= 4 * total_concurrency(self.llm)
 
     def resumed(self, client: JournaledClient) -> bool:
         """Whether a finished row came from the journal alone: nothing was asked since the one before."""
@@ -135,9 +164,9 @@ def _write(context: RunContext) -> dict[str, Any]:
         if config.start_from == "tasks":
             rows: list[SynthesizedRow] = []
             counts = _write_rows(writing, strategy, units, rows.append)
-            asked = _write_heldout_rows(writing, strategy, heldout_units(config, inputs))
+            heldout_rows = _write_heldout_rows(writing, strategy, heldout_units(config, inputs))
             corpus = written_corpus(
-                [*((row, Split.TRAIN) for row in rows), *asked],
+                [*((row, Split.TRAIN) for row in rows), *heldout_rows],
                 similarity=config.documents.near_duplicate_similarity,
             )
             rows, heldout = list(corpus.rows), corpus.heldout
@@ -215,7 +244,7 @@ def _write_rows(
             note = _note(writers.total(), failed.total(), session.budget.cost)
             task.advance(note=note, resumed=writing.resumed(client))
     in_order.end()
-    asked = writers.total() + failed.total()
+    requested = writers.total() + failed.total()
     if not writers:
         if limited:
             raise ConfigError(
@@ -225,90 +254,91 @@ def _write_rows(
         kinds = ", ".join(f"{count} {kind}" for kind, count in failed.most_common()) or "nothing was asked for"
         usual = "a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
         raise UnusableOutputError(
-            f"model {client.identity}: none of {asked} answers could be used ({kinds}); "
+            f"model {client.identity}: none of {requested} answers could be used ({kinds}); "
             f"{REASONING_ADVICE if failed['reasoning'] else usual}"
         )
     return {
-        "requested": asked,
+        "requested": requested,
         "written": writers.total(),
         "failed": dict(failed),
         "written_by": dict(writers),
-        "stopped_by_budget": asked < len(units) and not limited,
+        "stopped_by_budget": requested < len(units) and not limited,
         "stopped_by_limit": limited,
     }
 
 
+@dataclass
 class _InOrder:
-    """Passes rows on in the order of their units; only those that wait for a slower one are held.
+    """Passes rows on in the order of their units; only those that wait for a slower one are held back."""
 
-    Args:
-        units: all of them.
-        keep: who gets the rows.
-    """
-
-    def __init__(self, units: Sequence[WritingUnit], keep: Callable[[SynthesizedRow], None]) -> None:
-        self._units, self._keep = units, keep
-        self._next = 0
-        self._waiting: dict[WritingUnit, SynthesizedRow | None] = {}
+    units: Sequence[WritingUnit]
+    keep: Callable[[SynthesizedRow], None]
+    _next: int = 0
+    _waiting: dict[WritingUnit, SynthesizedRow | None] = field(default_factory=dict)
 
     def done(self, unit: WritingUnit, row: SynthesizedRow | None) -> None:
         """A unit is finished, with a row or without."""
         self._waiting[unit] = row
-        while self._next < len(self._units) and self._units[self._next] in self._waiting:
-            self._pass_on(self._waiting.pop(self._units[self._next]))
+        while self._next < len(self.units) and self.units[self._next] in self._waiting:
+            self._pass_on(self._waiting.pop(self.units[self._next]))
             self._next += 1
 
     def end(self) -> None:
         """No more is coming: units that were never finished hold nothing up any longer."""
-        for unit in self._units[self._next :]:
+        for unit in self.units[self._next :]:
             self._pass_on(self._waiting.pop(unit, None))
 
     def _pass_on(self, row: SynthesizedRow | None) -> None:
         if row is not None:
-            self._keep(row)
+            self.keep(row)
 
 
 def _write_heldout_rows(
     writing: _Writing, strategy: Strategy, units: Sequence[WritingUnit]
 ) -> list[tuple[SynthesizedRow, Split]]:
     """Query and positive of rows that are never trained on, in the order they were asked for."""
-    rows: dict[WritingUnit, SynthesizedRow] = {}
     client = writing.session.client(strategy.name)
-    writing.begin()
-    writing.heldout.expect(unit.document.split for unit in units)
-    with writing.context.progress.task("Writing held-out rows", len(units)) as task:
-        for outcome in synthesize(units, strategy, client, writing.engine, stop=writing.must_stop):
-            writing.done(outcome.failure)
-            writing.heldout.done(outcome.unit.document.split, outcome.failure)
-            if outcome.value is not None:
-                rows[outcome.unit] = outcome.value
-            task.advance()
+    outcomes = synthesize(units, strategy, client, writing.engine, stop=writing.must_stop)
+    rows = _heldout(writing, "Writing held-out rows", {unit: unit.document.split for unit in units}, outcomes)
     return [(rows[unit], unit.document.split) for unit in units if unit in rows]
 
 
 def _write_heldout(writing: _Writing, documents: Sequence[Document]) -> dict[str, str]:
     """Held-out queries by the document's id, in the order of the documents."""
     config = writing.context.config
-    queries: dict[str, str] = {}
+    outcomes = write_heldout_queries(
+        documents,
+        writing.session.client(HELDOUT),
+        writing.engine,
+        writing.llm,
+        characters=config.synthesis.document_characters,
+        seed=config.seed,
+        prompts=Prompts(config.synthesis.templates),
+        stop=writing.must_stop,
+    )
+    split_of = {document: document.split for document in documents}
+    queries = _heldout(writing, "Writing held-out queries", split_of, outcomes)
+    return {document.id: queries[document] for document in documents if document in queries}
+
+
+def _heldout(
+    writing: _Writing, title: str, split_of: Mapping[Unit, Split], outcomes: Iterable[Outcome[Unit, Value]]
+) -> dict[Unit, Value]:
+    """What was written for units of the held-out parts."""
+    values: dict[Unit, Value] = {}
     writing.begin()
-    writing.heldout.expect(document.split for document in documents)
-    with writing.context.progress.task("Writing held-out queries", len(documents)) as task:
-        for outcome in write_heldout_queries(
-            documents,
-            writing.session.client(HELDOUT),
-            writing.engine,
-            writing.llm,
-            characters=config.synthesis.document_characters,
-            seed=config.seed,
-            prompts=Prompts(config.synthesis.templates),
-            stop=writing.must_stop,
-        ):
+    writing.heldout.wanted.update(split_of.values())
+    with writing.context.progress.task(title, len(split_of)) as task:
+        for outcome in outcomes:
             writing.done(outcome.failure)
-            writing.heldout.done(outcome.unit.split, outcome.failure)
+            if outcome.failure is not None:
+                writing.heldout.failed[outcome.failure.kind] += 1
+            else:
+                writing.heldout.written[split_of[outcome.unit]] += 1
             if outcome.value is not None:
-                queries[outcome.unit.id] = outcome.value
+                values[outcome.unit] = outcome.value
             task.advance()
-    return {document.id: queries[document.id] for document in documents if document.id in queries}
+    return values
 
 
 def _note(written: int, failed: int, cost: float | None) -> str:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from multigrain.config import Config
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.fingerprints import (
     candidate_fingerprint,
     candidate_folder,

@@ -1,28 +1,37 @@
-"""Stage 4: train every candidate on the graded data set."""
+"""Stage 4: train every candidate on the graded data set, and merge it with its base where the config says so.
+
+Validation queries choose the share to merge, never test queries.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any, Final
 
-from multigrain.config import TrainingConfig
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config import Merge, TrainingConfig
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, Task
-from multigrain.model.describe import describe_encoder
-from multigrain.model.encoder import build_candidate
-from multigrain.model.saving import save_candidate
-from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext, complete_stage
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.reference import encoding_precision
+from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import validation_sets
+from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
+from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
     candidate_fingerprint,
     candidate_folder,
 )
-from multigrain.stages.merging import merge_candidate, validation_for_merge
+from multigrain.stages.preflight import check_selection
 from multigrain.storage.files import atomic_directory
 from multigrain.training.checkpoints import abandoned_checkpoints
-from multigrain.training.merging import WeightMerge
+from multigrain.training.merging import WeightMerge, merge_shares
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
 
@@ -68,7 +77,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
             f"{name}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
             f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
         )
-    validation = validation_for_merge(context, settings)
+    validation = _validation_for_merge(context, settings)
     weights = WeightMerge(model) if settings.merge is not None else None
     with context.progress.task(f"Training {name}", steps, unit="steps") as task:
         log = train_candidate(
@@ -90,7 +99,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
     counts |= {"first_loss": first, "last_loss": last}
     if weights is not None and settings.merge is not None:
-        share, scores = merge_candidate(context, model, weights, settings.merge, validation)
+        share, scores = _merge(context, model, weights, settings.merge, validation)
         tried = ", ".join(f"{tried_share}: {score:.3f}" for tried_share, score in scores.items())
         context.progress.say(
             f"{name}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
@@ -115,13 +124,13 @@ def _tidy(context: RunContext) -> None:
     current = {
         _checkpoint_folder(name, candidate_fingerprint(context, name), training) for name in training.candidates
     }
-    found = abandoned_checkpoints(context.run.checkpoints_path, current)
-    if not found:
+    abandoned = abandoned_checkpoints(context.run.checkpoints_path, current)
+    if not abandoned:
         return
-    size = sum(path.stat().st_size for folder in found for path in folder.rglob("*") if path.is_file())
-    listed = ", ".join(folder.name for folder in found)
+    size = sum(path.stat().st_size for folder in abandoned for path in folder.rglob("*") if path.is_file())
+    listed = ", ".join(folder.name for folder in abandoned)
     if context.redo:
-        for folder in found:
+        for folder in abandoned:
             shutil.rmtree(folder)
         context.progress.say(f"checkpoints of other settings removed: {listed} ({size / 1e6:,.0f} MB)")
     else:
@@ -131,27 +140,69 @@ def _tidy(context: RunContext) -> None:
         )
 
 
+@dataclass
 class _Advance:
     """Moves a progress task along with the trainer's steps, also after a resume, and says how long it will take."""
 
-    def __init__(self, task: Task, progress: Progress, name: str) -> None:
-        self._task = task
-        self._progress = progress
-        self._name = name
-        self._seen = 0
-        self._times: list[float] = []
+    task: Task
+    progress: Progress
+    name: str
+    _steps_before: int = 0
+    _times: list[float] = field(default_factory=list)
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
-        if step > self._seen + 1:  # the first after a resume: an earlier session took those before it
-            self._task.advance(step - 1 - self._seen, resumed=True)
-            self._seen = step - 1
-        self._task.advance(step - self._seen, note=f"loss {loss:.3f}")
-        self._seen = step
+        if step > self._steps_before + 1:  # the first after a resume: an earlier session took those before it
+            self.task.advance(step - 1 - self._steps_before, resumed=True)
+            self._steps_before = step - 1
+        self.task.advance(step - self._steps_before, note=f"loss {loss:.3f}")
+        self._steps_before = step
         self._times.append(time.monotonic())
         if len(self._times) == _TIMED_STEPS:
-            each = (self._times[-1] - self._times[0]) / (_TIMED_STEPS - 1)
-            left = each * (steps - step)
-            if left > _WORTH_SAYING:
-                self._progress.say(
-                    f"{self._name}: about {left / 60:.0f} min for the {steps - step:,} steps that remain"
+            seconds = (self._times[-1] - self._times[0]) / (_TIMED_STEPS - 1) * (steps - step)
+            if seconds > _WORTH_SAYING:
+                self.progress.say(
+                    f"{self.name}: about {seconds / 60:.0f} min for the {steps - step:,} steps that remain"
                 )
+
+
+def _validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
+    """The validation queries, where there is a share to choose; else none."""
+    if not settings.chooses_share:
+        return ()
+    sets = validation_sets(context.config, context.run)
+    if not sets:
+        check_selection(context.config, ["training"], none_held_out=True)
+    return sets
+
+
+def _merge(
+    context: RunContext,
+    model: SentenceTransformer,
+    weights: WeightMerge,
+    merge: Merge,
+    validation: Sequence[EvaluationSet],
+) -> tuple[float, dict[str, float]]:
+    """Merge a tuned model in place, with the weights that were taken of it before.
+
+    Returns:
+        The share of the tuned weights, and the nDCG@10 on the validation queries of every share that was tried (of
+        several sets: the mean over sets); none for a fixed share.
+    """
+    shares = merge_shares(merge)
+    scores: dict[float, float] = {}
+    if validation:
+        with (
+            encoding_precision(context.config, model),
+            context.progress.task("Choosing the share to merge", len(shares)) as task,
+        ):
+            for share in shares:
+                weights.apply(model, share)
+                encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
+                scores[share] = fmean(
+                    evaluate_retrieval(encoder, validation_set).ndcg_at_10 for validation_set in validation
+                )
+                task.advance(note=f"{share:g}: {scores[share]:.3f}")
+    # Of equal scores the share that moved the base the least.
+    chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]
+    weights.apply(model, chosen)
+    return chosen, {f"{share:g}": score for share, score in scores.items()}

@@ -45,18 +45,18 @@ NEGATIVE: Final = re.compile(r"negative(?:_(\d+))?")
 """Negatives are numbered: `negative`, or `negative_1`, `negative_2`, …"""
 
 
-def no_column(wanted: Column | str, columns: Iterable[str], *, option: str = "") -> str:
+def no_column(column: Column | str, columns: Iterable[str], *, option: str = "") -> str:
     """What an error says where a table lacks a column.
 
     Args:
-        wanted: the column, or the name that was given.
+        column: the column, or the name that was given.
         columns: those of the table.
         option: the config key or command-line option that names the column; empty where none does.
     """
     there = list(columns)
-    if isinstance(wanted, str):
-        missing = f"no column {wanted!r}{did_you_mean(wanted, there)}"
+    if isinstance(column, str):
+        missing = f"no column {column!r}{did_you_mean(column, there)}"
     else:
-        missing = f"no column with the {wanted.holds} ({', '.join(wanted.names)})"
-    known = ", ".join(map(repr, there)) or "none"
-    return f"{missing}; its columns are {known}" + (f": name one of them with {option}" if option else "")
+        missing = f"no column with the {column.holds} ({', '.join(column.names)})"
+    names = ", ".join(map(repr, there)) or "none"
+    return f"{missing}; its columns are {names}" + (f": name one of them with {option}" if option else "")

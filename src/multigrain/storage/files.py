@@ -1,17 +1,19 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders: written whole or not at all, opened wherever they lie, and known by what they hold."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
-from multigrain.errors import RunDirectoryError
+from multigrain.errors import RunDirectoryError, SourceError
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -104,3 +106,70 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def is_remote(place: object) -> bool:
+    """Whether a place is an fsspec address, and no path."""
+    return "://" in str(place)
+
+
+def file_system(place: str) -> Any:
+    """The fsspec file system of a folder or an address.
+
+    Raises:
+        SourceError: the address' kind is unknown, or its driver is not installed.
+    """
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(place)[0]
+    except (ImportError, ValueError) as error:
+        raise SourceError(f"{place}: {error}") from None
+
+
+@contextmanager
+def open_binary(place: str | Path) -> Iterator[IO[bytes]]:
+    """A file to read, wherever it lies.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    opened = partial(file_system(str(place)).open, str(place)) if is_remote(place) else Path(place).open
+    try:
+        stream = opened(mode="rb")
+    except OSError as error:
+        raise SourceError(f"{place}: cannot be read ({error.strerror or error})") from None
+    with stream:
+        yield stream
+
+
+def content_fingerprint(path: Path) -> str | None:
+    """A SHA-256 over a file, or over the names and contents of all files in a folder; None where there is nothing.
+
+    Hidden files and model cards are left out: they decide nothing. A file that has not changed since this process
+    hashed it last, by its size and time, is not read again.
+    """
+    path = path.expanduser()
+    if path.is_file():
+        return _file_hash(path)
+    if not path.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        inside = file.relative_to(path)
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+        if file.is_file() and not hidden and file.name != "README.md":
+            digest.update(f"{inside.as_posix()}\0{_file_hash(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    status = path.stat()
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(path: Path, size: int, changed: int) -> str:
+    del size, changed  # they are the cache's key: what they stand for is what is read
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

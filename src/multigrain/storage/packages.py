@@ -78,10 +78,10 @@ def resolve_encoder(reference: str) -> str:
     if not reference.startswith("package:"):
         return reference
     folder = package_file(reference.removeprefix("package:"))
-    found = sorted(folder.rglob("modules.json")) or sorted(folder.rglob("config.json"))
-    if not found:
+    configs = sorted(folder.rglob("modules.json")) or sorted(folder.rglob("config.json"))
+    if not configs:
         raise ModelError(f"{reference}: no sentence-transformers model in {folder}")
-    return str(found[0].parent)
+    return str(configs[0].parent)
 
 
 def resolve_gguf(reference: str) -> Path | str:
@@ -95,10 +95,10 @@ def resolve_gguf(reference: str) -> Path | str:
         reference = next((f"package:{name}" for name in _LLM_PACKAGES if is_installed(name)), LLM_HUB_FILE)
     if reference.startswith("package:"):
         folder = package_file(reference.removeprefix("package:"))
-        found = sorted(folder.rglob("*.gguf"))
-        if not found:
+        files = sorted(folder.rglob("*.gguf"))
+        if not files:
             raise ModelError(f"{reference}: no .gguf file in {folder}")
-        return found[0]
+        return files[0]
     path = Path(reference).expanduser()
     if path.is_file():
         return path

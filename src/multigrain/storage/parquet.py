@@ -207,6 +207,11 @@ def write_table(
         writer.add(items)
 
 
+def attributes(schema: pa.Schema) -> Callable[[Any], dict[str, Any]]:
+    """What makes a row of an object whose attributes have the names of the columns."""
+    return lambda item: {name: getattr(item, name) for name in schema.names}
+
+
 class StoredTable(RangeSequence[Item]):
     """The rows of a table, read from it as they are asked for: a row group at a time is in memory.
 
@@ -228,7 +233,7 @@ class StoredTable(RangeSequence[Item]):
         else:
             self._files = [_StoredFile(path / shard.file, shard.rows) for shard in manifest.shards]
         self._starts = [0, *accumulate(file.rows for file in self._files)]
-        self._held: tuple[tuple[int, int], list[Item]] = ((-1, -1), [])
+        self._last_group: tuple[tuple[int, int], list[Item]] = ((-1, -1), [])
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -250,11 +255,11 @@ class StoredTable(RangeSequence[Item]):
 
     def _group(self, number: int, group: int) -> list[Item]:
         """One row group of one file; the last one asked for is kept."""
-        held, items = self._held
-        if held != (number, group):
+        position, items = self._last_group
+        if position != (number, group):
             table = self._files[number].group(group, self._schema.names)
             items = [self._from_row(row) for row in _with_columns(table, self._schema).to_pylist()]
-            self._held = ((number, group), items)
+            self._last_group = ((number, group), items)
         return items
 
 
@@ -262,11 +267,11 @@ class _StoredFile:
     """One Parquet file; opened when it is needed, and for as long as that takes."""
 
     def __init__(self, path: Path, rows: int | None = None) -> None:
-        self._path, self._told = path, rows
+        self._path, self._expected_rows = path, rows
 
     @property
     def rows(self) -> int:
-        return self.starts[-1] if self._told is None else self._told
+        return self.starts[-1] if self._expected_rows is None else self._expected_rows
 
     @cached_property
     def starts(self) -> list[int]:
@@ -275,9 +280,10 @@ class _StoredFile:
             metadata = pq.read_metadata(self._path)
         groups = range(metadata.num_row_groups)
         starts = [0, *accumulate(metadata.row_group(group).num_rows for group in groups)]
-        if self._told not in (None, starts[-1]):
+        if self._expected_rows not in (None, starts[-1]):
             raise RunDirectoryError(
-                f"{self._path}: holds {starts[-1]} rows, and the table's manifest says {self._told}: {RUN_AGAIN}"
+                f"{self._path}: holds {starts[-1]} rows, and the table's manifest says {self._expected_rows}: "
+                f"{RUN_AGAIN}"
             )
         return starts
 

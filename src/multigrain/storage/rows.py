@@ -18,8 +18,8 @@ from typing import Any, Final, TextIO
 
 from multigrain.config.paths import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.storage.addresses import is_remote, open_binary
 from multigrain.storage.columns import Column, no_column
+from multigrain.storage.files import is_remote, open_binary
 from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
 from multigrain.storage.shards import MANIFEST_NAME, table_files
 
@@ -64,28 +64,28 @@ class Row:
         """Where it stands, for error messages: "pairs.jsonl:3"."""
         return f"{self.before}{self.number}"
 
-    def column(self, wanted: Column | str, *, option: str = "") -> str:
+    def column(self, column: Column | str, *, option: str = "") -> str:
         """The name that a column has in this row.
 
         Args:
-            wanted: the column, or its very name.
+            column: the column, or its very name.
             option: the config key or command-line option that names it.
 
         Raises:
             SourceError: there is none; the message names those there are.
         """
-        name = wanted if isinstance(wanted, str) else wanted.among(self.values)
+        name = column if isinstance(column, str) else column.among(self.values)
         if name is None or name not in self.values:
-            raise SourceError(f"{self.place}: {no_column(wanted, self.values, option=option)}")
+            raise SourceError(f"{self.place}: {no_column(column, self.values, option=option)}")
         return name
 
-    def text(self, wanted: Column | str, *, option: str = "") -> str | None:
+    def text(self, column: Column | str, *, option: str = "") -> str | None:
         """The text in a column without spaces around it; None where it is empty.
 
         Raises:
             SourceError: there is no such column, or it holds something else.
         """
-        name = self.column(wanted, option=option)
+        name = self.column(column, option=option)
         value = self.values[name]
         if value is None:
             return None
@@ -93,13 +93,13 @@ class Row:
             raise SourceError(f"{self.place}: {name!r} is {type(value).__name__}, not text")
         return value.strip() or None
 
-    def texts(self, wanted: Column | str, *, option: str = "") -> list[str]:
+    def texts(self, column: Column | str, *, option: str = "") -> list[str]:
         """The texts in a column that holds a text, or a list of texts; empty ones are left out.
 
         Raises:
             SourceError: there is no such column, or it holds something else.
         """
-        name = self.column(wanted, option=option)
+        name = self.column(column, option=option)
         value = self.values[name]
         texts = value if isinstance(value, list) else [] if value is None else [value]
         for text in texts:
@@ -109,15 +109,15 @@ class Row:
                 )
         return [text.strip() for text in texts if text.strip()]
 
-    def first(self, wanted: Column | str | None) -> Any:
+    def first(self, column: Column | str | None) -> Any:
         """The first value that is there under one of a column's names; None where there is none."""
-        names = () if wanted is None else (wanted,) if isinstance(wanted, str) else wanted.names
+        names = () if column is None else (column,) if isinstance(column, str) else column.names
         values = (self.values.get(name) for name in names)
         return next((value for value in values if value is not None and value != ""), None)
 
-    def identifier(self, wanted: Column | str | None) -> str | None:
+    def identifier(self, column: Column | str | None) -> str | None:
         """The id in a column, as text; None where there is no such column, or nothing in it."""
-        value = self.first(wanted)
+        value = self.first(column)
         if value is None or isinstance(value, str):
             return value
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -136,7 +136,7 @@ def read_rows(path: Path | str, kind: str | None = None, *, columns: Sequence[st
     Args:
         path: a file, a folder of Parquet files or one that `datasets` saved, `hf:OWNER/NAME…`, or an fsspec address.
         kind: what it holds; None to tell by its name.
-        columns: the only columns that are wanted; a Parquet file that has them all is then read in part.
+        columns: the only columns to read; a Parquet file that has them all is then read in part.
 
     Raises:
         SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.

@@ -25,17 +25,66 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
 from multigrain.storage.files import atomic_write, remove
-from multigrain.storage.manifests import StageFailure, StageManifest, installed_versions
 
+_RECORDED_PACKAGES: Final = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
 _PROBE_SECONDS: Final = 0.2  # `holder` takes the lock for an instant, which must not turn a run away
+
+
+@dataclass(frozen=True)
+class StageManifest:
+    """The manifest of a complete stage.
+
+    Attributes:
+        stage: its name.
+        fingerprint: over everything that decides its output: config sections, inputs, format versions.
+        counts: the stage's summary, as `--json` prints it.
+        seconds: wall-clock seconds of the session that completed it.
+        finished_at: ISO 8601, UTC.
+        versions: of the packages that matter.
+        settings: the whole config that the stage was completed with.
+    """
+
+    stage: str
+    fingerprint: str
+    counts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    finished_at: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageFailure:
+    """The reason why a stage failed when it was last run.
+
+    Attributes:
+        stage: its name.
+        message: the error.
+        failed_at: ISO 8601, UTC.
+    """
+
+    stage: str
+    message: str
+    failed_at: str
+
+
+class _PathInside:
+    """A path in the run's directory."""
+
+    def __init__(self, inside: str) -> None:
+        self._inside = inside
+
+    def __get__(self, run: RunDirectory, _: type[RunDirectory]) -> Path:
+        return run.path / self._inside
 
 
 class RunDirectory:
@@ -45,6 +94,60 @@ class RunDirectory:
         path: the directory; made on `hold()`.
     """
 
+    config_path = _PathInside("config.yaml")
+    """The config that made the run."""
+
+    written_documents_path = _PathInside("synthesis/documents.parquet")
+    """The positives that were written in a run from tasks."""
+
+    queries_path = _PathInside("documents/queries.jsonl")
+    """The given queries of a run from pairs, with their positives and splits."""
+
+    tasks_path = _PathInside("documents/tasks.jsonl")
+    """The tasks of a run from tasks, with their splits."""
+
+    journal_path = _PathInside("synthesis/journal.sqlite")
+    """Every completion ever received."""
+
+    heldout_journal_path = _PathInside("synthesis/heldout_journal.sqlite")
+    """Every completion of another model that wrote the held-out queries."""
+
+    rows_path = _PathInside("synthesis/rows.parquet")
+    """The synthesized rows, parsed but not audited."""
+
+    heldout_queries_path = _PathInside("synthesis/heldout_queries.jsonl")
+    """Queries written for held-out documents; empty where titles serve."""
+
+    dataset_path = _PathInside("dataset/graded.parquet")
+    """The graded training rows."""
+
+    rejects_path = _PathInside("dataset/rejects.parquet")
+    """What the audit turned away, with reasons."""
+
+    audit_path = _PathInside("dataset/audit.json")
+    """The audit's counts and similarity statistics."""
+
+    labels_path = _PathInside("marks.jsonl")
+    """Rows that a reader marked bad; they are left out of the data set."""
+
+    model_path = _PathInside("model")
+    """The chosen model."""
+
+    checkpoints_path = _PathInside("checkpoints")
+    """The folder that interrupted training resumes from."""
+
+    logs_path = _PathInside("logs")
+    """The folder that TensorBoard is pointed at, where training reports to it."""
+
+    results_path = _PathInside("results")
+    """The folder with evaluation.json, per_query.parquet and anchors.json."""
+
+    report_path = _PathInside("report.html")
+    """The report page."""
+
+    _lock_path = _PathInside("lock")
+    _failure_path = _PathInside("failure.json")
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -52,95 +155,10 @@ class RunDirectory:
         return f"RunDirectory({str(self.path)!r})"
 
     @property
-    def config_path(self) -> Path:
-        """The config that made the run."""
-        return self.path / "config.yaml"
-
-    @property
     def documents_path(self) -> Path:
         """What is searched and mined, with groups and splits: documents as read or, from tasks, as written."""
         written = self.written_documents_path
         return written if written.exists() else self.path / "documents" / "documents.parquet"
-
-    @property
-    def written_documents_path(self) -> Path:
-        """The positives that were written in a run from tasks."""
-        return self.path / "synthesis" / "documents.parquet"
-
-    @property
-    def queries_path(self) -> Path:
-        """The given queries of a run from pairs, with their positives and splits."""
-        return self.path / "documents" / "queries.jsonl"
-
-    @property
-    def tasks_path(self) -> Path:
-        """The tasks of a run from tasks, with their splits."""
-        return self.path / "documents" / "tasks.jsonl"
-
-    @property
-    def journal_path(self) -> Path:
-        """Every completion ever received."""
-        return self.path / "synthesis" / "journal.sqlite"
-
-    @property
-    def heldout_journal_path(self) -> Path:
-        """Every completion of another model that wrote the held-out queries."""
-        return self.path / "synthesis" / "heldout_journal.sqlite"
-
-    @property
-    def rows_path(self) -> Path:
-        """The synthesized rows, parsed but not audited."""
-        return self.path / "synthesis" / "rows.parquet"
-
-    @property
-    def heldout_queries_path(self) -> Path:
-        """Queries written for held-out documents; empty where titles serve."""
-        return self.path / "synthesis" / "heldout_queries.jsonl"
-
-    @property
-    def dataset_path(self) -> Path:
-        """The graded training rows."""
-        return self.path / "dataset" / "graded.parquet"
-
-    @property
-    def rejects_path(self) -> Path:
-        """What the audit turned away, with reasons."""
-        return self.path / "dataset" / "rejects.parquet"
-
-    @property
-    def audit_path(self) -> Path:
-        """The audit's counts and similarity statistics."""
-        return self.path / "dataset" / "audit.json"
-
-    @property
-    def marks_path(self) -> Path:
-        """Rows that a reader marked bad; they are left out of the data set."""
-        return self.path / "marks.jsonl"
-
-    @property
-    def model_path(self) -> Path:
-        """The chosen model."""
-        return self.path / "model"
-
-    @property
-    def checkpoints_path(self) -> Path:
-        """The folder that interrupted training resumes from."""
-        return self.path / "checkpoints"
-
-    @property
-    def logs_path(self) -> Path:
-        """The folder that TensorBoard is pointed at, where training reports to it."""
-        return self.path / "logs"
-
-    @property
-    def results_path(self) -> Path:
-        """The folder with evaluation.json, per_query.parquet and anchors.json."""
-        return self.path / "results"
-
-    @property
-    def report_path(self) -> Path:
-        """The report page."""
-        return self.path / "report.html"
 
     def candidate_path(self, name: str) -> Path:
         """The model folder of one trained candidate."""
@@ -205,10 +223,6 @@ class RunDirectory:
             return self._lock_words() or "another process"
         except OSError:  # another user's directory, whose lock cannot be tried
             return self._lock_words()
-
-    @property
-    def _lock_path(self) -> Path:
-        return self.path / "lock"
 
     def _lock_words(self) -> str | None:
         """What the holder wrote into the lock file; Windows lets nobody read a locked file."""
@@ -312,10 +326,6 @@ class RunDirectory:
         finished = self.manifest(failure.stage)
         return None if finished is not None and finished.finished_at >= failure.failed_at else failure
 
-    @property
-    def _failure_path(self) -> Path:
-        return self.path / "failure.json"
-
     def invalidate(self, stage: str) -> None:
         """Remove the manifest of a stage, before its artifact is written again."""
         self._manifest_path(stage).unlink(missing_ok=True)
@@ -326,3 +336,14 @@ class RunDirectory:
 
 def _modified(path: Path) -> int:
     return path.stat().st_mtime_ns
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the installed packages that decide what a stage makes."""
+    versions = {}
+    for package in _RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

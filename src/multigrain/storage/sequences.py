@@ -1,12 +1,26 @@
-"""The base of sequences whose items are read from a disk, or computed, a range at a time."""
+"""Sequences whose items are read from a disk, or computed, when they are asked for; lists in a temporary file."""
 
 from __future__ import annotations
 
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import weakref
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TypeVar, overload
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar, overload
+
+from multigrain.storage.files import writing
 
 Item = TypeVar("Item")
+Source = TypeVar("Source")
+
+_READ_ITEMS: Final = 512
 
 
 class RangeSequence(Sequence[Item]):
@@ -37,3 +51,96 @@ class RangeSequence(Sequence[Item]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.read_range(index, index + 1)[0]
+
+
+class DiskList(RangeSequence[Item]):
+    """A list of records in a nameless temporary file that is removed with the object; records are appended.
+
+    In memory it holds eight bytes a record, so a corpus may be larger than memory while any of its documents can be
+    read at any time. The file is in `$TMPDIR`. Only this process writes and reads it, so records are pickled.
+
+    Args:
+        items: the first records.
+        buffer_bytes: how much is held in memory before it is written.
+
+    Raises:
+        RunDirectoryError: the disk is full.
+    """
+
+    def __init__(self, items: Iterable[Item] = (), *, buffer_bytes: int = 1 << 20) -> None:
+        file: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as the object
+        weakref.finalize(self, file.close)
+        self._file = file
+        self._reading = threading.Lock()
+        self._starts = array("q", [0])
+        self._buffer = bytearray()
+        self._buffer_bytes = buffer_bytes
+        self._written = 0
+        for item in items:
+            self.append(item)
+
+    def append(self, item: Item) -> None:
+        """Add a record at the end."""
+        self._buffer += pickle.dumps(item, protocol=pickle.HIGHEST_PROTOCOL)
+        self._starts.append(self._written + len(self._buffer))
+        if len(self._buffer) >= self._buffer_bytes:
+            self._flush()
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __iter__(self) -> Iterator[Item]:
+        for start in range(0, len(self), _READ_ITEMS):
+            yield from self.read_range(start, min(start + _READ_ITEMS, len(self)))
+
+    def _flush(self) -> None:
+        with writing(Path(tempfile.gettempdir())):
+            while self._buffer:
+                size = self._file.write(self._buffer)
+                self._written += size
+                del self._buffer[:size]
+
+    def read_range(self, start: int, stop: int) -> list[Item]:
+        """The records from `start` up to `stop`, in one read."""
+        self._flush()
+        begin, end = self._starts[start], self._starts[stop]
+        raw = bytearray()
+        while len(raw) < end - begin:  # one call gives 2 GiB at most
+            part = self._read(end - begin - len(raw), begin + len(raw))
+            if not part:
+                raise OSError(f"a temporary file in {tempfile.gettempdir()} is shorter than what was written to it")
+            raw += part
+        edges = [self._starts[place] - begin for place in range(start, stop + 1)]
+        whole = memoryview(raw)
+        return [pickle.loads(whole[start:stop]) for start, stop in pairwise(edges)]  # noqa: S301 - our own file
+
+    def _read(self, size: int, position: int) -> bytes:
+        if sys.platform == "win32":  # it has no pread
+            with self._reading:
+                self._file.seek(position)
+                part: bytes = self._file.read(size)
+                self._file.seek(0, os.SEEK_END)
+                return part
+        return os.pread(self._file.fileno(), size, position)
+
+
+class View(RangeSequence[Item], Generic[Source, Item]):
+    """A sequence with a function applied to each record, when the record is asked for.
+
+    Args:
+        source: the records.
+        convert: makes an item of a record.
+    """
+
+    def __init__(self, source: Sequence[Source], convert: Callable[[Source], Item]) -> None:
+        self._source, self._convert = source, convert
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self._convert, self._source)
+
+    def read_range(self, start: int, stop: int) -> list[Item]:
+        """The converted records from `start` up to `stop`."""
+        return [self._convert(record) for record in self._source[start:stop]]

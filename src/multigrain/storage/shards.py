@@ -123,8 +123,8 @@ class TableManifest:
                     f"{RUN_AGAIN}"
                 )
         # Whoever reads the folder by its name would read these as well.
-        known = {shard.file for shard in self.shards}
-        strange = sorted(name for name in sizes if _is_read(name) and name not in known)
+        files = {shard.file for shard in self.shards}
+        strange = sorted(name for name in sizes if _is_read(name) and name not in files)
         if strange:
             raise RunDirectoryError(f"{table}: {strange[0]} is not in its manifest: {RUN_AGAIN}")
 

@@ -14,8 +14,8 @@ from pydantic import Field as ShapeField
 
 from multigrain.config import LLMConfig, TasksConfig
 from multigrain.engine.protocol import Engine, Failure
+from multigrain.llm.answers import answer_schema, ask
 from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.llm.structured import answer_schema, ask
 from multigrain.records import Task, TaskKind
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.tasks import make_task

@@ -12,14 +12,13 @@ import numpy as np
 from multigrain.config import Config
 from multigrain.records import Document, GivenQuery, Split, SynthesizedRow, Task
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.load import load_corpus
+from multigrain.sources.load import load_corpus, titles_suffice
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import open_document_table, read_query_table
 from multigrain.sources.tasks import make_task, read_task_table, read_tasks, split_tasks
-from multigrain.sources.titles import titles_suffice
 from multigrain.sources.words import fold_words
-from multigrain.storage.disk_list import DiskList
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import DiskList
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.units import pair_units, task_units, writing_units

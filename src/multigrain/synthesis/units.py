@@ -13,7 +13,7 @@ from multigrain.errors import ConfigError
 from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
-from multigrain.storage.disk_list import View
+from multigrain.storage.sequences import View
 from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_attributes
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, seeded_place

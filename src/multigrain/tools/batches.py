@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from multigrain.config import Config, PriceConfig
+from multigrain.config import Config, LLMConfig
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.errors import ConfigError, SourceError
-from multigrain.llm.batch_files import BatchResult, read_batch_results, write_batch_files
+from multigrain.llm.batch_files import read_batch_results, write_batch_files
 from multigrain.llm.build import client_identity
 from multigrain.llm.prices import find_price
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
@@ -35,6 +35,7 @@ from multigrain.synthesis.synthesize import run_strategy
 
 _AWAITING: Final = "awaiting_batch"
 _COMMIT_EVERY: Final = 1000
+_REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,6 @@ class BatchImport:
     unknown: int = 0
 
 
-_REMEDY: Final = "choose another directory with --run, or remove {folder} to have the documents read again"
-
-
 def write_batch(
     config: Config, directory: Path, folder: Path, *, again: bool = False, progress: Progress | None = None
 ) -> BatchRound:
@@ -99,25 +97,13 @@ def write_batch(
     check_prices(config)
     progress = progress or SilentProgress()
     run_stages(config, directory, ["documents"], progress=progress, remedy=_REMEDY)
-    with RunDirectory(directory).hold() as held, Journal(held.journal_path) as journal, LocalEngine() as engine:
-        strategy = run_strategy(config, held, ask=True, progress=progress)
-        inputs = read_inputs(config, held)
+    with RunDirectory(directory).hold() as run, Journal(run.journal_path) as journal, LocalEngine() as engine:
+        strategy = run_strategy(config, run, ask=True, progress=progress)
+        inputs = read_inputs(config, run)
         units = [*training_units(config, inputs), *heldout_units(config, inputs)]
         with progress.task("Collecting requests", None):
-            return write_batch_round(
-                units,
-                strategy,
-                journal,
-                engine,
-                folder,
-                identity=client_identity(config.llm),
-                model=config.llm.model,
-                structured_output=config.llm.structured_output,
-                extra_body=config.llm.extra_body,
-                again=again,
-                budget=run_budget(config, held, files_lost=again),
-                price=find_price(config.llm),
-            )
+            budget = run_budget(config, run, files_lost=again)
+            return write_batch_round(units, strategy, journal, engine, folder, config.llm, again=again, budget=budget)
 
 
 def read_batch(directory: Path, results: Sequence[Path]) -> BatchImport:
@@ -141,18 +127,14 @@ class _Collector:
     """Answers from the journal, and notes there what it cannot answer. Implements `LLMClient`."""
 
     def __init__(self, identity: str, journal: Journal, strategy: str, round_id: str) -> None:
+        self.identity = identity
         self._journal = journal
         self._strategy = strategy
-        self._identity = identity
         self._round_id = round_id
         self.noted: Future[None] | None = None
 
-    @property
-    def identity(self) -> str:
-        return self._identity
-
     async def complete(self, request: CompletionRequest) -> Completion:
-        key = request_key(self._identity, self._strategy, request)
+        key = request_key(self.identity, self._strategy, request)
         answer = self._journal.find(key)
         if answer is not None:
             return answer
@@ -161,7 +143,7 @@ class _Collector:
             key,
             request,
             strategy=request.asked_by or self._strategy,
-            client=self._identity,
+            client=self.identity,
             round_id=self._round_id,
         )
         raise CompletionFailure(_AWAITING, "goes into a batch file")
@@ -176,14 +158,10 @@ def write_batch_round(
     journal: Journal,
     engine: Engine,
     folder: Path,
+    llm: LLMConfig,
     *,
-    identity: str,
-    model: str,
-    structured_output: bool = True,
-    extra_body: Mapping[str, Any] | None = None,
     again: bool = False,
     budget: Budget | None = None,
-    price: PriceConfig | None = None,
 ) -> BatchRound:
     """Find what every row would ask next, given what the journal holds, and write it to batch files.
 
@@ -197,16 +175,13 @@ def write_batch_round(
         journal: what is known already.
         engine: where the strategy runs.
         folder: where the files go.
-        identity: of the client that would be asked live, so that both share their answers.
-        model: the model's name at the service.
-        structured_output: whether the service takes `response_format`.
-        extra_body: more keys of every request.
+        llm: the model that would be asked live: batch files and live requests share their answers.
         again: write what lies in earlier files again (they were lost, or never handed in).
         budget: what every request written is counted against, at the most that it may cost.
-        price: of the model; None where it is unknown.
     """
     round_id = uuid.uuid4().hex
-    collector = _Collector(identity, journal, strategy.name, round_id)
+    collector = _Collector(client_identity(llm), journal, strategy.name, round_id)
+    price = find_price(llm)
     rows: Counter[str] = Counter()
     for outcome in engine.map(lambda unit: strategy.write(unit, collector), units):
         rows[outcome.failure.kind if outcome.failure is not None else ""] += 1
@@ -223,11 +198,11 @@ def write_batch_round(
             else:
                 over_limit += 1
 
-    form: ResponseFormat = "json_schema" if structured_output else "text"
-    for file in write_batch_files(affordable(), folder, model=model, form=form, extra_body=extra_body):
-        journal.mark_written(file.keys)
-        files.append(file.path)
-        requests += len(file.keys)
+    form: ResponseFormat = "json_schema" if llm.structured_output else "text"
+    for path, keys in write_batch_files(affordable(), folder, model=llm.model, form=form, extra_body=llm.extra_body):
+        journal.mark_written(keys)
+        files.append(path)
+        requests += len(keys)
     finished, waiting = rows.pop("", 0), rows.pop(_AWAITING, 0)
     return BatchRound(tuple(files), requests, finished, waiting, rows, over_limit)
 
@@ -244,27 +219,30 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
             broken line is kept.
         RunDirectoryError: the journal cannot be written.
     """
-    kept = known = unknown = 0
+    counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for path in paths:
         ours = lines = 0
         writes: list[Future[None]] = []
         try:
-            for result in read_batch_results(path):
+            for key, answer in read_batch_results(path):
                 lines += 1
-                asked = journal.find_batch_request(result.key)
-                if asked is None:
-                    unknown += 1
+                asked_by = journal.find_batch_request(key)
+                if asked_by is None:
+                    counts["unknown"] += 1
                     continue
                 ours += 1
-                if journal.find(result.key) is not None:
-                    known += 1
+                if journal.find(key) is not None:
+                    counts["known"] += 1
                     continue
-                writes.append(_record(result, asked, journal))
-                if result.failure is not None:
-                    failed[result.failure.kind] += 1
+                strategy, client, request = asked_by
+                if isinstance(answer, CompletionFailure):
+                    failed[answer.kind] += 1
+                    writes.append(journal.record_failure(key, answer, strategy=strategy, client=client))
                 else:
-                    kept += 1
+                    counts["kept"] += 1
+                    entry = JournalEntry(key, strategy, client, request, storable(answer), now(), "batch")
+                    writes.append(journal.record(entry))
                 if len(writes) >= _COMMIT_EVERY:
                     _settle(writes)
                     writes = []
@@ -272,16 +250,7 @@ def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport
             _settle(writes)
         if lines and not ours:
             raise SourceError(f"{path}: none of its {lines} lines answers a request of this run: check --run")
-    return BatchImport(kept, known, failed, unknown)
-
-
-def _record(result: BatchResult, asked: tuple[str, str, dict[str, object]], journal: Journal) -> Future[None]:
-    strategy, client, request = asked
-    if result.completion is None:
-        assert result.failure is not None  # noqa: S101 - a result is one or the other
-        return journal.record_failure(result.key, result.failure, strategy=strategy, client=client)
-    answer = storable(result.completion)
-    return journal.record(JournalEntry(result.key, strategy, client, request, answer, now(), "batch"))
+    return BatchImport(failed=failed, **counts)
 
 
 def _settle(writes: Iterable[Future[None]]) -> None:

@@ -1,19 +1,21 @@
-"""What is right and wrong with this machine for a run, and what to do about it. Asks no model for anything."""
+"""Diagnosis of this machine and a config before a run, with advice. Asks no model for anything."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
 
 from multigrain.config import Config, LLMConfig
-from multigrain.errors import ConfigError, MultigrainError
-from multigrain.sources.glance import look_at_input
+from multigrain.errors import MultigrainError
+from multigrain.sources.source import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
@@ -51,7 +53,7 @@ class Finding:
 
 
 def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
-    """Look at versions, device, memory, disk, documents, the choice, models, endpoint and hub, one after the other.
+    """Look at versions, device, memory, disk, documents, models, endpoint and hub, one after the other.
 
     Args:
         config: whose documents, models and endpoint to look at; None for the defaults.
@@ -67,29 +69,37 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
     if config is not None:
         yield _documents(config)
         if config.synthesis.max_cost is not None:
-            yield _limit(config, config.synthesis.max_cost)
+            yield _checked("cost limit", partial(_limit, config, config.synthesis.max_cost))
         yield from _model_selection(config)
-    models = [_encoder(settings.training.base_model, hub), _llm(settings.llm, hub, named=config is not None)]
+    models = [
+        _checked("base model", partial(_encoder, settings.training.base_model, hub)),
+        _checked("language model", partial(_llm, settings.llm, hub, named=config is not None)),
+    ]
     yield from models
     here = all(finding.state == "ok" and "will be downloaded" not in finding.found for finding in models)
     yield replace(hub, state="ok", advice="nothing has to be done: both models are here") if here else hub
 
 
 def _documents(config: Config) -> Finding:
-    seen = look_at_input(config)
-    return Finding("documents", "problem", seen.problem) if seen.problem else Finding("documents", "ok", seen.found)
+    glance = look_at_input(config)
+    return Finding("documents", "problem" if glance.problem else "ok", glance.problem or glance.summary)
+
+
+def _checked(topic: str, look: Callable[[], Finding]) -> Finding:
+    """What a look finds; a problem where it raises one."""
+    try:
+        return look()
+    except MultigrainError as error:
+        return Finding(topic, "problem", str(error))
 
 
 def _limit(config: Config, dollars: float) -> Finding:
-    try:
-        check_prices(config)
-    except ConfigError as error:
-        return Finding("cost limit", "problem", str(error))
+    check_prices(config)
     return Finding("cost limit", "ok", f"${dollars:,.2f}, and the prices are known")
 
 
 def _model_selection(config: Config) -> Iterator[Finding]:
-    """A problem, where a run would end with several models and nothing to choose by."""
+    """A problem, where a run would end with several models and nothing to select by."""
     try:
         check_selection(config, ["training", "evaluation"])
     except MultigrainError as error:
@@ -116,12 +126,8 @@ def _extras() -> Iterator[Finding]:
         if is_installed(package):
             yield Finding(f"extra {extra}", "ok", f"{package} {_version(package)}")
         else:
-            yield Finding(
-                f"extra {extra}",
-                "note",
-                f"{package} is not installed",
-                f'for {purpose}: pip install "multigrain[{extra}]"',
-            )
+            advice = f'for {purpose}: pip install "multigrain[{extra}]"'
+            yield Finding(f"extra {extra}", "note", f"{package} is not installed", advice)
 
 
 def _device() -> Finding:
@@ -159,9 +165,8 @@ def _memory() -> Finding:
 
 
 def _disk(directory: Path) -> Finding:
-    place = directory.resolve()
-    while not place.exists():
-        place = place.parent
+    path = directory.resolve()
+    place = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     description = f"{free / 2**30:.1f} GiB free at {place}"
     if not os.access(place, os.W_OK):
@@ -173,16 +178,11 @@ def _disk(directory: Path) -> Finding:
 
 def _encoder(reference: str, hub: Finding) -> Finding:
     name = encoder_name(reference)
-    try:
-        resolved = resolve_encoder(reference)
-    except MultigrainError as error:
-        return Finding("base model", "problem", str(error), "")
+    resolved = resolve_encoder(reference)
     if Path(resolved).is_dir():
         return Finding("base model", "ok", f"{name} at {resolved}")
-    if _is_cached(resolved):
-        return Finding("base model", "ok", f"{name} in the hub's cache")
-    if hub.state == "ok":
-        return Finding("base model", "ok", f"{name} will be downloaded from the hub")
+    if place := _on_hub(hub, resolved):
+        return Finding("base model", "ok", f"{name} {place}")
     return Finding(
         "base model",
         "problem",
@@ -191,13 +191,14 @@ def _encoder(reference: str, hub: Finding) -> Finding:
     )
 
 
-def _is_cached(hub_id: str, file: str = "config.json") -> bool:
+def _on_hub(hub: Finding, hub_id: str, file: str = "config.json") -> str:
+    """Where on the hub a model is, or in its cache, in words; empty where it is neither."""
     from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return isinstance(try_to_load_from_cache(hub_id, file), str)
-    except ValueError:  # no hub id at all
-        return False
+    with suppress(ValueError):  # no hub id at all
+        if isinstance(try_to_load_from_cache(hub_id, file), str):
+            return "in the hub's cache"
+    return "will be downloaded from the hub" if hub.state == "ok" else ""
 
 
 def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
@@ -205,20 +206,15 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
         return Finding("language model", "ok", "scripted: a fake, for dry tests")
     if config.provider == "openai":
         return _endpoint(config)
-    try:
-        model = resolve_gguf(config.model)
-    except MultigrainError as error:
-        return Finding("language model", "problem", str(error), "")
+    model = resolve_gguf(config.model)
     if not is_installed("xllamacpp"):
         state: State = "problem" if named else "note"
         advice = 'pip install "multigrain[local]", or name an endpoint under llm'
         return Finding("language model", state, "the embedded runtime is not installed", advice)
     if isinstance(model, Path):
         return Finding("language model", "ok", f"local: {model}")
-    if _is_cached(*model.split(":")):
-        return Finding("language model", "ok", f"local: {model} in the hub's cache")
-    if hub.state == "ok":
-        return Finding("language model", "ok", f"local: {model} will be downloaded from the hub")
+    if place := _on_hub(hub, *model.split(":")):
+        return Finding("language model", "ok", f"local: {model} {place}")
     return Finding(
         "language model",
         "problem" if named else "note",
@@ -230,10 +226,7 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
 def _endpoint(config: LLMConfig) -> Finding:
     from multigrain.llm.endpoint import find_endpoint
 
-    try:
-        endpoint = find_endpoint(config.base_url, config.api_key_env, config.extra_headers)
-    except MultigrainError as error:
-        return Finding("language model", "problem", str(error), "")
+    endpoint = find_endpoint(config.base_url, config.api_key_env, config.extra_headers)
     status, models = _ask(endpoint.address("models"), endpoint.headers, endpoint.proxy, lists_models=True)
     if status is None:
         advice = "start it, or correct llm.base_url"
@@ -276,8 +269,8 @@ def _ask(
         ):
             if not lists_models or reply.status != 200:
                 return reply.status, set()
-            listed = (await reply.json(content_type=None)).get("data", [])
-            return reply.status, {str(model.get("id")) for model in listed}
+            models = (await reply.json(content_type=None)).get("data", [])
+            return reply.status, {str(model.get("id")) for model in models}
 
     try:
         return asyncio.run(ask())

@@ -103,24 +103,24 @@ def _recipe(start: Start, name: str) -> str:
         raise ConfigError(f"recipe {name!r} is written as it is: leave --full out, or --recipe")
     if start.documents is not None and "path" not in values.get("documents", {}):
         raise ConfigError(f"recipe {name!r} brings its own documents: leave --documents out")
-    wanted = {
+    replacements = {
         ("documents", "path"): start.documents,
         ("llm", "base_url"): start.base_url,
         ("llm", "model"): start.model,
         ("training", "base_model"): start.base_model,
     }
-    return _with_values(text, {place: value for place, value in wanted.items() if value is not None})
+    return _with_values(text, {place: value for place, value in replacements.items() if value is not None})
 
 
-def _with_values(text: str, wanted: Mapping[tuple[str, str], str]) -> str:
+def _with_values(text: str, replacements: Mapping[tuple[str, str], str]) -> str:
     """A config's text with other values on lines that it has, every comment kept."""
-    lines, section, left = text.splitlines(), "", dict(wanted)
+    lines, section, missing = text.splitlines(), "", dict(replacements)
     for number, line in enumerate(lines):
         if match := re.match(r"(\w+):", line):
             section = match[1]
-        elif (match := re.match(r"  (\w+):\s*(?:\"[^\"]*\"|[^\s#]+)(.*)", line)) and (section, match[1]) in left:
-            value = left.pop((section, match[1]))
+        elif (match := re.match(r"  (\w+):\s*(?:\"[^\"]*\"|[^\s#]+)(.*)", line)) and (section, match[1]) in missing:
+            value = missing.pop((section, match[1]))
             lines[number] = f"  {match[1]}: {json.dumps(value, ensure_ascii=False)}{match[2]}"
-    if left:
-        raise ConfigError(f"this recipe has no {', '.join('.'.join(place) for place in left)} that could be changed")
+    if missing:
+        raise ConfigError(f"this recipe has no {', '.join(map('.'.join, missing))} that could be changed")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What a synthesis would ask and cost, found out by running it against a stand-in. Asks no model, writes nothing."""
+"""An estimate of what a synthesis would ask and cost, by running it against a stand-in. Asks and writes nothing."""
 
 from __future__ import annotations
 
@@ -88,18 +88,17 @@ class Estimate:
     def of(cls, models: Sequence[ModelEstimate], *, prompts: int = 3) -> Estimate:
         """Add up what each model would be asked, with the messages of the first requests."""
         sums = [part for model in models for part in model.sums.values()]
-        rows = sum((model.rows for model in models), Counter[str]())
         return cls(
-            rows=rows.total(),
+            rows=sum(part.rows for part in sums),
             requests=round(sum(part.requests for part in sums)),
-            in_journal=round(sum(part.known for part in sums)),
+            in_journal=round(sum(part.in_journal for part in sums)),
             prompt_tokens=round(sum(part.reading for part in sums)),
             completion_tokens=round(sum(part.writing for part in sums)),
             completion_tokens_at_most=round(sum(part.at_most for part in sums)),
             cost=_cost(models, lambda part: part.writing),
             cost_at_most=_cost(models, lambda part: part.at_most),
             strategies={
-                name: StrategyShare(rows[name], round(part.requests), round(part.reading), round(part.writing))
+                name: StrategyShare(part.rows, round(part.requests), round(part.reading), round(part.writing))
                 for model in models
                 for name, part in model.sums.items()
             },
@@ -124,15 +123,15 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
     templates = Prompts(config.synthesis.templates)
     templates.check()
     run = RunDirectory(directory)
-    known = config.start_from == "tasks" and run.is_complete("documents", documents_fingerprint(config))
-    inputs = read_inputs(config, run) if known else load_inputs(config)
+    tasks_listed = config.start_from == "tasks" and run.is_complete("documents", documents_fingerprint(config))
+    inputs = read_inputs(config, run) if tasks_listed else load_inputs(config)
     units = [*training_units(config, inputs), *heldout_units(config, inputs)]
     documents = heldout_documents(config, inputs)
     other = config.evaluation.llm
     with ExitStack() as stack:
         engine = stack.enter_context(LocalEngine())
         own = ModelEstimate.of(config.llm, _journal(run.journal_path, stack))
-        if config.start_from == "tasks" and config.tasks.path is None and not known:
+        if config.start_from == "tasks" and config.tasks.path is None and not tasks_listed:
             # The lists of tasks that are asked for if none has to be asked for again.
             own.add(first_requests(config.tasks, config.llm, seed=config.seed, prompts=templates), BRAINSTORM)
             del own.requests[1:]  # one of them shows what they are like
@@ -157,14 +156,12 @@ class ModelEstimate:
     Attributes:
         requests: some of what is asked, in order.
         sums: what each purpose comes to, by the name that the journal has for it.
-        rows: how many rows each strategy writes.
     """
 
     def __init__(self, price: PriceConfig | None, identity: str = "", journal: Journal | None = None) -> None:
         self.price = price
         self.requests: list[CompletionRequest] = []
         self.sums: dict[str, _Sums] = {}
-        self.rows: Counter[str] = Counter()
         self._identity, self._journal = identity, journal
         self._usual = {} if journal is None else journal.usual_lengths()
 
@@ -183,10 +180,10 @@ class ModelEstimate:
         """
         for request in requests:
             key = request_key(self._identity, asked_by, request)
-            known = self._journal is not None and self._journal.find(key) is not None
+            in_journal = self._journal is not None and self._journal.find(key) is not None
             name = request.asked_by or asked_by
             length = min(self._usual.get(name) or _assumed_length(request), request.max_tokens)
-            self.sums.setdefault(name, _Sums()).add(request, length, times, known=known)
+            self.sums.setdefault(name, _Sums()).add(request, length, times, in_journal=in_journal)
             self.requests.append(request)
 
     def add_rows(self, units: Sequence[WritingUnit], strategy: Strategy, engine: Engine) -> None:
@@ -197,8 +194,7 @@ class ModelEstimate:
         for outcome in engine.map(lambda unit: _asked_for(unit, strategy, stand_in), sample):
             rows[outcome.value or strategy.name] += 1
         for name, count in sorted(rows.items()):
-            self.sums.setdefault(name, _Sums())
-            self.rows[name] += round(count * scale)
+            self.sums.setdefault(name, _Sums()).rows += round(count * scale)
         self.add(stand_in.requests, strategy.name, scale)
 
     def add_heldout(self, documents: Sequence[Document], config: Config, llm: LLMConfig, engine: Engine) -> None:
@@ -235,16 +231,17 @@ def _cost(models: Sequence[ModelEstimate], written: Callable[[_Sums], float]) ->
 
 @dataclass
 class _Sums:
+    rows: int = 0
     requests: float = 0.0
-    known: float = 0.0
+    in_journal: float = 0.0
     reading: float = 0.0
     writing: float = 0.0
     at_most: float = 0.0
 
-    def add(self, request: CompletionRequest, length: float, times: float, *, known: bool) -> None:
+    def add(self, request: CompletionRequest, length: float, times: float, *, in_journal: bool) -> None:
         self.requests += times
-        self.known += times * known
-        if not known:
+        self.in_journal += times * in_journal
+        if not in_journal:
             self.reading += times * about_prompt_tokens(request)
             self.writing += times * length
             self.at_most += times * request.max_tokens

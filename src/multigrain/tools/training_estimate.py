@@ -1,4 +1,4 @@
-"""What the training stage would take. Trains a few steps of each candidate; writes nothing."""
+"""An estimate of what the training stage would take. Trains a few steps of each candidate; writes nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from multigrain.config import Config
 from multigrain.dataset.store import open_examples
 from multigrain.model.encoder import build_candidate
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.estimate import TrainingEstimate, estimate_training

@@ -29,8 +29,8 @@ def last_complete_checkpoint(
     """
     if not folder.is_dir():
         return None
-    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    for path in sorted(found, key=lambda each: int(each.name.rsplit("-", 1)[1]), reverse=True):
+    numbered = {int(name[1]): path for path in folder.iterdir() if (name := _NAME.fullmatch(path.name))}
+    for _, path in sorted(numbered.items(), reverse=True):
         if _is_complete(path, processes, _SHARDED_PARTS if sharded else _PARTS):
             return path
         if remove:
@@ -58,6 +58,6 @@ def _is_complete(checkpoint: Path, processes: int, parts: Collection[str]) -> bo
     # Each of several processes writes its own, and the others may be later than the one that writes the rest. A run
     # that goes on with another number of processes has no states of its own to find.
     written = {path.name for path in checkpoint.glob("rng_state*.pth")}
-    wanted = {f"rng_state_{rank}.pth" for rank in range(processes)}
-    has_random_state = "rng_state.pth" in written or wanted <= written
+    expected = {f"rng_state_{rank}.pth" for rank in range(processes)}
+    has_random_state = "rng_state.pth" in written or expected <= written
     return has_random_state and all((checkpoint / part).is_file() for part in parts)

@@ -1,44 +1,33 @@
-"""Graded rows and retrieval sets as memory-mapped data sets that the trainer reads, and the plan over them."""
+"""Graded rows and retrieval sets as memory-mapped data sets, the plan over them, and the sampler that follows it."""
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch.utils.data import SequentialSampler
 
-from multigrain.config import TrainingConfig
-from multigrain.curriculum.lengths import group_by_length
-from multigrain.curriculum.plan import cut_for_processes, plan_batches
+from multigrain.config import MixSourceConfig, TrainingConfig
+from multigrain.curriculum.plan import cut_for_processes, group_by_length, plan_batches
 from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, RowPool, text_key
 from multigrain.curriculum.schedule import LevelSchedule, level_schedule
-from multigrain.errors import ModelError
+from multigrain.errors import ModelError, SourceError
 from multigrain.records import LEVELS, GradedExample
-from multigrain.training.row_texts import RowTexts
+from multigrain.training.mixing import MixedRows, PairRow, read_mix
 
 GRADED: Final = "graded"
 """The name of the source that the run's own rows are."""
 
 _ROWS_A_WRITE: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class PairRow:
-    """A row of a retrieval set.
-
-    Attributes:
-        query: the query.
-        positive: a passage that answers it.
-        negatives: mined passages that don't; may be empty.
-    """
-
-    query: str
-    positive: str
-    negatives: tuple[str, ...] = ()
+_CACHED_ROWS: Final = 200_000
 
 
 @dataclass(frozen=True)
@@ -127,6 +116,30 @@ def pair_source(
     return TrainingSource(name, dataset, PairPool(keys, starts), weight)
 
 
+def mix_source(config: MixSourceConfig, folder: Path, *, seed: int) -> tuple[TrainingSource, MixedRows]:
+    """Read a set and write what training reads.
+
+    Args:
+        config: where it is and which columns it has.
+        folder: where the training file is written.
+        seed: of the rows that are taken where `max_rows` limits them.
+
+    Raises:
+        SourceError: it cannot be read, a column is missing or is no text, or fewer than two rows are usable.
+    """
+    counts = MixedRows()
+    rows = read_mix(config, counts, seed=seed)
+    with_negatives = bool(config.columns.negatives)
+    source = pair_source(config.name, rows, folder, weight=config.weight, with_negatives=with_negatives)
+    if counts.usable < 2:
+        raise SourceError(
+            f"training.mix {config.name!r} ({config.path}): {counts.usable} usable rows of {counts.read} "
+            f"({counts.without_text} have no query or positive, {counts.without_negative} no negative); at least 2 "
+            "are needed"
+        )
+    return source, counts
+
+
 def plan_training(
     sources: Sequence[TrainingSource], config: TrainingConfig, *, seed: int, processes: int = 1
 ) -> TrainingPlan:
@@ -157,7 +170,8 @@ def plan_training(
             f"training.batch_size {config.batch_size} leaves one query to each of {apart} parts, and so no in-batch "
             "negative; raise it, or lower training.accumulation"
         )
-    starts = list(itertools.accumulate((len(source.dataset) for source in sources), initial=0))
+    names, datasets = [source.name for source in sources], [source.dataset for source in sources]
+    starts = list(itertools.accumulate(map(len, datasets), initial=0))
     count = config.steps_for(sum(len(source.pool) for source in sources if source.name == GRADED))
     schedule = schedule_of(config, count, seed=seed)
     try:
@@ -177,16 +191,16 @@ def plan_training(
         raise ModelError(f"training: {error}; give it more rows, or lower the number of parts") from None
     whole = [[starts[step.source] + index for index in step.indices] for step in steps]
     if config.group_by_length:
-        stretches = [(step.source, schedule.weights(number)) for number, step in enumerate(steps)]
-        texts = RowTexts([source.dataset for source in sources])
-        whole = group_by_length(whole, texts.length, stretches, texts=texts.keys, seed=seed)
+        kinds = [(step.source, schedule.weights(number)) for number, step in enumerate(steps)]
+        texts = RowTexts(datasets)
+        whole = group_by_length(whole, texts.length, kinds, texts=texts.keys, seed=seed)
     batches = [part for batch in whole for part in cut_for_processes(batch, parts)]
     return TrainingPlan(
-        dataset=(
-            sources[0].dataset if len(sources) == 1 else DatasetDict({each.name: each.dataset for each in sources})
-        ),
+        dataset=datasets[0]
+        if len(datasets) == 1
+        else DatasetDict({source.name: source.dataset for source in sources}),
         batches=batches,
-        sources=[sources[step.source].name for step in steps],
+        sources=[names[step.source] for step in steps],
         rows={source.name: len(source.pool) for source in sources},
     )
 
@@ -196,15 +210,89 @@ def schedule_of(config: TrainingConfig, steps: int, *, seed: int) -> LevelSchedu
     return level_schedule(config.schedule, steps, seed=seed, phases=config.curriculum)
 
 
+class RowTexts:
+    """The rows of several data sets, numbered one data set after another.
+
+    Args:
+        datasets: columns of text alone, the query first.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        self._datasets = datasets
+        self._starts = list(itertools.accumulate((len(dataset) for dataset in datasets), initial=0))
+        self._row = lru_cache(maxsize=_CACHED_ROWS)(self._read)
+
+    def length(self, index: int) -> int:
+        """Characters of the row's longest text: it is what decides how wide its batch is."""
+        return self._row(index)[0]
+
+    def keys(self, index: int) -> tuple[int, ...]:
+        """Keys of the row's texts; equal texts have equal keys."""
+        return self._row(index)[1]
+
+    def _read(self, index: int) -> tuple[int, tuple[int, ...]]:
+        number = bisect.bisect_right(self._starts, index) - 1
+        texts = [str(text) for text in self._datasets[number][index - self._starts[number]].values()]
+        return max(map(len, texts)), tuple(text_key(text) for text in texts)
+
+
+class CurriculumBatchSampler(DefaultBatchSampler):
+    """Emits a list of planned batches, once.
+
+    One epoch is the whole run: the trainer tells samplers of a new epoch only through wrappers that a resumed or
+    sharded run leaves out, so nothing here depends on it. Resuming skips batches, which costs no encoding.
+
+    With p processes, process j is handed the batches j, p + j, 2p + j and so on.
+
+    Args:
+        dataset: the data set that the batches index into.
+        batches: indices into it, one list a forward pass.
+    """
+
+    def __init__(self, dataset: Any, batches: list[list[int]], batch_size: int, **kwargs: Any) -> None:
+        super().__init__(SequentialSampler(dataset), batch_size=batch_size, drop_last=False, **kwargs)
+        self.batches = batches
+        # With a size set, sharding over processes silently leaves out every batch of another size.
+        self.batch_size: int | None = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the planned batches in order."""
+        yield from self.batches
+
+    def __len__(self) -> int:
+        """How many batches the run has, over all processes."""
+        return len(self.batches)
+
+
+class CurriculumSampling:
+    """Makes the sampler when the trainer asks for one. A class at module level: trainers pickle their arguments.
+
+    It serves as both of the trainer's hooks: `batch_sampler` for one data set, `multi_dataset_batch_sampler` for
+    several, whose batches then index into all of them one after another.
+
+    Args:
+        batches: indices, one list a forward pass.
+    """
+
+    def __init__(self, batches: list[list[int]]) -> None:
+        self.batches = batches
+
+    def __call__(self, dataset: Any, batch_size: int = 1, **kwargs: Any) -> CurriculumBatchSampler:
+        """Build the sampler over a data set; what else the trainer passes and the plan decides is dropped."""
+        for decided in ("drop_last", "batch_samplers"):
+            kwargs.pop(decided, None)
+        return CurriculumBatchSampler(dataset, self.batches, batch_size, **kwargs)
+
+
 def _graded_rows(examples: Sequence[GradedExample], shape: GradedShape) -> Iterator[tuple[str, ...]]:
     if shape == "triples":
         for level in LEVELS:
-            for each in examples:
-                yield each.query, each.positive, each.negatives[level - 1].text
+            for example in examples:
+                yield example.query, example.positive, example.negatives[level - 1].text
         return
-    for each in examples:
-        kept = [negative.text for negative in each.negatives] if shape == "lists" else []
-        yield each.query, each.positive, *kept
+    for example in examples:
+        negatives = [negative.text for negative in example.negatives] if shape == "lists" else []
+        yield example.query, example.positive, *negatives
 
 
 def _memory_mapped(path: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Dataset:

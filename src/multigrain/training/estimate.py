@@ -6,7 +6,7 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
-from multigrain.training.sharding import training_device
 from multigrain.training.train import train_candidate
+from multigrain.training.trainers import training_device
 
 _WARM_UP = 1  # steps: the first one allocates and compiles
 _MEASURED = 2
@@ -67,14 +67,12 @@ def estimate_training(
         ModelError: as `train_candidate`.
     """
     tuned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights_bytes = sum(each.numel() * each.element_size() for each in model.parameters())
-    tuned_bytes = sum(each.numel() * each.element_size() for each in tuned)
-    counts = sum(each.numel() for each in model.parameters()), sum(each.numel() for each in tuned)
+    weights_bytes, tuned_bytes = _bytes(model.parameters()), _bytes(tuned)
     steps = config.steps_for(len(examples))
     few = config.model_copy(
         update={"steps": min(steps, _WARM_UP + _MEASURED), "checkpoint_every": 10**9, "report_to": []}
     )
-    times: list[float] = [time.perf_counter()]
+    times = [time.perf_counter()]
     device = training_device(config, model)
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -100,12 +98,16 @@ def estimate_training(
         seconds=round(a_step * steps, 1),
         memory_bytes=torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process(),
         memory_of="GPU" if on_gpu else "process",
-        weights=counts[0],
-        tuned_weights=counts[1],
+        weights=sum(parameter.numel() for parameter in model.parameters()),
+        tuned_weights=sum(parameter.numel() for parameter in tuned),
         # Two checkpoints of weights that learn, each with the optimiser's two moments.
         checkpoint_bytes=2 * (tuned_bytes if config.lora is not None else weights_bytes) + 4 * tuned_bytes,
         model_bytes=saved,
     )
+
+
+def _bytes(parameters: Iterable[torch.nn.Parameter]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
 def _peak_of_process() -> int:

@@ -27,37 +27,37 @@ class OrderlyInterrupt(TrainerCallback):
         on_first: called once, at the first signal: what follows takes as long as a step.
 
     Attributes:
-        asked: whether a signal has come.
+        requested: whether a signal has come.
     """
 
     def __init__(self, *, processes: int = 1, on_first: Callable[[], None] | None = None) -> None:
         self.processes = processes
         self.on_first = on_first
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._on_signal) for each in _SIGNALS}
+            self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after every optimiser step."""
         if self.processes > 1:
-            asked = torch.tensor(int(self.asked), device=args.device)
-            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
-            self.asked = bool(asked)
-        if self.asked:
+            requested = torch.tensor(int(self.requested), device=args.device)
+            distributed.all_reduce(requested, op=distributed.ReduceOp.MAX)
+            self.requested = bool(requested)
+        if self.requested:
             control.should_save = True
             control.should_training_stop = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and self.processes == 1:
+        if self.requested and self.processes == 1:
             raise KeyboardInterrupt
-        if not self.asked and self.on_first is not None:
+        if not self.requested and self.on_first is not None:
             self.on_first()
-        self.asked = True
+        self.requested = True

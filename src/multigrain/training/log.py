@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from multigrain.curriculum.schedule import Boundary
 from multigrain.storage.files import atomic_write
 
 
@@ -29,14 +30,6 @@ class TrainingStep:
 
 
 @dataclass(frozen=True)
-class Boundary:
-    """The first step that trains on a level."""
-
-    step: int
-    level: int
-
-
-@dataclass(frozen=True)
 class TrainingLog:
     """A candidate's training, as `training_log.json` holds it.
 
@@ -48,7 +41,7 @@ class TrainingLog:
         accumulation: parts that a step's batch was cut into.
         processes: that trained together.
         sources: rows of each source.
-        merged: share of the tuned weights that was kept; None where nothing was merged.
+        merged: share of the tuned weights in the average; None where nothing was merged.
     """
 
     candidate: str

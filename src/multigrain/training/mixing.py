@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from multigrain.config import MixSourceConfig
 from multigrain.config.paths import is_hub
@@ -16,9 +16,23 @@ from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column
 from multigrain.storage.hub import HubReference, is_saved
 from multigrain.storage.rows import ROW_KINDS, Row, read_data_set, read_rows
-from multigrain.training.data import PairRow, TrainingSource, pair_source
 
 _LOOKED_AT: Final = 1_000  # rows in one of which a column is to be found
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """A row of a retrieval set.
+
+    Attributes:
+        query: the query.
+        positive: a passage that answers it.
+        negatives: mined passages that don't; may be empty.
+    """
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...] = ()
 
 
 @dataclass
@@ -26,43 +40,19 @@ class MixedRows:
     """What was read of a set.
 
     Attributes:
-        taken: rows that can be trained on.
+        usable: rows that can be trained on.
         without_text: rows left out, since their query or positive is empty.
         without_negative: rows left out, since the set has negatives and they have none.
     """
 
-    taken: int = 0
+    usable: int = 0
     without_text: int = 0
     without_negative: int = 0
 
     @property
     def read(self) -> int:
         """All rows."""
-        return self.taken + self.without_text + self.without_negative
-
-
-def mix_source(config: MixSourceConfig, folder: Path, *, seed: int) -> tuple[TrainingSource, MixedRows]:
-    """Read a set and write what training reads.
-
-    Args:
-        config: where it is and which columns it has.
-        folder: where the training file is written.
-        seed: of the rows that are taken where `max_rows` limits them.
-
-    Raises:
-        SourceError: it cannot be read, a column is missing or is no text, or fewer than two rows are usable.
-    """
-    counts = MixedRows()
-    rows = read_mix(config, counts, seed=seed)
-    with_negatives = bool(config.columns.negatives)
-    source = pair_source(config.name, rows, folder, weight=config.weight, with_negatives=with_negatives)
-    if counts.taken < 2:
-        raise SourceError(
-            f"training.mix {config.name!r} ({config.path}): {counts.taken} usable rows of {counts.read} "
-            f"({counts.without_text} have no query or positive, {counts.without_negative} no negative); at least 2 "
-            "are needed"
-        )
-    return source, counts
+        return self.usable + self.without_text + self.without_negative
 
 
 def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterator[PairRow]:
@@ -78,7 +68,7 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
     """
     columns = config.columns
     try:
-        for row in _chosen(config, seed):
+        for row in _sample(config, seed):
             query, positive = (_texts(row, name)[:1] for name in (columns.query, columns.positive))
             if not query or not positive:
                 counts.without_text += 1
@@ -91,26 +81,34 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
             if columns.negatives and not negatives:
                 counts.without_negative += 1
                 continue
-            counts.taken += 1
+            counts.usable += 1
             yield PairRow(query[0], positive[0], tuple(negatives))
     except SourceError as error:
         raise SourceError(f"training.mix {config.name!r}: {error}") from None
 
 
-def _chosen(config: MixSourceConfig, seed: int) -> Iterator[Row]:
+def mix_fingerprint(config: MixSourceConfig) -> list[Any]:
+    """Changes when the files behind a set do; reads no content. A hub data set is its name."""
+    path = Path(config.path).expanduser()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    return [config.model_dump(mode="json", exclude={"path"}), status or config.path]
+
+
+def _sample(config: MixSourceConfig, seed: int) -> Iterator[Row]:
     """The rows that are taken, once it is clear that they have the columns."""
     rows = _rows(config)
     if config.max_rows is not None:
         total = sum(1 for _ in _rows(config))
         if config.max_rows < total:
-            chosen = set(random.Random(f"{seed}:{config.name}").sample(range(total), config.max_rows))
-            rows = (row for position, row in enumerate(rows) if position in chosen)
+            positions = set(random.Random(f"{seed}:{config.name}").sample(range(total), config.max_rows))
+            rows = (row for position, row in enumerate(rows) if position in positions)
     first = list(islice(rows, _LOOKED_AT))
-    known = dict.fromkeys(name for row in first for name in row.values)
+    columns = dict.fromkeys(name for row in first for name in row.values)
     for name in (config.columns.query, config.columns.positive, *config.columns.negatives):
-        if first and name not in known:
+        if first and name not in columns:
             raise SourceError(
-                f"{config.path}: {no_column(name, known, option='columns (query, positive, negatives)')}"
+                f"{config.path}: {no_column(name, columns, option='columns (query, positive, negatives)')}"
             )
     return chain(first, rows)
 

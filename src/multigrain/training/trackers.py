@@ -13,22 +13,15 @@ from multigrain.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from transformers import Trainer
 
-# The trainer's names, each with the module that it needs and the package that brings it.
-_TRACKERS: Final = {
+# The trainer's names; the module that each needs, and the package that brings it, where they are called otherwise.
+_TRACKERS: Final = (
+    *("azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "kubeflow", "mlflow", "neptune"),
+    *("swanlab", "tensorboard", "trackio", "wandb"),
+)
+_PACKAGES: Final = {
     "azure_ml": ("azureml", "azureml-sdk"),
-    "clearml": ("clearml", "clearml"),
-    "codecarbon": ("codecarbon", "codecarbon"),
     "comet_ml": ("comet_ml", "comet-ml"),
-    "dagshub": ("dagshub", "dagshub"),
-    "dvclive": ("dvclive", "dvclive"),
     "flyte": ("flytekit", "flytekit"),
-    "kubeflow": ("kubeflow", "kubeflow"),
-    "mlflow": ("mlflow", "mlflow"),
-    "neptune": ("neptune", "neptune"),
-    "swanlab": ("swanlab", "swanlab"),
-    "tensorboard": ("tensorboard", "tensorboard"),
-    "trackio": ("trackio", "trackio"),
-    "wandb": ("wandb", "wandb"),
 }
 
 
@@ -43,7 +36,7 @@ def check_trackers(config: TrainingConfig) -> None:
         if name not in _TRACKERS:
             hint = did_you_mean(name, _TRACKERS)
             raise ConfigError(f"training.report_to: no tracker {name!r}{hint}; there are {', '.join(_TRACKERS)}")
-        module, package = _TRACKERS[name]
+        module, package = _PACKAGES.get(name, (name, name))
         if find_spec(module) is None:
             raise MissingExtraError(package, f"training.report_to: {name}", f"pip install {package}")
 

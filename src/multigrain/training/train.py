@@ -18,36 +18,36 @@ from torch import nn
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
-from multigrain.curriculum.sampler import CurriculumSampling
 from multigrain.curriculum.schedule import boundaries
 from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
-from multigrain.training.adapter_trainer import AdapterTrainer
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
+    CurriculumSampling,
     TrainingPlan,
     TrainingSource,
     graded_source,
+    mix_source,
     plan_training,
     schedule_of,
 )
 from multigrain.training.interrupt import OrderlyInterrupt
-from multigrain.training.log import Boundary, TrainingLog, TrainingStep
+from multigrain.training.log import TrainingLog, TrainingStep
 from multigrain.training.losses.registry import build_loss, graded_shape
-from multigrain.training.mixing import mix_source
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
-from multigrain.training.sharding import (
+from multigrain.training.trackers import keep_logs
+from multigrain.training.trainers import (
+    AdapterTrainer,
     ShardingTrainer,
     fsdp_arguments,
     gather_into,
     training_device,
     twin_to_shard,
 )
-from multigrain.training.trackers import keep_logs
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -117,12 +117,12 @@ def train_candidate(
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
         dropout_set_to(trained, config.dropout),
-        quick_attention(trained, wanted=on_cpu),
+        quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    if interrupt.asked and trainer.state.global_step < steps:
+    if interrupt.requested and trainer.state.global_step < steps:
         raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
     log = _log_of(trainer.state.log_history, settings, plan, seconds=time.monotonic() - started)
     if any(step.loss != step.loss for step in log.history):
@@ -156,7 +156,7 @@ def training_sources(
     Raises:
         SourceError: a set to mix in cannot be used.
     """
-    mixed = [mix_source(each, folder, seed=seed)[0] for each in config.mix]
+    mixed = [mix_source(mix, folder, seed=seed)[0] for mix in config.mix]
     if not config.graded_weight:
         return mixed
     return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
@@ -251,19 +251,11 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
     schedule = schedule_of(config, len(plan.sources), seed=settings.seed)
     has_levels = graded_shape(config) == "triples" and GRADED in plan.rows
     steps = []
-    for entry in history:
-        if "loss" in entry:
-            source = plan.sources[entry["step"] - 1]
-            level = schedule(entry["step"] - 1) if has_levels and source == GRADED else None
-            steps.append(
-                TrainingStep(
-                    step=entry["step"],
-                    loss=float(entry["loss"]),
-                    learning_rate=float(entry["learning_rate"]),
-                    level=None if level is None else int(level),
-                    source=source,
-                )
-            )
+    for entry in (entry for entry in history if "loss" in entry):
+        number, source = entry["step"], plan.sources[entry["step"] - 1]
+        level = schedule(number - 1) if has_levels and source == GRADED else None
+        loss, learning_rate = float(entry["loss"]), float(entry["learning_rate"])
+        steps.append(TrainingStep(number, loss, learning_rate, None if level is None else int(level), source))
     return TrainingLog(
         candidate=settings.name,
         pooling=config.pooling,
@@ -279,8 +271,6 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
         processes=process_count(),
         sources=plan.rows,
         history=tuple(steps),
-        boundaries=tuple(
-            Boundary(each.step + 1, int(each.level)) for each in boundaries(schedule, len(plan.sources)) if has_levels
-        ),
+        boundaries=tuple(boundaries(schedule, len(plan.sources))) if has_levels else (),
         seconds=round(seconds, 3),
     )

@@ -21,7 +21,7 @@ from multigrain.llm.protocol import Completion, CompletionFailure, CompletionReq
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.budget import Budget, Reservation
 from multigrain.llm.session.journal import Journal
-from multigrain.llm.session.records import JournalTotals, TokenSums
+from multigrain.llm.session.records import JournalTotals
 from multigrain.llm.session.session import JournaledClient, paid_session
 from multigrain.llm.session.usage import JournalUsage, read_usage
 from multigrain.storage.rundir import RunDirectory
@@ -36,7 +36,7 @@ ANSWER = Completion("x", "stop", "m", prompt_tokens=100, completion_tokens=100)
 
 
 def usage(prompt: int, completion: int, price: PriceConfig | None = PRICE) -> JournalUsage:
-    return JournalUsage(Path("journal.sqlite"), JournalTotals(TokenSums(1, prompt, completion)), price)
+    return JournalUsage(Path("journal.sqlite"), JournalTotals(1, prompt, completion), price)
 
 
 def reserved(budget: Budget, price: PriceConfig | None = PRICE) -> Reservation:
@@ -117,7 +117,7 @@ def test_a_limit_holds_among_requests_that_are_all_sent_at_once(journal: Journal
 
     async def at_once(max_cost: float) -> list[object]:
         client = JournaledClient(
-            ScriptedLLM(lambda asked: dear), journal, strategy="mgh", budget=Budget(max_cost=max_cost), price=PRICE
+            ScriptedLLM(lambda _: dear), journal, strategy="mgh", budget=Budget(max_cost=max_cost), price=PRICE
         )
         requests = [CompletionRequest((Message("user", str(n)),), max_tokens=10**6) for n in range(29)]
         return await asyncio.gather(*map(client.complete, requests), return_exceptions=True)
@@ -132,7 +132,7 @@ def test_a_limit_holds_among_requests_that_are_all_sent_at_once(journal: Journal
 
 
 def test_a_limit_stops_asking_and_still_gives_out_what_is_known(journal: Journal) -> None:
-    llm = ScriptedLLM(lambda asked: Completion("x", "stop", "m", prompt_tokens=90, completion_tokens=10))
+    llm = ScriptedLLM(lambda _: Completion("x", "stop", "m", prompt_tokens=90, completion_tokens=10))
     client = JournaledClient(llm, journal, strategy="mgh", budget=Budget(max_tokens=1000))
 
     async def one_after_another() -> list[object]:

@@ -35,8 +35,8 @@ def request(text: str = "a prompt") -> CompletionRequest:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "run" / "journal.sqlite") as each:
-        yield each
+    with Journal(tmp_path / "run" / "journal.sqlite") as opened:
+        yield opened
 
 
 def committed(path: Path) -> int:
@@ -81,11 +81,11 @@ def test_whatever_decides_an_answer_is_in_its_key(other: CompletionRequest) -> N
 
 
 def test_a_key_stays_what_it_was_and_extra_keys_of_requests_make_another() -> None:
-    asked = CompletionRequest((Message("user", "a prompt"),))
+    question = CompletionRequest((Message("user", "a prompt"),))
     plain = LLMConfig(provider="openai", model="m")
-    told = LLMConfig(provider="openai", model="m", extra_body={"reasoning_effort": "low"})
+    extended = LLMConfig(provider="openai", model="m", extra_body={"reasoning_effort": "low"})
     headed = LLMConfig(provider="openai", model="m", extra_headers={"X-Team": "search"})
-    key, other, same = (request_key(client_identity(llm), "mgh", asked) for llm in (plain, told, headed))
+    key, other, same = (request_key(client_identity(llm), "mgh", question) for llm in (plain, extended, headed))
 
     assert key == same == "ba7d95792b3ef85d80b19e8fac6517f7aca8636192a91b9d011aa3a57857a4b6"
     assert other != key
@@ -147,10 +147,10 @@ def test_totals_and_export(journal: Journal) -> None:
 
 def test_text_that_utf8_cannot_hold_is_kept_with_a_mark(journal: Journal) -> None:
     client = JournaledClient(ScriptedLLM(["half \ud83d"]), journal, strategy="mgh")
-    asked = request("broken \ud800 prompt")
-    first = asyncio.run(client.complete(asked))
+    question = request("broken \ud800 prompt")
+    first = asyncio.run(client.complete(question))
     assert first.text == "half \N{REPLACEMENT CHARACTER}"
-    assert asyncio.run(client.complete(asked)) == first
+    assert asyncio.run(client.complete(question)) == first
     assert journal.export(io.StringIO()) == 1
 
 
@@ -194,9 +194,9 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path) -> 
     process.wait()
     process.stdout.close()
     with Journal(path) as journal:
-        kept = {int(entry.request["messages"][0]["content"]) for entry in journal.entries()}
+        numbers = {int(entry.request["messages"][0]["content"]) for entry in journal.entries()}
     assert len(acknowledged) >= 333
-    assert kept >= set(acknowledged)
+    assert numbers >= set(acknowledged)
 
 
 def fill_the_disk(journal: Journal) -> None:
@@ -215,16 +215,16 @@ def fill_the_disk(journal: Journal) -> None:
 
 
 def test_a_full_disk_keeps_what_is_in_flight_and_begins_nothing_new(journal: Journal) -> None:
-    llm = ScriptedLLM(lambda asked: "x" * 3000, seconds=0.02)
+    llm = ScriptedLLM(lambda _: "x" * 3000, seconds=0.02)
     client = JournaledClient(llm, journal, strategy="mgh")
     asyncio.run(client.complete(request("before")))
     fill_the_disk(journal)
 
     async def together() -> list[object]:
-        asked = (client.complete(request(str(number))) for number in range(40))
-        return await asyncio.gather(*asked, return_exceptions=True)
+        completions = (client.complete(request(str(number))) for number in range(40))
+        return await asyncio.gather(*completions, return_exceptions=True)
 
-    assert not [each for each in asyncio.run(together()) if isinstance(each, BaseException)]
+    assert not [answer for answer in asyncio.run(together()) if isinstance(answer, BaseException)]
     assert committed(journal.path) == 41
     with pytest.raises(RunDirectoryError, match="the disk is full"):
         asyncio.run(client.complete(request("after")))
@@ -253,7 +253,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     if mount.returncode:
         pytest.skip("this root may not mount")
     try:
-        llm = ScriptedLLM(lambda asked: "x" * 3000)
+        llm = ScriptedLLM(lambda _: "x" * 3000)
         with Journal(disk / "journal.sqlite") as journal:
             client = JournaledClient(llm, journal, strategy="mgh")
 
@@ -269,7 +269,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_stays_full_says_what_was_lost(journal: Journal) -> None:
-    client = JournaledClient(ScriptedLLM(lambda asked: "x" * 100_000), journal, strategy="mgh")
+    client = JournaledClient(ScriptedLLM(lambda _: "x" * 100_000), journal, strategy="mgh")
     asyncio.run(client.complete(request("before")))
     pages = journal._writing.execute("PRAGMA page_count").fetchone()[0]
     journal._writing.execute(f"PRAGMA max_page_count = {pages + 1}")

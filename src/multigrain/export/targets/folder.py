@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -34,8 +35,8 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 folder, trusted, out = sys.argv[1], sys.argv[2] == "yes", sys.argv[3]
 model = SentenceTransformer(folder, trust_remote_code=trusted, device="cpu")
-asked = json.load(sys.stdin)
-for number, (role, texts, batch_size) in enumerate(asked):
+batches = json.load(sys.stdin)
+for number, (role, texts, batch_size) in enumerate(batches):
     encode = model.encode_query if role == "query" else model.encode_document
     np.save(f"{out}/{number}.npy", encode(texts, batch_size=batch_size, show_progress_bar=False))
 assert "multigrain" not in sys.modules
@@ -92,7 +93,7 @@ class FreshProcess:
     def __init__(self, folder: Path, *, trusted: bool) -> None:
         self._folder = folder
         self._trusted = trusted
-        self._kept: dict[tuple[str, int], NDArray[np.float32]] = {}
+        self._vectors: dict[tuple[str, int], NDArray[np.float32]] = {}
 
     def encode_query(self, texts: list[str], *, batch_size: int = 32) -> NDArray[np.float32]:
         """Embed queries."""
@@ -103,23 +104,21 @@ class FreshProcess:
         return self._encode("document", texts, batch_size)
 
     def _encode(self, role: str, texts: list[str], batch_size: int) -> NDArray[np.float32]:
-        if (role, batch_size) not in self._kept:
+        if (role, batch_size) not in self._vectors:
             # Starting a process is the expensive part: everything that will be asked is asked at once.
-            asked = [(side, size) for side in ("query", "document") for size in (1, len(PARITY_TEXTS))]
-            asked = asked if texts == list(PARITY_TEXTS) else [(role, batch_size)]
-            self._kept = dict(zip(asked, self._run(asked, texts), strict=True))
-        return self._kept[role, batch_size]
+            both = [(side, size) for side in ("query", "document") for size in (1, len(PARITY_TEXTS))]
+            requests = both if texts == list(PARITY_TEXTS) else [(role, batch_size)]
+            self._vectors = dict(zip(requests, self._run(requests, texts), strict=True))
+        return self._vectors[role, batch_size]
 
-    def _run(self, asked: Sequence[tuple[str, int]], texts: list[str]) -> list[NDArray[np.float32]]:
-        import tempfile
-
+    def _run(self, requests: Sequence[tuple[str, int]], texts: list[str]) -> list[NDArray[np.float32]]:
         with tempfile.TemporaryDirectory() as out:
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
             # Copies of the folder's code stay out of the user's cache, and no older one is taken from there.
             environment |= {"HF_MODULES_CACHE": f"{out}/modules", "HF_HUB_OFFLINE": "1"}
             done = subprocess.run(  # noqa: S603 (our own program, run by this interpreter)
                 [sys.executable, "-c", _READER, str(self._folder), "yes" if self._trusted else "no", out],
-                input=json.dumps([(role, texts, size) for role, size in asked]),
+                input=json.dumps([(role, texts, size) for role, size in requests]),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -128,4 +127,4 @@ class FreshProcess:
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise ExportError(f"{self._folder}: a process without multigrain cannot open it: {last}")
-            return [np.load(f"{out}/{number}.npy") for number in range(len(asked))]
+            return [np.load(f"{out}/{number}.npy") for number in range(len(requests))]

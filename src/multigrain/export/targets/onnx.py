@@ -9,22 +9,25 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
-from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, default_prompt, document_prompt, query_prompt
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
-from multigrain.export.cost import Cost, ExportedEncoder, measure_cost
-from multigrain.export.graph import EmbeddingGraph
+from multigrain.export.cost import ExportedEncoder, measure_costs
+from multigrain.export.graph import EmbeddingGraph, is_normalised, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
-from multigrain.export.settings import export_settings, write_tokenizer
 from multigrain.model.attention.observed import evaluating
+from multigrain.model.replacing import pooling_name
 
 ONNX_FILE: Final = "model.onnx"
 INT8_FILE: Final = "model_int8.onnx"
@@ -48,13 +51,14 @@ def export(job: ExportJob, folder: Path) -> Exported:
         quantise(folder / ONNX_FILE, folder / INT8_FILE)
         facts["files"].append(INT8_FILE)
         facts["bytes"] = {name: (folder / name).stat().st_size for name in (ONNX_FILE, INT8_FILE)}
-        costs = _int8_costs(job, model, folder)
-        facts["int8"] = [cost.facts() for cost in costs]
+        cosine = model.similarity_fn_name == "cosine"
+        quantised = ExportedEncoder(embedder_file.Embedder(folder, INT8_FILE), folder / INT8_FILE, cosine=cosine)
+        costs = measure_costs(job, SentenceTransformerEncoder(model), quantised, "int8")
+        facts["int8"] = [asdict(cost) for cost in costs]
         lines += [f"{INT8_FILE}: {cost}" for cost in costs]
         if not costs:
             lines.append(f"{INT8_FILE}: its loss was not measured; name a labelled set with --set")
-    settings = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-    (folder / "export.json").write_text(json.dumps(settings | facts, indent=2, ensure_ascii=False), encoding="utf-8")
+    note_facts(folder, facts)
     lines.append("use it from embedder.py in the folder: numpy, onnxruntime and tokenizers are all it needs")
     return Exported(facts=facts, lines=tuple(lines))
 
@@ -76,12 +80,19 @@ def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer
     graph = EmbeddingGraph(model)
     write_tokenizer(model, folder / "tokenizer.json")
     settings = export_settings(model, job.source, pools_prompt=not graph.takes_prompt_length)
-    (folder / "export.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    note_facts(folder, settings)
     shutil.copyfile(embedder_file.__file__, folder / "embedder.py")
     job.progress.say(f"export: tracing {settings['architecture']} with {settings['pooling']} pooling")
     write_graph(graph, folder / ONNX_FILE)
     job.progress.say("export: comparing the graph's vectors with the model's")
     return model, check_parity(model, embedder_file.Embedder(folder), what=f"{job.source} as ONNX")
+
+
+def note_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Add to the folder's export.json."""
+    path = folder / "export.json"
+    noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(noted | facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def in_float32(model: SentenceTransformer) -> SentenceTransformer:
@@ -151,17 +162,6 @@ def quantise(source: Path, target: Path) -> None:
         quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _int8_costs(job: ExportJob, model: SentenceTransformer, folder: Path) -> list[Cost]:
-    cosine = model.similarity_fn_name == "cosine"
-    quantised = ExportedEncoder(embedder_file.Embedder(folder, INT8_FILE), folder / INT8_FILE, cosine=cosine)
-    whole = SentenceTransformerEncoder(model)
-    costs = []
-    for evaluation_set in job.sets:
-        with job.progress.task(f"Measuring int8 on {evaluation_set.name}", None):
-            costs.append(measure_cost(whole, quantised, evaluation_set))
-    return costs
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' notices off the screen: what fails raises."""
@@ -173,3 +173,53 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def write_tokenizer(model: SentenceTransformer, path: Path) -> None:
+    """Write a tokenizer.json that truncates and pads by itself.
+
+    Raises:
+        ExportError: the tokenizer is not a fast one, or has no padding token.
+    """
+    tokenizer: Any = model.tokenizer
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ExportError(f"its {type(tokenizer).__name__} has no tokenizer.json; only fast tokenizers are exported")
+    if tokenizer.pad_token_id is None:
+        raise ExportError("its tokenizer has no padding token; set tokenizer.pad_token and save the model again")
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    limit = token_limit(model)
+    if limit is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(limit, direction=tokenizer.truncation_side)
+    backend.enable_padding(
+        direction=tokenizer.padding_side, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token
+    )
+    backend.save(str(path))
+
+
+def export_settings(model: SentenceTransformer, source: str, *, pools_prompt: bool) -> dict[str, Any]:
+    """The content of export.json, as far as the model decides it.
+
+    Args:
+        model: what is exported.
+        source: what the user called it.
+        pools_prompt: whether the prompt's tokens are part of the vector.
+    """
+    tokenizer: Any = model.tokenizer
+    return {
+        "made_by": f"multigrain {version('multigrain')}",
+        "model": source,
+        "architecture": type(model.transformers_model).__name__,
+        "pooling": pooling_name(model),
+        "dimension": model.get_embedding_dimension(),
+        "max_tokens": token_limit(model),
+        "normalised": is_normalised(model),
+        "similarity": str(model.similarity_fn_name),
+        "prompts": {name: text or "" for name, text in model.prompts.items()},
+        "query_prompt": query_prompt(model),
+        "document_prompt": document_prompt(model),
+        "default_prompt": default_prompt(model),
+        "pools_prompt": pools_prompt,
+        "special_ids": sorted(tokenizer.all_special_ids),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ from multigrain.errors import MissingExtraError
 from multigrain.export.embedder import Embedder
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
-from multigrain.export.targets.onnx import ONNX_FILE, write_onnx_folder
+from multigrain.export.targets.onnx import ONNX_FILE, note_facts, write_onnx_folder
 
 OPENVINO_FILE: Final = "openvino_model.xml"
 
@@ -37,12 +36,11 @@ def export(job: ExportJob, folder: Path) -> Exported:
     reader = Embedder(folder)
     reader.session = _Session(compiled)
     difference = check_parity(model, reader, what=f"{job.source} as OpenVINO")
-    for left in folder.glob(f"{ONNX_FILE}*"):
-        left.unlink()
+    for path in folder.glob(f"{ONNX_FILE}*"):
+        path.unlink()
     (folder / "embedder.py").unlink()  # it reads ONNX
     facts: dict[str, Any] = {"max_difference": difference, "files": [OPENVINO_FILE, "openvino_model.bin"]}
-    settings = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-    (folder / "export.json").write_text(json.dumps(settings | facts, indent=2, ensure_ascii=False), encoding="utf-8")
+    note_facts(folder, facts)
     return Exported(
         facts=facts,
         lines=(

@@ -8,9 +8,9 @@ from typing import Final
 
 from sentence_transformers import SentenceTransformer
 
+from multigrain.export.graph import token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.servers import DECODERS, Server, export_for, weights_dtype
-from multigrain.export.settings import token_limit
 
 
 def _command(job: ExportJob, model: SentenceTransformer) -> str:

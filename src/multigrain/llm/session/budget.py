@@ -9,9 +9,10 @@ from typing import Final
 
 from multigrain.config import Config, PriceConfig
 from multigrain.errors import ConfigError
-from multigrain.llm.prices import BYTES_A_TOKEN, about_prompt_tokens, cost_of
+from multigrain.llm.prices import BYTES_A_TOKEN, about_prompt_tokens
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.session.journal import Journal
+from multigrain.llm.session.records import TokenSums
 from multigrain.llm.session.usage import JournalUsage, read_usage
 from multigrain.storage.rundir import RunDirectory
 
@@ -163,14 +164,9 @@ class Budget:
         self._flying_tokens = self._flying_tokens - reservation.tokens if self._in_flight else 0.0
         self._flying_cost = self._flying_cost - reservation.cost if self._in_flight else 0.0
         if completion is not None:
-            self.tokens += completion.prompt_tokens + completion.completion_tokens
-            if reservation.price is not None:
-                self.cost += cost_of(
-                    reservation.price,
-                    prompt_tokens=completion.prompt_tokens,
-                    completion_tokens=completion.completion_tokens,
-                    cached_tokens=completion.cached_tokens,
-                )
+            sums = TokenSums(1, completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens)
+            self.tokens += sums.tokens
+            self.cost += 0.0 if reservation.price is None else sums.cost(reservation.price)
             self.learn(reservation.request, completion.prompt_tokens)
         waiting, self._waiting = self._waiting, []
         for turn in waiting:

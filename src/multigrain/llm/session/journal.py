@@ -11,7 +11,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
@@ -33,6 +35,7 @@ from multigrain.llm.session.writer import JournalWriter, Statement
 _BUSY_SECONDS: Final = 30.0
 # Constants of this module are all that is ever put into SQL text; values are bound.
 _COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds"
+_COMPLETION_VALUES: Final = attrgetter(*_COMPLETION_COLUMNS.split(", "))
 
 
 class Journal:
@@ -78,9 +81,8 @@ class Journal:
     def find(self, key: str) -> Completion | None:
         """The completion of a key, if there is one."""
         sql = f"SELECT {_COMPLETION_COLUMNS} FROM completions WHERE key = ?"  # noqa: S608
-        with self._lock:
-            row = self._reading.execute(sql, (key,)).fetchone()
-        return None if row is None else _completion(row)
+        row = self._first_row(sql, key)
+        return None if row is None else Completion(*row)
 
     def check(self) -> None:
         """Raise what keeps new completions from being kept.
@@ -139,12 +141,8 @@ class Journal:
                 SELECT 1 FROM failures WHERE failures.key = wanted.key AND last_at >= written_at))
             ORDER BY key
         """
-        connection = _connect(self.path)
-        try:
-            for key, request in connection.execute(sql, (round_id, again)):
-                yield key, restored_request(json.loads(request))
-        finally:
-            connection.close()
+        for key, request in self._rows(sql, round_id, again):
+            yield key, restored_request(json.loads(request))
 
     def awaited(self) -> Iterator[CompletionRequest]:
         """The requests that lie in batch files and have neither been answered nor come back as failures."""
@@ -153,19 +151,12 @@ class Journal:
             AND NOT EXISTS (SELECT 1 FROM completions WHERE completions.key = wanted.key)
             AND NOT EXISTS (SELECT 1 FROM failures WHERE failures.key = wanted.key AND last_at >= written_at)
         """
-        connection = _connect(self.path)
-        try:
-            for (request,) in connection.execute(sql):
-                yield restored_request(json.loads(request))
-        finally:
-            connection.close()
+        return (restored_request(json.loads(request)) for (request,) in self._rows(sql))
 
     def latest_prompts(self, count: int) -> list[tuple[CompletionRequest, int]]:
         """The latest requests whose endpoint has reported how many tokens it read, each with that number."""
         sql = "SELECT request, prompt_tokens FROM completions WHERE prompt_tokens > 0 ORDER BY rowid DESC LIMIT ?"
-        with self._lock:
-            rows = self._reading.execute(sql, (count,)).fetchall()
-        return [(restored_request(json.loads(request)), tokens) for request, tokens in rows]
+        return [(restored_request(json.loads(request)), tokens) for request, tokens in self._rows(sql, count)]
 
     def mark_written(self, keys: Iterable[str]) -> None:
         """Note that requests lie in a batch file now. Returns when that is on the disk."""
@@ -177,31 +168,27 @@ class Journal:
     def find_batch_request(self, key: str) -> tuple[str, str, dict[str, Any]] | None:
         """Strategy, client and request that were written to a batch file under a key."""
         sql = "SELECT strategy, client, request FROM batch_requests WHERE key = ? AND written_at IS NOT NULL"
-        with self._lock:
-            row = self._reading.execute(sql, (key,)).fetchone()
+        row = self._first_row(sql, key)
         return None if row is None else (row[0], row[1], json.loads(row[2]))
 
     def totals(self) -> JournalTotals:
         """Counts and token sums over everything in the journal."""
-        with self._lock:
-            failures = self._reading.execute(
-                "SELECT kind, count(*) FROM failures WHERE key NOT IN (SELECT key FROM completions) "
-                "GROUP BY kind ORDER BY kind"
-            ).fetchall()
-            awaiting = self._reading.execute(
-                "SELECT count(*) FROM batch_requests "
-                "WHERE written_at IS NOT NULL AND key NOT IN (SELECT key FROM completions)"
-            ).fetchone()
-            sums = {
-                source: TokenSums(*(int(value) for value in values))
-                for source, *values in self._reading.execute(
-                    "SELECT source, count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
-                    "total(finish_reason = 'length') FROM completions GROUP BY source"
-                )
-            }
+        failures = self._rows(
+            "SELECT kind, count(*) FROM failures WHERE key NOT IN (SELECT key FROM completions) "
+            "GROUP BY kind ORDER BY kind"
+        )
+        awaiting = self._first_row(
+            "SELECT count(*) FROM batch_requests "
+            "WHERE written_at IS NOT NULL AND key NOT IN (SELECT key FROM completions)"
+        )
+        sources = self._rows(
+            "SELECT source, count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
+            "total(finish_reason = 'length') FROM completions GROUP BY source"
+        )
+        sums = {source: [int(value) for value in values] for source, *values in sources}
         return JournalTotals(
-            live=sums.get("live", TokenSums()),
-            batch=sums.get("batch", TokenSums()),
+            *map(sum, zip(*sums.values(), strict=True)),
+            batch=TokenSums(*sums.get("batch", ())),
             failures=dict(failures),
             awaiting_batch=awaiting[0],
         )
@@ -209,19 +196,14 @@ class Journal:
     def usual_lengths(self) -> dict[str, float]:
         """Mean tokens of the answers to each strategy."""
         sql = "SELECT strategy, avg(completion_tokens) FROM completions GROUP BY strategy"
-        with self._lock:
-            return {name: mean for name, mean in self._reading.execute(sql) if mean}
+        return {name: mean for name, mean in self._rows(sql) if mean}
 
     def entries(self) -> Iterator[JournalEntry]:
         """Everything in the journal, in the order in which it was kept, read as it is needed."""
         columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
         sql = f"SELECT {columns} FROM completions ORDER BY rowid"  # noqa: S608
-        connection = _connect(self.path)
-        try:
-            for key, strategy, client, request, created_at, source, *answer in connection.execute(sql):
-                yield JournalEntry(key, strategy, client, json.loads(request), _completion(answer), created_at, source)
-        finally:
-            connection.close()
+        for key, strategy, client, request, created_at, source, *answer in self._rows(sql):
+            yield JournalEntry(key, strategy, client, json.loads(request), Completion(*answer), created_at, source)
 
     def export(self, stream: TextIO) -> int:
         """Write every entry as a JSON line; returns how many."""
@@ -238,6 +220,15 @@ class Journal:
             self._writer = None
         self._reading.close()
         self._writing.close()
+
+    def _first_row(self, sql: str, *values: Any) -> Any:
+        with self._lock:
+            return self._reading.execute(sql, values).fetchone()
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
+        """Rows, read as they are needed, on a connection of their own."""
+        with closing(_connect(self.path)) as connection:
+            yield from connection.execute(sql, values)
 
     def _start_writer(self) -> JournalWriter:
         with self._lock:
@@ -257,22 +248,4 @@ def _insert(entry: JournalEntry) -> Statement:
         f"(key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}) VALUES"
     )
     made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
-    return Statement(head, (*made_by, *_columns(entry.completion)), "")
-
-
-def _columns(completion: Completion) -> tuple[Any, ...]:
-    """In the order of `_COMPLETION_COLUMNS`."""
-    return (
-        completion.text,
-        completion.finish_reason,
-        completion.model,
-        completion.prompt_tokens,
-        completion.completion_tokens,
-        completion.cached_tokens,
-        completion.seconds,
-    )
-
-
-def _completion(row: Any) -> Completion:
-    text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds = row
-    return Completion(text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds)
+    return Statement(head, (*made_by, *_COMPLETION_VALUES(entry.completion)), "")

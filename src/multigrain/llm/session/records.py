@@ -1,11 +1,11 @@
-"""What the journal holds, and what it adds up to."""
+"""Journal entries, the keys that they are found by, and sums over them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -45,7 +45,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class TokenSums:
-    """Sums over completions of one source.
+    """Sums over completions, as the endpoints report them.
 
     Attributes:
         completions: how many.
@@ -61,65 +61,39 @@ class TokenSums:
     cached_tokens: int = 0
     cut: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class JournalTotals:
-    """Sums over a journal. All counts are as the endpoints report them.
-
-    Attributes:
-        live: of answers to requests that were sent one by one.
-        batch: of answers that came in batch files.
-        failures: requests that came to nothing and have no answer yet, by kind.
-        awaiting_batch: requests written to batch files that have no answer yet.
-    """
-
-    live: TokenSums = TokenSums()
-    batch: TokenSums = TokenSums()
-    failures: dict[str, int] = field(default_factory=dict)
-    awaiting_batch: int = 0
-
-    @property
-    def completions(self) -> int:
-        """Answers kept."""
-        return self.live.completions + self.batch.completions
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens read."""
-        return self.live.prompt_tokens + self.batch.prompt_tokens
-
-    @property
-    def completion_tokens(self) -> int:
-        """Tokens written."""
-        return self.live.completion_tokens + self.batch.completion_tokens
-
     @property
     def tokens(self) -> int:
         """Tokens read and written."""
         return self.prompt_tokens + self.completion_tokens
 
-    @property
-    def cached_tokens(self) -> int:
-        """Tokens read from a prefix cache."""
-        return self.live.cached_tokens + self.batch.cached_tokens
-
-    @property
-    def cut(self) -> int:
-        """Answers that were stopped at their token limit."""
-        return self.live.cut + self.batch.cut
-
     def cost(self, price: PriceConfig) -> float:
         """US dollars, by the model's price. Requests that failed are not in it: no one reports what they cost."""
-        return sum(
-            cost_of(
-                price,
-                prompt_tokens=sums.prompt_tokens,
-                completion_tokens=sums.completion_tokens,
-                cached_tokens=sums.cached_tokens,
-                in_batch=in_batch,
-            )
-            for sums, in_batch in ((self.live, False), (self.batch, True))
+        return cost_of(
+            price,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTotals(TokenSums):
+    """Sums over a journal, answers that came in batch files among them.
+
+    Attributes:
+        batch: of answers that came in batch files, which cost less.
+        failures: requests that came to nothing and have no answer yet, by kind.
+        awaiting_batch: requests written to batch files that have no answer yet.
+    """
+
+    _: KW_ONLY
+    batch: TokenSums = TokenSums()
+    failures: dict[str, int] = field(default_factory=dict)
+    awaiting_batch: int = 0
+
+    def cost(self, price: PriceConfig) -> float:
+        """US dollars, by the model's price, what batch files save taken off."""
+        return TokenSums.cost(self, price) - (1 - price.batch_share) * self.batch.cost(price)
 
 
 def request_key(client: str, strategy: str, request: CompletionRequest) -> str:

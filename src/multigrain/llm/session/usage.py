@@ -1,4 +1,4 @@
-"""What a run has been answered and what that cost, over its journals, each at the price of the model that answers."""
+"""Usage: completions, tokens and cost over a run's journals, each at the price of the model that answers."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Usage:
     def cost(self) -> float | None:
         """US dollars; None where there is no journal, or one's price is unknown."""
         costs = [journal.cost for journal in self.journals]
-        known = [cost for cost in costs if cost is not None]
-        return round(sum(known), 6) if known and len(known) == len(costs) else None
+        amounts = [cost for cost in costs if cost is not None]
+        return round(sum(amounts), 6) if amounts and len(amounts) == len(costs) else None
 
     def summary(self) -> dict[str, Any]:
         """Completions, failures by kind, tokens, and cost where all prices are known; under stable names."""

@@ -39,15 +39,15 @@ def set_attention(model: SentenceTransformer, attention: AttentionName) -> None:
         if attention == "bidirectional" and isinstance(transformer, Transformer):
             return  # an encoder attends both ways as it is
         raise ModelError(f"attention: {attention} needs a decoder; {_kind(transformer)} is none, use attention: keep")
-    config, wanted = transformer.model.config, attention == "bidirectional"
-    config.is_causal = not wanted
+    config, both_ways = transformer.model.config, attention == "bidirectional"
+    config.is_causal = not both_ways
     if hasattr(config, _OWN_SWITCH):
-        setattr(config, _OWN_SWITCH, wanted)
+        setattr(config, _OWN_SWITCH, both_ways)
     for module in transformer.model.modules():
         # Some architectures copy the switch into every layer when they are built.
         if hasattr(module, _OWN_SWITCH):
-            setattr(module, _OWN_SWITCH, wanted)
-    if is_bidirectional(transformer.model) != wanted:
+            setattr(module, _OWN_SWITCH, both_ways)
+    if is_bidirectional(transformer.model) != both_ways:
         raise ModelError(
             f"{type(transformer.model).__name__}: its attention cannot be made {attention} by transformers' switch; "
             "use attention: keep"

@@ -89,16 +89,16 @@ def visible(
     narrow = window is not None and window < tokens
     if padding is None and not narrow:
         return None
-    seen = torch.ones(1, 1, 1, tokens, dtype=torch.bool, device=device)
+    shown = torch.ones(1, 1, 1, tokens, dtype=torch.bool, device=device)
     if padding is not None:
-        seen = padding[:, None, None, :].bool()
-    place = torch.arange(tokens, device=device)
-    distance = place[:, None] - place
+        shown = padding[:, None, None, :].bool()
+    position = torch.arange(tokens, device=device)
+    distance = position[:, None] - position
     if causal:
-        seen = seen & (distance >= 0)
+        shown = shown & (distance >= 0)
     if window is not None and narrow:
-        seen = seen & (distance.abs() < window)
-    return seen
+        shown = shown & (distance.abs() < window)
+    return shown
 
 
 AttentionInterface.register(FLASH_NAME, _observed_flash)

@@ -59,8 +59,8 @@ class Reduction:
     def __post_init__(self) -> None:
         for field, choices in (("reduce", ReduceName), ("heads", HeadsName), ("grad", GradName)):
             if getattr(self, field) not in get_args(choices):
-                known = ", ".join(get_args(choices))
-                raise ModelError(f"ATA pooling: {field} {getattr(self, field)!r} is unknown; choose one of {known}")
+                names = ", ".join(get_args(choices))
+                raise ModelError(f"ATA pooling: {field} {getattr(self, field)!r} is unknown; choose one of {names}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +296,8 @@ def _columns(scores: Scores, rows: slice) -> slice:
         return slice(0, rows.stop if scores.causal else length)
     if scores.mask.dtype != torch.bool or scores.mask.device.type != "cpu":
         return slice(0, length)
-    seen = scores.mask[:, :, rows].flatten(0, 2).any(0).nonzero()
-    return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, length)
+    shown = scores.mask[:, :, rows].flatten(0, 2).any(0).nonzero()
+    return slice(int(shown[0]), int(shown[-1]) + 1) if len(shown) else slice(0, length)
 
 
 def _received_from(
@@ -365,9 +365,9 @@ def seen_by(scores: Scores, valid: Tensor | None) -> Tensor:
     device = scores.query.device
     if scores.mask is not None:
         mask = scores.mask[:, 0]
-        seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        shown = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
     elif scores.causal:
-        seen = torch.ones(1, length, length, dtype=torch.bool, device=device).tril()
+        shown = torch.ones(1, length, length, dtype=torch.bool, device=device).tril()
     else:
-        seen = torch.ones(1, length, 1, dtype=torch.bool, device=device).expand(1, length, length)
-    return (seen if valid is None else seen & valid[:, :, None]).sum(1)
+        shown = torch.ones(1, length, 1, dtype=torch.bool, device=device).expand(1, length, length)
+    return (shown if valid is None else shown & valid[:, :, None]).sum(1)

@@ -12,8 +12,8 @@ from typing import Final
 from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
+from multigrain.llm.answers import ask
 from multigrain.llm.protocol import CompletionRequest, LLMClient
-from multigrain.llm.structured import ask
 from multigrain.records import LEVELS, Document, SynthesizedRow, Task
 from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.strategies.mix import MixedStrategy

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
-from multigrain.llm.answers import without_reasoning
+from multigrain.llm.answers import ask, without_reasoning
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
-from multigrain.llm.structured import ask
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
 from multigrain.synthesis.plain_text import Text, ask_for_query

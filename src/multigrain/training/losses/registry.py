@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -114,24 +113,21 @@ def _infonce(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
     )
 
 
-def _own(home: str) -> Callable[[SentenceTransformer, LossSettings], nn.Module]:
-    """Builds one of our own losses, whose keywords are its options.
-
-    Args:
-        home: its module in this package, and its class: "module:Class".
-    """
+def _own(name: str) -> Callable[[SentenceTransformer, LossSettings], nn.Module]:
+    """Builds one of our own losses, by the name of its class; its keywords are its options."""
 
     def build(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
-        module, kind = home.split(":")
-        loss: Any = getattr(import_module(f"multigrain.training.losses.{module}"), kind)(
+        from multigrain.training.losses import ranking
+
+        loss: Any = getattr(ranking, name)(
             model,
             **settings.options.model_dump(),
             scale=settings.scale,
             gather_across_devices=settings.gather_across_devices,
         )
-        from multigrain.training.losses.caching import GradientCachedLoss
-
-        return loss if settings.mini_batch_size is None else GradientCachedLoss(model, loss, settings.mini_batch_size)
+        if settings.mini_batch_size is None:
+            return cast("nn.Module", loss)
+        return ranking.GradientCachedLoss(model, loss, settings.mini_batch_size)
 
     return build
 
@@ -156,21 +152,18 @@ def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
         raise ModelError(f"training.loss_options.guide {settings.options.guide}: {error}") from None
 
 
-_INFONCE: Final = LossPlugin(_infonce, shapes=("pairs", "triples", "lists"), caches=True)
+_ALL_SHAPES: Final = ("pairs", "triples", "lists")
+_INFONCE: Final = LossPlugin(_infonce, shapes=_ALL_SHAPES, caches=True)
 
 LOSSES: Final[Registry[LossPlugin]] = Registry(
     kind="loss",
     group="multigrain.losses",
     built_in={
         "infonce": _INFONCE,
-        "masked": LossPlugin(
-            _own("masked:MaskedRankingLoss"), MaskedOptions, shapes=("pairs", "triples", "lists"), caches=True
-        ),
+        "masked": LossPlugin(_own("MaskedRankingLoss"), MaskedOptions, shapes=_ALL_SHAPES, caches=True),
         "guided": LossPlugin(_guided, GuidedOptions, caches=True),
-        "listmle": LossPlugin(_own("listwise:ListMLELoss"), ListMLEOptions, shapes=("lists",), caches=True),
-        "wasserstein": LossPlugin(
-            _own("listwise:WassersteinLoss"), WassersteinOptions, shapes=("lists",), caches=True
-        ),
+        "listmle": LossPlugin(_own("ListMLELoss"), ListMLEOptions, shapes=("lists",), caches=True),
+        "wasserstein": LossPlugin(_own("WassersteinLoss"), WassersteinOptions, shapes=("lists",), caches=True),
     },
     named_by="training.loss",
     instance_of=LossPlugin,
@@ -239,23 +232,19 @@ def guide_of(config: TrainingConfig) -> str | None:
 
 def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
     plugin = LOSSES.get(config.loss)
-    shape = graded_shape(config)
-    if shape not in plugin.shapes:
-        raise ConfigError(_misfit(config, plugin))
+    if graded_shape(config) not in plugin.shapes:
+        misfit = f"training.loss: {config.loss!r} cannot be trained with schedule: {config.schedule}"
+        if plugin.shapes == ("lists",):
+            raise ConfigError(f"{misfit}: it ranks all four levels at once; set training.schedule: listwise")
+        shapes = " or ".join(plugin.shapes)
+        raise ConfigError(f"{misfit}: it takes {shapes}; choose a schedule that gives a row one negative or none")
     if config.mini_batch_size is not None and not plugin.caches:
         raise ConfigError(f"training.mini_batch_size: loss {config.loss!r} cannot cache gradients; leave it null")
     try:
         return plugin, plugin.options.model_validate(config.loss_options)
     except ValidationError as error:
-        known = ", ".join(plugin.options.model_fields) or "none"
+        names = ", ".join(plugin.options.model_fields) or "none"
         problems = "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
         raise ConfigError(
-            f"training.loss_options of loss {config.loss!r}: {problems} (its options: {known})"
+            f"training.loss_options of loss {config.loss!r}: {problems} (its options: {names})"
         ) from None
-
-
-def _misfit(config: TrainingConfig, plugin: LossPlugin) -> str:
-    start = f"training.loss: {config.loss!r} cannot be trained with schedule: {config.schedule}"
-    if plugin.shapes == ("lists",):
-        return f"{start}: it ranks all four levels at once; set training.schedule: listwise"
-    return f"{start}: it takes {' or '.join(plugin.shapes)}; choose a schedule that gives a row one negative or none"

@@ -1,7 +1,7 @@
-"""Training with weights, gradients and optimiser sharded over the processes (FSDP2), by the trainer's own switches.
+"""Trainers for what sentence-transformers' own cannot resume: adapters, and models that are sharded (FSDP2).
 
-The trainer shards a twin of the model, block by block. What sentence-transformers' trainer cannot do is done here: it
-would save one process's shards as if they were the model, and cannot read a sharded checkpoint.
+The trainer shards a twin of the model, block by block, by its own switches. Its checkpoints are written and read here:
+it would save one process's shards as if they were the model, and cannot read a sharded checkpoint.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 
 from multigrain.config import TrainingConfig
+from multigrain.errors import ModelError
+from multigrain.model.loading import load_any
 from multigrain.training.processes import is_main_process
 
 
 def training_device(config: TrainingConfig, model: SentenceTransformer) -> torch.device:
     """Where steps are computed. A model that will be sharded waits on the CPU, since one device may not hold it."""
-    found = torch.accelerator.current_accelerator() if config.fsdp and torch.accelerator.is_available() else None
-    return model.device if found is None else found
+    device = torch.accelerator.current_accelerator() if config.fsdp and torch.accelerator.is_available() else None
+    return model.device if device is None else device
 
 
 def fsdp_arguments(config: TrainingConfig, model: SentenceTransformer) -> dict[str, Any]:
@@ -106,6 +108,27 @@ class ShardingTrainer(SentenceTransformerTrainer):
     def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
         plugin = self.accelerator.state.fsdp_plugin
         load_fsdp_model(plugin, self.accelerator, self.model if model is None else model, checkpoint_path)
+
+
+class AdapterTrainer(SentenceTransformerTrainer):
+    """The trainer that resumes what learns alone.
+
+    Checkpoints of adapters hold no weights of the base. sentence-transformers reads the base again, whole, and copies
+    all of it over the model's: needless where nothing of it has changed, and an error where the model holds it packed
+    in 4 bits.
+    """
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
+        del model  # the trainer names it where it holds several
+        own: SentenceTransformer = getattr(self.model, "_orig_mod", self.model)
+        saved = load_any(checkpoint_path, device="cpu", trust_remote_code=own.trust_remote_code).state_dict()
+        learning = [name for name, parameter in own.named_parameters() if parameter.requires_grad]
+        missing = [name for name in learning if name not in saved]
+        if missing:
+            raise ModelError(
+                f"{checkpoint_path}: holds no weights of {missing[0]}; delete the checkpoint to train from the start"
+            )
+        own.load_state_dict({name: saved[name] for name in learning}, strict=False)
 
 
 def _blocks(model: SentenceTransformer) -> list[str]:
