@@ -34,6 +34,7 @@ from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import bootstrap_interval
 from multigrain.records import LEVELS, Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
@@ -176,7 +177,7 @@ def _identity(text: str) -> str:
 
 
 def _interval(values: np.ndarray) -> list[float]:
-    low, high = bootstrap_interval(values.astype(np.float64), seed=_SEED)
+    low, high = bootstrap_interval(values.astype(np.float64), CompareSettings(seed=_SEED))
     return [round(low, 4), round(high, 4)]
 
 

@@ -56,7 +56,7 @@ def write_documents(folder: Path, documents: list[Document], about: Mapping[str,
     for split in Split:
         made = from_documents(prepared, split, prepared, folder.name, "test")
         queries |= made.queries
-        _write_qrels(folder / "qrels" / f"{split.value}.tsv", made.relevant)
+        _write_qrels(folder / "qrels" / f"{split.value}.tsv", made.qrels)
         counts[f"{split.value}_queries"] = len(made.queries)
     _write_jsonl(folder / "queries.jsonl", ({"_id": key, "text": text} for key, text in queries.items()))
     return {**about, "counts": counts}
@@ -68,10 +68,10 @@ def write_questions(folder: Path, made: EvaluationSet, about: Mapping[str, Any])
     _write_jsonl(folder / "queries.jsonl", ({"_id": key, "text": text} for key, text in made.queries.items()))
     counts: dict[str, int] = {"documents": len(made.corpus)}
     for split in (Split.VALIDATION, Split.TEST):
-        chosen = {key: grades for key, grades in made.relevant.items() if split_of(made.corpus[min(grades)]) is split}
+        chosen = {key: grades for key, grades in made.qrels.items() if split_of(made.corpus[min(grades)]) is split}
         _write_qrels(folder / "qrels" / f"{split.value}.tsv", chosen)
         counts[f"{split.value}_queries"] = len(chosen)
-    return {**about, "label": made.label, "counts": counts}
+    return {**about, "label": made.provenance, "counts": counts}
 
 
 def write_similarities(folder: Path, made: SimilaritySet, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def write_similarities(folder: Path, made: SimilaritySet, about: Mapping[str, An
         lines = ["\t".join(_quoted(cell) for cell in row) for row in (("sentence1", "sentence2", "score"), *rows)]
         (folder / f"{split.value}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         counts[f"{split.value}_pairs"] = len(rows)
-    return {**about, "label": made.label, "counts": counts}
+    return {**about, "label": made.provenance, "counts": counts}
 
 
 def _aptsearch(folder: Path, cache: Path, suite: str) -> dict[str, Any]:

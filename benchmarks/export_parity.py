@@ -28,8 +28,7 @@ import onnxruntime
 import torch
 from sentence_transformers import SentenceTransformer
 
-from multigrain.evaluation.sets.loading import load_evaluation_set
-from multigrain.evaluation.sets.option import parse_set
+from multigrain.evaluation.sets.loading import load_evaluation_set, parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.distil import distil_to_mean
 from multigrain.export.embedder import Embedder

@@ -34,6 +34,7 @@ from multigrain.config import TrainingConfig
 from multigrain.encoders.encoder import SentenceTransformerEncoder, encode
 from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
 from multigrain.mining.rules import scale_bands
 from multigrain.mining.search import top_k
@@ -172,7 +173,7 @@ def run_variant(
         log = train_candidate(model, rows, settings, name=name, seed=seed, checkpoints=Path(folder) / "checkpoints")
         save_candidate(model, Path(folder) / "model", settings)
         after = scores(load(str(Path(folder) / "model"), device="cpu"), held_out)
-    delta = compare_paired(before.ndcg_by_query, after.ndcg_by_query, seed=seed)
+    delta = compare_paired(before.ndcg_by_query, after.ndcg_by_query, CompareSettings(seed=seed))
     return {
         "model": described,
         "before": round(before.ndcg_at_10, 4),

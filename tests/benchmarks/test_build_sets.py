@@ -106,7 +106,7 @@ def test_a_passages_questions_are_on_one_side(tmp_path: Path) -> None:
     sides = {
         name: read_beir(tmp_path / "qrels" / f"{name}.tsv", name=name, role="test") for name in ("validation", "test")
     }
-    used = [{key for grades in side.relevant.values() for key in grades} for side in sides.values()]
+    used = [{key for grades in side.qrels.values() for key in grades} for side in sides.values()]
     assert not used[0] & used[1]
     assert len(used[0] | used[1]) == 40
     assert sum(about["counts"].values()) == 40 + 80

@@ -10,10 +10,9 @@ from benchmarks.build_sets import build
 from benchmarks.fetching import FetchError
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.mining.lexical import BM25Retriever
 from multigrain.storage.packages import is_installed, resolve_encoder
 
 pytestmark = pytest.mark.slow
@@ -34,7 +33,7 @@ def built(request, tmp_path_factory) -> EvaluationSet:
 
 
 def ndcg(built: EvaluationSet, run: dict[str, dict[str, float]]) -> float:
-    judgments = {query: dict(grades) for query, grades in built.relevant.items()}
+    judgments = {query: dict(grades) for query, grades in built.qrels.items()}
     measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10"}).evaluate(run)
     return float(np.mean([each["ndcg_cut_10"] for each in measured.values()]))
 

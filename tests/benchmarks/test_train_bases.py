@@ -44,10 +44,10 @@ def test_a_variant_is_built_trained_saved_and_measured(
     held_out = EvaluationSet(
         name="own",
         role="test",
-        label="made",
+        provenance="made",
         corpus={str(number): passage for number, (_, passage) in enumerate(pairs)},
         queries={str(number): query for number, (query, _) in enumerate(pairs)},
-        relevant={str(number): {str(number): 1} for number in range(len(pairs))},
+        qrels={str(number): {str(number): 1} for number in range(len(pairs))},
     )
 
     found = train_bases.run_variant("minilm-lora", str(small_bert), rows, held_out, steps=4, batch=8, seed=1)

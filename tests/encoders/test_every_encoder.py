@@ -23,7 +23,7 @@ from multigrain.encoders.models import Encoding, ModelSpec, open_encoder
 from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.encoders.served import ServedEncoder
 from multigrain.engine.local import LocalEngine
-from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
+from multigrain.evaluation.sets.mteb_tasks import MtebEncoder
 from multigrain.export.cost import ExportedEncoder
 from multigrain.export.embedder import Embedder
 from multigrain.export.job import ExportJob

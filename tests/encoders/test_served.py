@@ -25,7 +25,7 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.models import Encoding, ModelSpec, parse_model, with_poolings
 from multigrain.encoders.served import ServedEncoder
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
-from multigrain.evaluation.models import score_models
+from multigrain.evaluation.scoring import score_models
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
@@ -101,7 +101,7 @@ def test_a_served_model_scores_as_it_does_when_it_runs_here(
 ) -> None:
     MODEL.save(str(tmp_path / "model"))
     pairs = SimilaritySet("pairs", "test", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
-    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
+    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.qrels)
     sets = OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "test"),))
 
     found = score_models(

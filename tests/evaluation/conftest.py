@@ -45,7 +45,7 @@ def animals() -> EvaluationSet:
     return EvaluationSet(
         name="animals",
         role="test",
-        label="hand-made",
+        provenance="hand-made",
         corpus={
             "cat": "the cat sleeps on the warm mat",
             "dog": "a dog barks at the postman",
@@ -53,7 +53,7 @@ def animals() -> EvaluationSet:
             "bee": "bees collect nectar from flowers",
         },
         queries={"q1": "cat sleeps warm", "q2": "owl hunts night", "q3": "bees nectar"},
-        relevant={"q1": {"cat": 1}, "q2": {"owl": 2, "cat": 1, "dog": 0}, "q3": {"bee": 1}},
+        qrels={"q1": {"cat": 1}, "q2": {"owl": 2, "cat": 1, "dog": 0}, "q3": {"bee": 1}},
     )
 
 

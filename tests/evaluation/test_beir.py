@@ -41,7 +41,7 @@ def test_a_folder_is_read_as_beir_and_mteb_read_it(tmp_path: Path) -> None:
     found = read(write(tmp_path))
     assert found.corpus == {"d1": "Cats They sleep.", "d2": "Dogs bark.", "d3": "Owls hunt."}
     assert found.queries == {"q1": "sleep", "q2": "bark"}, "queries without judgments belong to other splits"
-    assert found.relevant == {"q1": {"d1": 2}, "q2": {"d2": 1, "d3": 0}}
+    assert found.qrels == {"q1": {"d1": 2}, "q2": {"d2": 1, "d3": 0}}
 
 
 def test_trec_qrels_and_numeric_ids_are_understood(tmp_path: Path) -> None:
@@ -51,14 +51,14 @@ def test_trec_qrels_and_numeric_ids_are_understood(tmp_path: Path) -> None:
         queries=[{"id": "7", "text": "seven"}],
         qrels="7 0 1 3\n",
     )
-    assert read(folder).relevant == {"7": {"1": 3}}
+    assert read(folder).qrels == {"7": {"1": 3}}
 
 
 def test_one_qrels_file_can_be_named(tmp_path: Path) -> None:
     folder = write(tmp_path)
     (folder / "qrels" / "dev.tsv").write_text("q1\td3\t1\n")
-    assert read(folder / "qrels" / "dev.tsv").relevant == {"q1": {"d3": 1}}
-    assert set(read(folder).relevant) == {"q1", "q2"}, "test.tsv is what a folder stands for"
+    assert read(folder / "qrels" / "dev.tsv").qrels == {"q1": {"d3": 1}}
+    assert set(read(folder).qrels) == {"q1", "q2"}, "test.tsv is what a folder stands for"
     (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "train.tsv")
     with pytest.raises(EvaluationError, match=r"2 files and no test\.tsv"):
         read(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_crossed, compare_paired
 
 
@@ -17,14 +18,16 @@ def runs(gain: float, between_seeds: float, seeds: int = 5, queries: int = 200) 
 
 def test_one_seed_is_a_paired_comparison() -> None:
     base, other = runs(0.02, 0.0, seeds=1)
-    options = {"samples": 500, "seed": 1}
-    assert compare_crossed(base, other, **options) == compare_paired(base[0], other[0], **options)
+    settings = CompareSettings(samples=500, seed=1)
+    assert compare_crossed(base, other, settings) == compare_paired(base[0], other[0], settings)
 
 
 def test_seeds_that_disagree_widen_the_interval_and_take_the_claim_back() -> None:
-    steady = compare_crossed(*runs(0.02, 0.0), samples=2_000, seed=1)
-    shaky = compare_crossed(*runs(0.02, 0.1), samples=2_000, seed=1)
-    queries_alone = compare_paired(*(each.mean(axis=0) for each in runs(0.02, 0.1)), samples=2_000, seed=1)
+    steady = compare_crossed(*runs(0.02, 0.0), CompareSettings(samples=2_000, seed=1))
+    shaky = compare_crossed(*runs(0.02, 0.1), CompareSettings(samples=2_000, seed=1))
+    queries_alone = compare_paired(
+        *(each.mean(axis=0) for each in runs(0.02, 0.1)), CompareSettings(samples=2_000, seed=1)
+    )
     assert steady.low > 0
     assert steady.p_value < 0.01
     assert shaky.low < 0 < shaky.high
@@ -35,5 +38,5 @@ def test_seeds_that_disagree_widen_the_interval_and_take_the_claim_back() -> Non
 
 def test_a_model_compared_with_itself_differs_by_nothing() -> None:
     base, _ = runs(0.0, 0.0)
-    found = compare_crossed(base, base.copy(), samples=300, seed=1)
+    found = compare_crossed(base, base.copy(), CompareSettings(samples=300, seed=1))
     assert (found.mean, found.low, found.high, found.p_value) == (0, 0, 0, 1)

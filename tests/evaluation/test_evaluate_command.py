@@ -130,7 +130,10 @@ def test_poolings_and_prompts_make_variants(place: Path, small_bert: Path) -> No
     )
     (only,) = json.loads(prompted.stdout.strip().splitlines()[-1])["scores"]
     assert only["models"]["one"] != only["models"]["two"]
-    assert invoke("bm25", "--pooling", "men", "--set", own(place)).exit_code == 2
+    refused = invoke("bm25", "--pooling", "men", "--set", own(place)).exception
+    assert isinstance(refused, ConfigError)
+    assert "did you mean 'mean'?" in str(refused)
+    assert refused.exit_code == 2
 
 
 def test_judged_sets_say_what_nobody_judged(place: Path) -> None:

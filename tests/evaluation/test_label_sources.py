@@ -53,7 +53,7 @@ def test_own_queries_are_searched_with_both_models(run: RunDirectory, tmp_path: 
         assert len(task.rankings[name]["q1"]) == 2
     assert (task.name, task.base, task.others) == ("queries-asked", "base", ("best",))
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(EvaluationError, match="cannot be read as UTF-8"):
+    with pytest.raises(EvaluationError, match=r"asked\.txt:1: not UTF-8"):
         own_queries(run, path, depth=2)
 
 

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from multigrain.evaluation.messages import describe_change, describe_conclusion
-from multigrain.evaluation.query_changes import QueryChange
+from multigrain.evaluation.query_changes import QueryChange, describe_change
 from multigrain.evaluation.results import ModelScores, QueryRow, SetResult
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.evaluation.verdict import Conclusion, Verdict
+from multigrain.evaluation.verdict import Conclusion, Verdict, describe_conclusion
 
 RESULT = SetResult(
     name="own",

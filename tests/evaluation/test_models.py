@@ -10,10 +10,9 @@ from tests.encoders.test_encoder import static_model
 from multigrain.encoders.models import Encoding, ModelSpec
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.comparison import compare_models, compare_stored, comparison_values, write_comparison
-from multigrain.evaluation.models import score_models
-from multigrain.evaluation.sets.loading import OpenedSets, open_sets
+from multigrain.evaluation.scoring import score_models
+from multigrain.evaluation.sets.loading import OpenedSets, open_sets, parse_set
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
-from multigrain.evaluation.sets.option import parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
@@ -48,7 +47,7 @@ def test_sets_are_opened_by_what_their_paths_name(tmp_path: Path) -> None:
 
 def test_every_model_is_scored_on_everything_it_can_do(folders: tuple[str, str], animals: EvaluationSet) -> None:
     pairs = SimilaritySet("pairs", "forgetting", "l", (("cat", "cat"), ("cat", "dog"), ("owl", "dog cat")), (5, 2, 1))
-    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.relevant)
+    task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.qrels)
     found = score_models(
         [ModelSpec("one", folders[0]), ModelSpec("two", folders[1]), ModelSpec("bm25", "bm25")],
         OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "forgetting"),)),

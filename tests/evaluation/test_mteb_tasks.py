@@ -15,7 +15,7 @@ from tests.encoders.test_encoder import static_model
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import evaluate_retrieval
-from multigrain.evaluation.score_store import ScoreStore
+from multigrain.evaluation.scoring import ScoreStore
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task, evaluate_task, find_tasks
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import evaluate_sts, spearman
@@ -26,10 +26,10 @@ def words() -> EvaluationSet:
     return EvaluationSet(
         name="words",
         role="test",
-        label="hand-made",
+        provenance="hand-made",
         corpus={"d1": "cat", "d2": "dog", "d3": "owl", "d4": "cat dog owl"},
         queries={"q1": "cat", "q2": "dog owl", "q3": "passage"},
-        relevant={"q1": {"d2": 1}, "q2": {"d4": 1}, "q3": {"d3": 1}},
+        qrels={"q1": {"d2": 1}, "q2": {"d4": 1}, "q3": {"d3": 1}},
     )
 
 

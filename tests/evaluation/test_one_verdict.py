@@ -17,16 +17,16 @@ from tests.report.example_run import ExampleRun, build_run
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_markdown
 from multigrain.ablation.table import ArmScores, build_table
-from multigrain.evaluation.comparison import compare_stored, comparison_values, sentences
-from multigrain.evaluation.comparison_table import table_lines
+from multigrain.evaluation.comparison import compare_stored, comparison_values, sentences, table_lines
 from multigrain.evaluation.results import EvaluationResults, QueryRow, summarise_set, write_per_query, write_results
 from multigrain.evaluation.retrieval import QueryScore, SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.verdict import Verdict, conclusions_of
+from multigrain.recipes import recipe
 from multigrain.report.card import write_card
 from multigrain.report.headline import headline
-from multigrain.report.write import write_report
+from multigrain.report.render import write_report
 from multigrain.stages.evaluation import advice
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.demo import demo_summary
@@ -175,7 +175,10 @@ def test_all_surfaces_agree(run: RunDirectory, drawn: tuple[Scores, dict[str, Ro
         name for name, role in roles.items() if role == "test" and verdicts[name, chosen] is Verdict.UNDECIDED
     }
 
-    summary = demo_summary(run, total_seconds=1.0, setup_seconds=None)
+    demo = recipe("demo")
+    candidates = dict.fromkeys(results.models[1:], demo.training.candidates["ata"])
+    config = demo.model_copy(update={"training": demo.training.model_copy(update={"candidates": candidates})})
+    summary = demo_summary(run, config, total_seconds=1.0, setup_seconds=None)
     assert summary["verdict"] == {f"tuned_{model}": each for (name, model), each in verdicts.items() if name == "test"}
 
     arms = [

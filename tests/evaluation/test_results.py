@@ -19,10 +19,9 @@ from multigrain.evaluation.results import (
     write_per_query,
     write_results,
 )
-from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, SetScores, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.mining.lexical import BM25Retriever
 
 
 @pytest.fixture

@@ -9,11 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.retrieval import DenseRetriever, evaluate_retrieval, evaluate_retriever, score_ranking
+from multigrain.evaluation.retrieval import (
+    BM25Retriever,
+    DenseRetriever,
+    evaluate_retrieval,
+    evaluate_retriever,
+    score_ranking,
+)
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.mining import search
 from multigrain.mining.best import NO_ROW
-from multigrain.mining.lexical import BM25Retriever
 
 # Few distinct values, negative ones and both zeros among them, so that ties are common.
 _VALUES = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 0.25, 1.0])
@@ -94,7 +99,7 @@ def test_metrics_are_those_of_trec_eval_on_the_models_own_scores(word_hash, anim
         query: dict(zip(animals.corpus, map(float, row), strict=True))
         for query, row in zip(animals.queries, similarity, strict=True)
     }
-    judgments = {query: dict(grades) for query, grades in animals.relevant.items()}
+    judgments = {query: dict(grades) for query, grades in animals.qrels.items()}
     measures = {"ndcg_cut.10", "recall.10,100", "recip_rank"}
     expected = pytrec_eval.RelevanceEvaluator(judgments, measures).evaluate(run)
     for each in scores.queries:
@@ -111,10 +116,10 @@ def test_recall_sees_a_hundred_documents_and_the_reciprocal_rank_ten() -> None:
     chosen = EvaluationSet(
         name="deep",
         role="test",
-        label="l",
+        provenance="l",
         corpus=dict.fromkeys(ranking, "text"),
         queries={"q1": "a", "q2": "b", "q3": "c"},
-        relevant={"q1": {"d9": 1, "d99": 1}, "q2": {"d10": 1}, "q3": {"d1": 0, "d3": 2}},
+        qrels={"q1": {"d9": 1, "d99": 1}, "q2": {"d10": 1}, "q3": {"d1": 0, "d3": 2}},
     )
     scores = score_ranking(dict.fromkeys(chosen.queries, ranking), chosen)
 
@@ -132,7 +137,7 @@ def test_equal_scores_rank_by_descending_id_as_trec_eval_does(animals: Evaluatio
 
     scores = evaluate_retrieval(Collapsed(), animals)
     run = {query: dict.fromkeys(animals.corpus, 1.0) for query in animals.queries}
-    judgments = {query: dict(grades) for query, grades in animals.relevant.items()}
+    judgments = {query: dict(grades) for query, grades in animals.qrels.items()}
     expected = pytrec_eval.RelevanceEvaluator(judgments, {"ndcg_cut.10"}).evaluate(run)
     for each in scores.queries:
         assert each.top_ids == ("owl", "dog", "cat", "bee")

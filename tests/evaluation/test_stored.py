@@ -10,10 +10,9 @@ from multigrain.evaluation.results import (
     write_per_query,
     write_results,
 )
-from multigrain.evaluation.retrieval import evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.mining.lexical import BM25Retriever
 from multigrain.records import Document, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

@@ -14,6 +14,7 @@ from multigrain.evaluation.sets.sts import (
     read_sts,
     spearman,
 )
+from multigrain.evaluation.settings import CompareSettings
 
 ROWS = [("a cat sleeps", "a cat naps", "4.5"), ("a dog barks", "a cat naps", "1"), ("an owl", "an owl", "5")]
 
@@ -67,11 +68,11 @@ def test_a_better_model_is_told_from_a_worse_and_a_model_equals_itself() -> None
     rng = np.random.default_rng(0)
     gold = rng.random(300)
     good, bad = gold + rng.normal(0, 0.1, 300), gold + rng.normal(0, 1.0, 300)
-    found = compare_similarities(gold, bad, good, samples=400, seed=1)
+    found = compare_similarities(gold, bad, good, CompareSettings(samples=400, seed=1))
     assert 0 < found.low < found.mean < found.high
     assert found.mean == pytest.approx(spearman(gold, good) - spearman(gold, bad))
     assert found.p_value < 0.01
-    same = compare_similarities(gold, good, 2 * good - 1, samples=200, seed=1)
+    same = compare_similarities(gold, good, 2 * good - 1, CompareSettings(samples=200, seed=1))
     assert (same.mean, same.low, same.high, same.p_value) == pytest.approx((0, 0, 0, 1), abs=1e-9)
 
 
@@ -81,5 +82,5 @@ def test_chance_differences_are_called_significant_about_as_often_as_they_should
     for trial in range(60):
         gold = rng.random(60)
         one, two = gold + rng.normal(0, 0.5, 60), gold + rng.normal(0, 0.5, 60)
-        significant += compare_similarities(gold, one, two, samples=200, seed=trial).p_value < 0.05
+        significant += compare_similarities(gold, one, two, CompareSettings(samples=200, seed=trial)).p_value < 0.05
     assert significant <= 9

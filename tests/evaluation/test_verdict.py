@@ -115,6 +115,19 @@ def test_a_gain_that_cost_the_unrelated_set_is_used_with_a_reserve() -> None:
     assert "but" not in recommendation(results(gain), conclusions_of(results(gain)))[1]
 
 
+def test_an_interval_below_zero_is_never_passed_over_though_the_correction_forbids_the_claim() -> None:
+    gain, fall = set_result(0.02, 0.04), set_result(-0.05, -0.01, 0.06, name="manuals")
+    beside = results(gain, fall)
+    decision, advice = recommendation(beside, conclusions_of(beside))
+    assert decision == "use"
+    assert advice == "; use it, but not for text like that of manuals, where the whole interval lies below zero"
+    for other in ([], [set_result(-0.01, 0.05, 0.3)], [set_result(-0.03, 0.02, 0.4)]):
+        alone = results(set_result(-0.05, -0.01, 0.06, name="manuals"), *other)
+        decision, advice = recommendation(alone, conclusions_of(alone))
+        assert decision == "looks worse"
+        assert "keep the base model" in advice
+
+
 def test_only_the_sets_that_chose_say_whether_the_base_was_beaten_and_their_mean_counts() -> None:
     own = [
         set_result(gain, gain, role="validation", name=name)

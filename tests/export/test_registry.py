@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ import pytest
 
 import multigrain.export
 from multigrain.errors import ConfigError, ExportError, MissingExtraError
-from multigrain.export import registry, targets
 from multigrain.export.job import ExportJob
 from multigrain.export.registry import EXPORTERS, check_destination, export_model
 
@@ -66,24 +64,6 @@ def test_a_form_whose_extra_is_missing_names_it(name: str, monkeypatch: pytest.M
 
     with pytest.raises(MissingExtraError, match=rf'--to {name} needs .*pip install "multigrain\[{name}\]"'):
         EXPORTERS.get(name)
-
-
-def test_a_new_target_is_one_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As CONTRIBUTING says it: a module in `export/targets` with an `export`."""
-    (tmp_path / "plain.py").write_text(
-        '"""A text file with the model\'s name."""\n' + PLUGIN.replace("export_text", "export")
-    )
-    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(tmp_path)])
-    table = importlib.reload(registry)
-    try:
-        assert "plain: A text file with the model's name." in table.forms()
-        assert "onnx: An ONNX graph" in table.forms()
-        done = table.EXPORTERS.get("plain")(job(tmp_path / "out"), tmp_path)
-        assert done.facts == {"letters": 3}
-    finally:
-        monkeypatch.undo()
-        importlib.reload(registry)
-        sys.modules.pop("multigrain.export.targets.plain", None)
 
 
 def test_a_plug_in_is_found_and_used(plugin: Any, tmp_path: Path) -> None:

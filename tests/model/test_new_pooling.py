@@ -17,7 +17,7 @@ from multigrain.encoders.models import Encoding, load_model, parse_model
 from multigrain.errors import ConfigError, ModelError
 from multigrain.model.encoder import build_candidate, build_encoder, describe_encoder, load, save_candidate
 from multigrain.model.replacing import pooling_name
-from multigrain.report.card_data import _folder
+from multigrain.report.card import _folder
 from multigrain.training.train import train_candidate
 
 LARGEST = """

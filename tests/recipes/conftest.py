@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .pages import SOURCE, named_files, recipes
 
@@ -57,9 +59,10 @@ class Checkout:
     def follows(self, part: str) -> bool:
         """Whether every file of the package that was touched is named by the recipe of a part."""
         named = set(named_files(recipes()[part]))
-        return all({path, f"{Path(path).parent}/NAME{Path(path).suffix}"} & named for path in self.touched)
+        patterns = {name.replace("NAME", "*").replace("COMMAND", "*") for name in named}
+        return all(any(fnmatch(path, pattern) for pattern in patterns) for path in self.touched)
 
-    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
         """Run Python with the copy first on its path; every call costs seconds."""
         path = os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
@@ -71,8 +74,32 @@ class Checkout:
             check=False,
             env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done
+
+    def multigrain(self, *arguments: str, fails: bool = False) -> str:
+        """What a command prints; where it is to fail, its error."""
+        done = self.python("-m", "multigrain", *arguments, fails=fails)
+        return done.stderr if fails else done.stdout
+
+    def configure(self, corpus: Path, base: Path, **sections: dict[str, Any]) -> None:
+        """Write config.yaml of a run that takes seconds, and the given values in its sections."""
+        values: dict[str, dict[str, Any]] = {
+            "documents": {"path": str(corpus), "validation_share": 0.2, "test_share": 0.3},
+            "llm": {"provider": "scripted"},
+            "audit": {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0},
+            "training": {
+                "base_model": str(base),
+                "steps": 2,
+                "batch_size": 4,
+                "max_seq_length": 32,
+                "precision": "float32",
+                "candidates": {"tuned": {"pooling": "keep"}},
+            },
+            "evaluation": {"queries": "titles", "bootstrap_samples": 200},
+        }
+        merged = {name: {**values.get(name, {}), **sections.get(name, {})} for name in (values | sections)}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(merged), encoding="utf-8")
 
     def evaluate(self, code: str) -> Any:
         """The value that a script prints as JSON in its last line; it may use `packages_of`, see there."""

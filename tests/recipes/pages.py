@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["ROOT", "SOURCE", "named_files", "recipes"]
-
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "multigrain"
 _RECIPE = re.compile(r"^### Add an? (?P<part>[\w ]+)\n(?P<text>.*?)(?=^##)", re.M | re.S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from tests.installed import install
 
 from .conftest import Checkout
@@ -54,15 +53,7 @@ def test_a_check_is_added_in_two_files(checkout: Checkout, corpus_file: Path, sm
     assert told["words"] == "is about a river"
     assert "did you mean 'river'?" in told["refused"]
     assert told["init"]
-    values = {
-        "documents": {"path": str(corpus_file), "validation_share": 0.2, "test_share": 0.3},
-        "llm": {"provider": "scripted"},
-        "synthesis": {"strategy": "stepwise"},
-        "audit": {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0, "negatives": "mined"},
-        "training": {"base_model": str(small_bert), "steps": 2, "batch_size": 4, "max_seq_length": 32},
-        "evaluation": {"bootstrap_samples": 200},
-    }
-    (checkout.folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    checkout.configure(corpus_file, small_bert, synthesis={"strategy": "stepwise"}, audit={"negatives": "mined"})
     done = checkout.python("-m", "multigrain", "run", "config.yaml")
     assert "is about a river" in done.stderr
     for page in ("report.html", "model/README.md"):

@@ -15,8 +15,6 @@ from multigrain.records import SynthesizedRow
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.strategies.writer import BuiltInStrategy, written_row
 
-__all__ = ["OppositeStrategy"]
-
 
 @dataclass(frozen=True)
 class OppositeStrategy(BuiltInStrategy):

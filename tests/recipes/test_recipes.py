@@ -31,7 +31,7 @@ def test_a_recipe_is_short_and_names_files_that_are_there(part: str) -> None:
     files = named_files(text)
     assert files
     for name in files:
-        place = name.replace("NAME", "__init__") if name.endswith(".py") else name
-        known = [(folder / place) for folder in (ROOT, SOURCE)]
-        assert any(path.exists() or ("NAME" in name and path.parent.is_dir()) for path in known), name
+        is_new = "NAME" in name or "COMMAND" in name
+        paths = [folder / name for folder in (ROOT, SOURCE)]
+        assert any(path.parent.is_dir() if is_new else path.exists() for path in paths), name
     assert (ROOT / "tests" / "recipes" / TESTS[part]).is_file()

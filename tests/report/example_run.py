@@ -35,6 +35,7 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.llm.answers import UnusableAnswer, parse_answer
 from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, Split
 from multigrain.sources.store import write_document_table
@@ -318,7 +319,7 @@ def _write_training_log(run: RunDirectory, spec: ExampleRun, name: str, random: 
 class _SetSpec:
     name: str
     role: Role
-    label: str
+    provenance: str
     queries: int
     gain: float
     found_first: float
@@ -341,7 +342,7 @@ def _write_results(
         evaluation_set, own = _evaluation_set(each, spec, documents)
         ranks = _draw(each, spec, random)
         scores = {name: score_ranking(_ranking(own, ranks[name], documents), evaluation_set) for name in ranks}
-        results.append(summarise_set(evaluation_set, scores, samples=_SAMPLES, seed=spec.seed))
+        results.append(summarise_set(evaluation_set, scores, CompareSettings(samples=_SAMPLES, seed=spec.seed)))
         for name, model_scores in scores.items():
             rows += query_rows(evaluation_set, name, model_scores)
     write_per_query(run.results_path / "per_query.parquet", rows)
@@ -368,10 +369,10 @@ def _evaluation_set(
     evaluation_set = EvaluationSet(
         name=spec.text("set", each.name),
         role=each.role,
-        label=spec.text("label", each.label),
+        provenance=spec.text("label", each.provenance),
         corpus={key: body for key, _, body in documents},
         queries={query: spec.text("query", documents[position][1]) for query, position in own.items()},
-        relevant={query: {documents[position][0]: 1} for query, position in own.items()},
+        qrels={query: {documents[position][0]: 1} for query, position in own.items()},
     )
     return evaluation_set, own
 

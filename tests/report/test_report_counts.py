@@ -14,7 +14,7 @@ from multigrain.llm.protocol import Completion
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import JournalEntry
 from multigrain.report import load_report_data, render_report
-from multigrain.report.counts import Answers, HeldOut, count_answers, count_held_out, near_duplicates
+from multigrain.report.summaries import Answers, HeldOut, count_answers, count_held_out, near_duplicates
 
 
 def _text(page: str) -> str:

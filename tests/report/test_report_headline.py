@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from multigrain.evaluation.messages import describe_conclusion
 from multigrain.evaluation.query_changes import QueryChanges
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.evaluation.verdict import Verdict, conclude
+from multigrain.evaluation.verdict import Verdict, conclude, describe_conclusion
 from multigrain.report.headline import headline, needed_queries, tone_of
 
 

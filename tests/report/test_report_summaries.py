@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.report.summaries import spread, summarise_similarity
+from multigrain.report.summaries import evenly_spaced, summarise_similarity
 
 
 @given(st.integers(0, 500), st.integers(1, 20))
-def test_a_spread_takes_distinct_items_from_everywhere(count, wanted):
-    picked = spread(count, wanted)
+def test_evenly_spaced_items_are_distinct_and_from_everywhere(count, limit):
+    picked = evenly_spaced(count, limit)
     assert picked == sorted(set(picked))
-    assert len(picked) == min(count, wanted)
+    assert len(picked) == min(count, limit)
     assert all(0 <= index < count for index in picked)
-    if count >= 4 * wanted >= 8:
-        assert picked[0] < count / wanted
-        assert picked[-1] >= count - count / wanted
+    if count >= 4 * limit >= 8:
+        assert picked[0] < count / limit
+        assert picked[-1] >= count - count / limit
 
 
 def test_bands_describe_the_similarities_they_were_made_from():

@@ -11,8 +11,8 @@ import pytest
 
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import EvaluationError, SourceError
-from multigrain.evaluation.sets.beir import read_beir, read_own_files
-from multigrain.sources.beir import find_beir, is_beir, iterate_texts, read_qrels
+from multigrain.evaluation.sets.beir import read_beir, read_judged
+from multigrain.sources.beir import BeirFiles, find_beir, is_beir, iterate_texts, read_qrels
 from multigrain.sources.pairs import load_pairs
 
 TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
@@ -93,15 +93,10 @@ def test_judgments_without_grades_name_what_is_relevant(tmp_path: Path) -> None:
 
 def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
     (tmp_path / "docs.csv").write_text("pid,title,passage\nd1,Owls,They hunt.\nd2,,Dogs bark.\n")
-    found = read_own_files(
-        write_texts(tmp_path / "queries.tsv"),
-        tmp_path / "docs.csv",
-        write_qrels(tmp_path / "qrels.trec", "trec"),
-        name="own",
-        role="test",
-    )
+    queries, qrels = write_texts(tmp_path / "queries.tsv"), write_qrels(tmp_path / "qrels.trec", "trec")
+    found = read_judged(BeirFiles(tmp_path / "docs.csv", queries, qrels), name="own", role="test")
     assert found.corpus == {"d1": "Owls They hunt.", "d2": "Dogs bark."}
-    assert (found.queries, found.relevant) == (TEXTS, QRELS)
+    assert (found.queries, found.qrels) == (TEXTS, QRELS)
 
 
 @pytest.mark.parametrize(

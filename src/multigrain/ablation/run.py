@@ -271,7 +271,7 @@ def _base_scores(ablation: _Ablation, config: Config) -> Path:
 def _judged_by(ablation: _Ablation, config: Config) -> list[Any]:
     """What decides a score, besides the model."""
     contents = [
-        [judge.name, judge.role, fingerprint(dict(judge.corpus), dict(judge.queries), judge.relevant)]
+        [judge.name, judge.role, fingerprint(dict(judge.corpus), dict(judge.queries), judge.qrels)]
         for judge in ablation.sets
     ]
     return [*contents, config.training.precision]

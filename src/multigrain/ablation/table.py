@@ -231,9 +231,7 @@ def _side(
     sizes = {}
     for (name, arm), (before, after) in pairs.items():
         left, right = _stacked(before), _stacked(after)
-        delta[name][arm] = compare_crossed(
-            left, right, samples=settings.samples, confidence=settings.confidence, seed=settings.seed
-        )
+        delta[name][arm] = compare_crossed(left, right, settings)
         sizes[name, arm] = effect_size(right.mean(axis=0) - left.mean(axis=0))
     sets = {name: replace(result, delta=delta[name]) for name, result in results.items()}
     return Side(sets, conclude(sets.values(), base=base, confidence=settings.confidence), sizes)

@@ -157,7 +157,7 @@ def _texts(config: EvaluationSetConfig, run: Config) -> EvaluationTexts:
 
 
 def _relevant_passages(loaded: EvaluationSet) -> Sequence[str]:
-    keys = {key for grades in loaded.relevant.values() for key, grade in grades.items() if grade > 0}
+    keys = {key for grades in loaded.qrels.values() for key, grade in grades.items() if grade > 0}
     return [loaded.corpus[key] for key in sorted(keys)]
 
 

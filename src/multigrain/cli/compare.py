@@ -90,7 +90,7 @@ def compare(
         from multigrain.encoders.models import Encoding, parse_model
 
         comparison = compare_models(
-            [parse_model(each) for each in targets],
+            list(map(parse_model, targets)),
             opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
             encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
             settings=settings,
@@ -122,7 +122,7 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
 
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:
-    from multigrain.evaluation.messages import describe_change
+    from multigrain.evaluation.query_changes import describe_change
 
     changes = comparison.changes(conclusion, show) if show else None
     if changes is None:

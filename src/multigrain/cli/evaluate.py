@@ -90,8 +90,7 @@ def evaluate(
     require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
     quieten_libraries()
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
-    from multigrain.evaluation.comparison import compare_models, comparison_values, write_comparison
-    from multigrain.evaluation.comparison_table import table_lines
+    from multigrain.evaluation.comparison import compare_models, comparison_values, table_lines, write_comparison
     from multigrain.evaluation.settings import CompareSettings
 
     models = with_poolings(list(map(parse_model, targets)), [check_pooling(name) for name in pooling or []])
@@ -130,12 +129,12 @@ def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, 
         raise typer.BadParameter("nothing to score these models on: name sets with --set")
     target = Path(targets[0])
     if target.is_dir():
-        kept = RunDirectory(target).config_path
-        if not kept.is_file():
+        config = RunDirectory(target).config_path
+        if not config.is_file():
             raise EvaluationError(
-                f"{target}: no run directory (it holds no {kept.name}); to evaluate a model, name sets with --set"
+                f"{target}: no run directory (it holds no {config.name}); to evaluate a model, name sets with --set"
             )
-        run_command(kept, directory or target, "evaluate", as_json=as_json, redo=redo)
+        run_command(config, directory or target, "evaluate", as_json=as_json, redo=redo)
     elif target.exists() or target.suffix.lower() in (".yaml", ".yml"):
         run_command(target, directory, "evaluate", as_json=as_json, redo=redo)
     else:
@@ -145,9 +144,9 @@ def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, 
 def _no_run(target: Path) -> str:
     from multigrain.stages.status import runs_in
 
-    found = runs_in(Path("runs"))
-    there = f"there are {', '.join(map(str, found))}" if found else "and none is in runs/ here"
-    example = found[0] if found else "runs/NAME"
+    runs = runs_in(Path("runs"))
+    there = f"there are {', '.join(map(str, runs))}" if runs else "and none is in runs/ here"
+    example = runs[0] if runs else "runs/NAME"
     return (
         f"{target}: no run is there; {there}: `multigrain evaluate {example}` evaluates a run, "
         f"`multigrain evaluate {target} --set PATH` a model"

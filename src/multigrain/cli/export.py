@@ -118,8 +118,7 @@ def _require_fitting(context: typer.Context, to: str) -> None:
 def _sets(
     run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
 ) -> tuple[EvaluationSet, ...]:
-    from multigrain.evaluation.sets.loading import open_sets
-    from multigrain.evaluation.sets.option import parse_set
+    from multigrain.evaluation.sets.loading import open_sets, parse_set
     from multigrain.evaluation.sets.retrieval_set import sample
 
     if not named:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries
 from multigrain.cli.model_options import MODELS_HELP, TrustOption
 from multigrain.cli.options import JsonOption, require_fitting, run_of
+from multigrain.display.text import one_line
 from multigrain.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
+    from multigrain.evaluation.labelling.labels import Candidate, LabelSession, PooledQuery
     from multigrain.evaluation.labelling.queries import LabelTask
+
+_EXCERPT: Final = 700
+_QUESTION: Final = "Does it answer? [y]es [p]artly [n]o  [m]ore [s]kip query [u]ndo [q]uit"
 
 
 def label(
@@ -87,14 +93,20 @@ def register(app: typer.Typer) -> None:
 
 
 def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, as_json: bool) -> None:
-    from multigrain.cli.judge import judge, report_lines, summary
-    from multigrain.evaluation.labelling.labels import LabelSession, pool, score_labels, write_judged_set
+    from multigrain.evaluation.labelling.labels import (
+        LabelSession,
+        label_lines,
+        label_values,
+        pool,
+        score_labels,
+        write_judged_set,
+    )
     from multigrain.evaluation.settings import CompareSettings
 
     settings = CompareSettings(seed=seed)
     pooled = pool(task.rankings, task.queries, task.texts, limit=limit, depth=depth, seed=seed)
     session = LabelSession(pooled, folder / f"{task.name}.jsonl")
-    judge(session, {query.query_id: place for place, query in enumerate(pooled, start=1)})
+    _judge(session, {query.query_id: number for number, query in enumerate(pooled, start=1)})
     score = score_labels(
         task.rankings,
         session,
@@ -106,12 +118,56 @@ def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, 
     )
     judged = write_judged_set(folder / task.name, session, task.queries, task.texts)
     if as_json:
-        print_json(summary(score, session) | {"set": str(folder / task.name) if judged else None})
+        print_json(label_values(score, session) | {"set": str(folder / task.name) if judged else None})
         return
-    for line in report_lines(score, session, settings):
+    for line in label_lines(score, session, settings):
         typer.echo(line)
     if judged:
         typer.echo(
             f"{folder / task.name} is a labelled set now: `multigrain evaluate MODEL --set {folder / task.name}`. "
             "What a new model finds and nobody judged counts as not relevant there, and is told."
         )
+
+
+def _judge(session: LabelSession, numbers: Mapping[str, int]) -> None:
+    """Ask, on stderr, until all is judged or the judge has had enough. The session keeps the answers."""
+    shown: str | None = None
+    while (following := session.next()) is not None:
+        query, candidate = following
+        if query.query_id != shown:
+            shown = query.query_id
+            _say(f"\nQuery {numbers[query.query_id]} of {len(numbers)}: {one_line(query.query)}")
+        _say(f"\n  {one_line(candidate.text, _EXCERPT)}")
+        try:
+            answer = _ask(session, query, candidate)
+        except typer.Abort:  # Ctrl-C, Ctrl-D or the end of piped answers
+            answer = "q"
+        if answer == "q":
+            _say("")
+            return
+        if answer in ("u", "s"):
+            shown = None
+
+
+def _ask(session: LabelSession, query: PooledQuery, candidate: Candidate) -> str:
+    from multigrain.evaluation.labelling.labels import GRADES
+
+    while True:
+        answer: str = typer.prompt(f"{_QUESTION} ({session.remaining} left)", err=True).strip().lower()[:1]
+        if answer in GRADES:
+            session.judge(query, candidate, GRADES[answer])
+        elif answer == "s":
+            session.skip(query)
+        elif answer == "u" and not session.undo():
+            _say("Nothing to take back.")
+            continue
+        elif answer == "m":
+            _say(f"\n  {one_line(candidate.text)}")
+            continue
+        elif answer not in ("u", "q"):
+            continue
+        return answer
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -73,8 +73,7 @@ def opened(
         typer.BadParameter: they name none.
         EvaluationError: a set cannot be read or scored.
     """
-    from multigrain.evaluation.sets.loading import open_sets
-    from multigrain.evaluation.sets.option import parse_set
+    from multigrain.evaluation.sets.loading import open_sets, parse_set
 
     configs = [parse_set(option, "test", max_queries, max_documents) for option in sets or ()]
     configs += [parse_set(option, "forgetting", max_queries, max_documents) for option in forgetting or ()]

@@ -38,11 +38,11 @@ def _the_run_here() -> Path:
     """The only run in runs/, or the run of the config that lies here; it is said which."""
     from multigrain.stages.status import runs_in
 
-    found = runs_in(Path("runs"))
+    runs = runs_in(Path("runs"))
     own = run_directory(CONFIG_HERE, None)
-    chosen = found[0] if len(found) == 1 else own if own in found else None
+    chosen = runs[0] if len(runs) == 1 else own if own in runs else None
     if chosen is None:
-        there = f"there are {', '.join(map(str, found))}" if found else "no run is in runs/ here"
+        there = f"there are {', '.join(map(str, runs))}" if runs else "no run is in runs/ here"
         raise RunDirectoryError(f"no run was named, and {there}: give one, as in `multigrain report runs/NAME`")
     console().print(f"the run in {chosen}", highlight=False, soft_wrap=True)
     return chosen

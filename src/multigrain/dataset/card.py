@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.dataset.store import write_examples
+from multigrain.display.text import excerpt
 from multigrain.errors import SourceError
 from multigrain.records import LEVELS, GradedExample
 from multigrain.storage.files import atomic_directory, remove
@@ -148,15 +149,13 @@ def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]
         "",
         "## An example",
         "",
-        f"- **query**: {_excerpt(first.query)}",
-        f"- **positive**: {_excerpt(first.positive)}",
-        *(f"- **level {int(negative.level)}**: {_excerpt(negative.text)}" for negative in reversed(first.negatives)),
+        f"- **query**: {_plain(excerpt(first.query, _SAMPLE))}",
+        f"- **positive**: {_plain(excerpt(first.positive, _SAMPLE))}",
+        *(
+            f"- **level {int(negative.level)}**: {_plain(excerpt(negative.text, _SAMPLE))}"
+            for negative in reversed(first.negatives)
+        ),
     ]
-
-
-def _excerpt(text: str) -> str:
-    flat = " ".join(text.split())
-    return _plain(flat if len(flat) <= _SAMPLE else flat[:_SAMPLE].rsplit(" ", 1)[0] + " …")
 
 
 def _plain(text: str) -> str:

@@ -25,6 +25,17 @@ def one_line(text: str, limit: int | None = None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def excerpt(text: str, limit: int) -> str:
+    """The beginning of a text with single spaces, cut between words.
+
+    Args:
+        text: from anywhere.
+        limit: characters to keep; a cut is marked by an ellipsis.
+    """
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[:limit].rsplit(" ", 1)[0] + " …"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error that is not blank; its type's name where there is none."""
     lines = (one_line(line) for line in str(error).splitlines())

@@ -1,4 +1,4 @@
-"""A whole comparison: of results that are there already, or of models that are scored for it."""
+"""A whole comparison: of results that are there already, or of models that are scored for it; its table and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.messages import describe_conclusion
+from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.query_changes import (
     QueryChanges,
     RowTable,
@@ -33,18 +33,26 @@ from multigrain.evaluation.results import (
     unselected_results,
     write_per_query,
 )
+from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
-from multigrain.evaluation.significance import PairedDifference, compare_as_set
-from multigrain.evaluation.similarity_table import write_similarities
+from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.evaluation.stored import (
     COMPARISON_FILE,
     PER_QUERY_FILE,
     SIMILARITIES_FILE,
     StoredResults,
     open_results,
+    write_similarities,
 )
-from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, judge_forgetting
+from multigrain.evaluation.verdict import (
+    Conclusion,
+    Forgetting,
+    conclude,
+    conclusion_on,
+    describe_conclusion,
+    judge_forgetting,
+)
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
@@ -52,6 +60,8 @@ if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results doe
     from multigrain.evaluation.sets.loading import OpenedSets
 
 _NOTHING: Final = "Nothing to compare: no set was scored for more than one model."
+_IN_A_SENTENCE = ("condensed", "judged_at_10")
+"""Metrics that are explained where they are told."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,11 @@ class Comparison:
         """One for each set and model, in order; all of them concluded together."""
         results = self.results
         concluded = conclude(results.sets, base=results.base, confidence=results.confidence, smallest=self.smallest)
-        return tuple(self._with_wins(conclusion) for conclusion in concluded)
+        changes = ((conclusion, self.changes(conclusion, 0)) for conclusion in concluded)
+        return tuple(
+            conclusion if moved is None else replace(conclusion, wins=moved.better, losses=moved.worse)
+            for conclusion, moved in changes
+        )
 
     @property
     def tasks(self) -> dict[str, dict[str, float]]:
@@ -113,10 +127,6 @@ class Comparison:
     @cached_property
     def _by_query(self) -> RowTable:
         return rows_by_query(self.rows)
-
-    def _with_wins(self, conclusion: Conclusion) -> Conclusion:
-        changes = self.changes(conclusion, 0)
-        return conclusion if changes is None else replace(conclusion, wins=changes.better, losses=changes.worse)
 
     def __str__(self) -> str:
         return "\n".join(sentences(self)) or _NOTHING
@@ -146,6 +156,91 @@ def sentences(comparison: Comparison) -> Iterator[str]:
     for task, scores in comparison.tasks.items():
         shown = ", ".join(f"{model} {score:.3f}" for model, score in scores.items())
         yield f"{task} (MTEB's score, one number without an interval): {shown}."
+
+
+def table_lines(comparison: Comparison) -> Iterator[str]:
+    """A Markdown table, readable as it is, and its notes."""
+    models = comparison.results.models
+    rows = [["set", "metric", "size", *models]]
+    rows += [
+        [
+            f"{result.name}{' (forgetting)' if result.role == 'forgetting' else ''}",
+            result.metric,
+            _size(result),
+            *(_cell(comparison, result, model) for model in models),
+        ]
+        for result in comparison.results.sets
+    ]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for number, row in enumerate(cells):
+        yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        if number == 0:
+            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    yield ""
+    yield from _notes(comparison)
+    yield from (f"{judged.sentence}." for judged in comparison.forgetting)
+
+
+def _cell(comparison: Comparison, result: SetResult, model: str) -> str:
+    if model not in result.models:
+        return "–"
+    score = f"{result.models[model].score:.3f}"
+    if model not in result.delta:
+        return score
+    delta, conclusion = result.delta[model], conclusion_on(comparison.conclusions, result.name, model)
+    star = "*" if conclusion is not None and conclusion.is_claimed else ""
+    return f"{score} {100 * delta.mean:+.1f}{star} [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]"
+
+
+def _size(result: SetResult) -> str:
+    parts = [f"{result.queries:,} {result.unit}"] if result.queries else []
+    return ", ".join([*parts, f"{result.documents:,} documents"] if result.documents else parts)
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    settings, base = comparison.settings, comparison.results.base
+    if comparison.conclusions:
+        percent, alpha = f"{100 * settings.confidence:g}%", f"{1 - settings.confidence:.2g}"
+        yield (
+            f"Differences from {base} in points (hundredths), with paired {percent} bootstrap intervals; "
+            f"* the interval stays clear of zero, and p < {alpha} by a paired randomisation test, Holm-corrected over "
+            "the table."
+        )
+    for conclusion in comparison.conclusions:
+        if conclusion.queries_needed is not None:
+            yield (
+                f"{conclusion.result.name}: not enough queries to tell {conclusion.model} from {conclusion.base}; "
+                f"about {conclusion.queries_needed:,} would do."
+            )
+    for result in comparison.results.sets:
+        if SYNTHETIC_ESTIMATE in (result.provenance or ""):
+            yield (
+                f"{result.name}: {result.provenance}. A language model wrote its queries; it proves less than "
+                "people's would."
+            )
+        if further := [name for name in result.metric_names if name not in _IN_A_SENTENCE]:
+            figures = (f"{metric_title(name)} {_by_model(result, name)}" for name in further)
+            yield f"{result.name}: {'; '.join(figures)}."
+        yield from _unjudged(result)
+
+
+def _unjudged(result: SetResult) -> Iterator[str]:
+    judged = [scores.metrics.get("judged_at_10", 1.0) for scores in result.models.values()]
+    if min(judged) < 1:
+        yield (
+            f"{result.name}: of the first ten documents that each model found, somebody judged: "
+            f"{_by_model(result, 'judged_at_10', '.0%')}. The others count as not relevant; leaving them out gives "
+            f"nDCG@10 {_by_model(result, 'condensed')}."
+        )
+
+
+def _by_model(result: SetResult, metric: str, form: str = ".3f") -> str:
+    return ", ".join(
+        f"{model} {scores.metrics[metric]:{form}}"
+        for model, scores in result.models.items()
+        if metric in scores.metrics
+    )
 
 
 def compare_stored(path: Path, *, base: str, smallest: float = SMALLEST_DIFFERENCE, **resampling: Any) -> Comparison:
@@ -195,7 +290,7 @@ def compare_models(
         EvaluationError: see `score_models`.
         ModelError: a model cannot be loaded, or needs remote code.
     """
-    from multigrain.evaluation.models import score_models
+    from multigrain.evaluation.scoring import score_models
 
     scored = score_models(models, sets, encoding, progress=progress)
     names = [model.name for model in models]
@@ -219,13 +314,13 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
         models |= dict.fromkeys(similarities)
     if base not in models:
         raise EvaluationError(f"no model {base!r} in these results; they hold {', '.join(models) or 'none'}")
-    known = {result.name: result for result in stored.results.sets}
+    stored_sets = {result.name: result for result in stored.results.sets}
     sets = []
     for name in dict.fromkeys(name for name, model in table if model == base):
         role, provenance = stored.about.get(name, (None, None))
         by_model = {model: rows for (set_name, model), rows in table.items() if set_name == name}
         scores = {model: float(np.mean([row.ndcg_at_10 for row in rows.values()])) for model, rows in by_model.items()}
-        result = known.get(name) or SetResult(
+        result = stored_sets.get(name) or SetResult(
             name,
             role,
             provenance,
@@ -246,7 +341,7 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
     return {
-        model: compare_as_set(settings, *scores_of(pair_queries(table, set_name=set_name, base=base, model=model)))
+        model: compare_paired(*scores_of(pair_queries(table, set_name=set_name, base=base, model=model)), settings)
         for name, model in table
         if name == set_name and model != base
     }

@@ -7,6 +7,7 @@ knows; the few metrics that it lacks are functions of one query's ranking.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,10 +40,14 @@ class Metric:
     condensed: bool = False
 
 
+def first_relevant(ranking: Ranking, grades: Grades) -> int | None:
+    """The rank of the first relevant document, from 1; None where there is none."""
+    ranks = (rank for rank, document_id in enumerate(ranking, start=1) if grades.get(document_id, 0) > 0)
+    return next(ranks, None)
+
+
 def _reciprocal_rank(ranking: Ranking, grades: Grades) -> float:
-    ranks = (rank for rank, document_id in enumerate(ranking[:10], start=1) if grades.get(document_id, 0) > 0)
-    rank = next(ranks, None)
-    return 0.0 if rank is None else 1 / rank
+    return 1 / (first_relevant(ranking[:10], grades) or math.inf)
 
 
 def _judged_share(ranking: Ranking, grades: Grades) -> float:
@@ -104,9 +109,13 @@ def measure_queries(
         chosen = {name: metric for name, metric in metrics.items() if metric.condensed is is_condensed}
         if not chosen:
             continue
-        seen = _condensed(rankings, qrels) if is_condensed else rankings
-        by_trec_eval = _trec_eval(seen, qrels, {each.measure for each in chosen.values()})
-        for query_id, ranking in seen.items():
+        ranked = {
+            query_id: [document_id for document_id in ranking if not is_condensed or document_id in qrels[query_id]]
+            for query_id, ranking in rankings.items()
+        }
+        names = {metric.measure for metric in chosen.values() if isinstance(metric.measure, str)}
+        by_trec_eval = _trec_eval(ranked, qrels, names)
+        for query_id, ranking in ranked.items():
             for name, metric in chosen.items():
                 figures[query_id][name] = (
                     # trec_eval leaves out queries that found nothing: that is a score of zero.
@@ -117,19 +126,9 @@ def measure_queries(
     return figures
 
 
-def _condensed(rankings: Mapping[str, Ranking], qrels: Mapping[str, Grades]) -> dict[str, Ranking]:
-    return {
-        query_id: [document_id for document_id in ranking if document_id in qrels[query_id]]
-        for query_id, ranking in rankings.items()
-    }
-
-
 def _trec_eval(
-    rankings: Mapping[str, Ranking],
-    qrels: Mapping[str, Grades],
-    measures: set[str | Callable[[Ranking, Grades], float]],
+    rankings: Mapping[str, Ranking], qrels: Mapping[str, Grades], names: set[str]
 ) -> Mapping[str, Mapping[str, float]]:
-    names = {measure for measure in measures if isinstance(measure, str)}
     if not names:
         return {}
     # trec_eval orders by score: falling whole numbers hand it our order as it is.

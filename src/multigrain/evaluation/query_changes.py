@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.display.text import one_line
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import QueryRow
 
 _TIE: Final = 1e-6
 """Metrics that differ by less than a float32's rounding are a tie."""
+
+_EXCERPT: Final = 160
+"""Characters of a document shown beside a query."""
 
 RowTable = dict[tuple[str, str], dict[str, QueryRow]]
 """Set and model to query id to row."""
@@ -133,3 +137,33 @@ def summarise_changes(changes: Sequence[QueryChange], *, limit: int = 0) -> Quer
         wins=tuple(by_gain[: min(limit, better)]),
         losses=tuple(by_gain[::-1][: min(limit, worse)]),
     )
+
+
+def describe_change(change: QueryChange, text_of: Callable[[str], str | None]) -> list[str]:
+    """A query under both models, in a few lines with texts.
+
+    Args:
+        change: the query.
+        text_of: a document's text by its id; None where it is not at hand.
+    """
+    before, after = change.before, change.after
+    lines = [
+        f"{one_line(before.query)!r}: nDCG@10 {before.ndcg_at_10:.2f} → {after.ndcg_at_10:.2f}, "
+        f"first answer at {_rank(before)} → {_rank(after)}"
+    ]
+    if before.relevant_ids:
+        lines.append(f"  answer      {_document(before.relevant_ids[0], text_of)}")
+    for title, row in (("base's top", before), ("its top", after)):
+        if row.top_ids and row.top_ids[0] not in before.relevant_ids:
+            lines.append(f"  {title:11} {_document(row.top_ids[0], text_of)}")
+    return lines
+
+
+def _rank(row: QueryRow) -> str:
+    return "no rank" if row.rank_of_first_relevant is None else f"rank {row.rank_of_first_relevant}"
+
+
+def _document(key: str, text_of: Callable[[str], str | None]) -> str:
+    text = text_of(key)
+    name = one_line(key, 60)
+    return f"{name}: {one_line(text, _EXCERPT)}" if text is not None else name

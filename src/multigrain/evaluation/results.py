@@ -24,26 +24,22 @@ from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import PairedDifference, compare_as_set
+from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.storage.files import atomic_write
 
 BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"
 SPEARMAN: Final = "Spearman"
-_MOST_CORRELATIONS: Final = 2_000  # each is a ranking of all pairs
+
+_ID_LISTS: Final = ("top_ids", "relevant_ids")
 
 _PER_QUERY: Final = pa.schema(
     [
-        pa.field("set", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("query_id", pa.string(), nullable=False),
-        pa.field("query", pa.string(), nullable=False),
-        pa.field("ndcg_at_10", pa.float32(), nullable=False),
-        pa.field("recall_at_10", pa.float32(), nullable=False),
+        *(pa.field(name, pa.string(), False) for name in ("set", "model", "query_id", "query")),
+        *(pa.field(name, pa.float32(), False) for name in ("ndcg_at_10", "recall_at_10")),
         pa.field("rank_of_first_relevant", pa.int32()),
-        pa.field("top_ids", pa.list_(pa.string()), nullable=False),
-        pa.field("relevant_ids", pa.list_(pa.string()), nullable=False),
+        *(pa.field(name, pa.list_(pa.string()), False) for name in _ID_LISTS),
     ]
 )
 
@@ -209,12 +205,12 @@ def summarise_set(
     return SetResult(
         name=evaluation_set.name,
         role=evaluation_set.role,
-        provenance=evaluation_set.label,
+        provenance=evaluation_set.provenance,
         queries=len(evaluation_set.queries),
         documents=len(evaluation_set.corpus),
         models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
         delta={
-            name: compare_as_set(settings, reference, model.ndcg_by_query)
+            name: compare_paired(reference, model.ndcg_by_query, settings)
             for name, model in scores.items()
             if reference is not None and name != base
         },
@@ -229,26 +225,19 @@ def summarise_similarity(
     Args:
         similarity_set: the pairs and people's scores.
         similarities: model name to its similarity of each pair.
-        settings: how to compare; at most 2,000 resamples are drawn.
+        settings: how to compare; see `compare_similarities`.
         base: the model that others are compared with; without it no differences are made.
     """
     gold = np.array(similarity_set.gold)
     return SetResult(
         name=similarity_set.name,
         role=similarity_set.role,
-        provenance=similarity_set.label,
+        provenance=similarity_set.provenance,
         queries=len(gold),
         documents=None,
         models={name: ModelScores(spearman(gold, values)) for name, values in similarities.items()},
         delta={
-            name: compare_similarities(
-                gold,
-                similarities[base],
-                values,
-                samples=min(settings.samples, _MOST_CORRELATIONS),
-                confidence=settings.confidence,
-                seed=settings.seed,
-            )
+            name: compare_similarities(gold, similarities[base], values, settings)
             for name, values in similarities.items()
             if base in similarities and name != base
         },
@@ -291,7 +280,7 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
             recall_at_10=score.metrics["recall_at_10"],
             rank_of_first_relevant=score.rank_of_first_relevant,
             top_ids=score.top_ids,
-            relevant_ids=tuple(key for key, grade in evaluation_set.relevant[score.query_id].items() if grade > 0),
+            relevant_ids=tuple(key for key, grade in evaluation_set.qrels[score.query_id].items() if grade > 0),
         )
         for score in scores.queries
     ]
@@ -325,7 +314,7 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
     Raises:
         ValueError, KeyError, TypeError: they are something else.
     """
-    return TypeAdapter(tuple[SetResult, ...]).validate_python([_from_plain_set(each) for each in values])
+    return TypeAdapter(tuple[SetResult, ...]).validate_python(list(map(_from_plain_set, values)))
 
 
 def write_results(path: Path, results: EvaluationResults) -> None:
@@ -342,7 +331,7 @@ def read_results(path: Path) -> EvaluationResults:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values["sets"] = [_from_plain_set(result) for result in values["sets"]]
+        values["sets"] = list(map(_from_plain_set, values["sets"]))
         results = TypeAdapter(EvaluationResults).validate_python(values)
     except OSError as error:
         raise EvaluationError(f"{path}: no evaluation results ({error.strerror}); evaluate first") from None
@@ -380,9 +369,4 @@ def read_per_query(path: Path, *, models: Sequence[str] | None = None) -> list[Q
         raise EvaluationError(f"{path}: per-query results cannot be read ({error}); evaluate again") from None
     if not table.schema.equals(_PER_QUERY):
         raise EvaluationError(f"{path}: not per-query results of this version; evaluate again")
-    return [_query_row(each) for each in table.to_pylist()]
-
-
-def _query_row(values: dict[str, Any]) -> QueryRow:
-    lists: Sequence[str] = ("top_ids", "relevant_ids")
-    return QueryRow(**values | {name: tuple(values[name]) for name in lists})
+    return [QueryRow(**row | {name: tuple(row[name]) for name in _ID_LISTS}) for row in table.to_pylist()]

@@ -5,7 +5,7 @@ Ranking is exact and ours; `metrics` measures the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multigrain.errors import EvaluationError, SourceError
-from multigrain.evaluation.metrics import NDCG_AT_10, measure_queries, metrics_for
+from multigrain.evaluation.metrics import NDCG_AT_10, first_relevant, measure_queries, metrics_for
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.mining.best import NO_ROW
+from multigrain.mining.best import NO_ROW, Best, Indices
+from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.search import top_k
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
@@ -86,6 +87,59 @@ class SetScores:
         return np.array([query.ndcg_at_10 for query in self.queries], dtype=np.float64)
 
 
+def nearest(
+    queries: NDArray[np.float32],
+    documents: Callable[[int, int], NDArray[np.float32]],
+    count: int,
+    depth: int,
+    *,
+    document_block: int = 8_192,
+    query_block: int = 512,
+) -> Indices:
+    """The documents with the highest dot products, exactly.
+
+    Holds one block of document vectors and one block of scores at a time, whatever the corpus' size.
+
+    Args:
+        queries: (n, dimensions).
+        documents: returns the vectors from one position up to another; asked for each block once, in order.
+        count: how many documents there are.
+        depth: how many to find for each query.
+        document_block: documents in memory at once.
+        query_block: queries scored at once.
+
+    Returns:
+        Positions, best first: (n, min(depth, count)). Equal scores go to the earlier document.
+
+    Raises:
+        EvaluationError: vectors that are not finite, or of another dimension than the queries'.
+    """
+    _check(queries, "query", queries.shape[-1])
+    best = Best.empty(len(queries), min(depth, count))
+    blocks = [slice(first, first + query_block) for first in range(0, len(queries), query_block)]
+    for start in range(0, count, document_block):
+        block = documents(start, min(start + document_block, count))
+        _check(block, "document", queries.shape[-1])
+        for rows in blocks:
+            best.offer(rows, queries[rows] @ block.T, start)
+    for rows in blocks:
+        best.merge(rows)
+    return best.result()[1]
+
+
+def _check(vectors: NDArray[np.float32], kind: str, dimensions: int) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != dimensions:
+        raise EvaluationError(
+            f"mismatched dimensions: {kind} vectors have shape {vectors.shape}, query vectors {dimensions} columns; "
+            "encode queries and documents with one model"
+        )
+    if not np.isfinite(vectors).all():
+        raise EvaluationError(
+            f"the model gave {kind} vectors that are not finite (NaN or infinity); its weights are damaged or "
+            "training diverged: lower the learning rate or use float32"
+        )
+
+
 class DenseRetriever:
     """Ranks by the dot product of an encoder's vectors; exact.
 
@@ -130,6 +184,30 @@ class _Embedded:
         return self.encoder.encode_documents(self.documents[rows])
 
 
+class BM25Retriever:
+    """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it.
+
+    Args:
+        stopwords: a language that bm25s has stop words for, or None to keep all words.
+    """
+
+    def __init__(self, stopwords: str | None = "en") -> None:
+        self._stopwords = stopwords
+
+    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
+        """Positions of the best documents, best first; `NO_ROW` where no further one shares a word with the query.
+
+        Args:
+            queries: texts to search for.
+            documents: texts to search. Equal scores go to the earlier one.
+            depth: how many to find for each query.
+
+        Returns:
+            (len(queries), min(depth, len(documents))).
+        """
+        return LexicalIndex(documents, stopwords=self._stopwords)(queries, depth)
+
+
 def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192) -> SetScores:
     """Score an embedding model on a set.
 
@@ -150,12 +228,11 @@ def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> S
     Documents with equal scores are ranked by descending id, as trec_eval does.
     """
     document_ids = sorted(evaluation_set.corpus, reverse=True)
-    found = retriever.rank(
-        list(evaluation_set.queries.values()), [evaluation_set.corpus[each] for each in document_ids], DEPTH
-    )
+    texts = [evaluation_set.corpus[document_id] for document_id in document_ids]
+    ranks = retriever.rank(list(evaluation_set.queries.values()), texts, DEPTH)
     ranking = {
         query_id: [document_ids[position] for position in positions if position != NO_ROW]
-        for query_id, positions in zip(evaluation_set.queries, found.tolist(), strict=True)
+        for query_id, positions in zip(evaluation_set.queries, ranks.tolist(), strict=True)
     }
     return score_ranking(ranking, evaluation_set)
 
@@ -168,22 +245,17 @@ def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: Evaluati
         evaluation_set: holds the judgments.
     """
     metrics = metrics_for(pooled=evaluation_set.pooled)
-    figures = measure_queries(ranking, evaluation_set.relevant, {_NDCG: NDCG_AT_10, **metrics})
+    figures = measure_queries(ranking, evaluation_set.qrels, {_NDCG: NDCG_AT_10, **metrics})
     return SetScores(
         set_name=evaluation_set.name,
         queries=tuple(
             QueryScore(
                 query_id=query_id,
                 ndcg_at_10=figures[query_id][_NDCG],
-                rank_of_first_relevant=_first_relevant(ranking[query_id], evaluation_set.relevant[query_id]),
+                rank_of_first_relevant=first_relevant(ranking[query_id], evaluation_set.qrels[query_id]),
                 top_ids=tuple(ranking[query_id][:10]),
                 metrics={name: figures[query_id][name] for name in metrics},
             )
             for query_id in evaluation_set.queries
         ),
     )
-
-
-def _first_relevant(ranking: Sequence[str], grades: Mapping[str, int]) -> int | None:
-    ranks = (rank for rank, document_id in enumerate(ranking, start=1) if grades.get(document_id, 0) > 0)
-    return next(ranks, None)

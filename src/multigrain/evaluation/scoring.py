@@ -1,16 +1,24 @@
-"""One model on any number of sets of every kind, and what came out for all models side by side."""
+"""Models on any number of sets of every kind: what came out side by side, and each model's scores on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from multigrain.display.progress import Progress
+from multigrain.config import fingerprint
+from multigrain.display.progress import Progress, SilentProgress
+from multigrain.encoders.models import BM25, Encoding, ModelSpec, open_encoder
 from multigrain.encoders.protocol import Encoder
+from multigrain.errors import EvaluationError
+from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.results import (
     BASE,
     ModelScores,
@@ -20,15 +28,28 @@ from multigrain.evaluation.results import (
     summarise_set,
     summarise_similarity,
 )
-from multigrain.evaluation.retrieval import Retriever, SetScores, evaluate_retrieval, evaluate_retriever
-from multigrain.evaluation.score_store import ScoreStore
+from multigrain.evaluation.retrieval import (
+    BM25Retriever,
+    DenseRetriever,
+    QueryScore,
+    Retriever,
+    SetScores,
+    evaluate_retrieval,
+    evaluate_retriever,
+)
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, evaluate_sts
 from multigrain.evaluation.settings import CompareSettings
+from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
+    from mteb.abstasks.abstask import AbsTask
+
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
+
+_FORMAT = 3
+_TASK_FIELDS = ("task", "kind", "metric", "score")
 
 
 @dataclass(slots=True)
@@ -105,18 +126,107 @@ class Scored:
             )
 
 
+class ScoreStore:
+    """One model's scores on disk, set by set, so that an interrupted evaluation goes on where it stopped.
+
+    A file is named by the model's fingerprint (weights and settings, never its name or folder) and the set's (its
+    texts and judgments), so neither a changed model nor a changed set ever finds another's scores.
+
+    Args:
+        folder: where files lie; None keeps nothing.
+        model: the model's fingerprint.
+    """
+
+    def __init__(self, folder: Path | None, model: str) -> None:
+        self._folder = folder
+        self._model = model
+
+    def retrieval(self, chosen: EvaluationSet, score: Callable[[], SetScores]) -> SetScores:
+        """The scores on a set: kept ones, or made now and kept."""
+        path = self._path(dict(chosen.corpus), dict(chosen.queries), dict(chosen.qrels))
+        if (stored := _read(path)) is not None:
+            return _set_scores(stored)
+        scores = score()
+        _write(path, asdict(scores))
+        return scores
+
+    def similarity(self, chosen: SimilaritySet, score: Callable[[], Floats]) -> Floats:
+        """The similarities on a set: kept ones, or made now and kept."""
+        path = self._path(chosen.pairs)
+        if (stored := _read(path)) is not None:
+            return np.array(stored, dtype=np.float64)
+        similarities = score()
+        _write(path, similarities.tolist())
+        return similarities
+
+    def task(self, task: AbsTask, role: Role) -> TaskScore | None:
+        """The result on an MTEB task, if it is kept.
+
+        Raises:
+            EvaluationError: the task's data cannot be fetched.
+        """
+        stored = _read(self._task_path(task))
+        if stored is None:
+            return None
+        from multigrain.evaluation.sets.mteb_tasks import TaskScore, task_sets
+
+        retrieval, similarity = task_sets(task, role) if stored["retrieval"] or stored["similarity"] else ({}, {})
+        return TaskScore(
+            **{name: stored[name] for name in _TASK_FIELDS},
+            retrieval=tuple((retrieval[name], _set_scores(scores)) for name, scores in stored["retrieval"].items()),
+            similarity=tuple((similarity[name], np.array(values)) for name, values in stored["similarity"].items()),
+        )
+
+    def keep_task(self, task: AbsTask, result: TaskScore) -> None:
+        """Keep the result on an MTEB task."""
+        values = {name: getattr(result, name) for name in _TASK_FIELDS}
+        values["retrieval"] = {part.name: asdict(scores) for part, scores in result.retrieval}
+        values["similarity"] = {part.name: similarities.tolist() for part, similarities in result.similarity}
+        _write(self._task_path(task), values)
+
+    def _task_path(self, task: AbsTask) -> Path | None:
+        from importlib.metadata import version
+
+        metadata = task.metadata
+        return self._path("mteb", version("mteb"), str(metadata.name), metadata.dataset.get("revision"))
+
+    def _path(self, *parts: Any) -> Path | None:
+        if self._folder is None:
+            return None
+        return self._folder / f"{fingerprint(_FORMAT, METRICS.names(), self._model, *parts)[:32]}.json"
+
+
+def _read(path: Path | None) -> Any:
+    if path is None or not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path}: kept scores cannot be read ({error}); delete the file") from None
+
+
+def _write(path: Path | None, values: Any) -> None:
+    if path is not None:
+        atomic_write(path, json.dumps(values, ensure_ascii=False))
+
+
+def _set_scores(values: dict[str, Any]) -> SetScores:
+    queries = tuple(QueryScore(**query | {"top_ids": tuple(query["top_ids"])}) for query in values["queries"])
+    return SetScores(values["set_name"], queries)
+
+
 def score_model(
     name: str,
     model: SentenceTransformer | None,
     encoder: Encoder,
     sets: OpenedSets,
-    found: Scored,
+    scored: Scored,
     *,
     progress: Progress,
     batch_size: int = 64,
-    kept: ScoreStore | None = None,
+    store: ScoreStore | None = None,
 ) -> None:
-    """Score a model on every set, into `found`.
+    """Score a model on every set, into `scored`.
 
     Args:
         name: what tables call it.
@@ -124,37 +234,86 @@ def score_model(
             its encoder.
         encoder: the same model behind a cache.
         sets: what to score on.
-        found: takes the scores in.
+        scored: takes the scores in.
         progress: who is told.
         batch_size: texts that MTEB encodes at once.
-        kept: scores of an earlier call that was interrupted; takes new ones in.
+        store: scores of an earlier call that was interrupted; takes new ones in.
 
     Raises:
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
-    store = kept or ScoreStore(None, "")
+    store = store or ScoreStore(None, "")
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
-            found.keep_retrieval(name, retrieval_set, scores)
+            scored.keep_retrieval(name, retrieval_set, scores)
             task.advance(note=f"{retrieval_set.name} nDCG@10 {scores.ndcg_at_10:.3f}")
         for similarity_set in sets.similarity:
             similarities = store.similarity(similarity_set, partial(evaluate_sts, encoder, similarity_set))
-            found.keep_similarity(name, similarity_set, similarities)
+            scored.keep_similarity(name, similarity_set, similarities)
             task.advance(note=similarity_set.name)
         for mteb_task, role in sets.tasks:
-            from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
-            from multigrain.evaluation.sets.mteb_tasks import evaluate_task
+            from multigrain.evaluation.sets.mteb_tasks import MtebEncoder, evaluate_task
 
             result = store.task(mteb_task, role) or evaluate_task(
                 model or MtebEncoder(encoder), mteb_task, role=role, batch_size=batch_size
             )
             store.keep_task(mteb_task, result)
-            found.keep_task(name, result, role)
+            scored.keep_task(name, result, role)
             task.advance(note=f"{result.task} {result.score:.3f}")
 
 
-def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, found: Scored) -> None:
-    """Score a retriever that has no vectors, such as BM25, on the retrieval sets, into `found`."""
-    for each in sets.retrieval:
-        found.keep_retrieval(name, each, evaluate_retriever(retriever, each))
+def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, scored: Scored) -> None:
+    """Score a retriever that has no vectors, such as BM25, on the retrieval sets, into `scored`."""
+    for retrieval_set in sets.retrieval:
+        scored.keep_retrieval(name, retrieval_set, evaluate_retriever(retriever, retrieval_set))
+
+
+def score_models(
+    models: Sequence[ModelSpec], sets: OpenedSets, encoding: Encoding, *, progress: Progress | None = None
+) -> Scored:
+    """Score every model on every set, one model in memory at a time.
+
+    BM25 has no vectors: it takes part in retrieval sets only.
+
+    Raises:
+        EvaluationError: two models have one name, a model gives unusable vectors, or a task's data is out of reach.
+        ModelError: a model cannot be loaded, or needs remote code.
+        MissingExtraError: a model's package is not installed.
+    """
+    names = [model.name for model in models]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise EvaluationError(f"two models are called {repeated!r}; name them: NAME=REFERENCE")
+    scored = Scored()
+    for spec in models:
+        if spec.reference == BM25:
+            score_retriever(spec.name, BM25Retriever(), sets, scored)
+            continue
+        with open_encoder(spec, encoding) as (encoder, model):
+            score_model(
+                spec.name,
+                model,
+                encoder,
+                sets,
+                scored,
+                progress=progress or SilentProgress(),
+                batch_size=encoding.batch_size,
+                store=ScoreStore(encoding.scores, encoder.fingerprint),
+            )
+    return scored
+
+
+@contextmanager
+def open_retriever(model: ModelSpec, encoding: Encoding) -> Iterator[Retriever]:
+    """A model, or BM25, as something that ranks documents.
+
+    Raises:
+        ModelError: it cannot be loaded, or needs remote code.
+        MissingExtraError: its package is not installed.
+    """
+    if model.reference == BM25:
+        yield BM25Retriever()
+        return
+    with open_encoder(model, encoding) as (encoder, _):
+        yield DenseRetriever(encoder)

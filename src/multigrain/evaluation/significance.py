@@ -6,7 +6,7 @@ the mean difference could be off, the randomisation test how often chance alone 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,29 +38,15 @@ class PairedDifference:
     p_value: float
 
 
-def compare_as_set(
-    settings: CompareSettings, base: NDArray[np.float64], other: NDArray[np.float64]
-) -> PairedDifference:
-    """Compare two models' scores of the same queries as settings say; see `compare_paired`."""
-    return compare_paired(base, other, samples=settings.samples, confidence=settings.confidence, seed=settings.seed)
-
-
 def compare_paired(
-    base: NDArray[np.float64],
-    other: NDArray[np.float64],
-    *,
-    samples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int,
+    base: NDArray[np.float64], other: NDArray[np.float64], settings: CompareSettings
 ) -> PairedDifference:
     """Compare two models' scores of the same queries.
 
     Args:
         base: one score a query.
         other: the other model's, in the same order.
-        samples: resamples behind the interval, and sign flips behind the p-value.
-        confidence: width of the interval.
-        seed: of both.
+        settings: samples (resamples behind the interval, sign flips behind the p-value), confidence and seed.
 
     Raises:
         EvaluationError: different numbers of queries, or fewer than two.
@@ -73,57 +59,45 @@ def compare_paired(
     if len(base) < 2:
         raise EvaluationError(f"a paired comparison needs at least 2 queries, got {len(base)}; hold out more")
     differences = other - base
-    low, high = bootstrap_interval(differences, samples=samples, confidence=confidence, seed=seed)
-    return PairedDifference(
-        mean=float(differences.mean()),
-        low=low,
-        high=high,
-        p_value=randomisation_p_value(differences, samples=samples, seed=seed),
-    )
+    low, high = bootstrap_interval(differences, settings)
+    return PairedDifference(float(differences.mean()), low, high, randomisation_p_value(differences, settings))
 
 
-def bootstrap_interval(
-    differences: NDArray[np.float64], *, samples: int = 10_000, confidence: float = 0.95, seed: int
-) -> tuple[float, float]:
+def bootstrap_interval(differences: NDArray[np.float64], settings: CompareSettings) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean; at least two differences."""
     interval = stats.bootstrap(
         (differences,),
         np.mean,
-        n_resamples=samples,
+        n_resamples=settings.samples,
         batch=_batch(differences),
         vectorized=True,
-        confidence_level=confidence,
+        confidence_level=settings.confidence,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(settings.seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
-def randomisation_p_value(differences: NDArray[np.float64], *, samples: int = 10_000, seed: int) -> float:
+def randomisation_p_value(differences: NDArray[np.float64], settings: CompareSettings) -> float:
     """Two-sided paired randomisation test: how often random signs give a mean as far from zero.
 
-    Exact where all sign patterns number no more than `samples`; at least two differences.
+    Exact where all sign patterns number no more than the samples; at least two differences.
     """
     return float(
         stats.permutation_test(
             (differences,),
             np.mean,
             permutation_type="samples",
-            n_resamples=samples,
+            n_resamples=settings.samples,
             batch=_batch(differences),
             vectorized=True,
-            rng=np.random.default_rng(seed),
+            rng=np.random.default_rng(settings.seed),
         ).pvalue
     )
 
 
 def compare_crossed(
-    base: NDArray[np.float64],
-    other: NDArray[np.float64],
-    *,
-    samples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int,
+    base: NDArray[np.float64], other: NDArray[np.float64], settings: CompareSettings
 ) -> PairedDifference:
     """Compare two ways of training, each run with several seeds: would it hold for other queries *and* seeds?
 
@@ -135,43 +109,40 @@ def compare_crossed(
     Args:
         base: (seeds, queries).
         other: the other's, with the same seeds and queries in the same order.
-        samples: resamples behind interval and p-value.
-        confidence: width of the interval.
-        seed: of both.
+        settings: see `compare_paired`.
 
     Raises:
         EvaluationError: different shapes, or fewer than two queries.
     """
+    averaged = compare_paired(base.mean(axis=0), other.mean(axis=0), settings)
     if base.shape != other.shape or base.ndim != 2 or len(base) < 2:
-        return compare_paired(base.mean(axis=0), other.mean(axis=0), samples=samples, confidence=confidence, seed=seed)
-    averaged = compare_paired(base.mean(axis=0), other.mean(axis=0), samples=samples, confidence=confidence, seed=seed)
+        return averaged
     differences = other - base
     seeds, queries = differences.shape
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings.seed)
     means = []
-    for start in range(0, samples, batch := _batch(differences[0])):
-        count = min(batch, samples - start)
+    for start in range(0, settings.samples, batch := _batch(differences[0])):
+        count = min(batch, settings.samples - start)
         of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
         of_queries = rng.multinomial(queries, np.full(queries, 1 / queries), size=count) / queries
         means.append(((of_seeds @ differences) * of_queries).sum(axis=1))
     drawn = np.concatenate(means)
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(drawn, [(1 - settings.confidence) / 2, (1 + settings.confidence) / 2])
     deviation = float(drawn.std(ddof=1))
     chance = float(2 * stats.norm.sf(abs(averaged.mean) / deviation)) if deviation > 0 else averaged.p_value
     return PairedDifference(averaged.mean, float(low), float(high), max(averaged.p_value, chance))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction: adjusted p-values under the same names.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: adjusted p-values in the same order.
 
     Calling significant what stays below alpha keeps the chance of even one false claim below alpha.
     """
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    for rank, (name, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_value))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in p_values}
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.minimum(1.0, np.arange(len(order), 0, -1) * np.asarray(p_values, dtype=np.float64)[order])
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(stepped)
+    return [float(p_value) for p_value in adjusted]
 
 
 def _batch(differences: NDArray[np.float64]) -> int:

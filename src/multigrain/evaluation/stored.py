@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
@@ -20,8 +26,8 @@ from multigrain.evaluation.results import (
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.similarity_table import read_similarities
 from multigrain.sources.store import read_document_table
+from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
 
 COMPARISON_FILE = "comparison.json"
@@ -57,7 +63,8 @@ def open_results(path: Path) -> StoredResults:
     Raises:
         EvaluationError: there are no results in it.
     """
-    folder = _folder(path)
+    folders = (RunDirectory(path).results_path, path)
+    folder = next((folder for folder in folders if (folder / PER_QUERY_FILE).is_file()), None)
     if folder is None:
         raise EvaluationError(
             f"{path}: no {PER_QUERY_FILE} in it; give a run directory that has been evaluated, or two models and --set"
@@ -91,8 +98,66 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
     return results, {result.name: (result.role, result.provenance) for result in results.sets}
 
 
-def _folder(path: Path) -> Path | None:
-    for folder in (RunDirectory(path).results_path, path):
-        if (folder / PER_QUERY_FILE).is_file():
-            return folder
-    return None
+_SCHEMA: Final = pa.schema(
+    [
+        *(pa.field(name, pa.string(), False) for name in ("set", "role", "label", "model", "sentence1", "sentence2")),
+        *(pa.field(name, pa.float64(), False) for name in ("score", "similarity")),
+    ]
+)
+
+
+def write_similarities(
+    path: Path, sets: Mapping[str, SimilaritySet], similarities: Mapping[str, Mapping[str, Floats]]
+) -> None:
+    """Write the table, whole or not at all; where there are no similarity sets, no file is left."""
+    if not sets:
+        path.unlink(missing_ok=True)
+        return
+    rows = [
+        {
+            "set": name,
+            "role": chosen.role,
+            "label": chosen.provenance,
+            "model": model,
+            "sentence1": pair[0],
+            "sentence2": pair[1],
+            "score": gold,
+            "similarity": float(similarity),
+        }
+        for name, chosen in sets.items()
+        for model, values in similarities[name].items()
+        for pair, gold, similarity in zip(chosen.pairs, chosen.gold, values, strict=True)
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
+    atomic_write(path, sink.getvalue())
+
+
+def read_similarities(path: Path) -> tuple[dict[str, SimilaritySet], dict[str, dict[str, Floats]]]:
+    """Read the table: sets by name, and set to model to similarities. A file that is not there holds none.
+
+    Raises:
+        EvaluationError: the file was not written by this version.
+    """
+    if not path.exists():
+        return {}, {}
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise EvaluationError(f"{path}: similarities cannot be read ({error}); evaluate again") from None
+    if not table.schema.equals(_SCHEMA):
+        raise EvaluationError(f"{path}: not similarities of this version; evaluate again")
+    rows: dict[tuple[str, str], list[dict[str, object]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault((row["set"], row["model"]), []).append(row)
+    sets: dict[str, SimilaritySet] = {}
+    similarities: dict[str, dict[str, Floats]] = {}
+    for (name, model), of_model in rows.items():
+        columns = {column: [row[column] for row in of_model] for column in _SCHEMA.names}
+        similarities.setdefault(name, {})[model] = np.array(columns["similarity"], dtype=np.float64)
+        pairs = tuple(zip(columns["sentence1"], columns["sentence2"], strict=True))
+        sets.setdefault(
+            name,
+            SimilaritySet(name, columns["role"][0], columns["label"][0], pairs, tuple(columns["score"])),  # type: ignore[arg-type]
+        )
+    return sets, similarities

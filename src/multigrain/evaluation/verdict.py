@@ -26,7 +26,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from multigrain.evaluation.results import EvaluationResults, SetResult
-from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
 from multigrain.evaluation.significance import PairedDifference, holm
 
 _FULL: Final = 0.9995
@@ -105,6 +105,11 @@ class Conclusion:
         """Whether the interval stays clear of zero, and only the number of comparisons forbids a claim."""
         return not self.is_claimed and (self.difference.low > 0 or self.difference.high < 0)
 
+    @property
+    def is_below_zero(self) -> bool:
+        """Whether the whole interval lies below zero."""
+        return self.difference.high < 0
+
 
 def conclude(
     sets: Iterable[SetResult], *, base: str, confidence: float, smallest: float = SMALLEST_DIFFERENCE
@@ -118,10 +123,10 @@ def conclude(
         smallest: the smallest difference that matters.
     """
     tested = [(result, model) for result in sets if result.role != "validation" for model in result.delta]
-    adjusted = holm({str(place): result.delta[model].p_value for place, (result, model) in enumerate(tested)})
+    corrected = holm([result.delta[model].p_value for result, model in tested])
     conclusions = []
-    for place, (result, model) in enumerate(tested):
-        difference, adjusted_p = result.delta[model], adjusted[str(place)]
+    for (result, model), adjusted_p in zip(tested, corrected, strict=True):
+        difference = result.delta[model]
         verdict = _verdict(difference, adjusted_p, 1 - confidence, smallest)
         needed = (
             queries_to_tell(result.queries, difference.high - difference.low, smallest=smallest)
@@ -149,7 +154,10 @@ def conclusions_of(results: EvaluationResults) -> tuple[Conclusion, ...]:
 
 def conclusion_on(conclusions: Iterable[Conclusion], set_name: str, model: str) -> Conclusion | None:
     """The conclusion on one set and model, or None where there is none."""
-    return next((each for each in conclusions if (each.result.name, each.model) == (set_name, model)), None)
+    return next(
+        (conclusion for conclusion in conclusions if (conclusion.result.name, conclusion.model) == (set_name, model)),
+        None,
+    )
 
 
 def queries_to_tell(queries: int, width: float, *, smallest: float = SMALLEST_DIFFERENCE) -> int:
@@ -248,9 +256,10 @@ def points_allowed(threshold: float) -> str:
     return f"{100 * threshold:g} point" + ("" if threshold == 0.01 else "s")
 
 
-Decision = Literal["use", "worse", "no better on validation", "not shown", "no gain", "untested"]
-"""use: a gain is claimed on a test set. worse: a loss is. no better on validation: it did not beat the base model
-where it was chosen. not shown: it points up. no gain: it does not even point up. untested: there is no test set."""
+Decision = Literal["use", "worse", "looks worse", "no better on validation", "not shown", "no gain", "untested"]
+"""use: a gain is claimed on a test set. worse: a loss is. looks worse: no gain is, and an interval lies below zero. no
+better on validation: it did not beat the base model where it was chosen. not shown: it points up. no gain: it does not
+even point up. untested: there is no test set."""
 
 
 def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Decision:
@@ -260,17 +269,27 @@ def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Dec
         results: that chose it.
         conclusions: of these results, see `conclusions_of`.
     """
-    tests = [each for each in conclusions if each.result.role == "test" and each.model == results.chosen]
-    verdicts = {each.verdict for each in tests}
+    tests = _tests_of_chosen(results, conclusions)
+    verdicts = {conclusion.verdict for conclusion in tests}
     if Verdict.WORSE in verdicts:
         return "worse"
     if Verdict.BETTER in verdicts:
         return "use"
+    if any(conclusion.is_below_zero for conclusion in tests):
+        return "looks worse"
     if results.beat_base() is False:
         return "no better on validation"
     if not tests:
         return "untested"
-    return "not shown" if any(each.difference.mean > _ABOUT_ZERO for each in tests) else "no gain"
+    return "not shown" if any(conclusion.difference.mean > _ABOUT_ZERO for conclusion in tests) else "no gain"
+
+
+def _tests_of_chosen(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> list[Conclusion]:
+    return [
+        conclusion
+        for conclusion in conclusions
+        if conclusion.result.role == "test" and conclusion.model == results.chosen
+    ]
 
 
 def recommendation(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> tuple[Decision, str]:
@@ -282,13 +301,52 @@ def recommendation(results: EvaluationResults, conclusions: Sequence[Conclusion]
     """
     decision = decide(results, conclusions)
     if decision == "use":
-        lost = any(each.verdict is ForgettingVerdict.FORGOT for each in judge_forgetting(results))
-        reserve = ", but not for text like the unrelated set's, where it got worse" if lost else ""
-        return decision, f"; use it{reserve}"
+        forgot = any(judged.verdict is ForgettingVerdict.FORGOT for judged in judge_forgetting(results))
+        reserves = ["the unrelated set's, where it got worse"] if forgot else []
+        reserves += [
+            f"that of {conclusion.result.name}, where the whole interval lies below zero"
+            for conclusion in _tests_of_chosen(results, conclusions)
+            if conclusion.is_below_zero
+        ]
+        return decision, "; use it" + (f", but not for text like {' or '.join(reserves)}" if reserves else "")
     return decision, {
         "worse": f", although it is worse than the base model on the test queries: {_KEEP}",
+        "looks worse": f", although a test set's whole interval lies below zero: {_KEEP}",
         "no better on validation": f", although it did not beat the base model on the validation queries: {_KEEP}",
         "no gain": f", although the test shows no gain: {_KEEP}",
         "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
         "untested": "; test it on queries of your own before you use it",
     }[decision]
+
+
+def describe_conclusion(conclusion: Conclusion, settings: CompareSettings) -> str:
+    """One sentence: who is better, by how much, how surely.
+
+    Args:
+        conclusion: what to say.
+        settings: what it was concluded with.
+    """
+    result, difference = conclusion.result, conclusion.difference
+    about = ", ".join(part for part in (result.provenance, f"{result.queries:,} {result.unit}") if part)
+    figures = (
+        f"{result.metric} {conclusion.base_score:.3f} → {conclusion.score:.3f} ({100 * difference.mean:+.1f} points, "
+        f"{100 * settings.confidence:g}% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+    )
+    correction = f", corrected for {conclusion.compared} comparisons" if conclusion.compared > 1 else ""
+    parts = [figures, f"p = {conclusion.adjusted_p:.2g}{correction}"]
+    if conclusion.wins is not None and conclusion.losses is not None:
+        ties = result.queries - conclusion.wins - conclusion.losses
+        parts.append(f"wins {conclusion.wins}, losses {conclusion.losses}, ties {ties}")
+    return f"{result.name} ({about}): {_claim(conclusion, settings.smallest)}. {'; '.join(parts)}."
+
+
+def _claim(conclusion: Conclusion, smallest: float) -> str:
+    model, base = conclusion.model, conclusion.base
+    if conclusion.verdict is Verdict.EQUAL:
+        return f"no difference that matters between {model} and {base}"
+    if conclusion.is_claimed:
+        return f"{model} is {conclusion.verdict.value} than {base}"
+    words = f"not enough queries to tell {model} from {base}"
+    if conclusion.queries_needed is None:
+        return words
+    return f"{words}; to be sure within {points_allowed(smallest)} takes about {rough(conclusion.queries_needed):,}"

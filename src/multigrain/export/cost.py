@@ -11,6 +11,7 @@ from typing import Final
 
 from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, unit_length
 from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
 from multigrain.export.job import ExportJob
 from multigrain.export.parity import QueryDocumentEncoder
@@ -89,7 +90,7 @@ def measure_costs(job: ExportJob, before: Encoder, after: Encoder, form: str) ->
     for evaluation_set in job.sets:
         with job.progress.task(f"Measuring {form} on {evaluation_set.name}", None):
             model, export = (evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after))
-        lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, seed=_SEED)
+        lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, CompareSettings(seed=_SEED))
         queries, figures = len(evaluation_set.queries), (model.ndcg_at_10, export.ndcg_at_10)
         costs.append(Cost(evaluation_set.name, queries, *figures, lost.mean, lost.low, lost.high))
     return tuple(costs)

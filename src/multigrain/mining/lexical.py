@@ -55,11 +55,3 @@ class LexicalIndex:
 
         stopwords: str | list[str] = self._stopwords or []
         return list(bm25s.tokenize(list(texts), stopwords=stopwords, return_ids=False, show_progress=False))
-
-
-class BM25Retriever:
-    """Ranks by BM25, the baseline that needs no training; implements `evaluation.retrieval.Retriever`."""
-
-    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
-        """Positions of the best documents, as `LexicalIndex` gives them."""
-        return LexicalIndex(documents)(queries, depth)

@@ -1,7 +1,8 @@
 """Geometry of the page's charts. The templates draw; everything computed is computed, and tested, here.
 
 Charts are inline SVG whose horizontal positions are percentages, so that they follow the width of the page while
-text and strokes keep their size; lines of many points live in a stretched inner viewport of `WIDTH` units.
+text and strokes keep their size; lines of many points live in an inner viewport of `WIDTH` units that is scaled to the
+width.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class Axis:
         """The distance between two values in percent of the width, never negative."""
         return round(max(self.at(last) - self.at(first), 0.0), 2)
 
-    def ticks(self, wanted: int = 5) -> tuple[float, ...]:
-        """About `wanted` round values within the axis."""
+    def ticks(self, count: int = 5) -> tuple[float, ...]:
+        """About `count` round values within the axis."""
         if self.high <= self.low:
             return (self.low,)
-        rough = (self.high - self.low) / wanted
+        rough = (self.high - self.low) / count
         unit = 10.0 ** math.floor(math.log10(rough))
-        step = next(unit * each for each in _STEPS if unit * each >= rough * 0.999)
+        step = next(unit * factor for factor in _STEPS if unit * factor >= rough * 0.999)
         first = math.ceil(round(self.low / step, 6))
         last = math.floor(round(self.high / step, 6))
         return tuple(round(i * step, 10) for i in range(first, last + 1))
@@ -78,11 +79,8 @@ def heat(text: AnchorText) -> tuple[int, ...]:
 
     One even share (mean pooling) is shade 3, three are 6, and from about nine on it is the deepest.
     """
-    return tuple(_shade(token.weight * len(text.tokens)) for token in text.tokens)
-
-
-def _shade(shares: float) -> int:
-    return round(9 * (1 - math.exp(-shares / 3))) if shares > 0 else 0
+    shares = (max(0.0, token.weight * len(text.tokens)) for token in text.tokens)
+    return tuple(round(9 * (1 - math.exp(-share / 3))) for share in shares)
 
 
 def stagger(positions: Sequence[float], room: float) -> tuple[int, ...]:
@@ -102,7 +100,7 @@ def stagger(positions: Sequence[float], room: float) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class LevelZone:
-    """The stretch of steps that a level covers, in percent of the width."""
+    """The range of steps that a level covers, in percent of the width."""
 
     level: int
     start: float

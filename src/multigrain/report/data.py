@@ -12,8 +12,8 @@ from multigrain.audit.probe import SourceProbe
 from multigrain.evaluation.query_changes import QueryChanges
 from multigrain.evaluation.results import EvaluationResults
 from multigrain.records import GradedExample
-from multigrain.report.counts import Answers, HeldOut
 from multigrain.report.reproduction import Reproduction
+from multigrain.report.summaries import Answers, HeldOut, Similarity
 from multigrain.training.log import TrainingLog
 
 
@@ -46,7 +46,7 @@ class SynthesisCounts:
         failed: units that gave no row, by kind.
         prompt_tokens: tokens read by the model.
         completion_tokens: tokens written by it.
-        model: its identity.
+        model: its fingerprint.
         strategy: how it was asked.
         stopped_by_budget: whether the time budget ended it.
         stopped_by_limit: whether the limit on cost or tokens ended it.
@@ -123,46 +123,6 @@ class Drop:
     def total(self) -> int:
         """Rows and negatives together."""
         return self.rows + self.negatives
-
-
-@dataclass(frozen=True, slots=True)
-class SimilarityBand:
-    """Measured similarity to the query of the positives, or of one level's negatives.
-
-    Attributes:
-        level: 1 to 4; 0 stands for the positives.
-        count: texts measured.
-        written: how many of them a language model wrote; 0 for positives.
-        p10: tenth percentile.
-        p50: median.
-        p90: ninetieth percentile.
-        density: how the texts spread over equal bins of the summary's range; the fullest bin is 1.
-    """
-
-    level: int
-    count: int
-    written: int
-    p10: float
-    p50: float
-    p90: float
-    density: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Similarity:
-    """The bands of positives and negatives on one common range of cosines.
-
-    Attributes:
-        low: where every band's first bin begins.
-        high: where every band's last bin ends.
-        bands: the positives, then level 1 to 4.
-        positive_first: share of rows whose positive is closer to the query than every negative.
-    """
-
-    low: float
-    high: float
-    bands: tuple[SimilarityBand, ...]
-    positive_first: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from multigrain.display.text import visible
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.report.messages import action_words
-from multigrain.report.summaries import spread
+from multigrain.report.summaries import evenly_spaced
 
 MAX_ROWS: Final = 50_000
 MAX_CHARACTERS: Final = 60_000_000  # of all texts together; about what a browser unpacks within a second or two
@@ -24,8 +25,8 @@ _LONGEST, _SHORTEST = 2_000, 240  # characters kept of one text, when there are 
 
 
 def shown_rows(rows: Sequence[GradedExample]) -> Sequence[GradedExample]:
-    """The rows that the explorer holds: all of them, or `MAX_ROWS` evenly spread ones."""
-    return rows if len(rows) <= MAX_ROWS else [rows[i] for i in spread(len(rows), MAX_ROWS)]
+    """The rows that the explorer holds: all of them, or `MAX_ROWS` evenly spaced ones."""
+    return rows if len(rows) <= MAX_ROWS else [rows[i] for i in evenly_spaced(len(rows), MAX_ROWS)]
 
 
 def pack_rows(rows: Sequence[GradedExample], *, characters: int = MAX_CHARACTERS) -> str:
@@ -35,28 +36,31 @@ def pack_rows(rows: Sequence[GradedExample], *, characters: int = MAX_CHARACTERS
         rows: at most `MAX_ROWS`; texts longer than fits are cut, and how much of each is missing is kept.
         characters: about how many characters all texts together may have.
     """
-    texts, actions = _Table(), _Table()
+    texts, actions = _numbered(), _numbered()
     columns = {
         "id": [row.id for row in rows],
         "document": [row.document_id for row in rows],
         "query": [visible(row.query) for row in rows],
         "held": [row.written_order_held for row in rows],
-        "actions": [[actions.index(action) for action in row.actions] for row in rows],
-        "positive": [texts.index(row.positive) for row in rows],
+        "actions": [[actions[action] for action in row.actions] for row in rows],
+        "positive": [texts[row.positive] for row in rows],
         "similarity": [
-            _thousandths([row.positive_similarity, *(each.similarity for each in row.negatives)]) for row in rows
+            [
+                round(1000 * value)
+                for value in (row.positive_similarity, *(negative.similarity for negative in row.negatives))
+            ]
+            for row in rows
         ],
-        "negatives": [[texts.index(negative.text) for negative in row.negatives] for row in rows],
-        "asked": [[_asked(negative) for negative in row.negatives] for row in rows],
+        "negatives": [[texts[negative.text] for negative in row.negatives] for row in rows],
+        "asked": [[_asked_level(negative) for negative in row.negatives] for row in rows],
     }
-    longest = min(_LONGEST, max(_SHORTEST, characters // max(1, len(texts.items))))
+    longest = min(_LONGEST, max(_SHORTEST, characters // max(1, len(texts))))
     packed = {
         "levels": [int(level) for level in LEVELS],
-        "texts": [visible(text[:longest]) for text in texts.items],
-        "cut": {str(i): len(text) - longest for i, text in enumerate(texts.items) if len(text) > longest},
+        "texts": [visible(text[:longest]) for text in texts],
+        "cut": {str(i): len(text) - longest for i, text in enumerate(texts) if len(text) > longest},
         "actions": [
-            {"kind": visible(action.partition(":")[0]), "words": visible(action_words(action))}
-            for action in actions.items
+            {"kind": visible(action.partition(":")[0]), "words": visible(action_words(action))} for action in actions
         ],
         "rows": columns,
     }
@@ -64,25 +68,14 @@ def pack_rows(rows: Sequence[GradedExample], *, characters: int = MAX_CHARACTERS
     return base64.b64encode(gzip.compress(raw, mtime=0)).decode()
 
 
-class _Table:
-    """Distinct texts in the order they were first seen."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-
-    def index(self, text: str) -> int:
-        return self._places.setdefault(text, len(self._places))
-
-    @property
-    def items(self) -> list[str]:
-        return list(self._places)
+def _numbered() -> defaultdict[str, int]:
+    """Distinct texts, each with the number that it gets when it is first looked up."""
+    numbers: defaultdict[str, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    return numbers
 
 
-def _thousandths(values: Iterable[float]) -> list[int]:
-    return [round(1000 * value) for value in values]
-
-
-def _asked(negative: Negative) -> int:
+def _asked_level(negative: Negative) -> int:
     """0 for a mined negative; for a written one the level that was asked for, or its own where that is unknown."""
     if negative.origin is Origin.MINED:
         return 0

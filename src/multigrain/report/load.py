@@ -17,14 +17,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from multigrain.dataset.store import GRADED_SCHEMA, open_examples
-from multigrain.display.text import without_credentials
+from multigrain.display.text import excerpt, without_credentials
 from multigrain.errors import RunDirectoryError
 from multigrain.evaluation.query_changes import QueryChanges, pair_queries, rows_by_query, summarise_changes
 from multigrain.evaluation.results import EvaluationResults, read_per_query, read_results
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.records import LEVELS, GradedExample, Origin
-from multigrain.report.counts import count_answers, count_held_out, near_duplicates
 from multigrain.report.data import (
     AnchorText,
     AuditSummary,
@@ -32,12 +31,17 @@ from multigrain.report.data import (
     Drop,
     DropExample,
     ReportData,
-    Similarity,
     SynthesisCounts,
 )
-from multigrain.report.paths import home_of, near
-from multigrain.report.reproduction import load_reproduction
-from multigrain.report.summaries import spread, summarise_similarity
+from multigrain.report.reproduction import command_folder, load_reproduction, relative_path
+from multigrain.report.summaries import (
+    Similarity,
+    count_answers,
+    count_held_out,
+    evenly_spaced,
+    near_duplicates,
+    summarise_similarity,
+)
 from multigrain.storage.parquet import StoredTable
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table, table_files
@@ -80,7 +84,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
         drops=_drops(run.rejects_path),
         similarity=similarity,
         rows=rows,
-        samples=tuple(rows[i] for i in spread(len(rows), _SAMPLES)),
+        samples=tuple(rows[i] for i in evenly_spaced(len(rows), _SAMPLES)),
         training=tuple(
             log
             for name in evaluation.models
@@ -88,25 +92,21 @@ def load_report_data(run: RunDirectory) -> ReportData:
         ),
         anchors=_json(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
         reproduction=load_reproduction(run, config, _config_values(config), finished),
-        held_out=count_held_out(_held_out(run.documents_path) if _asks_titles(evaluation) else None),
+        held_out=count_held_out(_held_out(run.documents_path, evaluation)),
         near_duplicates=near_duplicates(_groups(run.documents_path, documents)),
         answers=count_answers(run.journal_path),
         written_order=written_order,
     )
 
 
-def _read_json(path: Path) -> Any | None:
+def _json(path: Path, kind: type[T]) -> T | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise _not_understood(path, error) from None
-
-
-def _json(path: Path, kind: type[T]) -> T | None:
-    values = _read_json(path)
-    return None if values is None else _parse(path, kind, values)
+    return _parse(path, kind, values)
 
 
 def _parse(path: Path, kind: type[T], values: Any) -> T:
@@ -124,52 +124,53 @@ def _counts(run: RunDirectory, stage: str, kind: type[T]) -> T | None:
 
 
 def _documents(run: RunDirectory) -> DocumentCounts | None:
-    found = _counts(run, "documents", DocumentCounts)
-    return None if found is None else replace(found, source=near(found.source, home_of(run.path)))
+    counts = _counts(run, "documents", DocumentCounts)
+    return counts and replace(counts, source=relative_path(counts.source, command_folder(run.path)))
 
 
-def _asks_titles(evaluation: EvaluationResults) -> bool:
-    return any(result.provenance == HUMAN_TITLES for result in evaluation.sets)
-
-
-def _held_out(path: Path) -> pa.Table | None:
-    """Title and split of the held-out documents, where the run keeps documents with both."""
-    if not _has_columns(path, {"title", "split"}):
+def _held_out(path: Path, evaluation: EvaluationResults) -> pa.Table | None:
+    """Title and split of the held-out documents, where titles are asked and the run keeps documents with both."""
+    asks_titles = any(result.provenance == HUMAN_TITLES for result in evaluation.sets)
+    if not asks_titles or not {"title", "split"} <= _column_names(path):
         return None
     return _table(path, ["title", "split"], filters=[("split", "in", ["validation", "test"])])
 
 
 def _groups(path: Path, documents: DocumentCounts | None) -> pa.Table | None:
     """Id and group of every document, where some of them are nearly the same."""
-    if documents is None or not documents.groups < documents.documents or not _has_columns(path, {"id", "group"}):
+    if documents is None or documents.groups >= documents.documents or not {"id", "group"} <= _column_names(path):
         return None
     return _table(path, ["id", "group"])
 
 
-def _has_columns(path: Path, columns: set[str]) -> bool:
+def _column_names(path: Path) -> set[str]:
+    """The columns of a table; none where there is no table."""
     try:
-        return is_table(path) and columns <= set(pq.read_schema(table_files(path)[0]).names)
+        return set(pq.read_schema(table_files(path)[0]).names) if is_table(path) else set()
     except (OSError, ValueError) as error:
-        raise _not_understood(path, str(error).splitlines()[0]) from None
+        raise _not_understood(path, error) from None
+
+
+def _require_columns(path: Path, columns: Collection[str]) -> None:
+    missing = set(columns) - _column_names(path)
+    if missing:
+        raise _not_understood(path, f"no column {', '.join(sorted(missing))}")
 
 
 def _not_understood(path: Path, problem: object) -> RunDirectoryError:
-    return RunDirectoryError(f"{path}: not in the form of this version ({problem}): run the stage that wrote it again")
+    line = "".join(str(problem).splitlines()[:1])
+    return RunDirectoryError(f"{path}: not in the form of this version ({line}): run the stage that wrote it again")
 
 
 def _table(path: Path, columns: list[str], **options: Any) -> pa.Table | None:
     """Some columns of a table, or None where there is none."""
     if not is_table(path):
         return None
-    files = [str(each) for each in table_files(path)]
+    _require_columns(path, columns)
     try:
-        table = pq.read_table(files, columns=columns, **options)
+        return pq.read_table([str(file) for file in table_files(path)], columns=columns, **options)
     except (OSError, pa.ArrowInvalid) as error:
-        raise _not_understood(path, str(error).splitlines()[0]) from None
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise _not_understood(path, f"no column {', '.join(missing)}")
-    return table
+        raise _not_understood(path, error) from None
 
 
 def _changes(run: RunDirectory, evaluation: EvaluationResults) -> tuple[QueryChanges, ...]:
@@ -191,9 +192,10 @@ def _excerpts(path: Path, changes: Sequence[QueryChanges], config: str | None) -
 
     Ids of other sets may happen to be ids of this run's documents, so only its own sets are looked up.
     """
-    foreign = _foreign_sets(config)
-    if foreign is None:
-        return {}
+    values = _config_values(config)
+    if not values:
+        return {}  # which sets are the run's own is not known
+    foreign = {str(section.get("name")) for section in (values.get("evaluation") or {}).get("sets") or []}
     named = {
         moved.set: {
             document_id
@@ -204,25 +206,14 @@ def _excerpts(path: Path, changes: Sequence[QueryChanges], config: str | None) -
         for moved in changes
         if moved.set not in foreign
     }
-    wanted = pa.array(sorted(set().union(*named.values())), pa.string())
-    table = _table(path, ["id", "text"], filters=pc.is_in(pc.field("id"), wanted)) if len(wanted) else None
+    ids = pa.array(sorted(set().union(*named.values())), pa.string())
+    table = _table(path, ["id", "text"], filters=pc.is_in(pc.field("id"), ids)) if len(ids) else None
     if table is None:
         return {}
-    texts = dict(zip(table["id"].to_pylist(), map(_excerpt, table["text"].to_pylist()), strict=True))
-    return {name: {key: texts[key] for key in ids if key in texts} for name, ids in named.items()}
-
-
-def _foreign_sets(config: str | None) -> set[str] | None:
-    """Names of the evaluation sets that do not come from the run's own documents; None where that is unknown."""
-    values = _config_values(config)
-    if not values:
-        return None
-    return {str(each.get("name")) for each in (values.get("evaluation") or {}).get("sets") or []}
-
-
-def _excerpt(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _EXCERPT else flat[:_EXCERPT].rsplit(" ", 1)[0] + " …"
+    texts = dict(
+        zip(table["id"].to_pylist(), (excerpt(text, _EXCERPT) for text in table["text"].to_pylist()), strict=True)
+    )
+    return {name: {key: texts[key] for key in keys if key in texts} for name, keys in named.items()}
 
 
 def _drops(path: Path) -> tuple[Drop, ...]:
@@ -238,33 +229,22 @@ def _drops(path: Path) -> tuple[Drop, ...]:
 
 
 def _drop_examples(path: Path, counts: Mapping[str, int]) -> dict[str, list[DropExample]]:
-    """A few rejections of each reason, evenly spread over those that have it."""
-    wanted = {reason: set(spread(count, _EXAMPLES)) for reason, count in counts.items()}
-    seen = Counter[str]()
-    found: dict[str, list[DropExample]] = {reason: [] for reason in counts}
+    """A few rejections of each reason, evenly spaced among those that have it."""
+    shown = {reason: set(evenly_spaced(count, _EXAMPLES)) for reason, count in counts.items()}
+    passed = Counter[str]()
+    examples: dict[str, list[DropExample]] = {reason: [] for reason in counts}
     for row in _records(path, ["part", "reason", "detail", "query", "text"]):
-        reason = row["reason"]
-        if seen[reason] in wanted[reason]:
-            found[reason].append(
-                DropExample(query=row["query"], part=row["part"], text=row["text"], detail=row["detail"])
-            )
-        seen[reason] += 1
-    return found
+        reason = row.pop("reason")
+        if passed[reason] in shown[reason]:
+            examples[reason].append(DropExample(**row))
+        passed[reason] += 1
+    return examples
 
 
 def _records(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Some columns of a table's rows, read as they are asked for."""
     _require_columns(path, columns)
     yield from StoredTable(path, pa.schema([(name, pa.string()) for name in columns]), dict)
-
-
-def _require_columns(path: Path, columns: Collection[str]) -> None:
-    try:
-        missing = set(columns) - set(pq.read_schema(table_files(path)[0]).names)
-    except (OSError, ValueError) as error:
-        raise _not_understood(path, str(error).splitlines()[0]) from None
-    if missing:
-        raise _not_understood(path, f"no column {', '.join(sorted(missing))}")
 
 
 def _rows(path: Path) -> tuple[Sequence[GradedExample], Similarity | None, tuple[int, int]]:
@@ -276,20 +256,20 @@ def _rows(path: Path) -> tuple[Sequence[GradedExample], Similarity | None, tuple
         rows = open_examples(path)
         return rows, *_similarity(rows)
     except (OSError, ValueError) as error:
-        raise _not_understood(path, str(error).splitlines()[0]) from None
+        raise _not_understood(path, error) from None
 
 
 def _similarity(rows: Sequence[GradedExample]) -> tuple[Similarity | None, tuple[int, int]]:
     positive = np.empty(len(rows), dtype=np.float32)
     levels = np.empty((len(rows), len(LEVELS)), dtype=np.float32)
     written = np.empty((len(rows), len(LEVELS)), dtype=np.bool_)
-    held = Counter[bool | None]()
-    for place, row in enumerate(rows):
-        held[row.written_order_held] += 1
-        positive[place] = row.positive_similarity
-        levels[place] = [each.similarity for each in row.negatives]
-        written[place] = [each.origin is Origin.WRITTEN for each in row.negatives]
-    return summarise_similarity(positive, levels, written), (held[True], held[True] + held[False])
+    kept_order = Counter[bool | None]()
+    for number, row in enumerate(rows):
+        kept_order[row.written_order_held] += 1
+        positive[number] = row.positive_similarity
+        levels[number] = [negative.similarity for negative in row.negatives]
+        written[number] = [negative.origin is Origin.WRITTEN for negative in row.negatives]
+    return summarise_similarity(positive, levels, written), (kept_order[True], kept_order[True] + kept_order[False])
 
 
 def _config_text(path: Path) -> str | None:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 from functools import cache, partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,7 +25,10 @@ from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.evaluation.verdict import conclusion_on, conclusions_of, judge_forgetting, points_allowed
 from multigrain.report import charts, explorer, headline, messages
 from multigrain.report.data import ReportData
+from multigrain.report.load import load_report_data
+from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
+from multigrain.storage.rundir import RunDirectory
 
 _SCRIPTS = ("page.js", "explorer.js")
 
@@ -63,32 +67,45 @@ def render_report(data: ReportData) -> str:
     )
 
 
-@cache
-def environment() -> Environment:
-    """The templates, with every value escaped."""
+def new_environment(*, autoescape: bool, **options: Any) -> Environment:
+    """The package's templates with the filters that the page and the model card share.
+
+    Args:
+        autoescape: whether every value is escaped for HTML.
+        options: of jinja2.
+    """
     environment = Environment(
         loader=PackageLoader("multigrain.report"),
-        autoescape=True,
+        autoescape=autoescape,  # noqa: S701 -- off for Markdown alone
         undefined=StrictUndefined,
-        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
+        **options,
     )
     environment.filters.update(
         score=figures.score,
-        mark=figures.mark,
-        points=figures.points,
         interval=figures.interval,
         count=figures.count,
         percent=figures.percent,
-        dollars=figures.dollars,
         duration=lambda seconds: unbroken(figures.duration(seconds)),
+        reason_words=reason_words,
+        encoder_words=plain_encoder_name,
+    )
+    return environment
+
+
+@cache
+def environment() -> Environment:
+    """The page's templates, with every value escaped."""
+    environment = new_environment(autoescape=True, finalize=_visible)
+    environment.filters.update(
+        mark=figures.mark,
+        points=figures.points,
+        dollars=figures.dollars,
         clock=figures.clock,
         action_words=messages.action_words,
-        reason_words=reason_words,
         model_words=messages.model_words,
         model_size=messages.model_size,
-        encoder_words=plain_encoder_name,
     )
     environment.globals.update(
         Axis=charts.Axis,
@@ -122,3 +139,17 @@ def static_text(name: str) -> str:
 def digest(text: str) -> str:
     """The hash by which a content security policy names a text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Draw the page from the run's artifacts and put it in the run directory, whole or not at all.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        StageOrderError: the run has not been evaluated yet.
+        RunDirectoryError: an artifact is there but cannot be understood.
+    """
+    atomic_write(run.report_path, render_report(load_report_data(run)))
+    return run.report_path

@@ -19,7 +19,6 @@ from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.display.text import without_credentials
 from multigrain.errors import MultigrainError, RunMismatchError
-from multigrain.stages.base import RunContext, complete_stage, differences
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory, StageManifest
 

@@ -35,13 +35,12 @@ from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.similarity_table import write_similarities
-from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE
+from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load
 from multigrain.model.replacing import pooling_name
-from multigrain.report.card_data import needs_multigrain
+from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multigrain.report.card import write_card
-from multigrain.report.write import write_report
+from multigrain.report.render import write_report
 from multigrain.stages.base import RunContext, Stage
 
 

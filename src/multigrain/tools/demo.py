@@ -24,7 +24,6 @@ def demo_summary(
         setup_seconds: how long the environment took to set up, where the caller knows it.
     """
     results = read_results(run.results_path / RESULTS_FILE)
-    conclusions = conclusions_of(results)
     test = results.with_role("test")[0]
     names = [name for name in results.models if name != BASE]
     seconds: dict[str, float | None] = {
@@ -38,15 +37,13 @@ def demo_summary(
         BASE: _scores(test, BASE),
         **{f"tuned_{name}": _scores(test, name) for name in names},
         "delta": {
-            f"tuned_{name}": {
-                "mean": round(test.delta[name].mean, 4),
-                "low": round(test.delta[name].low, 4),
-                "high": round(test.delta[name].high, 4),
-            }
+            f"tuned_{name}": {end: round(getattr(test.delta[name], end), 4) for end in ("mean", "low", "high")}
             for name in names
         },
         "verdict": {
-            f"tuned_{each.model}": each.verdict.value for each in conclusions if each.result.name == test.name
+            f"tuned_{conclusion.model}": conclusion.verdict.value
+            for conclusion in conclusions_of(results)
+            if conclusion.result.name == test.name
         },
         "chosen": f"tuned_{results.chosen}",
         "validation": {

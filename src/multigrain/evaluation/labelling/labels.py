@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import pytrec_eval
+from numpy.typing import NDArray
 
 from multigrain.errors import EvaluationError, SourceError
+from multigrain.evaluation.comparison import plain_conclusion
+from multigrain.evaluation.metrics import Metric, measure_queries
 from multigrain.evaluation.query_changes import count_changes
 from multigrain.evaluation.results import ModelScores, SetResult
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import compare_as_set
-from multigrain.evaluation.verdict import Conclusion, conclude
+from multigrain.evaluation.significance import compare_paired
+from multigrain.evaluation.verdict import Conclusion, conclude, describe_conclusion
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
 
@@ -33,6 +35,9 @@ GRADES: Final = {"y": 2, "p": 1, "n": 0}
 
 Rankings = Mapping[str, Mapping[str, Sequence[str]]]
 """Model to query id to document ids, best first."""
+
+Grading = Mapping[str, Mapping[str, int]]
+"""Query id to document id to grade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +242,7 @@ def score_labels(
         settings: how to compare.
     """
     grades = session.grades()
-    answered = {key: found for key, found in grades.items() if any(grade > 0 for grade in found.values())}
+    answered = _answered(grades)
     conclusions: tuple[Conclusion, ...] = ()
     if len(answered) >= 2:
         scores = {model: _ndcg(answered, rankings[model], depth) for model in (base, *others)}
@@ -248,14 +253,13 @@ def score_labels(
             queries=len(answered),
             documents=None,
             models={model: ModelScores(float(values.mean())) for model, values in scores.items()},
-            delta={model: compare_as_set(settings, scores[base], scores[model]) for model in others},
+            delta={model: compare_paired(scores[base], scores[model], settings) for model in others},
             metric=f"nDCG@{depth}",
         )
         concluded = conclude([result], base=base, confidence=settings.confidence, smallest=settings.smallest)
-        moved = [count_changes(scores[base], scores[each.model]) for each in concluded]
-        conclusions = tuple(
-            replace(each, wins=wins, losses=losses) for each, (wins, losses) in zip(concluded, moved, strict=True)
-        )
+        for conclusion in concluded:
+            wins, losses = count_changes(scores[base], scores[conclusion.model])
+            conclusions += (replace(conclusion, wins=wins, losses=losses),)
     return LabelScore(conclusions, len(grades), len(grades) - len(answered), session.skipped)
 
 
@@ -273,10 +277,10 @@ def write_judged_set(folder: Path, session: LabelSession, queries: Mapping[str, 
     Returns:
         How many queries it holds; with none, nothing is written.
     """
-    grades = {key: found for key, found in session.grades().items() if any(grade > 0 for grade in found.values())}
+    grades = _answered(session.grades())
     if not grades:
         return 0
-    qrels = [f"{key}\t{document}\t{grade}" for key, found in grades.items() for document, grade in found.items()]
+    qrels = [f"{key}\t{document}\t{grade}" for key, judged in grades.items() for document, grade in judged.items()]
     atomic_write(folder / "corpus.jsonl", _json_lines({"_id": key, "text": text} for key, text in texts.items()))
     atomic_write(folder / "queries.jsonl", _json_lines({"_id": key, "text": queries[key]} for key in grades))
     atomic_write(folder / "qrels" / "test.tsv", "\n".join(["query-id\tcorpus-id\tscore", *qrels]) + "\n")
@@ -284,19 +288,38 @@ def write_judged_set(folder: Path, session: LabelSession, queries: Mapping[str, 
     return len(grades)
 
 
+def label_lines(score: LabelScore, session: LabelSession, settings: CompareSettings) -> Iterator[str]:
+    """What the judgments say, in sentences."""
+    yield (
+        f"{score.judged} queries judged, {score.skipped} skipped, {score.unanswered} that nothing found answers; "
+        f"{session.remaining} of {session.total} documents left to judge."
+    )
+    if not score.conclusions:
+        yield "Not enough queries to tell: at least two must be judged and answered by something."
+    for conclusion in score.conclusions:
+        yield describe_conclusion(conclusion, settings)
+
+
+def label_values(score: LabelScore, session: LabelSession) -> dict[str, Any]:
+    """What the judgments say, as plain values."""
+    comparisons = [plain_conclusion(conclusion) for conclusion in score.conclusions]
+    counts = {name: getattr(score, name) for name in ("judged", "skipped", "unanswered")}
+    return {**counts, "remaining": session.remaining, "comparisons": comparisons}
+
+
+def _answered(grades: Grading) -> Grading:
+    """The queries that some document answers."""
+    return {key: judged for key, judged in grades.items() if any(grade > 0 for grade in judged.values())}
+
+
 def _json_lines(rows: Iterable[Mapping[str, str]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _ndcg(
-    judged: Mapping[str, Mapping[str, int]], ranking: Mapping[str, Sequence[str]], depth: int
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    judgments = {key: dict(grades) for key, grades in judged.items()}
-    run = {
-        key: {document: float(depth - rank) for rank, document in enumerate(ranking[key][:depth])} for key in judgments
-    }
-    measured = pytrec_eval.RelevanceEvaluator(judgments, {f"ndcg_cut.{depth}"}).evaluate(run)
-    return np.array([measured.get(key, {}).get(f"ndcg_cut_{depth}", 0.0) for key in judgments], dtype=np.float64)
+def _ndcg(grades: Grading, ranking: Mapping[str, Sequence[str]], depth: int) -> NDArray[np.float64]:
+    rankings = {query_id: ranking[query_id][:depth] for query_id in grades}
+    measured = measure_queries(rankings, grades, {"ndcg": Metric(f"nDCG@{depth}", f"ndcg_cut_{depth}")})
+    return np.array([measured[query_id]["ndcg"] for query_id in grades], dtype=np.float64)
 
 
 def _text_hash(text: str) -> str:

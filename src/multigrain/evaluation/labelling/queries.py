@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,11 @@ from multigrain.config import DocumentsConfig
 from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import BASE, read_per_query, read_results
-from multigrain.evaluation.retrieval import DenseRetriever
+from multigrain.evaluation.retrieval import DenseRetriever, Retriever
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
+from multigrain.mining.best import NO_ROW
+from multigrain.records import Document
 from multigrain.sources.store import read_document_table
 from multigrain.sources.words import fold_text
 from multigrain.storage.rows import read_lines
@@ -96,22 +98,10 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
         prompts=training.prompts,
         append_eos=training.append_eos,
     )
-    tuned = load(str(run.model_path), trust_remote_code=training.trust_remote_code)
-    rankings: dict[str, dict[str, Sequence[str]]] = {}
-    for name, model in ((BASE, base), (chosen, tuned)):
-        retriever = DenseRetriever(SentenceTransformerEncoder(model, batch_size=batch_size))
-        ranks = retriever.rank(list(queries.values()), [document.text for document in documents], depth)
-        rankings[name] = {
-            key: [documents[place].id for place in places] for key, places in zip(queries, ranks.tolist(), strict=True)
-        }
-    return LabelTask(
-        f"queries-{path.stem}",
-        BASE,
-        (chosen,),
-        queries,
-        rankings,
-        {document.id: document.text for document in documents},
-    )
+    models = {BASE: base, chosen: load(str(run.model_path), trust_remote_code=training.trust_remote_code)}
+    encoders = {name: SentenceTransformerEncoder(model, batch_size=batch_size) for name, model in models.items()}
+    retrievers = ((name, DenseRetriever(encoder)) for name, encoder in encoders.items())
+    return _search(path, retrievers, documents, queries, depth)
 
 
 def model_queries(
@@ -131,25 +121,41 @@ def model_queries(
         SourceError: the documents cannot be read.
         ModelError: a model cannot be loaded.
     """
-    from multigrain.evaluation.models import open_retriever
+    from multigrain.evaluation.scoring import open_retriever
     from multigrain.sources.load import read_documents
 
-    asked = _read_queries(queries)
-    read, _ = read_documents(DocumentsConfig(path=documents))
-    searched = [document for document in read if document.text.strip()]
-    names = [model.name for model in models]
-    if len(set(names)) < len(names):
+    texts = _read_queries(queries)
+    every_document, _ = read_documents(DocumentsConfig(path=documents))
+    searched = [document for document in every_document if document.text.strip()]
+    if len({model.name for model in models}) < len(models):
         raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
-    rankings: dict[str, dict[str, Sequence[str]]] = {}
-    for model in models:
-        with open_retriever(model, encoding) as retriever:
-            places = retriever.rank(list(asked.values()), [document.text for document in searched], depth)
-        rankings[model.name] = {
-            key: [searched[place].id for place in row if place >= 0]
-            for key, row in zip(asked, places.tolist(), strict=True)
+
+    def retrievers() -> Iterator[tuple[str, Retriever]]:
+        for model in models:
+            with open_retriever(model, encoding) as retriever:
+                yield model.name, retriever
+
+    return _search(queries, retrievers(), searched, texts, depth)
+
+
+def _search(
+    path: Path,
+    retrievers: Iterable[tuple[str, Retriever]],
+    documents: Sequence[Document],
+    queries: Mapping[str, str],
+    depth: int,
+) -> LabelTask:
+    """What each model finds for the queries of a file; the first model is the base."""
+    texts = {document.id: document.text for document in documents}
+    ids, rankings = list(texts), {}
+    for name, retriever in retrievers:
+        ranks = retriever.rank(list(queries.values()), list(texts.values()), depth).tolist()
+        rankings[name] = {
+            query_id: [ids[position] for position in row if position != NO_ROW]
+            for query_id, row in zip(queries, ranks, strict=True)
         }
-    texts = {document.id: document.text for document in searched}
-    return LabelTask(f"queries-{queries.stem}", names[0], tuple(names[1:]), asked, rankings, texts)
+    base, *others = rankings
+    return LabelTask(f"queries-{path.stem}", base, tuple(others), queries, rankings, texts)
 
 
 def _read_queries(path: Path) -> dict[str, str]:

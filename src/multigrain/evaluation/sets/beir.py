@@ -15,7 +15,7 @@ from multigrain.sources.beir import BeirFiles, find_beir, read_judged_texts
 GIVEN_JUDGMENTS: Final = "given relevance judgments"
 
 
-def read_beir(path: Path, *, name: str, role: Role, label: str | None = None) -> EvaluationSet:
+def read_beir(path: Path, *, name: str, role: Role, provenance: str | None = None) -> EvaluationSet:
     """Read a BEIR folder. Queries that have no judgments (BEIR keeps all splits' queries in one file) are left out.
 
     Args:
@@ -23,34 +23,33 @@ def read_beir(path: Path, *, name: str, role: Role, label: str | None = None) ->
             its qrels/.
         name: what tables call the set.
         role: what the set is for.
-        label: who judged; None for what about.json says, where there is one.
+        provenance: who judged; None for what about.json says, where there is one.
 
     Raises:
         EvaluationError: a missing or malformed file, duplicate ids, or judgments that name missing ids.
     """
     with as_evaluation_error():
         files = find_beir(path)
-        return _judged(files, name, role, label or _own_label(files.corpus.parent) or GIVEN_JUDGMENTS)
+    provenance = provenance or _own_provenance(files.corpus.parent) or GIVEN_JUDGMENTS
+    return read_judged(files, name=name, role=role, provenance=provenance)
 
 
-def read_own_files(
-    queries: Path, documents: Path, qrels: Path, *, name: str, role: Role, label: str = GIVEN_JUDGMENTS
-) -> EvaluationSet:
+def read_judged(files: BeirFiles, *, name: str, role: Role, provenance: str = GIVEN_JUDGMENTS) -> EvaluationSet:
     """Make a set of three files, each in its own format. Queries that have no judgments are left out.
 
     Args:
-        queries: ids and texts; see `sources.beir.iterate_texts`.
-        documents: ids and texts.
-        qrels: who answers whom; see `sources.beir.read_qrels`.
+        files: ids and texts of documents and queries, and who answers whom; see `sources.beir`.
         name: what tables call the set.
         role: what the set is for.
-        label: who judged.
+        provenance: who judged.
 
     Raises:
         EvaluationError: a missing or malformed file, duplicate ids, or judgments that name missing ids.
     """
     with as_evaluation_error():
-        return _judged(BeirFiles(documents, queries, qrels), name, role, label)
+        texts = read_judged_texts(files)
+    queries = {query_id: query for query_id, query in texts.queries.items() if query_id in texts.qrels}
+    return EvaluationSet(name, role, provenance, corpus=texts.corpus, queries=queries, qrels=texts.qrels)
 
 
 @contextmanager
@@ -66,13 +65,7 @@ def as_evaluation_error() -> Iterator[None]:
         raise EvaluationError(str(error)) from None
 
 
-def _judged(files: BeirFiles, name: str, role: Role, label: str) -> EvaluationSet:
-    texts = read_judged_texts(files)
-    queries = {query_id: query for query_id, query in texts.queries.items() if query_id in texts.qrels}
-    return EvaluationSet(name=name, role=role, label=label, corpus=texts.corpus, queries=queries, relevant=texts.qrels)
-
-
-def _own_label(folder: Path) -> str | None:
+def _own_provenance(folder: Path) -> str | None:
     path = folder / "about.json"
     if not path.is_file():
         return None
@@ -80,5 +73,5 @@ def _own_label(folder: Path) -> str | None:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # not ours: nothing in BEIR's format is called so
-    label = about.get("label") if isinstance(about, dict) else None
-    return label if isinstance(label, str) else None
+    provenance = about.get("label") if isinstance(about, dict) else None
+    return provenance if isinstance(provenance, str) else None

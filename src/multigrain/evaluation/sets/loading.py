@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from multigrain.config import EvaluationSetConfig
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.sets.beir import read_beir, read_own_files
+from multigrain.evaluation.sets.beir import read_beir, read_judged
 from multigrain.evaluation.sets.packaged import read_packaged
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role, sample
 from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
+from multigrain.sources.beir import BeirFiles
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
     from mteb.abstasks.abstask import AbsTask
@@ -52,11 +54,8 @@ def load_evaluation_set(config: EvaluationSetConfig, *, seed: int) -> Evaluation
         MissingExtraError: it comes in a package that is not installed.
     """
     if config.path is None:
-        whole = read_own_files(
-            *(Path(str(each)).expanduser() for each in (config.queries, config.documents, config.qrels)),
-            name=config.name,
-            role=config.role,
-        )
+        paths = (Path(str(file)).expanduser() for file in (config.documents, config.queries, config.qrels))
+        whole = read_judged(BeirFiles(*paths), name=config.name, role=config.role)
     elif config.path.startswith("package:"):
         whole = read_packaged(config.path, name=config.name, role=config.role)
     else:
@@ -90,7 +89,7 @@ def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSet
             similarity.append(_similarity_set(config, config.path, seed))
         else:
             retrieval.append(load_evaluation_set(config, seed=seed))
-    names = [each.name for each in retrieval] + [each.name for each in similarity]
+    names = [opened.name for opened in retrieval] + [opened.name for opened in similarity]
     names += [str(task.metadata.name) for task, _ in tasks]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
@@ -102,5 +101,36 @@ def _similarity_set(config: EvaluationSetConfig, path: str, seed: int) -> Simila
     whole = read_sts(Path(path).expanduser(), name=config.name, role=config.role)
     if config.max_queries is None or config.max_queries >= len(whole.pairs):
         return whole
-    kept = sorted(random.Random(seed).sample(range(len(whole.pairs)), config.max_queries))
-    return replace(whole, pairs=tuple(whole.pairs[n] for n in kept), gold=tuple(whole.gold[n] for n in kept))
+    sampled = sorted(random.Random(seed).sample(range(len(whole.pairs)), config.max_queries))
+    return replace(whole, pairs=tuple(whole.pairs[n] for n in sampled), gold=tuple(whole.gold[n] for n in sampled))
+
+
+_NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
+_OWN_FILES: Final = ("queries", "documents", "qrels")
+
+
+def parse_set(
+    text: str, role: Role, max_queries: int | None = None, max_documents: int | None = None
+) -> EvaluationSetConfig:
+    """Understand `[NAME=]PATH` or `[NAME=]QUERIES,DOCUMENTS,QRELS`; a set without a name is called after its path.
+
+    Args:
+        text: the option's value.
+        role: what the set is for.
+        max_queries: take a sample of this many queries; MTEB tasks are taken whole.
+        max_documents: take a sample of this many documents.
+    """
+    named = _NAMED.fullmatch(text)
+    path = named["rest"] if named else text
+    files = path.split(",")
+    is_own_files = len(files) == len(_OWN_FILES) and not Path(path).exists()
+    inside = Path(files[-1].removeprefix("package:").removeprefix(MTEB))
+    default_name = f"{inside.parent.name}-{inside.stem}" if path.startswith("package:") else inside.stem
+    whole = path.startswith(MTEB)
+    return EvaluationSetConfig(
+        name=named["name"] if named else default_name,
+        role="forgetting" if role == "forgetting" else "test",
+        max_queries=None if whole else max_queries,
+        max_documents=None if whole else max_documents,
+        **(dict(zip(_OWN_FILES, files, strict=True)) if is_own_files else {"path": path}),
+    )

@@ -23,13 +23,17 @@ from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ModelMeta
+from mteb.types import PromptType
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from multigrain.display.suggest import nearest_names
+from multigrain.encoders.protocol import Encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.sets.beir import GIVEN_JUDGMENTS
-from multigrain.evaluation.sets.mteb_encoder import MtebEncoder
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import GIVEN_SCORES, Floats, SimilaritySet
 
@@ -58,13 +62,31 @@ class TaskScore:
     similarity: tuple[tuple[SimilaritySet, Floats], ...] = ()
 
 
+class MtebEncoder(AbsEncoder):
+    """An encoder as MTEB asks for it. Queries are embedded as queries, everything else as documents.
+
+    Args:
+        encoder: embeds the texts; its vectors are compared by cosine.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.mteb_model_meta = ModelMeta.create_empty()
+
+    def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any) -> NDArray[np.float32]:
+        """Embed what MTEB's loader yields, in its order: (texts, dimensions)."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        asks = prompt_type == PromptType.query
+        return self._encoder.encode_queries(texts) if asks else self._encoder.encode_documents(texts)
+
+
 def find_tasks(names: Sequence[str]) -> list[AbsTask]:
     """Find MTEB tasks by name; a benchmark's name stands for all its tasks.
 
     Raises:
         EvaluationError: a name is neither (the nearest ones are suggested), or a task is not about text.
     """
-    found: dict[str, AbsTask] = {}
+    tasks: dict[str, AbsTask] = {}
     for name in names:
         for task in _named(name):
             if list(task.metadata.modalities) != ["text"]:
@@ -72,8 +94,8 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
                     f"MTEB task {task.metadata.name!r} needs {', '.join(task.metadata.modalities)}; "
                     "only text models are evaluated here"
                 )
-            found.setdefault(task.metadata.name, task)
-    return list(found.values())
+            tasks.setdefault(task.metadata.name, task)
+    return list(tasks.values())
 
 
 def evaluate_task(
@@ -128,7 +150,7 @@ def as_mteb_task(evaluation_set: EvaluationSet) -> AbsTaskRetrieval:
     """Make an MTEB retrieval task of an evaluation set, for `evaluate_task` or `mteb.evaluate(…, cache=None)`."""
     metadata = TaskMetadata(
         name=evaluation_set.name,
-        description=evaluation_set.label,
+        description=evaluation_set.provenance,
         dataset={"path": "local", "revision": "local"},
         type="Retrieval",
         category="t2t",
@@ -153,7 +175,7 @@ class _EvaluationSetTask(AbsTaskRetrieval):
                 "test": {
                     "corpus": Dataset.from_dict({"id": list(chosen.corpus), "text": list(chosen.corpus.values())}),
                     "queries": Dataset.from_dict({"id": list(chosen.queries), "text": list(chosen.queries.values())}),
-                    "relevant_docs": {key: dict(grades) for key, grades in chosen.relevant.items()},
+                    "relevant_docs": {key: dict(grades) for key, grades in chosen.qrels.items()},
                     "top_ranked": None,
                 }
             }
@@ -228,22 +250,22 @@ def _outcomes(
     retrieval, similarity = task_sets(task, role)
     by_query, by_pair = [], []
     for name, subset, split, _ in _parts(task):
-        found = predictions.get(subset, {}).get(split)
-        if found is None:
+        outcome = predictions.get(subset, {}).get(split)
+        if outcome is None:
             continue  # not run
         if name in retrieval and isinstance(task, AbsTaskRetrieval):
-            made = retrieval[name]
-            ranking = {query: _best_first(task, query, found.get(query, {})) for query in made.queries}
-            by_query.append((made, score_ranking(ranking, made)))
+            part = retrieval[name]
+            ranking = {query: _best_first(task, query, outcome.get(query, {})) for query in part.queries}
+            by_query.append((part, score_ranking(ranking, part)))
         elif name in similarity:
-            values = found.get("similarity_scores") or found["cosine_scores"]
+            values = outcome.get("similarity_scores") or outcome["cosine_scores"]
             by_pair.append((similarity[name], np.asarray(values, dtype=np.float64).ravel()))
     return by_query, by_pair
 
 
 def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
-    relevant = {
-        query: grades for query, grades in data["relevant_docs"].items() if any(map(_positive, grades.values()))
+    qrels = {
+        query: grades for query, grades in data["relevant_docs"].items() if any(grade > 0 for grade in grades.values())
     }
     corpus = data["corpus"]
     titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
@@ -251,19 +273,13 @@ def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
     return EvaluationSet(
         name=name,
         role=role,
-        label=GIVEN_JUDGMENTS,
+        provenance=GIVEN_JUDGMENTS,
         corpus=dict(zip(corpus["id"], texts, strict=True)),
         queries={
-            key: text
-            for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True)
-            if key in relevant
+            key: text for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True) if key in qrels
         },
-        relevant=relevant,
+        qrels=qrels,
     )
-
-
-def _positive(grade: int) -> bool:
-    return grade > 0
 
 
 def _best_first(task: AbsTaskRetrieval, query: str, scored: Mapping[str, float]) -> list[str]:

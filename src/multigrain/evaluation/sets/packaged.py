@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from multigrain.errors import EvaluationError, SourceError
@@ -24,12 +23,12 @@ class PackagedSet:
 
     Attributes:
         document: the JSON field with the passage.
-        label: who wrote the questions.
+        provenance: who wrote the questions.
         query: the JSON field with the question.
     """
 
     document: str
-    label: str
+    provenance: str
     query: str = "question"
 
 
@@ -58,19 +57,11 @@ def read_packaged(reference: str, *, name: str, role: Role) -> EvaluationSet:
     """
     package, _, inside = reference.removeprefix("package:").partition("/")
     inside = inside.removeprefix(f"{package.replace('-', '_')}/")
-    known = _KNOWN.get((package, inside))
-    if known is None:
+    fields = _KNOWN.get((package, inside))
+    if fields is None:
         choices = ", ".join(f"package:{name}/{path}" for name, path in _KNOWN)
         raise EvaluationError(f"evaluation set {name!r}: {reference!r} is not a known data package; known: {choices}")
-    return read_question_passages(package_file(package, inside), known, name=name, role=role)
-
-
-def read_question_passages(path: Path, fields: PackagedSet, *, name: str, role: Role) -> EvaluationSet:
-    """Read a JSONL file of question-passage rows; see `question_passages`.
-
-    Raises:
-        EvaluationError: the file is damaged or a field is missing.
-    """
+    path = package_file(package, inside)
     try:
         rows = [row.values for row in read_rows(path)]
     except SourceError as error:
@@ -98,7 +89,7 @@ def question_passages(
     """
     documents: dict[str, tuple[str, str]] = {}
     questions: dict[str, tuple[str, str]] = {}
-    relevant: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, int]] = {}
     try:
         pairs = [(str(row[fields.query]), str(row[fields.document])) for row in rows]
     except (KeyError, TypeError) as error:
@@ -106,12 +97,12 @@ def question_passages(
     for question, passage in pairs:
         document_id, _ = documents.setdefault(fold_text(passage), (f"d{len(documents) + 1:05d}", passage.strip()))
         query_id, _ = questions.setdefault(fold_text(question), (f"q{len(questions) + 1:05d}", question.strip()))
-        relevant.setdefault(query_id, {})[document_id] = 1
+        qrels.setdefault(query_id, {})[document_id] = 1
     return EvaluationSet(
         name=name,
         role=role,
-        label=fields.label,
+        provenance=fields.provenance,
         corpus=dict(documents.values()),
         queries=dict(questions.values()),
-        relevant=relevant,
+        qrels=qrels,
     )

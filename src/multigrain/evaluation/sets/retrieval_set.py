@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -32,10 +32,10 @@ class EvaluationSet:
     Attributes:
         name: what tables call it.
         role: validation chooses between models, test gives the final figures, forgetting must not get worse.
-        label: who judged, in words that a report prints, e.g. "human-written titles" or "synthetic estimate".
+        provenance: who judged, in words that a report prints, e.g. "human-written titles" or "synthetic estimate".
         corpus: document id to text.
         queries: query id to text; every query is scored.
-        relevant: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
+        qrels: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
 
     Raises:
         EvaluationError: nothing to search or to ask, an empty query, a judgment of an id that is not there, or
@@ -44,53 +44,49 @@ class EvaluationSet:
 
     name: str
     role: Role
-    label: str
+    provenance: str
     corpus: Mapping[str, str]
     queries: Mapping[str, str]
-    relevant: Mapping[str, Mapping[str, int]]
+    qrels: Mapping[str, Mapping[str, int]]
 
     def __post_init__(self) -> None:
-        if not self.corpus:
-            raise EvaluationError(f"evaluation set {self.name!r}: the corpus is empty; there is nothing to search")
-        if not self.queries:
-            raise EvaluationError(f"evaluation set {self.name!r}: no queries; there is nothing to score")
-        self._check_queries()
-        self._check_judgments()
+        for problem in self._problems():
+            raise EvaluationError(f"evaluation set {self.name!r}: {problem}")
 
     @property
     def pooled(self) -> bool:
         """Whether judges said of some documents that they do not answer: then what nobody judged is known too."""
-        return any(grade <= 0 for grades in self.relevant.values() for grade in grades.values())
+        return any(grade <= 0 for grades in self.qrels.values() for grade in grades.values())
 
-    def _check_queries(self) -> None:
+    def _problems(self) -> Iterator[str]:
+        if not self.corpus:
+            yield "the corpus is empty; there is nothing to search"
+        if not self.queries:
+            yield "no queries; there is nothing to score"
         for query_id, query in self.queries.items():
             if not query.strip():
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: query {query_id!r} is empty; give it a text or leave it out"
-                )
-            if not any(grade > 0 for grade in self.relevant.get(query_id, {}).values()):
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: query {query_id!r} has no relevant document; "
+                yield f"query {query_id!r} is empty; give it a text or leave it out"
+            if not any(grade > 0 for grade in self.qrels.get(query_id, {}).values()):
+                yield (
+                    f"query {query_id!r} has no relevant document; "
                     "judge one with a grade above 0 or leave the query out"
                 )
-
-    def _check_judgments(self) -> None:
-        for query_id, grades in self.relevant.items():
+        for query_id, grades in self.qrels.items():
             if query_id not in self.queries:
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: the judgments name query {query_id!r}, which is not among the "
-                    f"{len(self.queries):,} queries; check that ids agree in both files"
+                yield (
+                    f"the judgments name query {query_id!r}, which is not among the {len(self.queries):,} queries; "
+                    "check that ids agree in both files"
                 )
             missing = next((document_id for document_id in grades if document_id not in self.corpus), None)
             if missing is not None:
-                raise EvaluationError(
-                    f"evaluation set {self.name!r}: the judgments of query {query_id!r} name document {missing!r}, "
-                    f"which is not among the {len(self.corpus):,} documents; check that ids agree in both files"
+                yield (
+                    f"the judgments of query {query_id!r} name document {missing!r}, which is not among the "
+                    f"{len(self.corpus):,} documents; check that ids agree in both files"
                 )
 
 
 def from_queries(
-    written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, label: str
+    written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, provenance: str
 ) -> EvaluationSet:
     """Make a set from queries that were written for documents.
 
@@ -103,7 +99,7 @@ def from_queries(
         corpus: what is searched; holds the documents of all queries.
         name: what tables call the set.
         role: what the set is for.
-        label: who wrote the queries.
+        provenance: who wrote the queries.
 
     Raises:
         EvaluationError: duplicate document ids, a query for a document that is not in the corpus, an empty
@@ -122,9 +118,9 @@ def from_queries(
             titled[fold_text(document.title)].append(document.id)
 
     queries: dict[str, str] = {}
-    relevant: dict[str, dict[str, int]] = {}
-    known: dict[str, str] = {}
-    taken: set[str] = set()
+    qrels: dict[str, dict[str, int]] = {}
+    query_ids: dict[str, str] = {}
+    used: set[str] = set()
     for document_id, query in written:
         if document_id not in texts:
             raise EvaluationError(
@@ -132,17 +128,17 @@ def from_queries(
                 f"{len(texts):,} documents that are searched"
             )
         key = fold_text(query)
-        if key not in known:
+        if key not in query_ids:
             # Given pairs may have several queries for one document.
             first = f"q-{document_id}"
-            known[key] = first if first not in taken else f"{first}-{fingerprint(key)[:8]}"
-            taken.add(known[key])
-        query_id = known[key]
+            query_ids[key] = first if first not in used else f"{first}-{fingerprint(key)[:8]}"
+            used.add(query_ids[key])
+        query_id = query_ids[key]
         queries.setdefault(query_id, " ".join(query.split()))
-        answers = relevant.setdefault(query_id, {})
+        answers = qrels.setdefault(query_id, {})
         for titled_id in (document_id, *titled.get(key, ())):
             answers.update(dict.fromkeys(twins[fold_text(texts[titled_id])], 1))
-    return EvaluationSet(name=name, role=role, label=label, corpus=texts, queries=queries, relevant=relevant)
+    return EvaluationSet(name=name, role=role, provenance=provenance, corpus=texts, queries=queries, qrels=qrels)
 
 
 def from_documents(
@@ -152,7 +148,7 @@ def from_documents(
     name: str,
     role: Role,
     *,
-    label: str = HUMAN_TITLES,
+    provenance: str = HUMAN_TITLES,
 ) -> EvaluationSet:
     """Make a set whose queries are the titles of held-out documents: words a person wrote, not part of the text.
 
@@ -162,19 +158,19 @@ def from_documents(
         corpus: what is searched, usually all documents.
         name: what tables call the set.
         role: what the set is for.
-        label: what the titles are, in words.
+        provenance: what the titles are, in words.
 
     Raises:
         EvaluationError: no document of the split has a title, or the corpus does not hold them.
     """
-    titles = [(each.id, each.title) for each in documents if each.split == split and each.title and each.title.strip()]
+    held_out = [document for document in documents if document.split == split]
+    titles = [(document.id, document.title) for document in held_out if document.title and document.title.strip()]
     if not titles:
-        held_out = sum(each.split == split for each in documents)
         raise EvaluationError(
-            f"evaluation set {name!r}: none of the {held_out:,} {split.value} documents has a title to ask with; "
+            f"evaluation set {name!r}: none of the {len(held_out):,} {split.value} documents has a title to ask with; "
             "name the column with `documents.title_field`, or set `evaluation.queries: synthetic`"
         )
-    return from_queries(titles, corpus, name=name, role=role, label=label)
+    return from_queries(titles, corpus, name=name, role=role, provenance=provenance)
 
 
 def sample(
@@ -193,10 +189,10 @@ def sample(
     """
     rng = random.Random(seed)
     queries = _keep(evaluation_set.queries, rng, max_queries, frozenset())
-    relevant = {query_id: grades for query_id, grades in evaluation_set.relevant.items() if query_id in queries}
-    judged = frozenset(document_id for grades in relevant.values() for document_id in grades)
+    qrels = {query_id: grades for query_id, grades in evaluation_set.qrels.items() if query_id in queries}
+    judged = frozenset(document_id for grades in qrels.values() for document_id in grades)
     corpus = _keep(evaluation_set.corpus, rng, max_documents, judged)
-    return replace(evaluation_set, corpus=corpus, queries=queries, relevant=relevant)
+    return replace(evaluation_set, corpus=corpus, queries=queries, qrels=qrels)
 
 
 def _keep(
@@ -205,5 +201,5 @@ def _keep(
     if limit is None or limit >= len(texts):
         return texts
     optional = sorted(key for key in texts if key not in always)
-    kept = always.union(rng.sample(optional, max(0, limit - len(always))))
-    return {key: text for key, text in texts.items() if key in kept}
+    sampled = always.union(rng.sample(optional, max(0, limit - len(always))))
+    return {key: text for key, text in texts.items() if key in sampled}

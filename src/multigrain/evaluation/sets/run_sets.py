@@ -38,7 +38,7 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
     for split, role in _ROLES.items():
         pairs = [(key, query.text) for query in given_queries if query.split is split for key in query.document_ids]
         if pairs:
-            yield from_queries(pairs, documents, name=role, role=role, label=GIVEN_PAIRS)
+            yield from_queries(pairs, documents, name=role, role=role, provenance=GIVEN_PAIRS)
         if config.start_from == "pairs":
             continue
         heldout = [document for document in documents if document.split is split]
@@ -46,9 +46,9 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
             (document.id, written_queries[document.id]) for document in heldout if document.id in written_queries
         ]
         if queries:
-            yield from_queries(queries, documents, name=role, role=role, label=_written_label(run))
+            yield from_queries(queries, documents, name=role, role=role, provenance=_written_provenance(run))
         elif heldout:
-            yield from_documents(documents, split, documents, role, role, label=HUMAN_TITLES)
+            yield from_documents(documents, split, documents, role, role, provenance=HUMAN_TITLES)
 
 
 def validation_sets(config: Config, run: RunDirectory) -> tuple[EvaluationSet, ...]:
@@ -59,7 +59,7 @@ def validation_sets(config: Config, run: RunDirectory) -> tuple[EvaluationSet, .
     return tuple(evaluation_set for evaluation_set in sets if evaluation_set.role == "validation")
 
 
-def _written_label(run: RunDirectory) -> str:
+def _written_provenance(run: RunDirectory) -> str:
     """Who wrote the held-out queries: always an estimate, and a better one where it was another model."""
     manifest = run.manifest("synthesis")
     other_model = None if manifest is None else manifest.counts.get("heldout_model")

@@ -16,6 +16,7 @@ from scipy import stats
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.retrieval_set import Role
+from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.storage.columns import GRADE, SENTENCES
 from multigrain.storage.rows import Row, read_rows
@@ -27,6 +28,7 @@ GIVEN_SCORES: Final = "given similarity scores"
 
 _FEWEST_PAIRS: Final = 3
 _BATCH_NUMBERS: Final = 1_000_000
+_MOST_SAMPLES: Final = 2_000
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +40,7 @@ class SimilaritySet:
     Attributes:
         name: what tables call it.
         role: what it is for.
-        label: who judged.
+        provenance: who judged.
         pairs: the texts.
         gold: a score a pair, on any scale on which more is more similar.
 
@@ -48,7 +50,7 @@ class SimilaritySet:
 
     name: str
     role: Role
-    label: str
+    provenance: str
     pairs: tuple[tuple[str, str], ...]
     gold: tuple[float, ...]
 
@@ -68,7 +70,7 @@ class SimilaritySet:
             )
 
 
-def read_sts(path: Path, *, name: str, role: Role, label: str = GIVEN_SCORES) -> SimilaritySet:
+def read_sts(path: Path, *, name: str, role: Role, provenance: str = GIVEN_SCORES) -> SimilaritySet:
     """Read a .tsv, .csv, .jsonl or .parquet file with the columns sentence1, sentence2 and score.
 
     Raises:
@@ -85,7 +87,7 @@ def read_sts(path: Path, *, name: str, role: Role, label: str = GIVEN_SCORES) ->
                 gold.append(float(score))
             except (TypeError, ValueError):
                 raise EvaluationError(f"{row.place}: score {score!r} is not a number") from None
-    return SimilaritySet(name=name, role=role, label=label, pairs=tuple(pairs), gold=tuple(gold))
+    return SimilaritySet(name=name, role=role, provenance=provenance, pairs=tuple(pairs), gold=tuple(gold))
 
 
 def evaluate_sts(encoder: Encoder, similarity_set: SimilaritySet) -> Floats:
@@ -114,9 +116,7 @@ def spearman(gold: Floats, similarities: Floats) -> float:
     return float(stats.spearmanr(gold, similarities).statistic)
 
 
-def compare_similarities(
-    gold: Floats, base: Floats, other: Floats, *, samples: int = 2_000, confidence: float = 0.95, seed: int
-) -> PairedDifference:
+def compare_similarities(gold: Floats, base: Floats, other: Floats, settings: CompareSettings) -> PairedDifference:
     """How much one model's rank correlation differs from another's on the same pairs.
 
     The interval resamples pairs. The randomisation test exchanges the two models' ranks pair by pair (ranks, as
@@ -126,10 +126,11 @@ def compare_similarities(
         gold: people's scores.
         base: one model's similarities.
         other: the other model's.
-        samples: resamples behind the interval, and exchanges behind the p-value.
-        confidence: width of the interval.
-        seed: of both.
+        settings: samples (at most 2,000 are drawn, as each ranks all pairs), confidence and seed.
     """
+    samples = min(settings.samples, _MOST_SAMPLES)
+
+    batch = max(1, _BATCH_NUMBERS // len(gold))
 
     def difference(gold_: Floats, base_: Floats, other_: Floats, axis: int = -1) -> Floats:
         return _correlation(gold_, other_, axis) - _correlation(gold_, base_, axis)
@@ -140,33 +141,22 @@ def compare_similarities(
         paired=True,
         vectorized=True,
         n_resamples=samples,
-        batch=max(1, _BATCH_NUMBERS // len(gold)),
-        confidence_level=confidence,
+        batch=batch,
+        confidence_level=settings.confidence,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(settings.seed),
     ).confidence_interval
-    observed = spearman(gold, other) - spearman(gold, base)
-    return PairedDifference(
-        mean=observed,
-        low=float(interval.low),
-        high=float(interval.high),
-        p_value=_exchange_p_value(gold, base, other, observed, samples, seed),
+    exchanges = stats.permutation_test(
+        (stats.rankdata(base), stats.rankdata(other)),
+        lambda one, two, axis: difference(gold, one, two, axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=samples,
+        batch=batch,
+        rng=np.random.default_rng(settings.seed),
     )
-
-
-def _exchange_p_value(gold: Floats, base: Floats, other: Floats, observed: float, samples: int, seed: int) -> float:
-    rng = np.random.default_rng(seed)
-    one, two = stats.rankdata(base), stats.rankdata(other)
-    extreme, remaining = 0, samples
-    while remaining > 0:
-        rows = min(remaining, max(1, _BATCH_NUMBERS // len(gold)))
-        exchanged = rng.random((rows, len(gold))) < 0.5
-        left, right = np.where(exchanged, two, one), np.where(exchanged, one, two)
-        gold_rows = np.broadcast_to(gold, left.shape)
-        differences = _correlation(gold_rows, right, -1) - _correlation(gold_rows, left, -1)
-        extreme += int(np.count_nonzero(np.abs(differences) >= abs(observed) - 1e-12))
-        remaining -= rows
-    return (extreme + 1) / (samples + 1)
+    observed = spearman(gold, other) - spearman(gold, base)
+    return PairedDifference(observed, float(interval.low), float(interval.high), float(exchanges.pvalue))
 
 
 def _correlation(gold: Floats, similarities: Floats, axis: int) -> Floats:

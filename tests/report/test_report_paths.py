@@ -6,15 +6,15 @@ import pytest
 import yaml
 
 from multigrain.report import load_report_data, render_report
-from multigrain.report.paths import home_of, near, with_near_paths
+from multigrain.report.reproduction import command_folder, relative_path, with_relative_paths
 from multigrain.storage.rundir import RunDirectory
 
 HOME = Path("/home/ada/help")
 
 
 def test_paths_are_seen_from_the_folder_that_holds_runs(tmp_path):
-    assert home_of(tmp_path / "runs" / "config") == tmp_path.resolve()
-    assert home_of(tmp_path / "elsewhere" / "config") == (tmp_path / "elsewhere").resolve()
+    assert command_folder(tmp_path / "runs" / "config") == tmp_path.resolve()
+    assert command_folder(tmp_path / "elsewhere" / "config") == (tmp_path / "elsewhere").resolve()
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_paths_are_seen_from_the_folder_that_holds_runs(tmp_path):
         ("docstrings of installed packages", "docstrings of installed packages"),
     ],
 )
-def test_a_path_is_near_where_it_can_be(path, shown):
-    assert near(path, HOME) == shown
+def test_a_path_is_relative_where_it_can_be(path, shown):
+    assert relative_path(path, HOME) == shown
 
 
 def test_a_config_keeps_everything_but_the_way_to_its_paths():
@@ -37,7 +37,7 @@ def test_a_config_keeps_everything_but_the_way_to_its_paths():
         "# kept\ndocuments:\n  path: /home/ada/help/handbook\nllm:\n  base_url: http://localhost/home/ada/help\n"
         "sets:\n- path: '/home/ada/help/a b.jsonl'\n- /home/ada/help/c\nnote: see /home/ada/help/d\n"
     )
-    shown = with_near_paths(config, HOME)
+    shown = with_relative_paths(config, HOME)
     assert shown.startswith("# kept\n")
     assert yaml.safe_load(shown) == {
         "documents": {"path": "handbook"},

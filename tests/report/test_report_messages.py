@@ -28,7 +28,7 @@ def test_a_local_model_is_named_without_the_mark_of_its_file():
 
 
 @pytest.mark.parametrize(
-    ("identity", "size", "small"),
+    ("fingerprint", "size", "small"),
     [
         ("local:SmolLM2-135M-Instruct.Q4_1.gguf", "135 million", True),
         ("local:qwen2.5-1.5b-instruct-q4_k_m.gguf", "1.5 billion", False),
@@ -38,9 +38,9 @@ def test_a_local_model_is_named_without_the_mark_of_its_file():
         ("local:mixtral-8x7b.gguf", None, False),
     ],
 )
-def test_a_model_s_size_is_read_from_its_name_and_never_guessed(identity, size, small):
-    assert model_size(identity) == size
-    assert is_small_and_local(identity) is small
+def test_a_model_s_size_is_read_from_its_name_and_never_guessed(fingerprint, size, small):
+    assert model_size(fingerprint) == size
+    assert is_small_and_local(fingerprint) is small
 
 
 def test_encoders_have_their_plain_name():
