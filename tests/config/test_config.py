@@ -90,9 +90,9 @@ def test_the_walk_sees_sections_in_sections_in_lists_and_in_mappings() -> None:
     "misspell", [lambda key: key[0] + key, lambda key: key + "z", lambda key: key[:-2] + key[:-3:-1]]
 )
 def test_every_key_of_every_section_is_suggested_when_it_is_misspelt(misspell: Callable[[str], str]) -> None:
-    for place, key, known in _KEYS:
+    for place, key, siblings in _KEYS:
         wrong = misspell(key)
-        if wrong in known or len(key) < 4:
+        if wrong in siblings or len(key) < 4:
             continue
         with pytest.raises(ConfigError) as caught:
             parse_config(_values((*place, wrong), 1))
@@ -195,7 +195,7 @@ def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(
 
 
 def test_the_short_template_says_the_same_on_a_page_or_two_and_where_the_rest_is() -> None:
-    short, full = (config_template(documents="texts", provider="openai", full=each) for each in (False, True))
+    short, full = (config_template(documents="texts", provider="openai", full=full) for full in (False, True))
     assert len(short.splitlines()) < len(full.splitlines()) / 3
     assert parse_config(yaml.safe_load(short)) == parse_config(yaml.safe_load(full))
     assert set(short.splitlines()[3:]) <= set(full.splitlines())
@@ -220,7 +220,7 @@ def test_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
     config = load_config(path)
 
     assert config.documents.path == tmp_path.resolve() / "deep" / "texts"
-    assert [each.path for each in config.evaluation.sets] == [
+    assert [source.path for source in config.evaluation.sets] == [
         str(tmp_path.resolve() / "deep" / "beir"),
         "package:x/y.jsonl",
     ]
@@ -285,7 +285,7 @@ def test_models_that_are_plainly_paths_lie_beside_the_config_file_too(tmp_path: 
     assert config.audit.cross_encoder.model == str(folder / "ce")
     assert config.training.base_model == f"static:{folder}/../base"
     assert config.training.loss_options["guide"] == str(folder / "guide")
-    assert [each.path for each in config.training.mix] == [str(folder / "later.parquet"), "owner/pairs"]
+    assert [source.path for source in config.training.mix] == [str(folder / "later.parquet"), "owner/pairs"]
     assert config.training.resolve("a").loss_options["guide"] == str(Path("~/guide").expanduser())
     assert config.evaluation.llm is not None
     assert config.evaluation.llm.model == str(folder / "../other.gguf")
@@ -300,8 +300,8 @@ def test_names_of_sets_are_no_paths_whatever_lies_beside_the_config(tmp_path: Pa
     sets = [{"name": "faq", "path": "elsewhere"}]
     path.write_text(yaml.safe_dump({"audit": {"decontamination": named}, "evaluation": {"sets": sets}}))
 
-    found = load_config(path).audit.decontamination.sets
-    assert found == ["evaluation", "faq", str(tmp_path.resolve() / "other")]
+    resolved = load_config(path).audit.decontamination.sets
+    assert resolved == ["evaluation", "faq", str(tmp_path.resolve() / "other")]
 
 
 def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_the_demo_recipe_is_valid_and_needs_no_network() -> None:
 
     assert config.documents.kind == "docstrings"
     assert config.llm.provider == "local"
-    named = [config.llm.model, config.training.base_model, *(each.path for each in config.evaluation.sets)]
+    named = [config.llm.model, config.training.base_model, *(labelled.path for labelled in config.evaluation.sets)]
     assert all(name.startswith("package:") for name in named)
     assert set(config.training.candidates) == {"ata", "mean", "in_batch"}
 
@@ -375,13 +375,13 @@ def test_what_a_config_says_without_extras_is_what_it_said_before_there_were_any
     assert "extra_" not in json.dumps(plain.model_dump(mode="json"))
     extras = {"extra_body": {"top_k": 20}, "extra_headers": {"X-Key": "env:KEY"}}
     own = [{"base_url": "http://h/v1", "extra_headers": {}}]
-    told = parse_config({"llm": {**extras, "more_endpoints": own}})
-    assert parse_config(told.model_dump(mode="json")) == told
-    assert told.model_dump(mode="json")["llm"]["more_endpoints"][0]["extra_headers"] == {}
+    config = parse_config({"llm": {**extras, "more_endpoints": own}})
+    assert parse_config(config.model_dump(mode="json")) == config
+    assert config.model_dump(mode="json")["llm"]["more_endpoints"][0]["extra_headers"] == {}
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("address", "shown"),
     [
         ("http://me:hunter22@h:1/v1?code=hunter22", "http://…@h:1/v1?code=…"),
         (
@@ -391,5 +391,5 @@ def test_what_a_config_says_without_extras_is_what_it_said_before_there_were_any
         ("why? a=b at https://h/v1", "why? a=b at https://h/v1"),
     ],
 )
-def test_addresses_are_shown_without_credentials(given: str, shown: str) -> None:
-    assert without_credentials(given) == shown
+def test_addresses_are_shown_without_credentials(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown

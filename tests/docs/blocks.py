@@ -40,14 +40,14 @@ class Block:
 
 def blocks(*languages: str) -> list[Block]:
     """Every block in one of these languages, page by page."""
-    found = []
+    matching = []
     for page in PAGES:
         for number, match in enumerate(_BLOCK.finditer(page.read_text(encoding="utf-8"))):
             if match["language"] in languages:
                 title = re.search(r'title="(.*?)"', match["rest"])
                 place = page.relative_to(ROOT).as_posix()
-                found.append(Block(place, number, match["language"], title[1] if title else "", match["body"]))
-    return found
+                matching.append(Block(place, number, match["language"], title[1] if title else "", match["body"]))
+    return matching
 
 
 def commands(body: str) -> Iterator[str]:

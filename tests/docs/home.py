@@ -62,11 +62,11 @@ def answer_batches(home: Path) -> None:
     rows = []
     for path in sorted((home / "runs" / "config" / "batches").glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            asked = json.loads(line)
-            prompt = Message("user", asked["body"]["messages"][-1]["content"])
+            request = json.loads(line)
+            prompt = Message("user", request["body"]["messages"][-1]["content"])
             answer = {"message": {"content": plausible_answer(CompletionRequest((prompt,)))}, "finish_reason": "stop"}
             body = {"choices": [answer], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
-            rows.append({"custom_id": asked["custom_id"], "response": {"status_code": 200, "body": body}})
+            rows.append({"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}})
     assert rows
     _lines(home / "results.jsonl", rows)
     (home / "errors.jsonl").touch()
@@ -88,7 +88,7 @@ def _write_files(home: Path, titles: list[str], texts: list[str]) -> None:
     (home / "asked.txt").write_text("\n".join(titles[:3]), encoding="utf-8")
     for folder in (home / "data" / "mine", home / "my-beir-folder"):
         (folder / "qrels").mkdir(parents=True)
-        _lines(folder / "corpus.jsonl", [{"_id": each["id"], "text": each["text"]} for each in documents])
+        _lines(folder / "corpus.jsonl", [{"_id": document["id"], "text": document["text"]} for document in documents])
         _lines(folder / "queries.jsonl", [{"_id": f"q{n}", "text": titles[n]} for n in range(20)])
         judged = "".join(f"q{n}\td{n}\t1\n" for n in range(20))
         (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")

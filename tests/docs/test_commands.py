@@ -203,8 +203,8 @@ def _check_install(words: list[str]) -> None:
 
 def _benchmark(command: str) -> Path:
     """The script of `python benchmarks/NAME.py` or `python -m benchmarks.NAME`."""
-    found = re.match(r"python (?:(benchmarks/\w+)\.py|-m (benchmarks\.\w+))", command)
-    return ROOT / (f"{(found[1] or found[2]).replace('.', '/')}.py" if found else "none")
+    match = re.match(r"python (?:(benchmarks/\w+)\.py|-m (benchmarks\.\w+))", command)
+    return ROOT / (f"{(match[1] or match[2]).replace('.', '/')}.py" if match else "none")
 
 
 BENCHMARKS = sorted(
@@ -234,10 +234,10 @@ ALL_COMMANDS = [(block, command) for block in blocks(*SHELL) for command in comm
 @pytest.mark.parametrize("command", sorted({command for _, command in ALL_COMMANDS if "multigrain " in command}))
 def test_the_command_line_takes_every_command(command: str) -> None:
     """Parsed by the real command line, those too that are not run; nothing is done."""
-    if not (found := re.match(r"(?:.*-m )?multigrain (.*)", command)):
+    if not (match := re.match(r"(?:.*-m )?multigrain (.*)", command)):
         return
     group: Any = typer.main.get_command(app)
-    context = group.make_context("multigrain", shlex.split(found[1]))
+    context = group.make_context("multigrain", shlex.split(match[1]))
     words = [*context._protected_args, *context.args]
     while words:
         name, below, words = context.command.resolve_command(context, words)

@@ -54,20 +54,20 @@ def test_a_block_with_a_misspelt_key_is_refused(body: str, tmp_path: Path) -> No
 
 
 def test_the_command_reference_is_current() -> None:
-    made = subprocess.run(
+    written = subprocess.run(
         [sys.executable, "-m", "typer", "multigrain.cli.main", "utils", "docs", "--name", "multigrain"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     page = GENERATED.read_text(encoding="utf-8")
-    assert page.strip() == made.strip(), "run `make reference` and commit what it writes"
+    assert page.strip() == written.strip(), "run `make reference` and commit what it writes"
 
 
 def test_the_config_reference_is_current() -> None:
-    shown = next(each.body for each in blocks("yaml") if each.page == "docs/reference/config.md")
-    made = config_template(documents="./documents", provider="local", full=True)
-    assert shown == made, "run `make reference` and commit what it writes"
+    shown = next(block.body for block in blocks("yaml") if block.page == "docs/reference/config.md")
+    template = config_template(documents="./documents", provider="local", full=True)
+    assert shown == template, "run `make reference` and commit what it writes"
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

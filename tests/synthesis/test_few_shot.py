@@ -45,7 +45,7 @@ def example(number: int, **more: Any) -> dict[str, Any]:
 
 
 def write(path: Path, *examples: dict[str, Any]) -> Path:
-    path.write_text("\n".join(json.dumps(each) for each in examples) + "\n")
+    path.write_text("\n".join(json.dumps(example) for example in examples) + "\n")
     return path
 
 
@@ -77,9 +77,9 @@ def test_every_call_of_every_strategy_is_shown_examples_in_the_form_of_its_own_a
         if request.schema is None:
             assert shown.startswith(("query 0", "negative"))
         else:
-            given = json.loads(shown)
-            assert list(given) == list(request.schema["properties"])
-            assert all(given.values())
+            example_answer = json.loads(shown)
+            assert list(example_answer) == list(request.schema["properties"])
+            assert all(example_answer.values())
 
 
 def test_examples_are_part_of_what_is_asked_and_come_first_for_the_prefix_cache(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_balanced_examples_are_whole_groups_in_one_order_of_kinds(tmp_path: Path
     picks = {row: selector.pick(row, frozenset({"query"})) for row in map(str, range(40))}
 
     for picked in picks.values():
-        assert [each.kind for each in picked] == ["fact", "how-to", "opinion"] * 2
+        assert [example.kind for example in picked] == ["fact", "how-to", "opinion"] * 2
         assert len(set(picked)) == 6
     assert len(set(picks.values())) > 5
     assert picks["3"] == selector.pick("3", frozenset({"query"}))
-    facts = Counter(each.document for picked in picks.values() for each in picked if each.kind == "fact")
+    facts = Counter(example.document for picked in picks.values() for example in picked if example.kind == "fact")
     assert len(facts) == 3
 
 
@@ -149,10 +149,10 @@ def test_examples_are_read_one_a_line_whatever_is_in_them(
     texts: list[str], encoding: str, end: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("few-shot") / "examples.jsonl"
-    lines = [json.dumps({"document": each}, ensure_ascii=False) for each in texts]
+    lines = [json.dumps({"document": text}, ensure_ascii=False) for text in texts]
     path.write_bytes(end.join([*lines, ""]).encode(encoding))
 
-    assert [each.document for each in read_demonstrations(path)] == texts
+    assert [example.document for example in read_demonstrations(path)] == texts
 
 
 def test_examples_that_do_not_show_what_a_strategy_asks_for_are_refused(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_real_model_finds_a_fitting_answer_likelier_than_an_unfitting_one() ->
 
     async def score() -> list[float]:
         try:
-            return [await model.log_likelihood(request, each) for each in [*answers, answers[0]]]
+            return [await model.log_likelihood(request, answer) for answer in [*answers, answers[0]]]
         finally:
             await model.aclose()
 

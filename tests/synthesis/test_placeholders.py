@@ -102,14 +102,14 @@ def test_prompts_for_documents_are_filled(
         Attributes(query_type=query_type, language=language),
     )
 
-    asked = prompts(build(name, **values), unit)
+    messages = prompts(build(name, **values), unit)
 
-    check(asked)
+    check(messages)
     if query is None:
-        assert any(DOCUMENT in text for text in asked)
-        assert language is None or any(f"in {language}." in text for text in asked)
+        assert any(DOCUMENT in text for text in messages)
+        assert language is None or any(f"in {language}." in text for text in messages)
     if few_shot == "fixed":
-        assert all("A lamp." in text for text in asked if DOCUMENT in text)
+        assert all("A lamp." in text for text in messages if DOCUMENT in text)
 
 
 @given(
@@ -130,18 +130,18 @@ def test_prompts_for_tasks_are_filled_and_ask_for_what_was_drawn(
     unit = WritingUnit(Document(task.id, task.text), index, with_negatives, style=style, task=task)
     strategy = for_tasks(build(name), SynthesisConfig.model_validate({"strategy": name}), LLMConfig(), seed=seed)
 
-    asked = prompts(strategy, unit)
+    messages = prompts(strategy, unit)
 
-    check(asked)
-    first = asked[1]  # the system's message goes before it
+    check(messages)
+    first = messages[1]  # the system's message goes before it
     assert task.text in first
     assert {style.language, style.document_language} <= set(languages)
     assert (style.language != style.document_language) == (kind is TaskKind.BITEXT)
-    wanted = [style.language, style.document_language, style.difficulty, style.query_length, style.clarity]
-    wanted += [style.positive_score, style.document_words]
+    drawn = [style.language, style.document_language, style.difficulty, style.query_length, style.clarity]
+    drawn += [style.positive_score, style.document_words]
     if name == "mgh" and with_negatives:
-        wanted += style.negative_scores or ()
-    for value in wanted:
+        drawn += style.negative_scores or ()
+    for value in drawn:
         assert value is None or str(value) in first, value
 
 
@@ -155,10 +155,10 @@ def test_prompts_that_ask_for_tasks_are_filled(kind: TaskKind, topics: list[str]
     with LocalEngine(concurrency=1) as engine:
         brainstorm(config, llm, engine, LLMConfig(), seed=1)
 
-    asked = [request.messages[-1].content for request in llm.requests]
-    assert len(asked) > 4
-    check(asked)
-    assert all(any(topic in text for topic in topics) for text in asked) or not topics
+    messages = [request.messages[-1].content for request in llm.requests]
+    assert len(messages) > 4
+    check(messages)
+    assert all(any(topic in text for topic in topics) for text in messages) or not topics
 
 
 def test_held_out_queries_and_judgments_are_asked_for_with_filled_prompts() -> None:
@@ -166,10 +166,10 @@ def test_held_out_queries_and_judgments_are_asked_for_with_filled_prompts() -> N
     with LocalEngine(concurrency=1) as engine:
         list(write_heldout_queries([Document("d", DOCUMENT)], llm, engine, LLMConfig(), characters=40, seed=1))
 
-    asked = [message.content for request in llm.requests for message in request.messages]
-    asked += [message.content for message in BUILT_IN.render("judge", query=QUERY, passage=DOCUMENT)]
-    check(asked)
-    assert DOCUMENT[:40] in asked[0]
+    messages = [message.content for request in llm.requests for message in request.messages]
+    messages += [message.content for message in BUILT_IN.render("judge", query=QUERY, passage=DOCUMENT)]
+    check(messages)
+    assert DOCUMENT[:40] in messages[0]
 
 
 def test_no_template_is_left_out_here() -> None:

@@ -43,35 +43,35 @@ def test_kinds_are_balanced_and_near_duplicates_asked_for_again() -> None:
     llm = ScriptedLLM(forgetful)
     config = TasksConfig(kinds={TaskKind.SHORT_LONG: 2, TaskKind.STS: 1}, count=15, per_request=6, rounds=10)
 
-    found = think(config, llm)
+    brainstormed = think(config, llm)
 
-    assert Counter(task.kind for task in found.tasks) == {TaskKind.SHORT_LONG: 10, TaskKind.STS: 5}
-    assert len({task.id for task in found.tasks}) == 15
-    assert found.near_duplicates > 0
-    assert found.unusable > 0
-    assert found.missing() == {}
-    assert sum("symptom" in task.text for task in found.tasks if task.kind is TaskKind.STS) == 1
+    assert Counter(task.kind for task in brainstormed.tasks) == {TaskKind.SHORT_LONG: 10, TaskKind.STS: 5}
+    assert len({task.id for task in brainstormed.tasks}) == 15
+    assert brainstormed.near_duplicates > 0
+    assert brainstormed.unusable > 0
+    assert brainstormed.missing() == {}
+    assert sum("symptom" in task.text for task in brainstormed.tasks if task.kind is TaskKind.STS) == 1
 
 
 def test_a_model_that_says_the_same_thing_is_not_asked_forever() -> None:
     same = json.dumps({"tasks": ["Given a question, find the page that answers it."]})
     llm = ScriptedLLM(lambda _: same)
 
-    found = think(TasksConfig(kinds={TaskKind.SHORT_LONG: 1}, count=10, rounds=50), llm)
+    brainstormed = think(TasksConfig(kinds={TaskKind.SHORT_LONG: 1}, count=10, rounds=50), llm)
 
-    assert (len(found.tasks), found.missing()) == (1, {TaskKind.SHORT_LONG: 9})
+    assert (len(brainstormed.tasks), brainstormed.missing()) == (1, {TaskKind.SHORT_LONG: 9})
     assert llm.calls == 2
 
 
 def test_a_brainstorm_is_the_same_whenever_answers_come_and_topics_take_turns() -> None:
     config = TasksConfig(count=12, per_request=3, topics=["payroll", "gardens"])
-    asked = ScriptedLLM(forgetful)
+    model = ScriptedLLM(forgetful)
 
-    assert think(config, asked).tasks == think(config, ScriptedLLM(forgetful)).tasks
-    prompts = [request.messages[-1].content for request in asked.requests]
-    assert any("about payroll" in each for each in prompts)
-    assert any("about gardens" in each for each in prompts)
-    assert {request.temperature for request in asked.requests} == {1.0}
+    assert think(config, model).tasks == think(config, ScriptedLLM(forgetful)).tasks
+    prompts = [request.messages[-1].content for request in model.requests]
+    assert any("about payroll" in prompt for prompt in prompts)
+    assert any("about gardens" in prompt for prompt in prompts)
+    assert {request.temperature for request in model.requests} == {1.0}
 
 
 @pytest.mark.parametrize("count", [1, 7, 100])
@@ -135,7 +135,7 @@ def test_every_strategy_writes_for_every_kind_of_task(name: str, kind: TaskKind)
     assert all(text.strip() for text in texts)
     assert len(set(texts)) == len(texts)
     if name != "paraphrase":  # the others are shown the written positive as if it had been given
-        assert all(row.positive in each.messages[-1].content for each in llm.requests[1:2])
+        assert all(row.positive in request.messages[-1].content for request in llm.requests[1:2])
     assert pair.query
     assert pair.positive
     assert pair.negatives == {}
