@@ -252,7 +252,7 @@ def _rows(
             for negative, score in zip(negatives, similar, strict=True):
                 yield base | {"negative": negative} | ({"scores": [positive_score, score]} if with_scores else {})
         elif form == "labeled-list":
-            labels = every_score or {"labels": [1] + [0] * len(negatives)}
+            labels: dict[str, Any] = every_score or {"labels": [1] + [0] * len(negatives)}
             yield {"anchor": query, "documents": [positive, *negatives], **labels}
         else:
             yield base | {f"negative_{number}": text for number, text in enumerate(negatives, start=1)} | every_score

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | N
         rules: the margins.
         positive_similarities: (n,) each query's similarity to its positive, the lowest where it has several.
     """
-    limits: list[Floats] = []
+    limits: list[Any] = []
     if rules.max_similarity is not None:
         limits.append(np.full_like(positive_similarities, rules.max_similarity))
     if rules.absolute_margin is not None:
