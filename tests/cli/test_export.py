@@ -65,28 +65,28 @@ def run(small_bert: Path, tmp_path: Path) -> RunDirectory:
 def call(app: typer.Typer, *words: str | Path) -> dict[str, object]:
     done = CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    found: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    summary: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    return summary
 
 
 def test_a_runs_ata_model_is_refused_and_then_distilled(app: typer.Typer, run: RunDirectory) -> None:
     with pytest.raises(ExportError, match=r"handbook: vLLM computes mean, cls, last pooling .*--distil"):
         CliRunner().invoke(app, [str(run.path), "--to", "vllm"], catch_exceptions=False)
     assert not (run.path / "exports" / "vllm").exists()
-    found = call(app, run.path, "--to", "vllm", "--distil", "--distil-steps", "3")
-    assert found["out"] == str(run.path / "exports" / "vllm")
-    (cost,) = found["distilled"]
+    summary = call(app, run.path, "--to", "vllm", "--distil", "--distil-steps", "3")
+    assert summary["out"] == str(run.path / "exports" / "vllm")
+    (cost,) = summary["distilled"]
     # Measured on the validation queries, which are the titles of the validation documents.
     assert (cost["set"], cost["queries"]) == ("validation", 6)
-    assert f"vllm serve {run.path}/exports/vllm" in found["serve"]
-    student = SentenceTransformer(found["out"], device="cpu")
+    assert f"vllm serve {run.path}/exports/vllm" in summary["serve"]
+    student = SentenceTransformer(summary["out"], device="cpu")
     assert pooling_name(student) == "mean"
 
 
 def test_a_folder_that_needs_no_flag(app: typer.Typer, small_bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    found = call(app, small_bert, "--to", "tei", "--out", out)
-    assert (found["to"], found["pooling"], found["out"]) == ("tei", "mean", str(out))
+    summary = call(app, small_bert, "--to", "tei", "--out", out)
+    assert (summary["to"], summary["pooling"], summary["out"]) == ("tei", "mean", str(out))
     vectors = [load(str(folder), device="cpu").encode(TEXTS) for folder in (small_bert, out)]
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
     done = CliRunner().invoke(app, [str(small_bert), "--to", "tei", "--out", str(tmp_path / "b")])

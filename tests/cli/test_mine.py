@@ -85,20 +85,22 @@ def test_graded_triplets_with_scores_to_jsonl(files: tuple[Path, Path], tmp_path
 
 def test_prompts_go_before_what_they_are_for() -> None:
     plain = deferred_encoder("auto")
-    told = deferred_encoder("auto", query_prompt="query: ", document_prompt="passage: ")
+    with_own = deferred_encoder("auto", query_prompt="query: ", document_prompt="passage: ")
 
-    np.testing.assert_allclose(told.encode_queries(["knots"]), plain.encode_queries(["query: knots"]), atol=1e-6)
-    np.testing.assert_allclose(told.encode_documents(["knots"]), plain.encode_documents(["passage: knots"]), atol=1e-6)
-    assert store_fingerprint(told) != store_fingerprint(plain)
+    np.testing.assert_allclose(with_own.encode_queries(["knots"]), plain.encode_queries(["query: knots"]), atol=1e-6)
+    np.testing.assert_allclose(
+        with_own.encode_documents(["knots"]), plain.encode_documents(["passage: knots"]), atol=1e-6
+    )
+    assert store_fingerprint(with_own) != store_fingerprint(plain)
 
 
 def test_options_of_the_model_reach_the_model(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[object] = []
+    encoders: list[object] = []
 
     def noted(encoder: object) -> str:
-        seen.append(encoder)
+        encoders.append(encoder)
         return "noted"
 
     monkeypatch.setattr("multigrain.mining.job.store_fingerprint", noted)
@@ -112,7 +114,7 @@ def test_options_of_the_model_reach_the_model(
 
     assert done.exit_code == 0, done.output
     prompts = {"query_prompt": "query: ", "document_prompt": "passage: "}
-    assert seen == [deferred_encoder("owner/name", batch_size=64, trust_remote_code=True, **prompts)]
+    assert encoders == [deferred_encoder("owner/name", batch_size=64, trust_remote_code=True, **prompts)]
 
 
 @pytest.mark.parametrize(
@@ -138,9 +140,9 @@ def test_what_cannot_be_done_is_told_in_one_line(
     monkeypatch.chdir(tmp_path)
     arguments = ["multigrain", "mine", str(pairs), "--out", "out.jsonl", "--corpus", str(corpus), *change]
     monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_:
         main()
     message = " ".join(capsys.readouterr().err.split())
-    assert left.value.code == code, message
+    assert exit_.value.code == code, message
     assert words in message
     assert not (tmp_path / "out.jsonl").exists()

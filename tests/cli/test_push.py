@@ -44,14 +44,16 @@ class _Hub:
                 elif self.path == "/api/validate-yaml":
                     self._answer({"errors": [], "warnings": []})
                 elif "/preupload/" in self.path:
-                    wanted = json.loads(raw)["files"]
-                    files = [{"path": each["path"], "uploadMode": "regular", "shouldIgnore": False} for each in wanted]
+                    entries = json.loads(raw)["files"]
+                    files = [
+                        {"path": entry["path"], "uploadMode": "regular", "shouldIgnore": False} for entry in entries
+                    ]
                     self._answer({"files": files})
                 elif "/commit/" in self.path:
                     for line in raw.splitlines():
-                        each = json.loads(line)
-                        if each["key"] == "file":
-                            outer.files[each["value"]["path"]] = base64.b64decode(each["value"]["content"])
+                        entry = json.loads(line)
+                        if entry["key"] == "file":
+                            outer.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
                     place = self.path.removeprefix("/api/").removeprefix("models/").split("/commit/")[0]
                     url = f"{outer.url}/{place}/commit/{'a' * 40}"
                     self._answer({"commitUrl": url, "commitOid": "a" * 40, "success": True})
@@ -85,9 +87,9 @@ def hub() -> Iterator[_Hub]:
     serving.server.server_close()
 
 
-def is_private(made: dict[str, Any]) -> bool:
+def is_private(request: dict[str, Any]) -> bool:
     """Whether a request asks for a private repository, in the older or the newer form of the protocol."""
-    return made.get("visibility") == "private" or made.get("private") is True
+    return request.get("visibility") == "private" or request.get("private") is True
 
 
 @pytest.fixture
@@ -98,14 +100,20 @@ def complete(tmp_path: Path, small_bert: Path) -> RunDirectory:
 
 
 def _closed_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
     return port
 
 
-def _multigrain(*arguments: str, hub: _Hub, token: str, **given: str) -> subprocess.CompletedProcess[str]:
-    names = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", **given}
+def _multigrain(*arguments: str, hub: _Hub, token: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    names = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": token,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        **settings,
+    }
     return subprocess.run(
         [sys.executable, "-m", "multigrain", *arguments],
         capture_output=True,
@@ -123,7 +131,7 @@ def test_a_model_and_its_card_arrive_whole_in_a_private_repository(hub: _Hub, co
     summary = json.loads(done.stdout)
     assert summary["commit"] == f"{hub.url}/me/model/commit/{'a' * 40}"
     assert is_private(hub.created[0])
-    assert {each["path"] for each in summary["files"]} == set(hub.files)
+    assert {file["path"] for file in summary["files"]} == set(hub.files)
     for name, content in hub.files.items():
         assert content == (complete.model_path / name).read_bytes()
     assert b"nDCG@10" in hub.files["README.md"]
@@ -134,8 +142,8 @@ def test_a_model_and_its_card_arrive_whole_in_a_private_repository(hub: _Hub, co
 def test_rows_and_their_card_arrive_whole_and_are_public_only_where_that_is_said(
     hub: _Hub, complete: RunDirectory, public: bool
 ) -> None:
-    said = ["--public"] if public else []
-    command = ["dataset", "push", str(complete.path), "me/set", "--json", *said]
+    options = ["--public"] if public else []
+    command = ["dataset", "push", str(complete.path), "me/set", "--json", *options]
     done = _multigrain(*command, hub=hub, token="hf_secret-of-the-test")
 
     assert done.returncode == 0, done.stderr
@@ -144,7 +152,7 @@ def test_rows_and_their_card_arrive_whole_and_are_public_only_where_that_is_said
     assert summary["private"] is not public
     assert hub.created[0]["type"] == "dataset"
     assert is_private(hub.created[0]) is not public
-    assert {each["path"] for each in summary["files"]} == set(hub.files)
+    assert {file["path"] for file in summary["files"]} == set(hub.files)
     assert {"README.md", "data/train-00000-of-00001.parquet"} <= set(hub.files)
     for name, content in hub.files.items():
         assert content == (Path(summary["folder"]) / name).read_bytes()

@@ -57,9 +57,9 @@ def test_an_interrupted_run_keeps_what_was_embedded(word_hash, tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         CachedEncoder(word_hash, "model", tmp_path, chunk=2).encode_documents(texts)
     word_hash.encode_documents = original
-    found = CachedEncoder(word_hash, "model", tmp_path).encode_documents(texts)
+    vectors_again = CachedEncoder(word_hash, "model", tmp_path).encode_documents(texts)
     assert word_hash.seen == texts, "nothing was embedded twice"
-    np.testing.assert_array_equal(found, original(texts))
+    np.testing.assert_array_equal(vectors_again, original(texts))
 
 
 def test_a_file_that_is_no_cache_is_refused(word_hash, tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_dot_product_models_keep_their_lengths_and_distances_are_refused() -> No
 def test_the_prompts_that_training_and_exports_are_told_are_those_that_go_before_texts(options: dict) -> None:
     model = static_model(**options)
     encoder = SentenceTransformerEncoder(model)
-    for told, encoded in (
+    for prompt, encoded in (
         (query_prompt(model), encoder.encode_queries(["cat"])),
         (document_prompt(model), encoder.encode_documents(["cat"])),
     ):
-        np.testing.assert_allclose(encoded, encode(model, [f"{told}cat"], prompt=""), rtol=1e-5)
+        np.testing.assert_allclose(encoded, encode(model, [f"{prompt}cat"], prompt=""), rtol=1e-5)

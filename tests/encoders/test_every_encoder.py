@@ -92,15 +92,15 @@ TEXTS = st.lists(st.lists(st.sampled_from(SUBJECTS + VERBS), min_size=1, max_siz
 @given(texts=TEXTS)
 def test_the_same_texts_get_the_same_vectors(kind: str, texts: list[str], encoders: dict[str, Encoder]) -> None:
     loaded, other = encoders["loaded"], encoders[kind]
-    for asked, expected in (
+    for vectors, expected in (
         (other.encode_queries(texts), loaded.encode_queries(texts)),
         (other.encode_documents(texts), loaded.encode_documents(texts)),
     ):
-        assert asked.dtype == np.float32
-        assert len(asked) == len(texts)
+        assert vectors.dtype == np.float32
+        assert len(vectors) == len(texts)
         if texts:
-            np.testing.assert_allclose(asked, expected, atol=2e-5)
-            np.testing.assert_allclose(np.linalg.norm(asked, axis=1), 1, atol=1e-5)
+            np.testing.assert_allclose(vectors, expected, atol=2e-5)
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_prompts_are_in_the_vectors_and_sides_differ(encoders: dict[str, Encoder]) -> None:

@@ -31,14 +31,14 @@ def test_poolings_that_make_no_sense_are_refused() -> None:
 
 def test_a_prompt_for_one_model_reaches_all_its_poolings_and_no_other_model() -> None:
     both = with_poolings([ModelSpec("base", "a"), ModelSpec("tuned", "b")], ["mean", "cls"])
-    found = with_prompts(both, queries=["tuned=query: ", "tuned@cls=q: ", "all: "], documents=["doc: "])
+    prompted = with_prompts(both, queries=["tuned=query: ", "tuned@cls=q: ", "all: "], documents=["doc: "])
 
-    assert {each.name: each.query_prompt for each in found} == {
+    assert {spec.name: spec.query_prompt for spec in prompted} == {
         "base@mean": "all: ",
         "base@cls": "all: ",
         "tuned@mean": "query: ",
         "tuned@cls": "q: ",
     }
-    assert {each.document_prompt for each in found} == {"doc: "}
+    assert {spec.document_prompt for spec in prompted} == {"doc: "}
     with pytest.raises(EvaluationError, match=r"no model is called 'tunned'; there are base, base@cls, .* MODEL=TEXT"):
         with_prompts(both, queries=["tunned=query: "], documents=[])

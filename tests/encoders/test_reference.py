@@ -27,11 +27,11 @@ def test_a_base_in_half_precision_is_as_wide_as_what_is_tuned_from_it(
     monkeypatch.setattr("multigrain.model.loading.supports_native_bf16", lambda _: True)
     SentenceTransformer(str(small_bert), device="cpu").bfloat16().save(str(tmp_path / "half"))
 
-    found = base_model(
+    base = base_model(
         parse_config({"training": {"base_model": str(tmp_path / "half"), "max_seq_length": 32, **training}})
     )
 
-    assert found.dtype == expected
+    assert base.dtype == expected
 
 
 def test_what_was_measured_in_another_precision_is_measured_again(small_bert: Path) -> None:

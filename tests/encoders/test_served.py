@@ -104,13 +104,13 @@ def test_a_served_model_scores_as_it_does_when_it_runs_here(
     task_set = EvaluationSet("task", "test", "l", animals.corpus, animals.queries, animals.qrels)
     sets = OpenedSets((animals,), (pairs,), ((as_mteb_task(task_set), "test"),))
 
-    found = score_models(
+    scored = score_models(
         [ModelSpec("here", str(tmp_path / "model")), parse_model(f"there={server.model}")], sets, Encoding()
     )
 
     for name in ("animals", "task"):
-        assert found.scores[name]["there"] == found.scores[name]["here"]
-    here, there = (found.similarities["pairs"][name] for name in ("here", "there"))
+        assert scored.scores[name]["there"] == scored.scores[name]["here"]
+    here, there = (scored.similarities["pairs"][name] for name in ("here", "there"))
     np.testing.assert_allclose(there, here, atol=1e-6)
     assert {body["model"] for body in server.bodies} == {"served"}
     assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-secret-key"}
@@ -152,9 +152,9 @@ def test_batches_are_halved_and_long_texts_cut_until_they_are_taken(
     with caplog.at_level(logging.WARNING):
         vectors = ServedEncoder(server.model).encode_documents(texts)
 
-    taken = next(body["input"][0] for body in server.bodies if len(body["input"][0]) in range(40, 61))
-    assert texts[3].startswith(taken)
-    expected = SentenceTransformerEncoder(MODEL).encode_documents([*texts[:3], taken, texts[4]])
+    shortened = next(body["input"][0] for body in server.bodies if len(body["input"][0]) in range(40, 61))
+    assert texts[3].startswith(shortened)
+    expected = SentenceTransformerEncoder(MODEL).encode_documents([*texts[:3], shortened, texts[4]])
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
     assert "served: 1 texts are longer than it reads and were cut" in caplog.text
 
@@ -223,18 +223,18 @@ def test_vectors_that_were_paid_for_are_kept_when_the_endpoint_dies(
     corpus = {f"d{number}": f"{'cat ' * (number % 5)}{number}" for number in range(40)}
     big = EvaluationSet("big", "test", "l", corpus, animals.queries, {key: {"d1": 1} for key in animals.queries})
     encoding = Encoding(batch_size=1, cache=tmp_path)
-    contender = parse_model(server.model)
+    spec = parse_model(server.model)
     server.refuse = lambda number, body: (401, {}, {}) if number > 24 else None
     with pytest.raises(EndpointRefusedError):
-        score_models([contender], OpenedSets((big,)), encoding)
-    asked, server.refuse = len(server.bodies), lambda number, body: None
+        score_models([spec], OpenedSets((big,)), encoding)
+    requests_before, server.refuse = len(server.bodies), lambda number, body: None
 
-    score_models([contender], OpenedSets((big,)), encoding)
+    score_models([spec], OpenedSets((big,)), encoding)
 
-    texts = [text for body in server.bodies[asked:] for text in body["input"]]
+    texts = [text for body in server.bodies[requests_before:] for text in body["input"]]
     assert 0 < len(texts) <= 40 + len(animals.queries) - 16, "what was embedded before is not asked for again"
     sent = len(server.bodies)
-    score_models([contender], OpenedSets((big,)), encoding)
+    score_models([spec], OpenedSets((big,)), encoding)
     assert len(server.bodies) == sent
 
 

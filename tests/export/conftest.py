@@ -19,7 +19,9 @@ def small_set() -> EvaluationSet:
         name="subjects",
         role="test",
         provenance="made for a test",
-        corpus={f"d{n}": f"A short passage about {each} and how they come about." for n, each in enumerate(subjects)},
-        queries={f"q{n}": f"where do {each} come from?" for n, each in enumerate(subjects)},
+        corpus={
+            f"d{n}": f"A short passage about {topic} and how they come about." for n, topic in enumerate(subjects)
+        },
+        queries={f"q{n}": f"where do {topic} come from?" for n, topic in enumerate(subjects)},
         qrels={f"q{n}": {f"d{n}": 1} for n in range(len(subjects))},
     )

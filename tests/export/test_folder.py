@@ -67,12 +67,12 @@ def test_the_same_vectors_without_multigrain(config: type, tiny_folder: Callable
     model = build_encoder(
         str(tiny_folder(config, **shape)), pooling="ata", device="cpu", ata=AtaOptions(reduce="sum", sink_clip=2.0)
     )
-    made = tmp_path / "made"
-    done = export_folder(job(model, made), made)
+    written = tmp_path / "made"
+    done = export_folder(job(model, written), written)
     assert done.facts["max_difference"] < 1e-5
     moved = tmp_path / "elsewhere" / "model"
-    shutil.copytree(made, moved)
-    shutil.rmtree(made)
+    shutil.copytree(written, moved)
+    shutil.rmtree(written)
     expected = model.encode(TEXTS)
     np.testing.assert_allclose(opened_elsewhere(moved, tmp_path / "vectors.npy"), expected, atol=1e-6)
     # What a stranger saves again carries the code on.

@@ -58,18 +58,18 @@ def test_architectures(name: str, tiny_folder: Callable[..., Path], tmp_path: Pa
     assert done.facts["max_difference"] < 1e-5
     embedder = Embedder(tmp_path / "out")
     for texts in (TEXTS, TEXTS[:1], [*TEXTS, *TEXTS]):
-        found = embedder.encode(texts)
-        np.testing.assert_allclose(found, model.encode(texts), atol=1e-5)
+        exported = embedder.encode(texts)
+        np.testing.assert_allclose(exported, model.encode(texts), atol=1e-5)
     # Padding on either side, whatever the tokenizer does: the graph is the model.
     for where in (slice(0, 4), slice(5, 9)):
         ids, mask = np.full((2, 9), 1, dtype=np.int64), np.zeros((2, 9), dtype=np.int64)
         ids[0], mask[0] = range(6, 15), 1
         ids[1, where], mask[1, where] = [7, 9, 11, 13], 1
-        (found,) = embedder.session.run(None, {"input_ids": ids, "attention_mask": mask})
+        (exported,) = embedder.session.run(None, {"input_ids": ids, "attention_mask": mask})
         with torch.inference_mode():
             features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
             expected = model(features)["sentence_embedding"].numpy()
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(exported, expected, atol=1e-5)
 
 
 def test_minilm_with_ata_and_int8(minilm_ata: SentenceTransformer, small_set: EvaluationSet, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_prompts_and_what_they_leave_out(pooling: str, tiny_folder: Callable[...
     model.prompts = {"query": "query: the fox ", "document": ""}
     export_onnx(job(model, tmp_path), tmp_path)  # parity holds with the prompt, or this would raise
     embedder = Embedder(tmp_path)
-    assert [each.name for each in embedder.session.get_inputs()] == ["input_ids", "attention_mask", "prompt_length"]
+    assert [entry.name for entry in embedder.session.get_inputs()] == ["input_ids", "attention_mask", "prompt_length"]
     queries = embedder.encode_query(TEXTS)
     np.testing.assert_allclose(queries, model.encode_query(TEXTS), atol=1e-5)
     np.testing.assert_allclose(embedder.encode_document(TEXTS), model.encode_document(TEXTS), atol=1e-5)
@@ -128,7 +128,7 @@ def test_a_graph_that_is_not_the_model_is_refused(
 
     def damaged(graph: Any, path: Path) -> None:
         weights = onnx.load(tmp_path / "right.onnx")
-        first = max(weights.graph.initializer, key=lambda each: len(each.raw_data))
+        first = max(weights.graph.initializer, key=lambda tensor: len(tensor.raw_data))
         first.raw_data = bytes(len(first.raw_data))
         onnx.save(weights, path)
 
@@ -169,13 +169,13 @@ def scores_of(heads: int, groups: int, length: int, mask: str, seed: int) -> tup
     valid = torch.ones(2, length, dtype=torch.bool)
     valid[0, : length // 3] = False
     causal = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
-    seen = {"none": None, "causal": None, "bool": causal & valid[:, None, None], "added": None}[mask]
+    shown = {"none": None, "causal": None, "bool": causal & valid[:, None, None], "added": None}[mask]
     if mask == "added":
-        seen = torch.where(causal & valid[:, None, None], 0.0, torch.finfo(torch.float32).min)
+        shown = torch.where(causal & valid[:, None, None], 0.0, torch.finfo(torch.float32).min)
     if mask in ("none", "causal"):
         valid[:] = True
     bias = torch.randn(2, heads * groups, length, length) if mask == "added" else None
-    return Scores(query, key, 0.5, mask=seen, causal=mask == "causal", bias=bias), valid
+    return Scores(query, key, 0.5, mask=shown, causal=mask == "causal", bias=bias), valid
 
 
 @settings(max_examples=60, deadline=None)
@@ -191,5 +191,5 @@ def test_plain_operations_equal_the_blockwise_ones(
 ) -> None:
     scores, valid = scores_of(*shape, mask, seed)
     reduction = Reduction(reduce=reduce, heads=heads)
-    found = received_plainly(scores, valid, reduction)
-    torch.testing.assert_close(found, attention_received(scores, valid, reduction), atol=1e-5, rtol=1e-5)
+    received = received_plainly(scores, valid, reduction)
+    torch.testing.assert_close(received, attention_received(scores, valid, reduction), atol=1e-5, rtol=1e-5)

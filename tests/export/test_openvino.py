@@ -22,8 +22,8 @@ def test_the_same_vectors(tiny_folder: Callable[..., Path], tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     done = module.export(ExportJob(model=model, source="tiny", destination=tmp_path / "out"), tmp_path / "out")
     assert done.facts["max_difference"] < 1e-5
-    left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["export.json", "openvino_model.bin", "openvino_model.xml", "tokenizer.json"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["export.json", "openvino_model.bin", "openvino_model.xml", "tokenizer.json"]
 
 
 def test_the_pip_line(tiny_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

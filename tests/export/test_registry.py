@@ -57,7 +57,7 @@ def test_every_built_in_can_be_loaded() -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_form_whose_extra_is_missing_names_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [each for each in sys.modules if each.startswith("multigrain.export.")]:
+    for module in [name for name in sys.modules if name.startswith("multigrain.export.")]:
         monkeypatch.delitem(sys.modules, module)
         monkeypatch.delattr(multigrain.export, module.rpartition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails as if it were not there
@@ -86,7 +86,7 @@ def test_a_failed_export_leaves_nothing_and_what_was_there_stays(plugin: Any, tm
 
 
 @pytest.mark.parametrize(
-    ("entries", "asked", "message"),
+    ("entries", "form", "message"),
     [
         ({"text": "multigrain_text:export_text"}, "txt", "--to 'txt': no exporter has this name; did you mean 'text'"),
         (
@@ -99,10 +99,10 @@ def test_a_failed_export_leaves_nothing_and_what_was_there_stays(plugin: Any, tm
         ({"onnx": "multigrain_text:export_text"}, "onnx", "package multigrain-text offers one of that name"),
     ],
 )
-def test_mistakes_are_one_line(entries: dict[str, str], asked: str, message: str, plugin: Any) -> None:
+def test_mistakes_are_one_line(entries: dict[str, str], form: str, message: str, plugin: Any) -> None:
     plugin(**entries)
     with pytest.raises(ConfigError, match=message) as caught:
-        EXPORTERS.get(asked)
+        EXPORTERS.get(form)
     assert "\n" not in str(caught.value)
 
 

@@ -53,7 +53,7 @@ def as_tei_reads(folder: Path) -> tuple[str, int]:
 
 def as_vllm_reads(folder: Path) -> tuple[str, bool, int]:
     """Pooling, normalisation and the longest input (vllm/transformers_utils/config.py)."""
-    modules = {each["type"]: each["path"] for each in json.loads((folder / "modules.json").read_text())}
+    modules = {module["type"]: module["path"] for module in json.loads((folder / "modules.json").read_text())}
     pooling = json.loads((folder / modules["sentence_transformers.models.Pooling"] / "config.json").read_text())
     chosen = [key for key, value in pooling.items() if value is True and key.startswith("pooling_mode_")]
     lengths = json.loads((folder / "sentence_bert_config.json").read_text())
@@ -67,16 +67,16 @@ def as_vllm_reads(folder: Path) -> tuple[str, bool, int]:
 def test_what_the_servers_read(pooling: str, config: str, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     folder = tiny_folder(getattr(transformers, config), **(QWEN if config == "Qwen3Config" else {}))
     model = build_encoder(str(folder), pooling=pooling, max_seq_length=32, device="cpu")
-    made = tmp_path / "my model"
-    done = export_vllm(job(model, made), made)
-    assert as_tei_reads(made) == (pooling, 32)
-    assert as_vllm_reads(made) == (pooling, True, 32)
+    written = tmp_path / "my model"
+    done = export_vllm(job(model, written), written)
+    assert as_tei_reads(written) == (pooling, 32)
+    assert as_vllm_reads(written) == (pooling, True, 32)
     # Sentence-transformers still reads it, without the flag.
-    again = SentenceTransformer(str(made), device="cpu")
+    again = SentenceTransformer(str(written), device="cpu")
     assert (pooling_name(again), again.max_seq_length) == (pooling, 32)
     np.testing.assert_allclose(again.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
     words = shlex.split(done.facts["serve"])
-    assert words[:3] == ["vllm", "serve", str(made)]
+    assert words[:3] == ["vllm", "serve", str(written)]
     assert words[words.index("--dtype") + 1] == "float32"
     assert words[words.index("--max-model-len") + 1] == "32"
 

@@ -27,13 +27,13 @@ def write(path: Path, texts: list[str]) -> str:
 
 
 def test_files_and_folders_give_their_texts_in_order_and_any_of_them_again(tmp_path: Path) -> None:
-    places = (
+    paths = (
         write(tmp_path / "a.jsonl", TEXTS[:10]),
         str(Path(write(tmp_path / "folder" / "1.parquet", TEXTS[10:15])).parent),
         write(tmp_path / "b.parquet", TEXTS[20:]),
     )
     write(tmp_path / "folder" / "2.jsonl", TEXTS[15:20])
-    corpus = CorpusFiles(places)
+    corpus = CorpusFiles(paths)
 
     assert list(corpus) == TEXTS
     assert corpus.pick({3, 17, 29}) == {3: TEXTS[3], 17: TEXTS[17], 29: TEXTS[29]}

@@ -35,8 +35,8 @@ class Hashes:
 
     def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) for text in texts]
-        made = np.asarray([np.random.default_rng(seed).normal(size=16) for seed in seeds], dtype=np.float32)
-        return made / np.linalg.norm(made, axis=1, keepdims=True)
+        vectors = np.asarray([np.random.default_rng(seed).normal(size=16) for seed in seeds], dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 TEXTS = [f"text number {n}" for n in range(2_500)]
@@ -49,9 +49,9 @@ def test_vectors_from_workers_are_in_order_and_a_large_corpus_lies_on_disk(tmp_p
         there = DistributedEncoder(Hashes(), engine)
         np.testing.assert_array_equal(there.encode_documents(TEXTS), here)
         store = corpus_vectors(there, TEXTS, tmp_path / "vectors", in_memory=100, shard_rows=700)
-        found = DistributedSearch(str(tmp_path / "vectors"), engine)(here[:40], 5, None, np.zeros(2_500, dtype=bool))
+        nearest = DistributedSearch(str(tmp_path / "vectors"), engine)(here[:40], 5, None, np.zeros(2_500, dtype=bool))
     np.testing.assert_array_equal(store[0:2_500], here)
-    for mine_, true in zip(found, top_k(here[:40], here, 5), strict=True):
+    for mine_, true in zip(nearest, top_k(here[:40], here, 5), strict=True):
         np.testing.assert_array_equal(mine_, true)
     assert len(list((tmp_path / "vectors").glob("shard-*"))) == 4
 
@@ -75,18 +75,18 @@ def test_mining_on_an_engine_gives_what_it_gives_here(tmp_path: Path) -> None:
 
 def test_a_long_exact_search_is_announced_with_its_alternative(tmp_path: Path) -> None:
     class Heard(SilentProgress):
-        said: ClassVar[list[str]] = []
+        lines: ClassVar[list[str]] = []
 
         def say(self, text: str) -> None:
-            self.said.append(text)
+            self.lines.append(text)
 
     rules = MiningRules(negatives=2)
-    places = {"store": str(tmp_path / "a"), "out": tmp_path / "a.jsonl"}
-    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), **places)
-    assert Heard.said == []
-    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), flops_per_core=1.0, **places)
+    outputs = {"store": str(tmp_path / "a"), "out": tmp_path / "a.jsonl"}
+    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), **outputs)
+    assert Heard.lines == []
+    mine(PAIRS, TextList(TEXTS), rules, Hashes(), progress=Heard(), flops_per_core=1.0, **outputs)
 
-    (line,) = Heard.said
+    (line,) = Heard.lines
     assert "30 queries in 2,500 texts" in line
     assert "--approximate" in line
 

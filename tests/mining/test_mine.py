@@ -23,19 +23,19 @@ def _mine(
     rules: MiningRules, *, rows: int = 300, queries: int = 12, texts: list[str] | None = None
 ) -> tuple[list[Mined], np.ndarray, np.ndarray]:
     """Query n's positive is corpus row n."""
-    corpus, asked = _unit(rows, 1), _unit(queries, 2)
-    asked = 0.6 * asked + corpus[:queries]
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    corpus, vectors = _unit(rows, 1), _unit(queries, 2)
+    vectors = 0.6 * vectors + corpus[:queries]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = texts or [f"document {row}" for row in range(rows)]
     keys = text_keys(texts)
     block = QueryBlock(
-        asked,
-        np.einsum("nd,nd->n", asked, corpus[:queries]),
+        vectors,
+        np.einsum("nd,nd->n", vectors, corpus[:queries]),
         [[0, int(keys[n])] for n in range(queries)],
         [f"document {n + 50}" for n in range(queries)],
     )
     lexical = None if rules.fuse == "dense" else LexicalIndex(texts)
-    return list(mine_negatives(block, corpus, keys, rules, lexical=lexical)), asked, corpus
+    return list(mine_negatives(block, corpus, keys, rules, lexical=lexical)), vectors, corpus
 
 
 @given(
@@ -50,10 +50,10 @@ def test_mining_is_the_plain_rule_written_out(
     absolute: float | None, relative: float | None, highest: float | None, negatives: int, first: int
 ) -> None:
     rules = MiningRules(negatives, first, absolute_margin=absolute, relative_margin=relative, max_similarity=highest)
-    mined, asked, corpus = _mine(rules)
+    mined, vectors, corpus = _mine(rules)
 
-    for number, found in enumerate(mined):
-        scores = corpus @ asked[number]
+    for number, result in enumerate(mined):
+        scores = corpus @ vectors[number]
         positive = np.float32(scores[number])
         bar = min(
             np.inf if highest is None else highest,
@@ -64,10 +64,10 @@ def test_mining_is_the_plain_rule_written_out(
         sure = [row for row in np.argsort(-scores) if row != number and scores[row] <= bar - 1e-5]
         close = [row for row in range(300) if row != number and abs(scores[row] - bar) < 1e-5]
         if not close:
-            assert found.indices.tolist() == sure[first : first + negatives]
-        assert number not in found.indices
-        assert (found.similarities <= bar + 1e-5).all()
-        np.testing.assert_allclose(found.similarities, scores[found.indices], atol=1e-5)
+            assert result.indices.tolist() == sure[first : first + negatives]
+        assert number not in result.indices
+        assert (result.similarities <= bar + 1e-5).all()
+        np.testing.assert_allclose(result.similarities, scores[result.indices], atol=1e-5)
 
 
 def test_the_same_text_in_other_case_and_punctuation_is_no_negative_and_repeats_count_once() -> None:
@@ -85,37 +85,37 @@ def test_the_same_text_in_other_case_and_punctuation_is_no_negative_and_repeats_
 
 def test_a_margin_moves_ranks_down_instead_of_leaving_too_few() -> None:
     strict, _, _ = _mine(MiningRules(negatives=20, absolute_margin=0.5))
-    assert all(len(found.indices) == 20 for found in strict)
+    assert all(len(result.indices) == 20 for result in strict)
 
 
 def test_what_the_corpus_cannot_give_is_missing_and_not_made_up() -> None:
     mined, _, _ = _mine(MiningRules(negatives=50), rows=30)
-    assert {len(found.indices) for found in mined} == {29}
+    assert {len(result.indices) for result in mined} == {29}
     none, _, _ = _mine(MiningRules(negatives=5, max_similarity=-1.0), rows=30)
-    assert {len(found.indices) for found in none} == {0}
+    assert {len(result.indices) for result in none} == {0}
 
 
 def test_bands_give_one_negative_a_level_easiest_first() -> None:
     bands = ((100, 250), (40, 100), (8, 40), (0, 8))
-    mined, asked, corpus = _mine(MiningRules(bands=bands, absolute_margin=0.02))
+    mined, vectors, corpus = _mine(MiningRules(bands=bands, absolute_margin=0.02))
     again, _, _ = _mine(MiningRules(bands=bands, absolute_margin=0.02))
-    for number, found in enumerate(mined):
-        assert (np.diff(found.similarities) >= 0).all()
-        order = np.argsort(-(corpus @ asked[number])).tolist()
-        ceiling = (corpus[number] @ asked[number]) - 0.02
-        candidates = [row for row in order if row != number and corpus[row] @ asked[number] <= ceiling]
-        ranks = [candidates.index(row) for row in found.indices]
+    for number, result in enumerate(mined):
+        assert (np.diff(result.similarities) >= 0).all()
+        order = np.argsort(-(corpus @ vectors[number])).tolist()
+        ceiling = (corpus[number] @ vectors[number]) - 0.02
+        candidates = [row for row in order if row != number and corpus[row] @ vectors[number] <= ceiling]
+        ranks = [candidates.index(row) for row in result.indices]
         assert all(low <= rank < high for rank, (low, high) in zip(ranks, bands, strict=True))
-        np.testing.assert_array_equal(found.indices, again[number].indices)
+        np.testing.assert_array_equal(result.indices, again[number].indices)
 
 
 def test_random_sampling_stays_within_its_ranks_and_follows_its_seed() -> None:
     rules = MiningRules(negatives=4, first_rank=3, last_rank=30, sampling="random")
-    mined, asked, corpus = _mine(rules)
-    for number, found in enumerate(mined):
-        order = [row for row in np.argsort(-(corpus @ asked[number])) if row != number]
-        assert set(found.indices.tolist()) <= set(order[3:30])
-        assert len(set(found.indices.tolist())) == 4
+    mined, vectors, corpus = _mine(rules)
+    for number, result in enumerate(mined):
+        order = [row for row in np.argsort(-(corpus @ vectors[number])) if row != number]
+        assert set(result.indices.tolist()) <= set(order[3:30])
+        assert len(set(result.indices.tolist())) == 4
     other, _, _ = _mine(MiningRules(negatives=4, first_rank=3, last_rank=30, sampling="random", seed=1))
     assert any(a.indices.tolist() != b.indices.tolist() for a, b in zip(mined, other, strict=True))
 
@@ -128,9 +128,9 @@ def test_words_and_vectors_each_bring_what_the_other_misses() -> None:
         assert number + 50 in words[number].indices  # the only text that holds the query's number
         assert number + 50 in both[number].indices
         assert set(both[number].indices.tolist()) & set(dense[number].indices.tolist())
-    strict, asked, corpus = _mine(MiningRules(negatives=3, fuse="lexical", absolute_margin=0.3))
-    for number, found in enumerate(strict):
-        assert (found.similarities <= corpus[number] @ asked[number] - 0.3 + 1e-6).all()
+    strict, vectors, corpus = _mine(MiningRules(negatives=3, fuse="lexical", absolute_margin=0.3))
+    for number, result in enumerate(strict):
+        assert (result.similarities <= corpus[number] @ vectors[number] - 0.3 + 1e-6).all()
 
 
 def test_reciprocal_ranks_prefer_what_both_have() -> None:
@@ -153,10 +153,10 @@ def test_top_k_passes_over_ceilings_and_what_is_left_out() -> None:
     scores, rows = top_k(queries, corpus, 60, ceilings=ceilings, left_out=left_out)
     full = queries @ corpus.T
     for number in range(5):
-        kept = rows[number][rows[number] != NO_ROW]
+        filled = rows[number][rows[number] != NO_ROW]
         expected = [r for r in np.argsort(-full[number]) if not left_out[r] and full[number][r] <= ceilings[number]]
-        assert kept.tolist() == expected
-        assert np.isneginf(scores[number][len(kept) :]).all()
+        assert filled.tolist() == expected
+        assert np.isneginf(scores[number][len(filled) :]).all()
 
 
 @pytest.mark.parametrize("which", ["query", "corpus"])
@@ -179,7 +179,7 @@ def test_rules_that_cannot_be_met_are_refused() -> None:
 def test_approximate_search_measures_its_recall_and_keeps_the_rules() -> None:
     corpus, queries = _unit(3_000, 5, 32), _unit(40, 6, 32)
     search = ApproximateSearch(corpus, threads=1)
-    measured = search.tune(queries, depth=20, wanted=0.95)
+    measured = search.tune(queries, depth=20, recall=0.95)
     _, exact = top_k(queries, corpus, 20)
     hidden = np.zeros(3_000, dtype=bool)
     hidden[exact[:, 0]] = True

@@ -53,27 +53,29 @@ def test_the_result_is_that_of_float32(seed: int, k: int, shift: float, limited:
     queries, corpus = _unit(20, seed), _unit(2_000, seed + 1) + np.float32(shift) * _unit(1, seed + 2)
     ceilings = np.random.default_rng(seed).uniform(-0.2, 0.6, len(queries)).astype(np.float32) if limited else None
     out = np.random.default_rng(seed).random(len(corpus)) < 0.2 if hidden else None
-    if ceilings is not None:  # a score that equals its ceiling but for rounding may be on either side
+    if ceilings is not None:  # a score that equals its limit but for rounding may be on either side
         assume(np.abs(queries @ corpus.T - ceilings[:, None]).min() > 1e-6)
 
     scores, rows = top_k(queries, corpus, k, ceilings=ceilings, left_out=out)
 
     np.testing.assert_allclose(scores, _brute(queries, corpus, k, ceilings, out), atol=2e-6)
-    found = rows != NO_ROW
+    filled = rows != NO_ROW
     own = np.einsum("qkd,qd->qk", corpus[rows], queries)
-    np.testing.assert_allclose(scores[found], own[found], atol=2e-6)
+    np.testing.assert_allclose(scores[filled], own[filled], atol=2e-6)
     assert all(len(set(row[row != NO_ROW])) == (row != NO_ROW).sum() for row in rows)
     assert (scores[:, 1:] <= scores[:, :-1]).all()
 
 
 def test_most_queries_settle_without_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    repeated: list[int] = []
     plain = search._search
-    monkeypatch.setattr(search, "_search", lambda queries, *rest: asked.append(len(queries)) or plain(queries, *rest))
+    monkeypatch.setattr(
+        search, "_search", lambda queries, *rest: repeated.append(len(queries)) or plain(queries, *rest)
+    )
 
     top_k(_unit(60, 1, 128), _unit(3_000, 2, 128), 20)
 
-    assert sum(asked) <= 6
+    assert sum(repeated) <= 6
 
 
 def test_where_rounding_hides_the_order_float32_decides() -> None:
@@ -92,8 +94,8 @@ def test_where_rounding_hides_the_order_float32_decides() -> None:
 
 
 def test_a_processor_that_multiplies_worse_than_it_should_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sloppy(left: Any, right: Any, out: Any) -> None:
-        exact = left.float() @ right.float()
+    def sloppy(queries_tile: Any, corpus_tile: Any, out: Any) -> None:
+        exact = queries_tile.float() @ corpus_tile.float()
         out.copy_(exact + 0.05 * torch.sin(1e4 * exact))
 
     queries, corpus = _unit(20, 3, 64), _unit(2_000, 4, 64)
@@ -134,7 +136,7 @@ def test_bits_of_bfloat16_are_picked_as_their_numbers_are(seed: int, k: int, low
     tiles = [(torch.rand(4, 90, generator=chance) * (1 - low) + low).bfloat16() for _ in range(3)]
     ceilings = np.random.default_rng(seed).uniform(low, 1, (4, 1)).astype(np.float32) if limited else None
     # Ceilings are rounded up: to the next number that bfloat16 has.
-    tops = None if ceilings is None else np.asarray([[_above(float(each))] for each in ceilings[:, 0]], np.float32)
+    tops = None if ceilings is None else np.asarray([[_above(float(limit))] for limit in ceilings[:, 0]], np.float32)
     by_bits, by_numbers = Best.empty(4, k), Best.empty(4, k)
 
     for number, tile in enumerate(tiles):
@@ -143,8 +145,8 @@ def test_bits_of_bfloat16_are_picked_as_their_numbers_are(seed: int, k: int, low
 
     by_bits.merge(slice(0, 4))
     by_numbers.merge(slice(0, 4))
-    for left, right in zip(by_bits.result(), by_numbers.result(), strict=True):
-        np.testing.assert_array_equal(left, right)
+    for from_bits, from_numbers in zip(by_bits.result(), by_numbers.result(), strict=True):
+        np.testing.assert_array_equal(from_bits, from_numbers)
 
 
 def _above(value: float) -> float:

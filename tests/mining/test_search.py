@@ -47,7 +47,7 @@ def test_scaled_bands_are_ordered_disjoint_and_inside_the_corpus(size: int) -> N
     hardest_first = bands[::-1]
     assert hardest_first[0][0] == 0
     assert all(low < high for low, high in bands)
-    assert all(left[1] <= right[0] for left, right in itertools.pairwise(hardest_first))
+    assert all(band[1] <= easier[0] for band, easier in itertools.pairwise(hardest_first))
     assert bands[0][1] <= max(size, 4)
 
 

@@ -34,9 +34,9 @@ def test_a_mean_pooled_model_is_read_and_left_alone(minilm_reference: str, minil
     model = build_encoder(minilm_reference, max_seq_length=128, device="cpu")
     implementation, fingerprint = model.config._attn_implementation, weights_fingerprint(model)
     vectors = encode(model, TEXTS)
-    found = anchors(model, TEXTS)
-    assert found == anchors(minilm_ata, TEXTS)
-    assert found != anchors(model, TEXTS, options=AtaOptions(reduce="sum"))
+    anchored = anchors(model, TEXTS)
+    assert anchored == anchors(minilm_ata, TEXTS)
+    assert anchored != anchors(model, TEXTS, options=AtaOptions(reduce="sum"))
     assert model.config._attn_implementation == implementation
     assert weights_fingerprint(model) == fingerprint
     assert np.array_equal(encode(model, TEXTS), vectors)

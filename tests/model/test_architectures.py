@@ -123,8 +123,8 @@ def test_equals_eager(name: str, bidirectional: bool, padding_side: str, build: 
             reduction = Reduction(reduce=reduce)
             model[0].reduction = reduction
             with torch.no_grad():
-                found = model[0](dict(features))[RECEIVED_FEATURE]
-            torch.testing.assert_close(found, reduce_maps(maps, valid, reduction), atol=1e-4, rtol=1e-4)
+                received = model[0](dict(features))[RECEIVED_FEATURE]
+            torch.testing.assert_close(received, reduce_maps(maps, valid, reduction), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "bidirectional"), CASES)
@@ -163,9 +163,9 @@ def test_states_are_sdpas_or_within_rounding(name: str, build: Build) -> None:
     plain = SentenceTransformer(folder, device="cpu").eval()
     with torch.no_grad():
         expected = plain[0](dict(features))["token_embeddings"]
-        found = model[0](dict(features))["token_embeddings"]
-    kept = features["attention_mask"].bool()
-    torch.testing.assert_close(found[kept], expected[kept], atol=1e-5, rtol=1e-5)
+        states = model[0](dict(features))["token_embeddings"]
+    valid = features["attention_mask"].bool()
+    torch.testing.assert_close(states[valid], expected[valid], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mpnet", "albert", "gemma3-sliding"])
@@ -204,9 +204,9 @@ def test_lora(name: str, grad: str, build: Build, tmp_path: Path) -> None:
     model.add_adapter(LoraConfig(r=2, target_modules=targets, init_lora_weights=False))
     features = batch([13, 2, 7], "right", 0)
     with torch.no_grad():
-        found = model[0](dict(features))[RECEIVED_FEATURE]
+        received = model[0](dict(features))[RECEIVED_FEATURE]
     plain = build_encoder(folder, pooling="ata", device="cpu").eval()
-    assert not torch.allclose(found, plain[0](dict(features))[RECEIVED_FEATURE], atol=1e-3)
+    assert not torch.allclose(received, plain[0](dict(features))[RECEIVED_FEATURE], atol=1e-3)
     model.train()
     model(dict(features))["sentence_embedding"][:, 0].sum().backward()
     trained = {weight_name for weight_name, weight in model.named_parameters() if weight.grad is not None}
@@ -218,4 +218,4 @@ def test_lora(name: str, grad: str, build: Build, tmp_path: Path) -> None:
     with torch.no_grad():
         maps = model.transformers_model(**features, output_attentions=True).attentions[-1]
     expected = reduce_maps(maps, features["attention_mask"].bool(), Reduction())
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(received, expected, atol=1e-4, rtol=1e-4)

@@ -246,9 +246,9 @@ def test_a_checkpoint_with_a_chat_template_reads_texts_as_they_are(raw: Folder, 
     model.save_pretrained(str(tmp_path / "saved"))
 
     np.testing.assert_array_equal(build_encoder(str(folder), pooling="mean", device="cpu").encode(TEXTS), plain)
-    for each in (model, load(str(tmp_path / "saved"), device="cpu")):
-        features = each.preprocess(TEXTS, prompt="query: ")
-        assert (each[1].token_weights(each[0](features))[:, :2] == 0).all()
+    for encoder in (model, load(str(tmp_path / "saved"), device="cpu")):
+        features = encoder.preprocess(TEXTS, prompt="query: ")
+        assert (encoder[1].token_weights(encoder[0](features))[:, :2] == 0).all()
 
 
 def test_a_bare_checkpoint_is_the_same_encoder_wherever_it_is_loaded(raw: Folder) -> None:

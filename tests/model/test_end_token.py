@@ -49,23 +49,23 @@ def decoder(tiny_folder: Folder) -> Decoder:
 def _ids(model: SentenceTransformer) -> list[list[int]]:
     features = model.preprocess(TEXTS)
     return [
-        [int(token) for token, kept in zip(*row, strict=True) if kept]
+        [int(token) for token, attended in zip(*row, strict=True) if attended]
         for row in zip(features["input_ids"].tolist(), features["attention_mask"].tolist(), strict=True)
     ]
 
 
 @pytest.mark.parametrize(
-    "made", [{}, {"begins": True}, {"begins": True, "add_bos_token": True, "add_eos_token": False}]
+    "options", [{}, {"begins": True}, {"begins": True, "add_bos_token": True, "add_eos_token": False}]
 )
 def test_a_bare_decoder_pooled_by_its_last_token_reads_an_end_token_everywhere(
-    made: dict[str, bool], decoder: Decoder, tmp_path: Path
+    options: dict[str, bool], decoder: Decoder, tmp_path: Path
 ) -> None:
-    folder = decoder(**made)
+    folder = decoder(**options)
     before = _ids(build_encoder(folder, append_eos=False, device="cpu"))
     model = build_encoder(folder, device="cpu")
 
     assert _ids(model) == [[*ids, END] for ids in before]
-    assert all((ids[0] == BEGIN) == made.get("begins", False) for ids in before)
+    assert all((ids[0] == BEGIN) == options.get("begins", False) for ids in before)
     model.save_pretrained(str(tmp_path / "saved"))
     file = Tokenizer.from_file(str(tmp_path / "saved" / "tokenizer.json"))  # what vLLM and TEI read
     file.no_padding()

@@ -119,12 +119,15 @@ def test_one_call_a_forward(tiny_folder: Callable[..., Path], monkeypatch: pytes
     calls: list[int] = []
     for number, layer in enumerate(layers):
         layer.register_forward_hook(lambda *_, number=number: calls.append(number))
-    taken: list[int] = []
+    reduced_at: list[int] = []
     monkeypatch.setattr(
         "multigrain.model.attention.sdpa.attended_and_received",
-        lambda scores, value, valid, reduction: (taken.append(len(calls)), torch.ones(scores.query.shape[0::2])),
+        lambda scores, value, valid, reduction: (
+            reduced_at.append(len(calls)),
+            torch.ones(scores.query.shape[0::2]),
+        ),
     )
     model.encode(TEXTS, batch_size=2)
     # Two batches of three layers: reduced once in each, while the last layer runs.
     assert calls == [0, 1, 2, 0, 1, 2]
-    assert taken == [2, 5]
+    assert reduced_at == [2, 5]

@@ -23,7 +23,7 @@ CONFIGS: list[tuple[type[PreTrainedConfig], dict[str, float]]] = [
 ]
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda each: each[0].__name__)
+@pytest.fixture(params=CONFIGS, ids=lambda config: config[0].__name__)
 def dropping(request: pytest.FixtureRequest, tiny_folder: Callable[..., Path]) -> SentenceTransformer:
     config_class, settings = request.param
     model = build_encoder(str(tiny_folder(config_class, **settings)), max_seq_length=32, device="cpu")
@@ -59,35 +59,35 @@ def test_dropout_comes_back_after_an_error(dropping: SentenceTransformer) -> Non
 def test_adapters_keep_their_own_dropout(dropping: SentenceTransformer) -> None:
     pytest.importorskip("peft")
     add_adapters(dropping, LoraConfig(r=2, alpha=4, dropout=0.4))
-    drops = {name: each for name, each in dropping.named_modules() if isinstance(each, nn.Dropout)}
+    drops = {name: module for name, module in dropping.named_modules() if isinstance(module, nn.Dropout)}
     with dropout_set_to(dropping, 0.0):
-        kept = {each.p for name, each in drops.items() if "lora_" in name}
-        set_to = {each.p for name, each in drops.items() if "lora_" not in name}
-    assert kept == {0.4}
+        of_adapters = {module.p for name, module in drops.items() if "lora_" in name}
+        set_to = {module.p for name, module in drops.items() if "lora_" not in name}
+    assert of_adapters == {0.4}
     assert set_to <= {0.0}
 
 
 def test_quick_attention_learns_what_sdpa_does(dropping: SentenceTransformer) -> None:
-    def gradients(*, wanted: bool) -> dict[str, Tensor]:
+    def gradients(*, quick: bool) -> dict[str, Tensor]:
         dropping.zero_grad()
         with (
             dropout_set_to(dropping, 0.0),
-            quick_attention(dropping, enabled=wanted),
+            quick_attention(dropping, enabled=quick),
             torch.autocast("cpu", dtype=torch.bfloat16),
         ):
             vectors = _vectors(dropping)
         (vectors[0] @ vectors[1] + vectors.square().sum()).backward()
-        return {name: each.grad.clone() for name, each in dropping.named_parameters() if each.grad is not None}
+        return {name: module.grad.clone() for name, module in dropping.named_parameters() if module.grad is not None}
 
-    expected, found = gradients(wanted=False), gradients(wanted=True)
-    assert expected.keys() == found.keys()
+    expected, by_quick = gradients(quick=False), gradients(quick=True)
+    assert expected.keys() == by_quick.keys()
     for name, gradient in expected.items():
         # bfloat16 keeps eight bits: the two differ by its rounding.
-        assert (found[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-4, name
+        assert (by_quick[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-4, name
 
 
 def test_quick_attention_ends_with_training(dropping: SentenceTransformer) -> None:
-    (whole,) = (each for each in dropping.modules() if hasattr(each, "set_attn_implementation"))
+    (whole,) = (module for module in dropping.modules() if hasattr(module, "set_attn_implementation"))
     names = [whole.config._attn_implementation]
     with quick_attention(dropping, enabled=True):
         names.append(whole.config._attn_implementation)

@@ -97,10 +97,10 @@ def test_equals_eager(
         features = batch(lengths, padding_side, reading.model.config.pad_token_id)
         before = kernel.calls
         with torch.no_grad():
-            found = reading(dict(features))[RECEIVED_FEATURE]
+            received = reading(dict(features))[RECEIVED_FEATURE]
         assert kernel.calls == before + layers
         expected = reduce_maps(eager_maps(folder, features), features["attention_mask"].bool(), Reduction())
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(received, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -143,7 +143,7 @@ def test_going_back_gives_flash_attention_again(kernel: Kernel, tiny_folder: Cal
     model = build_encoder(str(tiny_folder(transformers.BertConfig)), pooling="mean", device="cpu")
     model[0].model.config._attn_implementation = FLASH_IMPLEMENTATION
     reading = ReceivingTransformer.adopt(model[0], Reduction())
-    asked: list[str] = []
-    reading.model.set_attn_implementation = asked.append
+    implementations: list[str] = []
+    reading.model.set_attn_implementation = implementations.append
     reading.release()
-    assert asked == [FLASH_IMPLEMENTATION]
+    assert implementations == [FLASH_IMPLEMENTATION]

@@ -42,14 +42,14 @@ def reduce_maps(maps: Tensor, valid: Tensor, reduction: Reduction) -> Tensor:
     texts = []
     for attention, own in zip(maps, valid, strict=True):
         shared = attention.mean(0) if reduction.heads == "mean" else attention.amax(0)
-        seen = (attention.sum(0) > 0) & own[:, None]
-        given = torch.log(1 + own.sum() * shared) if reduction.reduce == "log" else shared
+        visible = (attention.sum(0) > 0) & own[:, None]
+        shares = torch.log(1 + own.sum() * shared) if reduction.reduce == "log" else shared
         keys = []
         for key in range(len(own)):
-            weight = given[own, key].sum() if own[key] else given.new_zeros(())
+            weight = shares[own, key].sum() if own[key] else shares.new_zeros(())
             if reduction.reduce == "diagonal" and own[key]:
                 weight = shared[key, key]
-            keys.append(weight / seen[:, key].sum().clamp(min=1) if reduction.reduce == "mean" else weight)
+            keys.append(weight / visible[:, key].sum().clamp(min=1) if reduction.reduce == "mean" else weight)
         texts.append(torch.stack(keys))
     return torch.stack(texts)
 
@@ -74,8 +74,8 @@ def test_equals_eager_column_sums(
     for reduce, heads in ALL_REDUCTIONS:
         reduction = Reduction(reduce=reduce, heads=heads)
         with observed(model[0], reduction) as receiving:
-            found = receiving(dict(features))[RECEIVED_FEATURE]
-        torch.testing.assert_close(found, reduce_maps(maps, valid, reduction), atol=1e-4, rtol=1e-4)
+            received = receiving(dict(features))[RECEIVED_FEATURE]
+        torch.testing.assert_close(received, reduce_maps(maps, valid, reduction), atol=1e-4, rtol=1e-4)
 
 
 def test_token_states_are_those_of_sdpa(tiny_folder: Callable[..., Path]) -> None:
@@ -93,10 +93,10 @@ def test_minilm_equals_eager(minilm_ata: SentenceTransformer) -> None:
     )
     transformer = minilm_ata[0]
     assert isinstance(transformer, ReceivingTransformer)
-    found = transformer(dict(features))[RECEIVED_FEATURE]
+    received = transformer(dict(features))[RECEIVED_FEATURE]
     maps = eager_maps(transformer.model.config.name_or_path, features)
     expected = reduce_maps(maps, features["attention_mask"].bool(), transformer.reduction)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(received, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("reduce", "heads"), ALL_REDUCTIONS)
@@ -108,10 +108,10 @@ def test_gradients_through_the_weights_equal_eager_autograd(
     options = AtaOptions(reduce=reduce, heads=heads, grad="through")
     model = build_encoder(folder, pooling="ata", ata=options, device="cpu").eval()
     features = model.preprocess(TEXTS)
-    found = model[1].token_weights(model[0](dict(features)))
+    received = model[1].token_weights(model[0](dict(features)))
     torch.manual_seed(0)
-    probe = torch.randn_like(found)
-    (found * probe).sum().backward()
+    probe = torch.randn_like(received)
+    (received * probe).sum().backward()
     projections = [
         name for name, _ in model[0].model.named_parameters() if name.endswith(("key.weight", "k_proj.weight"))
     ]
@@ -171,8 +171,8 @@ def test_a_gpu_gives_what_the_cpu_gives(dtype: torch.dtype) -> None:
         reduction = Reduction(reduce=reduce, heads=heads)
         expected = attention_received(Scores(query, key, 32**-0.5, mask=mask), valid, reduction)
         scores = Scores(query.cuda(), key.cuda(), 32**-0.5, mask=mask.cuda())
-        found = attention_received(scores, valid.cuda(), reduction)
-        torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-4)
+        received = attention_received(scores, valid.cuda(), reduction)
+        torch.testing.assert_close(received.cpu(), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_mask_over_keys_alone_is_spread_over_queries() -> None:
@@ -221,12 +221,12 @@ def test_output_from_the_same_blocks_is_that_of_sdpa(hiding: str, dtype: torch.d
         near = (torch.arange(length)[:, None] - torch.arange(length)).abs() < 5
         mask = near[None, None]
     added = mask if bias is None else bias.masked_fill(~mask, -torch.inf)
-    repeated = [each.repeat_interleave(heads // groups, dim=1) for each in (key, value)]
+    repeated = [tensor.repeat_interleave(heads // groups, dim=1) for tensor in (key, value)]
     expected = torch.nn.functional.scaled_dot_product_attention(
         query, *repeated, attn_mask=added, is_causal=hiding == "causal"
     )
     scores = Scores(query, key, size**-0.5, mask=mask, causal=hiding == "causal", bias=bias)
-    kept = torch.ones(batch, length, dtype=torch.bool) if valid is None else valid
+    own = torch.ones(batch, length, dtype=torch.bool) if valid is None else valid
     near = {"atol": 1e-6, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.02}
     for block in (heads * length * 16, batch * heads * length**2):  # three blocks a text; all texts in one
         for reduce, heads_by in ALL_REDUCTIONS:
@@ -234,7 +234,7 @@ def test_output_from_the_same_blocks_is_that_of_sdpa(hiding: str, dtype: torch.d
             output, received = attended_and_received(scores, value, valid, reduction, block=block)
             assert torch.equal(received, attention_received(scores, valid, reduction, block=block))
             assert (output.dtype, output.shape) == (dtype, expected.shape)
-            torch.testing.assert_close(output.transpose(1, 2)[kept], expected.transpose(1, 2)[kept], **near)
+            torch.testing.assert_close(output.transpose(1, 2)[own], expected.transpose(1, 2)[own], **near)
             assert output.isfinite().all()
 
 
@@ -254,11 +254,11 @@ def test_padding_between_tokens_is_left_out() -> None:
     torch.manual_seed(0)
     query, key = torch.randn(1, 2, 9, 8), torch.randn(1, 2, 9, 8)
     valid = torch.tensor([[True, False, True, True, False, False, True, True, False]])
-    kept = valid[0].nonzero().squeeze(1)
-    found = attention_received(Scores(query, key, 1.0), valid, Reduction())
-    alone = attention_received(Scores(query[:, :, kept], key[:, :, kept], 1.0), None, Reduction())
-    torch.testing.assert_close(found[:, kept], alone)
-    assert found[~valid].abs().max() == 0
+    own = valid[0].nonzero().squeeze(1)
+    received = attention_received(Scores(query, key, 1.0), valid, Reduction())
+    alone = attention_received(Scores(query[:, :, own], key[:, :, own], 1.0), None, Reduction())
+    torch.testing.assert_close(received[:, own], alone)
+    assert received[~valid].abs().max() == 0
 
 
 def test_unknown_choice_is_refused() -> None:
