@@ -17,5 +17,5 @@ def level_of(index: int, rows: int) -> Level:
 def padded_share(batches: Sequence[Sequence[int]], lengths: Callable[[int], int]) -> float:
     """The share of positions that are padding where each batch is as wide as its longest row."""
     filled = sum(lengths(row) for batch in batches for row in batch)
-    held = sum(len(batch) * max(lengths(row) for row in batch) for batch in batches if batch)
-    return 1 - filled / held if held else 0.0
+    padded = sum(len(batch) * max(lengths(row) for row in batch) for batch in batches if batch)
+    return 1 - filled / padded if padded else 0.0

@@ -52,10 +52,10 @@ def test_batches_are_full_free_of_repeats_and_on_the_level_of_their_step(
 
 @given(rows=st.integers(4, 50), seed=st.integers(0, 9))
 def test_every_row_is_seen_before_any_is_seen_a_third_time(rows: int, seed: int) -> None:
-    seen: Counter[int] = Counter()
+    visits: Counter[int] = Counter()
     for batch in _indices(_pool(rows), "fixed-1", steps=rows, batch_size=4, seed=seed):
-        seen.update(batch)
-        assert max(seen.values()) - min(seen[row] for row in range(rows)) <= 2
+        visits.update(batch)
+        assert max(visits.values()) - min(visits[row] for row in range(rows)) <= 2
 
 
 _TEXTS = st.integers(0, 25)
@@ -119,7 +119,7 @@ def test_split_rows_are_met_at_one_level_only_and_none_is_left_out(name: str) ->
             levels.setdefault(index % rows, set()).add(level_of(index, rows))
 
     assert sorted(levels) == list(range(rows))
-    assert all(len(each) == 1 for each in levels.values())
+    assert all(len(drawn) == 1 for drawn in levels.values())
 
 
 def test_split_deals_rows_out_by_the_share_of_the_steps() -> None:
@@ -135,11 +135,11 @@ def test_split_deals_rows_out_by_the_share_of_the_steps() -> None:
 
 @given(weights=st.lists(st.floats(0.05, 5), min_size=1, max_size=5), steps=st.integers(1, 200))
 def test_every_source_has_its_share_of_the_steps_at_every_step(weights: list[float], steps: int) -> None:
-    seen: Counter[int] = Counter()
+    visits: Counter[int] = Counter()
     for step, source in enumerate(plan_sources(weights, steps), start=1):
-        seen[source] += 1
+        visits[source] += 1
         for number, weight in enumerate(weights):
-            assert abs(seen[number] - step * weight / sum(weights)) < len(weights)
+            assert abs(visits[number] - step * weight / sum(weights)) < len(weights)
 
 
 def test_batches_are_of_one_source_and_the_level_follows_the_step_whatever_came_between() -> None:
@@ -163,15 +163,15 @@ def test_mined_negatives_are_used_in_turn() -> None:
         *((9 + 3 * row, 10 + 3 * row, 11 + 3 * row) for row in range(4)),
     ]
     pool = PairPool(keys, [0, 3, 5, 6, 7, 8])
-    seen = Counter(
+    visits = Counter(
         index
         for step in plan_batches([pool], level_schedule("mixed", 36, seed=0), steps=36, batch_size=3, seed=0)
         for index in step.indices
     )
 
-    assert [seen[index] for index in range(3)] == pytest.approx([6, 6, 6], abs=1)
-    assert [seen[index] for index in (3, 4)] == pytest.approx([9, 9], abs=1)
-    assert all(abs(seen[index] - 18) <= 1 for index in range(5, 9))
+    assert [visits[index] for index in range(3)] == pytest.approx([6, 6, 6], abs=1)
+    assert [visits[index] for index in (3, 4)] == pytest.approx([9, 9], abs=1)
+    assert all(abs(visits[index] - 18) <= 1 for index in range(5, 9))
 
 
 @given(
@@ -189,7 +189,7 @@ def test_processes_together_compute_on_what_one_process_computes_on(
     for part in range(accumulation):
         # Process j is handed every pth batch, from its jth on.
         of_processes: Sequence[list[int]] = [together[part * processes + rank] for rank in range(processes)]
-        assert [index for each in of_processes for index in each] == alone[part]
+        assert [index for batch in of_processes for index in batch] == alone[part]
 
 
 def test_a_batch_that_cannot_be_filled_is_cut_to_equal_parts() -> None:

@@ -56,12 +56,12 @@ def _phases(*phases: tuple[float, dict[int, float]]) -> list[PhaseConfig]:
 
 
 def test_cumulative_adds_a_level_every_quarter() -> None:
-    found = step_ranges(level_schedule("cumulative", 40, seed=0), 40)
+    ranges = step_ranges(level_schedule("cumulative", 40, seed=0), 40)
 
-    assert [(each.start, each.stop) for each in found] == [(0, 10), (10, 20), (20, 30), (30, 40)]
-    for number, each in enumerate(found, start=1):
-        assert [weight > 0 for weight in each.weights] == [level <= number for level in (1, 2, 3, 4)]
-        assert sum(each.weights) == pytest.approx(1)
+    assert [(part.start, part.stop) for part in ranges] == [(0, 10), (10, 20), (20, 30), (30, 40)]
+    for number, part in enumerate(ranges, start=1):
+        assert [weight > 0 for weight in part.weights] == [level <= number for level in (1, 2, 3, 4)]
+        assert sum(part.weights) == pytest.approx(1)
 
 
 def test_custom_follows_its_stretches() -> None:
@@ -101,4 +101,4 @@ def test_weights_are_a_pure_function_of_the_step(steps: int, name: str) -> None:
     forward = weights(level_schedule(name, steps, seed=3), list(range(steps)))  # type: ignore[arg-type]
     backward = weights(level_schedule(name, steps, seed=3), list(reversed(range(steps))))  # type: ignore[arg-type]
     assert forward == backward
-    assert all(sum(each) == pytest.approx(1) for each in forward.values())
+    assert all(sum(part) == pytest.approx(1) for part in forward.values())

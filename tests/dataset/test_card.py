@@ -34,7 +34,7 @@ def test_the_folder_holds_the_rows_the_figures_and_a_card_that_the_hub_can_read(
     write_dataset_folder(folder, examples, name="my set", audit=AUDIT, licence="cc-by-4.0", languages=["en"])
 
     rows = read_examples(folder / "data" / "train-00000-of-00001.parquet")
-    assert [each.id for each in rows] == ["r0", "r1", "r2"]
+    assert [row.id for row in rows] == ["r0", "r1", "r2"]
     card = (folder / "README.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(card.split("---")[1])
     assert metadata["license"] == "cc-by-4.0"

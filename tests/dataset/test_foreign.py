@@ -49,9 +49,9 @@ def written(path: Path, *rows: object) -> Path:
 
 @pytest.mark.parametrize(("form", "row"), [*ROWS.items(), ("ms-swift", EARLIER_SWIFT)])
 def test_every_form_is_told_by_its_fields_and_read(tmp_path, form, row) -> None:
-    (read,), found = read_foreign(written(tmp_path / "rows.jsonl", row))
+    (read,), read_as = read_foreign(written(tmp_path / "rows.jsonl", row))
 
-    assert found == form
+    assert read_as == form
     assert (read.query, read.positives, read.negatives) == ("q", ("p",), ("a", "b", "c"))
     assert read.id == ("7" if form == "tevatron" else None)
 
@@ -118,11 +118,11 @@ def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None
         return
     export_examples(examples, path, form)
 
-    rows, found = read_foreign(path)
+    rows, read_as = read_foreign(path)
 
-    assert found == form
+    assert read_as == form
     assert [(row.query, row.positives, row.negatives) for row in rows] == [
-        (each.query, (each.positive,), tuple(negative.text for negative in each.negatives)) for each in examples
+        (row.query, (row.positive,), tuple(negative.text for negative in row.negatives)) for row in examples
     ]
 
 
@@ -187,15 +187,15 @@ def test_any_value_at_all_is_read_as_texts_or_refused_in_one_line(tmp_path_facto
     changed = {name: value if place == number else old for number, (name, old) in enumerate(sound.items())}
     path.write_text(f"{json.dumps(sound)}\n{json.dumps(changed)}\n", encoding="utf-8")
 
-    found = rows_or_refusal(path, form)
+    outcome = rows_or_refusal(path, form)
 
-    if isinstance(found, str):
-        assert found.startswith(f"{path}:")
-        assert "\n" not in found
+    if isinstance(outcome, str):
+        assert outcome.startswith(f"{path}:")
+        assert "\n" not in outcome
     else:
-        assert len(found) == 2
-        assert all(row.positives for row in found)
-        texts = [text for row in found for text in (row.query, *row.positives, *row.negatives)]
+        assert len(outcome) == 2
+        assert all(row.positives for row in outcome)
+        texts = [text for row in outcome for text in (row.query, *row.positives, *row.negatives)]
         assert all(isinstance(text, str) for text in texts)
 
 

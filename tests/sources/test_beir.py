@@ -200,3 +200,15 @@ def test_judgments_of_what_is_empty_are_counted_as_incomplete_pairs(tmp_path: Pa
     assert (pairs.counts["queries"], pairs.counts["incomplete"]) == (18, 2)
     with pytest.raises(EvaluationError, match="query 'q0' is empty"):
         read_beir(folder, name="s", role="test")
+
+
+def test_a_document_may_lack_its_text(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    documents = [
+        {"_id": "a", "title": "A title", "text": None},
+        {"_id": "b", "text": ""},
+        {"_id": "c", "text": "words"},
+    ]
+    corpus.write_text("".join(json.dumps(document) + "\n" for document in documents))
+
+    assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words"}

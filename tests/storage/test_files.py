@@ -22,7 +22,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         atomic_write(path, "new")
 
     assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "a").write_text("1")
     with pytest.raises(FileNotFoundError), atomic_directory(target) as folder:
         (folder / "missing" / "b").write_text("2")
-    assert [each.name for each in target.iterdir()] == ["a"]
+    assert [path.name for path in target.iterdir()] == ["a"]
 
     with atomic_directory(target) as folder:
         (folder / "c").write_text("3")
-    assert [each.name for each in target.iterdir()] == ["c"]
-    assert [each.name for each in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in target.iterdir()] == ["c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

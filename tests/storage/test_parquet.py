@@ -109,7 +109,7 @@ def _read(path: Path) -> StoredTable[int]:
 
 
 def _leftovers(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir() if each.name.startswith("."))
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
 
 
 @given(
@@ -180,13 +180,13 @@ def test_the_manifest_s_figures_are_those_of_the_files(tmp_path: Path) -> None:
 
     assert (manifest["format"], manifest["rows"]) == (1, 34)
     assert manifest["columns"] == ["number: int64", "word: string"]
-    assert [each["file"] for each in manifest["shards"]] == [each.name for each in files]
-    assert [each.name for each in files] == [f"part-{number:05}.parquet" for number in range(4)]
-    assert [each["rows"] for each in manifest["shards"]] == [10, 10, 10, 4]
-    for each, file in zip(manifest["shards"], files, strict=True):
-        assert each["rows"] == pq.read_metadata(file).num_rows
-        assert each["bytes"] == file.stat().st_size
-        assert each["crc32"] == f"{zlib.crc32(file.read_bytes()):08x}"
+    assert [shard["file"] for shard in manifest["shards"]] == [path.name for path in files]
+    assert [path.name for path in files] == [f"part-{number:05}.parquet" for number in range(4)]
+    assert [shard["rows"] for shard in manifest["shards"]] == [10, 10, 10, 4]
+    for shard, file in zip(manifest["shards"], files, strict=True):
+        assert shard["rows"] == pq.read_metadata(file).num_rows
+        assert shard["bytes"] == file.stat().st_size
+        assert shard["crc32"] == f"{zlib.crc32(file.read_bytes()):08x}"
     assert shards.table_files(path) == files
 
 
@@ -208,7 +208,7 @@ def test_a_table_takes_the_place_of_whatever_stood_there(tmp_path: Path) -> None
         write_table(path, SCHEMA, _row, range(rows))
         assert list(_read(path)) == list(range(rows))
         assert path.is_dir() == (rows > 10)
-        assert [each.name for each in tmp_path.iterdir()] == ["t.parquet"]
+        assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -251,7 +251,7 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_what_was_there(
 
     monkeypatch.undo()
     assert list(_read(path)) == list(range(before))
-    assert [each.name for each in tmp_path.iterdir()] == ["t.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
 def _full(*_: object) -> None:

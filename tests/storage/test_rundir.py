@@ -19,10 +19,10 @@ def test_a_manifest_says_what_completed_a_stage(tmp_path: Path) -> None:
 
     run.finish("dataset", "abc", {"kept": 3}, 1.5)
 
-    found = run.manifest("dataset")
-    assert found is not None
-    assert (found.fingerprint, found.counts, found.seconds) == ("abc", {"kept": 3}, 1.5)
-    assert "multigrain" in found.versions
+    manifest = run.manifest("dataset")
+    assert manifest is not None
+    assert (manifest.fingerprint, manifest.counts, manifest.seconds) == ("abc", {"kept": 3}, 1.5)
+    assert "multigrain" in manifest.versions
     assert run.is_complete("dataset", "abc")
     assert not run.is_complete("dataset", "other")
     run.invalidate("dataset")

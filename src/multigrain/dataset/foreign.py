@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
@@ -206,11 +206,8 @@ def known_format(name: str) -> FormatName | Literal["auto"]:
     Raises:
         ConfigError: there is none of that name.
     """
-    if name == "auto":
-        return "auto"
-    for form in FORMATS:
-        if form == name:
-            return form
+    if name in ("auto", *FORMATS):
+        return cast('FormatName | Literal["auto"]', name)
     raise ConfigError(
         f"--format {name}: no such form{did_you_mean(name, FORMATS, cutoff=0.3)}; there are {', '.join(FORMATS)}"
     )

@@ -14,7 +14,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from typing import Final
 from multigrain.config import DocumentsConfig
 from multigrain.records import Document
 from multigrain.sources.source import DataSource
+from multigrain.storage.packages import is_installed
 
 DEFAULT_PACKAGES: Final = (
     "numpy",
@@ -95,12 +96,8 @@ DOCSTRINGS: Final = _DocstringsSource()
 def _roots(packages: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     yield Path(sysconfig.get_path("stdlib")), "python"
     for package in sorted(packages):
-        try:
-            distribution(package)
-        except PackageNotFoundError:
-            continue
         name = _IMPORT_NAMES.get(package, package.replace("-", "_"))
-        spec = find_spec(name)
+        spec = find_spec(name) if is_installed(package) else None
         if spec is not None and spec.origin is not None:
             yield Path(spec.origin).parent, name
 

@@ -164,8 +164,7 @@ def content_fingerprint(path: Path) -> str | None:
 
 
 def _file_hash(path: Path) -> str:
-    status = path.stat()
-    return _hash_of(path, status.st_size, status.st_mtime_ns)
+    return _hash_of(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

@@ -260,7 +260,8 @@ class RunDirectory:
         """
         paths = [*self.path.glob("*/manifest.json"), *self.path.glob("models/*/manifest.json")]
         # When a stage was finished is known to the second; of one second, the file system knows the order.
-        folders = [path.parent.relative_to(self.path).as_posix() for path in sorted(paths, key=_modified)]
+        paths.sort(key=lambda path: path.stat().st_mtime_ns)
+        folders = [path.parent.relative_to(self.path).as_posix() for path in paths]
         manifests = [
             manifest for folder in folders if (manifest := self.manifest(folder)) and manifest.stage == folder
         ]
@@ -334,16 +335,10 @@ class RunDirectory:
         return self.path / stage / "manifest.json"
 
 
-def _modified(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
 def installed_versions() -> dict[str, str]:
     """Versions of the installed packages that decide what a stage makes."""
     versions = {}
     for package in _RECORDED_PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return versions

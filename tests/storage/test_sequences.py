@@ -33,16 +33,16 @@ DOCUMENTS = st.builds(
 def test_a_disk_list_is_the_sequence_that_was_appended(
     items: list[Document], buffer_bytes: int, start: int | None, stop: int | None, step: int | None
 ) -> None:
-    kept = DiskList(items[:10], buffer_bytes=buffer_bytes)
+    records = DiskList(items[:10], buffer_bytes=buffer_bytes)
     for number, item in enumerate(items[10:]):
-        kept.append(item)
-        assert kept[10 + number] == item  # read while more is coming
-    assert (len(kept), list(kept)) == (len(items), items)
-    assert [kept[place - len(items)] for place in range(len(items))] == items
-    assert list(kept[start:stop:step]) == items[start:stop:step]
-    assert list(View(kept, len_of)[start:stop:step]) == [len(each.text) for each in items[start:stop:step]]
+        records.append(item)
+        assert records[10 + number] == item  # read while more is coming
+    assert (len(records), list(records)) == (len(items), items)
+    assert [records[place - len(items)] for place in range(len(items))] == items
+    assert list(records[start:stop:step]) == items[start:stop:step]
+    assert list(View(records, len_of)[start:stop:step]) == [len(item.text) for item in items[start:stop:step]]
     with pytest.raises(IndexError):
-        kept[len(items)]
+        records[len(items)]
 
 
 def len_of(document: Document) -> int:
@@ -56,31 +56,31 @@ def _open_files() -> int:
 def test_texts_wait_on_the_disk_and_not_in_memory() -> None:
     tracemalloc.start()
     try:
-        kept = DiskList(f"{number} " + "x" * 10_000 for number in range(2_000))
-        held, _ = tracemalloc.get_traced_memory()
+        records = DiskList(f"{number} " + "x" * 10_000 for number in range(2_000))
+        used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept[1_234].startswith("1234 x")
-    assert held < 3e6  # of 20 million characters
+    assert records[1_234].startswith("1234 x")
+    assert used < 3e6  # of 20 million characters
 
 
 def test_the_file_is_gone_with_the_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gc.collect()  # what other tests have left open
     before = _open_files()
-    kept = DiskList(range(3))
-    assert list(kept) == [0, 1, 2]
+    records = DiskList(range(3))
+    assert list(records) == [0, 1, 2]
     assert list(tmp_path.iterdir()) == []  # it has no name
     assert _open_files() == before + 1
-    del kept
+    del records
     gc.collect()
     assert _open_files() == before
 
 
 def test_a_full_disk_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: DiskList[str] = DiskList()
+    records: DiskList[str] = DiskList()
     full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - closed with the list
-    monkeypatch.setattr(kept, "_file", full)
-    kept.append("x")
+    monkeypatch.setattr(records, "_file", full)
+    records.append("x")
     with full, pytest.raises(RunDirectoryError, match=r"No space left on device.*free the disk"):
-        kept[0]
+        records[0]
