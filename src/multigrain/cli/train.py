@@ -61,8 +61,8 @@ def _line(estimate: TrainingEstimate) -> str:
     return (
         f"{estimate.candidate}: about {minutes} min {seconds} s for {estimate.steps:,} steps "
         f"({estimate.seconds_a_step:.2f} s each), {_gigabytes(estimate.memory_bytes)} of {estimate.memory_of} memory, "
-        f"{estimate.tuned_weights:,} of {estimate.weights:,} weights learn, {_gigabytes(estimate.checkpoint_bytes)} of "
-        f"disk for checkpoints and {_gigabytes(estimate.model_bytes)} for the model"
+        f"{estimate.tuned_weights:,} of {estimate.weights:,} weights learn, {_gigabytes(estimate.checkpoint_bytes)} "
+        f"of disk for checkpoints and {_gigabytes(estimate.model_bytes)} for the model"
     )
 
 
