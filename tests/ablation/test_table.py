@@ -15,12 +15,12 @@ from multigrain.evaluation.settings import CompareSettings
 SETS = {"validation": "validation", "test": "test"}
 
 
-def scored(arm: str, seed: int, gain: float, spread: float = 0.05, count: int = 120) -> ArmScores:
+def scored(arm: str, seed: int, gain: float, deviation: float = 0.05, count: int = 120) -> ArmScores:
     rng = np.random.default_rng([seed, *arm.encode()])
     base = np.random.default_rng(0).uniform(0.3, 0.6, count)
     sets, bases = {}, {}
     for name in SETS:
-        sets[name] = {f"q{n}": float(score) for n, score in enumerate(base + rng.normal(gain, spread, count))}
+        sets[name] = {f"q{n}": float(score) for n, score in enumerate(base + rng.normal(gain, deviation, count))}
         bases[name] = {f"q{n}": float(score) for n, score in enumerate(base)}
     return ArmScores(arm, {"schedule": arm}, seed, sets, bases, 10.0 + seed, 200)
 

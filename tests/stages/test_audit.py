@@ -16,7 +16,7 @@ from multigrain.config.file import load_config, parse_config
 from multigrain.dataset.store import read_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
 from multigrain.records import Level, Origin
-from multigrain.stages.labels import apply_marks_file
+from multigrain.stages.labels import apply_labels_file
 from multigrain.stages.run import run_stages
 from multigrain.stages.status import run_status
 from multigrain.storage.rundir import RunDirectory
@@ -126,14 +126,14 @@ def test_rows_marked_bad_leave_the_data_set_and_stay_out(tmp_path, corpus_file, 
         "".join(json.dumps({"id": each.id, "mark": "bad"}) + "\n" for each in before[:2]), encoding="utf-8"
     )
 
-    counts = apply_marks_file(run.path, marks)
+    counts = apply_labels_file(run.path, marks)
 
     assert read_examples(run.dataset_path) == before[2:]
     assert counts["marked"] == 2
     assert counts["rejected"]["marked_bad"] == 2
     # Marks add up, and auditing again does not bring a row back.
     marks.write_text(json.dumps([{"id": before[3].id, "mark": "bad"}]), encoding="utf-8")
-    assert apply_marks_file(run.path, marks)["marked"] == 3
+    assert apply_labels_file(run.path, marks)["marked"] == 3
     assert [each.id for each in read_examples(run.dataset_path)] == [before[2].id, *(e.id for e in before[4:])]
     run_stages(load_config(run.config_path), run.path, ["audit"])
     assert len(read_examples(run.dataset_path)) == len(before) - 3
@@ -145,9 +145,9 @@ def test_marks_of_another_run_and_of_no_run_are_refused(tmp_path, corpus_file, s
     marks.write_text('{"id": "of another", "mark": "bad"}\n', encoding="utf-8")
 
     with pytest.raises(SourceError, match="none of its 1 marked rows"):
-        apply_marks_file(run.path, marks)
+        apply_labels_file(run.path, marks)
     with pytest.raises(RunDirectoryError, match="no audited run"):
-        apply_marks_file(tmp_path, marks)
+        apply_labels_file(tmp_path, marks)
     assert not run.labels_path.exists()
 
 

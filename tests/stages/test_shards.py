@@ -18,7 +18,7 @@ from multigrain.errors import RunDirectoryError
 from multigrain.export.job import open_run
 from multigrain.report import load_report_data, write_report
 from multigrain.stages import run, run_stages
-from multigrain.stages.labels import apply_marks_file
+from multigrain.stages.labels import apply_labels_file
 from multigrain.storage import parquet
 from multigrain.storage.rundir import RunDirectory
 
@@ -87,11 +87,11 @@ def test_redoing_and_marking_replace_folders_and_files_alike(tmp_path, corpus_fi
     marks = tmp_path / "marks.jsonl"
 
     marks.write_text(json.dumps([{"id": before[0].id, "mark": "bad"}]), encoding="utf-8")
-    apply_marks_file(held.path, marks)
+    apply_labels_file(held.path, marks)
     assert held.dataset_path.is_dir()
     assert read_examples(held.dataset_path) == before[1:]
     marks.write_text(json.dumps([{"id": before[1].id, "mark": "bad"}]), encoding="utf-8")
-    apply_marks_file(held.path, marks)
+    apply_labels_file(held.path, marks)
     assert held.dataset_path.is_dir()
     assert read_examples(held.dataset_path) == before[2:]
     monkeypatch.undo()

@@ -74,9 +74,16 @@ def audit_file(
             f"{path}: only {len(pool)} different usable positives, at least {_FEWEST_DOCUMENTS} are needed to fill "
             "levels from: give more documents with --corpus"
         )
+
+    def units() -> dict[str, WritingUnit]:
+        """What negatives are written from, by row, where they are to be written again."""
+        return {
+            row.id: WritingUnit(Document(row.document_id or row.id, row.positive), query=row.query) for row in rows
+        }
+
     with (
         RunDirectory(directory).hold() as run,
-        open_judges(config, run, lambda: {row.id: _unit(row) for row in rows}) as (judges, rewrite),
+        open_judges(config, run, units) as (judges, rewrite),
     ):
         reference = reference_encoder(config)
         with progress.task("Measuring the corpus", None):
@@ -162,11 +169,6 @@ def foreign_documents(rows: Sequence[SynthesizedRow], more: Sequence[str], confi
     documents = [Document(key, text) for key, text in texts.items()]
     groups = near_duplicate_groups(texts.values(), config.documents.near_duplicate_similarity)
     return [replace(document, group=group) for document, group in zip(documents, groups, strict=True)]
-
-
-def _unit(row: SynthesizedRow) -> WritingUnit:
-    """What negatives are written from, where they are to be written again."""
-    return WritingUnit(Document(row.document_id or row.id, row.positive), query=row.query)
 
 
 def _as_theirs(example: GradedExample) -> GradedExample:

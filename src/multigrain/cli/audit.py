@@ -61,7 +61,7 @@ def audit(
     Writes dataset/graded.parquet, dataset/rejects.parquet and dataset/audit.json.
     """
     if marks is not None:
-        _apply_marks(run_of(what), marks, as_json=as_json)
+        _apply_labels(run_of(what), marks, as_json=as_json)
     elif is_config(what) or (what / "config.yaml").is_file():
         for name, value in (
             ("--config", config),
@@ -98,12 +98,12 @@ def _audit_file(
         print_json({"run": str(target), **counts})
 
 
-def _apply_marks(directory: Path, marks: Path, *, as_json: bool) -> None:
+def _apply_labels(directory: Path, labels: Path, *, as_json: bool) -> None:
     quieten_libraries()
-    from multigrain.stages.labels import apply_marks_file
+    from multigrain.stages.labels import apply_labels_file
 
     progress = terminal_progress()
-    counts = apply_marks_file(directory, marks, progress=progress)
+    counts = apply_labels_file(directory, labels, progress=progress)
     progress.say("the data set has changed: `multigrain run CONFIG --redo` trains on what is left")
     if as_json:
         print_json({"run": str(directory), **counts})

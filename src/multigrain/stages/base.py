@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import yaml
 
@@ -111,13 +111,6 @@ def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class StageModule(Protocol):
-    """The module of a stage."""
-
-    def run(self, context: RunContext, stage: Stage) -> None:
-        """Do the stage's work, by way of `stage.complete`; what the stage requires is complete and current."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stage of a run.
@@ -125,7 +118,8 @@ class Stage:
     Attributes:
         name: what the stage is called in code.
         command: the subcommand that runs it.
-        module: the module with its `run`; see `StageModule`.
+        module: the module whose `run(context, stage)` does the work, by way of `stage.complete`; what the stage
+            requires is complete and current then.
         folder: the folder of the run directory that its manifest lies in; empty for a stage that is always run.
         fingerprint: over everything that decides its output; None for a stage that is always run.
         requires: the stages whose output it reads.
@@ -175,7 +169,7 @@ class Stage:
             RunMismatchError: the stage, or one that it requires, was completed with other settings.
         """
         self.check_requirements(context)
-        cast("StageModule", import_module(self.module)).run(context, self)
+        import_module(self.module).run(context, self)
 
     def check_requirements(self, context: RunContext) -> None:
         """See that every stage that this one requires is complete and current; see `require`."""

@@ -58,7 +58,7 @@ def run(context: RunContext, stage: Stage) -> None:
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
     config, run = context.config, context.run
-    domain = domain_sets(config, run, read_document_table(run.documents_path))
+    domain = tuple(domain_sets(config, run, read_document_table(run.documents_path)))
     others = open_sets(config.evaluation.sets, seed=config.seed)
     if not domain and not others:
         raise EvaluationError(NOTHING_TO_EVALUATE_ON)

@@ -70,12 +70,12 @@ def apply_labels(result: AuditResult, labelled: Collection[str]) -> AuditResult:
     return replace(result, examples=examples, rejections=(*result.rejections, *rejections))
 
 
-def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Keep marks in a run, and audit it again without the marked rows. Marks add up.
+def apply_labels_file(directory: Path, labels: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Keep labels in a run, and audit it again without the rows labelled bad. Labels add up.
 
     Args:
         directory: the run.
-        marks: what the report's explorer downloaded.
+        labels: what the report's explorer downloaded.
         progress: who is told.
 
     Returns:
@@ -83,7 +83,7 @@ def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None 
 
     Raises:
         RunDirectoryError: it is no run that has been audited.
-        SourceError: the file holds no marks, or of no row of this run.
+        SourceError: the file holds no labels, or of no row of this run.
     """
     progress = progress or SilentProgress()
     run = RunDirectory(directory)
@@ -91,13 +91,13 @@ def apply_marks_file(directory: Path, marks: Path, *, progress: Progress | None 
         raise RunDirectoryError(
             f"{directory}: no audited run in it; give the run's directory, which holds config.yaml"
         )
-    ids = read_labels(marks)
+    ids = read_labels(labels)
     in_set = set(ids).intersection(open_example_ids(run.dataset_path))
     with run.hold() as locked:
         before = read_labels(locked.labels_path) if locked.labels_path.exists() else ()
         foreign = [key for key in ids if key not in in_set and key not in before]
         if not ids or len(foreign) == len(ids):
-            raise SourceError(f"{marks}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
+            raise SourceError(f"{labels}: none of its {len(ids)} marked rows is in {run.dataset_path}: another run's?")
         if foreign:
             progress.say(f"{len(foreign)} of {len(ids)} marked rows are not in this run's data set; left alone")
         atomic_write(
