@@ -51,7 +51,8 @@ def test_an_export_target_is_added_in_one_file(checkout: Checkout, small_bert: P
     )
     assert "did you mean 'copy'" in checkout.multigrain("export", str(small_bert), "--to", "copi", fails=True)
     facts = json.loads(checkout.multigrain("export", str(small_bert), "--to", "copy", "--out", "out", "--json"))
-    assert (facts["to"], facts["max_difference"]) == ("copy", 0)
+    assert facts["to"] == "copy"
+    assert facts["max_difference"] <= 1e-4
     assert (checkout.folder / "out" / "modules.json").is_file()
     assert checkout.evaluate('print(json.dumps(packages_of("exporter").get("copy")))') == "multigrain"
 
