@@ -8,11 +8,11 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from multigrain.cli.ablate import register
+from multigrain.cli.ablate import ablate
 from multigrain.errors import ConfigError
 
 app = typer.Typer()
-register(app)
+app.command()(ablate)
 
 
 def test_a_matrix_file_becomes_one_table(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:

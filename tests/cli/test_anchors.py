@@ -22,7 +22,7 @@ TEXT = "A database of [bold]vectors[/bold]."
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
-    anchors.register(app)
+    app.command()(anchors.anchors)
     return app
 
 

@@ -8,12 +8,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from multigrain.cli.compare import register
+from multigrain.cli.compare import compare
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import QueryRow, write_per_query
 
 app = typer.Typer()
-register(app)
+app.command()(compare)
 
 
 def invoke(*arguments: object):

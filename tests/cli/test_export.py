@@ -29,7 +29,7 @@ TEXTS = ["river flows", "w1 w2 w3 engine"]
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
-    export.register(app)
+    app.command()(export.export)
     return app
 
 

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from multigrain.cli.label import register
+from multigrain.cli.label import label
 from multigrain.errors import EvaluationError, StageOrderError
 from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
 from multigrain.records import Document, Split
@@ -15,7 +15,7 @@ from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
 
 app = typer.Typer()
-register(app)
+app.command()(label)
 
 COUNT = 4
 
@@ -96,7 +96,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_models_are_judged_without_a_run_and_the_judgments_score_another_model(place: Path) -> None:
-    from multigrain.cli.evaluate import register as register_evaluate
+    from multigrain.cli.evaluate import evaluate
 
     arguments = ("one=bm25", "two=bm25", "--documents", place / "docs", "--queries", place / "asked.txt")
     kept = ("--out", place / "labels", "--depth", 1)
@@ -110,8 +110,8 @@ def test_models_are_judged_without_a_run_and_the_judgments_score_another_model(p
     assert (only["base"], only["model"], only["label"]) == ("one", "two", "judged by a person")
 
     evaluating = typer.Typer()
-    register_evaluate(evaluating)
-    register(evaluating)
+    evaluating.command()(evaluate)
+    evaluating.command()(label)
     found = CliRunner().invoke(evaluating, ["evaluate", "bm25", "--set", summary["set"], "--json"])
     assert found.exit_code == 0, found.output
     (scored,) = json.loads(found.stdout.strip().splitlines()[-1])["scores"]

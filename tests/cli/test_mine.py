@@ -11,7 +11,7 @@ import typer
 from datasets import load_dataset
 from typer.testing import CliRunner
 
-from multigrain.cli.mine import register
+from multigrain.cli.mine import mine as mine_command
 from multigrain.encoders.reference import deferred_encoder
 from multigrain.mining.job import store_fingerprint
 
@@ -105,7 +105,7 @@ def test_options_of_the_model_reach_the_model(
 
     monkeypatch.setattr("multigrain.mining.job.store_fingerprint", noted)
     app = typer.Typer()
-    register(app)
+    app.command()(mine_command)
     done = CliRunner().invoke(
         app,
         [str(files[0]), "--out", str(tmp_path / "x.jsonl"), "--dry-run", "--model", "owner/name",

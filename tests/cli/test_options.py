@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,10 @@ def test_a_directory_is_itself_and_a_config_its_run(run: Path) -> None:
     assert run_of(Path("folder.yaml")) == Path("folder.yaml")
 
 
-@pytest.mark.parametrize("command", [journal, status])
-def test_what_is_shown_is_the_same(command: object, run: Path) -> None:
+@pytest.mark.parametrize("command", [journal.journal, status.status])
+def test_what_is_shown_is_the_same(command: Callable[..., None], run: Path) -> None:
     app = typer.Typer()
-    command.register(app)
+    app.command()(command)
     shown = [
         CliRunner().invoke(app, [name, "--json"], catch_exceptions=False).stdout for name in ("mine.yaml", str(run))
     ]
@@ -48,7 +49,7 @@ def test_what_is_shown_is_the_same(command: object, run: Path) -> None:
 
 def test_a_journal_itself_may_be_named_too(run: Path) -> None:
     app = typer.Typer()
-    journal.register(app)
+    app.command()(journal.journal)
     path = str(RunDirectory(run).journal_path)
 
     assert path in CliRunner().invoke(app, [path], catch_exceptions=False).stdout
@@ -56,13 +57,13 @@ def test_a_journal_itself_may_be_named_too(run: Path) -> None:
 
 def test_a_card_of_a_config_is_the_card_of_its_run(run: Path) -> None:
     app = typer.Typer()
-    card.register(app)
+    app.command()(card.card)
     with pytest.raises(MultigrainError, match=str(run)):
         CliRunner().invoke(app, ["mine.yaml"], catch_exceptions=False)
 
 
 def test_a_config_without_a_run_is_no_model(run: Path) -> None:
     app = typer.Typer()
-    export.register(app)
+    app.command()(export.export)
     with pytest.raises(MultigrainError, match=r"runs/other: no run here; `multigrain run other\.yaml` makes one"):
         CliRunner().invoke(app, ["other.yaml", "--to", "onnx"], catch_exceptions=False)

@@ -11,14 +11,14 @@ import typer
 from tests.encoders.test_encoder import static_model
 from typer.testing import CliRunner
 
-from multigrain.cli.compare import register as register_compare
-from multigrain.cli.evaluate import register
+from multigrain.cli.compare import compare
+from multigrain.cli.evaluate import evaluate
 from multigrain.encoders import encoder as encoders
 from multigrain.errors import ConfigError, EvaluationError, ModelError
 
 app = typer.Typer()
-register(app)
-register_compare(app)
+app.command()(evaluate)
+app.command()(compare)
 
 WORDS = ["cat", "dog", "owl"]
 

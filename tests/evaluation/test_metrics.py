@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from multigrain.cli.evaluate import register
+from multigrain.cli.evaluate import evaluate
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS, Metric, measure_queries, metric_title, metrics_for
 from multigrain.evaluation.results import EvaluationResults, read_results, summarise_set, write_results
@@ -18,7 +18,7 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
 
 app = typer.Typer()
-register(app)
+app.command()(evaluate)
 
 
 @pytest.fixture

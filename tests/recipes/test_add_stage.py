@@ -41,7 +41,6 @@ ROW = """_WORDS: Final = Stage(
 COMMAND = '''
 """`multigrain count`."""
 from __future__ import annotations
-import typer
 from multigrain.cli.options import CONFIG_HERE, ConfigHereArgument, JsonOption, RedoOption, RunOption
 from multigrain.cli.stages import run_command
 
@@ -53,9 +52,6 @@ def count(
 ) -> None:
     """Count the words of the graded rows."""
     run_command(config, run, "count", as_json=as_json, redo=redo)
-
-def register(app: typer.Typer) -> None:
-    app.command()(count)
 '''
 
 

@@ -54,8 +54,3 @@ def ablate(
         print_json(asdict(table))
     else:
         typer.echo(to_markdown(table), nl=False)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(ablate)

@@ -90,8 +90,3 @@ def _show(screen: Console, anchored: AnchoredText, top: int) -> None:
         table.add_row(str(position), Text(token.token), f"{token.weight:.3f}", bar)
     screen.print(table)
     screen.print()
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(anchors)

@@ -75,11 +75,6 @@ def audit(
         _audit_file(what, run, form, config, corpus, as_json=as_json)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(audit)
-
-
 def _audit_file(
     path: Path, directory: Path | None, form: str, config: Path | None, corpus: Path | None, *, as_json: bool
 ) -> None:

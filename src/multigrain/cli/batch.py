@@ -18,7 +18,7 @@ from multigrain.cli.options import (
 )
 from multigrain.config.file import load_config
 
-_app = typer.Typer(
+app = typer.Typer(
     help="Have the language model's part done by a batch service, at about half the price.\n\n"
     "`write` puts the requests into OpenAI-style files; hand them to the service; `read` takes its answers back into "
     "the run. Strategies that ask in steps, and answers that need a correction, take several rounds. Whatever is "
@@ -27,7 +27,7 @@ _app = typer.Typer(
 )
 
 
-@_app.command()
+@app.command()
 def write(
     config: ConfigHereArgument = CONFIG_HERE,
     run: RunOption = None,
@@ -73,7 +73,7 @@ def write(
     )
 
 
-@_app.command()
+@app.command()
 def read(
     config: ConfigArgument,
     results: Annotated[
@@ -93,8 +93,3 @@ def read(
     terminal_progress().say(
         f"{done.kept} answers kept, {done.known} known already, {done.unknown} of other runs; failed: {failed}"
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommands to the command line."""
-    app.add_typer(_app, name="batch")

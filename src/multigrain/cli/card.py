@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from multigrain.cli.console import console
 from multigrain.cli.options import CompleteRunArgument
 
@@ -18,8 +16,3 @@ def card(run: CompleteRunArgument) -> None:
 
     path = write_card(RunDirectory(run))
     console().print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(card)

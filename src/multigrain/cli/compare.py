@@ -105,11 +105,6 @@ def compare(
             typer.echo(line)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(compare)
-
-
 def _lines(comparison: Comparison, show: int) -> Iterator[str]:
     from multigrain.evaluation.comparison import sentences
 

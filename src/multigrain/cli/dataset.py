@@ -14,7 +14,7 @@ from multigrain.cli.push import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
 from multigrain.storage.shards import is_table
 
-_app = typer.Typer(help="Graded rows in other tools' forms, and on a hub.", no_args_is_help=True)
+app = typer.Typer(help="Graded rows in other tools' forms, and on a hub.", no_args_is_help=True)
 
 _Rows = Annotated[
     Path,
@@ -22,7 +22,7 @@ _Rows = Annotated[
 ]
 
 
-@_app.command()
+@app.command()
 def export(
     source: _Rows,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")],
@@ -46,7 +46,7 @@ def export(
     _print_summary({"rows": len(examples), "format": chosen, "file": str(to)}, as_json=as_json)
 
 
-@_app.command()
+@app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A training file in any of the forms.")],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")],
@@ -66,7 +66,7 @@ def convert(
     _print_summary({"rows": count, "from": source_form, "format": chosen, "file": str(to)}, as_json=as_json)
 
 
-@_app.command()
+@app.command()
 def push(
     source: _Rows,
     repository: RepositoryArgument,
@@ -110,11 +110,6 @@ def push(
     summary = upload(target, repository, kind="dataset", public=public, dry_run=dry_run)
     if as_json:
         print_json({"rows": len(examples), "folder": str(target), **summary})
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommands to the command line."""
-    app.add_typer(_app, name="dataset")
 
 
 def _format(name: str) -> Any:

@@ -56,8 +56,3 @@ def _show(summary: dict[str, Any]) -> None:
         )
     console().print(table)
     console().print(f"Open {summary['report']} in a browser.", highlight=False, soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(demo)

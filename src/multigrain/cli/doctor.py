@@ -47,8 +47,3 @@ def doctor(
                 typer.echo(f"  {'':{width}}  → {finding.advice}")
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(doctor)

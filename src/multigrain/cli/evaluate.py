@@ -119,11 +119,6 @@ def evaluate(
             typer.echo(line)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(evaluate)
-
-
 def _evaluate_run(targets: list[str], directory: Path | None, *, as_json: bool, redo: bool) -> None:
     if len(targets) > 1:
         raise typer.BadParameter("nothing to score these models on: name sets with --set")

@@ -141,8 +141,3 @@ def _distil_settings(run: FinishedRun | None, texts: Path | None, steps: int, se
     if texts is not None:
         documents = tuple(document.text for document in read_documents(DocumentsConfig(path=texts))[0])
     return DistilSettings(documents=documents, queries=run.queries if run else (), steps=steps, seed=seed)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(export)

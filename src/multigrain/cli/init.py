@@ -72,8 +72,3 @@ def init(
 
 def _print(line: str) -> None:
     console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(init)

@@ -46,11 +46,6 @@ def journal(
         typer.echo("\n".join(_lines(values)))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(journal)
-
-
 def _export(opened: Any, target: Path) -> int:
     import sys
 

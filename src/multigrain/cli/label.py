@@ -87,11 +87,6 @@ def label(
         _label(task, folder, limit=limit, depth=depth, seed=seed, as_json=as_json)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(label)
-
-
 def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, as_json: bool) -> None:
     from multigrain.evaluation.labelling.labels import (
         LabelSession,

@@ -5,32 +5,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.markup import escape
 
 import multigrain
-from multigrain.cli import (
-    ablate,
-    anchors,
-    batch,
-    card,
-    compare,
-    dataset,
-    demo,
-    doctor,
-    export,
-    init,
-    journal,
-    label,
-    mine,
-    plugins,
-    push,
-    run,
-    status,
-)
 from multigrain.cli.console import console
 from multigrain.display.text import one_line
 from multigrain.errors import MultigrainError
@@ -42,17 +22,15 @@ _WELCOME_COLUMN: Final = 38
 _GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"
 
 
-def _stage_module(command: str) -> ModuleType:
-    return import_module(f"multigrain.cli.{command}")
-
-
-_PANELS: Final[dict[str, tuple[ModuleType, ...]]] = {
-    "Start": (init, run, demo, status, doctor, plugins),
-    "One stage": tuple(map(_stage_module, dict.fromkeys(stage.command for stage in STAGES.values()))),
-    "Proof": (compare, label, ablate, anchors),
-    "The model": (export, card, push),
-    "Data": (mine, dataset, journal, batch),
+_PANELS: Final[dict[str, tuple[str, ...]]] = {
+    "Start": ("init", "run", "demo", "status", "doctor", "plugins"),
+    "One stage": tuple(dict.fromkeys(stage.command for stage in STAGES.values())),
+    "Proof": ("compare", "label", "ablate", "anchors"),
+    "The model": ("export", "card", "push"),
+    "Data": ("mine", "dataset", "journal", "batch"),
 }
+"""Every subcommand, under the heading that help shows it by. Its module is named like it, and holds a function of that
+name or, where it has subcommands of its own, an `app`."""
 
 app = typer.Typer(
     name="multigrain",
@@ -127,19 +105,13 @@ def _next_command(folder: Path) -> str:
     return ""
 
 
-def _register() -> None:
-    """Add every subcommand, under the heading that help shows it by."""
-    for panel, modules in _PANELS.items():
-        for module in modules:
-            commands, groups = len(app.registered_commands), len(app.registered_groups)
-            module.register(app)
-            for command in app.registered_commands[commands:]:
-                command.rich_help_panel = panel
-            for group in app.registered_groups[groups:]:
-                group.rich_help_panel = panel
-
-
-_register()
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        _module = import_module(f"multigrain.cli.{_command}")
+        if hasattr(_module, "app"):
+            app.add_typer(_module.app, name=_command, rich_help_panel=_panel)
+        else:
+            app.command(_command, rich_help_panel=_panel)(getattr(_module, _command))
 
 
 def main() -> None:

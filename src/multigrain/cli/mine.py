@@ -168,8 +168,3 @@ def mine(
         return
     short = f"; {done.short} queries have fewer than were asked for" if done.short else ""
     progress.say(f"{out}: {done.rows} rows, {done.negatives} negatives from {done.corpus} texts{short}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(mine)

@@ -31,8 +31,3 @@ def plugins(as_json: JsonOption = False) -> None:
                     typer.echo(f"  {'':{width}}  → {part.problem}")
     if any(part.problem is not None and part.package != "multigrain" for part in parts):
         raise typer.Exit(1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(plugins)

@@ -36,11 +36,6 @@ def push(
         print_json(summary)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(push)
-
-
 RepositoryArgument = Annotated[
     str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face hub; made if there is none.")
 ]

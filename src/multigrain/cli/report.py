@@ -29,11 +29,6 @@ def report(
     run_command(config or _the_run_here(), run, "report", as_json=as_json, redo=redo)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(report)
-
-
 def _the_run_here() -> Path:
     """The only run in runs/, or the run of the config that lies here; it is said which."""
     from multigrain.stages.status import runs_in

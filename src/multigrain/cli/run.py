@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from multigrain.cli.options import (
     CONFIG_HERE,
     ConfigHereArgument,
@@ -29,8 +27,3 @@ def run(
     Complete stages are kept. Interrupted anywhere, the same command goes on where it stopped.
     """
     run_command(config, run, "run", as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(run)

@@ -72,8 +72,3 @@ def _show(shown: RunStatus) -> None:
         failure = shown.failure
         typer.echo(f"  last attempt: {failure.stage} failed ({failure.failed_at}): {failure.message}")
     typer.echo(shown.advice)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(status)

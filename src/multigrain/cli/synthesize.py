@@ -56,11 +56,6 @@ def synthesize(
         typer.echo("\n".join(_lines(estimate)))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(synthesize)
-
-
 def _lines(estimate: Estimate) -> list[str]:
     prompts: list[str] = []
     for number, messages in enumerate(estimate.prompts, start=1):

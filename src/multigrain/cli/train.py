@@ -51,11 +51,6 @@ def train(
         typer.echo("\n".join(map(_line, estimates)) or "every candidate is trained already")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the subcommand to the command line."""
-    app.command()(train)
-
-
 def _line(estimate: TrainingEstimate) -> str:
     minutes, seconds = divmod(round(estimate.seconds), 60)
     return (
