@@ -99,7 +99,7 @@ def test_report_takes_the_only_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     two = CliRunner().invoke(app, ["report"])
 
     assert "no run is in runs/ here" in str(none.exception)
-    assert "runs/a: stage 'results' is not complete; `multigrain evaluate` completes it" in str(one.exception)
+    assert "runs/a: stage 'documents' is not complete; `multigrain synthesize` completes it" in str(one.exception)
     assert "the run in runs/a" in one.stderr
     assert "there are runs/a, runs/b" in str(two.exception)
 

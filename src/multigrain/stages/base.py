@@ -187,11 +187,13 @@ class Stage:
         is complete.
 
         Raises:
-            StageOrderError: it is not complete.
+            StageOrderError: it is not complete; the first stage of the way there that is missing is named.
             RunMismatchError: it was completed with other settings.
         """
-        command = f"multigrain {self.command}"
-        manifests = {folder: context.run.require(folder, command) for folder in self.folders(context.config)}
+        command, folders = f"multigrain {self.command}", self.folders(context.config)
+        if any(context.run.manifest(folder) is None for folder in folders):
+            self.check_requirements(context)
+        manifests = {folder: context.run.require(folder, command) for folder in folders}
         current = self.fingerprints(context) if self.requires else {}
         for folder, manifest in manifests.items():
             if self.requires and manifest.fingerprint != current[folder]:
