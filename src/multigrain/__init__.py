@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from multigrain.config import Config, LLMConfig, SynthesisConfig
     from multigrain.config.file import load_config
     from multigrain.errors import MultigrainError
+    from multigrain.evaluation.metrics import Metric
+    from multigrain.export.job import Exported, ExportJob
     from multigrain.llm.answers import UnusableAnswer, ask
     from multigrain.llm.protocol import CompletionRequest, LLMClient, Message
     from multigrain.llm.scripted import ScriptedLLM
     from multigrain.model.encoder import load
-    from multigrain.model.pooling import AnchorTokenPooling
+    from multigrain.model.pooling import AnchorTokenPooling, PoolingKind, TokenPooling
     from multigrain.records import Document, GradedExample, Level, SynthesizedRow
+    from multigrain.sources.source import DataSource
     from multigrain.stages import run
     from multigrain.storage.rundir import RunDirectory
     from multigrain.synthesis.plain_text import Text
@@ -37,12 +40,15 @@ _HOMES = {
     "multigrain.config": ("Config", "LLMConfig", "SynthesisConfig"),
     "multigrain.config.file": ("load_config",),
     "multigrain.errors": ("MultigrainError",),
+    "multigrain.evaluation.metrics": ("Metric",),
+    "multigrain.export.job": ("ExportJob", "Exported"),
     "multigrain.llm.protocol": ("CompletionRequest", "LLMClient", "Message"),
     "multigrain.llm.scripted": ("ScriptedLLM",),
     "multigrain.llm.answers": ("UnusableAnswer", "ask"),
     "multigrain.model.encoder": ("load",),
-    "multigrain.model.pooling": ("AnchorTokenPooling",),
+    "multigrain.model.pooling": ("AnchorTokenPooling", "PoolingKind", "TokenPooling"),
     "multigrain.records": ("Document", "GradedExample", "Level", "SynthesizedRow"),
+    "multigrain.sources.source": ("DataSource",),
     "multigrain.stages": ("run",),
     "multigrain.storage.rundir": ("RunDirectory",),
     "multigrain.synthesis.plain_text": ("Text",),
@@ -60,7 +66,10 @@ __all__ = [
     "CheckedText",
     "CompletionRequest",
     "Config",
+    "DataSource",
     "Document",
+    "ExportJob",
+    "Exported",
     "GradedExample",
     "LLMClient",
     "LLMConfig",
@@ -69,7 +78,9 @@ __all__ = [
     "LossSettings",
     "MeasuredRow",
     "Message",
+    "Metric",
     "MultigrainError",
+    "PoolingKind",
     "Problem",
     "RunDirectory",
     "ScriptedLLM",
@@ -78,6 +89,7 @@ __all__ = [
     "SynthesisConfig",
     "SynthesizedRow",
     "Text",
+    "TokenPooling",
     "UnusableAnswer",
     "WritingUnit",
     "__version__",

@@ -45,10 +45,10 @@ from multigrain.config.template import config_template
 from multigrain.encoders.encoder import encode
 from multigrain.encoders.models import Encoding, load_model, parse_model
 from multigrain.errors import ConfigError
-from multigrain.model.describe import describe_encoder
+from multigrain.model.encoder import describe_encoder
 from multigrain.model.encoder import build_candidate, build_encoder, load
 from multigrain.model.replacing import pooling_name
-from multigrain.model.saving import save_candidate
+from multigrain.model.encoder import save_candidate
 from multigrain.records import GradedExample, Level, Negative, Origin
 from multigrain.training.train import train_candidate
 

@@ -32,13 +32,13 @@ from pathlib import Path
 from multigrain.config.file import parse_config
 from multigrain.config.template import config_template
 from multigrain.errors import ConfigError
-from multigrain.sources.glance import look_at_input
-from multigrain.sources.load import load_corpus, source_fingerprint
+from multigrain.sources.source import data_source, look_at_input
+from multigrain.sources.load import load_corpus
 
 path = Path("notes.txt")
 config = parse_config({"documents": {"kind": "paragraphs", "path": str(path.absolute())}})
 corpus = load_corpus(config.documents, seed=1)
-look, before = look_at_input(config), source_fingerprint(config.documents)
+look, before = look_at_input(config), data_source(config.documents).fingerprint(config.documents)
 refused = []
 for documents in ({"kind": "paragraps", "path": str(path)}, {"kind": "paragraphs"}):
     try:
@@ -49,8 +49,8 @@ path.write_text("changed")
 print(json.dumps({
     "from": packages_of("data source").get("paragraphs"),
     "ids": sorted(document.id for document in corpus.documents),
-    "look": look.found,
-    "fingerprint changes": source_fingerprint(config.documents) != before,
+    "look": look.summary,
+    "fingerprint changes": data_source(config.documents).fingerprint(config.documents) != before,
     "refused": refused,
     "init": "docstrings, paragraphs" in " ".join(
         config_template(documents="d", provider="local", full=True).replace("#", " ").split()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 from multigrain.dataset.store import open_examples
 from multigrain.stages.base import Stage
-from multigrain.stages.context import RunContext
+from multigrain.stages.base import RunContext
 from multigrain.storage.files import atomic_write
 
 def run(context: RunContext, stage: Stage) -> None:

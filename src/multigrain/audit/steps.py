@@ -171,9 +171,11 @@ class AuditSteps:
     def _unsound(self, row: SynthesizedRow) -> Problem | None:
         """What is wrong with a row by itself."""
         problem = check_structure(row)
-        if problem is not None and (self.config.checks.structure or not row.id):
-            return problem
-        return check_row(row if problem is None else mend(row), self.config)
+        if problem is None:
+            return check_row(row, self.config)
+        usable = mend(row)
+        # Whatever is switched off, a kept row has an id.
+        return problem if self.config.checks.structure or not usable.id else check_row(usable, self.config)
 
     def measure(self, rows: Sequence[SynthesizedRow], contamination: Contamination | None) -> list[RowWork]:
         """Rank the corpus for each row and measure its texts; rows that fail the round trip go."""
