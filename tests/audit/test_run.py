@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -198,3 +199,14 @@ def test_the_size_of_a_batch_changes_nothing() -> None:
     assert list(map(rounded, parts.examples)) == list(map(rounded, whole.examples))
     assert Counter(parts.rejections) == Counter(whole.rejections)
     assert parts.written_candidates == whole.written_candidates
+
+
+@pytest.mark.parametrize("key", ["", "\x00", "\ud800", None])
+@pytest.mark.parametrize("structure", [True, False])
+def test_no_row_is_kept_without_an_id(key: str | None, structure: bool) -> None:
+    result = audit(
+        [replace(row(7, QUERY), id=key), row(8, f"please {about(8, 6)} now")], checks={"structure": structure}
+    )
+
+    assert [example.id for example in result.examples] == ["r8"]
+    assert [rejection.part for rejection in result.rejections] == ["row"]
