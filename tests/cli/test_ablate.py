@@ -35,7 +35,10 @@ def test_a_matrix_file_becomes_one_table(tmp_path: Path, corpus_file: Path, smal
 
     again = CliRunner().invoke(app, [str(tmp_path / "matrix.yaml"), "--out", str(tmp_path / "out"), "--json"])
     (line,) = again.stdout.strip().splitlines()
-    assert [row["values"] for row in json.loads(line)["rows"]] == [{"pooling": "mean"}, {"pooling": "cls"}]
+    rows = json.loads(line)["rows"]
+    assert [row["values"] for row in rows] == [{"pooling": "mean"}, {"pooling": "cls"}]
+    assert all(set(row["cells"]) == {"validation", "test"} for row in rows)
+    assert set(rows[1]["cells"]["test"]["from_base"]) == {"difference", "adjusted_p", "size"}
 
 
 def test_a_wrong_matrix_is_refused_before_anything_is_made(tmp_path: Path) -> None:

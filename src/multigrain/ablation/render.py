@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from multigrain.ablation.matrix import shown
 from multigrain.ablation.table import AblationTable, Side, TableRow
@@ -147,3 +148,42 @@ def table_notes(table: AblationTable) -> Iterator[str]:
 
 def _latex(text: str) -> str:
     return text.translate(_LATEX)
+
+
+def plain_table(table: AblationTable) -> dict[str, Any]:
+    """The table as JSON-like values, a cell for each set in every row."""
+
+    def effect(side: Side, name: str, arm: str) -> dict[str, Any] | None:
+        difference, conclusion = side.difference(name, arm), side.conclusion(name, arm)
+        return (
+            None
+            if difference is None
+            else {
+                "difference": asdict(difference),
+                "adjusted_p": None if conclusion is None else conclusion.adjusted_p,
+                "size": side.effect_sizes[name, arm],
+            }
+        )
+
+    results = table.from_base.sets
+    shared = {key: value for key, value in vars(table).items() if key not in ("from_base", "from_reference", "rows")}
+    return {
+        **shared,
+        "sets": {name: result.role for name, result in results.items()},
+        "queries": {name: result.queries for name, result in results.items()},
+        "rows": [
+            {
+                **{key: value for key, value in vars(row).items() if key != "deviations"},
+                "cells": {
+                    name: {
+                        "ndcg_at_10": result.models[row.arm].score,
+                        "seed_spread": row.deviations.get(name),
+                        "from_base": effect(table.from_base, name, row.arm),
+                        "from_reference": effect(table.from_reference, name, row.arm),
+                    }
+                    for name, result in results.items()
+                },
+            }
+            for row in table.rows
+        ],
+    }

@@ -46,11 +46,11 @@ def ablate(
         else:
             typer.echo("\n".join(plan_lines(plan)))
         return
-    from multigrain.ablation.render import to_markdown
+    from multigrain.ablation.render import plain_table, to_markdown
     from multigrain.ablation.run import run_ablation
 
     table = run_ablation(settings, out or Path("runs") / matrix.stem, progress=terminal_progress())
     if as_json:
-        print_json(asdict(table))
+        print_json(plain_table(table))
     else:
         typer.echo(to_markdown(table), nl=False)
