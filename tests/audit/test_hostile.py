@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from multigrain.audit.run import audit_rows
 from multigrain.config import AuditConfig
-from multigrain.dataset.store import read_examples, write_examples, write_rejections
+from multigrain.dataset.store import open_examples, write_examples, write_rejections
 from multigrain.mining.search import Ranking
 from multigrain.records import LEVELS, Document, Level, Origin, SynthesizedRow
 
@@ -91,7 +91,7 @@ def check(rows: list[SynthesizedRow], config: AuditConfig, again: list[str], fol
     )
     write_examples(folder / "graded.parquet", result.examples)
     write_rejections(folder / "rejects.parquet", result.rejections)
-    kept = read_examples(folder / "graded.parquet")
+    kept = tuple(open_examples(folder / "graded.parquet"))
     assert len(kept) == len(result.examples)
     assert len(kept) + sum(each.part == "row" for each in result.rejections) == len(rows)
     for example in kept:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from multigrain.dataset.card import size_category, write_dataset_folder
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.errors import SourceError
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 
@@ -33,7 +33,7 @@ def test_the_folder_holds_the_rows_the_figures_and_a_card_that_the_hub_can_read(
 
     write_dataset_folder(folder, examples, name="my set", audit=AUDIT, licence="cc-by-4.0", languages=["en"])
 
-    rows = read_examples(folder / "data" / "train-00000-of-00001.parquet")
+    rows = tuple(open_examples(folder / "data" / "train-00000-of-00001.parquet"))
     assert [row.id for row in rows] == ["r0", "r1", "r2"]
     card = (folder / "README.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(card.split("---")[1])

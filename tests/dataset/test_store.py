@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.dataset.store import (
+    open_examples,
     open_rejections,
-    read_examples,
     read_rows,
     write_examples,
     write_rejections,
@@ -80,7 +80,7 @@ def test_graded_rows_survive_the_disk(tmp_path_factory, written: list[GradedExam
     path = tmp_path_factory.mktemp("store") / "graded.parquet"
     write_examples(path, written)
 
-    assert read_examples(path) == tuple(written)
+    assert tuple(open_examples(path)) == tuple(written)
 
 
 @given(st.lists(rows, max_size=4))

@@ -13,7 +13,7 @@ import pytest
 from multigrain.audit.file import audit_file
 from multigrain.audit.judges import open_judges
 from multigrain.config.file import load_config, parse_config
-from multigrain.dataset.store import read_examples, read_rows
+from multigrain.dataset.store import open_examples, read_rows
 from multigrain.errors import ConfigError, ModelError, RunDirectoryError, SourceError
 from multigrain.records import Level, Origin
 from multigrain.stages.labels import apply_labels_file
@@ -120,7 +120,7 @@ def test_every_model_and_stage_that_was_paid_for_is_in_the_cost(tmp_path, corpus
 def test_rows_marked_bad_leave_the_data_set_and_stay_out(tmp_path, corpus_file, small_bert) -> None:
     config = parse_config(settings(corpus_file, small_bert))
     run = run_stages(config, tmp_path / "run", STAGES)
-    before = read_examples(run.dataset_path)
+    before = tuple(open_examples(run.dataset_path))
     marks = tmp_path / "marks.jsonl"
     marks.write_text(
         "".join(json.dumps({"id": each.id, "mark": "bad"}) + "\n" for each in before[:2]), encoding="utf-8"
@@ -128,15 +128,15 @@ def test_rows_marked_bad_leave_the_data_set_and_stay_out(tmp_path, corpus_file, 
 
     counts = apply_labels_file(run.path, marks)
 
-    assert read_examples(run.dataset_path) == before[2:]
+    assert tuple(open_examples(run.dataset_path)) == before[2:]
     assert counts["marked"] == 2
     assert counts["rejected"]["marked_bad"] == 2
     # Marks add up, and auditing again does not bring a row back.
     marks.write_text(json.dumps([{"id": before[3].id, "mark": "bad"}]), encoding="utf-8")
     assert apply_labels_file(run.path, marks)["marked"] == 3
-    assert [each.id for each in read_examples(run.dataset_path)] == [before[2].id, *(e.id for e in before[4:])]
+    assert [each.id for each in tuple(open_examples(run.dataset_path))] == [before[2].id, *(e.id for e in before[4:])]
     run_stages(load_config(run.config_path), run.path, ["audit"])
-    assert len(read_examples(run.dataset_path)) == len(before) - 3
+    assert len(tuple(open_examples(run.dataset_path))) == len(before) - 3
 
 
 def test_marks_of_another_run_and_of_no_run_are_refused(tmp_path, corpus_file, small_bert) -> None:
@@ -153,14 +153,14 @@ def test_marks_of_another_run_and_of_no_run_are_refused(tmp_path, corpus_file, s
 
 def test_an_evaluation_set_s_queries_are_kept_out_of_training(tmp_path, corpus_file, small_bert) -> None:
     run = run_stages(parse_config(settings(corpus_file, small_bert)), tmp_path / "run", STAGES)
-    before = read_examples(run.dataset_path)
+    before = tuple(open_examples(run.dataset_path))
     held = tmp_path / "held-out.jsonl"
     held.write_text("\n".join(json.dumps({"query": f"{each.query}?!"}) for each in before[:3]), encoding="utf-8")
     guarded = settings(corpus_file, small_bert, decontamination={"sets": [str(held)], "max_similarity": 1.0})
 
     run_stages(parse_config(guarded), tmp_path / "run", ["audit"], redo=True)
 
-    gone = {each.id for each in before} - {each.id for each in read_examples(run.dataset_path)}
+    gone = {each.id for each in before} - {each.id for each in tuple(open_examples(run.dataset_path))}
     assert {each.id for each in before[:3]} <= gone
     counts = json.loads(run.audit_path.read_text(encoding="utf-8"))
     # A row that went for another reason before may be among them.
@@ -206,7 +206,7 @@ def test_a_real_cross_encoder_has_a_say(tmp_path, corpus_file, small_bert, cross
     run = run_stages(parse_config(easy), tmp_path / "run", STAGES)
 
     rejected = json.loads(run.audit_path.read_text(encoding="utf-8"))["rejected"]
-    assert read_examples(run.dataset_path)
+    assert tuple(open_examples(run.dataset_path))
     assert rejected.get("negative:false_negative", 0) > 0
     # Random weights put every pair near one half: nothing is .9 below its positive.
     with pytest.raises(SourceError, match=r"0 of .* rows were kept"):
@@ -251,7 +251,7 @@ def file_config(model: Path, **audit: Any) -> Any:
 def test_somebody_s_file_gets_four_measured_levels_however_many_negatives_it_had(tmp_path, theirs, small_bert) -> None:
     counts = audit_file(theirs, tmp_path / "out", file_config(small_bert))
 
-    examples = read_examples(RunDirectory(tmp_path / "out").dataset_path)
+    examples = tuple(open_examples(RunDirectory(tmp_path / "out").dataset_path))
     assert counts["format"] == "flagembedding"
     assert counts["kept"] == len(examples) > 15
     assert counts["kept"] + counts["dropped"] == 30
@@ -292,7 +292,7 @@ def test_a_file_s_missing_levels_can_be_written_within_a_budget(tmp_path, theirs
     run = RunDirectory(tmp_path / "out")
 
     assert counts["asked_again"] == asked(run, "regenerate") == 9
-    examples = read_examples(run.dataset_path)
+    examples = tuple(open_examples(run.dataset_path))
     assert all(negative.origin is Origin.WRITTEN for each in examples for negative in each.negatives)
     given = {row["query"]: set(row["neg"]) for row in map(json.loads, theirs.read_text(encoding="utf-8").splitlines())}
     fresh = {
@@ -320,7 +320,7 @@ def test_without_refilling_a_file_s_rows_need_four_negatives_of_their_own_or_non
 ) -> None:
     audit_file(theirs, tmp_path / "out", file_config(small_bert, repair=[]))
 
-    examples = read_examples(RunDirectory(tmp_path / "out").dataset_path)
+    examples = tuple(open_examples(RunDirectory(tmp_path / "out").dataset_path))
     # Rows that came without any negative have nothing to repair, and are mined.
     without = {f"theirs-{n + 1}" for n in range(0, 30, 8)}
     enough = {f"theirs-{n + 1}" for n in range(30) if n % 8 >= 4}
@@ -355,7 +355,7 @@ def test_a_query_s_other_positives_are_never_its_negatives(tmp_path, small_bert)
 
     audit_file(path, tmp_path / "out", file_config(small_bert))
 
-    examples = read_examples(RunDirectory(tmp_path / "out").dataset_path)
+    examples = tuple(open_examples(RunDirectory(tmp_path / "out").dataset_path))
     mine = [each for each in examples if each.query.lower().startswith("river")]
     assert {each.positive for each in mine} == set(answers)
     for each in mine:
@@ -365,6 +365,6 @@ def test_a_query_s_other_positives_are_never_its_negatives(tmp_path, small_bert)
 def test_the_level_of_a_kept_row_s_negatives_is_its_place(tmp_path, theirs, small_bert) -> None:
     audit_file(theirs, tmp_path / "out", file_config(small_bert, negatives="mined"))
 
-    for each in read_examples(RunDirectory(tmp_path / "out").dataset_path):
+    for each in tuple(open_examples(RunDirectory(tmp_path / "out").dataset_path)):
         assert [negative.level for negative in each.negatives] == list(Level)
         assert all(negative.origin is Origin.MINED for negative in each.negatives)

@@ -10,7 +10,7 @@ import pytest
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
-from multigrain.dataset.store import read_examples, read_rows
+from multigrain.dataset.store import open_examples, read_rows
 from multigrain.errors import ConfigError
 from multigrain.evaluation.results import read_results
 from multigrain.llm.session.journal import Journal
@@ -89,7 +89,7 @@ def test_a_run_from_tasks_brainstorms_writes_audits_trains_and_reports(
     assert set(asked_by(held)) == {"brainstorm", "mgh"}
     assert all(row.document_id is None and set(row.negatives) == set(LEVELS) and row.task for row in rows)
     assert all(documents[row.id].text == row.positive and documents[row.id].split is Split.TRAIN for row in rows)
-    examples = read_examples(held.dataset_path)
+    examples = tuple(open_examples(held.dataset_path))
     assert examples
     assert {example.document_id for example in examples} == {None}
     results = read_results(held.results_path / "evaluation.json")
@@ -115,7 +115,7 @@ def test_held_out_tasks_are_never_trained_on_and_get_no_negatives(
     assert trained.isdisjoint(heldout)
     assert queries
     assert all(documents[each].split is not Split.TRAIN for each in queries)
-    negatives = {negative.text for row in read_examples(held.dataset_path) for negative in row.negatives}
+    negatives = {negative.text for row in tuple(open_examples(held.dataset_path)) for negative in row.negatives}
     assert negatives.isdisjoint({each.text for each in documents.values() if each.split is not Split.TRAIN})
 
 
@@ -215,7 +215,7 @@ def test_a_run_from_pairs_changes_no_query_and_is_judged_by_held_out_pairs(
     assert {row.query for row in rows} == {query.text for query in queries if query.split is Split.TRAIN}
     assert all(row.positive in given[row.query] for row in rows)
     assert all(row.query_type is None and set(row.negatives) == set(LEVELS) for row in rows)
-    for example in read_examples(held.dataset_path):
+    for example in tuple(open_examples(held.dataset_path)):
         assert not {negative.text for negative in example.negatives} & set(given[example.query])
     results = read_results(held.results_path / "evaluation.json")
     assert {each.provenance for each in results.sets} == {"held-out given pairs"}
@@ -235,7 +235,7 @@ def test_given_queries_can_do_without_a_model_where_negatives_are_mined(
     )
 
     assert asked_by(held) == {}
-    assert read_examples(held.dataset_path)
+    assert tuple(open_examples(held.dataset_path))
 
 
 @pytest.mark.parametrize(

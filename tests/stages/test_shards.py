@@ -13,7 +13,7 @@ import multigrain
 from multigrain.cli.main import app
 from multigrain.config.file import parse_config
 from multigrain.dataset.foreign import read_foreign
-from multigrain.dataset.store import read_examples, write_examples
+from multigrain.dataset.store import open_examples, write_examples
 from multigrain.errors import RunDirectoryError
 from multigrain.export.job import open_run
 from multigrain.report import load_report_data, write_report
@@ -65,7 +65,7 @@ def test_a_run_with_shards_is_the_run_with_files(tmp_path, corpus_file, small_be
 
     assert all(path.is_file() for path in _tables(whole))
     assert all(path.is_dir() and len(list(path.glob("part-*.parquet"))) > 1 for path in _tables(sharded))
-    assert read_examples(sharded.dataset_path) == read_examples(whole.dataset_path)
+    assert tuple(open_examples(sharded.dataset_path)) == tuple(open_examples(whole.dataset_path))
     one, other = load_report_data(whole), load_report_data(sharded)
     assert list(other.rows) == list(one.rows)
     assert other.similarity == one.similarity
@@ -81,7 +81,7 @@ def test_redoing_and_marking_replace_folders_and_files_alike(tmp_path, corpus_fi
     values = _values(corpus_file, small_bert)
     stages = ["documents", "synthesis", "audit"]
     held = run_stages(parse_config(values), tmp_path / "run", stages)
-    before = read_examples(held.dataset_path)
+    before = tuple(open_examples(held.dataset_path))
     monkeypatch.setattr(parquet, "_GROUP_ROWS", 3)
     monkeypatch.setattr(parquet, "_SHARD_ROWS", 7)
     marks = tmp_path / "marks.jsonl"
@@ -89,16 +89,16 @@ def test_redoing_and_marking_replace_folders_and_files_alike(tmp_path, corpus_fi
     marks.write_text(json.dumps([{"id": before[0].id, "mark": "bad"}]), encoding="utf-8")
     apply_labels_file(held.path, marks)
     assert held.dataset_path.is_dir()
-    assert read_examples(held.dataset_path) == before[1:]
+    assert tuple(open_examples(held.dataset_path)) == before[1:]
     marks.write_text(json.dumps([{"id": before[1].id, "mark": "bad"}]), encoding="utf-8")
     apply_labels_file(held.path, marks)
     assert held.dataset_path.is_dir()
-    assert read_examples(held.dataset_path) == before[2:]
+    assert tuple(open_examples(held.dataset_path)) == before[2:]
     monkeypatch.undo()
     values["audit"]["max_query_words"] = 59
     run_stages(parse_config(values), held.path, stages, redo=True)
     assert held.dataset_path.is_file()
-    assert read_examples(held.dataset_path) == before[2:]
+    assert tuple(open_examples(held.dataset_path)) == before[2:]
 
 
 @pytest.mark.usefixtures("tiny_shards")
@@ -116,14 +116,14 @@ def test_a_missing_shard_stops_training_and_report_with_its_name(tmp_path, corpu
         run(config, held.path)
     held.invalidate("dataset")
     run(config, held.path)
-    assert multigrain.describe(held).rows == len(read_examples(held.dataset_path))
+    assert multigrain.describe(held).rows == len(tuple(open_examples(held.dataset_path)))
 
 
 @pytest.mark.usefixtures("tiny_shards")
 def test_the_dataset_commands_take_folders_of_shards(tmp_path, corpus_file, small_bert) -> None:
     stages = ["documents", "synthesis", "audit"]
     held = run_stages(parse_config(_values(corpus_file, small_bert)), tmp_path / "run", stages)
-    rows = read_examples(held.dataset_path)
+    rows = tuple(open_examples(held.dataset_path))
 
     def call(*arguments: object) -> dict[str, Any]:
         done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
@@ -139,12 +139,12 @@ def test_the_dataset_commands_take_folders_of_shards(tmp_path, corpus_file, smal
     )
     assert (told["rows"], told["from"]) == (len(rows), "multigrain")
     call("dataset", "export", held.path, "--to", tmp_path / "copy.parquet", "--format", "multigrain")
-    assert read_examples(tmp_path / "copy.parquet") == rows
+    assert tuple(open_examples(tmp_path / "copy.parquet")) == rows
     pushed = call("dataset", "push", held.path, "me/set", "--dry-run")
     shards = sorted((Path(pushed["folder"]) / "data").iterdir())
     count = -(-len(rows) // 7)
     assert [each.name for each in shards] == [f"train-{n:05}-of-{count:05}.parquet" for n in range(count)]
-    assert [each.id for shard in shards for each in read_examples(shard)] == [each.id for each in rows]
+    assert [each.id for shard in shards for each in tuple(open_examples(shard))] == [each.id for each in rows]
 
 
 @pytest.mark.usefixtures("tiny_shards")
@@ -155,7 +155,7 @@ def test_a_training_file_may_be_a_folder_of_shards(tmp_path, corpus_file, small_
     settings = tmp_path / "audit.yaml"
     settings.write_text(json.dumps({key: config[key] for key in ("audit", "training")}), encoding="utf-8")
     theirs = tmp_path / "theirs.parquet"
-    write_examples(theirs, read_examples(held.dataset_path))
+    write_examples(theirs, tuple(open_examples(held.dataset_path)))
     assert theirs.is_dir()
 
     done = CliRunner().invoke(
@@ -166,4 +166,4 @@ def test_a_training_file_may_be_a_folder_of_shards(tmp_path, corpus_file, small_
 
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["format"] == "multigrain"
-    assert json.loads(done.stdout)["kept"] == len(read_examples(RunDirectory(tmp_path / "out").dataset_path)) > 7
+    assert json.loads(done.stdout)["kept"] == len(open_examples(RunDirectory(tmp_path / "out").dataset_path)) > 7

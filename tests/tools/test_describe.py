@@ -11,7 +11,7 @@ from tests.report.example_run import ExampleRun, build_run
 from tests.report.hostile import ATTACK
 
 import multigrain
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.dataset.summary import summarise_examples
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError, StageOrderError
@@ -52,7 +52,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 def test_a_data_set_is_described_by_its_own_rows(example: RunDirectory) -> None:
     found = multigrain.describe(example)
-    rows = read_examples(example.dataset_path)
+    rows = tuple(open_examples(example.dataset_path))
 
     assert found.rows == len(rows)
     assert found.documents == len({row.document_id for row in rows})

@@ -47,7 +47,11 @@ def near_duplicates(rows: Sequence[SynthesizedRow], places: Sequence[int], confi
         config: how near is nearly.
     """
     problems: dict[int, Problem] = {}
-    written = [place for place, row in _at(rows, places) if row.document_id is None and not _is_label(row.positive)]
+    # Many queries may rightly share a label, a name or a headline.
+    sentences = (
+        (place, row) for place, row in _at(rows, places) if len(fold_words(row.positive).split()) >= _LABEL_WORDS
+    )
+    written = [place for place, row in sentences if row.document_id is None]
     sides: tuple[tuple[Sequence[int], Literal["query", "positive"]], ...] = ((places, "query"), (written, "positive"))
     for looked_at, side in sides:
         texts = (row.query if side == "query" else row.positive for _, row in _at(rows, looked_at))
@@ -82,8 +86,3 @@ def _strangers(rows: Sequence[SynthesizedRow], pairs: Sequence[tuple[int, int]])
         identifier, answers = earlier[first_of[place]]
         if answers[0] not in row.relevant_ids:
             yield place, identifier
-
-
-def _is_label(text: str) -> bool:
-    """Whether a positive is a label, a name or a headline, which many queries may rightly share."""
-    return len(fold_words(text).split()) < _LABEL_WORDS

@@ -101,9 +101,11 @@ def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> S
         return start
     if start.base_url is None:
         typer.echo("")
-        start = replace(
-            start, base_url=typer.prompt("endpoint", default=own.get("base_url") or usual_url or _usual_endpoint())
+        environment_url = os.environ.get("OPENAI_BASE_URL") or (
+            OPENAI_URL if os.environ.get("OPENAI_API_KEY") else None
         )
+        usual_url = own.get("base_url") or usual_url or environment_url or _SERVED_HERE
+        start = replace(start, base_url=typer.prompt("endpoint", default=usual_url))
     if start.model is None:
         usual = (
             own.get("model")
@@ -117,10 +119,6 @@ def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> S
 def _usual_provider() -> str:
     endpoint_known = any(os.environ.get(name) for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"))
     return "openai" if endpoint_known or find_spec("xllamacpp") is None else "local"
-
-
-def _usual_endpoint() -> str:
-    return os.environ.get("OPENAI_BASE_URL") or (OPENAI_URL if os.environ.get("OPENAI_API_KEY") else _SERVED_HERE)
 
 
 def _yes(question: str) -> bool:

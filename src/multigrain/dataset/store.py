@@ -75,11 +75,6 @@ def writing_examples(path: Path) -> AbstractContextManager[TableWriter[GradedExa
     return open_table(path, GRADED_SCHEMA, _example_row)
 
 
-def read_examples(path: Path) -> tuple[GradedExample, ...]:
-    """Read graded rows that `write_examples` wrote, in their order, into memory."""
-    return tuple(open_examples(path))
-
-
 def open_examples(path: Path) -> StoredTable[GradedExample]:
     """Graded rows that `write_examples` wrote, in their order, read as they are asked for."""
     return StoredTable(path, GRADED_SCHEMA, _example)

@@ -46,10 +46,6 @@ def first_relevant(ranking: Ranking, grades: Grades) -> int | None:
     return next(ranks, None)
 
 
-def _reciprocal_rank(ranking: Ranking, grades: Grades) -> float:
-    return 1 / (first_relevant(ranking[:10], grades) or math.inf)
-
-
 def _judged_share(ranking: Ranking, grades: Grades) -> float:
     top = ranking[:10]
     return sum(document_id in grades for document_id in top) / len(top) if top else 1.0
@@ -61,7 +57,7 @@ NDCG_AT_10: Final = Metric("nDCG@10", "ndcg_cut_10")
 _BUILT_IN: Final = {
     "recall_at_10": Metric("recall@10", "recall_10"),
     "recall_at_100": Metric("recall@100", "recall_100"),
-    "mrr_at_10": Metric("MRR@10", _reciprocal_rank),
+    "mrr_at_10": Metric("MRR@10", lambda ranking, grades: 1 / (first_relevant(ranking[:10], grades) or math.inf)),
     "judged_at_10": Metric("judged@10", _judged_share, pooled=True),
     "condensed": Metric("condensed nDCG@10", "ndcg_cut_10", pooled=True, condensed=True),
 }

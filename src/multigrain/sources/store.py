@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -35,16 +34,12 @@ def open_document_table(path: Path) -> StoredTable[Document]:
 
     Going through them in order is fast. To ask for them at random, put them into a `DiskList` first.
     """
-    return StoredTable(path, _SCHEMA, _document)
+    return StoredTable(path, _SCHEMA, lambda row: Document(**{**row, "split": Split(row["split"])}))
 
 
 def read_document_table(path: Path) -> tuple[Document, ...]:
     """Read documents that `write_document_table` wrote, in their order, into memory."""
     return tuple(open_document_table(path))
-
-
-def _document(row: dict[str, Any]) -> Document:
-    return Document(**{**row, "split": Split(row["split"])})
 
 
 def write_query_table(path: Path, queries: Sequence[GivenQuery]) -> None:
