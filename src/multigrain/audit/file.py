@@ -94,7 +94,9 @@ def audit_file(
                 rows,
                 pool,
                 # Nobody asked for a level: every negative goes where it was measured.
-                config.audit.model_copy(update={"repair": ["relevel", *config.audit.repair]}),
+                config.audit.model_copy(
+                    update={"repair": ["relevel", *config.audit.repair], "candidates": config.candidates_kept}
+                ),
                 encode_queries=reference.encode_queries,
                 encode_documents=reference.encode_documents,
                 pool_vectors=vectors,

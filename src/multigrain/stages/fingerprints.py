@@ -26,6 +26,7 @@ from multigrain.sources.source import data_source
 from multigrain.stages.base import RunContext
 from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
 from multigrain.training.losses.registry import takes_scores
@@ -183,6 +184,11 @@ def teachers_of(settings: TrainingConfig) -> list[TeacherConfig]:
 def scores_folder(teachers: Sequence[TeacherConfig]) -> str:
     """The folder of the run directory that holds what teachers scored; named for their settings."""
     return f"teachers/{fingerprint(*map(_teacher_settings, teachers))[:12]}"
+
+
+def scored_path(run: RunDirectory, teachers: Sequence[TeacherConfig]) -> Path:
+    """The graded rows with the scores of teachers."""
+    return run.path / scores_folder(teachers) / "graded.parquet"
 
 
 def scores_fingerprint(context: RunContext, teachers: Sequence[TeacherConfig]) -> str:
