@@ -103,7 +103,7 @@ class CrossEncoderConfig(Section):
     """Pairs scored at once."""
 
     positive_at_least: float = Field(default=0.9, gt=0, le=1)
-    """With false_negatives: keep-as-positive, a passage that scores this much is a positive of the row."""
+    """Where false negatives are kept as positives: a passage that scores this much is one."""
 
 
 class JudgeConfig(Section):
@@ -121,7 +121,7 @@ class JudgeConfig(Section):
     """Judge at most this many passages; what is not judged by then is kept as it is (null: no limit)."""
 
     further_positive_at_least: int = Field(default=4, ge=1, le=5)
-    """With false_negatives: keep-as-positive, a passage that is judged this high is a positive of the row."""
+    """Where false negatives are kept as positives: a passage that is judged this high is one."""
 
     quote: bool = Field(default=False)
     """Ask first for the words of the passage that answer, then for the score. A passage whose quoted words do not
@@ -215,7 +215,7 @@ class AuditConfig(Section):
     candidates: int | Literal["auto"] = Field(default="auto")
     """How many more passages a row keeps, beside positive and levels: half of them the nearest of the corpus, the
     others spread over the bands. No loss takes them for negatives: a teacher scores them, and judges find further
-    positives among them. auto: 8 where there is a teacher, or with false_negatives: keep-as-positive; else none."""
+    positives among them. auto: 8 where there is a teacher, or false negatives are kept as positives; else none."""
 
     false_negative_margin: float = Field(default=0.05, ge=0, lt=1)
     """A negative must be at least this much less similar to the query than the positive."""
