@@ -181,7 +181,9 @@ def candidate_picks(
     ]
     near, rest = mined[: (count + 1) // 2], mined[(count + 1) // 2 :]
     spread = min(max(0, count - len(texts) - len(near)), len(rest))
-    return [*texts, *near, *(rest[place * len(rest) // spread] for place in range(spread))][:count]
+    picks: list[WrittenPick | MinedPick] = [*texts, *near]
+    picks += [rest[place * len(rest) // spread] for place in range(spread)]
+    return picks[:count]
 
 
 @dataclass
