@@ -1,15 +1,18 @@
-"""Other tools' training files: one query, its positives and its negatives a row, in five forms.
+"""Other tools' training files: one query, its positives and its negatives a row, in six forms.
 
-    sentence-transformers   columns anchor (or query), positive, negative or negative_1, negative_2, …
-    flagembedding           {"query": …, "pos": […], "neg": […]}
+    sentence-transformers   columns anchor (or query), positive, negative or negative_1, negative_2, …; and label, the
+                            scores of positive and negatives
+    lists                   {"query": …, "docs": […], "labels": […]}: sentence-transformers' list-wise form; passages
+                            and documents stand for docs, label, scores and score for labels
+    flagembedding           {"query": …, "pos": […], "neg": […], "pos_scores": […], "neg_scores": […]}
     tevatron                {"query_id": …, "query": …, "positive_passages": [{docid, title, text}],
-                            "negative_passages": [{docid, title, text}]}
+                            "negative_passages": [{docid, title, text}]}; a passage may have a score
     ms-swift                {"messages": […], "positive_messages": [[…]], "negative_messages": [[…]]}, or the earlier
                             {"query": …, "response": …, "rejected_response": […]}
     multigrain              our own Parquet
 
 A value of the wrong kind is an error that names file and line: a text where a list belongs would otherwise become a
-list of characters.
+list of characters. Scores are a teacher's, and may be left out everywhere but in lists.
 """
 
 from __future__ import annotations
@@ -26,8 +29,12 @@ from multigrain.records import LEVELS
 from multigrain.storage.columns import NEGATIVE, QUERY
 from multigrain.storage.rows import Row, read_rows
 
-FormatName = Literal["sentence-transformers", "flagembedding", "tevatron", "ms-swift", "multigrain"]
+FormatName = Literal["sentence-transformers", "lists", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
+
+_DOCUMENTS: Final = ("docs", "passages", "documents")
+_LABELS: Final = ("labels", "label", "scores", "score")
+_LARGEST: Final = 3.4e38  # of a float32, in which scores are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,8 @@ class ForeignRow:
         positives: passages that answer it; at least one.
         negatives: passages that do not, in their order; may be none.
         id: the query's id where the file gives one.
-        scores: similarities of the positive and of each negative to the query; empty where they are not known.
+        positive_scores: of the positives; empty where they are not known.
+        negative_scores: of the negatives; empty where they are not known.
     """
 
     line: int
@@ -48,7 +56,8 @@ class ForeignRow:
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
     id: str | None = None
-    scores: tuple[float, ...] = ()
+    positive_scores: tuple[float, ...] = ()
+    negative_scores: tuple[float, ...] = ()
 
 
 def read_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[list[ForeignRow], FormatName]:
@@ -96,6 +105,8 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
         return "ms-swift"
     if "pos" in fields:
         return "flagembedding"
+    if QUERY.among(fields) and fields & set(_DOCUMENTS) and fields & set(_LABELS):
+        return "lists"
     if "positive" in fields and QUERY.among(fields):
         return "sentence-transformers"
     raise SourceError(
@@ -108,16 +119,47 @@ def _sentence_transformers(row: Row) -> ForeignRow:
     query = QUERY.among(row.values) or QUERY.names[0]
     columns = sorted((int(match[1] or 0), name) for name in row.values if (match := NEGATIVE.fullmatch(name)))
     negatives = tuple(_text(row, name) for _, name in columns if row.values[name] not in (None, ""))
-    return ForeignRow(row.number, _text(row, query), (_text(row, "positive"),), negatives)
+    foreign = ForeignRow(row.number, _text(row, query), (_text(row, "positive"),), negatives)
+    label = next((name for name in _LABELS if isinstance(row.values.get(name), list)), None)
+    if label is None:
+        return foreign
+    first, *others = _scores(row, label, 1 + len(negatives))
+    return replace(foreign, positive_scores=(first,), negative_scores=tuple(others))
+
+
+def _lists(row: Row) -> ForeignRow:
+    names = [next((name for name in known if name in row.values), known[0]) for known in (_DOCUMENTS, _LABELS)]
+    texts = _list(row, names[0], "texts", _is_text)
+    if not texts:
+        raise SourceError(f"{row.place}: `{names[0]}` is empty; a row needs a positive")
+    scores = _scores(row, names[1], len(texts))
+    best = max(scores)
+    answers = [score == best or (score == 1 and set(scores) <= {0, 1}) for score in scores]
+    listed = list(zip(texts, scores, answers, strict=True))
+    return ForeignRow(
+        row.number,
+        _text(row, QUERY.among(row.values) or QUERY.names[0]),
+        tuple(text for text, _, is_answer in listed if is_answer),
+        tuple(text for text, _, is_answer in listed if not is_answer),
+        positive_scores=tuple(score for _, score, is_answer in listed if is_answer),
+        negative_scores=tuple(score for _, score, is_answer in listed if not is_answer),
+    )
 
 
 def _flagembedding(row: Row) -> ForeignRow:
-    return _of_lists(row, _text(row, "query"), ("pos", "neg"), "texts", _is_text)
+    foreign = _of_lists(row, _text(row, "query"), ("pos", "neg"), "texts", _is_text)
+    return replace(
+        foreign,
+        positive_scores=_scores(row, "pos_scores", len(foreign.positives)),
+        negative_scores=_scores(row, "neg_scores", len(foreign.negatives)),
+    )
 
 
 def _tevatron(row: Row) -> ForeignRow:
-    passages = ("positive_passages", "negative_passages")
-    return replace(_of_lists(row, _text(row, "query"), passages, "passages", _passage), id=row.identifier("query_id"))
+    fields = ("positive_passages", "negative_passages")
+    foreign = _of_lists(row, _text(row, "query"), fields, "passages", _passage)
+    positives, negatives = (_passage_scores(row, field) for field in fields)
+    return replace(foreign, id=row.identifier("query_id"), positive_scores=positives, negative_scores=negatives)
 
 
 def _ms_swift(row: Row) -> ForeignRow:
@@ -130,11 +172,21 @@ def _ms_swift(row: Row) -> ForeignRow:
 
 def _multigrain(row: Row) -> ForeignRow:
     negatives = tuple(_text(row, f"negative_{int(level)}") for level in LEVELS)
-    return ForeignRow(row.number, _text(row, "query"), (_text(row, "positive"),), negatives, _text(row, "id"))
+    further = _list(row, "further_positives", "passages", _passage)
+    foreign = ForeignRow(
+        row.number, _text(row, "query"), (_text(row, "positive"), *further), negatives, _text(row, "id")
+    )
+    own = [row.values.get(name) for name in ("positive_score", *(f"score_{int(level)}" for level in LEVELS))]
+    others = _passage_scores(row, "further_positives")
+    if None in own or len(others) < len(further):
+        return foreign
+    first, *rest = (_score(value, f"{row.place}: a score") for value in own)
+    return replace(foreign, positive_scores=(first, *others), negative_scores=tuple(rest))
 
 
 _READERS: Final[Mapping[FormatName, Callable[[Row], ForeignRow]]] = {
     "sentence-transformers": _sentence_transformers,
+    "lists": _lists,
     "flagembedding": _flagembedding,
     "tevatron": _tevatron,
     "ms-swift": _ms_swift,
@@ -167,6 +219,30 @@ def _list(row: Row, field: str, kind: str, item: _Item) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise SourceError(f"{row.place}: `{field}` must be a list of {kind}, got {_shown(value)}")
     return tuple(item(entry, f"{row.place}: `{field}`") for entry in value)
+
+
+def _scores(row: Row, field: str, count: int) -> tuple[float, ...]:
+    """A list of so many scores; none where there is no such field, or it is empty."""
+    values = row.values.get(field)
+    if values is None or values == []:
+        return ()
+    if not isinstance(values, list):
+        raise SourceError(f"{row.place}: `{field}` must be a list of numbers, got {_shown(values)}")
+    if len(values) != count:
+        raise SourceError(f"{row.place}: `{field}` holds {len(values)} scores for {count} texts")
+    return tuple(_score(value, f"{row.place}: `{field}`") for value in values)
+
+
+def _passage_scores(row: Row, field: str) -> tuple[float, ...]:
+    """The scores that a row's passages bring along; none where one of them brings none."""
+    values = [passage.get("score") for passage in row.values.get(field) or ()]
+    return () if None in values else tuple(_score(value, f"{row.place}: `{field}`") for value in values)
+
+
+def _score(value: Any, at: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise SourceError(f"{at} must hold finite numbers as scores, got {_shown(value)} in it")
+    return float(value)
 
 
 def _is_text(entry: Any, at: str) -> str:
