@@ -16,8 +16,9 @@ from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine, Failure, Outcome, Unit, Value
 from multigrain.errors import ConfigError, UnusableOutputError
-from multigrain.llm.answers import REASONING_ADVICE, UnusableAnswer
 from multigrain.llm.build import total_concurrency
+from multigrain.llm.protocol import UnusableAnswer
+from multigrain.llm.reasoning import REASONING_ADVICE
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table

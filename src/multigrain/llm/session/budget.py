@@ -182,7 +182,7 @@ class Budget:
     def _at_most(self, request: CompletionRequest, price: PriceConfig | None) -> tuple[float, float]:
         """Tokens and dollars that a request may come to."""
         reading = about_prompt_tokens(request) * (self._tokens_an_estimate or BYTES_A_TOKEN)
-        writing = request.max_tokens
+        writing = max(request.max_tokens, request.room)
         cost = 0.0 if price is None else (reading * price.prompt + writing * price.completion) / 1e6
         return reading + writing, cost
 

@@ -17,7 +17,10 @@ Source = Literal["live", "batch"]
 """How an answer came: as it was asked for, or in a batch file, which costs less."""
 
 _KEY_FORMAT: Final = 1
-_DECISIVE: Final = tuple(attribute.name for attribute in fields(CompletionRequest) if attribute.name != "asked_by")
+_UNDECISIVE: Final = ("asked_by", "room")
+_DECISIVE: Final = tuple(
+    attribute.name for attribute in fields(CompletionRequest) if attribute.name not in _UNDECISIVE
+)
 
 
 @dataclass(frozen=True, slots=True)
