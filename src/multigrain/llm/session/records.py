@@ -86,12 +86,16 @@ class JournalTotals(TokenSums):
     Attributes:
         batch: of answers that came in batch files, which cost less.
         failures: requests that came to nothing and have no answer yet, by kind.
+        details: the latest of each kind, in the words of whoever turned it down.
+        uncounted: completions whose tokens no endpoint has reported; they are in the sums as estimates.
         awaiting_batch: requests written to batch files that have no answer yet.
     """
 
     _: KW_ONLY
     batch: TokenSums = TokenSums()
     failures: dict[str, int] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    uncounted: int = 0
     awaiting_batch: int = 0
 
     def cost(self, price: PriceConfig) -> float:
