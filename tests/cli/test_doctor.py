@@ -177,7 +177,7 @@ NOT_THERE = {"error": "Unexpected endpoint or method. (GET /models)"}
         ((404, {"error": {"message": "no"}}), (404, {"error": {"message": "no mode"}}), "problem", "no mode"),
         ((200, NOT_THERE), (200, NOT_THERE), "problem", "Unexpected endpoint or method"),
         ((200, {"hello": "world"}), (200, {"hello": "world"}), "problem", "does not answer as an endpoint does"),
-        ((500, {"error": "broken"}), (500, {"error": "it is broken"}), "problem", "it is broken"),
+        ((500, {"error": "broken"}), (500, {"error": "it is broken"}), "problem", "models answers 500: broken"),
         ((404, {}), (400, {"error": {"message": "you must provide a model"}}), "note", "takes chats"),
         ((200, {"data": []}), (400, {"error": {"message": "you must provide a model"}}), "ok", "answers; model m"),
         ((404, {}), (401, {"error": {"message": "no such key"}}), "problem", "does not accept the key: no such key"),

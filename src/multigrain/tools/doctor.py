@@ -262,9 +262,12 @@ def _chat_path(endpoint: Endpoint, config: LLMConfig, complaint: Complaint | Non
         if complaint is None:
             return Finding("language model", "ok", f"{endpoint.url} answers; model {config.model}")
         return Finding("language model", "note", f"{endpoint.url} takes chats, and {listed}", "check llm.model")
-    words = endpoint.redact(refusal.sentence) if refusal is not None else said
-    status = f"answers {refusal.status}" if refusal is not None else "does not answer as an endpoint does"
-    found = f"{endpoint.url}/chat/completions {status}{f': {words}' if words else ''}"
+    path, worst = "chat/completions", refusal
+    if complaint is not None and (refusal is None or refusal.status >= 500):
+        path, worst = "models", complaint  # that it has no list says more than that it stumbles over nothing
+    words = endpoint.redact(worst.sentence) if worst is not None else ""
+    status = f"answers {worst.status}" if worst is not None else "does not answer as an endpoint does"
+    found = f"{endpoint.url}/{path} {status}{f': {words}' if words else ''}"
     return Finding("language model", "problem", found, "correct llm.base_url, which ends in /v1 for most servers")
 
 
