@@ -146,6 +146,7 @@ class LanguageModelJudge:
         config: the limits.
         seed: of the sampler.
         prompts: the templates.
+        room: most tokens for a judgment and for what a model thinks before it.
     """
 
     client: LLMClient
@@ -153,6 +154,7 @@ class LanguageModelJudge:
     config: JudgeConfig
     seed: int
     prompts: Prompts = BUILT_IN
+    room: int = 0
     counts: JudgeCounts = field(default_factory=JudgeCounts, init=False)
     _by_pair: dict[bytes, int | None] = field(default_factory=dict, init=False)
     _unquoted: set[bytes] = field(default_factory=set, init=False)
@@ -219,6 +221,7 @@ class LanguageModelJudge:
             temperature=0.0,
             max_tokens=_MAX_QUOTING_TOKENS if self.config.quote else _MAX_TOKENS,
             seed=self.seed,
+            room=self.room,
         )
         if not self.config.quote:
             return (await ask(self.client, request, _Judgment)).score
@@ -254,9 +257,7 @@ def open_judges(
             engine = stack.enter_context(build_engine(config.engine, concurrency=total_concurrency(config.llm)))
             session = stack.enter_context(paid_session(config, run, engine))
             if audit.judge is not None:
-                prompts = Prompts(config.synthesis.templates)
-                judge = session.client(JUDGE)
-                judges.append(LanguageModelJudge(judge, engine, audit.judge, seed=config.seed, prompts=prompts))
+                judges.append(_language_model_judge(config, audit.judge, session, engine))
             if "regenerate" in audit.repair:
                 rewrite = _rewriter(config, run, units(), session, engine)
         yield judges, rewrite
@@ -277,8 +278,20 @@ def open_judge(config: Config, run: RunDirectory) -> Iterator[LanguageModelJudge
         build_engine(config.engine, concurrency=total_concurrency(config.llm)) as engine,
         paid_session(config, run, engine) as session,
     ):
-        prompts = Prompts(config.synthesis.templates)
-        yield LanguageModelJudge(session.client(JUDGE), engine, settings, seed=config.seed, prompts=prompts)
+        yield _language_model_judge(config, settings, session, engine)
+
+
+def _language_model_judge(
+    config: Config, settings: JudgeConfig, session: PaidSession, engine: Engine
+) -> LanguageModelJudge:
+    return LanguageModelJudge(
+        session.client(JUDGE),
+        engine,
+        settings,
+        seed=config.seed,
+        prompts=Prompts(config.synthesis.templates),
+        room=config.llm.max_tokens,
+    )
 
 
 def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderJudge:
