@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from multigrain.dataset.export import convert, export_examples
 from multigrain.dataset.foreign import FORMATS, ForeignRow, known_format, read_foreign
 from multigrain.errors import ConfigError, SourceError
-from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.records import LEVELS, GradedExample, Negative, Origin, Passage, ScoreScale
 
 ROWS = {
+    "lists": {"query": "q", "docs": ["a", "p", "b", "c"], "labels": [0.2, 0.9, -1, 0]},
     "sentence-transformers": {
         "anchor": "q",
         "positive": "p",
@@ -73,6 +75,14 @@ def test_every_form_is_told_by_its_fields_and_read(tmp_path, form, row) -> None:
         ("ms-swift", "positive_messages", [[{"role": "user", "content": ["x"]}]], "content is no text"),
         ("sentence-transformers", "negative_2", ["b"], "`negative_2` must be a text, got list"),
         ("sentence-transformers", "positive", None, "`positive` must be a text, got nothing"),
+        ("sentence-transformers", "label", [1.0, 0.5], "`label` holds 2 scores for 4 texts"),
+        ("lists", "labels", [1, 0, 0], "`labels` holds 3 scores for 4 texts"),
+        ("lists", "labels", [1, "0", 0, 0], "`labels` must hold finite numbers as scores, got a text '0'"),
+        ("lists", "docs", [], "`docs` is empty"),
+        ("flagembedding", "neg_scores", [1, 2], "`neg_scores` holds 2 scores for 3 texts"),
+        ("flagembedding", "pos_scores", [True], "`pos_scores` must hold finite numbers"),
+        ("flagembedding", "pos_scores", 0.9, "`pos_scores` must be a list of numbers, got float"),
+        ("tevatron", "positive_passages", [{"text": "p", "score": "high"}], "must hold finite numbers as scores"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_an_error_with_its_line(tmp_path, form, field, value, words) -> None:
@@ -111,7 +121,11 @@ def example(number: int) -> GradedExample:
 def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None:
     examples = [example(number) for number in range(3)]
     path = tmp_path / f"rows{suffix}"
-    possible = {"multigrain": [".parquet"], "sentence-transformers": [".jsonl", ".csv", ".parquet"]}
+    possible = {
+        "multigrain": [".parquet"],
+        "lists": [".jsonl", ".parquet"],
+        "sentence-transformers": [".jsonl", ".csv", ".parquet"],
+    }
     if suffix not in possible.get(form, [".jsonl"]):
         with pytest.raises(SourceError, match=r"\.jsonl|\.parquet"):
             export_examples(examples, path, form)
@@ -206,6 +220,73 @@ def test_scores_go_where_the_form_has_a_place_for_them(tmp_path) -> None:
 
     assert value["pos_scores"] == [0.75]
     assert value["neg_scores"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+scores = st.floats(-50, 50).map(lambda score: round(score, 6))
+scored_rows = st.integers(1, 3).flatmap(
+    lambda negatives: st.builds(
+        ForeignRow,
+        st.just(1),
+        text,
+        st.lists(text, min_size=1, max_size=3).map(tuple),
+        st.lists(text, min_size=negatives, max_size=negatives).map(tuple),
+    )
+)
+
+
+@pytest.mark.parametrize("form", ["flagembedding", "tevatron"])
+@given(rows=st.lists(scored_rows, min_size=1, max_size=3), draw=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_scored_file_of_another_trainer_round_trips(tmp_path_factory, form, rows, draw) -> None:
+    def drawn(texts: tuple[str, ...]) -> tuple[float, ...]:
+        return tuple(draw.draw(st.lists(scores, min_size=len(texts), max_size=len(texts))))
+
+    scored = [replace(row, positive_scores=drawn(row.positives), negative_scores=drawn(row.negatives)) for row in rows]
+    first, second = (tmp_path_factory.mktemp("rows") / f"{name}.jsonl" for name in "ab")
+    convert(scored, first, form)
+    convert(read_foreign(first)[0], second, form)
+
+    read, read_as = read_foreign(second)
+
+    assert read_as == form
+    assert [(row.positives, row.positive_scores, row.negatives, row.negative_scores) for row in read] == [
+        (row.positives, row.positive_scores, row.negatives, row.negative_scores) for row in scored
+    ]
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_list_is_cut_at_its_best_label_and_at_one_where_labels_are_marks(tmp_path) -> None:
+    rows = [
+        {"query": "q", "passages": ["a", "b", "c"], "scores": [0.1, 4.5, 4.5]},
+        {"query": "q", "passages": ["a", "b", "c"], "scores": [1, 0, 1]},
+    ]
+
+    graded, marked = read_foreign(written(tmp_path / "rows.jsonl", *rows))[0]
+
+    assert (graded.positives, graded.positive_scores, graded.negative_scores) == (("b", "c"), (4.5, 4.5), (0.1,))
+    assert (marked.positives, marked.negatives) == (("a", "c"), ("b",))
+
+
+def test_a_teachers_scores_go_where_trainers_read_them(tmp_path) -> None:
+    plain = example(1)
+    negatives = tuple(replace(negative, score=float(negative.level)) for negative in plain.negatives)
+    taught = replace(
+        plain,
+        positive_score=4.5,
+        negatives=negatives,  # type: ignore[arg-type]
+        candidates=(Passage("a candidate", Origin.MINED, 0.3, 2.5), Passage("without", Origin.MINED, 0.2)),
+        scale=ScoreScale.GRADE,
+    )
+    exported = {}
+    for form in ("sentence-transformers", "lists", "flagembedding", "tevatron"):
+        export_examples([taught], tmp_path / f"{form}.jsonl", form)
+        exported[form] = json.loads((tmp_path / f"{form}.jsonl").read_text(encoding="utf-8"))
+
+    assert exported["sentence-transformers"]["label"] == [4.5, 1, 2, 3, 4, 2.5]
+    assert exported["sentence-transformers"]["negative_5"] == "a candidate"
+    assert exported["lists"]["labels"] == [4.5, 1, 2, 3, 4, 2.5]
+    assert exported["flagembedding"]["neg_scores"] == [1, 2, 3, 4, 2.5]
+    assert exported["tevatron"]["positive_passages"][0]["score"] == 4.5
 
 
 def test_rows_of_uneven_length_do_not_become_columns(tmp_path) -> None:

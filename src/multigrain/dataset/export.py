@@ -36,7 +36,9 @@ def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatN
             raise SourceError(f"{path}: multigrain's own rows go into a .parquet file")
         write_examples(path, examples)
         return
-    _write((_scored(number, example) for number, example in enumerate(examples, start=1)), path, form)
+    # FlagEmbedding reads scores where it is told to; any other loss would take cosines for a teacher's word.
+    cosines = form == "flagembedding"
+    _write((_scored(number, example, cosines) for number, example in enumerate(examples, start=1)), path, form)
 
 
 def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
@@ -58,8 +60,8 @@ def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     return _write(rows, path, form)
 
 
-def _scored(number: int, example: GradedExample) -> ForeignRow:
-    """A row with its teacher's scores and all that was scored, or else with the reference model's cosines."""
+def _scored(number: int, example: GradedExample, cosines: bool) -> ForeignRow:
+    """A row with its teacher's scores and all that was scored; or else, if so wanted, the reference's cosines."""
     positives = (example.positive, *(passage.text for passage in example.further_positives))
     negatives = tuple(negative.text for negative in example.negatives)
     passages: tuple[Passage | Negative, ...] = (*example.further_positives, *example.negatives)
@@ -69,8 +71,10 @@ def _scored(number: int, example: GradedExample) -> ForeignRow:
         candidates = [(passage.text, passage.score) for passage in example.candidates if passage.score is not None]
         negatives += tuple(text for text, _ in candidates)
         scores += [score for _, score in candidates]
-    else:
+    elif cosines:
         scores = [example.positive_similarity, *(passage.similarity for passage in passages)]
+    else:
+        scores = []
     count = len(positives)
     return ForeignRow(
         number, example.query, positives, negatives, example.id, tuple(scores[:count]), tuple(scores[count:])
