@@ -120,13 +120,16 @@ def row_kind(path: Path | str) -> str | None:
     return "hub" if is_hub(Path(path)) else ROW_KINDS.get(Path(path).suffix.lower())
 
 
-def read_rows(path: Path | str, kind: str | None = None, *, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path | str, kind: str | None = None, *, columns: Sequence[str | Column] | None = None
+) -> Iterator[Row]:
     """Read a table, row by row as rows are asked for.
 
     Args:
         path: a file, a folder of Parquet files or one that `datasets` saved, `hf:OWNER/NAME…`, or an fsspec address.
         kind: what it holds; None to tell by its name.
-        columns: the only columns to read; a Parquet file that has them all is then read in part.
+        columns: the only columns to read, where the first of them is there: a Parquet file is then read in part.
+            The others may be missing.
 
     Raises:
         SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.
@@ -226,14 +229,14 @@ def _object(line: str, place: str) -> dict[str, Any]:
     return value
 
 
-def _table_rows(batches: Iterator[Any], columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) -> Iterator[dict[str, Any]]:
     """The rows of Arrow tables or record batches."""
     for batch in batches:
         selection = _selection(batch.schema.names, columns)
         yield from (batch if selection is None else batch.select(selection)).to_pylist()
 
 
-def _parquet_batches(path: Path | str, columns: Sequence[str] | None) -> Iterator[Any]:
+def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -> Iterator[Any]:
     """The rows of a file, of a table of shards or of a folder, some thousand at a time."""
     import pyarrow as pa
 
@@ -254,7 +257,7 @@ def _parquet_batches(path: Path | str, columns: Sequence[str] | None) -> Iterato
         raise SourceError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
 
 
-def _file_batches(file: Any, columns: Sequence[str] | None) -> Iterator[Any]:
+def _file_batches(file: Any, columns: Sequence[str | Column] | None) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as opened:
@@ -263,9 +266,18 @@ def _file_batches(file: Any, columns: Sequence[str] | None) -> Iterator[Any]:
         yield from opened.iter_batches(batch_size=_BATCH_ROWS, columns=selection)
 
 
-def _selection(names: Sequence[str], columns: Sequence[str] | None) -> list[str] | None:
-    """The columns to read; None for all, also where one is missing: then an error can name those there are."""
-    return None if columns is None or not set(columns) <= set(names) else list(columns)
+def _selection(names: Sequence[str], columns: Sequence[str | Column] | None) -> list[str] | None:
+    """The columns to read; None for all, also where the first is missing: then an error can name those there are."""
+    if columns is None:
+        return None
+    first, *others = (_column_among(column, names) for column in columns)
+    return None if first is None else list(dict.fromkeys(filter(None, (first, *others))))
+
+
+def _column_among(column: str | Column, names: Sequence[str]) -> str | None:
+    if isinstance(column, Column):
+        return column.among(names)
+    return column if column in names else None
 
 
 def _folder_batches(folder: Path) -> Iterator[Any]:
