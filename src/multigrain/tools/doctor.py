@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from multigrain.config import Config, LLMConfig
+from multigrain.config.writers import known_writer
 from multigrain.errors import MultigrainError
 from multigrain.llm.build import LocalPlan, local_plan
 from multigrain.sources.source import look_at_input
@@ -76,9 +77,10 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
         if config.synthesis.max_cost is not None:
             yield _checked("cost limit", partial(_limit, config, config.synthesis.max_cost))
         yield from _model_selection(config)
+    kinds = frozenset(kind for kind, weight in settings.synthesis.query_types.items() if weight > 0)
     models = [
         _checked("base model", partial(_encoder, settings.training.base_model, hub)),
-        _checked("language model", partial(_llm, settings.llm, hub, named=config is not None)),
+        _checked("language model", partial(_llm, settings.llm, hub, kinds, named=config is not None)),
     ]
     yield from models
     here = all(finding.state == "ok" and "will be downloaded" not in finding.found for finding in models)
@@ -206,7 +208,7 @@ def _on_hub(hub: Finding, hub_id: str, file: str = "config.json") -> str:
     return "will be downloaded from the hub" if hub.state == "ok" else ""
 
 
-def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
+def _llm(config: LLMConfig, hub: Finding, kinds: frozenset[str], *, named: bool) -> Finding:
     if config.provider == "scripted":
         return Finding("language model", "ok", "scripted: a fake, for dry tests")
     if config.provider == "openai":
@@ -217,7 +219,7 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
         advice = 'pip install "multigrain[local]", or name an endpoint under llm'
         return Finding("language model", state, "no embedded runtime is installed", advice)
     if isinstance(model, Path):
-        return _embedded(local_plan(config))
+        return _embedded(local_plan(config), kinds)
     if place := _on_hub(hub, *model.split(":")):
         return Finding("language model", "ok", f"local: {model} {place}")
     return Finding(
@@ -228,13 +230,17 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
     )
 
 
-def _embedded(plan: LocalPlan) -> Finding:
+def _embedded(plan: LocalPlan, kinds: frozenset[str]) -> Finding:
     import psutil
 
     needed, free = plan.memory_bytes / 2**20, psutil.virtual_memory().available / 2**20
     found = f"local: {plan.file}, in {plan.runtime}: {plan.reason}; at most about {needed:,.0f} MiB of memory"
     if needed > free:
         return Finding("language model", "problem", found, "lower llm.concurrency or llm.context_tokens")
+    writer = known_writer(plan.file)
+    if writer is not None and (beyond := sorted(kinds & writer.fails_at)):
+        advice = f"set synthesis.query_types to {dict(writer.query_types)}, or take a larger model"
+        return Finding("language model", "note", f"{found}; {writer.name} cannot write {' or '.join(beyond)}", advice)
     return Finding("language model", "ok", found)
 
 
