@@ -16,7 +16,7 @@ from typing import Final, Literal
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import MultigrainError
 from multigrain.sources.source import look_at_input
-from multigrain.stages.preflight import check_prices, check_selection
+from multigrain.stages.preflight import check_base_models, check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
 State = Literal["ok", "note", "problem"]
@@ -72,7 +72,7 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
             yield _checked("cost limit", partial(_limit, config, config.synthesis.max_cost))
         yield from _model_selection(config)
     models = [
-        _checked("base model", partial(_encoder, settings.training.base_model, hub)),
+        _checked("base model", partial(_encoder, settings, hub)),
         _checked("language model", partial(_llm, settings.llm, hub, named=config is not None)),
     ]
     yield from models
@@ -176,11 +176,16 @@ def _disk(directory: Path) -> Finding:
     return Finding("disk", "ok", description)
 
 
-def _encoder(reference: str, hub: Finding) -> Finding:
+def _encoder(config: Config, hub: Finding) -> Finding:
+    from multigrain.model.loading import describe_kind
+
+    reference = config.training.base_model
     name = encoder_name(reference)
     resolved = resolve_encoder(reference)
     if Path(resolved).is_dir():
-        return Finding("base model", "ok", f"{name} at {resolved}")
+        check_base_models(config)
+        kind = describe_kind(reference)
+        return Finding("base model", "ok", f"{name} at {resolved}" + (f" ({kind})" if kind else ""))
     if place := _on_hub(hub, resolved):
         return Finding("base model", "ok", f"{name} {place}")
     return Finding(
