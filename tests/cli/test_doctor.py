@@ -122,16 +122,23 @@ def test_documents_are_looked_at(tmp_path: Path) -> None:
     assert "at least 10" in found(path=str(folder), min_characters=1000, unreadable="skip").found
 
 
-def test_nothing_has_to_be_done_about_the_hub_where_both_models_are_here(url: str, tmp_path: Path) -> None:
-    here = {"llm": {"provider": "openai", "model": "m", "base_url": url}, "training": {"base_model": str(tmp_path)}}
+def test_nothing_has_to_be_done_about_the_hub_where_both_models_are_here(
+    url: str, tmp_path: Path, small_bert: Path
+) -> None:
+    training = {"base_model": str(small_bert), "max_seq_length": 32}
+    here = {"llm": {"provider": "openai", "model": "m", "base_url": url}, "training": training}
     found = _find(parse_config(here), tmp_path, "hub")
     assert (found.state, found.advice) == ("ok", "nothing has to be done: both models are here")
 
 
-def test_a_base_model_that_cannot_be_had_is_a_problem(tmp_path: Path) -> None:
+def test_a_base_model_that_cannot_be_had_or_tuned_as_asked_is_a_problem(tmp_path: Path, small_bert: Path) -> None:
     config = parse_config({"training": {"base_model": "nobody/no-such-model-of-the-test"}})
     assert _find(config, tmp_path, "base model").state == "problem"
     config = parse_config({"training": {"base_model": str(tmp_path)}})
+    assert "not a model folder" in _find(config, tmp_path, "base model").found
+    config = parse_config({"training": {"base_model": str(small_bert), "max_seq_length": 512}})
+    assert "more than the 64 tokens" in _find(config, tmp_path, "base model").found
+    config = parse_config({"training": {"base_model": str(small_bert), "max_seq_length": 32}})
     assert _find(config, tmp_path, "base model").state == "ok"
 
 
