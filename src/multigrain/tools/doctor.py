@@ -18,7 +18,7 @@ from multigrain.config.writers import known_writer
 from multigrain.errors import MultigrainError
 from multigrain.llm.build import LocalPlan, local_plan
 from multigrain.sources.source import look_at_input
-from multigrain.stages.preflight import check_prices, check_selection
+from multigrain.stages.preflight import check_base_models, check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
 if TYPE_CHECKING:
@@ -77,12 +77,13 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
         if config.synthesis.max_cost is not None:
             yield _checked("cost limit", partial(_limit, config, config.synthesis.max_cost))
         yield from _model_selection(config)
-    kinds = frozenset(kind for kind, weight in settings.synthesis.query_types.items() if weight > 0)
     models = [
-        _checked("base model", partial(_encoder, settings.training.base_model, hub)),
-        _checked("language model", partial(_llm, settings.llm, hub, kinds, named=config is not None)),
+        _checked("base model", partial(_encoder, settings, hub)),
+        _checked("language model", partial(_llm, settings.llm, hub, named=config is not None)),
     ]
     yield from models
+    if config is not None:
+        yield from _queries(config)
     here = all(finding.state == "ok" and "will be downloaded" not in finding.found for finding in models)
     yield replace(hub, state="ok", advice="nothing has to be done: both models are here") if here else hub
 
@@ -183,11 +184,16 @@ def _disk(directory: Path) -> Finding:
     return Finding("disk", "ok", description)
 
 
-def _encoder(reference: str, hub: Finding) -> Finding:
+def _encoder(config: Config, hub: Finding) -> Finding:
+    from multigrain.model.loading import describe_kind
+
+    reference = config.training.base_model
     name = encoder_name(reference)
     resolved = resolve_encoder(reference)
     if Path(resolved).is_dir():
-        return Finding("base model", "ok", f"{name} at {resolved}")
+        check_base_models(config)
+        kind = describe_kind(reference)
+        return Finding("base model", "ok", f"{name} at {resolved}" + (f" ({kind})" if kind else ""))
     if place := _on_hub(hub, resolved):
         return Finding("base model", "ok", f"{name} {place}")
     return Finding(
@@ -208,7 +214,7 @@ def _on_hub(hub: Finding, hub_id: str, file: str = "config.json") -> str:
     return "will be downloaded from the hub" if hub.state == "ok" else ""
 
 
-def _llm(config: LLMConfig, hub: Finding, kinds: frozenset[str], *, named: bool) -> Finding:
+def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
     if config.provider == "scripted":
         return Finding("language model", "ok", "scripted: a fake, for dry tests")
     if config.provider == "openai":
@@ -219,7 +225,7 @@ def _llm(config: LLMConfig, hub: Finding, kinds: frozenset[str], *, named: bool)
         advice = 'pip install "multigrain[local]", or name an endpoint under llm'
         return Finding("language model", state, "no embedded runtime is installed", advice)
     if isinstance(model, Path):
-        return _embedded(local_plan(config), kinds)
+        return _embedded(local_plan(config))
     if place := _on_hub(hub, *model.split(":")):
         return Finding("language model", "ok", f"local: {model} {place}")
     return Finding(
@@ -230,18 +236,27 @@ def _llm(config: LLMConfig, hub: Finding, kinds: frozenset[str], *, named: bool)
     )
 
 
-def _embedded(plan: LocalPlan, kinds: frozenset[str]) -> Finding:
+def _embedded(plan: LocalPlan) -> Finding:
     import psutil
 
     needed, free = plan.memory_bytes / 2**20, psutil.virtual_memory().available / 2**20
     found = f"local: {plan.file}, in {plan.runtime}: {plan.reason}; at most about {needed:,.0f} MiB of memory"
     if needed > free:
         return Finding("language model", "problem", found, "lower llm.concurrency or llm.context_tokens")
-    writer = known_writer(plan.file)
-    if writer is not None and (beyond := sorted(kinds & writer.fails_at)):
-        advice = f"set synthesis.query_types to {dict(writer.query_types)}, or take a larger model"
-        return Finding("language model", "note", f"{found}; {writer.name} cannot write {' or '.join(beyond)}", advice)
     return Finding("language model", "ok", found)
+
+
+def _queries(config: Config) -> Iterator[Finding]:
+    """A note, where an embedded model is asked for queries that it is known not to write."""
+    if config.llm.provider != "local":
+        return
+    with suppress(MultigrainError):
+        writer = known_writer(str(resolve_gguf(config.llm.model)))
+        asked = {kind for kind, weight in config.synthesis.query_types.items() if weight > 0}
+        if writer is not None and (beyond := sorted(asked & writer.fails_at)):
+            found = f"{writer.name} is asked for queries of the kind {' and '.join(beyond)}, which it cannot write"
+            usual = ", ".join(f"{kind}: {weight:g}" for kind, weight in writer.query_types.items())
+            yield Finding("queries", "note", found, f"set synthesis.query_types: {{{usual}}}, or take a larger model")
 
 
 def _endpoint(config: LLMConfig) -> Finding:
