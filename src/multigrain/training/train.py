@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sentence_transformers import (
     SentenceTransformer,
@@ -19,9 +19,10 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
 from multigrain.curriculum.schedule import boundaries
-from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.prompts import document_prompt, query_prompt
+from multigrain.model.routes import has_routes
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
@@ -48,6 +49,8 @@ from multigrain.training.trainers import (
     training_device,
     twin_to_shard,
 )
+
+_DOCUMENT_COLUMNS: Final = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -140,8 +143,16 @@ def train_candidate(
 def column_prompts(model: SentenceTransformer) -> dict[str, str] | None:
     """The model's prompts, as the trainer puts them before the texts of each column; None where it has none."""
     query, document = query_prompt(model), document_prompt(model)
-    columns = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
-    return {"query": query, **dict.fromkeys(columns, document)} if query or document else None
+    return _by_column(query, document) if query or document else None
+
+
+def column_routes(model: SentenceTransformer) -> dict[str, str] | None:
+    """The route of an asymmetric model that each column's texts take; None where the model has one for all."""
+    return _by_column("query", "document") if has_routes(model) else None
+
+
+def _by_column(query: str, document: str) -> dict[str, str]:
+    return {"query": query, **dict.fromkeys(_DOCUMENT_COLUMNS, document)}
 
 
 def training_sources(
@@ -211,6 +222,7 @@ def _build_trainer(
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
         prompts=column_prompts(model),
+        router_mapping=column_routes(model),
         report_to=list(config.report_to) or "none",
         run_name=settings.name,
         **fsdp_arguments(config, model),
