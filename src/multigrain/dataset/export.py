@@ -75,10 +75,7 @@ def _scored(number: int, example: GradedExample, cosines: bool) -> ForeignRow:
         scores = [example.positive_similarity, *(passage.similarity for passage in passages)]
     else:
         scores = []
-    count = len(positives)
-    return ForeignRow(
-        number, example.query, positives, negatives, example.id, tuple(scores[:count]), tuple(scores[count:])
-    )
+    return ForeignRow(number, example.query, positives, negatives, example.id, tuple(scores))
 
 
 def _write(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
