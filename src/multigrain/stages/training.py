@@ -90,6 +90,7 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
             checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, fingerprint, settings),
             logs=context.run.logs_path / _checkpoint_folder(name, fingerprint, settings),
             on_step=_Advance(task, context.progress, name),
+            on_note=lambda line: context.progress.say(f"{name}: {line}"),
             on_interrupt=lambda: context.progress.remark(_STOPPING),
         )
     counts = {"candidate": name, "rows": log.rows, "steps": log.steps}

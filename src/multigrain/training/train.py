@@ -74,6 +74,7 @@ def train_candidate(
     checkpoints: Path,
     logs: Path | None = None,
     on_step: StepListener | None = None,
+    on_note: Callable[[str], None] = lambda line: None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> TrainingLog:
     """Tune a model in place.
@@ -91,6 +92,7 @@ def train_candidate(
         checkpoints: a folder for this candidate's checkpoints; removed when training is complete.
         logs: a folder for TensorBoard's logs, where `config.report_to` names it; None puts them beside `checkpoints`.
         on_step: told of every step.
+        on_note: told of each line on the sets that are mixed in, e.g. what is left out of them.
         on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
 
     Raises:
@@ -107,7 +109,7 @@ def train_candidate(
     started = time.monotonic()
     settings = _Settings(name, config, seed, _use_bf16(config, model))
     # Every process reads its own copy: they may not share a disk.
-    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed)
+    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed, on_note=on_note)
     plan = plan_training(sources, config, seed=seed, processes=process_count())
     steps = len(plan.sources)
     recorder = _StepRecorder(steps, on_step)
@@ -154,7 +156,12 @@ def _by_column(query: str, document: str) -> dict[str, str]:
 
 
 def training_sources(
-    examples: Sequence[GradedExample], config: TrainingConfig, folder: Path, *, seed: int
+    examples: Sequence[GradedExample],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> list[TrainingSource]:
     """What a candidate is trained on: the graded rows, unless they have no weight, and the sets to mix in.
 
@@ -163,11 +170,17 @@ def training_sources(
         config: the candidate's settings.
         folder: where the data sets' files are written.
         seed: of the rows that are taken of a set where `max_rows` limits them.
+        on_note: told what is left out of a set, and which of its columns are not used.
 
     Raises:
         SourceError: a set to mix in cannot be used.
     """
-    mixed = [mix_source(mix, folder, seed=seed)[0] for mix in config.mix]
+    mixed = []
+    for mix in config.mix:
+        source, counts = mix_source(mix, folder, seed=seed)
+        mixed.append(source)
+        for line in counts.reading.lines(f"mix {mix.name}"):
+            on_note(line)
     if not config.graded_weight:
         return mixed
     return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
