@@ -6,6 +6,7 @@
       documents/               documents.parquet; from pairs also queries.jsonl; from tasks only tasks.jsonl
       synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl; from tasks also documents.parquet
       marks.jsonl              rows that a reader marked bad, where there are any
+      vectors/                 the base model's, for texts that the audit and the evaluation share; may be deleted
       dataset/                 graded.parquet, rejects.parquet, audit.json
       logs/                    of TensorBoard, where training reports to it
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
@@ -126,6 +127,9 @@ class RunDirectory:
 
     audit_path = _PathInside("dataset/audit.json")
     """The audit's counts and similarity statistics."""
+
+    vectors_path = _PathInside("vectors")
+    """The folder that keeps the base model's vectors from one stage for the next."""
 
     labels_path = _PathInside("marks.jsonl")
     """Rows that a reader marked bad; they are left out of the data set."""
