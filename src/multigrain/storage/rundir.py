@@ -13,6 +13,7 @@
       model/                   a copy of the chosen candidate
       results/                 evaluation.json, per_query.parquet, anchors.json
       report.html
+      demo.json                the steps that `multigrain demo` planned, and the speed that it measured
       failure.json             why the last attempt failed, where one did
 
 Each of the folders also holds `manifest.json`, written when its stage is complete and never before. Large tables
