@@ -1,4 +1,4 @@
-"""Which texts go through a model together on a CPU: texts of like length, as many as their tokens allow.
+"""Batches of texts by the tokens that they hold, not by their number.
 
 A CPU computes fastest on as much as its caches hold, whatever the number of texts; a GPU wants as many texts as fit.
 """
@@ -16,27 +16,46 @@ TOKENS: Final = 1_536
 """Tokens of a batch on a CPU, padding included: of 192 to 6,144 the fastest, by a seventh, for a model of 22 million
 weights (`benchmarks/demo_speed.py --only encoding`)."""
 
-_CHARACTERS_A_TOKEN: Final = 8
+_MOST_CHARACTERS: Final = 8
 """More than texts of any language have on average: so many characters nearly always hold all tokens that are read."""
 _SPARE_TOKENS: Final = 8
+_ASSUMED_CHARACTERS: Final = 3
+_SPECIAL_TOKENS: Final = 3
 _COUNTED: Final = 1_024  # texts tokenised at a time to count
 
 
-def token_batches(lengths: Sequence[int], *, tokens: int, texts: int) -> Iterator[list[int]]:
-    """Positions in batches of like length, the longest first.
+def about_tokens(characters: int, *, at_most: int | None) -> int:
+    """About how many tokens a text has for a model: rather too many than too few.
+
+    Args:
+        characters: of the text.
+        at_most: tokens that the model reads; None for any number.
+    """
+    tokens = characters // _ASSUMED_CHARACTERS + _SPECIAL_TOKENS
+    return tokens if at_most is None else min(tokens, at_most)
+
+
+def token_batches(lengths: Sequence[int], budget: int, *, texts: int | None = None) -> Iterator[list[int]]:
+    """Batches that hold at most so many tokens each, padding among them; a longer text is a batch by itself.
+
+    The longest go first, so that what does not fit a device is known at once.
 
     Args:
         lengths: tokens of each text.
-        tokens: most of a batch, each text taken to be as long as its longest; a longer text is a batch alone.
-        texts: most of a batch.
+        budget: tokens of a batch.
+        texts: most of a batch; None for any number.
+
+    Yields:
+        Places of texts; each stands in one batch.
     """
-    order = sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
-    start = 0
-    while start < len(order):
-        width = max(1, lengths[order[start]])
-        size = max(1, min(texts, tokens // width))
-        yield order[start : start + size]
-        start += size
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batch and (len(batch) == texts or (len(batch) + 1) * lengths[batch[0]] > budget):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 def readable_parts(model: SentenceTransformer, texts: Sequence[str]) -> tuple[list[str], list[int]] | None:
@@ -53,7 +72,7 @@ def readable_parts(model: SentenceTransformer, texts: Sequence[str]) -> tuple[li
         return None
     if tokenizer.truncation_side != "right":
         return None
-    parts = [_cut(text, limit * _CHARACTERS_A_TOKEN) for text in texts]
+    parts = [_cut(text, limit * _MOST_CHARACTERS) for text in texts]
     lengths: list[int] = []
     backend: Any = tokenizer.backend_tokenizer
     backend.no_truncation()

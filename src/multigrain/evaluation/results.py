@@ -71,6 +71,7 @@ class SetResult:
         delta: model name to its score minus the base model's; every model but the base. Empty where a task has one
             number and no parts to resample.
         metric: what the scores are.
+        notes: what the figures depend on besides, e.g. what was left out of the set.
     """
 
     name: str
@@ -81,6 +82,7 @@ class SetResult:
     models: Mapping[str, ModelScores]
     delta: Mapping[str, PairedDifference]
     metric: str = NDCG
+    notes: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -214,6 +216,7 @@ def summarise_set(
             for name, model in scores.items()
             if reference is not None and name != base
         },
+        notes=evaluation_set.remarks,
     )
 
 
@@ -242,6 +245,7 @@ def summarise_similarity(
             if base in similarities and name != base
         },
         metric=SPEARMAN,
+        notes=similarity_set.notes,
     )
 
 

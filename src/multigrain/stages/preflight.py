@@ -13,14 +13,15 @@ from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
-from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, UnusableOutputError
+from multigrain.encoders.served import SERVED
+from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import RunContext
-from multigrain.stages.fingerprints import set_paths
+from multigrain.stages.fingerprints import set_paths, teachers_of
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
@@ -42,6 +43,12 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
     """See that shards, losses, trackers and attention are as training can have them."""
     check_sharding(config.training)
     check_losses(config.training)
+    settings = [config.training.resolve(name) for name in config.training.candidates]
+    if any(candidate.teacher for candidate in settings) and not any(map(teachers_of, settings)):
+        raise ConfigError(
+            f"training.teacher: loss {settings[0].loss!r} learns nothing from a teacher; set training.loss to distil, "
+            "margin-mse or graded, or leave teacher out"
+        )
     check_trackers(config.training)
     check_implementation(config.training.attn_implementation)
 
@@ -53,15 +60,42 @@ def check_models(context: RunContext) -> None:
         ModelError: one is not, or cannot.
         MissingExtraError: a package is not installed.
     """
+    check_base_models(context.config)
     config = context.config
     others = [] if config.audit.reference_model == "auto" else [config.audit.reference_model]
     for name in config.training.candidates:
         settings = config.training.resolve(name)
-        _check_model(settings)
         others += [guide] if (guide := guide_of(settings)) is not None else []
     trusted = config.training.trust_remote_code
     for reference in others:
         _check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
+
+
+def check_teachers(context: RunContext) -> None:
+    """See that every teacher is there, without loading its weights.
+
+    Raises:
+        ModelError: one is not.
+    """
+    from multigrain.model.loading import check_reference
+    from multigrain.teachers.build import is_pair_model
+
+    training = context.config.training
+    for name in training.candidates:
+        for teacher in teachers_of(training.resolve(name)):
+            if not (teacher.is_judge or teacher.model.startswith(SERVED) or is_pair_model(teacher)):
+                check_reference(teacher.model, trust_remote_code=training.trust_remote_code)
+
+
+def check_base_models(config: Config) -> None:
+    """See that the base of every candidate is there and can be tuned as asked.
+
+    Raises:
+        ModelError: one is not, or cannot.
+        MissingExtraError: a package is not installed.
+    """
+    for name in config.training.candidates:
+        _check_model(config.training.resolve(name))
 
 
 def check_unwritten_prices(config: Config, run: RunDirectory) -> None:
@@ -85,9 +119,12 @@ def check_prices(config: Config) -> None:
 
 
 def _check_model(settings: TrainingConfig) -> None:
-    """See that a base model is there and can be tuned as asked, without loading its weights."""
+    """See that a base model is there and can be tuned as asked, without loading its weights.
+
+    A Router is loaded: what each of its routes can be given is known to its modules alone.
+    """
     from multigrain.model.adapters import quantization
-    from multigrain.model.loading import check_reference
+    from multigrain.model.loading import check_reference, is_asymmetric
 
     check_reference(
         settings.base_model,
@@ -98,6 +135,14 @@ def _check_model(settings: TrainingConfig) -> None:
     if settings.lora is not None and find_spec("peft") is None:
         raise MissingExtraError("peft", "training.lora", 'pip install "multigrain[lora]"')
     quantization(settings.quantize)
+    if is_asymmetric(settings.base_model):
+        from multigrain.model.encoder import build_candidate
+
+        if settings.fsdp:
+            raise ModelError(
+                f"{settings.base_model}: training.fsdp shards models of one transformer, and this one has a Router"
+            )
+        build_candidate(settings, device="cpu")
 
 
 def check_sets(context: RunContext) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from sentence_transformers import (
@@ -20,14 +20,16 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
 from multigrain.curriculum.schedule import boundaries
-from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.prompts import document_prompt, query_prompt
+from multigrain.model.routes import has_routes
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
+    PASSAGE,
     CurriculumSampling,
     TrainingPlan,
     TrainingSource,
@@ -35,11 +37,13 @@ from multigrain.training.data import (
     mix_source,
     plan_training,
     schedule_of,
+    scored_source,
 )
 from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import TrainingLog, TrainingStep
-from multigrain.training.losses.registry import build_loss, graded_shape
+from multigrain.training.losses.registry import build_loss, graded_shape, learned_targets
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
+from multigrain.training.targets import score_targets
 from multigrain.training.trackers import keep_logs
 from multigrain.training.trainers import (
     AdapterTrainer,
@@ -49,6 +53,8 @@ from multigrain.training.trainers import (
     training_device,
     twin_to_shard,
 )
+
+_DOCUMENT_COLUMNS: Final = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -72,6 +78,7 @@ def train_candidate(
     checkpoints: Path,
     logs: Path | None = None,
     on_step: StepListener | None = None,
+    on_note: Callable[[str], None] = lambda line: None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> TrainingLog:
     """Tune a model in place.
@@ -89,6 +96,7 @@ def train_candidate(
         checkpoints: a folder for this candidate's checkpoints; removed when training is complete.
         logs: a folder for TensorBoard's logs, where `config.report_to` names it; None puts them beside `checkpoints`.
         on_step: told of every step.
+        on_note: told of each line on the sets that are mixed in, e.g. what is left out of them.
         on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
 
     Raises:
@@ -105,7 +113,7 @@ def train_candidate(
     started = time.monotonic()
     settings = _Settings(name, config, seed, _use_bf16(config, model))
     # Every process reads its own copy: they may not share a disk.
-    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed)
+    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed, on_note=on_note)
     plan = plan_training(sources, config, seed=seed, processes=process_count())
     steps = len(plan.sources)
     recorder = _StepRecorder(steps, on_step)
@@ -136,15 +144,33 @@ def train_candidate(
     return log
 
 
-def column_prompts(model: SentenceTransformer) -> dict[str, str] | None:
-    """The model's prompts, as the trainer puts them before the texts of each column; None where it has none."""
+def column_prompts(model: SentenceTransformer, passages: Iterable[str] = ()) -> dict[str, str] | None:
+    """The model's prompts, as the trainer puts them before the texts of each column; None where it has none.
+
+    Args:
+        model: the model.
+        passages: more columns of documents.
+    """
     query, document = query_prompt(model), document_prompt(model)
-    columns = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
-    return {"query": query, **dict.fromkeys(columns, document)} if query or document else None
+    return _by_column(query, document, passages) if query or document else None
+
+
+def column_routes(model: SentenceTransformer, passages: Iterable[str] = ()) -> dict[str, str] | None:
+    """The route of an asymmetric model that each column's texts take; None where the model has one for all."""
+    return _by_column("query", "document", passages) if has_routes(model) else None
+
+
+def _by_column(query: str, document: str, passages: Iterable[str]) -> dict[str, str]:
+    return {"query": query, **dict.fromkeys((*_DOCUMENT_COLUMNS, *passages), document)}
 
 
 def training_sources(
-    examples: Sequence[GradedExample], config: TrainingConfig, folder: Path, *, seed: int
+    examples: Sequence[GradedExample],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> list[TrainingSource]:
     """What a candidate is trained on: the graded rows, unless they have no weight, and the sets to mix in.
 
@@ -153,14 +179,25 @@ def training_sources(
         config: the candidate's settings.
         folder: where the data sets' files are written.
         seed: of the rows that are taken of a set where `max_rows` limits them.
+        on_note: told what is left out of a set, and which of its columns are not used.
 
     Raises:
         SourceError: a set to mix in cannot be used.
+        ModelError: the loss learns from a teacher's scores, and the rows have none to learn from.
     """
-    mixed = [mix_source(mix, folder, seed=seed)[0] for mix in config.mix]
+    mixed = []
+    for mix in config.mix:
+        source, counts = mix_source(mix, folder, seed=seed)
+        mixed.append(source)
+        for line in counts.reading.lines(f"mix {mix.name}"):
+            on_note(line)
     if not config.graded_weight:
         return mixed
-    return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
+    shape, weight = graded_shape(config), config.graded_weight
+    learned = learned_targets(config)
+    if learned is None:
+        return [graded_source(examples, shape, folder, weight=weight), *mixed]
+    return [scored_source(examples, shape, folder, score_targets(examples, learned), weight=weight), *mixed]
 
 
 def _build_trainer(
@@ -198,7 +235,8 @@ def _build_trainer(
         seed=settings.seed,
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
-        prompts=column_prompts(model),
+        prompts=column_prompts(model, _passage_columns(plan)),
+        router_mapping=column_routes(model, _passage_columns(plan)),
         report_to=list(config.report_to) or "none",
         run_name=settings.name,
         **fsdp_arguments(config, model),
@@ -217,13 +255,18 @@ def _build_trainer(
     return trainer
 
 
+def _passage_columns(plan: TrainingPlan) -> list[str]:
+    datasets = [plan.dataset] if len(plan.rows) == 1 else plan.dataset.values()
+    return [name for dataset in datasets for name in dataset.column_names if name.startswith(PASSAGE)]
+
+
 def _losses(
     model: SentenceTransformer, config: TrainingConfig, plan: TrainingPlan
 ) -> nn.Module | dict[str, nn.Module]:
     processes = process_count()
     if len(plan.rows) == 1:
-        return build_loss(model, config, processes=processes, graded=GRADED in plan.rows)
-    own = build_loss(model, config, processes=processes)
+        return build_loss(model, config, processes=processes, graded=GRADED in plan.rows, threshold=plan.threshold)
+    own = build_loss(model, config, processes=processes, threshold=plan.threshold)
     mixed = build_loss(model, config, processes=processes, graded=False)
     return {name: own if name == GRADED else mixed for name in plan.rows}
 
