@@ -160,10 +160,13 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
     """
     settings = context.config.training.resolve(name)
     choosing_sets = context.config.evaluation.choosing_sets if settings.chooses_share else []
+    values = settings.fingerprinted(exclude=_TRAINING_PACE)
+    if settings.dropout == "auto":
+        values["dropout"] = None  # what was the default before: models trained with it stay complete
     return fingerprint(
         _FORMATS["models"],
         dataset_fingerprint(data or context),
-        settings.fingerprinted(exclude=_TRAINING_PACE),
+        values,
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
