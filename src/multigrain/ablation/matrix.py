@@ -102,7 +102,7 @@ class Arm:
     def training_settings(self) -> dict[str, Any]:
         """What decides how the arm is trained, as plain values."""
         training = self.config.training.resolve(CANDIDATE)
-        values = training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"})
+        values = training.fingerprinted(exclude={"candidates", "checkpoint_every"})
         return {key: value for key, value in values.items() if value is not None or key not in _ADDED_LATER}
 
 
@@ -199,6 +199,11 @@ def _matches(values: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
 
 def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
     settings = shared.model_dump(mode="json")
+    # Arms are told apart by what they are given, so nothing is chosen for them unless the config or the matrix says so.
+    unchosen = {**shared.training.changed, "early_stopping": None}
+    settings["training"] |= {
+        key: value for key, value in unchosen.items() if key not in shared.training.model_fields_set
+    }
     settings["training"]["candidates"] = {CANDIDATE: {}}
     for axis, value in values.items():
         *sections, key = _full_name(axis).split(".")

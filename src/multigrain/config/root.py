@@ -100,7 +100,13 @@ class Config(Section):
 
 def fingerprint(*parts: Any) -> str:
     """A stable SHA-256 over JSON-like values and config sections, for manifests and journal keys."""
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    plain = [_plain(part) for part in parts]
     return hashlib.sha256(
         json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode()
     ).hexdigest()
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, Section):
+        return part.fingerprinted()
+    return part.model_dump(mode="json") if isinstance(part, BaseModel) else part

@@ -107,6 +107,7 @@ class EvaluationResults:
         chosen_by: how `chosen` was chosen.
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
+        tokens: how much of a text each model reads, here and in use; None where it has no limit, or that is not known.
     """
 
     chosen: str
@@ -118,6 +119,7 @@ class EvaluationResults:
     chosen_by: str = CHOSEN_BY
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
+    tokens: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -320,6 +322,8 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
     values = {**asdict(results), "sets": [plain_set(result) for result in results.sets]}
+    if not results.tokens:
+        del values["tokens"]
     atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
 

@@ -101,7 +101,7 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
     return fingerprint(
         _FORMATS["synthesis"],
         documents,
-        config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
+        config.synthesis.fingerprinted(exclude=SPENDING_LIMITS),
         config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
@@ -138,7 +138,7 @@ def planned_dataset_fingerprint(config: Config, synthesis: str, *, labels: str =
         config.audit,
         [base_settings(config.training), _model_content(reference)],
         # Which sets the names stand for.
-        [settings.model_dump(mode="json") for settings in config.evaluation.sets] if named else [],
+        [settings.fingerprinted() for settings in config.evaluation.sets] if named else [],
         labels,
     )
 
@@ -152,17 +152,17 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
         data: the context that made the data set, where candidates of other seeds are trained on it too.
     """
     settings = context.config.training.resolve(name)
-    choosing_sets = context.config.evaluation.choosing_sets if settings.chooses_share else []
+    choosing_sets = context.config.evaluation.choosing_sets if settings.chooses else []
     return fingerprint(
         _FORMATS["models"],
         dataset_fingerprint(data or context),
-        settings.model_dump(mode="json", exclude=_TRAINING_PACE),
+        settings.fingerprinted(exclude=_TRAINING_PACE),
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
         # Only where there are any: a model that no such set had a share in keeps its fingerprint.
         *(
-            [choosing_set.model_dump(mode="json", exclude={"name"}), _set_content(choosing_set)]
+            [choosing_set.fingerprinted(exclude={"name"}), _set_content(choosing_set)]
             for choosing_set in choosing_sets
         ),
     )
@@ -174,7 +174,7 @@ def results_fingerprint(context: RunContext) -> str:
     return fingerprint(
         _FORMATS["results"],
         {name: candidate_fingerprint(context, name) for name in config.training.candidates},
-        config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
+        config.evaluation.fingerprinted(exclude={"batch_size"}),
         [_set_content(settings) for settings in config.evaluation.sets],
         config.seed,
     )
@@ -182,7 +182,7 @@ def results_fingerprint(context: RunContext) -> str:
 
 def _llm_settings(settings: LLMConfig) -> dict[str, Any]:
     """What decides what a language model says, and not how fast or at what price."""
-    return settings.model_dump(mode="json", exclude=_LLM_PACE)
+    return settings.fingerprinted(exclude=_LLM_PACE)
 
 
 def base_settings(training: TrainingConfig) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _tasks_settings(config: Config) -> list[Any]:
         path = existing_path(config.tasks.path, "tasks.path")
         return [str(path), files_fingerprint(path), config.tasks.hold_out]
     return [
-        config.tasks.model_dump(mode="json", exclude={"rows", "languages"}),
+        config.tasks.fingerprinted(exclude={"rows", "languages"}),
         _llm_settings(config.llm),
         Prompts(config.synthesis.templates).fingerprint(),
     ]

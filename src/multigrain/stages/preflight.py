@@ -155,10 +155,11 @@ def check_selection(config: Config, stages: Sequence[str], *, none_held_out: boo
     candidates = config.training.candidates
     for name in candidates if "training" in stages else ():
         settings = config.training.resolve(name)
-        if settings.chooses_share:
+        if key := settings.must_choose:
+            one = {"merge": "share", "learning_rate": "rate"}[key]
             raise ConfigError(
-                f"training.merge: {settings.merge} needs validation queries to choose by, and {lack}, or give one "
-                "share"
+                f"training.{key}: {getattr(settings, key)} needs validation queries to choose by, and {lack}, or give "
+                f"one {one}"
             )
     if "evaluation" in stages and len(candidates) > 1:
         raise EvaluationError(
