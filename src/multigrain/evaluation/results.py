@@ -71,6 +71,7 @@ class SetResult:
         delta: model name to its score minus the base model's; every model but the base. Empty where a task has one
             number and no parts to resample.
         metric: what the scores are.
+        seen_queries: how many of the queries a document answers that was tuned on; None where that is not known.
     """
 
     name: str
@@ -81,6 +82,15 @@ class SetResult:
     models: Mapping[str, ModelScores]
     delta: Mapping[str, PairedDifference]
     metric: str = NDCG
+    seen_queries: int | None = None
+
+    @property
+    def seen_words(self) -> str:
+        """On what documents the queries are, in words; empty where that is not known."""
+        if self.seen_queries is None:
+            return ""
+        share = {0: "none", self.queries: "all"}.get(self.seen_queries, f"{self.seen_queries:,} of them")
+        return f"{share} on documents tuned on"
 
     @property
     def unit(self) -> str:
@@ -291,6 +301,8 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
 def plain_set(result: SetResult) -> dict[str, Any]:
     """A set's results as JSON-like values, a model's metrics beside its score (None: not measured here)."""
     values = asdict(result)
+    if result.seen_queries is None:
+        del values["seen_queries"]
     unmeasured = dict.fromkeys(METRICS.names())
     values["models"] = {
         name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()

@@ -33,7 +33,7 @@ from multigrain.evaluation.results import (
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
-from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.evaluation.sets.run_sets import count_seen, domain_sets
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
@@ -59,7 +59,8 @@ def run(context: RunContext, stage: Stage) -> None:
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
     config, run = context.config, context.run
-    domain = tuple(domain_sets(config, run, read_document_table(run.documents_path)))
+    documents = read_document_table(run.documents_path)
+    domain = tuple(domain_sets(config, run, documents))
     others = open_sets(config.evaluation.sets, seed=config.seed)
     if not domain and not others:
         raise EvaluationError(NOTHING_TO_EVALUATE_ON)
@@ -92,10 +93,11 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     for encoder in encoders.values():
         encoder.close()
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
+    seen = count_seen(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
     results = EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),
-        sets=tuple(scored.results(settings)),
+        sets=tuple(replace(result, seen_queries=seen.get(result.name)) for result in scored.results(settings)),
         bootstrap_samples=settings.samples,
         confidence=settings.confidence,
         seed=settings.seed,
@@ -200,6 +202,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
         }
         kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
         size = f", {result.queries} {result.unit}" if result.queries else ""
+        size += f", {result.seen_words}" if result.seen_words else ""
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
         context.progress.say(
             f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {score:.3f} with "

@@ -95,7 +95,26 @@ def heldout_documents(config: Config, inputs: Inputs) -> Sequence[Document]:
     if config.start_from != "documents" or queries not in ("auto", "synthetic"):
         return ()
     heldout = DiskList(document for document in inputs.documents if document.split is not Split.TRAIN)
-    return () if queries == "auto" and titles_suffice(heldout) else heldout
+    if queries == "auto" and titles_suffice(heldout):
+        return ()
+    parts = parts_to_ask(config)
+    return heldout if len(parts) > 1 else DiskList(document for document in heldout if document.split in parts)
+
+
+def parts_to_ask(config: Config) -> frozenset[Split]:
+    """The held-out parts of the documents that need queries.
+
+    Where labelled sets say what `evaluation.queries: auto` would ask a language model for, nobody is asked: test sets
+    stand for the test part, and the validation part is needed only where validation chooses something, and no set of
+    that role does.
+    """
+    evaluation, training = config.evaluation, config.training
+    if evaluation.queries != "auto":
+        return frozenset({Split.VALIDATION, Split.TEST})
+    is_tested = any(labelled.role == "test" for labelled in evaluation.sets)
+    chooses = len(training.candidates) > 1 or any(training.resolve(name).chooses for name in training.candidates)
+    needs = {Split.TEST: not is_tested, Split.VALIDATION: not evaluation.choosing_sets and (chooses or not is_tested)}
+    return frozenset(part for part, needed in needs.items() if needed)
 
 
 class RowUnits(Mapping[str, WritingUnit]):
