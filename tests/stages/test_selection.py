@@ -1,4 +1,4 @@
-"""What validation queries choose: the step, the learning rate, the share; and the base model where nothing beats it."""
+"""What validation queries choose: step, learning rate and share; and the base model where nothing beats it."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.style import style_queries
 from multigrain.training.mixing import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
@@ -98,6 +99,7 @@ def synthesis_fingerprint(context: RunContext) -> str:
 
 def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
     """Of rows that are written, or would be, for documents of a fingerprint."""
+    style, judge = style_queries(config), config.audit.query_judge
     return fingerprint(
         _FORMATS["synthesis"],
         documents,
@@ -109,6 +111,9 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
         config.evaluation.queries,
         None if config.evaluation.llm is None else _llm_settings(config.evaluation.llm),
         config.seed,
+        # Only where they are asked for: other rows stay what they are.
+        *(() if style is None else (style.queries,)),
+        *((["query judge", judge.fingerprinted()],) if judge is not None and judge.heldout else ()),
     )
 
 

@@ -26,13 +26,16 @@ from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
 from multigrain.synthesis.heldout import HELDOUT, write_heldout_queries
 from multigrain.synthesis.inputs import heldout_documents, heldout_units, load_inputs, read_inputs, training_units
 from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.query_judge import QUERY_JUDGE, query_request
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy
 
 Item = TypeVar("Item")
 
 _SAMPLED_ROWS: Final = 200
+_A_QUERY: Final = "a query of about as many words as queries have"
 _FREE_TEXT_TOKENS: Final = 30
 _FIELD_TOKENS: Final = 70
 """Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
@@ -138,6 +141,9 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
         own.add_rows(units, run_strategy(config, run, ask=False), engine)
         writer = own if other is None else ModelEstimate.of(other, _journal(run.heldout_journal_path, stack))
         writer.add_heldout(documents, config, other or config.llm, engine)
+        if (judge := config.audit.query_judge) is not None and config.start_from != "pairs":
+            writer.add_judged_queries(documents if judge.heldout else (), config)
+            own.add_judged_queries([unit.document for unit in units], config)
     return Estimate.of([own] if writer is own else [own, writer], prompts=prompts)
 
 
@@ -202,11 +208,23 @@ class ModelEstimate:
         sample, scale = _sample(documents)
         stand_in = ScriptedLLM()
         characters, prompts = config.synthesis.document_characters, Prompts(config.synthesis.templates)
+        style = style_queries(config)
         for _ in write_heldout_queries(
-            sample, stand_in, engine, llm, characters=characters, seed=config.seed, prompts=prompts
+            sample, stand_in, engine, llm, characters=characters, seed=config.seed, prompts=prompts, style=style
         ):
             pass
         self.add(stand_in.requests, HELDOUT, scale)
+
+    def add_judged_queries(self, documents: Sequence[Document], config: Config) -> None:
+        """Count the judgments of the queries of documents, one each."""
+        settings = config.audit.query_judge
+        if settings is None or not documents:
+            return
+        most = len(documents) if settings.max_queries is None else min(len(documents), settings.max_queries)
+        sample, scale = _sample(documents[:most])
+        prompts = Prompts(config.synthesis.templates)
+        requests = (query_request(_A_QUERY, document.text, seed=config.seed, prompts=prompts) for document in sample)
+        self.add(requests, QUERY_JUDGE, scale)
 
 
 def _sample(items: Sequence[Item]) -> tuple[Sequence[Item], float]:
