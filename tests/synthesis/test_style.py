@@ -37,9 +37,8 @@ def test_prompts_show_some_of_the_queries_others_each_time_and_none_may_be_repea
         units = [WritingUnit(document) for document in DOCUMENTS]
         outcomes = list(synthesize(units, strategy, llm, engine, style=style))
 
-    shown = [
-        {line for line in style.queries if f"- {line}\n" in request.messages[-1].content} for request in llm.requests
-    ]
+    prompts = [request.messages[-1].content for request in llm.requests]
+    shown = [{line for line in style.queries if f"- {line}\n" in prompt} for prompt in prompts]
     assert {len(lines) for lines in shown} == {3}
     assert len(set().union(*shown)) > 15
     failures = [outcome.failure.kind for outcome in outcomes if outcome.failure is not None]

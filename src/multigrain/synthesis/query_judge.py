@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from multigrain.config import QueryJudgeConfig
 from multigrain.engine.protocol import Engine
@@ -22,7 +22,14 @@ _MAX_TOKENS: Final = 64
 _QUERY_CHARACTERS: Final = 1000
 _TEXT_CHARACTERS: Final = 4000
 
-_Score = Annotated[int, Field(ge=1, le=10)]
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a whole number from 1 to 10 is needed")
+    return value
+
+
+_Score = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=10)]
 
 
 class _Judgment(BaseModel):
