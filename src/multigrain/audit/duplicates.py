@@ -98,10 +98,28 @@ def same_meaning(
     problems: dict[int, Problem] = {}
     for start in range(0, len(queries), _COMPARED):
         part = queries[start : start + _COMPARED]
-        for own, (first, similarity) in _repeats(encode(part), config.max_query_similarity).items():
+        vectors = encode(part)
+        for own, (first, similarity) in _repeats(vectors, cosine_of(config.max_query_similarity, vectors)).items():
             detail = f"similarity {similarity:.2f} to {part[first]!r}"
             problems |= {place: Problem("same_meaning", detail) for place in places_of[part[own]]}
     return problems
+
+
+def cosine_of(similarity: float, vectors: Floats) -> float:
+    """The cosine that a similarity stands for where two queries of the run are at 0 on average, and equal ones at 1.
+
+    Encoders differ in how near to each other they put texts that have nothing in common: at .1, or at .8.
+
+    Args:
+        similarity: 0 to 1.
+        vectors: (n, d) the queries', of length 1.
+    """
+    count = len(vectors)
+    if count < 2:
+        return similarity
+    total = vectors.astype(np.float64).sum(axis=0)
+    mean = float(max(0.0, (total @ total - count) / (count * (count - 1))))
+    return mean + similarity * (1 - mean)
 
 
 def _repeats(vectors: Floats, limit: float) -> dict[int, tuple[int, float]]:

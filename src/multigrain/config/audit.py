@@ -219,8 +219,9 @@ class AuditConfig(Section):
     """Queries whose word trigrams overlap by more than this (Jaccard) are near-duplicates: the first one stays."""
 
     max_query_similarity: float | None = Field(default=0.9, gt=0, le=1)
-    """Written queries that are more similar than this to another row's, by the reference model's cosine, say the same
-    in other words: the first one stays (null: not looked at). A part of checks.near_duplicates."""
+    """Written queries that are more similar than this to another row's say the same in other words: the first stays
+    (null: not looked at). It is the reference model's cosine, on a scale where two queries of the run are at 0 on
+    average. A part of checks.near_duplicates."""
 
     query_judge: QueryJudgeConfig | None = None
     """The run's language model judges each written query by itself, from 1 to 10: {at_least: 5}. Every judgment is a
