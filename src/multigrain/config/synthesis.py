@@ -108,6 +108,7 @@ class SynthesisConfig(Section):
     """What is written for each document."""
 
     added: ClassVar[Mapping[str, Any]] = {"style_queries": None, "style_count": 4}
+    changed: ClassVar[Mapping[str, Any]] = {"query_types": {"search": 1.0}}
 
     strategy: str | dict[str, Weight] = "mgh"
     """How rows are written: one strategy, or several with weights, e.g. {mgh: 0.5, mined-bands: 0.5}.
@@ -147,7 +148,9 @@ class SynthesisConfig(Section):
     few_shot_model: ModelReference = "auto"
     """likelihood only: the local model that ranks the examples: a .gguf path, package:NAME, or auto."""
 
-    query_types: Annotated[dict[QueryType, Weight], AfterValidator(_some_weight)] = Field(default={"search": 1.0})
+    query_types: Annotated[dict[QueryType, Weight], AfterValidator(_some_weight)] = Field(
+        default={"search": 2.0, "question": 2.0, "keywords": 1.0, "long-tail": 1.0}
+    )
     """Kinds of queries and their weights: search (whatever somebody would type), keywords, question, summary (one
     line; the easiest for tiny models), claim, long-tail, message, sub-question (a step of a larger question, as an
     agent asks it), multi-passage (needs another chunk of the document too, or the document nearest to it in words;
