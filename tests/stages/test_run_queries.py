@@ -151,3 +151,20 @@ def test_where_a_labelled_set_tests_only_what_something_is_chosen_by_is_written(
     trained_on = sum(split == "train" for split in splits.values())
     assert results["own"]["seen_queries"] == trained_on
     assert RunDirectory(finished.path).report_path.read_text().count(f"{trained_on} of them on documents tuned on")
+
+
+def test_all_documents_are_trained_on_and_all_labelled_questions_test(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint, labelled: Path
+) -> None:
+    values = run_values(corpus_file, small_bert, endpoint.url)
+    values["documents"] |= {"validation_share": 0, "test_share": 0}
+    values["training"]["candidates"] = {"tuned": {}}
+    values["evaluation"] = {"bootstrap_samples": 100, "sets": [{"name": "own", "path": str(labelled)}]}
+    finished = run(parse_config(values), tmp_path / "run")
+
+    evaluated = json.loads((finished.results_path / "evaluation.json").read_text())
+    results = {each["name"]: each for each in evaluated["sets"]}
+    assert results.keys() == {"seen documents", "own"}
+    assert results["own"]["seen_queries"] == results["own"]["queries"] == 60
+    assert evaluated["chosen"] == "tuned"
+    assert "all on documents tuned on" in finished.report_path.read_text()

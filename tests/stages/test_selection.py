@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tests.stages.test_training import _prepared, _values, trained
 
+from multigrain.config.file import parse_config
 from multigrain.evaluation.results import BASE, read_results
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import SEEN
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.report.headline import headline
@@ -150,3 +152,24 @@ def test_titles_of_documents_that_were_tuned_on_are_a_set_of_their_own(
     assert seen[SEEN][0] == "test"
     assert seen[SEEN][1] == seen[SEEN][2] > 0
     assert seen["test"][1] == seen["validation"][1] == 0
+
+
+def test_the_pool_holds_the_right_documents_and_the_nearest_and_is_no_larger_than_asked(small_bert: Path) -> None:
+    corpus = {f"d{number}": f"river w{number % 50} w{number}" for number in range(120)}
+    queries = {f"q{number}": f"river w{number}" for number in range(40)}
+    whole = EvaluationSet(
+        "v", "validation", "made up", corpus, queries, {f"q{number}": {f"d{number}": 1} for number in range(40)}
+    )
+    config = parse_config({"training": {"validation_documents": 30}})
+    model = SentenceTransformer(str(small_bert))
+    (pool,) = selection.validation_pools([whole], model, config, config.training)
+
+    assert len(pool.queries) == 6
+    assert len(pool.corpus) == 30
+    assert {document for grades in pool.qrels.values() for document in grades} <= pool.corpus.keys()
+    vectors, asked = model.encode(list(corpus.values())), model.encode(list(pool.queries.values()))
+    nearest = {list(corpus)[place] for place in (asked @ vectors.T).argmax(axis=1)}
+    assert nearest <= pool.corpus.keys()
+    roomy = parse_config({})
+    (whole_pool,) = selection.validation_pools([whole], model, roomy, roomy.training)
+    assert (whole_pool.corpus, whole_pool.queries) == (corpus, queries)

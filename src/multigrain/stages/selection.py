@@ -1,7 +1,8 @@
 """What validation queries choose while a candidate is tuned: its step, its learning rate, and the share to merge.
 
-They search a pool of the documents: the right ones, and those that the base model finds nearest. So a look costs what
-the pool costs, whatever the corpus holds. The model selection itself (`stages.evaluation`) searches all documents.
+They search a pool of the documents: the right ones, and those that the base model finds nearest in a sample five times
+as large. So a look costs what the pool costs, whatever the corpus holds. The model selection itself
+(`stages.evaluation`) searches all documents.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from multigrain.storage.files import atomic_write
 
 _PATIENCE: Final = 2
 _QUERY_SHARE: Final = 5  # documents of the pool for each query
+_RANKED: Final = 5  # documents that the base ranks, for each that stays in the pool
 
 
 def validation_pools(
@@ -47,7 +49,8 @@ def validation_pools(
 
 
 def _pool(whole: EvaluationSet, encoder: SentenceTransformerEncoder, limit: int, seed: int) -> EvaluationSet:
-    asked = sample(whole, max_queries=max(2, limit // _QUERY_SHARE), seed=seed)
+    queries, documents = max(2, limit // _QUERY_SHARE), _RANKED * limit
+    asked = sample(whole, max_queries=queries, max_documents=documents, seed=seed)
     if len(asked.corpus) <= limit:
         return asked
     keys, texts = list(asked.corpus), list(asked.corpus.values())

@@ -74,7 +74,8 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     validation = _validation(context, settings)
     rates = settings.rates(choose=bool(validation))
     attempts = [_Attempt(context, name, _at(settings, rate), fingerprint, len(rates)) for rate in rates]
-    outcomes = [attempt.outcome(validation) for attempt in attempts]
+    pools = _Pools(context, settings, validation)
+    outcomes = [attempt.outcome(pools) for attempt in attempts]
     if not is_main_process():
         return outcomes[0].counts
     # Of equal scores the lowest rate: it moved the base the least.
@@ -99,6 +100,28 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
 def _at(settings: TrainingConfig, rate: float) -> TrainingConfig:
     """The settings with one learning rate."""
     return settings.model_copy(update={"learning_rate": rate})
+
+
+@dataclass
+class _Pools:
+    """What validation queries search while a candidate is tuned; made once, with the first base model at hand."""
+
+    context: RunContext
+    settings: TrainingConfig
+    whole: tuple[EvaluationSet, ...]
+    _made: tuple[EvaluationSet, ...] | None = None
+
+    def of(self, model: SentenceTransformer) -> tuple[EvaluationSet, ...]:
+        """The pools, for the main process; the others look at nothing.
+
+        Args:
+            model: the base model, before it is tuned.
+        """
+        if not is_main_process():
+            return ()
+        if self._made is None:
+            self._made = validation_pools(self.whole, model, self.context.config, self.settings)
+        return self._made
 
 
 @dataclass(frozen=True)
@@ -143,7 +166,7 @@ class _Attempt:
         """Remove what was kept for the choice."""
         shutil.rmtree(self._kept, ignore_errors=True)
 
-    def outcome(self, validation: Sequence[EvaluationSet]) -> _Outcome:
+    def outcome(self, validation: _Pools) -> _Outcome:
         """Tune the model, unless that was done before an interruption."""
         path = self._kept / "outcome.json"
         if path.exists() and self.model_path.is_dir():
@@ -153,7 +176,7 @@ class _Attempt:
             atomic_write(path, json.dumps(asdict(outcome)))
         return outcome
 
-    def _tune(self, validation: Sequence[EvaluationSet]) -> _Outcome:
+    def _tune(self, validation: _Pools) -> _Outcome:
         context, settings = self.context, self.settings
         examples = open_examples(context.run.dataset_path)
         model = build_candidate(settings, seed=context.config.seed)
@@ -164,9 +187,9 @@ class _Attempt:
                 f"{self.title}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
                 f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
             )
-        pools = validation_pools(validation, model, context.config, settings) if is_main_process() else ()
-        looks = self._looks(model, pools, steps) if validation else None
-        merge = settings.merge_where(choose=bool(validation))
+        pools = validation.of(model)
+        looks = self._looks(model, pools, steps) if validation.whole else None
+        merge = settings.merge_where(choose=bool(validation.whole))
         weights = self._weights(model, merge)
         with (
             context.progress.task(f"Training {self.title}", steps, unit="steps") as task,
