@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from multigrain.errors import MultigrainError
     from multigrain.evaluation.metrics import Metric
     from multigrain.export.job import Exported, ExportJob
-    from multigrain.llm.answers import UnusableAnswer, ask
-    from multigrain.llm.protocol import CompletionRequest, LLMClient, Message
+    from multigrain.llm.answers import ask
+    from multigrain.llm.protocol import CompletionRequest, LLMClient, Message, UnusableAnswer
     from multigrain.llm.scripted import ScriptedLLM
     from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling, PoolingKind, TokenPooling
@@ -42,9 +42,9 @@ _HOMES = {
     "multigrain.errors": ("MultigrainError",),
     "multigrain.evaluation.metrics": ("Metric",),
     "multigrain.export.job": ("ExportJob", "Exported"),
-    "multigrain.llm.protocol": ("CompletionRequest", "LLMClient", "Message"),
+    "multigrain.llm.protocol": ("CompletionRequest", "LLMClient", "Message", "UnusableAnswer"),
     "multigrain.llm.scripted": ("ScriptedLLM",),
-    "multigrain.llm.answers": ("UnusableAnswer", "ask"),
+    "multigrain.llm.answers": ("ask",),
     "multigrain.model.encoder": ("load",),
     "multigrain.model.pooling": ("AnchorTokenPooling", "PoolingKind", "TokenPooling"),
     "multigrain.records": ("Document", "GradedExample", "Level", "SynthesizedRow"),

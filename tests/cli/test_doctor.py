@@ -142,3 +142,58 @@ def test_a_limit_that_cannot_be_kept_is_a_problem(tmp_path: Path) -> None:
     assert (found.state, "set llm.prices" in found.found) == ("problem", True)
     priced = parse_config({"llm": {"provider": "scripted"}, "synthesis": {"max_cost": 5}})
     assert _find(priced, tmp_path, "cost limit").state == "ok"
+
+
+class _Wrong(BaseHTTPRequestHandler):
+    """Answers every path as it is told to: (status, body) of GET, and of POST."""
+
+    get: tuple[int, object] = (404, {})
+    post: tuple[int, object] = (404, {})
+
+    def do_GET(self) -> None:
+        self._answer(*self.get)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(*self.post)
+
+    def _answer(self, status: int, body: object) -> None:
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+NOT_THERE = {"error": "Unexpected endpoint or method. (GET /models)"}
+
+
+@pytest.mark.parametrize(
+    ("get", "post", "state", "words"),
+    [
+        ((404, {"error": {"message": "no"}}), (404, {"error": {"message": "no mode"}}), "problem", "no mode"),
+        ((200, NOT_THERE), (200, NOT_THERE), "problem", "Unexpected endpoint or method"),
+        ((200, {"hello": "world"}), (200, {"hello": "world"}), "problem", "does not answer as an endpoint does"),
+        ((500, {"error": "broken"}), (500, {"error": "it is broken"}), "problem", "models answers 500: broken"),
+        ((404, {}), (400, {"error": {"message": "you must provide a model"}}), "note", "takes chats"),
+        ((200, {"data": []}), (400, {"error": {"message": "you must provide a model"}}), "ok", "answers; model m"),
+        ((404, {}), (401, {"error": {"message": "no such key"}}), "problem", "does not accept the key: no such key"),
+        ((200, {"data": [{"id": "m"}]}), (404, {}), "ok", "answers; model m"),
+    ],
+)  # fmt: skip
+def test_an_endpoint_is_well_only_where_something_takes_chats(
+    tmp_path: Path, get: tuple[int, object], post: tuple[int, object], state: str, words: str
+) -> None:
+    handler = type("_Told", (_Wrong,), {"get": get, "post": post})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        found = _find(_config(base_url=f"http://127.0.0.1:{server.server_port}/v1"), tmp_path, "language model")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found.state == state
+    assert words in found.found

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
-from tests.evaluation.test_beir import write as write_beir
+from tests.evaluation.sets.test_beir import write as write_beir
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app

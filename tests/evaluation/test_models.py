@@ -17,8 +17,8 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
 
-from .test_beir import write as write_beir
-from .test_sts import write as write_sts
+from .sets.test_beir import write as write_beir
+from .sets.test_sts import write as write_sts
 
 SETTINGS = CompareSettings(samples=200)
 

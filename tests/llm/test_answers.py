@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel, StringConstraints
 
-from multigrain.llm.answers import UnusableAnswer, parse_answer
+from multigrain.llm.answers import parse_answer
+from multigrain.llm.protocol import UnusableAnswer
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

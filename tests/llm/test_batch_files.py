@@ -61,6 +61,44 @@ def test_results_errors_and_blank_lines(tmp_path: Path) -> None:
     assert failures["c"].detail == "400 too long"
 
 
+def result(key: str, **choice: object) -> str:
+    answer = {"model": "m", "choices": choice.get("choices", [{"message": {"content": key}}])}
+    return json.dumps({"custom_id": key, "response": {"status_code": 200, "body": answer}, "error": None})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_passed_over(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(f"{result('a')}\n{result('é')}\n", encoding=encoding)
+    texts = [answer.text for _, answer in read_batch_results(path) if isinstance(answer, Completion)]
+    assert texts == ["a", "é"]
+
+
+def test_a_choice_may_stand_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(result("a", choices={"message": {"content": [{"type": "text", "text": "hi"}]}}))
+    ((_, answer),) = read_batch_results(path)
+    assert isinstance(answer, Completion)
+    assert answer.text == "hi"
+
+
+FILTERED = [
+    {"response": {"status_code": 400, "body": {"error": {"message": "filtered", "code": "content_filter"}}}},
+    {"response": {"status_code": 200, "body": {"choices": [{"message": {}, "finish_reason": "content_filter"}]}}},
+    {"response": {"status_code": 200, "body": {"error": {"message": "content management policy", "code": 400}}}},
+    {"response": None, "error": {"code": "content_filter", "message": "filtered"}},
+]
+
+
+@pytest.mark.parametrize("row", FILTERED)
+def test_a_content_filter_has_one_kind_live_and_in_batches(tmp_path: Path, row: dict[str, object]) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps({"custom_id": "a", **row}))
+    ((_, failed),) = read_batch_results(path)
+    assert isinstance(failed, CompletionFailure)
+    assert failed.kind == "content_filter"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

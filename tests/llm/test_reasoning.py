@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.engine.local import LocalEngine
-from multigrain.llm.answers import UnusableAnswer, ask, without_reasoning
-from multigrain.llm.protocol import Completion, CompletionRequest, Message
+from multigrain.llm.answers import ask
+from multigrain.llm.protocol import Completion, CompletionRequest, Message, UnusableAnswer
+from multigrain.llm.reasoning import without_reasoning
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.records import Document
 from multigrain.synthesis.heldout import write_heldout_queries
@@ -87,9 +88,9 @@ def test_free_text_is_found_behind_the_reasoning(answer: str, query: str | None,
     document = Document("d", "a text about rivers")
     strategy = build_strategy(SynthesisConfig(strategy="mined"), LLMConfig(), seed=1)
     with LocalEngine(concurrency=1) as engine:
-        (row,) = synthesize([WritingUnit(document)], strategy, ScriptedLLM([answer]), engine)
+        (row,) = synthesize([WritingUnit(document)], strategy, ScriptedLLM(lambda _: answer), engine)
         (heldout,) = write_heldout_queries(
-            [document], ScriptedLLM([answer]), engine, LLMConfig(), characters=500, seed=1
+            [document], ScriptedLLM(lambda _: answer), engine, LLMConfig(), characters=500, seed=1
         )
     assert (row.value and row.value.query, heldout.value) == (query, query)
     assert [outcome.failure and outcome.failure.kind for outcome in (row, heldout)] == [kind, kind]

@@ -6,8 +6,8 @@ import json
 import pytest
 from pydantic import BaseModel, Field
 
-from multigrain.llm.answers import UnusableAnswer, answer_schema, ask
-from multigrain.llm.protocol import Completion, CompletionRequest, Message
+from multigrain.llm.answers import answer_schema, ask
+from multigrain.llm.protocol import Completion, CompletionRequest, Message, UnusableAnswer
 from multigrain.llm.scripted import Answer, ScriptedLLM
 
 

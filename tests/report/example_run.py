@@ -36,7 +36,8 @@ from multigrain.evaluation.results import (
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.llm.answers import UnusableAnswer, parse_answer
+from multigrain.llm.answers import parse_answer
+from multigrain.llm.protocol import UnusableAnswer
 from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

@@ -12,8 +12,7 @@ import pytest
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
-from multigrain.llm.answers import UnusableAnswer
-from multigrain.llm.protocol import CompletionRequest
+from multigrain.llm.protocol import CompletionRequest, UnusableAnswer
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import LEVELS, Document, Level, SynthesizedRow
 from multigrain.synthesis.strategies.counterfactual import edit

@@ -9,8 +9,7 @@ import pytest
 
 from multigrain.config import LLMConfig, QueryType, SynthesisConfig
 from multigrain.engine.local import LocalEngine
-from multigrain.llm.answers import UnusableAnswer
-from multigrain.llm.protocol import Completion, CompletionRequest
+from multigrain.llm.protocol import Completion, CompletionRequest, UnusableAnswer
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.records import LEVELS, Document
 from multigrain.synthesis.attributes import Attributes

@@ -117,13 +117,27 @@ def test_another_runs_results_are_refused(journal: Journal, engine: LocalEngine,
         import_batch_results([results], other)
 
 
-def test_a_broken_line_keeps_what_came_before(journal: Journal, engine: LocalEngine, tmp_path: Path) -> None:
+def test_a_broken_line_costs_itself_and_is_asked_for_again(
+    journal: Journal, engine: LocalEngine, tmp_path: Path
+) -> None:
     results = serve(write(MghStrategy(), journal, engine, tmp_path).files, tmp_path)
     lines = results.read_text().splitlines()
-    results.write_text("\n".join([*lines[:4], lines[4][:50]]))
-    with pytest.raises(SourceError, match="line 5"):
-        import_batch_results([results], journal)
-    assert journal.totals().batch.completions == 4
+    results.write_bytes("\n".join([*lines[:4], lines[4][:50], *lines[5:]]).encode() + b"\n\xff\xfe")
+    imported = import_batch_results([results], journal)
+    assert imported.kept == journal.totals().batch.completions == 11
+    assert [where.split(":")[0] for where in imported.broken] == [f"{results}, line {number}" for number in (5, 13)]
+    again = write(MghStrategy(), journal, engine, tmp_path, again=True)
+    assert (again.requests, again.finished) == (1, 11)
+
+
+def test_a_file_of_no_use_costs_itself(journal: Journal, engine: LocalEngine, tmp_path: Path) -> None:
+    done = write(MghStrategy(), journal, engine, tmp_path)
+    results = serve(done.files, tmp_path)
+    (tmp_path / "page.html").write_text("<html>Not here</html>")
+    files = [tmp_path / "missing.jsonl", tmp_path / "page.html", *done.files, results]
+    imported = import_batch_results(files, journal)
+    assert imported.kept == 12
+    assert [line.split(":")[0].split(",")[0] for line in imported.refused] == [str(path) for path in files[:3]]
 
 
 def test_batches_cost_half(journal: Journal, engine: LocalEngine, tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ class LanguageModelJudge:
         config: the limits.
         seed: of the sampler.
         prompts: the templates.
+        room: most tokens for a judgment and for what a model thinks before it.
     """
 
     client: LLMClient
@@ -134,6 +135,7 @@ class LanguageModelJudge:
     config: JudgeConfig
     seed: int
     prompts: Prompts = BUILT_IN
+    room: int = 0
     counts: JudgeCounts = field(default_factory=JudgeCounts, init=False)
     _by_pair: dict[bytes, int | None] = field(default_factory=dict, init=False)
 
@@ -184,6 +186,7 @@ class LanguageModelJudge:
             temperature=0.0,
             max_tokens=_MAX_TOKENS,
             seed=self.seed,
+            room=self.room,
         )
         return (await ask(self.client, request, _Judgment)).score
 
@@ -237,11 +240,17 @@ def open_judges(
             if query_judge is not None:
                 client = session.client(QUERY_JUDGE)
                 own = Prompts(config.synthesis.templates)
-                judges.append(QueryCheck(QueryJudge(client, engine, query_judge, config.seed, own)))
+                judges.append(
+                    QueryCheck(QueryJudge(client, engine, query_judge, config.seed, own, config.llm.max_tokens))
+                )
             if audit.judge is not None:
                 prompts = Prompts(config.synthesis.templates)
                 judge = session.client("judge")
-                judges.append(LanguageModelJudge(judge, engine, audit.judge, seed=config.seed, prompts=prompts))
+                judges.append(
+                    LanguageModelJudge(
+                        judge, engine, audit.judge, seed=config.seed, prompts=prompts, room=config.llm.max_tokens
+                    )
+                )
             if "regenerate" in audit.repair:
                 rewrite = _rewriter(config, run, units(), session, engine)
         yield judges, rewrite

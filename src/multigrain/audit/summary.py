@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
 from multigrain.display.progress import Progress
 from multigrain.records import LEVELS, Origin
+from multigrain.sources.words import fold_words
+
+_OPENING_WORDS: Final = 3
+_ENOUGH_QUERIES: Final = 20
 
 
 def summarise(
@@ -57,9 +61,19 @@ def summarise(
         "asked_again": result.asked_again,
         "written_order_held_share": orders[True] / judged if (judged := orders[True] + orders[False]) else None,
         "reference_model": reference_model,
+        "common_opening": common_opening([example.query for example in result.examples]),
         "similarity": _similarities(similar),
         "probe": None if probe is None else asdict(probe),
     }
+
+
+def common_opening(queries: Sequence[str]) -> dict[str, Any] | None:
+    """The words that most of many queries begin with, and their share; None where no three words do."""
+    openings = Counter(" ".join(fold_words(query).split()[:_OPENING_WORDS]) for query in queries)
+    if len(queries) < _ENOUGH_QUERIES:
+        return None
+    ((words, count),) = openings.most_common(1)
+    return {"words": words, "share": count / len(queries)} if 2 * count > len(queries) else None
 
 
 def _similarities(similar: Sequence[float]) -> dict[str, dict[str, float]]:
@@ -89,6 +103,11 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
         + (f", {counts['negatives_written']} of the {wrote} that the model wrote" if wrote else "")
         + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
     )
+    if opening := counts.get("common_opening"):
+        progress.remark(
+            f"audit: {opening['share']:.0%} of the queries begin with {opening['words']!r}, as no searchers' do: "
+            "look at some in the report, and set prompts of your own (synthesis.templates) or another model"
+        )
     probe = counts["probe"]
     if probe is not None:
         line = (

@@ -58,7 +58,7 @@ def anchors(
             {"model": model, "pooling": pooling_name(encoder), "texts": [_plain(text) for text in anchored_texts]}
         )
         return
-    screen = Console(highlight=False)
+    screen = Console(highlight=False, emoji=False)
     for anchored in anchored_texts:
         _show(screen, anchored, top)
 

@@ -17,6 +17,7 @@ from multigrain.cli.options import (
     run_directory,
 )
 from multigrain.config.file import load_config
+from multigrain.errors import SourceError
 
 app = typer.Typer(
     help="Have the language model's part done by a batch service, at about half the price.\n\n"
@@ -87,9 +88,26 @@ def read(
 
     done = read_batch(run_directory(config, run), results)
     if as_json:
-        print_json({"kept": done.kept, "known": done.known, "failed": dict(done.failed), "unknown": done.unknown})
-        return
-    failed = ", ".join(f"{count} {kind}" for kind, count in done.failed.items()) or "none"
-    terminal_progress().say(
-        f"{done.kept} answers kept, {done.known} known already, {done.unknown} of other runs; failed: {failed}"
-    )
+        print_json(
+            {
+                "kept": done.kept,
+                "known": done.known,
+                "failed": dict(done.failed),
+                "unknown": done.unknown,
+                "broken": list(done.broken),
+                "refused": list(done.refused),
+            }
+        )
+    else:
+        failed = ", ".join(f"{count} {kind}" for kind, count in done.failed.items()) or "none"
+        terminal_progress().say(
+            f"{done.kept} answers kept, {done.known} known already, {done.unknown} of other runs; failed: {failed}"
+        )
+        if done.broken:
+            terminal_progress().remark(
+                f"{len(done.broken)} lines cannot be read, the first: {done.broken[0]}; have the file sent again, or "
+                "write their requests anew with `multigrain batch write --again`"
+            )
+    if done.refused:
+        others = f" ({len(done.refused)} such files)" if len(done.refused) > 1 else ""
+        raise SourceError(f"{done.refused[0]}{others}; {done.kept} answers of the other files are kept")

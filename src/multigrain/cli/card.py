@@ -15,4 +15,4 @@ def card(run: CompleteRunArgument) -> None:
     from multigrain.storage.rundir import RunDirectory
 
     path = write_card(RunDirectory(run))
-    console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+    console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from multigrain.display.terminal import console_progress
 @cache
 def console() -> Console:
     """The console on stderr: stdout is for results."""
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

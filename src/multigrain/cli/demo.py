@@ -55,4 +55,4 @@ def _show(summary: dict[str, Any]) -> None:
             f"{100 * delta['mean']:+.1f} [{100 * delta['low']:+.1f}, {100 * delta['high']:+.1f}]" if delta else "",
         )
     console().print(table)
-    console().print(f"Open {summary['report']} in a browser.", highlight=False, soft_wrap=True)
+    console().print(f"Open {summary['report']} in a browser.", markup=False, highlight=False, soft_wrap=True)

@@ -31,7 +31,7 @@ def doctor(
     """
     if config is None and CONFIG_HERE.is_file():
         config = CONFIG_HERE
-        console().print(f"with {config}", highlight=False)
+        console().print(f"with {config}", markup=False, highlight=False)
     settings = load_config(config) if config is not None else None
     quieten_libraries()
     from multigrain.tools.doctor import diagnose

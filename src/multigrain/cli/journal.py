@@ -67,6 +67,8 @@ def _saved_config(run: Path) -> Config | None:
 
 def _lines(values: dict[str, Any]) -> list[str]:
     failures = ", ".join(f"{count} {kind}" for kind, count in values["failures"].items()) or "none"
+    lately = [f"  {kind}: {detail}" for kind, detail in values["failure_details"].items() if detail]
+    estimated = f" ({values['uncounted']:,} answers without a count: estimated)" if values["uncounted"] else ""
     cost = "unknown (set llm.prices in the config)" if values["cost"] is None else f"${values['cost']:.4f}"
     batches = f" ({values['from_batches']} from batch files)" if values["from_batches"] else ""
     waiting = f"\nawaiting    {values['awaiting_batch']} answers from batch files" if values["awaiting_batch"] else ""
@@ -74,7 +76,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
         f"journal     {values['journal']}",
         f"completions {values['completions']:,}{batches}, {values['cut_at_limit']:,} cut at the token limit{waiting}",
         f"failures    {failures}",
+        *lately,
         f"tokens      {values['prompt_tokens']:,} read ({values['cached_tokens']:,} cached), "
-        f"{values['completion_tokens']:,} written",
+        f"{values['completion_tokens']:,} written{estimated}",
         f"cost        {cost}",
     ]

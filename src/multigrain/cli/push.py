@@ -77,8 +77,12 @@ def upload(
             console().print(f"{file.bytes:>13,}  {file.path}", highlight=False, soft_wrap=True, markup=False)
         total = sum(file.bytes for file in files)
         visibility = "public" if public else "private"
-        console().print(f"{total:>13,}  bytes would go to {repo_id}, {visibility}", highlight=False, soft_wrap=True)
+        console().print(
+            f"{total:>13,}  bytes would go to {repo_id}, {visibility}", markup=False, highlight=False, soft_wrap=True
+        )
     else:
         summary["commit"] = push_folder(folder, repo_id, kind=kind, private=not public, revision=revision)
-        console().print(f"pushed {len(files)} files: {summary['commit']}", highlight=False, soft_wrap=True)
+        console().print(
+            f"pushed {len(files)} files: {summary['commit']}", markup=False, highlight=False, soft_wrap=True
+        )
     return summary

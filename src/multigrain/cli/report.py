@@ -39,5 +39,5 @@ def _the_run_here() -> Path:
     if chosen is None:
         there = f"there are {', '.join(map(str, runs))}" if runs else "no run is in runs/ here"
         raise RunDirectoryError(f"no run was named, and {there}: give one, as in `multigrain report runs/NAME`")
-    console().print(f"the run in {chosen}", highlight=False, soft_wrap=True)
+    console().print(f"the run in {chosen}", markup=False, highlight=False, soft_wrap=True)
     return chosen

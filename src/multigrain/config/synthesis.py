@@ -191,6 +191,10 @@ class SynthesisConfig(Section):
     max_total_tokens: int | None = Field(default=None, ge=1)
     """Stop asking before the whole run has read and written more tokens than this (null: no limit)."""
 
+    unfit_share: float | None = Field(default=0.5, gt=0, le=1)
+    """Stop where more than this share of the first hundred rows fail one check of the audit that needs no model, or
+    come to nothing in one way, and say what to change (null: never)."""
+
     @property
     def strategy_weights(self) -> dict[str, float]:
         """The strategies with a weight above 0, one alone with weight 1."""

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -97,23 +96,23 @@ class _Bars:
     def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Task]:
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             _PaceColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
         with RichProgress(*columns, console=self._console, transient=True) as bars:
             pace = Pace(total)
             yield _BarTask(bars, bars.add_task(title, total=total, unit=unit, pace=pace, note=""), pace)
 
     def say(self, line: str) -> None:
-        self._console.print(f"[green]✓[/] {escape(line)}", highlight=False, soft_wrap=True)
+        self._console.print(Text.assemble(("✓", "green"), f" {line}"), highlight=False, soft_wrap=True)
 
     def remark(self, line: str) -> None:
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        self._console.print(Text(line), highlight=False, soft_wrap=True)
 
 
 class _PaceColumn(ProgressColumn):
@@ -130,7 +129,7 @@ class _BarTask:
 
     def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
         self._pace.advance(steps, resumed=resumed)
-        self._bars.update(self._identifier, advance=steps, note=escape(note))
+        self._bars.update(self._identifier, advance=steps, note=note)
 
 
 class _Lines:
@@ -143,7 +142,7 @@ class _Lines:
         yield _LineTask(self.say, title, unit, Pace(total))
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(line), highlight=False, soft_wrap=True)
 
     def remark(self, line: str) -> None:
         self.say(line)

@@ -15,15 +15,10 @@ from typing import Any, Final, NoReturn, TypeVar
 import json_repair
 from pydantic import BaseModel, ValidationError
 
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
+from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message, UnusableAnswer
+from multigrain.llm.reasoning import without_reasoning
 
 Shape = TypeVar("Shape", bound=BaseModel)
-
-REASONING_ADVICE: Final = "switch the model's reasoning off by llm.extra_body, or raise llm.max_tokens"
-
-_OPEN: Final = "<think>"
-_CLOSE: Final = "</think>"
-_ANSWERS_BEGIN: Final = ("{", "[", "```")
 
 _LONGEST_REPAIR: Final = 50_000
 _MOST_BRACKETS: Final = 500
@@ -41,16 +36,12 @@ _NOT_FOR_THE_MODEL: Final = ("title", "default")
 _WANTS_ROOM: Final = ("reasoning", "truncated")
 
 
-class UnusableAnswer(CompletionFailure):
-    """A model answered, but not in a form that can be used. Costs its own row only."""
-
-
 async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape]) -> Shape:
     """Ask for an answer of a given shape.
 
-    An answer that was cut at the token limit is asked for once more with twice the limit; one that does not fit
-    is shown to the model once, with what is wrong. So a row costs at most three completions. Reasoning before the
-    answer is taken off.
+    An answer that was cut at the token limit is asked for once more, with twice the limit or with the room that the
+    request has for models that think first; one that does not fit is shown to the model once, with what is wrong. So
+    a row costs at most three completions. Reasoning before the answer is taken off.
 
     Args:
         client: the model.
@@ -70,8 +61,7 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
     except UnusableAnswer as unusable:
         problem = unusable
     if problem.kind in _WANTS_ROOM:
-        larger = min(2 * request.max_tokens, max(_LARGEST_BUDGET, request.max_tokens))
-        request = replace(request, max_tokens=larger)
+        request = replace(request, max_tokens=more_room(request, completion))
         completion = await client.complete(request)
         try:
             return _parse(completion, request, shape)
@@ -83,6 +73,12 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
     return _parse(await client.complete(request), request, shape)
 
 
+def more_room(request: CompletionRequest, completion: Completion) -> int:
+    """The tokens to ask again with, where an answer had too few: twice as many, or the request's whole room."""
+    had = max(request.max_tokens, completion.completion_tokens)
+    return max(min(2 * had, _LARGEST_BUDGET), request.room, request.max_tokens)
+
+
 @cache
 def answer_schema(shape: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a shape in the form that strict endpoints want: closed, every property required.
@@ -92,25 +88,6 @@ def answer_schema(shape: type[BaseModel]) -> dict[str, Any]:
     schema = _close(shape.model_json_schema())
     assert isinstance(schema, dict)  # noqa: S101 - a model's schema is an object
     return schema
-
-
-def without_reasoning(text: str) -> str:
-    """The answer without a leading `<think>` block, also of one that the chat template has opened.
-
-    An answer that begins as JSON, or that opens a block after its beginning, speaks of the tags and is left whole.
-
-    Raises:
-        UnusableAnswer: the answer ends inside the block ("reasoning").
-    """
-    start = text.lstrip()
-    thought, closed, answer = text.partition(_CLOSE)
-    if start.startswith(_OPEN):
-        if not closed:
-            raise UnusableAnswer("reasoning", f"the answer ends inside its reasoning: {REASONING_ADVICE}")
-        return answer.lstrip()
-    if not closed or _OPEN in thought or start.startswith(_ANSWERS_BEGIN):
-        return text
-    return answer.lstrip()
 
 
 def parse_answer(text: str, shape: type[Shape], *, cut: bool = False) -> Shape:

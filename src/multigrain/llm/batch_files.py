@@ -6,12 +6,14 @@ whichever service takes them, by its own tool or page.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from multigrain.errors import SourceError
+from multigrain.llm.complaints import Complaint, read_complaint
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.wire import ResponseFormat, chat_body, read_completion
 from multigrain.storage.files import atomic_stream
@@ -65,24 +67,47 @@ def write_batch_files(
         yield _write_part(folder, lines), tuple(keys)
 
 
-def read_batch_results(path: Path) -> Iterator[tuple[str, Completion | CompletionFailure]]:
+def read_batch_results(path: Path) -> Iterator[tuple[str | None, Completion | CompletionFailure]]:
     """Read a results file, or an errors file: they have one form. Lines may be in any order, and some missing.
 
-    Yields each request's custom id, with the answer or why there is none.
+    Yields each request's custom id, with the answer or why there is none. A line that cannot be read costs itself: it
+    comes without an id, as a failure of the kind "broken_line".
 
     Args:
-        path: JSON lines, as the service returns them.
+        path: JSON lines, as the service returns them; a byte order mark is passed over.
 
     Raises:
-        SourceError: the file cannot be read, or a line of it is no batch result.
+        SourceError: the file cannot be read, holds requests, or no line of it is a batch result.
     """
+    results, broken = 0, ""
     try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield _result(line, f"{path}, line {number}")
+        with path.open("rb") as stream:
+            for number, line in enumerate(_decoded(stream), start=1):
+                if not line.strip():
+                    continue
+                try:
+                    result = _result(line, f"{path}, line {number}")
+                except _BrokenLine as problem:
+                    broken = broken or str(problem)
+                    yield None, CompletionFailure("broken_line", str(problem))
+                else:
+                    results += 1
+                    yield result
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: cannot be read as a batch results file ({error})") from None
+    if broken and not results:
+        raise SourceError(broken)
+
+
+def _decoded(stream: BinaryIO) -> Iterator[str]:
+    """The lines of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one."""
+    start = stream.read(3)
+    stream.seek(0)
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        yield from stream.read().decode("utf-16").split("\n")
+        return
+    for line in stream:
+        yield line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
 
 
 def _write_part(folder: Path, lines: list[bytes]) -> Path:
@@ -94,34 +119,37 @@ def _write_part(folder: Path, lines: list[bytes]) -> Path:
     return path
 
 
+class _BrokenLine(Exception):  # noqa: N818 - costs its own line
+    """A line that is no batch result."""
+
+
 def _result(line: str, where: str) -> tuple[str, Completion | CompletionFailure]:
     try:
         row = json.loads(line)
         key, response, error = row["custom_id"], row.get("response"), row.get("error")
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise SourceError(f"{where}: not a batch result: expected an object with custom_id and response") from None
+        raise _BrokenLine(f"{where}: not a batch result: expected an object with custom_id and response") from None
     if not isinstance(key, str):
-        raise SourceError(f"{where}: custom_id is no text: is this the file that the service returned?")
+        raise _BrokenLine(f"{where}: custom_id is no text: is this the file that the service returned?")
     if row.get("body") is not None and response is None and error is None:
         raise SourceError(f"{where}: this is a batch request; give the results file that the service returned")
     status = response.get("status_code") if isinstance(response, dict) else None
-    if status != 200 or error:
-        return key, _failure(status, error, response)
-    try:
-        return key, read_completion(response.get("body"))
-    except CompletionFailure as failure:
-        return key, failure
-
-
-def _failure(status: Any, error: Any, response: Any) -> CompletionFailure:
     body = response.get("body") if isinstance(response, dict) else None
-    reason = error or (body.get("error") if isinstance(body, dict) else None) or {}
-    message = reason.get("message") or reason.get("code") if isinstance(reason, dict) else reason
-    detail = " ".join(f"{status or ''} {message or 'no reason given'}".split())[:200]
-    code = str(reason.get("code", "")) if isinstance(reason, dict) else ""
-    if "expired" in code or "cancel" in code:
-        return CompletionFailure("batch_expired", detail)
-    if status == 429:
-        return CompletionFailure("rate_limited", detail)
-    refused = isinstance(status, int) and 400 <= status < 500
-    return CompletionFailure("bad_request" if refused else "server_error", detail)
+    if status == 200 and not error and (complaint := read_complaint(200, body)) is None:
+        try:
+            return key, read_completion(body)
+        except CompletionFailure as failure:
+            return key, failure
+    if status != 200 or error:
+        said = error or body or {}
+        code = str(error.get("code", "")) if isinstance(error, dict) else ""
+        if "expired" in code or "cancel" in code:
+            return key, CompletionFailure("batch_expired", _shown(read_complaint(500, said), status))
+        complaint = read_complaint(status if isinstance(status, int) and status != 200 else 500, said)
+    assert complaint is not None  # noqa: S101 - only status 200 has none
+    return key, CompletionFailure(complaint.kind, _shown(complaint, complaint.status))
+
+
+def _shown(complaint: Complaint | None, status: Any) -> str:
+    said = complaint.sentence if complaint is not None else ""
+    return " ".join(f"{status or ''} {said or 'no reason given'}".split())[:200]

@@ -21,6 +21,7 @@ import aiohttp
 
 from multigrain.config import LLMConfig
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError
+from multigrain.llm.complaints import Complaint, failure_of, read_complaint
 from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.limiter import AdaptiveLimit
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, openai_identity
@@ -40,10 +41,20 @@ _HOPELESS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """One HTTP answer, or why there was none."""
+    """One HTTP answer, or why there was none.
+
+    Attributes:
+        status: that it came under, or that it means: some gateways send errors under 200.
+        body: the parsed JSON; the text where it is none.
+        complaint: what the endpoint says where it is an error.
+        pause: seconds for which the endpoint asks to be left alone.
+        failure: why there was no answer.
+        connected: whether anything answered at the address.
+    """
 
     status: int = 0
-    body: bytes = b""
+    body: Any = None
+    complaint: Complaint | None = None
     pause: float | None = None
     failure: CompletionFailure | None = None
     connected: bool = True
@@ -123,9 +134,10 @@ class OpenAICompatibleLLM:
     async def _complete(self, request: CompletionRequest) -> Completion:
         answered_before = self._answered
         attempt = 0
+        with_room = True
         while True:
             version = self._dialect.version
-            body = self._dialect.body(request)
+            body = self._dialect.body(request, with_room=with_room)
             started = time.perf_counter()
             async with self._limit.slot() as sent_at:
                 reply = await self._post(body)
@@ -134,13 +146,16 @@ class OpenAICompatibleLLM:
             if failure is None:
                 try:
                     seconds = time.perf_counter() - started
-                    completion = read_completion(_parsed(reply.body), prefill=request.prefill, seconds=seconds)
+                    completion = read_completion(reply.body, prefill=request.prefill, seconds=seconds)
                 except CompletionFailure as unread:
-                    failure = unread
+                    failure = self._with_words(unread, reply)
                 else:
                     self._dialect.observe(request, completion)
                     return completion
             if failure.kind == "put_another_way":
+                continue
+            if failure.kind == "too_long" and with_room and body != self._dialect.body(request, with_room=False):
+                with_room = False  # what was too long may be the room for thoughts
                 continue
             attempt += 1
             if not reply.connected and attempt >= self._attempts and self._answered == answered_before:
@@ -165,8 +180,10 @@ class OpenAICompatibleLLM:
                 proxy=self._endpoint.proxy,
                 allow_redirects=False,
             ) as response:
-                raw = await _read(response)
-                return _Reply(response.status, raw, retry_after_seconds(response.headers))
+                answer = _parsed(await _read(response))
+                pause = retry_after_seconds(response.headers)
+                complaint = read_complaint(response.status, answer)
+                return _Reply(complaint.status if complaint else response.status, answer, complaint, pause)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return _Reply(failure=CompletionFailure("connection", _why(error, self._endpoint)), connected=False)
         except TimeoutError:
@@ -213,30 +230,38 @@ class OpenAICompatibleLLM:
         Raises:
             EndpointRefusedError: no request can succeed.
         """
-        status, complaint = reply.status, ""
-        if status != 200 or b'"error"' in reply.body[:200]:
-            status, complaint = _complaint(reply)
-        if status == 200:
+        complaint = reply.complaint
+        if complaint is None:
             return None
-        shown = self._endpoint.redact(complaint)
-        if status in _REFUSED_STATUS or 300 <= status < 400 or "insufficient_quota" in complaint:
+        status, shown = complaint.status, self._endpoint.redact(complaint.sentence)
+        failure = failure_of(complaint, shown)
+        if failure.kind == "content_filter":
+            return failure
+        if status in _REFUSED_STATUS or 300 <= status < 400 or "insufficient_quota" in complaint.words:
             raise EndpointRefusedError(self._refusal(status, shown))
         if status == 429:
-            return CompletionFailure("rate_limited", "429 through every attempt")
-        if status >= 500 or status in RETRIED_STATUS:
-            return CompletionFailure("server_error", f"{status} {shown}".strip())
-        if self._dialect.learn(complaint, body, version):
+            return CompletionFailure("rate_limited", f"429 through every attempt: {shown}".removesuffix(": "))
+        if status in RETRIED_STATUS:
+            return CompletionFailure("server_error", failure.detail)
+        if status < 500 and self._dialect.learn(complaint, body, version):
             return CompletionFailure("put_another_way", shown)
-        lower = complaint.lower()
-        if "content_filter" in lower or "content_policy" in lower:
-            return CompletionFailure("content_filter", shown)
-        too_long = "context_length" in lower or "exceed_context" in lower or "maximum context" in lower
-        return CompletionFailure("too_long" if too_long else "bad_request", f"{status} {shown}".strip())
+        return failure
+
+    def _with_words(self, failure: CompletionFailure, reply: _Reply) -> CompletionFailure:
+        """A failure to read an answer, with what it says: it may be a page of whatever stands at the address."""
+        if failure.kind != "malformed":
+            return CompletionFailure(failure.kind, self._endpoint.redact(failure.detail))
+        said = reply.body if isinstance(reply.body, str) else json.dumps(reply.body, ensure_ascii=False)
+        what = "the answer is not JSON" if isinstance(reply.body, str) else failure.detail
+        return CompletionFailure("malformed", f"{what}: {self._endpoint.redact(said)}".removesuffix(": "))
 
     def _refusal(self, status: int, shown: str) -> str:
         where = f"llm.base_url {self._endpoint.url} answers {status}"
         if status in (401, 403):
-            return f"{where}: it does not accept the key: check the environment variable {self._endpoint.key_name}"
+            said = f" ({shown})" if shown else ""
+            return (
+                f"{where}: it does not accept the key{said}: check the environment variable {self._endpoint.key_name}"
+            )
         if status == 404:
             return f"{where}: no such path, or no model {self._config.model!r} (llm.model): {shown or 'check both'}"
         if 300 <= status < 400:
@@ -271,26 +296,6 @@ def _worth_repeating(failure: CompletionFailure, attempts_made: int, attempts: i
     return attempts_made < attempts
 
 
-def _complaint(reply: _Reply) -> tuple[int, str]:
-    """Status and words of an answer that is, or may be, an error. Some gateways send errors under status 200."""
-    text = reply.body[:4000].decode("utf-8", "replace")
-    try:
-        answer = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return reply.status, text
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if not error:
-        return reply.status, text
-    if not isinstance(error, dict):
-        return (reply.status if reply.status != 200 else 500), str(error)
-    code = error.get("code")
-    status = reply.status
-    if status == 200:
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    words = [error.get(name) for name in ("message", "param", "code", "type")]
-    return status, " ".join(str(word) for word in words if isinstance(word, str))
-
-
 def _why(error: aiohttp.ClientError, endpoint: Endpoint) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "no such host"
@@ -299,10 +304,11 @@ def _why(error: aiohttp.ClientError, endpoint: Endpoint) -> str:
 
 
 def _parsed(raw: bytes) -> Any:
+    """The JSON of an answer; its text where it is none."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
-        raise CompletionFailure("malformed", "the answer is not JSON") from None
+        return raw[:4000].decode("utf-8", "replace")
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -75,6 +75,16 @@ def about_prompt_tokens(request: CompletionRequest) -> float:
     return sum(len(m.content.encode("utf-8", "replace")) / BYTES_A_TOKEN + _MESSAGE_TOKENS for m in request.messages)
 
 
+def about_tokens(request: CompletionRequest) -> int:
+    """About how many tokens a request is, at least one."""
+    return max(1, round(about_prompt_tokens(request)))
+
+
+def about_text_tokens(text: str) -> int:
+    """About how many tokens a text is, where no one has counted them; at least one."""
+    return max(1, round(len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN))
+
+
 def _is_hosted(base_url: str | None) -> bool:
     address = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     return not any(local in address for local in ("//localhost", "//127.", "//10.", "//192.168.", "//[::1]"))

@@ -28,6 +28,8 @@ class CompletionRequest:
         temperature: 0 is greedy.
         top_p: nucleus sampling.
         max_tokens: longest answer.
+        room: most tokens for an answer and for what the model thinks before it, where it is known to think first;
+            0: no more than `max_tokens`. It says how to ask and not what, so journals do not tell by it.
         seed: of the sampler, where the endpoint honours it.
         stop: texts that end the answer.
         asked_by: who asks, where that is not the run's one strategy: journals keep askers' answers apart. It is
@@ -42,6 +44,7 @@ class CompletionRequest:
     seed: int = 0
     stop: tuple[str, ...] = ()
     asked_by: str = ""
+    room: int = 0
 
     @property
     def prefill(self) -> str:
@@ -62,6 +65,7 @@ class Completion:
         completion_tokens: tokens written, as reported; 0 where unreported.
         cached_tokens: prompt tokens that a prefix cache saved the endpoint, as reported.
         seconds: from sending to the last byte.
+        thought: whether the endpoint says that the model thought before it answered; journals do not keep it.
     """
 
     text: str
@@ -71,6 +75,7 @@ class Completion:
     completion_tokens: int = 0
     cached_tokens: int = 0
     seconds: float = 0.0
+    thought: bool = False
 
 
 class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an error of the program
@@ -87,6 +92,10 @@ class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an e
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
         self.detail = detail
+
+
+class UnusableAnswer(CompletionFailure):
+    """A model answered, but not in a form that can be used. Costs its own row only."""
 
 
 def openai_identity(model: str, extra_body: Mapping[str, Any] | None = None) -> str:

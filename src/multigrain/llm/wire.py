@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
-from multigrain.llm.answers import UnusableAnswer, without_reasoning
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.complaints import Complaint, filtered, read_complaint
+from multigrain.llm.messages import read_message
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, UnusableAnswer
+from multigrain.llm.reasoning import thinks_aloud, without_reasoning
 
-ResponseFormat = Literal["json_schema", "json_schema_basic", "json_object", "text"]
-"""How a schema reaches the endpoint: whole; without the limits that strict endpoints turn down; as the wish for some
-JSON object; not at all. Under the last two it stands in the prompt instead."""
+ResponseFormat = Literal["json_schema", "json_schema_basic", "json_schema_plain", "json_object", "text"]
+"""How a schema reaches the endpoint: whole; without the limits that strict endpoints turn down; as bare properties,
+for services that know a part of JSON schema; as the wish for some JSON object; not at all. Under the last two it
+stands in the prompt instead."""
 
-_FORMS: Final[tuple[ResponseFormat, ...]] = ("json_schema", "json_schema_basic", "json_object", "text")
-_ABOUT_SCHEMA: Final = ("response_format", "json_schema", "json schema", "json_object", "structured output", "grammar")
+_FORMS: Final[tuple[ResponseFormat, ...]] = (
+    "json_schema",
+    "json_schema_basic",
+    "json_schema_plain",
+    "json_object",
+    "text",
+)
+_ABOUT_SCHEMA: Final = (
+    "response_format",
+    "responseformat",
+    "response_schema",
+    "responseschema",
+    "json_schema",
+    "json schema",
+    "json_object",
+    "json mode",
+    "structured output",
+    "structured_output",
+    "guided",
+    "grammar",
+    "additionalproperties",
+    "output_config",
+)
 _OPTIONAL: Final = ("seed", "stop", "top_p", "temperature")
 _NOT_KNOWN: Final = ("unsupported", "not support", "unknown", "unrecognized", "unexpected", "extra", "not permitted")
 _LIMITS: Final = ("minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "minimum", "maximum")
+_STRICT: Final = ("additionalProperties", "title", "default", "$schema")
+_LEFT_OUT: Final = {"json_schema": (), "json_schema_basic": _LIMITS, "json_schema_plain": (*_LIMITS, *_STRICT)}
+_MOST_TOKENS: Final = re.compile(
+    r"max(?:imum)?[ _](?:(?:completion|output|new)[ _])?tokens\b.{0,160}?(?:at most|up to|<=|less than or equal to"
+    r"|maximum(?: value)?(?: of| is)?|not exceed|no more than|\[1, ?)\D{0,12}(\d{2,7})",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def chat_body(
@@ -51,9 +83,9 @@ def chat_body(
         body["stop"] = list(request.stop)
     if request.schema is None:
         return body
-    if form in ("json_schema", "json_schema_basic"):
-        schema = request.schema if form == "json_schema" else _without_limits(request.schema)
-        answer = {"name": "answer", "strict": True, "schema": schema}
+    if form in _LEFT_OUT:
+        strict = {} if form == "json_schema_plain" else {"strict": True}
+        answer = {"name": "answer", **strict, "schema": _without(_LEFT_OUT[form], request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": answer}
     elif form == "json_object":
         body["response_format"] = {"type": "json_object"}
@@ -65,41 +97,43 @@ def chat_body(
 def read_completion(body: Any, *, prefill: str = "", seconds: float = 0.0) -> Completion:
     """Read the JSON body of an answer.
 
+    The answer is the message's text, or the text parts of one that comes in parts. Where there is none, JSON in
+    another field is taken, which is where some servers put a structured answer; reasoning that stands there stays
+    marked as such.
+
     Args:
         body: the parsed answer; untrusted.
         prefill: what the model went on from: taken off where the endpoint repeats it.
         seconds: how long the answer took.
 
     Raises:
-        CompletionFailure: the body is no chat completion ("malformed"), or the endpoint withheld the text
-            ("content_filter").
+        CompletionFailure: the body is no chat completion ("malformed"), the endpoint withheld the text
+            ("content_filter"), or says that the answer failed ("server_error").
     """
     choices = body.get("choices") if isinstance(body, Mapping) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    choice = choices[0] if isinstance(choices, list) and choices else choices
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         raise CompletionFailure("malformed", "the answer holds no choices" if choices == [] else "no chat completion")
-    text = message.get("content")
-    refusal = message.get("refusal")
     finish = choice.get("finish_reason")
-    if not isinstance(text, str):
-        # Reasoning models and refusals may leave the content null; anything else that is no text is not ours.
-        if text is not None:
-            raise CompletionFailure("malformed", f"content of type {type(text).__name__}")
-        text = refusal if isinstance(refusal, str) else ""
-    if finish == "content_filter" and not text:
+    if filtered(finish):
+        # Also where it began: half an answer is none.
         raise CompletionFailure("content_filter", "the endpoint's content filter withheld the answer")
+    text, thoughts = read_message(message)
+    if not text and finish == "error":
+        complaint = read_complaint(500, choice.get("error"))
+        raise CompletionFailure("server_error", complaint.sentence if complaint else "the answer ended in an error")
     usage = body.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
-    details = usage.get("prompt_tokens_details")
     return Completion(
         text=text.removeprefix(prefill) if prefill else text,
         finish_reason=finish if isinstance(finish, str) else "unknown",
         model=str(body.get("model", "")),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0,
+        cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
         seconds=seconds,
+        thought=bool(thoughts) or _detail(usage, "completion_tokens_details", "reasoning_tokens") > 0,
     )
 
 
@@ -109,6 +143,9 @@ class Dialect:
     Endpoints that call themselves OpenAI-compatible differ in which parameters they take and in how, or whether, they
     follow a JSON schema. A request that is turned down for such a reason is put another way and sent again.
 
+    Models differ in whether they think before they answer. One that is seen to gets a request's whole room from then
+    on, and no stops: those would end its thoughts, so whoever asks has to cut at them.
+
     Args:
         model: the model's name there.
         structured: whether to try `response_format` at all.
@@ -116,6 +153,7 @@ class Dialect:
 
     Attributes:
         version: counts what was learnt; a request remembers the one it was sent under.
+        thinks: whether the model has been seen to think before it answers.
     """
 
     def __init__(self, model: str, *, structured: bool = True, extra_body: Mapping[str, Any] | None = None) -> None:
@@ -125,27 +163,42 @@ class Dialect:
         self._schema_in_prompt = False
         self._long_budget_name = False
         self._dropped: set[str] = set()
+        self._most_tokens: int | None = None
+        self.thinks = False
         self.version = 0
 
     def __repr__(self) -> str:
-        return f"Dialect(form={self._form!r}, schema_in_prompt={self._schema_in_prompt}, dropped={self._dropped})"
+        return (
+            f"Dialect(form={self._form!r}, schema_in_prompt={self._schema_in_prompt}, dropped={self._dropped}, "
+            f"thinks={self.thinks})"
+        )
 
-    def body(self, request: CompletionRequest) -> dict[str, Any]:
-        """The request as this endpoint takes it."""
+    def body(self, request: CompletionRequest, *, with_room: bool = True) -> dict[str, Any]:
+        """The request as this endpoint takes it.
+
+        Args:
+            request: what is asked.
+            with_room: whether a model that thinks first gets the room for it.
+        """
         body = chat_body(
             request, self._model, form=self._form, schema_in_prompt=self._schema_in_prompt, extra=self._extra
         )
+        if self.thinks and with_room:
+            body.pop("stop", None)
+            body["max_tokens"] = max(request.max_tokens, request.room)
+        if self._most_tokens is not None:
+            body["max_tokens"] = min(body["max_tokens"], self._most_tokens)
         for name in self._dropped:
             body.pop(name, None)
         if self._long_budget_name:
             body["max_completion_tokens"] = body.pop("max_tokens")
         return body
 
-    def learn(self, complaint: str, body: dict[str, Any], version: int) -> bool:
+    def learn(self, complaint: Complaint, body: dict[str, Any], version: int) -> bool:
         """Take in why a request was turned down.
 
         Args:
-            complaint: the endpoint's words.
+            complaint: what the endpoint says.
             body: what was sent.
             version: the version it was sent under.
 
@@ -154,8 +207,11 @@ class Dialect:
         """
         if version != self.version:
             return True  # another request has learnt something since: try what it found
-        words = complaint.lower()
-        if "max_completion_tokens" in words and "max_tokens" in body:
+        words = complaint.words.lower()
+        most = _MOST_TOKENS.search(words)
+        if most is not None and 0 < int(most[1]) < body.get("max_tokens", body.get("max_completion_tokens", 0)):
+            self._most_tokens = int(most[1])
+        elif "max_completion_tokens" in words and "max_tokens" in body:
             self._long_budget_name = True
         elif "response_format" in body and any(word in words for word in _ABOUT_SCHEMA):
             self._form = _FORMS[_FORMS.index(self._form) + 1]
@@ -170,7 +226,12 @@ class Dialect:
         return True
 
     def observe(self, request: CompletionRequest, completion: Completion) -> None:
-        """Notice an endpoint that takes `response_format` and ignores it: the schema goes into the prompt then."""
+        """Notice a model that thinks before it answers, and an endpoint that takes `response_format` and ignores it.
+
+        The schema goes into the prompt then.
+        """
+        nothing_yet = completion.finish_reason == "length" and not completion.text.strip()
+        self.thinks = self.thinks or completion.thought or nothing_yet or thinks_aloud(completion.text)
         if request.schema is None or self._schema_in_prompt or completion.finish_reason == "length":
             return
         try:
@@ -190,14 +251,20 @@ def _explain_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -
         message["content"] += words + json.dumps(schema, ensure_ascii=False)
 
 
-def _without_limits(schema: Any) -> Any:
+def _without(names: Collection[str], schema: Any) -> Any:
+    """A schema without some of its keywords; properties may well be called like them."""
     if isinstance(schema, list):
-        return [_without_limits(part) for part in schema]
-    if not isinstance(schema, Mapping):
+        return [_without(names, part) for part in schema]
+    if not names or not isinstance(schema, Mapping):
         return schema
     named = {name: schema[name] for name in ("properties", "$defs") if name in schema}
-    plain = {key: _without_limits(value) for key, value in schema.items() if key not in _LIMITS and key not in named}
-    return plain | {name: {key: _without_limits(part) for key, part in parts.items()} for name, parts in named.items()}
+    plain = {key: _without(names, value) for key, value in schema.items() if key not in names and key not in named}
+    return plain | {name: {key: _without(names, part) for key, part in parts.items()} for name, parts in named.items()}
+
+
+def _detail(usage: Mapping[str, Any], details: str, name: str) -> int:
+    part = usage.get(details)
+    return _count(part.get(name)) if isinstance(part, Mapping) else 0
 
 
 def _count(value: Any) -> int:

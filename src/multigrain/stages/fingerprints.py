@@ -43,7 +43,7 @@ _LLM_PACE: Final = {
     "prices",
 }
 """Settings of the LLM that decide how fast it answers and what that costs, and not what it says."""
-SPENDING_LIMITS: Final = {"budget_seconds", "max_cost", "max_total_tokens"}
+SPENDING_LIMITS: Final = {"budget_seconds", "max_cost", "max_total_tokens", "unfit_share"}
 """Settings of synthesis that decide when it stops, and not what it writes: another limit asks for no `--redo`."""
 
 _TRAINING_PACE: Final = {

@@ -16,12 +16,13 @@ from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine, Failure, Outcome, Unit, Value
 from multigrain.errors import ConfigError, UnusableOutputError
-from multigrain.llm.answers import REASONING_ADVICE, UnusableAnswer
 from multigrain.llm.build import total_concurrency
+from multigrain.llm.protocol import UnusableAnswer
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
 from multigrain.records import Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
 from multigrain.stages.base import STOPPING, RunContext, Stage
+from multigrain.stages.first_rows import FirstRows, remedy_for, said
 from multigrain.stages.preflight import lacking_parts
 from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
@@ -220,6 +221,8 @@ def _write_rows(
     writers: Counter[str] = Counter()
     limited = False
     failed: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    first = FirstRows(config.audit, config.synthesis.unfit_share)
     with writing.context.progress.task("Writing queries and negatives", len(units)) as task:
         for outcome in synthesize(
             units,
@@ -227,10 +230,11 @@ def _write_rows(
             client,
             writing.engine,
             budget_seconds=config.synthesis.budget_seconds,
-            stop=writing.must_stop,
+            stop=lambda: writing.must_stop() or bool(first.verdict),
             style=style_queries(config),
         ):
             writing.done(outcome.failure)
+            first.done(outcome.value, outcome.failure)
             in_order.done(outcome.unit, outcome.value)
             if outcome.value is not None:
                 writers[outcome.value.strategy] += 1
@@ -238,6 +242,7 @@ def _write_rows(
                 limited = True
             elif outcome.failure is not None:
                 failed[outcome.failure.kind] += 1
+                last[outcome.failure.kind] = said(outcome.failure)
                 if isinstance(outcome.failure.error, UnusableAnswer):
                     session.journal.record_failure(
                         f"row:{row_id(strategy.name, outcome.unit)}",
@@ -248,6 +253,8 @@ def _write_rows(
             note = _note(writers.total(), failed.total(), session.budget.cost)
             task.advance(note=note, resumed=writing.resumed(client))
     in_order.end()
+    if first.verdict:
+        raise UnusableOutputError(f"model {client.identity}: {first.verdict}")
     requested = writers.total() + failed.total()
     if not writers:
         if limited:
@@ -256,10 +263,8 @@ def _write_rows(
                 "raise synthesis.max_cost or synthesis.max_total_tokens"
             )
         kinds = ", ".join(f"{count} {kind}" for kind, count in failed.most_common()) or "nothing was asked for"
-        usual = "a small model needs synthesis.strategy: stepwise, an endpoint may need llm.structured_output: false"
         raise UnusableOutputError(
-            f"model {client.identity}: none of {requested} answers could be used ({kinds}); "
-            f"{REASONING_ADVICE if failed['reasoning'] else usual}"
+            f"model {client.identity}: none of {requested} answers could be used ({kinds}); {remedy_for(failed, last)}"
         )
     return {
         "requested": requested,
@@ -335,7 +340,7 @@ def _judged(writing: _Writing, queries: Mapping[Document, str]) -> Mapping[Docum
     if settings is None or not settings.heldout:
         return queries
     client, prompts = writing.session.client(QUERY_JUDGE), Prompts(config.synthesis.templates)
-    judge = QueryJudge(client, writing.engine, settings, config.seed, prompts)
+    judge = QueryJudge(client, writing.engine, settings, config.seed, prompts, writing.llm.max_tokens)
     with writing.context.progress.task("Judging held-out queries", None):
         problems = judge.problems([(query, document.text) for document, query in queries.items()])
     passed = {document: query for (document, query), wrong in zip(queries.items(), problems, strict=True) if not wrong}

@@ -184,6 +184,7 @@ def _completion(
         max_tokens=max(llm.max_tokens, request.count * _TASK_TOKENS + _SPARE_TOKENS),
         seed=seed + request.number,
         asked_by=BRAINSTORM,
+        room=llm.max_tokens,
     )
 
 

@@ -56,6 +56,7 @@ def write_heldout_queries(
             max_tokens=_HELDOUT_TOKENS,
             seed=seed,
             stop=("\n",),
+            room=llm.max_tokens,
             asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
         )
         query = await ask_for_query(client, request)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, TypeVar
 
-from pydantic import StringConstraints
+from pydantic import BaseModel, StringConstraints
 
-from multigrain.llm.answers import UnusableAnswer, without_reasoning
-from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient
+from multigrain.llm.answers import ask, more_room
+from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, UnusableAnswer
+from multigrain.llm.reasoning import REASONING_ADVICE, reasoning_marks, thinks_aloud, without_reasoning
+from multigrain.synthesis.lead_ins import first_line, without_announcement
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """A text with something in it."""
 
-_LABEL: Final = re.compile(r"^(?:[-*•\d.)\s]*)(?:(?:search )?query|question|summary|answer)\s*:\s*", re.I)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
 # "This text describes a function that …": nobody searches like that, and every row would begin with it.
 _ABOUT_THE_TEXT: Final = re.compile(
@@ -28,8 +32,20 @@ _ABOUT_THE_TEXT: Final = re.compile(
 )
 
 
+class _OneQuery(BaseModel):
+    query: Text
+
+
+class _OneText(BaseModel):
+    text: Text
+
+
 async def ask_for_query(client: LLMClient, request: CompletionRequest, *, summary: bool = False) -> str:
-    """Ask for a query of one line; once more, with twice the room, where the first answer was cut.
+    """Ask for a query of one line in free text, which is what small models can do and what costs least.
+
+    Free text is never taken as it comes. Where it was cut it is asked for once more, with twice the room; where a stop
+    left nothing but an announcement, without the stop; and where it is a model's thoughts, as a field of a JSON object
+    and with the request's whole room.
 
     Args:
         client: the model.
@@ -37,25 +53,122 @@ async def ask_for_query(client: LLMClient, request: CompletionRequest, *, summar
         summary: whether the query is a summary, which has no full stop.
 
     Raises:
-        UnusableAnswer: the model wrote none, or came to no end.
+        UnusableAnswer: the model wrote none ("empty"), came to no end ("truncated"), or did nothing but think
+            ("reasoning").
     """
-    for attempt in (request, replace(request, max_tokens=2 * request.max_tokens)):
-        answer = await client.complete(attempt)
-        line = clean_line(without_reasoning(answer.text))
-        if answer.finish_reason != "length":
-            break
-    else:  # half a sentence is a query that nobody has
-        raise UnusableAnswer("truncated", f"the query was cut at {attempt.max_tokens} tokens")
-    query = summary_as_query(line) if summary else about_the_subject(line)
+    answer = await client.complete(request)
+    try:
+        return read_query(answer, request, summary=summary)
+    except UnusableAnswer as unusable:
+        problem = unusable
+    if problem.kind == "reasoning":
+        text = (await _structured(client, request, answer, _OneQuery)).query
+        return read_query(replace(answer, text=text, finish_reason="stop"), request, summary=summary)
+    if problem.kind != "truncated" and not (request.stop and answer.finish_reason != "length"):
+        raise problem
+    stop = request.stop if problem.kind == "truncated" else ()
+    again = replace(request, max_tokens=2 * request.max_tokens, stop=stop)
+    return read_query(await client.complete(again), request, summary=summary)
+
+
+async def ask_for_text(client: LLMClient, request: CompletionRequest) -> Completion:
+    """Ask for free text of any length; as a field of a JSON object, where a model does nothing but think aloud.
+
+    Returns:
+        The answer, whose text is without reasoning and ends before the first of the request's stops.
+
+    Raises:
+        UnusableAnswer: the model did nothing but think ("reasoning").
+    """
+    answer = await client.complete(request)
+    try:
+        text = _spoken(answer)
+        if thinks_aloud(text):
+            raise UnusableAnswer("reasoning", f"the answer is the model's thoughts: {REASONING_ADVICE}")
+    except UnusableAnswer:
+        text = (await _structured(client, request, answer, _OneText)).text
+        return replace(answer, text=text, finish_reason="stop")
+    whole = without_announcement(text)
+    text = _before_stops(whole, request.stop)
+    return replace(answer, text=text, finish_reason=answer.finish_reason if text == whole else "stop")
+
+
+def read_query(answer: Completion, request: CompletionRequest, *, summary: bool = False) -> str:
+    """The query in an answer.
+
+    Args:
+        answer: free text.
+        request: what was asked: where its stops were not kept, the answer ends at them all the same.
+        summary: whether the query is a summary, which has no full stop.
+
+    Raises:
+        UnusableAnswer: there is none: "empty", "truncated", "reasoning".
+    """
+    line, whole = first_line(_spoken(answer))
+    query = _before_stops(line, request.stop)
+    check_query(query, "".join(message.content for message in request.messages))
+    if not query:
+        raise UnusableAnswer("empty", "the model wrote no query")
+    if answer.finish_reason == "length" and not whole and query == line:  # half a sentence is a query that nobody has
+        raise UnusableAnswer("truncated", f"the query was cut at {max(request.max_tokens, 1)} tokens")
+    query = summary_as_query(query) if summary else about_the_subject(query)
     if not query:
         raise UnusableAnswer("empty", "the model wrote no query")
     return query
 
 
+def check_query(query: str, document: str) -> None:
+    """See that a query that a model wrote is one, and not what the model thought about it.
+
+    Args:
+        query: as it was written.
+        document: what it was written about: it may speak of marks of reasoning itself.
+
+    Raises:
+        UnusableAnswer: it is the model's thoughts ("reasoning").
+    """
+    if thinks_aloud(query) or reasoning_marks(query) - reasoning_marks(document):
+        raise UnusableAnswer("reasoning", f"the query is the model's thoughts: {REASONING_ADVICE}")
+
+
 def clean_line(answer: str) -> str:
-    """The first line of an answer without labels, quotes and list marks."""
-    lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
-    return _LABEL.sub("", lines[0]).strip().strip("\"'`*").strip() if lines else ""
+    """The first line of an answer that is more than an announcement, without labels, quotes and list marks."""
+    return first_line(answer)[0]
+
+
+def _spoken(answer: Completion) -> str:
+    """The answer behind its reasoning.
+
+    Raises:
+        UnusableAnswer: it ends before it has said anything ("reasoning"), or in its reasoning.
+    """
+    text = without_reasoning(answer.text)
+    if not text.strip() and answer.finish_reason == "length":
+        raise UnusableAnswer("reasoning", f"the answer was cut before it began: {REASONING_ADVICE}")
+    return text
+
+
+def _before_stops(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first of its stops: models that think first are asked without them."""
+    for stop in stops:
+        text = text.partition(stop)[0]
+    return text.rstrip()
+
+
+async def _structured(client: LLMClient, request: CompletionRequest, answer: Completion, shape: type[Shape]) -> Shape:
+    """Ask for one text as a field of a JSON object, with all the room that there is.
+
+    Raises:
+        UnusableAnswer: no answer came in that form either ("reasoning").
+    """
+    roomy = replace(request, stop=(), max_tokens=more_room(request, answer))
+    try:
+        return await ask(client, roomy, shape)
+    except UnusableAnswer as unusable:
+        if unusable.kind == "refusal":
+            raise
+        detail = unusable.detail if unusable.kind == "reasoning" else f"{unusable.detail}: {REASONING_ADVICE}"
+        raise UnusableAnswer("reasoning", detail) from None
 
 
 def about_the_subject(query: str) -> str:

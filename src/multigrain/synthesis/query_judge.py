@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -74,6 +74,7 @@ class QueryJudge:
         config: the limits.
         seed: of the sampler.
         prompts: the templates.
+        room: most tokens for a judgment and for what a model thinks before it.
     """
 
     client: LLMClient
@@ -81,6 +82,7 @@ class QueryJudge:
     config: QueryJudgeConfig
     seed: int
     prompts: Prompts = BUILT_IN
+    room: int = 0
     counts: QueryJudgeCounts = field(default_factory=QueryJudgeCounts, init=False)
     _known: dict[bytes, str] = field(default_factory=dict, init=False)
 
@@ -108,7 +110,8 @@ class QueryJudge:
         return [self._known.get(_key(pair), "") for pair in queries]
 
     async def _judge(self, pair: tuple[str, str]) -> _Judgment:
-        return await ask(self.client, query_request(*pair, seed=self.seed, prompts=self.prompts), _Judgment)
+        request = query_request(*pair, seed=self.seed, prompts=self.prompts)
+        return await ask(self.client, replace(request, room=self.room), _Judgment)
 
     def _problem(self, judgment: _Judgment | None) -> str:
         scores = {} if judgment is None else judgment.model_dump()

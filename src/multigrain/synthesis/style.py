@@ -10,8 +10,7 @@ from pathlib import Path
 
 from multigrain.config import Config
 from multigrain.errors import ConfigError
-from multigrain.llm.answers import UnusableAnswer
-from multigrain.llm.protocol import Message
+from multigrain.llm.protocol import Message, UnusableAnswer
 from multigrain.sources.words import fold_words
 from multigrain.synthesis.prompts import Prompts
 

@@ -14,7 +14,9 @@ from multigrain.llm.protocol import LLMClient
 from multigrain.records import SynthesizedRow
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import Demonstration, build_selector
+from multigrain.synthesis.lead_ins import bare, without_announcement
 from multigrain.synthesis.likelihood import ranked_examples
+from multigrain.synthesis.plain_text import check_query
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
@@ -97,7 +99,7 @@ def synthesize(
     """
 
     async def write(unit: WritingUnit) -> SynthesizedRow:
-        row = await strategy.write(unit, client)
+        row = _checked(await strategy.write(unit, client), unit)
         if style is not None and unit.query is None:
             style.check(row.query)
         return replace(
@@ -109,6 +111,25 @@ def synthesize(
         )
 
     return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)
+
+
+def _checked(row: SynthesizedRow, unit: WritingUnit) -> SynthesizedRow:
+    """A row as it was written, without what announces its texts.
+
+    Raises:
+        UnusableAnswer: its query is the model's thoughts.
+    """
+    query = without_announcement(row.query)
+    if unit.query is None:
+        check_query(query, unit.document.text)
+    return replace(
+        row,
+        query=bare(query) or query if "\n" not in query else query,
+        negatives={level: without_announcement(text) for level, text in row.negatives.items()},
+        candidates={
+            level: tuple(without_announcement(text) for text in texts) for level, texts in row.candidates.items()
+        },
+    )
 
 
 def _build(name: str, settings: StrategySettings) -> Strategy:

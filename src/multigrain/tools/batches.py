@@ -68,12 +68,17 @@ class BatchImport:
         known: answers that it had already.
         failed: requests that came to nothing, by kind; the next batch asks for them again.
         unknown: lines whose custom_id no batch of this journal has.
+        broken: lines that cannot be read, each as its place and what is wrong with it; the next batch asks for what
+            they answered again, once their requests are written `again`.
+        refused: files that are of no use, each as a line that says why.
     """
 
     kept: int = 0
     known: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     unknown: int = 0
+    broken: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def write_batch(
@@ -115,7 +120,7 @@ def read_batch(directory: Path, results: Sequence[Path]) -> BatchImport:
 
     Raises:
         RunDirectoryError: there is no journal, or it cannot be written.
-        SourceError: a file is no results file, or belongs to another run.
+        SourceError: no file is of any use: none is a results file of this run.
     """
     run = RunDirectory(directory)
     Journal(run.journal_path, create=False).close()  # before holding the directory makes it
@@ -210,47 +215,64 @@ def write_batch_round(
 def import_batch_results(paths: Iterable[Path], journal: Journal) -> BatchImport:
     """Read results and errors files into the journal. Reading a file twice changes nothing.
 
+    A line that cannot be read, and a file that is of no use, cost themselves.
+
     Args:
         paths: files that a service returned.
         journal: of the run that wrote the requests.
 
     Raises:
-        SourceError: a file cannot be read, or none of its lines belongs to this journal. What came before a
-            broken line is kept.
+        SourceError: no file is of any use: it cannot be read, or none of its lines belongs to this journal.
         RunDirectoryError: the journal cannot be written.
     """
     counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()
+    refused: list[str] = []
+    broken: list[str] = []
+    files = 0
     for path in paths:
-        ours = lines = 0
-        writes: list[Future[None]] = []
+        files += 1
         try:
-            for key, answer in read_batch_results(path):
-                lines += 1
-                asked_by = journal.find_batch_request(key)
-                if asked_by is None:
-                    counts["unknown"] += 1
-                    continue
-                ours += 1
-                if journal.find(key) is not None:
-                    counts["known"] += 1
-                    continue
-                strategy, client, request = asked_by
-                if isinstance(answer, CompletionFailure):
-                    failed[answer.kind] += 1
-                    writes.append(journal.record_failure(key, answer, strategy=strategy, client=client))
-                else:
-                    counts["kept"] += 1
-                    entry = JournalEntry(key, strategy, client, request, storable(answer), now(), "batch")
-                    writes.append(journal.record(entry))
-                if len(writes) >= _COMMIT_EVERY:
-                    _settle(writes)
-                    writes = []
-        finally:
-            _settle(writes)
-        if lines and not ours:
-            raise SourceError(f"{path}: none of its {lines} lines answers a request of this run: check --run")
-    return BatchImport(failed=failed, **counts)
+            _import_file(path, journal, counts, failed, broken)
+        except SourceError as error:
+            refused.append(str(error))
+    if files and len(refused) == files:
+        raise SourceError(refused[0])
+    return BatchImport(failed=failed, refused=tuple(refused), broken=tuple(broken), **counts)
+
+
+def _import_file(path: Path, journal: Journal, counts: Counter[str], failed: Counter[str], broken: list[str]) -> None:
+    ours = lines = 0
+    writes: list[Future[None]] = []
+    try:
+        for key, answer in read_batch_results(path):
+            lines += 1
+            if key is None:
+                broken.append(str(answer.detail) if isinstance(answer, CompletionFailure) else "")
+                continue
+            asked_by = journal.find_batch_request(key)
+            if asked_by is None:
+                counts["unknown"] += 1
+                continue
+            ours += 1
+            if journal.find(key) is not None:
+                counts["known"] += 1
+                continue
+            strategy, client, request = asked_by
+            if isinstance(answer, CompletionFailure):
+                failed[answer.kind] += 1
+                writes.append(journal.record_failure(key, answer, strategy=strategy, client=client))
+            else:
+                counts["kept"] += 1
+                entry = JournalEntry(key, strategy, client, request, storable(answer), now(), "batch")
+                writes.append(journal.record(entry))
+            if len(writes) >= _COMMIT_EVERY:
+                _settle(writes)
+                writes = []
+    finally:
+        _settle(writes)
+    if lines and not ours:
+        raise SourceError(f"{path}: none of its {lines} lines answers a request of this run: check --run")
 
 
 def _settle(writes: Iterable[Future[None]]) -> None:

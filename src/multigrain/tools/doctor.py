@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import MultigrainError
 from multigrain.sources.source import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
+
+if TYPE_CHECKING:
+    from multigrain.llm.complaints import Complaint
+    from multigrain.llm.endpoint import Endpoint
 
 State = Literal["ok", "note", "problem"]
 
@@ -227,17 +231,56 @@ def _endpoint(config: LLMConfig) -> Finding:
     from multigrain.llm.endpoint import find_endpoint
 
     endpoint = find_endpoint(config.base_url, config.api_key_env, config.extra_headers)
-    status, models = _ask(endpoint.address("models"), endpoint.headers, endpoint.proxy, lists_models=True)
-    if status is None:
+    reply = _ask(endpoint.address("models"), endpoint.headers, endpoint.proxy)
+    if reply is None:
         advice = "start it, or correct llm.base_url"
         return Finding("language model", "problem", f"{endpoint.url} does not answer", advice)
-    if status in (401, 403):
-        advice = f"check the environment variable {endpoint.key_name}"
-        return Finding("language model", "problem", f"{endpoint.url} does not accept the key", advice)
-    if config.model in models or not models:
+    complaint = reply.complaint
+    if complaint is not None and complaint.status in (401, 403):
+        return _bad_key(endpoint, complaint)
+    models = _listed(reply.body)
+    if complaint is not None or not models:
+        return _chat_path(endpoint, config, complaint)
+    if config.model in models:
         return Finding("language model", "ok", f"{endpoint.url} answers; model {config.model}")
     few = ", ".join(sorted(models)[:5])
     return Finding("language model", "note", f"{endpoint.url} lists no model {config.model!r}", f"it lists {few}")
+
+
+def _chat_path(endpoint: Endpoint, config: LLMConfig, complaint: Complaint | None) -> Finding:
+    """Of an endpoint that lists no models, which some do not: whether anything takes chats at its address.
+
+    An empty request is refused by whatever takes chats, and no model is asked for anything.
+    """
+    said = endpoint.redact(complaint.sentence) if complaint is not None else ""
+    reply = _ask(endpoint.address("chat/completions"), endpoint.headers, endpoint.proxy, empty_request=True)
+    refusal = reply.complaint if reply is not None else None
+    if refusal is not None and refusal.status in (401, 403):
+        return _bad_key(endpoint, refusal)
+    if refusal is not None and refusal.status in (400, 422, 429):
+        listed = f"lists no models{f' ({said})' if said else ''}"
+        if complaint is None:
+            return Finding("language model", "ok", f"{endpoint.url} answers; model {config.model}")
+        return Finding("language model", "note", f"{endpoint.url} takes chats, and {listed}", "check llm.model")
+    path, worst = "chat/completions", refusal
+    if complaint is not None and (refusal is None or refusal.status >= 500):
+        path, worst = "models", complaint  # that it has no list says more than that it stumbles over nothing
+    words = endpoint.redact(worst.sentence) if worst is not None else ""
+    status = f"answers {worst.status}" if worst is not None else "does not answer as an endpoint does"
+    found = f"{endpoint.url}/{path} {status}{f': {words}' if words else ''}"
+    return Finding("language model", "problem", found, "correct llm.base_url, which ends in /v1 for most servers")
+
+
+def _bad_key(endpoint: Endpoint, complaint: Complaint) -> Finding:
+    said = endpoint.redact(complaint.sentence)
+    found = f"{endpoint.url} does not accept the key{f': {said}' if said else ''}"
+    return Finding("language model", "problem", found, f"check the environment variable {endpoint.key_name}")
+
+
+def _listed(body: Any) -> set[str]:
+    """The names of the models in an endpoint's list."""
+    models = body.get("data") if isinstance(body, dict) else None
+    return {str(model.get("id")) for model in models or () if isinstance(model, dict)}
 
 
 def _hub() -> Finding:
@@ -247,32 +290,53 @@ def _hub() -> Finding:
     token = "a token is set" if get_token() else "no token"
     if HF_HUB_OFFLINE:
         return Finding("hub", "note", f"switched off by HF_HUB_OFFLINE, {token}", "models must be folders or cached")
-    status, _ = _ask(os.environ.get("HF_ENDPOINT", _HUB), {}, None)
-    if status is None:
+    if _ask(os.environ.get("HF_ENDPOINT", _HUB), {}, None) is None:
         return Finding("hub", "note", f"cannot be reached, {token}", "models must be folders or cached")
     return Finding("hub", "ok", f"reachable, {token}")
 
 
-def _ask(
-    url: str, headers: dict[str, str], proxy: str | None, *, lists_models: bool = False
-) -> tuple[int | None, set[str]]:
-    """The status that an address answers with, None for none, and the models it lists."""
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What an address answers.
+
+    Attributes:
+        body: the JSON; the text where it is none.
+        complaint: what it says where it is an error.
+    """
+
+    body: Any
+    complaint: Complaint | None
+
+
+def _ask(url: str, headers: dict[str, str], proxy: str | None, *, empty_request: bool = False) -> _Reply | None:
+    """What an address answers; None where nothing does."""
     import asyncio
+    import json
 
     import aiohttp
 
-    async def ask() -> tuple[int, set[str]]:
+    from multigrain.llm.complaints import read_complaint
+
+    async def ask() -> _Reply:
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=True) as session,
-            session.get(url, proxy=proxy, allow_redirects=False) as reply,
+            session.request(
+                "POST" if empty_request else "GET",
+                url,
+                json={} if empty_request else None,
+                proxy=proxy,
+                allow_redirects=False,
+            ) as reply,
         ):
-            if not lists_models or reply.status != 200:
-                return reply.status, set()
-            models = (await reply.json(content_type=None)).get("data", [])
-            return reply.status, {str(model.get("id")) for model in models}
+            text = await reply.text(errors="replace")
+            try:
+                body = json.loads(text)
+            except (ValueError, RecursionError):
+                body = text[:4000]
+            return _Reply(body, read_complaint(reply.status, body))
 
     try:
         return asyncio.run(ask())
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
-        return None, set()
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return None

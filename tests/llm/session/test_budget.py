@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from multigrain.config import Config, LLMConfig, PriceConfig
 from multigrain.config.file import parse_config
 from multigrain.engine.local import LocalEngine
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, EndpointRefusedError
 from multigrain.llm.prices import about_prompt_tokens, cost_of
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient, Message
 from multigrain.llm.scripted import ScriptedLLM
@@ -260,3 +260,44 @@ def test_the_next_session_knows_how_many_tokens_prompts_are(tmp_path: Path) -> N
         engine.run(client.complete(REQUEST))
     with LocalEngine() as engine, paid_session(config, run, engine) as session:
         assert reserved(session.budget).tokens == pytest.approx(200)
+
+
+def test_an_endpoint_that_reports_no_tokens_is_limited_by_estimates(journal: Journal, tmp_path: Path) -> None:
+    silent = ScriptedLLM(lambda request: Completion("word " * 80, "stop", "m"))
+    budget = Budget(max_tokens=1000)
+    client = JournaledClient(silent, journal, strategy="mgh", budget=budget)
+
+    async def ask_until_it_ends() -> int:
+        for number in range(100):
+            try:
+                await client.complete(CompletionRequest((Message("user", f"{number} " + "x" * 376),), max_tokens=100))
+            except CompletionFailure as failure:
+                assert failure.kind == "over_limit"  # noqa: PT017
+                return number
+        return 100
+
+    asked = asyncio.run(ask_until_it_ends())
+    assert 3 <= asked <= 6  # two hundred tokens each, at about four bytes a token
+    totals = journal.totals()
+    assert (totals.uncounted, totals.completions) == (asked, asked)
+    assert totals.tokens == budget.tokens >= 1000
+    assert Budget([JournalUsage(journal.path, totals, None)]).tokens == budget.tokens  # another session goes on so
+
+
+def test_room_for_thoughts_is_set_aside() -> None:
+    roomy = CompletionRequest(REQUEST.messages, max_tokens=40, room=5000)
+    budget = calibrated(max_tokens=4000)
+    in_flight = reserved(budget)
+    assert budget.reserve(roomy, PRICE) is None
+    budget.settle(in_flight, None)
+    assert budget.reserve(roomy, PRICE) is not None  # alone it is sent: what is spent passes the limit by one request
+
+
+def test_a_refusal_is_in_the_journal_with_its_words(journal: Journal) -> None:
+    refusal = EndpointRefusedError("llm.base_url answers 404: Unexpected endpoint")
+    client = JournaledClient(ScriptedLLM([refusal]), journal, strategy="mgh")
+    with pytest.raises(EndpointRefusedError):
+        asyncio.run(client.complete(REQUEST))
+    totals = journal.totals()
+    assert totals.failures == {"refused": 1}
+    assert "Unexpected endpoint" in totals.details["refused"]

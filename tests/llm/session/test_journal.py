@@ -119,12 +119,12 @@ def test_a_failure_is_counted_and_never_reused(journal: Journal) -> None:
     assert journal.totals().completions == 1
 
 
-def test_errors_that_end_the_run_leave_no_trace(journal: Journal) -> None:
+def test_errors_that_end_the_run_are_noted_with_what_was_said(journal: Journal) -> None:
     client = JournaledClient(ScriptedLLM([EndpointRefusedError("401")]), journal, strategy="mgh")
     with pytest.raises(EndpointRefusedError):
         asyncio.run(client.complete(request()))
     assert journal.totals().completions == 0
-    assert journal.totals().failures == {}
+    assert (journal.totals().failures, journal.totals().details) == ({"refused": 1}, {"refused": "401"})
 
 
 def test_totals_and_export(journal: Journal) -> None:

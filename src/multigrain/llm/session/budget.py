@@ -9,7 +9,7 @@ from typing import Final
 
 from multigrain.config import Config, PriceConfig
 from multigrain.errors import ConfigError
-from multigrain.llm.prices import BYTES_A_TOKEN, about_prompt_tokens
+from multigrain.llm.prices import BYTES_A_TOKEN, about_prompt_tokens, about_text_tokens, about_tokens
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import TokenSums
@@ -64,7 +64,8 @@ class Budget:
     Every request reserves the most that it may cost before it is sent. One that does not fit beside those in flight
     waits until they are over; one that is alone is sent as long as anything is left. So what is spent passes a limit
     by less than the cost of one request, however many are in flight. Prompts count as a token a byte, which is more
-    than any tokenizer makes of them, until an answer has told how many tokens they are at most.
+    than any tokenizer makes of them, until an answer has told how many tokens they are at most. Answers of an endpoint
+    that reports no tokens count by their length.
 
     Args:
         journals: what each of the run's journals adds up to.
@@ -164,7 +165,10 @@ class Budget:
         self._flying_tokens = self._flying_tokens - reservation.tokens if self._in_flight else 0.0
         self._flying_cost = self._flying_cost - reservation.cost if self._in_flight else 0.0
         if completion is not None:
-            sums = TokenSums(1, completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens)
+            read, written = completion.prompt_tokens, completion.completion_tokens
+            if not read and not written:  # the endpoint reports none, which is no reason to spend without a limit
+                read, written = about_tokens(reservation.request), about_text_tokens(completion.text)
+            sums = TokenSums(1, read, written, completion.cached_tokens)
             self.tokens += sums.tokens
             self.cost += 0.0 if reservation.price is None else sums.cost(reservation.price)
             self.learn(reservation.request, completion.prompt_tokens)
@@ -182,7 +186,7 @@ class Budget:
     def _at_most(self, request: CompletionRequest, price: PriceConfig | None) -> tuple[float, float]:
         """Tokens and dollars that a request may come to."""
         reading = about_prompt_tokens(request) * (self._tokens_an_estimate or BYTES_A_TOKEN)
-        writing = request.max_tokens
+        writing = max(request.max_tokens, request.room)
         cost = 0.0 if price is None else (reading * price.prompt + writing * price.completion) / 1e6
         return reading + writing, cost
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 from multigrain.errors import RunDirectoryError
+from multigrain.llm.prices import about_text_tokens, about_tokens
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.session.records import (
     JournalEntry,
@@ -173,9 +174,12 @@ class Journal:
 
     def totals(self) -> JournalTotals:
         """Counts and token sums over everything in the journal."""
-        failures = self._rows(
-            "SELECT kind, count(*) FROM failures WHERE key NOT IN (SELECT key FROM completions) "
-            "GROUP BY kind ORDER BY kind"
+        # SQLite takes the other columns from the row that has the maximum.
+        failures = list(
+            self._rows(
+                "SELECT kind, count(*), detail, max(last_at) FROM failures "
+                "WHERE key NOT IN (SELECT key FROM completions) GROUP BY kind ORDER BY kind"
+            )
         )
         awaiting = self._first_row(
             "SELECT count(*) FROM batch_requests "
@@ -186,10 +190,19 @@ class Journal:
             "total(finish_reason = 'length') FROM completions GROUP BY source"
         )
         sums = {source: [int(value) for value in values] for source, *values in sources}
+        uncounted = 0
+        for source, request, text in self._rows(
+            "SELECT source, request, text FROM completions WHERE prompt_tokens = 0 AND completion_tokens = 0"
+        ):
+            uncounted += 1
+            sums[source][1] += about_tokens(restored_request(json.loads(request)))
+            sums[source][2] += about_text_tokens(text)
         return JournalTotals(
             *map(sum, zip(*sums.values(), strict=True)),
             batch=TokenSums(*sums.get("batch", ())),
-            failures=dict(failures),
+            failures={kind: count for kind, count, _, _ in failures},
+            details={kind: detail for kind, _, detail, _ in failures},
+            uncounted=uncounted,
             awaiting_batch=awaiting[0],
         )
 

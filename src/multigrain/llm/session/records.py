@@ -17,7 +17,10 @@ Source = Literal["live", "batch"]
 """How an answer came: as it was asked for, or in a batch file, which costs less."""
 
 _KEY_FORMAT: Final = 1
-_DECISIVE: Final = tuple(attribute.name for attribute in fields(CompletionRequest) if attribute.name != "asked_by")
+_UNDECISIVE: Final = ("asked_by", "room")
+_DECISIVE: Final = tuple(
+    attribute.name for attribute in fields(CompletionRequest) if attribute.name not in _UNDECISIVE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,16 @@ class JournalTotals(TokenSums):
     Attributes:
         batch: of answers that came in batch files, which cost less.
         failures: requests that came to nothing and have no answer yet, by kind.
+        details: the latest of each kind, in the words of whoever turned it down.
+        uncounted: completions whose tokens no endpoint has reported; they are in the sums as estimates.
         awaiting_batch: requests written to batch files that have no answer yet.
     """
 
     _: KW_ONLY
     batch: TokenSums = TokenSums()
     failures: dict[str, int] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    uncounted: int = 0
     awaiting_batch: int = 0
 
     def cost(self, price: PriceConfig) -> float:

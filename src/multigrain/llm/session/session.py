@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from multigrain.config import Config, LLMConfig, PriceConfig
+from multigrain.errors import EndpointUnreachableError, LLMError
 from multigrain.llm.prices import find_price
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
 from multigrain.llm.session.budget import Budget, Reservation, require_price, run_budget
@@ -172,11 +173,18 @@ class JournaledClient:
             answer = storable(await self._inner.complete(request))
             await self._journal.keep(JournalEntry(key, asked_by, self.identity, plain_request(request), answer, now()))
         except CompletionFailure as failure:
-            noted = self._journal.record_failure(key, failure, strategy=asked_by, client=self.identity)
-            await asyncio.wrap_future(noted)
+            await self._note(key, failure, asked_by)
+            raise
+        except LLMError as refusal:
+            kind = "unreachable" if isinstance(refusal, EndpointUnreachableError) else "refused"
+            await self._note(key, CompletionFailure(kind, str(refusal)), asked_by)
             raise
         finally:
             del self._pending[key]
             over.set_result(None)
             self._budget.settle(reservation, answer)
         return answer
+
+    async def _note(self, key: str, failure: CompletionFailure, asked_by: str) -> None:
+        noted = self._journal.record_failure(key, failure, strategy=asked_by, client=self.identity)
+        await asyncio.wrap_future(noted)

@@ -55,8 +55,10 @@ class Usage:
         """Completions, failures by kind, tokens, and cost where all prices are known; under stable names."""
         totals = [journal.totals for journal in self.journals]
         failures: Counter[str] = Counter()
+        details: dict[str, str] = {}
         for journal in totals:
             failures.update(journal.failures)
+            details |= journal.details
         return {
             "journal": str(self.journals[0].path) if self.journals else "",
             "completions": sum(journal.completions for journal in totals),
@@ -64,9 +66,11 @@ class Usage:
             "awaiting_batch": sum(journal.awaiting_batch for journal in totals),
             "cut_at_limit": sum(journal.cut for journal in totals),
             "failures": dict(failures),
+            "failure_details": details,
             "prompt_tokens": sum(journal.prompt_tokens for journal in totals),
             "cached_tokens": sum(journal.cached_tokens for journal in totals),
             "completion_tokens": sum(journal.completion_tokens for journal in totals),
+            "uncounted": sum(journal.uncounted for journal in totals),
             "cost": self.cost,
         }
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from multigrain.llm.answers import UnusableAnswer
-from multigrain.llm.protocol import LLMClient
+from multigrain.llm.protocol import LLMClient, UnusableAnswer
 from multigrain.records import Level, SynthesizedRow
 from multigrain.synthesis.plain_text import Text
 from multigrain.synthesis.strategies.protocol import WritingUnit

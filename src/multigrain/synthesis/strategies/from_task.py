@@ -110,4 +110,5 @@ class FromTask:
             top_p=self.writer.top_p,
             max_tokens=max(self.writer.max_tokens, round(words * _TOKENS_A_WORD) + _SPARE_TOKENS),
             seed=self.writer.seed + unit.index,
+            room=self.writer.max_tokens,
         )

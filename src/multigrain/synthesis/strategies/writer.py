@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
-from multigrain.llm.answers import ask, without_reasoning
+from multigrain.llm.answers import ask
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
-from multigrain.synthesis.plain_text import Text, ask_for_query
+from multigrain.synthesis.plain_text import Text, ask_for_query, ask_for_text
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.style import StyleQueries
@@ -45,7 +45,7 @@ class Writer:
         document_characters: how much of the document the model is shown.
         temperature: of the sampler.
         top_p: of the sampler.
-        max_tokens: longest structured answer.
+        max_tokens: longest structured answer; and the room of shorter ones where a model thinks before them.
         seed: of the sampler.
         prompts: the templates.
         few_shot: chooses the examples that go before a task; None shows none.
@@ -130,8 +130,7 @@ class Writer:
             UnusableAnswer: the model did not come to the end of its reasoning.
         """
         request = self.request(unit, template, shows=shows, max_tokens=max_tokens, stop=stop, **values)
-        answer = await client.complete(request)
-        return replace(answer, text=without_reasoning(answer.text))
+        return await ask_for_text(client, request)
 
     def request(
         self,
@@ -164,6 +163,7 @@ class Writer:
             max_tokens=self.max_tokens if max_tokens is None else max_tokens,
             seed=self.seed + unit.index,
             stop=stop,
+            room=self.max_tokens,
         )
 
     async def query(self, client: LLMClient, unit: WritingUnit) -> str:

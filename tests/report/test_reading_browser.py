@@ -10,7 +10,7 @@ import pytest
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.report import load_report_data, render_report
 
-from .test_report_browser import CONTRAST
+from .test_browser import CONTRAST
 
 pytestmark = pytest.mark.browser
 
