@@ -36,7 +36,7 @@ from benchmarks.samples.asking import CpuTimed, Section, asking
 from benchmarks.samples.inputs import SELECTORS, VARIANTS
 from benchmarks.samples.page import Measured, figures, measure, page, table
 from multigrain.config import Config
-from multigrain.llm.local import LocalLLM
+from multigrain.llm.local.runtime import LocalLLM
 from multigrain.records import TaskKind
 from multigrain.storage.packages import resolve_gguf
 

@@ -12,9 +12,9 @@ import pytest
 from tests.stages.chat_endpoint import ChatEndpoint, graded_answer, run_values
 
 from multigrain.config.file import parse_config
+from multigrain.errors import ConfigError
 from multigrain.llm.session.journal import Journal
 from multigrain.stages import run, run_stages
-from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.query_judge import QUERY_JUDGE
 from multigrain.tools.synthesis_estimate import dry_run
 
@@ -148,9 +148,17 @@ def test_where_a_labelled_set_tests_only_what_something_is_chosen_by_is_written(
         each["name"]: each for each in json.loads((finished.results_path / "evaluation.json").read_text())["sets"]
     }
     assert results.keys() == {"own", *parts}
+    assert "of them on documents tuned on" in finished.report_path.read_text()
     trained_on = sum(split == "train" for split in splits.values())
     assert results["own"]["seen_queries"] == trained_on
-    assert RunDirectory(finished.path).report_path.read_text().count(f"{trained_on} of them on documents tuned on")
+    if parts:
+        return
+    # Without the labelled set the queries are needed after all, and the same run goes on to write them.
+    del values["evaluation"]["sets"]
+    with pytest.raises(ConfigError, match="labelled sets stood for held-out queries"):
+        run_stages(parse_config(values), finished.path, ["evaluation"], redo=True)
+    run_stages(parse_config(values), finished.path, ["documents", "synthesis"])
+    assert finished.heldout_queries_path.read_text().count("\n") == len(splits) - trained_on
 
 
 def test_all_documents_are_trained_on_and_all_labelled_questions_test(

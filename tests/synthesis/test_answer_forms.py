@@ -113,6 +113,8 @@ LEAD_INS: dict[str, Form] = {
     "announced": text("Here's a concise summary: "),
     "announced, curly": text("Here’s a short search query for this text: "),
     "announced on a line of its own": text("Here is the search query:\n\n"),
+    "announced without a colon": text("Here is a concise summary of the text.\n"),
+    "announced by whatever ends in a colon": text("This code:\n\n- "),
     "agreed": text("Sure, here is a query that somebody would type: "),
     "agreed on a line of its own": text("Sure!\n"),
     "label": text("Query: "),
@@ -268,6 +270,10 @@ def test_a_query_that_was_only_thought_about_has_the_kind_reasoning(form: str, h
         "OK button does not close the dialog",
         "first in first out queue in Python",
         "what's the difference between 'a' and 'b'",
+        "This is a Python class named SummarizeReportInfo",
+        "this is a valve: it closes at nine bar",
+        "Here Maps API returns 403",
+        "std::vector::push_back is slow",
         "__init__ is called twice",
         "think tank funding",
         "so_reuseport with several workers",
@@ -277,6 +283,13 @@ def test_queries_of_people_are_left_as_they_are(line: str) -> None:
     request = CompletionRequest((Message("user", "Write a query."),), stop=("\n",))
     assert read_query(Completion(line, "stop", "m"), request) == line
     assert bare(bare(line)) == bare(line)
+
+
+def test_code_is_no_query() -> None:
+    request = CompletionRequest((Message("user", "Write a query."),))
+    with pytest.raises(UnusableAnswer) as caught:
+        read_query(Completion("This code:\n```python\nimport smol\n```", "stop", "m"), request)
+    assert caught.value.kind == "empty"
 
 
 def test_a_query_about_the_marks_of_reasoning_is_one_where_the_document_has_them() -> None:

@@ -17,7 +17,7 @@ from multigrain.config.file import load_config, parse_config
 from multigrain.config.synthesis import STRATEGIES
 from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
-from multigrain.llm.local import LocalLLM
+from multigrain.llm.local.runtime import LocalLLM
 from multigrain.llm.protocol import CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Document

@@ -26,7 +26,7 @@ def init(
     provider: Annotated[
         Literal["local", "openai", "ollama"] | None,
         typer.Option(
-            help="local: llama.cpp in this process (the default). openai: any /v1 endpoint. ollama: Ollama's, here."
+            help="local: a model in this process (the default). openai: any /v1 endpoint. ollama: Ollama's, here."
         ),
     ] = None,
     base_url: Annotated[

@@ -118,7 +118,8 @@ def _language_model(start: Start, own: dict[str, str], *, has_recipe: bool) -> S
 
 def _usual_provider() -> str:
     endpoint_known = any(os.environ.get(name) for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"))
-    return "openai" if endpoint_known or find_spec("xllamacpp") is None else "local"
+    embedded = any(find_spec(runtime) is not None for runtime in ("openvino_genai", "xllamacpp"))
+    return "openai" if endpoint_known or not embedded else "local"
 
 
 def _yes(question: str) -> bool:

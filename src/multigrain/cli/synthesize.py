@@ -79,4 +79,9 @@ def _lines(estimate: Estimate) -> list[str]:
         f"tokens      about {estimate.prompt_tokens:,} to read and {estimate.completion_tokens:,} to write "
         f"(at most {estimate.completion_tokens_at_most:,})",
         f"price       {price}",
+        *(
+            [f"memory      at most about {local.memory_bytes / 2**20:,.0f} MiB, in {local.runtime}: {local.reason}"]
+            if (local := estimate.local) is not None
+            else ()
+        ),
     ]

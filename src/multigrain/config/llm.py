@@ -33,6 +33,8 @@ _OWN_KEYS: Final = {
 }
 """Keys of a request's JSON that are set here, and what to do instead."""
 
+_ADDED_LATER: Final = ("extra_", "runtime")
+
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VARIABLE: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _OWN_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
@@ -72,7 +74,7 @@ _Headers = Annotated[dict[str, str], AfterValidator(checked_headers)]
 
 
 class _Requests(Section):
-    """How requests are sent. Extras that nobody sets are left out of what is saved.
+    """How requests are sent. What later versions added is left out of what is saved where nobody sets it.
 
     So fingerprints of configs without them are those of versions that knew none.
     """
@@ -84,7 +86,7 @@ class _Requests(Section):
         return {
             key: value
             for key, value in values.items()
-            if not key.startswith("extra_") or value != fields[key].get_default(call_default_factory=True)
+            if not key.startswith(_ADDED_LATER) or value != fields[key].get_default(call_default_factory=True)
         }
 
 
@@ -127,7 +129,7 @@ class LLMConfig(_Requests):
     """The language model that writes."""
 
     provider: Literal["local", "openai", "scripted"] = "local"
-    """local: llama.cpp inside this process. openai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …).
+    """local: a model inside this process. openai: any OpenAI-compatible endpoint (vLLM, Ollama, OpenAI, …).
     scripted: a deterministic fake for dry tests."""
 
     model: str = "auto"
@@ -154,6 +156,10 @@ class LLMConfig(_Requests):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the local model (null: one per core)."""
 
+    runtime: Literal["auto", "openvino", "llamacpp"] = "auto"
+    """local only: what runs the model. openvino: batches requests, and reads Llama, Qwen2 and Qwen3 files. llamacpp:
+    reads every GGUF file. auto: what is installed, can read the file, and is the faster one on this processor."""
+
     timeout_seconds: float = Field(default=120.0, gt=0)
     """How long one request may take."""
 
@@ -172,7 +178,8 @@ class LLMConfig(_Requests):
     stands in this file: {api-key: env:GATEWAY_KEY}."""
 
     context_tokens: int = Field(default=3072, ge=256)
-    """local only: longest prompt and answer together, in tokens; memory grows with it times `concurrency`."""
+    """local only: longest prompt and answer together, in tokens; memory grows with it times `concurrency`, and
+    `multigrain synthesize --dry-run` says by how much."""
 
     more_endpoints: list[EndpointConfig] = Field(default_factory=list)
     """openai only: further endpoints that serve the same model. A request goes to whichever has most room."""

@@ -1,1 +1,1 @@
-"""Language models behind one protocol: endpoints, the embedded llama.cpp, and a scripted fake."""
+"""Language models behind one protocol: endpoints, embedded models, and a scripted fake."""

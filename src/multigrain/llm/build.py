@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multigrain.config import LLMConfig
 from multigrain.llm.protocol import LLMClient, openai_identity
 from multigrain.llm.retry import Backoff
@@ -25,10 +27,11 @@ def build_client(config: LLMConfig, *, seed: int, backoff: Backoff | None = None
     if config.provider == "scripted":
         return ScriptedLLM()
     if config.provider == "local":
-        from multigrain.llm.local import LocalLLM
+        from multigrain.llm.local.runtime import LocalLLM
 
         return LocalLLM(
             config.model,
+            runtime=config.runtime,
             concurrency=config.concurrency,
             threads=config.threads,
             context_tokens=config.context_tokens,
@@ -53,6 +56,38 @@ def client_identity(config: LLMConfig) -> str:
     if config.provider == "openai":
         return openai_identity(config.model, config.extra_body)
     return build_client(config, seed=0).identity
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """Where an embedded model will run, and what it takes.
+
+    Attributes:
+        file: the model's file.
+        runtime: "openvino" or "llamacpp".
+        reason: why that one.
+        memory_bytes: of weights and cache at most, about.
+    """
+
+    file: str
+    runtime: str
+    reason: str
+    memory_bytes: int
+
+
+def local_plan(config: LLMConfig) -> LocalPlan:
+    """What `build_client` would do with an embedded model. Loads nothing.
+
+    Raises:
+        MissingExtraError, ModelError, LLMError: see `build_client`.
+    """
+    from multigrain.llm.local.gguf_file import GgufFile
+    from multigrain.llm.local.runtime import choose_runtime, needed_bytes
+
+    file = GgufFile.find(config.model)
+    choice = choose_runtime(file, config.runtime, config.extra_body)
+    needed = needed_bytes(choice, file, concurrency=config.concurrency, context_tokens=config.context_tokens)
+    return LocalPlan(str(file.path), choice.runtime, choice.reason, needed)
 
 
 def total_concurrency(config: LLMConfig) -> int:

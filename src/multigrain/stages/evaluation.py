@@ -44,7 +44,6 @@ from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
-from multigrain.stages.selection import scores_in_words
 from multigrain.storage.files import atomic_directory, atomic_write
 
 _ANCHOR_TEXTS = 6
@@ -126,7 +125,8 @@ def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on
         return names[0]
     scores = _validation_scores(scored, (BASE, *names), chosen_on)
     chosen = choose(scores)
-    context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {scores_in_words(scores)}")
+    listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {listed}")
     if all(scored.sets[name].provenance.startswith(SYNTHETIC_ESTIMATE) for name in chosen_on):
         context.progress.say(
             "the choice is no proof: a language model wrote the validation queries; people's queries, in a set with "

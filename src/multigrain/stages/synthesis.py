@@ -28,7 +28,15 @@ from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.heldout import HELDOUT, dump_heldout_queries, write_heldout_queries
-from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units, written_corpus
+from multigrain.synthesis.inputs import (
+    HELD_OUT,
+    heldout_documents,
+    heldout_units,
+    parts_to_ask,
+    read_inputs,
+    training_units,
+    written_corpus,
+)
 from multigrain.synthesis.partners import rows_of
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.query_judge import QUERY_JUDGE, QueryJudge
@@ -205,6 +213,8 @@ def _write(context: RunContext) -> dict[str, Any]:
         }
     atomic_write(run.heldout_queries_path, dump_heldout_queries(heldout))
     counts |= {"heldout_queries_written": len(heldout), **writing.heldout.counts()}
+    if heldout_documents(config, inputs, HELD_OUT):
+        counts["heldout_not_asked"] = [part.value for part in HELD_OUT if part not in parts_to_ask(config)]
     counts["stopped_by_limit"] |= "over_limit" in counts["heldout_failed"]
     context.progress.say(_summary(counts))
     return counts

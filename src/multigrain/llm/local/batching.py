@@ -1,0 +1,192 @@
+"""A thread that feeds OpenVINO's continuous batching: requests join as they come and leave as they end."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from multigrain.llm.protocol import CompletionFailure
+
+_TRIES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a request came to.
+
+    Attributes:
+        tokens: what was written, the end token among them.
+        log_probabilities: of each token, where they were asked for.
+        end: "stop", or "length" where it was cut.
+    """
+
+    tokens: list[int]
+    log_probabilities: list[float]
+    end: Literal["stop", "length"]
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    prompt: Any
+    settings: Any
+    schema: str | None
+    answer: Future[Generated] = field(default_factory=Future)
+    handle: Any = None
+    tries: int = 0
+
+
+class Batcher:
+    """Runs one pipeline from one thread.
+
+    What a request does wrong may surface only in a step, and then the whole pipeline is unusable: a schema that
+    cannot be followed does that. So a schema that is new waits until nothing else is being written, and after a failed
+    step the pipeline is opened anew, for everybody but whoever brought the schema.
+
+    Args:
+        opened: opens the pipeline; called in the constructor, and again after a step that failed.
+        slots: requests in work at once; the others wait.
+    """
+
+    def __init__(self, opened: Callable[[], Any], slots: int) -> None:
+        self._opened = opened
+        self._pipeline: Any = opened()
+        self._slots = slots
+        self._waiting: deque[_Job] = deque()
+        self._running: list[_Job] = []
+        self._proven: set[str] = set()
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="multigrain-llm", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)  # a thread that is still inside the library as Python ends brings it down
+
+    def submit(self, prompt: Any, settings: Any, schema: str | None = None) -> Future[Generated]:
+        """Queue a request; cancelling what is returned takes it out again.
+
+        Args:
+            prompt: token ids, an OpenVINO tensor of shape (1, tokens).
+            settings: a `GenerationConfig`.
+            schema: the JSON schema in `settings`, if there is one.
+        """
+        job = _Job(prompt, settings, schema)
+        with self._changed:
+            if self._closing:
+                raise RuntimeError("the model is closed")
+            self._waiting.append(job)
+            self._changed.notify()
+        return job.answer
+
+    def tokenizer(self) -> Any:
+        """The pipeline's tokenizer; it outlives the pipeline."""
+        return self._pipeline.get_tokenizer()
+
+    def close(self) -> None:
+        """Finish what is being written, drop what waits, and free the model. Safe to call twice."""
+        atexit.unregister(self.close)
+        with self._changed:
+            self._closing = True
+            dropped, self._waiting = list(self._waiting), deque()
+            self._changed.notify()
+        for job in dropped:
+            job.answer.cancel()
+        self._thread.join()
+        self._pipeline = None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._waiting or self._running or self._closing):
+                    self._changed.wait()
+                if not (self._waiting or self._running):
+                    return
+                self._admit()
+            try:
+                if self._pipeline.has_non_finished_requests():
+                    self._pipeline.step()
+            except Exception as error:  # the library raises C++ exceptions of any kind
+                self._start_anew(error)
+            self._settle()
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._slots:
+            job = self._waiting[0]
+            alone = job.schema is not None and job.schema not in self._proven
+            if alone and self._running:
+                return
+            self._waiting.popleft()
+            if job.answer.cancelled():
+                continue
+            try:
+                job.handle = self._pipeline.add_request(next(self._numbers), job.prompt, job.settings)
+            except (RuntimeError, ValueError) as error:
+                _fail(job, CompletionFailure("bad_request", _one_line(error)))
+                continue
+            self._running.append(job)
+            if alone:
+                return
+
+    def _settle(self) -> None:
+        for job in list(self._running):
+            if job.answer.cancelled():
+                job.handle.cancel()
+                self._running.remove(job)
+                continue
+            status = job.handle.get_status().name
+            if status == "RUNNING":
+                continue
+            self._running.remove(job)
+            if status != "FINISHED":
+                # No output, or a piece that looks like any other: only the status tells.
+                _fail(job, CompletionFailure("too_long", f"the request does not fit the model's cache ({status})"))
+                continue
+            if job.schema is not None:
+                self._proven.add(job.schema)
+            (output,) = job.handle.read_all()
+            end: Literal["stop", "length"] = "length" if output.finish_reason.name == "LENGTH" else "stop"
+            _answer(job, Generated(list(output.generated_ids), list(output.generated_log_probs), end))
+
+    def _start_anew(self, error: Exception) -> None:
+        again, self._running = self._running, []
+        for job in list(again):
+            job.handle = None
+            job.tries += 1
+            unproven = job.schema is not None and job.schema not in self._proven
+            if unproven or job.tries >= _TRIES:
+                again.remove(job)
+                _fail(job, CompletionFailure("bad_request" if unproven else "server_error", _one_line(error)))
+        self._pipeline = None
+        try:
+            self._pipeline = self._opened()
+        except Exception as problem:  # whatever it is, those who wait must hear of it
+            with self._changed:
+                again += self._waiting
+                self._waiting.clear()
+                self._closing = True
+            for job in again:
+                if job.answer.set_running_or_notify_cancel():
+                    job.answer.set_exception(problem)
+            return
+        with self._changed:
+            self._waiting.extendleft(reversed(again))
+
+
+def _answer(job: _Job, generated: Generated) -> None:
+    if job.answer.set_running_or_notify_cancel():
+        job.answer.set_result(generated)
+
+
+def _fail(job: _Job, failure: CompletionFailure) -> None:
+    if job.answer.set_running_or_notify_cancel():
+        job.answer.set_exception(failure)
+
+
+def _one_line(error: Exception) -> str:
+    """The end of an error, where the library says what is wrong; before that it says where in its sources."""
+    return " ".join(str(error).split())[-200:]
