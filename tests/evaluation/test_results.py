@@ -51,7 +51,7 @@ def test_results_survive_the_file_and_have_the_documented_shape(
     older.write_text(json.dumps({key: value for key, value in written.items() if key != "chosen_on"}))
     assert read_results(older) == replace(results, chosen_on=())
     (found,) = written["sets"]
-    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric"}
+    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric", "notes"}
     assert (found["queries"], found["documents"]) == (3, 4)
     assert set(found["models"]["base"]) == {
         "score",

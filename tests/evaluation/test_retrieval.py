@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,3 +162,27 @@ def test_bm25_of_unknown_words_or_wordless_documents_finds_nothing() -> None:
     assert BM25Retriever().rank(["zebra"], ["cat", "dog"], 5).tolist() == [[NO_ROW, NO_ROW]]
     assert BM25Retriever().rank(["cat"], ["...", "!"], 1).tolist() == [[NO_ROW]]
     assert BM25Retriever().rank(["cat", ""], ["!", "cat"], 1).tolist() == [[1], [NO_ROW]]
+
+
+def test_a_document_with_the_querys_own_id_is_left_out_of_its_ranking_alone() -> None:
+    documents = {"a": "owls hunt at night", "b": "owls hunt mice", "c": "hens sleep", "d": "hens sleep at night"}
+    queries = {"a": "owls hunt at night", "c": "hens sleep", "q": "owls hunt mice"}
+    qrels = {"a": {"b": 1}, "c": {"c": 1}, "q": {"a": 1, "b": 0}}
+    own = EvaluationSet("s", "test", "people", documents, queries, qrels)
+    renamed = replace(
+        own,
+        queries={f"query {key}": text for key, text in queries.items()},
+        qrels={f"query {key}": grades for key, grades in qrels.items()},
+    )
+
+    scores, found = (evaluate_retriever(BM25Retriever(), chosen) for chosen in (own, renamed))
+
+    assert own.own_documents == {"a"}, "a document that is judged relevant is not the query itself"
+    assert scores.queries[0].top_ids == tuple(key for key in found.queries[0].top_ids if key != "a")
+    assert [query.top_ids for query in scores.queries[1:]] == [query.top_ids for query in found.queries[1:]]
+    assert scores.queries[0].rank_of_first_relevant == 1
+    assert own.remarks == (
+        "1 of 3 queries are documents too, by their ids (e.g. 'a'): left out of their own rankings, as BEIR and MTEB "
+        "do",
+    )
+    assert not renamed.remarks

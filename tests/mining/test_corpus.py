@@ -58,6 +58,28 @@ def test_of_a_beir_folder_the_documents_are_mined_with_their_titles_and_not_the_
     assert list(CorpusFiles((str(tmp_path),))) == ["Owls They hunt.", "x"]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_title_is_joined_to_its_text_as_everywhere_and_empty_texts_are_counted(tmp_path: Path, suffix: str) -> None:
+    rows = [
+        {"_id": "d", "title": "Owls", "contents": "They hunt.", "url": "x"},
+        {"_id": "e", "title": "", "contents": "x", "url": "x"},
+        {"_id": "f", "title": None, "contents": None, "url": "x"},
+    ]
+    path = tmp_path / f"corpus{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = CorpusFiles((str(path),))
+
+    assert list(corpus) == ["Owls They hunt.", "x"]
+    assert [passage.body for passage in corpus.passages()] == ["They hunt.", "x"]
+    assert corpus.pick({1}) == {1: "x"}
+    assert list(corpus)
+    assert (corpus.readings[str(path)].rows, corpus.readings[str(path)].kept) == (3, 2)
+    assert any("1 of 3 texts left out, empty" in line for line in corpus.notes())
+
+
 def test_what_is_wrong_names_the_place(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": 7}')
     (tmp_path / "empty").mkdir()

@@ -197,9 +197,88 @@ def test_judgments_of_what_is_empty_are_counted_as_incomplete_pairs(tmp_path: Pa
 
     pairs = load_pairs(PairsConfig(path=folder, split="test"), DocumentsConfig(), seed=1)
 
+    loaded = read_beir(folder, name="s", role="test")
+
     assert (pairs.counts["queries"], pairs.counts["incomplete"]) == (18, 2)
-    with pytest.raises(EvaluationError, match="query 'q0' is empty"):
-        read_beir(folder, name="s", role="test")
+    assert (len(loaded.queries), len(loaded.corpus)) == (18, 19)
+    assert [note.split("; the first")[0] for note in loaded.notes] == [
+        "corpus.jsonl: 1 of 20 documents left out, empty",
+        "queries.jsonl: 1 of 20 queries left out, empty",
+        "test.tsv: 1 of 20 judgments left out, query-id not in queries.jsonl",
+        "test.tsv: 1 of 20 judgments left out, corpus-id not in corpus.jsonl",
+    ]
+
+
+def test_a_few_judgments_of_what_is_not_there_are_left_out_and_counted_by_both_readers(tmp_path: Path) -> None:
+    lines = "".join(f"q{n}\td{n}\t1\n" for n in range(20)) + "q3\tgone\t1\nlost\td1\t1\nq1\td1\t1\n"
+    folder = write_folder(tmp_path / "set", **{"qrels/test.tsv": lines + "q5\tgone\t2\n"})
+
+    pairs = load_pairs(PairsConfig(path=folder, split="test"), DocumentsConfig(), seed=1)
+    loaded = read_beir(folder, name="s", role="test")
+
+    assert (pairs.counts["queries"], pairs.counts["incomplete"], len(loaded.queries)) == (20, 3, 20)
+    assert "test.tsv: 2 of 24 judgments left out, corpus-id not in corpus.jsonl" in loaded.notes[0]
+    assert "test.tsv:21: corpus-id 'gone'" in loaded.notes[0]
+
+
+def test_a_query_that_nobody_judged_relevant_for_is_left_out_and_counted(tmp_path: Path) -> None:
+    lines = "".join(f"q{n}\td{n}\t{int(n > 0)}\n" for n in range(20))
+
+    loaded = read_beir(write_folder(tmp_path / "set", **{"qrels/test.tsv": lines}), name="s", role="test")
+
+    assert "q0" not in loaded.queries
+    assert loaded.notes == ("test.tsv: 1 of 20 queries left out, no document judged relevant; the first is 'q0'",)
+
+
+_HEADED = "query-id\tcorpus-id\tscore\n" + "".join(f"q{n}\td{n}\t1\n" for n in range(20))
+_TREC = "".join(f"q{n} 0 d{n} 1\n" for n in range(20))
+_ROWS = [{"query-id": f"q{n}", "corpus-id": f"d{n}", "score": 1} for n in range(20)]
+LAYOUTS = {
+    "qrels/test.tsv": _HEADED,
+    "qrels/test.txt": _TREC,
+    "qrels/test.trec": _TREC,
+    "qrels/test.jsonl": "".join(json.dumps(row) + "\n" for row in _ROWS),
+    "qrels/test.json": json.dumps(_ROWS),
+    "qrels/test.csv": _HEADED.replace("\t", ","),
+    "qrels/test-00000-of-00001.parquet": _ROWS,
+    "default/test-00000-of-00001.parquet": _ROWS,
+    "data/test-00000-of-00001.parquet": _ROWS,
+    "qrels.tsv": _HEADED.replace("query-id\tcorpus-id\tscore", "query_id\tdoc_id\trelevance"),
+    "qrels.test.tsv": _HEADED,
+    "qrels-test.txt": _TREC,
+    "qrels.json": json.dumps({f"q{n}": {f"d{n}": 1} for n in range(20)}),
+    "qrels.test.json": json.dumps({f"q{n}": [f"d{n}"] for n in range(20)}),
+}
+"""Every layout of judgments that sets are published in. A new one joins by a line here."""
+
+
+@pytest.mark.parametrize("texts", ["files", "folders"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_judgments_are_found_in_every_published_layout(tmp_path: Path, name: str, texts: str) -> None:
+    folder = write_folder(tmp_path / "set")
+    expected = read_beir(folder, name="s", role="test")
+    (folder / "qrels" / "test.tsv").unlink()
+    (folder / "qrels").rmdir()
+    (folder / name).parent.mkdir(exist_ok=True)
+    content = LAYOUTS[name]
+    if isinstance(content, str):
+        (folder / name).write_text(content)
+    else:
+        pq.write_table(pa.Table.from_pylist(content), folder / name)
+    if texts == "folders":
+        for part in ("corpus", "queries"):
+            rows = list(map(json.loads, (folder / f"{part}.jsonl").read_text().splitlines()))
+            (folder / f"{part}.jsonl").unlink()
+            (folder / part).mkdir()
+            pq.write_table(pa.Table.from_pylist(rows[:9]), folder / part / "test-00000-of-00002.parquet")
+            pq.write_table(pa.Table.from_pylist(rows[9:]), folder / part / "test-00001-of-00002.parquet")
+
+    loaded = read_beir(folder, name="s", role="test")
+    pairs = load_pairs(PairsConfig(path=folder, split="test"), DocumentsConfig(), seed=1)
+
+    assert is_beir(folder)
+    assert (loaded.corpus, loaded.queries, loaded.qrels) == (expected.corpus, expected.queries, expected.qrels)
+    assert {query.text for query in pairs.queries} == set(expected.queries.values())
 
 
 def test_a_document_may_lack_its_text(tmp_path: Path) -> None:

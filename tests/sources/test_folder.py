@@ -49,3 +49,14 @@ def test_all_of_them_can_be_skipped(folder: Path) -> None:
 
     assert ([each.id for each in documents], skipped) == (["good.txt"], 4)
     assert files_fingerprint(folder)
+
+
+@pytest.mark.parametrize("name", ["~$report.docx", "~$notes.md", ".~lock.report.docx#", "inside/~$page.html"])
+def test_lock_files_of_office_programs_are_passed_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "a.md").write_text("# Owls\n\nThey hunt at night.")
+    (tmp_path / name).write_bytes(b"\x08Somebody\x00\xff")
+
+    documents, skipped = read_folder(tmp_path, unreadable="refuse")
+
+    assert ([document.id for document in documents], skipped) == (["a.md"], 0)

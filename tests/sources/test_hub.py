@@ -70,9 +70,11 @@ def test_a_reference_to_the_hub_is_not_taken_for_a_path(tmp_path: Path) -> None:
 
 def test_wrong_columns_splits_and_names_are_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    datasets.DatasetDict({"train": datasets.Dataset.from_dict(ROWS)}).save_to_disk(str(folder))
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict({"key": ["a"], "words": ["x"]})}).save_to_disk(
+        str(folder)
+    )
     cases = {
-        f"hf:{folder}": "set:row 1: no column 'text'; its columns are 'key', 'body': name one of them with",
+        f"hf:{folder}": "set:row 1: no column with the text (text, ",
         f"hf:{folder}:test": "no split 'test'; it has train",
         "hf:nobody/has-this": "cannot be loaded",
         "hf:": "not a data set",

@@ -88,7 +88,7 @@ def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: st
         ("missing.jsonl", None, ["missing.jsonl", "no such file"]),
         ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 2,', ["a.jsonl:2: not JSON"]),
         ("a.jsonl", b"[1, 2]", ["a.jsonl:1: expected an object, got list"]),
-        ("a.jsonl", b'{"id": 1, "body": "x"}', ["no column 'text'", "'id', 'body'"]),
+        ("a.jsonl", b'{"id": 1, "words": "x"}', ["no column with the text (text, ", "'id', 'words'"]),
         ("a.jsonl", b'{"id": 1, "text": ["x"]}', ["'text' is list"]),
         ("a.jsonl", b'{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}', ["a.jsonl:2: id '1' appears twice"]),
         ("a.jsonl", b'{"text": "caf\xe9"}', ["a.jsonl:1: not UTF-8", "0xe9", "iconv"]),

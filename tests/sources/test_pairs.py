@@ -134,10 +134,10 @@ def test_beir_folders_are_read_as_beir_reads_them(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (
-            '{"question": "a", "positive": "b"}',
-            ["pairs.jsonl:1: no column 'query'; its columns are 'question'", "pairs.query_field"],
+            '{"asked": "a", "positive": "b"}',
+            ["pairs.jsonl:1: no column with the query (query, ", "its columns are 'asked'", "pairs.query_field"],
         ),
-        ('{"query": "a", "answer": "b"}', ["no column 'positive'", "pairs.positive_field"]),
+        ('{"query": "a", "told": "b"}', ["no column with the positive (positive, ", "pairs.positive_field"]),
         ('{"query": ["a"], "positive": "b"}', ["pairs.jsonl:1: 'query' is list, not text"]),
         ('{"query": "a", "positive": 7}', ["'positive' holds int", "a text or a list of texts"]),
         ('{"query": "a", "positive": ["b", null]}', ["'positive' holds NoneType"]),
@@ -161,8 +161,8 @@ def test_bad_pairs_are_one_line_that_names_the_place(tmp_path: Path, content: st
     ("change", "words"),
     [
         ({"split": "dev"}, "pairs.split can be: train"),
-        ("q1\td999\t1", "corpus-id 'd999' is not in corpus.jsonl"),
-        ("q999\td1\t1", "query-id 'q999' is not in queries.jsonl"),
+        ("q1\td999\t1\n" * 11, "train.tsv:42: corpus-id 'd999' is not in corpus.jsonl; 11 of 51 judgments"),
+        ("q999\td1\t1\n" * 11, "train.tsv:42: query-id 'q999' is not in queries.jsonl; 11 of 51 judgments"),
         ("q1\td1\tyes", "train.tsv:42: grade 'yes' is not a whole number"),
     ],
 )

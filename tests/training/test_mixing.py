@@ -129,10 +129,26 @@ def test_lists_are_taken_apart_and_unusable_rows_are_counted(tmp_path: Path) -> 
     ]
     counts = MixedRows()
 
-    assert _read(_source(_write(tmp_path, "parquet", rows)), counts) == [PairRow("q1", "p1", ("n1", "n2"))]
+    assert _read(_source(_write(tmp_path, "parquet", rows)), counts) == [
+        PairRow("q1", positive, ("n1", "n2")) for positive in ("p1", "p1 again")
+    ]
     assert counts == MixedRows(usable=1, without_text=2, without_negative=1)
     with pytest.raises(SourceError, match=r"1 usable rows of 4 \(2 have no query or positive, 1 no negative\)"):
         mix_source(_source(tmp_path / "pairs.parquet"), tmp_path / "out", seed=1)
+
+
+def test_labels_are_heeded_and_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    rows = [{"query": f"q{n}", "positive": f"p{n}", "label": n % 3 > 0, "url": "x"} for n in range(9)]
+    counts = MixedRows()
+
+    found = _read(_source(_write(tmp_path, "jsonl", rows), columns={"query": "query", "positive": "positive"}), counts)
+
+    assert [row.query for row in found] == [f"q{n}" for n in range(9) if n % 3]
+    assert (counts.read, counts.usable, counts.reading.dropped) == (9, 6, 3)
+    assert "pairs: 3 of 9 rows left out, labelled as no match (a match is above 0)" in next(
+        counts.reading.lines("pairs")
+    )
+    assert counts.reading.unused == ["url"]
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize, Router
 from tests.curriculum.measures import level_of, padded_share
 
 from multigrain.config import PromptsConfig, TrainingConfig
@@ -299,3 +300,77 @@ def test_dropout_is_the_configs_while_training_and_the_models_own_afterwards(sma
     without, own, set_to_own = (_weights(each) for each in (model, trained(None), trained(0.1)))
     assert any(not torch.equal(without[name], own[name]) for name in own)
     assert all(torch.equal(set_to_own[name], own[name]) for name in own)
+
+
+def _routed(small_bert: Path, folder: Path) -> str:
+    """An asymmetric model whose two sides begin alike."""
+    sides = [SentenceTransformer(str(small_bert), device="cpu") for _ in range(2)]
+    router = Router.for_query_document(*([side[0], side[1]] for side in sides))
+    SentenceTransformer(modules=[router, Normalize()], device="cpu").save_pretrained(str(folder))
+    return str(folder)
+
+
+def _sides(model: SentenceTransformer) -> list[dict[str, torch.Tensor]]:
+    return [_weights(model[0].sub_modules[route]) for route in ("query", "document")]
+
+
+@pytest.mark.parametrize("frozen", [None, "query", "document"])
+@pytest.mark.parametrize("settings", [{}, {"mini_batch_size": 2}, {"schedule": "listwise", "loss": "listmle"}])
+def test_each_route_of_an_asymmetric_model_learns_from_its_own_columns(
+    frozen: str | None, settings: dict, small_bert: Path, tmp_path: Path
+) -> None:
+    base = _routed(small_bert, tmp_path / "router")
+    config = _config(base_model=base, max_seq_length=32, **settings)
+    model = build_candidate(config.resolve("tuned"), device="cpu")
+    if frozen is not None:
+        model[0].sub_modules[frozen].requires_grad_(False)
+    before = _sides(model)
+    train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+    learnt = [
+        sum(not torch.equal(value, start[name]) for name, value in side.items())
+        for side, start in zip(_sides(model), before, strict=True)
+    ]
+    expected = [route != frozen for route in ("query", "document")]
+    assert [bool(count) for count in learnt] == expected
+    words = [name for name in before[0] if "word_embeddings" in name]
+    for side, start, texts in zip(_sides(model), before, ("river", "engine"), strict=True):
+        # Every query begins with `river` and every positive with `engine`, and neither stands on the other side.
+        moved = (side[words[0]] != start[words[0]]).any(1)
+        tokens = model.tokenizer.convert_tokens_to_ids(["river", "engine"])
+        seen = [word for word, token in zip(("river", "engine"), tokens, strict=True) if moved[token]]
+        assert seen in ([], [texts])
+
+
+def test_a_base_of_adapters_is_tuned_as_the_model_that_they_make(small_bert: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig as PeftConfig
+
+    adapted = SentenceTransformer(str(small_bert), device="cpu")
+    adapted.add_adapter(PeftConfig(r=4, target_modules=["query"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    adapted.save_pretrained(str(tmp_path / "adapters"))
+    config = _config(base_model=str(tmp_path / "adapters"), max_seq_length=32)
+    model = build_candidate(config.resolve("tuned"), device="cpu")
+    texts = ["river w1", "engine w2"]
+    torch.testing.assert_close(
+        torch.tensor(model.encode(texts)), torch.tensor(adapted.encode(texts)), atol=1e-5, rtol=1e-4
+    )
+    before = _weights(model)
+    train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+    assert any(not torch.equal(value, before[name]) for name, value in _weights(model).items())
+
+
+@pytest.mark.parametrize("schedule", ["in-batch", "coarse-to-fine", "listwise"])
+def test_cached_gradients_are_those_of_the_whole_batch_but_for_what_dropout_draws(
+    schedule: str, small_bert: Path, tmp_path: Path
+) -> None:
+    losses = {}
+    for dropout in (0.0, 0.3):
+        for size in (None, 2):
+            model = build_encoder(str(small_bert), device="cpu")
+            config = _config(schedule=schedule, dropout=dropout, mini_batch_size=size)
+            log = train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+            losses[dropout, size] = [step.loss for step in log.history]
+    assert losses[0.0, 2] == pytest.approx(losses[0.0, None], abs=1e-4)
+    assert losses[0.3, 2] != pytest.approx(losses[0.3, None], abs=1e-4), "the docs say that they differ"

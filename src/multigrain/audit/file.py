@@ -27,6 +27,7 @@ from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import read_documents
 from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
+from multigrain.storage.reading import Reading
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
@@ -65,7 +66,11 @@ def audit_file(
         raise RunDirectoryError(
             f"{directory}: holds a run, whose data set this would replace; name another directory with --run"
         )
-    theirs, form_name = read_foreign(path, form)
+    reading = Reading()
+    theirs, form_name = read_foreign(path, form, reading=reading)
+    notes = list(reading.lines(path.name))
+    for line in notes:
+        progress.say(line)
     rows = synthesized_rows(theirs, path.stem)
     more = [] if corpus is None else [document.text for document in read_documents(DocumentsConfig(path=corpus))[0]]
     pool = foreign_documents(rows, more, config)
@@ -112,6 +117,7 @@ def audit_file(
         counts |= judge_counts(judges)
         counts |= {
             "format": form_name,
+            "notes": notes,
             "written_candidates": result.written_candidates
             + sum(len(texts) for row in rows for texts in row.candidates.values()),
             "documents": len(pool),

@@ -59,11 +59,17 @@ def convert(
     """Change a training file's form as it is, without an audit."""
     from multigrain.dataset.export import convert as convert_rows
     from multigrain.dataset.foreign import known_format, open_foreign
+    from multigrain.storage.reading import Reading
 
     chosen = _format(form)
-    rows, source_form = open_foreign(source, known_format(read_as))
+    reading = Reading()
+    rows, source_form = open_foreign(source, known_format(read_as), reading=reading)
     count = convert_rows(rows, to, chosen)
-    _print_summary({"rows": count, "from": source_form, "format": chosen, "file": str(to)}, as_json=as_json)
+    summary = {"rows": count, "from": source_form, "format": chosen, "file": str(to)}
+    notes = list(reading.lines(source.name))
+    _print_summary({**summary, "notes": notes} if as_json else summary, as_json=as_json)
+    for line in () if as_json else notes:
+        console().print(f"dataset: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

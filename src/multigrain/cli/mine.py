@@ -81,12 +81,14 @@ def mine(
     ] = "n-tuple",
     scores: Annotated[bool, typer.Option("--scores", help="Add the similarities as a column.")] = False,
     query_field: Annotated[
-        str | None, typer.Option(help="Column of PAIRS. Default: query, anchor, question, sentence1.")
+        str | None, typer.Option(help="Column of PAIRS. Default: query, anchor, question, sentence1, …")
     ] = None,
     positive_field: Annotated[
-        str | None, typer.Option(help="Column of PAIRS. Default: positive, answer, passage, document, text.")
+        str | None, typer.Option(help="Column of PAIRS. Default: positive, answer, passage, document, text, …")
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Column of the corpus.")] = "text",
+    text_field: Annotated[
+        str, typer.Option(help="Column of the corpus; a title, where there is one, goes before it.")
+    ] = "text",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 13,
     config: Annotated[
@@ -139,6 +141,8 @@ def mine(
     )
     place = store or f"{out}.vectors"
     progress = terminal_progress()
+    for line in asked.notes:
+        progress.say(line)
     if dry_run:
         planned = asdict(plan(asked, texts, place, store_fingerprint(encoder)))
         if as_json:
@@ -163,6 +167,8 @@ def mine(
             engine=engine,
             progress=progress,
         )
+    for line in texts.notes() if isinstance(texts, CorpusFiles) else ():
+        progress.say(line)
     if as_json:
         print_json({"out": str(out), **asdict(done)})
         return

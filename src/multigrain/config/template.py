@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from multigrain.config import Config
+from multigrain.config.writers import KnownWriter
 
 _WIDTH = 100
 # What a person should look at first stands uncommented; the rest shows its default, commented out.
@@ -64,6 +65,7 @@ def config_template(
     base_url: str | None = None,
     base_model: str = "auto",
     full: bool = False,
+    writer: KnownWriter | None = None,
 ) -> str:
     """A config file's text.
 
@@ -74,12 +76,16 @@ def config_template(
         base_url: the endpoint; None for the provider's usual one.
         base_model: what is tuned.
         full: every setting, and not only those to look at first.
+        writer: the local model, where it is known what it writes best.
     """
     chosen: dict[str, dict[str, Any]] = {
         "documents": {"path": documents},
         "training": {"base_model": base_model, "pooling": "keep", "schedule": "coarse-to-fine", "steps": "auto"},
         **_STARTERS[provider],
     }
+    if writer is not None:
+        for section, values in writer.settings().items():
+            chosen[section] = {**chosen[section], **values}
     overrides = {"model": model, "base_url": base_url}
     chosen["llm"] = {**chosen["llm"], **{key: value for key, value in overrides.items() if value is not None}}
     defaults = Config()

@@ -165,7 +165,8 @@ class TrainingConfig(Section):
 
     mini_batch_size: int | None = Field(default=None, ge=1)
     """Texts a forward pass, with gradients cached: a batch of any size in the memory of one pass, in about twice the
-    time and with the same result (null: off)."""
+    time (null: off). Loss and gradients are those of the whole batch, but that dropout draws other values: without
+    dropout the same model comes out."""
 
     matryoshka: list[int] = Field(default_factory=list)
     """Vector lengths to train at once, e.g. [384, 128, 64], so that vectors may be cut to any of them."""

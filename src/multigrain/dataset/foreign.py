@@ -1,6 +1,7 @@
 """Other tools' training files: one query, its positives and its negatives a row, in five forms.
 
-    sentence-transformers   columns anchor (or query), positive, negative or negative_1, negative_2, …
+    sentence-transformers   a query, a positive and negatives by any of their usual names (`storage.columns`), a text
+                            or a list of texts a column; or {"anchor", "documents": […], "labels": […]}
     flagembedding           {"query": …, "pos": […], "neg": […]}
     tevatron                {"query_id": …, "query": …, "positive_passages": [{docid, title, text}],
                             "negative_passages": [{docid, title, text}]}
@@ -9,12 +10,16 @@
     multigrain              our own Parquet
 
 A value of the wrong kind is an error that names file and line: a text where a list belongs would otherwise become a
-list of characters.
+list of characters. A row without a query or without a positive is left out and counted. Where rows without negatives
+carry a label, those that it calls no match become negatives of their query's other rows; see `storage.labels`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import ast
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -23,11 +28,25 @@ from typing import Any, Final, Literal, cast, get_args
 from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
-from multigrain.storage.columns import NEGATIVE, QUERY
+from multigrain.storage.columns import (
+    DOCUMENTS,
+    GRADE,
+    POSITIVE,
+    POSITIVE_SCORE,
+    QUERY,
+    SCORES,
+    Column,
+    negative_columns,
+    negative_score_columns,
+)
+from multigrain.storage.labels import Labels, label_column, label_of, read_labels
+from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row, read_rows
 
 FormatName = Literal["sentence-transformers", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
+
+_LABELS: Final = Column("labels", ("labels", "label"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +70,34 @@ class ForeignRow:
     scores: tuple[float, ...] = ()
 
 
-def read_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[list[ForeignRow], FormatName]:
+def read_foreign(
+    path: Path, form: FormatName | Literal["auto"] = "auto", *, reading: Reading | None = None
+) -> tuple[list[ForeignRow], FormatName]:
     """Read a training file, or a folder that `datasets` saved, into memory.
 
     Args:
         path: JSONL, CSV, TSV or Parquet (a file, or a folder of shards), or the folder.
         form: how rows are laid out; "auto" goes by the first row's fields.
+        reading: notes what is left out, and which columns are not used.
 
     Returns:
         The rows, and the form they were read in.
 
     Raises:
-        SourceError: the file is missing, malformed, of no known form, or a value is of the wrong kind.
+        SourceError: the file is missing, malformed, of no known form or without a usable row, or a value is of the
+            wrong kind.
     """
-    rows, read_as = open_foreign(path, form)
+    rows, read_as = open_foreign(path, form, reading=reading)
     return list(rows), read_as
 
 
-def open_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tuple[Iterator[ForeignRow], FormatName]:
-    """As `read_foreign`, with rows that are read as they are asked for; what is wrong with one is raised then."""
+def open_foreign(
+    path: Path, form: FormatName | Literal["auto"] = "auto", *, reading: Reading | None = None
+) -> tuple[Iterator[ForeignRow], FormatName]:
+    """As `read_foreign`, with rows that are read as they are asked for; what is wrong with one is raised then.
+
+    Rows with labels are all read first, since a query's negatives may stand anywhere in the file.
+    """
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     rows = read_rows(path)
@@ -77,8 +105,11 @@ def open_foreign(path: Path, form: FormatName | Literal["auto"] = "auto") -> tup
     if first is None:
         raise SourceError(f"{path}: no row in it")
     read_as = detect_format(first.values, first.place) if form == "auto" else form
-    read = _READERS[read_as]
-    return map(read, chain([first], rows)), read_as
+    reading = reading if reading is not None else Reading()
+    usable = _usable(chain([first], rows), read_as, reading, path)
+    if (column := label_column(first)) is None or read_as in ("tevatron", "multigrain"):
+        return (row for _, row in usable), read_as
+    return _by_label(column, list(usable), reading, path), read_as
 
 
 def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
@@ -94,9 +125,9 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
         return "tevatron"
     if {"messages", "positive_messages"} <= fields or {"query", "response"} <= fields:
         return "ms-swift"
-    if "pos" in fields:
+    if {"query", "pos"} <= fields:
         return "flagembedding"
-    if "positive" in fields and QUERY.among(fields):
+    if QUERY.among(row) and (POSITIVE.among(row) or DOCUMENTS.among(row)):
         return "sentence-transformers"
     raise SourceError(
         f"{at}: fields {', '.join(sorted(fields)[:8])} are those of no known form; name it with --format "
@@ -104,11 +135,109 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
     )
 
 
+def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path) -> Iterator[tuple[Row, ForeignRow]]:
+    """The rows that have a query and a positive, each beside the row of the table."""
+    read, columns = _READERS[form]
+    refused = ""
+    empty = 0
+    for row in rows:
+        reading.see(row, lambda names: _used(columns, names))
+        result = read(row)
+        lacking = (
+            "query" if not result.query.strip() else "positive" if not any(map(str.strip, result.positives)) else ""
+        )
+        if lacking:
+            refused = refused or f"{row.place}: no {lacking}"
+            reading.leave_out(f"no {lacking}", f"{row.place}: no {lacking}")
+            continue
+        negatives = tuple(text for text in result.negatives if text.strip())
+        empty += len(result.negatives) - len(negatives)
+        positives = tuple(text for text in result.positives if text.strip())
+        scores = result.scores if len(result.scores) == 1 + len(negatives) and len(positives) == 1 else ()
+        if result.scores and not scores:
+            reading.remark("scores that do not fit their row, one for its positive and one a negative, are left out")
+        yield row, replace(result, positives=positives, negatives=negatives, scores=scores)
+    if empty:
+        reading.remark(f"{empty:,} empty negatives left out")
+    if not reading.kept:
+        raise SourceError(f"{path}: none of {reading.rows:,} rows has both a query and a positive; {refused}")
+
+
+def _by_label(
+    column: str, rows: Sequence[tuple[Row, ForeignRow]], reading: Reading, path: Path
+) -> Iterator[ForeignRow]:
+    """The rows whose label calls them a match; the others are negatives of these."""
+    labels = read_labels(column, (row for row, _ in rows))
+    if labels is None or not labels.heeded:
+        if labels is not None:
+            reading.remark(
+                f"column {column!r} not used: {labels.lowest:g} to {labels.highest:g} is no scale of labels or "
+                "similarities, so all rows count as matches"
+            )
+        yield from (row for _, row in rows)
+        return
+    negatives: dict[str, dict[str, float]] = defaultdict(dict)
+    matches: dict[str, list[tuple[ForeignRow, float]]] = {}
+    others: list[tuple[Row, ForeignRow]] = []
+    for row, result in rows:
+        label = label_of(row, column)
+        if label is None:
+            reading.leave_out("no label", f"{row.place}: {column!r} is empty, and other rows have one")
+        elif labels.matches(label):
+            matches.setdefault(result.query, []).append((result, label))
+        else:
+            others.append((row, result))
+            negatives[result.query] |= dict.fromkeys(result.positives, label)
+    for row, result in others:
+        if result.query in matches:
+            reading.joined += 1
+        else:
+            reading.leave_out(
+                "labelled as no match, and no row has a match for their query",
+                f"{row.place}: {column!r} is {row.values[column]}",
+            )
+    reading.remark(
+        f"{column!r} calls {len(others):,} of {len(rows):,} rows no match: negatives of their query's other rows "
+        f"(a match is {labels.rule})"
+    )
+    if not matches:
+        raise SourceError(f"{path}: no row is a match by its {column!r}; a match is {labels.rule}")
+    for query, of_query in matches.items():
+        own = {positive for result, _ in of_query for positive in result.positives}
+        against = {text: label for text, label in negatives[query].items() if text not in own}
+        for result, label in of_query:
+            has_scores = not labels.whole and len(result.positives) == 1
+            yield replace(result, negatives=tuple(against), scores=(label, *against.values()) if has_scores else ())
+
+
 def _sentence_transformers(row: Row) -> ForeignRow:
-    query = QUERY.among(row.values) or QUERY.names[0]
-    columns = sorted((int(match[1] or 0), name) for name in row.values if (match := NEGATIVE.fullmatch(name)))
-    negatives = tuple(_text(row, name) for _, name in columns if row.values[name] not in (None, ""))
-    return ForeignRow(row.number, _text(row, query), (_text(row, "positive"),), negatives)
+    query = _text(row, QUERY.among(row.values) or QUERY.names[0])
+    positive = POSITIVE.among(row.values)
+    if positive is None and (documents := DOCUMENTS.among(row.values)) is not None:
+        return _labelled_list(row, query, documents)
+    positives = _texts(row, positive or POSITIVE.names[0])
+    negatives = [text for name in negative_columns(tuple(row.values)) for text in _texts(row, name)]
+    return ForeignRow(row.number, query, positives, tuple(negatives), scores=_scores(row))
+
+
+def _labelled_list(row: Row, query: str, documents: str) -> ForeignRow:
+    """A row with a list of documents and a list of labels; where there are scores alone, the positive is the first."""
+    texts = _list(row, documents, "texts", _is_text)
+    column = _LABELS.among(row.values)
+    if column is None:
+        return ForeignRow(row.number, query, texts[:1], texts[1:], scores=_scores(row))
+    numbers = _numbers(row, column)
+    if len(numbers) != len(texts):
+        raise SourceError(
+            f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`"
+        )
+    labels = Labels(column, min(numbers, default=0), max(numbers, default=0), all(map(float.is_integer, numbers)))
+    sides: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
+    for text, number in zip(texts, numbers, strict=True):
+        sides[labels.matches(number)].append((text, number))
+    scores = tuple(number for _, number in (*sides[True], *sides[False])) if not labels.whole else ()
+    positives, negatives = (tuple(text for text, _ in sides[side]) for side in (True, False))
+    return ForeignRow(row.number, query, positives, negatives, scores=scores)
 
 
 def _flagembedding(row: Row) -> ForeignRow:
@@ -130,16 +259,106 @@ def _ms_swift(row: Row) -> ForeignRow:
 
 def _multigrain(row: Row) -> ForeignRow:
     negatives = tuple(_text(row, f"negative_{int(level)}") for level in LEVELS)
-    return ForeignRow(row.number, _text(row, "query"), (_text(row, "positive"),), negatives, _text(row, "id"))
+    return ForeignRow(
+        row.number, _text(row, "query"), (_text(row, "positive"),), negatives, _text(row, "id"), _scores(row)
+    )
 
 
-_READERS: Final[Mapping[FormatName, Callable[[Row], ForeignRow]]] = {
-    "sentence-transformers": _sentence_transformers,
-    "flagembedding": _flagembedding,
-    "tevatron": _tevatron,
-    "ms-swift": _ms_swift,
-    "multigrain": _multigrain,
+_Reader = Callable[[Row], ForeignRow]
+
+_READERS: Final[Mapping[FormatName, tuple[_Reader, tuple[str, ...]]]] = {
+    "sentence-transformers": (_sentence_transformers, ()),
+    "flagembedding": (_flagembedding, ("query", "pos", "neg", "pos_scores", "neg_scores")),
+    "tevatron": (_tevatron, ("query_id", "query", "positive_passages", "negative_passages")),
+    "ms-swift": (
+        _ms_swift,
+        ("messages", "positive_messages", "negative_messages", "query", "response", "rejected_response"),
+    ),
+    "multigrain": (
+        _multigrain,
+        ("id", "query", "positive", *(f"negative_{int(level)}" for level in LEVELS), "positive_similarity"),
+    ),
 }
+"""For each form what reads a row of it, and its columns; none where they have no names of their own."""
+
+
+def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None]:
+    """The columns that a form's reader uses among those of a table."""
+    yield from columns
+    there = tuple(names)
+    negatives = negative_columns(there)
+    if not columns:
+        yield QUERY.among(there)
+        yield (positive := POSITIVE.among(there))
+        yield from negatives
+        if positive is None:
+            yield DOCUMENTS.among(there)
+            yield _LABELS.among(there)
+        if negatives or positive is None:
+            yield _score_list(there)
+            yield POSITIVE_SCORE.among(there)
+            yield from negative_score_columns(there)
+    elif "positive_similarity" in columns:
+        yield from negative_score_columns(there)
+    if not negatives and "positive_passages" not in columns:
+        yield GRADE.among(there)
+
+
+def _score_list(names: tuple[str, ...]) -> str | None:
+    return Column(SCORES.holds, ("scores", "labels", "teacher_scores")).among(names)
+
+
+def _scores(row: Row) -> tuple[float, ...]:
+    """Similarities of the positive and of each negative to the query, as far as the row has them."""
+    names = tuple(row.values)
+    column = SCORES.among(names)
+    if column is not None and isinstance(row.values[column], list):
+        return _numbers(row, column)
+    positive = POSITIVE_SCORE.among(names)
+    if positive is None:
+        return ()
+    return tuple(number for name in (positive, *negative_score_columns(names)) for number in _numbers(row, name))
+
+
+def _numbers(row: Row, field: str) -> tuple[float, ...]:
+    """The numbers of a cell: one, several, or none."""
+    value = row.values.get(field)
+    numbers = value if isinstance(value, list) else [] if value is None or value == "" else [value]
+    try:
+        return tuple(float(number) for number in numbers)
+    except (TypeError, ValueError):
+        raise SourceError(f"{row.place}: `{field}` must hold numbers, got {_shown(value)}") from None
+
+
+def _texts(row: Row, field: str) -> tuple[str, ...]:
+    """The texts of a cell: a text, or a list of texts or of passages; in CSV a list may stand as it is printed."""
+    value = row.values.get(field)
+    if isinstance(value, str) and field.rstrip("0123456789").endswith(_PLURAL):
+        value = _printed_list(value)
+    if not isinstance(value, list):
+        return (text,) if (text := _text(row, field)) else ()
+    at = f"{row.place}: `{field}`"
+    return tuple(
+        (_passage if isinstance(entry, dict) else _is_text)(entry, at) for entry in value if entry is not None
+    )
+
+
+_PLURAL: Final = ("s", "pos", "neg", "S")
+
+
+def _printed_list(text: str) -> Any:
+    """The list that a cell shows, as JSON or as Python prints it; the text where it shows none."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+            return value
+    return text
+
 
 _Item = Callable[[Any, str], str]
 """Takes the text out of an entry of a list; its second argument begins errors."""
@@ -147,14 +366,15 @@ _Item = Callable[[Any, str], str]
 
 def _of_lists(row: Row, query: str, fields: tuple[str, str], kind: str, item: _Item) -> ForeignRow:
     """A row with a list of positives and, if there are any, one of negatives."""
-    positives = _list(row, fields[0], kind, item)
-    if not positives:
-        raise SourceError(f"{row.place}: `{fields[0]}` is empty; a row needs a positive")
-    return ForeignRow(row.number, query, positives, _list(row, fields[1], kind, item))
+    positives, negatives = (_list(row, field, kind, item) for field in fields)
+    return ForeignRow(row.number, query, positives, negatives, scores=_scores(row))
 
 
 def _text(row: Row, field: str) -> str:
+    """The text of a cell; empty where there is none."""
     value = row.values.get(field)
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise SourceError(f"{row.place}: `{field}` must be a text, got {_shown(value)}")
     return value

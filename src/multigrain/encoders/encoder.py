@@ -18,9 +18,9 @@ from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
+from multigrain.model.prompts import role_prompt
+from multigrain.model.routes import model_parts
 
-_DOCUMENT_PROMPTS: Final = ("document", "passage", "corpus")
-"""The names under which sentence-transformers looks for the prompt of documents, in its order."""
 # Settings that say where a model came from or what wrote it, not what it computes.
 _PROVENANCE: Final = frozenset({"transformers_version", "_name_or_path", "name_or_path"})
 
@@ -77,8 +77,8 @@ def encode(
     Args:
         model: the encoder.
         texts: what to embed.
-        role: which of the model's prompts goes before every text, as sentence-transformers finds them: a query's, a
-            document's, or None for the default one.
+        role: whose prompt goes before every text, and whose route of an asymmetric model is taken: a query's, a
+            document's, or None for the default of both.
         batch_size: texts a forward pass.
         bf16: compute in bf16 autocast; False leaves the precision to whoever calls.
         normalise: give every vector length 1.
@@ -90,32 +90,13 @@ def encode(
     if not texts:
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
     embed: Any = model.encode if role is None else getattr(model, f"encode_{role}")
+    if prompt is None and role is not None:
+        prompt = role_prompt(model, role)
     with mixed_precision(model.device, bf16=True) if bf16 else nullcontext():
         vectors = embed(
             list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
         )
     return unit_length(vectors) if normalise else np.asarray(vectors, dtype=np.float32)
-
-
-def query_prompt(model: SentenceTransformer) -> str:
-    """What goes before a query, in training, here and in exports; as in sentence-transformers' `encode_query`."""
-    return _prompt(model, ("query",))
-
-
-def document_prompt(model: SentenceTransformer) -> str:
-    """What goes before a document; the same as sentence-transformers' `encode_document`."""
-    return _prompt(model, _DOCUMENT_PROMPTS)
-
-
-def default_prompt(model: SentenceTransformer) -> str:
-    """What goes before a text that is neither."""
-    name = model.default_prompt_name
-    return model.prompts.get(name) or "" if name is not None else ""
-
-
-def _prompt(model: SentenceTransformer, names: Sequence[str]) -> str:
-    name = next((name for name in names if name in model.prompts), None)
-    return default_prompt(model) if name is None else model.prompts[name] or ""
 
 
 def model_fingerprint(model: SentenceTransformer) -> str:
@@ -127,7 +108,7 @@ def model_fingerprint(model: SentenceTransformer) -> str:
     """
     settings = {
         "weights": weights_fingerprint(model),
-        "backbones": [_backbone_settings(module) for module in model.children()],
+        "backbones": [_backbone_settings(module) for _, module in model_parts(model)],
         "prompts": model.prompts,
         "default_prompt": model.default_prompt_name,
         "similarity": str(model.similarity_fn_name),

@@ -18,6 +18,7 @@ from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import SERVED, ServedEncoder, served_name
 from multigrain.errors import ConfigError, EvaluationError
 from multigrain.model.encoder import build_encoder
+from multigrain.model.prompts import set_prompts
 
 BM25: Final = "bm25"
 
@@ -150,9 +151,7 @@ def load_model(spec: ModelSpec, encoding: Encoding) -> SentenceTransformer:
         device=encoding.device,
         trust_remote_code=encoding.trust_remote_code,
     )
-    for kind, prompt in (("query", spec.query_prompt), ("document", spec.document_prompt)):
-        if prompt is not None:
-            model.prompts[kind] = prompt
+    set_prompts(model, query=spec.query_prompt, document=spec.document_prompt)
     return model
 
 

@@ -214,6 +214,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
                 f"about {conclusion.queries_needed:,} would do."
             )
     for result in comparison.results.sets:
+        yield from (f"{result.name}: {note}." for note in result.notes)
         if SYNTHETIC_ESTIMATE in (result.provenance or ""):
             yield (
                 f"{result.name}: {result.provenance}. A language model wrote its queries; it proves less than "

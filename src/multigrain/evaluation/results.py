@@ -72,6 +72,7 @@ class SetResult:
             number and no parts to resample.
         metric: what the scores are.
         seen_queries: how many of the queries a document answers that was tuned on; None where that is not known.
+        notes: what the figures depend on besides, e.g. what was left out of the set.
     """
 
     name: str
@@ -83,6 +84,7 @@ class SetResult:
     delta: Mapping[str, PairedDifference]
     metric: str = NDCG
     seen_queries: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seen_words(self) -> str:
@@ -226,6 +228,7 @@ def summarise_set(
             for name, model in scores.items()
             if reference is not None and name != base
         },
+        notes=evaluation_set.remarks,
     )
 
 
@@ -254,6 +257,7 @@ def summarise_similarity(
             if base in similarities and name != base
         },
         metric=SPEARMAN,
+        notes=similarity_set.notes,
     )
 
 

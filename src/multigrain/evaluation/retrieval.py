@@ -225,13 +225,19 @@ def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block:
 def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> SetScores:
     """Score any retriever on a set.
 
-    Documents with equal scores are ranked by descending id, as trec_eval does.
+    Documents with equal scores are ranked by descending id, as trec_eval does. A document that has its query's own id
+    is left out of the query's ranking, as BEIR and MTEB do; see `EvaluationSet.own_documents`.
     """
     document_ids = sorted(evaluation_set.corpus, reverse=True)
     texts = [evaluation_set.corpus[document_id] for document_id in document_ids]
-    ranks = retriever.rank(list(evaluation_set.queries.values()), texts, DEPTH)
+    own = evaluation_set.own_documents
+    ranks = retriever.rank(list(evaluation_set.queries.values()), texts, DEPTH + bool(own))
     ranking = {
-        query_id: [document_ids[position] for position in positions if position != NO_ROW]
+        query_id: [
+            document_ids[position]
+            for position in positions
+            if position != NO_ROW and not (query_id in own and document_ids[position] == query_id)
+        ][:DEPTH]
         for query_id, positions in zip(evaluation_set.queries, ranks.tolist(), strict=True)
     }
     return score_ranking(ranking, evaluation_set)

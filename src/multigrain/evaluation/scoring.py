@@ -48,7 +48,7 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
 
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
-_FORMAT = 3
+_FORMAT = 4
 _TASK_FIELDS = ("task", "kind", "metric", "score")
 
 

@@ -21,12 +21,13 @@ from sentence_transformers.sentence_transformer.losses import MSELoss
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.display.progress import Task
-from multigrain.encoders.encoder import SentenceTransformerEncoder, document_prompt, encode, query_prompt
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encode
 from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import ExportError
 from multigrain.export.cost import Cost, measure_costs
 from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.model.pooling import AtaOptions
+from multigrain.model.prompts import document_prompt, query_prompt
 from multigrain.model.replacing import replace_pooling
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from multigrain.encoders.encoder import encode
 from multigrain.errors import ExportError
 
 PARITY_TOLERANCE: Final = 1e-4
@@ -45,12 +46,8 @@ class QueryDocumentEncoder(Protocol):
 
 def model_vectors(model: SentenceTransformer, texts: Sequence[str], batch_size: int) -> tuple[Vectors, Vectors]:
     """A model's vectors of texts as queries and as documents, as the model gives them."""
-    both = (
-        encode(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
-        for encode in (model.encode_query, model.encode_document)
-    )
-    queries, documents = (np.asarray(vectors, dtype=np.float32) for vectors in both)
-    return queries, documents
+    queries = encode(model, texts, role="query", batch_size=batch_size, normalise=False)
+    return queries, encode(model, texts, role="document", batch_size=batch_size, normalise=False)
 
 
 def check_parity(
@@ -80,8 +77,8 @@ def check_parity(
     for batch_size in (1, len(texts)):
         expected = model_vectors(model, texts, batch_size)
         encoders: tuple[Callable[..., Vectors], ...] = (exported.encode_query, exported.encode_document)
-        for role, reference, encode in zip(("query", "document"), expected, encoders, strict=True):
-            vectors = np.asarray(encode(list(texts), batch_size=batch_size), dtype=np.float32)
+        for role, reference, embed in zip(("query", "document"), expected, encoders, strict=True):
+            vectors = np.asarray(embed(list(texts), batch_size=batch_size), dtype=np.float32)
             if vectors.shape != reference.shape:
                 raise ExportError(f"{what} gives vectors of shape {vectors.shape}, the model {reference.shape}")
             lengths = np.maximum(np.linalg.norm(reference, axis=1), 1e-12)

@@ -20,13 +20,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ExportError
 from multigrain.export.distil import distil_to_mean
 from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import QueryDocumentEncoder, check_parity
 from multigrain.model.adapters import has_adapters
+from multigrain.model.prompts import document_prompt, query_prompt
 from multigrain.model.replacing import pooling_name
 
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.sources.beir import find_corpus, is_beir, iterate_texts
+from multigrain.sources.beir import find_corpus, is_beir, join_title, read_texts
+from multigrain.storage.columns import ID, PASSAGE, TEXT, TITLE, Column
 from multigrain.storage.files import file_system, is_remote
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows
 from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 
 _TABLES: Final = (".parquet", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text of a corpus.
+
+    Attributes:
+        text: its title, where it has one, and its text, as everywhere.
+        body: its text alone.
+    """
+
+    text: str
+    body: str
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,10 @@ class TextList:
     def __iter__(self) -> Iterator[str]:
         return iter(self.texts)
 
+    def passages(self) -> Iterator[Passage]:
+        """The texts, which have no titles."""
+        return (Passage(text, text) for text in self.texts)
+
     def pick(self, rows: set[int]) -> dict[int, str]:
         """The texts of some rows."""
         return {row: self.texts[row] for row in rows}
@@ -35,9 +55,12 @@ class TextList:
 class CorpusFiles:
     """Texts in tables, or in the corpus of a BEIR folder; read as a stream, from any fsspec address.
 
+    A table with a title column is read as a BEIR corpus is: title and text. Texts that are empty are left out.
+
     Attributes:
         places: files, folders of them, or addresses; in the order in which rows are numbered.
-        field: the column that holds the text; in a BEIR folder it is title and text.
+        field: the column that holds the text, or another of its usual names where that is "text".
+        readings: what became of each file's rows in the last pass.
 
     Raises (while reading):
         SourceError: a file is missing, of another kind, malformed at some line, or has no such column.
@@ -45,26 +68,47 @@ class CorpusFiles:
 
     places: tuple[str, ...]
     field: str = "text"
+    readings: dict[str, Reading] = dataclass_field(default_factory=dict, compare=False)
 
     def __iter__(self) -> Iterator[str]:
+        return (passage.text for passage in self.passages())
+
+    def passages(self) -> Iterator[Passage]:
+        """The texts, with and without their titles."""
         for place in self.places:
-            if is_beir(Path(place)):
-                yield from (text for _, text in iterate_texts(find_corpus(Path(place))))
-                continue
-            for path in _files(place):
-                yield from self._texts(path)
+            in_beir = is_beir(Path(place))
+            for path in [str(find_corpus(Path(place)))] if in_beir else _files(place):
+                reading = self.readings[path] = Reading("texts")
+                yield from self._passages(path, TEXT if in_beir else PASSAGE.unless(self.field), reading)
+
+    def notes(self) -> Iterator[str]:
+        """What is to be told of the files that were read."""
+        for path, reading in self.readings.items():
+            yield from reading.lines(path)
 
     def pick(self, rows: set[int]) -> dict[int, str]:
         """The texts of some rows, in one more pass over the files."""
         last = max(rows, default=-1) + 1
         return {row: text for row, text in enumerate(islice(self, last)) if row in rows}
 
-    def _texts(self, path: str) -> Iterator[str]:
-        for row in read_rows(path, columns=[self.field]):
-            text = row.values[row.column(self.field, option="--text-field")]
-            if not isinstance(text, str):
-                raise SourceError(f"{row.place}: {self.field!r} is {type(text).__name__}, not text")
-            yield text
+    def _passages(self, path: str, column: Column | str, reading: Reading) -> Iterator[Passage]:
+        rows = read_texts(Path(path)) if column is TEXT else read_rows(path, columns=[column, TITLE])
+        used = using(column, TITLE, ID, "metadata")
+        if (whole := next(read_rows(path), None) if column is not TEXT else None) is not None:
+            reading.note_columns(whole, used)  # those that are not used are not read further
+        for row in rows:
+            reading.see(row, used)
+            text = row.values[row.column(column, option="--text-field")]
+            if text is None or text == "":
+                text = ""
+            elif not isinstance(text, str):
+                raise SourceError(f"{row.place}: {row.column(column)!r} is {type(text).__name__}, not text")
+            title = row.text(TITLE) if TITLE.among(row.values) is not None else None
+            joined = join_title(title, text if text.strip() else None)
+            if joined:
+                yield Passage(joined, text)
+            else:
+                reading.leave_out("empty", f"{row.place}: no text")
 
 
 def _files(place: str) -> list[str]:

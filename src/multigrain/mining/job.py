@@ -7,8 +7,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -19,15 +20,21 @@ from multigrain.encoders.protocol import Encoder
 from multigrain.engine.protocol import Engine
 from multigrain.errors import ConfigError, SourceError
 from multigrain.mining.approximate import ApproximateSearch
-from multigrain.mining.corpus import CorpusFiles, TextList
+from multigrain.mining.corpus import CorpusFiles, Passage, TextList
 from multigrain.mining.distributed import DistributedSearch
 from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.mine import Keys, Mined, QueryBlock, Search, mine_negatives
 from multigrain.mining.rules import MiningRules, text_keys
 from multigrain.mining.vectors import SHARD_ROWS, VectorStore, embed_shards, missing_shards, shards_of
+from multigrain.sources.words import fold_words
 from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.files import atomic_write
+from multigrain.storage.labels import find_labels, is_match
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows
+
+_LONGEST_TITLE: Final = 20  # words
+_KEYS: Final = 2**64
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,14 @@ class PairFile:
     Attributes:
         queries: different queries, in the order of their first row.
         positives: for each query its positives, at least one.
+        reading: what became of the file's rows.
+        notes: what is to be told of it.
     """
 
     queries: tuple[str, ...]
     positives: tuple[tuple[str, ...], ...]
+    reading: Reading = field(default_factory=Reading, compare=False)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,24 +89,34 @@ class MineSummary:
 def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
     """Read a table of pairs; several rows of one query are several positives.
 
+    Rows without a query or a positive, and rows whose label calls them no match, are left out and counted.
+
     Args:
         path: the file.
         query: the query's column; None for one by a usual name.
         positive: the positive's column, a text or a list of texts; None as above.
 
     Raises:
-        SourceError: the file cannot be read, or a row lacks a column or holds something else than text.
+        SourceError: the file cannot be read, a row lacks a column or holds something else than text, or no row is
+            usable.
     """
     positives_of: dict[str, dict[str, None]] = {}
+    reading = Reading()
+    labels = find_labels(lambda: read_rows(path))
+    used = using(query or QUERY, positive or POSITIVE, None if labels is None else labels.column)
     for row in read_rows(path):
+        reading.see(row, used)
         text = row.text(query or QUERY, option="--query-field")
         positives = row.texts(positive or POSITIVE, option="--positive-field")
         if text is None or not positives:
-            raise SourceError(f"{row.place}: no text for the query or its positive")
-        positives_of.setdefault(text, {}).update(dict.fromkeys(positives))
+            reading.leave_out("no query or no positive", f"{row.place}: no text for the query or its positive")
+        elif is_match(labels, row, reading):
+            positives_of.setdefault(text, {}).update(dict.fromkeys(positives))
     if not positives_of:
-        raise SourceError(f"{path}: no pairs in the file")
-    return PairFile(tuple(positives_of), tuple(map(tuple, positives_of.values())))
+        reasons = "".join(f"; {reason.first}" for reason in reading.left_out.values())
+        raise SourceError(f"{path}: no pairs in the file{reasons}")
+    notes = tuple(reading.lines(path.name))
+    return PairFile(tuple(positives_of), tuple(map(tuple, positives_of.values())), reading, notes)
 
 
 def plan(pairs: PairFile, corpus: CorpusFiles | TextList, store: str, fingerprint: str) -> MinePlan:
@@ -158,17 +179,20 @@ def mine(
     key = store_fingerprint(encoder)
 
     text_keys_of: list[Keys] = []
+    own = _OwnPassages(pairs)
 
     def texts_and_keys() -> Iterator[str]:
-        for batch in shards_of(corpus, SHARD_ROWS):
-            text_keys_of.append(text_keys(list(batch)))
-            yield from batch
+        passages = corpus.passages()
+        while batch := list(islice(passages, SHARD_ROWS)):
+            text_keys_of.append(text_keys([passage.text for passage in batch]))
+            own.note(batch, text_keys_of[-1])
+            yield from (passage.text for passage in batch)
 
     with progress.task("Embedding the corpus", None) as task:
         vectors = embed_shards(texts_and_keys(), store, key, encoder, engine=engine, advance=task.advance)
     keys = np.concatenate(text_keys_of)
     summary.corpus = len(vectors)
-    block = _query_block(pairs, encoder if engine is None else DistributedEncoder(encoder, engine))
+    block = _query_block(pairs, own, keys, encoder if engine is None else DistributedEncoder(encoder, engine))
     summary.seconds["embedding"], clock = round(time.monotonic() - clock, 3), time.monotonic()
     search: Search | None = None if engine is None else DistributedSearch(store, engine)
     if recall is not None:
@@ -214,18 +238,63 @@ def _hours(queries: int, vectors: VectorStore, flops_per_core: float) -> float:
     return 2.0 * queries * len(vectors) * vectors.dimensions / (flops_per_core * (os.cpu_count() or 1)) / 3600
 
 
-def _query_block(pairs: PairFile, encoder: Encoder) -> QueryBlock:
+class _OwnPassages:
+    """The keys of corpus texts that are a positive, with a title or without.
+
+    Args:
+        pairs: whose positives.
+    """
+
+    def __init__(self, pairs: PairFile) -> None:
+        texts = list(dict.fromkeys(text for positives in pairs.positives for text in positives))
+        self._keys = dict(zip(texts, text_keys(texts).tolist(), strict=True))
+        self._with_title: dict[int, set[int]] = {key: set() for key in self._keys.values()}
+
+    def note(self, passages: Sequence[Passage], keys: Keys) -> None:
+        """Look through a part of the corpus for positives that stand there with a title.
+
+        Args:
+            passages: the part.
+            keys: of its texts with their titles.
+        """
+        titled = [number for number, passage in enumerate(passages) if passage.body != passage.text]
+        bodies = text_keys([passages[number].body for number in titled])
+        for number, body in zip(titled, bodies.tolist(), strict=True):
+            if body in self._with_title:
+                self._with_title[body].add(int(keys[number]))
+
+    def keys_of(self, positives: Sequence[str], corpus: frozenset[int]) -> list[int]:
+        """The keys of all forms that a query's positives may have in the corpus: with a title, and without theirs.
+
+        Args:
+            positives: the query's.
+            corpus: the keys of the corpus; of the forms without a title those that are there are kept.
+        """
+        keys = [self._keys[text] for text in positives]
+        titled = sorted(other for key in keys for other in self._with_title[key])
+        endings = {hash(ending) % _KEYS for text in positives for ending in _endings(text)}
+        return [*keys, *titled, *sorted(endings & corpus)]
+
+
+def _endings(text: str) -> Iterator[str]:
+    """What a passage may be without its title: all but its first words, as long as most of it is left."""
+    words = fold_words(text).split()
+    for start in range(1, min(_LONGEST_TITLE, len(words) // 2) + 1):
+        yield " ".join(words[start:])
+
+
+def _query_block(pairs: PairFile, passages: _OwnPassages, keys: Keys, encoder: Encoder) -> QueryBlock:
     """Queries with their vectors and, several positives taken into account, what they exclude."""
     texts = list(dict.fromkeys(text for positives in pairs.positives for text in positives))
     row_of = {text: row for row, text in enumerate(texts)}
     queries, positives = encoder.encode_queries(pairs.queries), encoder.encode_documents(texts)
-    own, theirs = text_keys(list(pairs.queries)), text_keys(texts)
+    own, there = text_keys(list(pairs.queries)), frozenset(keys.tolist())
     lowest = [
         min(float(vector @ positives[row_of[text]]) for text in own_positives)
         for vector, own_positives in zip(queries, pairs.positives, strict=True)
     ]
     excluded = [
-        [int(key), *(int(theirs[row_of[text]]) for text in own_positives)]
+        [int(key), *passages.keys_of(own_positives, there)]
         for key, own_positives in zip(own, pairs.positives, strict=True)
     ]
     return QueryBlock(queries, np.asarray(lowest, dtype=np.float32), excluded, pairs.queries)

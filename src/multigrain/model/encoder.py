@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Module, Transformer
+from sentence_transformers.base.modules import Module, Router, Transformer
 from sentence_transformers.util import get_device_name
 
 from multigrain.config import (
@@ -31,7 +31,9 @@ from multigrain.model.end_token import append_end_token
 from multigrain.model.loading import is_raw, load_any, require_positions
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.prompts import set_prompts
 from multigrain.model.replacing import pooling_name, replace_pooling
+from multigrain.model.routes import model_parts, text_transformers
 
 
 def build_encoder(
@@ -86,9 +88,10 @@ def build_encoder(
         computed_on=computed_on,
         attn_implementation=attn_implementation,
     )
-    if max_seq_length is not None and isinstance(model[0], Transformer):  # static embeddings read texts of any length
-        require_positions(model.config, max_seq_length, reference)
-        model.max_seq_length = max_seq_length
+    if max_seq_length is not None:
+        for transformer in text_transformers(model):  # static embeddings read texts of any length
+            require_positions(transformer.model.config, max_seq_length, reference)
+            transformer.max_seq_length = max_seq_length
     try:
         _pad_by_something(model)
         set_attention(model, attention)
@@ -105,7 +108,8 @@ def build_encoder(
     except ModelError as error:
         raise ModelError(f"{reference}: {error}") from None
     if prompts is not None:
-        model.prompts = prompts.resolved(model.prompts)
+        asked = prompts.resolved({})
+        set_prompts(model, query=asked.get("query"), document=asked.get("document"))
     return model
 
 
@@ -144,6 +148,7 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
     if settings.gradient_checkpointing:
         _recompute_activations(model)
     if settings.lora is None:
+        merge_adapters(model)  # a base that is adapters over another is tuned as the model that they make together
         return model.float()
     if model.dtype == torch.float16 and settings.quantize == "none" and supports_native_bf16(computed_on):
         for name, parameter in model.named_parameters():
@@ -204,17 +209,21 @@ def weights_fingerprint(model: SentenceTransformer) -> str:
     Equal fingerprints may share cached embeddings of the same precision.
     """
     digest = hashlib.sha256()
-    for module in model.children():
+    for name, module in model_parts(model):
         settings = module.get_config_dict() if isinstance(module, Module) else {}
+        if isinstance(module, Router):  # its keys are pairs
+            settings = {"route": name, **settings, "route_mappings": sorted(map(str, module.route_mappings.items()))}
         digest.update(json.dumps([type(module).__name__, settings], sort_keys=True, default=str).encode())
     digest.update(json.dumps([model.max_seq_length, _vocabulary(model)], sort_keys=True).encode())
+    for transformer in text_transformers(model)[1:]:
+        digest.update(json.dumps([transformer.max_seq_length, _vocabulary(transformer)], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _vocabulary(model: SentenceTransformer) -> dict[str, Any]:
+def _vocabulary(model: SentenceTransformer | Transformer) -> dict[str, Any]:
     """The tokenizer's settings, without the padding and truncation that each call sets anew."""
     backend = getattr(getattr(model, "tokenizer", None), "backend_tokenizer", None)
     if backend is None:
@@ -225,13 +234,12 @@ def _vocabulary(model: SentenceTransformer) -> dict[str, Any]:
 
 def _recompute_activations(model: SentenceTransformer) -> None:
     """Trade time for memory in training. Not reentrant: weights of ATA pooling may want gradients."""
-    backbone: Any = model.transformers_model
-    if backbone is None:
-        return  # static embeddings keep next to nothing
-    if hasattr(backbone, "activation_checkpointing_enable"):  # its name in newer versions of transformers
-        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for transformer in text_transformers(model):  # static embeddings keep next to nothing
+        backbone: Any = transformer.model
+        if hasattr(backbone, "activation_checkpointing_enable"):  # its name in newer versions of transformers
+            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _default_pooling(model: SentenceTransformer) -> str:
@@ -243,16 +251,16 @@ def _default_pooling(model: SentenceTransformer) -> str:
 
 def _pad_by_something(model: SentenceTransformer) -> None:
     """Give a tokenizer without a padding token one that the attention mask hides; many decoders have none."""
-    if not isinstance(model[0], Transformer):
-        return
-    tokenizer = model.tokenizer
-    if getattr(tokenizer, "pad_token", "") is None:
-        filler = tokenizer.eos_token or tokenizer.unk_token
-        if filler is None:
-            raise ModelError("its tokenizer has no padding, end or unknown token to fill batches with")
-        tokenizer.pad_token = filler
-        if model.config is not None and getattr(model.config, "pad_token_id", None) is None:
-            model.config.pad_token_id = tokenizer.pad_token_id
+    for transformer in text_transformers(model):
+        tokenizer: Any = transformer.tokenizer
+        if getattr(tokenizer, "pad_token", "") is None:
+            filler = tokenizer.eos_token or tokenizer.unk_token
+            if filler is None:
+                raise ModelError("its tokenizer has no padding, end or unknown token to fill batches with")
+            tokenizer.pad_token = filler
+            config: Any = transformer.model.config
+            if getattr(config, "pad_token_id", None) is None:
+                config.pad_token_id = tokenizer.pad_token_id
 
 
 def describe_encoder(model: SentenceTransformer, reference: str) -> str:

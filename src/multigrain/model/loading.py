@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -22,9 +23,13 @@ from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.attention.direction import is_decoder
 from multigrain.model.attention.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.prompts import settle_prompts
 from multigrain.model.replacing import pooling_of
+from multigrain.model.routes import require_routes
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
+_ADAPTERS = "adapter_config.json"
+_KIND = "SentenceTransformer"  # as sentence-transformers names it in its config, beside CrossEncoder and SparseEncoder
 _CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
@@ -55,6 +60,24 @@ def load_any(
         MissingExtraError: `package:NAME`, or what computes attention, is not installed.
     """
     check_implementation(attn_implementation, device=computed_on or device)
+    model = _load(reference, device, trust_remote_code, quantization, attn_implementation)
+    settle_prompts(model)
+    try:
+        require_routes(model)
+    except ModelError as error:
+        raise ModelError(f"{reference}: {error}") from None
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    keeps_half = quantization is not None or supports_native_bf16(computed_on or model.device)
+    return model.float() if half and not keeps_half else model
+
+
+def _load(
+    reference: str,
+    device: str | None,
+    trust_remote_code: bool,
+    quantization: Any,
+    attn_implementation: AttentionImplementation | None,
+) -> SentenceTransformer:
     if reference.startswith(STATIC_PREFIX):
         whole = load_any(reference.removeprefix(STATIC_PREFIX), device="cpu", trust_remote_code=trust_remote_code)
         table = token_embeddings(whole, device=device)
@@ -62,6 +85,7 @@ def load_any(
         return table
     source = locate(reference)
     folder = Path(source)
+    _require_peft(reference, folder)
     # sentence-transformers asks for the flag for any class from outside its package. For this package's own classes
     # the answer is yes, as long as nothing in the folder brings code of its own.
     trusted = trust_remote_code or (folder.is_dir() and _names_only_own_code(folder))
@@ -79,10 +103,8 @@ def load_any(
     except (ModelError, MissingExtraError):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
-        raise unloadable(reference, error) from error
-    half = model.dtype in (torch.float16, torch.bfloat16)
-    keeps_half = quantization is not None or supports_native_bf16(computed_on or model.device)
-    return model.float() if half and not keeps_half else model
+        raise unloadable(reference, error, adapted=adapted_base(folder)) from error
+    return model
 
 
 def _read_plain_text(model: SentenceTransformer) -> None:
@@ -98,12 +120,30 @@ def _read_plain_text(model: SentenceTransformer) -> None:
         first.input_formatter.supported_modalities = list(first.modality_config)
 
 
-def unloadable(reference: str, error: Exception) -> ModelError:
+def adapted_base(folder: Path) -> str | None:
+    """The model that a folder's adapters were tuned on, as peft noted it; None where it holds no adapters alone.
+
+    Raises:
+        ModelError: the note cannot be read.
+    """
+    if (folder / "config.json").is_file():
+        return None
+    noted = _read_json(folder / _ADAPTERS, {}).get("base_model_name_or_path")
+    return noted if isinstance(noted, str) else None
+
+
+def _require_peft(reference: str, folder: Path) -> None:
+    if adapted_base(folder) is not None and find_spec("peft") is None:
+        raise MissingExtraError("peft", f"{reference}, which holds adapters,", 'pip install "multigrain[lora]"')
+
+
+def unloadable(reference: str, error: Exception, *, adapted: str | None = None) -> ModelError:
     """The error for a model that could not be loaded, in words that say which it was and what can be done.
 
     Args:
         reference: what was to be loaded.
         error: what the libraries said.
+        adapted: the model that its adapters were tuned on, which is loaded with them.
     """
     if "trust_remote_code" in str(error):
         return ModelError(
@@ -111,7 +151,10 @@ def unloadable(reference: str, error: Exception) -> ModelError:
         )
     name = encoder_name(reference)
     shown = reference if name == reference else f"{reference} ({name})"
+    shown += "" if adapted is None else f" (adapters of {adapted}, which must be there too)"
     reason = first_line(error)
+    if adapted is not None and "Unrecognized processing class" in reason:
+        reason = "it holds no tokenizer: copy the files of its base's (tokenizer.json, tokenizer_config.json) into it"
     if "connect to" in reason or "offline" in reason.lower():
         reason = (
             "it is no folder, not in the hub's cache, and the hub cannot be reached: name a folder, or put the model "
@@ -130,8 +173,10 @@ def locate(reference: str) -> str:
     source = resolve_encoder(reference)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
-            raise ModelError(f"{reference}: not a model folder: it holds neither modules.json nor config.json")
+        if not any((folder / name).is_file() for name in ("modules.json", "config.json", _ADAPTERS)):
+            raise ModelError(
+                f"{reference}: not a model folder: it holds neither modules.json nor config.json nor {_ADAPTERS}"
+            )
         return str(folder)
     if folder.exists() or source.startswith(("/", "./", "../", "~")) or source.count("/") > 1:
         raise ModelError(
@@ -141,14 +186,47 @@ def locate(reference: str) -> str:
 
 
 def is_raw(reference: str) -> bool:
-    """Whether a reference is a transformers checkpoint that says nothing of pooling."""
+    """Whether a reference says nothing of pooling: a transformers checkpoint, or adapters without modules.
+
+    So is a reranker or a sparse encoder: sentence-transformers leaves its modules out and takes its transformer alone.
+    """
     if reference.startswith(STATIC_PREFIX):
         return False
     source = resolve_encoder(reference)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return not (folder / "modules.json").is_file() and not is_model2vec(folder)
+        kind = _read_json(folder / "config_sentence_transformers.json", {}).get("model_type", _KIND)
+        return kind != _KIND or (not (folder / "modules.json").is_file() and not is_model2vec(folder))
     return not is_sentence_transformer_model(source)
+
+
+def is_asymmetric(reference: str) -> bool:
+    """Whether a model, in a folder or the hub's cache, embeds by a Router; no weights are read."""
+    if reference.startswith(STATIC_PREFIX):
+        return False
+    source = locate(reference)
+    cached = source if Path(source).is_dir() else try_to_load_from_cache(source, "modules.json")
+    if not isinstance(cached, str):
+        return False
+    path = Path(cached) / "modules.json" if Path(cached).is_dir() else Path(cached)
+    modules = _read_json(path, [])
+    return any(str(module.get("type", "")).endswith((".Router", ".Asym")) for module in modules)
+
+
+def describe_kind(reference: str) -> str:
+    """What a reader should know of how a model's folder is read, in words; empty for an ordinary one.
+
+    Raises:
+        ModelError: there is no model.
+    """
+    if reference.startswith(STATIC_PREFIX):
+        return ""
+    if is_asymmetric(reference):
+        return "a Router: queries and documents take modules of their own"
+    base = adapted_base(Path(locate(reference)))
+    adapters = "" if base is None else f"adapters of {base}"
+    guess = "it names no pooling: last token for causal decoders, mean for others" if is_raw(reference) else ""
+    return "; ".join(part for part in (adapters, guess) if part)
 
 
 def _names_only_own_code(folder: Path) -> bool:
@@ -157,6 +235,8 @@ def _names_only_own_code(folder: Path) -> bool:
     Such classes are imported from the package that offers the pooling, never from the model's folder.
     """
     types = [str(module.get("type", "")) for module in _read_json(folder / "modules.json", [])]
+    for router in folder.rglob("router_config.json"):
+        types += map(str, _read_json(router, {}).get("types", {}).values())
     foreign = [name for name in types if not name.startswith("sentence_transformers.")]
     configs = (_read_json(path, {}) for name in _CONFIG_FILES for path in folder.rglob(name))
     names_code = any("auto_map" in config for config in configs)
@@ -236,6 +316,15 @@ def check_reference(
         MissingExtraError: `package:NAME` is not installed.
     """
     source = locate(reference.removeprefix(STATIC_PREFIX))
+    _require_peft(reference, Path(source))
+    if (base := adapted_base(Path(source))) is not None:
+        try:
+            check_reference(
+                base, max_seq_length=max_seq_length, attention=attention, trust_remote_code=trust_remote_code
+            )
+        except ModelError as error:
+            raise ModelError(f"{reference}: its adapters were tuned on {error}") from None
+        return
     folder = _transformer_folder(Path(source))
     if is_model2vec(Path(source)) or folder is None:
         return
@@ -273,5 +362,5 @@ def _transformer_folder(folder: Path) -> Path | None:
         inner = folder / str(first["path"])
     except (OSError, ValueError, LookupError, TypeError):
         raise ModelError(f"{modules}: cannot be read as a list of modules") from None
-    has_own_config = (inner / "config.json").is_file() and not (inner / "adapter_config.json").is_file()
+    has_own_config = (inner / "config.json").is_file() and not (inner / _ADAPTERS).is_file()
     return inner if has_own_config else None

@@ -8,6 +8,8 @@ id, grade) with or without a header; other tables name their columns as BEIR doe
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,17 @@ from typing import Any, Final
 
 from multigrain.errors import SourceError
 from multigrain.storage.columns import DOCUMENT_ID, GRADE, ID, QUERY_ID, TEXT, TITLE, no_column
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
+from multigrain.storage.text import read_text
 
 TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 """Of tables of ids and texts."""
 
 _COLUMN_FILES: Final = (".jsonl", ".json", ".csv", ".parquet")
+_QRELS_SUFFIXES: Final = (".tsv", ".txt", ".trec", ".qrels", ".qrel", *_COLUMN_FILES)
+_QRELS_FOLDERS: Final = ("qrels", "default", "data")
+_SHARD: Final = re.compile(r"-\d+-of-\d+$")
 _LINE: Final = "line"
 _JUDGMENT: Final = "expected query id, document id and grade"
 
@@ -42,17 +49,21 @@ class BeirFiles:
 
 @dataclass(frozen=True, slots=True)
 class JudgedTexts:
-    """What the three files hold; every id in the judgments has its text.
+    """What the three files hold; every id in the judgments has its text, and every text has words.
 
     Attributes:
         corpus: document id to text: its title, a space and its text, as BEIR and MTEB have it.
         queries: query id to text; BEIR keeps the queries of all splits in one file.
         qrels: query id to document id to grade.
+        judgments: what became of the judgments.
+        notes: what is to be told of the three files.
     """
 
     corpus: dict[str, str]
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
+    judgments: Reading
+    notes: tuple[str, ...]
 
 
 def is_beir(path: Path) -> bool:
@@ -85,26 +96,48 @@ def find_corpus(folder: Path) -> Path:
 
 
 def read_judged_texts(files: BeirFiles) -> JudgedTexts:
-    """Read a set.
+    """Read a set. Texts that are empty and judgments of ids that are not there are left out, as long as they are few.
 
     Raises:
-        SourceError: a malformed file, duplicate ids, or judgments that name ids which are not there.
+        SourceError: a malformed file, duplicate ids, no judgment at all, or more than a fifth (`FEW`) of the
+            documents, of the queries or of the judgments would be left out.
     """
-    corpus, queries = dict(iterate_texts(files.corpus)), dict(iterate_texts(files.queries))
-    qrels = read_qrels(files.qrels, queries=(queries, files.queries), corpus=(corpus, files.corpus))
-    return JudgedTexts(corpus, queries, qrels)
+    documents, asked, judgments = Reading("documents"), Reading("queries"), Reading("judgments")
+    corpus, queries = _texts(files.corpus, documents), _texts(files.queries, asked)
+    qrels = read_qrels(files.qrels, queries=(queries, files.queries), corpus=(corpus, files.corpus), reading=judgments)
+    told = ((documents, files.corpus), (asked, files.queries), (judgments, files.qrels))
+    notes = tuple(line for reading, path in told for line in reading.lines(path.name))
+    return JudgedTexts(corpus, queries, qrels, judgments, notes)
 
 
-def iterate_texts(path: Path) -> Iterator[tuple[str, str]]:
+def _texts(path: Path, reading: Reading) -> dict[str, str]:
+    """The texts of a file by id, without those that are empty."""
+    texts: dict[str, str] = {}
+    for number, (identifier, text) in enumerate(iterate_texts(path, reading=reading), start=1):
+        if text:
+            texts[identifier] = text
+        else:
+            reading.leave_out("empty", f"{identifier!r}, number {number} in {path.name}, which has no text")
+    reading.check_few()
+    return texts
+
+
+def iterate_texts(path: Path, *, reading: Reading | None = None) -> Iterator[tuple[str, str]]:
     """Read ids and texts, one by one. A document's text is its title, where it has one, a space and its text.
 
     A text may be empty or null, as in some public sets: what is left is the title, or nothing.
+
+    Args:
+        path: the file, or a folder of Parquet files.
+        reading: notes rows and columns.
 
     Raises:
         SourceError: a malformed line, a line without an id or a text column, or an id that is there twice.
     """
     numbers: dict[str, int] = {}
-    for row in _text_rows(path):
+    for row in read_texts(path):
+        if reading is not None:
+            reading.see(row, using(ID, TITLE, TEXT, "metadata"))
         identifier = row.identifier(ID)
         if identifier is None:
             ids = no_column(ID, row.values) if ID.among(row.values) is None else "no id in it"
@@ -113,8 +146,12 @@ def iterate_texts(path: Path) -> Iterator[tuple[str, str]]:
         if first != row.number:
             raise SourceError(f"{row.place}: id {identifier!r} is taken by line {first}; make ids unique")
         title = row.text(TITLE) if TITLE.among(row.values) else None
-        text = row.text(TEXT)
-        yield identifier, " ".join(part for part in (title, text) if part)
+        yield identifier, join_title(title, row.text(TEXT))
+
+
+def join_title(title: str | None, text: str | None) -> str:
+    """A passage as BEIR and MTEB have it: its title, where it has one, a space and its text."""
+    return " ".join(part for part in (title, text) if part)
 
 
 def read_qrels(
@@ -122,6 +159,7 @@ def read_qrels(
     *,
     queries: tuple[Container[str], Path] | None = None,
     corpus: tuple[Container[str], Path] | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, dict[str, int]]:
     """Read relevance judgments: query id to document id to grade. A file without grades names relevant documents only.
 
@@ -129,16 +167,22 @@ def read_qrels(
         path: the file.
         queries: the ids there are, and the file that has them; None to take any.
         corpus: the same for documents.
+        reading: notes judgments, and which are left out.
 
     Raises:
-        SourceError: the file is missing or empty, a line has other columns, a grade is no whole number, an id is not
-            there, or a pair is judged twice with different grades.
+        SourceError: the file is missing or empty, a line has other columns, a grade is no whole number, more than a
+            fifth (`FEW`) of the judgments name an id that is not there, or a pair is judged twice with different
+            grades.
     """
+    reading = reading or Reading("judgments")
     qrels: dict[str, dict[str, int]] = {}
     for place, query_id, document_id, written in _judgments(path):
-        for identifier, column, ids in ((query_id, "query-id", queries), (document_id, "corpus-id", corpus)):
-            if ids is not None and identifier not in ids[0]:
-                raise SourceError(f"{place}: {column} {identifier!r} is not in {ids[1].name}")
+        reading.rows += 1
+        missing = _missing(("query-id", query_id, queries), ("corpus-id", document_id, corpus))
+        if missing is not None:
+            column, unknown, name = missing
+            reading.leave_out(f"{column} not in {name}", f"{place}: {column} {unknown!r} is not in {name}")
+            continue
         grade = _grade(written)
         if grade is None:
             raise SourceError(f"{place}: grade {written!r} is not a whole number")
@@ -148,9 +192,18 @@ def read_qrels(
                 f"{place}: document {document_id!r} is judged {grade} for query {query_id!r}, "
                 f"and {earlier} above; keep one of the two lines"
             )
+    reading.check_few()
     if not qrels:
         raise SourceError(f"{path}: no relevance judgments in it")
     return qrels
+
+
+def _missing(*named: tuple[str, str, tuple[Container[str], Path] | None]) -> tuple[str, str, str] | None:
+    """The column, the id and the file of the first id that is not there."""
+    for column, identifier, ids in named:
+        if ids is not None and identifier not in ids[0]:
+            return column, identifier, ids[1].name
+    return None
 
 
 def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]:
@@ -159,26 +212,49 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
         return path.parent.parent, path
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels/test.tsv")
-    in_folder = sorted((path / "qrels").glob("*.tsv"))
-    if split is not None:
-        file = path / "qrels" / f"{split}.tsv"
-        if file not in in_folder:
-            splits = ", ".join(there.stem for there in in_folder) or "none"
-            raise SourceError(f"{file}: no such file; {option} can be: {splits}")
-        return path, file
-    files = in_folder or sorted(path.glob("qrels.*"))
-    if not files:
+    splits = _splits(path)
+    named = f"{path / 'qrels'}/{split or 'test'}.tsv"
+    if split is not None and split not in splits and _UNNAMED not in splits:
+        raise SourceError(f"{named}: no such file; {option} can be: {', '.join(splits) or 'none'}")
+    if not splits:
         raise SourceError(f"{path}: no qrels/*.tsv in it; relevance judgments belong in qrels/test.tsv")
-    test = path / "qrels" / "test.tsv"
-    if test not in files and len(files) > 1:
+    chosen = splits.get(split or "test") or splits.get(_UNNAMED)
+    if chosen is None and len(splits) > 1:
+        example = next(iter(splits.values()))
         raise SourceError(
-            f"{path / 'qrels'}: {len(files)} files and no test.tsv; name the one to use, e.g. {files[0]}"
+            f"{example.parent}: {len(splits)} files and no test.tsv; name the one to use, e.g. {example}"
         )
-    return path, test if test in files else files[0]
+    return path, chosen or next(iter(splits.values()))
+
+
+_UNNAMED: Final = ""
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The files of judgments in the folder of a set, by split; that of no split is under an empty name.
+
+    They lie in qrels/, as BEIR has it; in default/ or data/, as data sets of the hub have it; or beside the corpus, as
+    qrels.tsv, qrels.test.tsv or qrels-test.tsv.
+    """
+    splits: dict[str, Path] = {}
+    for name in _QRELS_FOLDERS:
+        inside = folder / name
+        for file in sorted(inside.iterdir()) if inside.is_dir() else ():
+            if file.suffix.lower() in _QRELS_SUFFIXES and not file.name.startswith((".", "_", "corpus", "queries")):
+                splits.setdefault(_SHARD.sub("", file.stem), file)
+        if splits:
+            return splits
+    for file in sorted(folder.glob("qrels*")):
+        if file.is_file() and file.suffix.lower() in _QRELS_SUFFIXES:
+            splits.setdefault(file.stem.removeprefix("qrels").strip(".-_"), file)
+    return splits
 
 
 def _tables(folder: Path, name: str) -> list[Path]:
-    return [path for suffix in TABLE_SUFFIXES if (path := folder / f"{name}{suffix}").exists()]
+    """The files of a name, and a folder of that name with Parquet files in it, as data sets of the hub have it."""
+    files = [path for suffix in TABLE_SUFFIXES if (path := folder / f"{name}{suffix}").exists()]
+    inside = folder / name
+    return [*files, inside] if any(inside.glob("*.parquet")) else files
 
 
 def _table(folder: Path, name: str) -> Path:
@@ -188,8 +264,15 @@ def _table(folder: Path, name: str) -> Path:
     return tables[0]
 
 
-def _text_rows(path: Path) -> Iterator[Row]:
+def read_texts(path: Path) -> Iterator[Row]:
+    """The rows of a table of ids and texts, which may be a folder of Parquet files, or lines without a header.
+
+    Raises:
+        SourceError: it is of another kind, or malformed at some line.
+    """
     suffix = path.suffix.lower()
+    if path.is_dir():
+        return read_rows(path, "parquet")
     if suffix not in TABLE_SUFFIXES:
         raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(TABLE_SUFFIXES)}")
     if suffix == ".txt" or (suffix == ".tsv" and not _has_header(path)):
@@ -216,6 +299,11 @@ def _judgments(path: Path) -> Iterator[tuple[str, str, str, Any]]:
     if path.suffix.lower() not in _COLUMN_FILES:
         yield from _lines_of_judgments(path)
         return
+    if path.suffix.lower() == ".json" and (mapping := _mapping(path)) is not None:
+        for asked, grades in mapping.items():
+            judged = grades if isinstance(grades, dict) else dict.fromkeys(map(str, grades), 1)
+            yield from ((f"{path}:{asked}", asked, answer, grade) for answer, grade in judged.items())
+        return
     for row in read_rows(path):
         query_id, document_id = row.identifier(QUERY_ID), row.identifier(DOCUMENT_ID)
         if query_id is None or document_id is None:
@@ -225,6 +313,16 @@ def _judgments(path: Path) -> Iterator[tuple[str, str, str, Any]]:
             )
         grade = row.first(GRADE)
         yield row.place, query_id, document_id, 1 if grade is None else grade
+
+
+def _mapping(path: Path) -> dict[str, dict[str, Any] | list[str]] | None:
+    """Judgments as trec_eval's Python tools have them: query id to document id to grade, or to a list of documents."""
+    try:
+        values = json.loads(read_text(path))
+    except ValueError:
+        return None  # JSON lines, or no JSON: the reader of tables says which
+    is_mapping = isinstance(values, dict) and all(isinstance(grades, dict | list) for grades in values.values())
+    return values if is_mapping else None
 
 
 def _lines_of_judgments(path: Path) -> Iterator[tuple[str, str, str, Any]]:

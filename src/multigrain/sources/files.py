@@ -19,6 +19,7 @@ RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""
 
+_LOCK: Final = "~$"
 _RUN_MARK: Final = "documents/manifest.json"
 
 
@@ -68,7 +69,11 @@ def status_hash(files: Iterable[Path], folder: Path | None = None, *, start: str
 
 
 def document_files(folder: Path) -> list[Path]:
-    """The documents in a folder by name, without those in hidden folders and in run directories."""
+    """The documents in a folder by name, without those in hidden folders and in run directories.
+
+    Passed over, too, are the lock files that office programs leave beside a document that is open, such as
+    `~$report.docx`.
+    """
     files: list[Path] = []
     for root, folders, names in os.walk(folder):
         here = Path(root)
@@ -76,6 +81,8 @@ def document_files(folder: Path) -> list[Path]:
             name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
         )
         files += [
-            here / name for name in names if not name.startswith(".") and Path(name).suffix.lower() in READ_SUFFIXES
+            here / name
+            for name in names
+            if not name.startswith((".", _LOCK)) and Path(name).suffix.lower() in READ_SUFFIXES
         ]
     return sorted(files)

@@ -17,7 +17,7 @@ from multigrain.records import Document
 from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, RICH_SUFFIXES, document_files, existing_path
 from multigrain.sources.source import DataSource
 from multigrain.storage.packages import is_installed
-from multigrain.storage.rows import NotTextError, read_text
+from multigrain.storage.text import NotTextError, read_text
 
 _FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")

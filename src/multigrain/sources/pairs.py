@@ -13,12 +13,15 @@ from typing import Final
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
-from multigrain.sources.beir import find_beir, read_judged_texts
+from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint, status_hash
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import read_documents, split_groups, storable, text_place
 from multigrain.sources.words import fold_words
+from multigrain.storage.columns import POSITIVE, QUERY
+from multigrain.storage.labels import find_labels, is_match
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows, row_kind
 from multigrain.storage.shards import is_table
 
@@ -37,12 +40,16 @@ class PairTable:
         positives: by normalised query: its words and the passages that answer it.
         pairs: how many were read.
         incomplete: rows without a query or without a positive.
+        notes: what is to be told of the files.
+        reading: what became of the rows of a table.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
     positives: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     pairs: int = 0
     incomplete: int = 0
+    notes: tuple[str, ...] = ()
+    reading: Reading = field(default_factory=Reading)
 
     def document(self, text: str, identifier: str | None = None, title: str | None = None) -> str:
         """The id of the passage, which is kept if it is new."""
@@ -52,6 +59,12 @@ class PairTable:
             name = identifier or "p-" + hashlib.sha256(key.encode()).hexdigest()[:12]
             self.documents[key] = Document(id=storable(name), text=text, title=title)
         return self.documents[key].id
+
+    def further(self, document: Document) -> None:
+        """Keep one more passage to search, unless it is one that is there, with its title or without."""
+        joined = fold_words(storable(join_title(document.title, document.text)))
+        if joined not in self.documents:
+            self.document(document.text, document.id, document.title)
 
     def answer(self, query: str, document_id: str) -> None:
         """Note that a passage answers a query."""
@@ -70,11 +83,13 @@ class PairCorpus:
         documents: the positives, and the documents of `documents.path` where that is set.
         queries: each with its positives and its split.
         counts: documents, queries, pairs, train, validation, test, groups, incomplete, split_by, source.
+        notes: what is to be told of the files.
     """
 
     documents: tuple[Document, ...]
     queries: tuple[GivenQuery, ...]
     counts: dict[str, int | str]
+    notes: tuple[str, ...] = ()
 
 
 def load_pairs(config: PairsConfig, documents: DocumentsConfig, *, seed: int) -> PairCorpus:
@@ -87,7 +102,7 @@ def load_pairs(config: PairsConfig, documents: DocumentsConfig, *, seed: int) ->
     if documents.path is not None or documents.kind != "auto":
         for document in read_documents(documents)[0]:
             if len(document.text.strip()) >= documents.min_characters:
-                table.document(document.text, document.id, document.title)
+                table.further(document)
     _check_ids(table)
     return prepare_pairs(table, config, documents, seed=seed)
 
@@ -126,14 +141,21 @@ def read_pairs(config: PairsConfig) -> PairTable:
     if kind == "beir":
         return _read_beir(path, config.split)
     table = PairTable()
+    reading = table.reading
+    asked, answer = QUERY.unless(config.query_field), POSITIVE.unless(config.positive_field)
+    labels = find_labels(lambda: read_rows(path, kind))
+    used = using(asked, answer, None if labels is None else labels.column)
     for row in read_rows(path, kind):
-        query = row.text(config.query_field, option="pairs.query_field")
-        positives = row.texts(config.positive_field, option="pairs.positive_field")
+        reading.see(row, used)
+        query = row.text(asked, option="pairs.query_field")
+        positives = row.texts(answer, option="pairs.positive_field")
         if query is None or not positives:
             table.incomplete += 1
-            continue
-        for positive in positives:
-            table.answer(query, table.document(positive))
+            reading.leave_out("no query or no positive", f"{row.place}: no query or no positive")
+        elif is_match(labels, row, reading):
+            for positive in positives:
+                table.answer(query, table.document(positive))
+    table.notes = tuple(reading.lines(path.name))
     return table
 
 
@@ -205,6 +227,7 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             "split_by": split_by,
             "source": str(config.path),
         },
+        table.notes,
     )
 
 
@@ -250,15 +273,11 @@ def _check_ids(table: PairTable) -> None:
 
 
 def _read_beir(folder: Path, split: str) -> PairTable:
-    """The pairs that a BEIR folder judges relevant; those with an empty query or passage are incomplete."""
+    """The pairs that a BEIR folder judges relevant; judgments of what is empty or not there are incomplete."""
     texts = read_judged_texts(find_beir(folder, split, option=_SPLIT_OPTION))
-    table = PairTable()
-    ids = {identifier: table.document(text, identifier) for identifier, text in texts.corpus.items() if text}
+    table = PairTable(incomplete=texts.judgments.dropped, notes=texts.notes)
+    ids = {identifier: table.document(text, identifier) for identifier, text in texts.corpus.items()}
     for query_id, grades in texts.qrels.items():
         for document_id in (document_id for document_id, grade in grades.items() if grade > 0):
-            query = texts.queries[query_id]
-            if query and document_id in ids:
-                table.answer(query, ids[document_id])
-            else:
-                table.incomplete += 1
+            table.answer(texts.queries[query_id], ids[document_id])
     return table

@@ -48,6 +48,10 @@ class DataSource:
         """What counts and errors call the source."""
         return str(config.path)
 
+    def notes(self, config: DocumentsConfig) -> Iterable[str]:
+        """What is to be told of the source once it was read, e.g. which columns nobody used."""
+        return ()
+
     def glance(self, config: DocumentsConfig) -> tuple[Iterable[str], int] | str:
         """A look before a run starts.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from multigrain.config import DocumentsConfig
@@ -10,7 +11,11 @@ from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.files import existing_path
 from multigrain.sources.source import DataSource
+from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
+
+_LOOKED_AT: Final = 1_000  # rows whose columns are told
 
 
 class TableSource(DataSource):
@@ -32,6 +37,15 @@ class TableSource(DataSource):
         """
         return _documents(read_rows(existing_path(config.path, "documents.path"), self._kind), config), 0
 
+    def notes(self, config: DocumentsConfig) -> Iterable[str]:
+        """The columns that are not used, by the first rows."""
+        path = existing_path(config.path, "documents.path")
+        reading = Reading()
+        used = using(*_columns(config))
+        for row in islice(read_rows(path, self._kind), _LOOKED_AT):
+            reading.see(row, used)
+        return reading.lines(path.name)
+
 
 class _HubSource(TableSource):
     """A data set of the hub, which a look does not fetch."""
@@ -40,14 +54,21 @@ class _HubSource(TableSource):
         return f"{config.path} on the hub, not looked at"
 
 
+def _columns(config: DocumentsConfig) -> tuple[Column | str, Column | str, Column | str | None]:
+    """The columns with text, id and title."""
+    title = None if config.title_field is None else TITLE.unless(config.title_field)
+    return PASSAGE.unless(config.text_field), OWN_ID.unless(config.id_field), title
+
+
 def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Document]:
     identifiers: set[str] = set()
+    text_column, id_column, title_column = _columns(config)
     for row in rows:
-        text = row.text(config.text_field, option="documents.text_field")
-        identifier = row.identifier(config.id_field) or f"row-{row.number}"
+        text = row.text(text_column, option="documents.text_field")
+        identifier = row.identifier(id_column) or f"row-{row.number}"
         if identifier in identifiers:
             raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
-        title = row.values.get(config.title_field) if config.title_field else None
+        title = row.first(title_column)
         identifiers.add(identifier)
         yield Document(id=identifier, text=text or "", title=title.strip() or None if isinstance(title, str) else None)
 

@@ -17,7 +17,8 @@ from multigrain.records import Split, Task, TaskKind
 from multigrain.sources.load import split_groups, storable, text_place
 from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
-from multigrain.storage.rows import read_lines, read_rows, read_text
+from multigrain.storage.rows import read_lines, read_rows
+from multigrain.storage.text import read_text
 
 _MIN_TASKS_TO_HOLD_OUT: Final = 20
 _DEFAULT_KIND: Final = TaskKind.SHORT_LONG

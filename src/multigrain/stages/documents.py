@@ -16,6 +16,7 @@ from multigrain.llm.session.session import paid_session
 from multigrain.records import Split, Task
 from multigrain.sources.load import load_corpus
 from multigrain.sources.pairs import load_pairs
+from multigrain.sources.source import data_source
 from multigrain.sources.store import write_document_table, write_query_table
 from multigrain.sources.tasks import read_tasks, split_tasks, write_task_table
 from multigrain.stages.base import STOPPING, RunContext, Stage
@@ -42,6 +43,8 @@ def _read_documents(context: RunContext) -> dict[str, Any]:
     counts = dict(corpus.counts)
     for line in document_lines(config, counts):
         context.progress.say(line)
+    for line in data_source(config.documents).notes(config.documents):
+        context.progress.say(f"documents: {line}")
     return counts
 
 
@@ -87,6 +90,8 @@ def _read_pairs(context: RunContext) -> dict[str, Any]:
         f"{counts['documents']} documents ({counts['train']} queries to train on, {counts['validation']} validation, "
         f"{counts['test']} test)"
     )
+    for line in pairs.notes:
+        context.progress.say(f"pairs: {line}")
     if counts["split_by"] == "queries":
         context.progress.say(
             "pairs: most queries share positives, so they are split by their own words: held-out queries may have "

@@ -208,7 +208,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
             f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {score:.3f} with "
             f"{tested} ({100 * (score - base):+.1f} points{interval})"
         )
-    forgetting = judge_forgetting(results)
+    forgetting = judge_forgetting(results, [tested])
     for judged in forgetting:
         counts[judged.result.name]["forgetting"] = str(judged.verdict)
         context.progress.say(judged.sentence)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
-from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, UnusableOutputError
+from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
 from multigrain.model.attention.implementation import check_implementation
@@ -54,15 +54,26 @@ def check_models(context: RunContext) -> None:
         ModelError: one is not, or cannot.
         MissingExtraError: a package is not installed.
     """
+    check_base_models(context.config)
     config = context.config
     others = [] if config.audit.reference_model == "auto" else [config.audit.reference_model]
     for name in config.training.candidates:
         settings = config.training.resolve(name)
-        _check_model(settings)
         others += [guide] if (guide := guide_of(settings)) is not None else []
     trusted = config.training.trust_remote_code
     for reference in others:
         _check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
+
+
+def check_base_models(config: Config) -> None:
+    """See that the base of every candidate is there and can be tuned as asked.
+
+    Raises:
+        ModelError: one is not, or cannot.
+        MissingExtraError: a package is not installed.
+    """
+    for name in config.training.candidates:
+        _check_model(config.training.resolve(name))
 
 
 def check_unwritten_prices(config: Config, run: RunDirectory) -> None:
@@ -86,9 +97,12 @@ def check_prices(config: Config) -> None:
 
 
 def _check_model(settings: TrainingConfig) -> None:
-    """See that a base model is there and can be tuned as asked, without loading its weights."""
+    """See that a base model is there and can be tuned as asked, without loading its weights.
+
+    A Router is loaded: what each of its routes can be given is known to its modules alone.
+    """
     from multigrain.model.adapters import quantization
-    from multigrain.model.loading import check_reference
+    from multigrain.model.loading import check_reference, is_asymmetric
 
     check_reference(
         settings.base_model,
@@ -99,6 +113,14 @@ def _check_model(settings: TrainingConfig) -> None:
     if settings.lora is not None and find_spec("peft") is None:
         raise MissingExtraError("peft", "training.lora", 'pip install "multigrain[lora]"')
     quantization(settings.quantize)
+    if is_asymmetric(settings.base_model):
+        from multigrain.model.encoder import build_candidate
+
+        if settings.fsdp:
+            raise ModelError(
+                f"{settings.base_model}: training.fsdp shards models of one transformer, and this one has a Router"
+            )
+        build_candidate(settings, device="cpu")
 
 
 def check_sets(context: RunContext) -> None:

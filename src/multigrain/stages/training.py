@@ -205,6 +205,7 @@ class _Attempt:
                 checkpoints=context.run.checkpoints_path / self._folder,
                 logs=context.run.logs_path / self._folder,
                 on_step=_Advance(task, context.progress, self.title),
+                on_note=lambda line: context.progress.say(f"{self.title}: {line}"),
                 on_interrupt=lambda: context.progress.remark(_STOPPING),
                 watch=looks,
             )

@@ -1,10 +1,14 @@
-"""Column names: what people call the columns of tables, and which one of a table is meant."""
+"""Column names: what people call the columns of tables, and which one of a table is meant. One list for all readers.
+
+Names are the same in capitals or not, and with `-`, a space or `_` between their words.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from multigrain.display.suggest import did_you_mean
@@ -24,25 +28,78 @@ class Column:
 
     def among(self, columns: Iterable[str]) -> str | None:
         """The column's name in a table with these columns; None where it has no such column."""
-        there = frozenset(columns)
-        return next((name for name in self.names if name in there), None)
+        return _first_of(self.names, tuple(columns))
+
+    def unless(self, name: str | None) -> Column | str:
+        """What an option names; this column, by any of its names, where the option is left at the first of them."""
+        return self if name in (None, self.names[0]) else str(name)
 
 
-QUERY: Final = Column("query", ("query", "anchor", "question", "sentence1"))
-POSITIVE: Final = Column("positive", ("positive", "answer", "passage", "document", "text"))
-TITLE: Final = Column("title", ("title",))
-TEXT: Final = Column(
-    "text", ("text", "query", "question", "passage", "contents", "content", "document", "body", "anchor")
+_QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
+_PASSAGES: Final = ("passage", "contents", "content", "document", "body")
+
+QUERY: Final = Column("query", _QUERIES)
+POSITIVE: Final = Column(
+    "positive",
+    (
+        "positive",
+        "positives",
+        "pos",
+        "answer",
+        "response",
+        "passage",
+        "document",
+        "text",
+        "positive_passages",
+        "positive_ctxs",
+        "sentence2",
+        "sentence_2",
+        "sentence_b",
+    ),
 )
+TITLE: Final = Column("title", ("title",))
+PASSAGE: Final = Column("text", ("text", *_PASSAGES))
+TEXT: Final = Column("text", ("text", "query", "question", *_PASSAGES, "anchor"))
 QUERY_ID: Final = Column("query id", ("query-id", "query_id", "queryid", "qid"))
 DOCUMENT_ID: Final = Column(
     "document id", ("corpus-id", "corpus_id", "doc_id", "doc-id", "docid", "document_id", "docno", "pid")
 )
+OWN_ID: Final = Column("id", ("id", "_id"))
 ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
-GRADE: Final = Column("grade", ("score", "grade", "relevance", "rel", "label"))
-SENTENCES: Final = (Column("first sentence", ("sentence1",)), Column("second sentence", ("sentence2",)))
-NEGATIVE: Final = re.compile(r"negative(?:_(\d+))?")
-"""Negatives are numbered: `negative`, or `negative_1`, `negative_2`, …"""
+GRADE: Final = Column("grade", ("score", "grade", "relevance", "rel", "label", "similarity", "similarity_score"))
+SENTENCES: Final = (
+    Column("first sentence", ("sentence1", "sentence_1", "sentence_a")),
+    Column("second sentence", ("sentence2", "sentence_2", "sentence_b")),
+)
+DOCUMENTS: Final = Column("list of documents", ("documents", "docs", "passages", "texts"))
+SCORES: Final = Column("scores, the positive's first", ("scores", "labels", "teacher_scores", "label", "score"))
+POSITIVE_SCORE: Final = Column(
+    "positive's score", ("positive_score", "pos_score", "pos_scores", "positive_scores", "positive_similarity")
+)
+
+_NEGATIVE: Final = re.compile(
+    r"(?:hard_?)?(?:neg|negative)s?(?:_(?:passage|doc|document|text|ctx|message)s?)?_?(?P<number>\d*)"
+    r"|rejected(?:_response)?s?_?(?P<rejected>\d*)"
+)
+_NEGATIVE_SCORE: Final = re.compile(
+    r"(?:hard_?)?(?:neg|negative)_(?:score|similarity|similaritie)s?_?(?P<number>\d*)|similarity_(?P<level>\d+)"
+)
+
+
+@lru_cache(maxsize=1_024)
+def negative_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that hold negatives, a text or a list of texts each: those without a number first, then by number.
+
+    Args:
+        columns: those of the table.
+    """
+    return _numbered(_NEGATIVE, columns)
+
+
+@lru_cache(maxsize=1_024)
+def negative_score_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that hold scores of negatives, a number or a list of numbers each, in the order of the negatives."""
+    return _numbered(_NEGATIVE_SCORE, columns)
 
 
 def no_column(column: Column | str, columns: Iterable[str], *, option: str = "") -> str:
@@ -60,3 +117,25 @@ def no_column(column: Column | str, columns: Iterable[str], *, option: str = "")
         missing = f"no column with the {column.holds} ({', '.join(column.names)})"
     names = ", ".join(map(repr, there)) or "none"
     return f"{missing}; its columns are {names}" + (f": name one of them with {option}" if option else "")
+
+
+@lru_cache(maxsize=4_096)
+def _first_of(names: tuple[str, ...], columns: tuple[str, ...]) -> str | None:
+    exact = next((name for name in names if name in columns), None)
+    if exact is not None:
+        return exact
+    there = {_plain(column): column for column in reversed(columns)}
+    return next((there[plain] for name in names if (plain := _plain(name)) in there), None)
+
+
+def _numbered(pattern: re.Pattern[str], columns: tuple[str, ...]) -> tuple[str, ...]:
+    numbered = [
+        (int(next(filter(None, match.groups()), 0)), position, column)
+        for position, column in enumerate(columns)
+        if (match := pattern.fullmatch(_plain(column)))
+    ]
+    return tuple(column for _, _, column in sorted(numbered))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())

@@ -5,23 +5,21 @@ Every row knows its place, which errors begin with: `path:LINE` in a text file, 
 
 from __future__ import annotations
 
-import codecs
-import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from multigrain.config.paths import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.columns import Column, no_column
 from multigrain.storage.files import is_remote, open_binary
 from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
+from multigrain.storage.separated import check_names, read_separated
 from multigrain.storage.shards import MANIFEST_NAME, table_files
+from multigrain.storage.text import text_stream
 
 ROW_KINDS: Final = {
     ".jsonl": "jsonl",
@@ -33,16 +31,8 @@ ROW_KINDS: Final = {
 }
 """What a table's file name ends on, and what it then holds."""
 
-_MAX_CSV_FIELD: Final = 16_000_000
 _BATCH_ROWS: Final = 4_096
-_LOOKED_AT: Final = 8_192
-_CONTROL_SHARE: Final = 0.05
-_TEXT_CONTROLS: Final = frozenset(b"\t\n\r\f\v\b\x1b\x1a")
 _SHOWN: Final = 60  # characters of a line that cannot be read
-
-
-class NotTextError(SourceError):
-    """A file that holds no text that can be read. Among many it can be skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +120,16 @@ def row_kind(path: Path | str) -> str | None:
     return "hub" if is_hub(Path(path)) else ROW_KINDS.get(Path(path).suffix.lower())
 
 
-def read_rows(path: Path | str, kind: str | None = None, *, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path | str, kind: str | None = None, *, columns: Sequence[str | Column] | None = None
+) -> Iterator[Row]:
     """Read a table, row by row as rows are asked for.
 
     Args:
         path: a file, a folder of Parquet files or one that `datasets` saved, `hf:OWNER/NAME…`, or an fsspec address.
         kind: what it holds; None to tell by its name.
-        columns: the only columns to read; a Parquet file that has them all is then read in part.
+        columns: the only columns to read, where the first of them is there: a Parquet file is then read in part.
+            The others may be missing.
 
     Raises:
         SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.
@@ -173,82 +166,19 @@ def read_lines(path: Path | str) -> Iterator[Row]:
     Raises:
         SourceError: it is not UTF-8, or cannot be read.
     """
-    with _text_stream(path, newline="\n") as stream:
+    with text_stream(path, newline="\n") as stream:
         for number, line in enumerate(stream, start=1):
             if text := line.strip():
                 yield Row(f"{path}:", number, {"line": text})
-
-
-def read_text(path: Path) -> str:
-    """A whole UTF-8 file.
-
-    Raises:
-        NotTextError: it is not UTF-8, or no text at all.
-        SourceError: it cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise NotTextError(f"{path}: a link to nothing; mend it or remove it") from None
-        raise SourceError(f"{path}: cannot be read (no such file)") from None
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
-    if "\0" in text:
-        raise NotTextError(f"{path}: not text, by what it holds; take it out of there")
-    return text
 
 
 def _number(before: str, rows: Iterator[dict[str, Any]]) -> Iterator[Row]:
     return (Row(before, number, values) for number, values in enumerate(rows, start=1))
 
 
-@contextmanager
-def _text_stream(path: Path | str, *, newline: str) -> Iterator[TextIO]:
-    """A UTF-8 file to read bit by bit.
-
-    Raises:
-        SourceError: it is not UTF-8, or cannot be read.
-    """
-    try:
-        with open_binary(path) as stream, TextIOWrapper(stream, encoding="utf-8-sig", newline=newline) as text:
-            yield text
-    except UnicodeDecodeError:  # the stream knows the place within its buffer only
-        raise _not_utf8(path) from None
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def _not_utf8(path: Path | str) -> NotTextError:
-    """The error about a file that is not UTF-8, with the first line that is not."""
-    with open_binary(path) as stream:
-        if _is_binary(stream.read(_LOOKED_AT)):
-            return NotTextError(f"{path}: not text, by what it holds; take it out of there")
-        stream.seek(0)
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return NotTextError(
-                    f"{path}:{number}: not UTF-8 (byte {line[error.start]:#04x}); convert the file, e.g. "
-                    "`iconv -f latin1 -t utf8`"
-                )
-    return NotTextError(f"{path}: not UTF-8; convert it, e.g. `iconv -f latin1 -t utf8`")
-
-
-def _is_binary(start: bytes) -> bool:
-    """Whether bytes that are no UTF-8 are no text of another encoding either."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return False  # `iconv` has a cure for it
-    control = sum(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in start)
-    return b"\0" in start or control > len(start) * _CONTROL_SHARE
-
-
 def _read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     # Not split at other characters that end a line elsewhere, such as U+2028: in JSON they are text.
-    with _text_stream(path, newline="\n") as stream:
+    with text_stream(path, newline="\n") as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 yield number, _object(line, f"{path}:{number}")
@@ -256,14 +186,16 @@ def _read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """One list of objects; or, as many a .json file has it, JSON lines."""
-    with _text_stream(path, newline="\n") as stream:
+    with text_stream(path, newline="\n") as stream:
         text = next((line for line in stream if line.strip()), "").lstrip()
         if not text.startswith("["):
             yield from _read_json_lines(path)
             return
         text += stream.read()
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_one_value_a_key)
+    except _RepeatedKeyError as error:
+        raise SourceError(f"{path}: the key {str(error)!r} stands twice in one object; keep one of the two") from None
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: not JSON ({error}): {text[:_SHOWN]!r}") from None
     for number, value in enumerate(values, start=1):
@@ -272,10 +204,24 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, value
 
 
+class _RepeatedKeyError(Exception):
+    """A key that an object has twice: the parser would drop the first value without a word."""
+
+
+def _one_value_a_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
+    return values
+
+
 def _object(line: str, place: str) -> dict[str, Any]:
     shown = repr(line.removesuffix("\n")[:_SHOWN])
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=_one_value_a_key)
+    except _RepeatedKeyError as error:
+        raise SourceError(f"{place}: the key {str(error)!r} stands twice in one object; keep one of the two") from None
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{place}: not JSON ({error}): {shown}") from None
     if not isinstance(value, dict):
@@ -283,31 +229,14 @@ def _object(line: str, place: str) -> dict[str, Any]:
     return value
 
 
-def _read_csv(path: Path | str, delimiter: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
-    delimiter = delimiter or ("\t" if str(path).lower().endswith(".tsv") else ",")
-    csv.field_size_limit(_MAX_CSV_FIELD)
-    with _text_stream(path, newline="") as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter)
-        try:
-            for row in reader:
-                if None in row:  # where the reader keeps what no column has a name for: half of a text, mostly
-                    between = "tabs" if delimiter == "\t" else "commas"
-                    raise SourceError(
-                        f"{path}:{reader.line_num}: more cells than columns; put texts with {between} in quotes"
-                    )
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise SourceError(f"{path}:{reader.line_num}: not CSV ({error})") from None
-
-
-def _table_rows(batches: Iterator[Any], columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) -> Iterator[dict[str, Any]]:
     """The rows of Arrow tables or record batches."""
     for batch in batches:
         selection = _selection(batch.schema.names, columns)
         yield from (batch if selection is None else batch.select(selection)).to_pylist()
 
 
-def _parquet_batches(path: Path | str, columns: Sequence[str] | None) -> Iterator[Any]:
+def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -> Iterator[Any]:
     """The rows of a file, of a table of shards or of a folder, some thousand at a time."""
     import pyarrow as pa
 
@@ -328,17 +257,27 @@ def _parquet_batches(path: Path | str, columns: Sequence[str] | None) -> Iterato
         raise SourceError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
 
 
-def _file_batches(file: Any, columns: Sequence[str] | None) -> Iterator[Any]:
+def _file_batches(file: Any, columns: Sequence[str | Column] | None) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as opened:
+        check_names(opened.schema_arrow.names, str(file) if isinstance(file, Path) else "the file")
         selection = _selection(opened.schema_arrow.names, columns)
         yield from opened.iter_batches(batch_size=_BATCH_ROWS, columns=selection)
 
 
-def _selection(names: Sequence[str], columns: Sequence[str] | None) -> list[str] | None:
-    """The columns to read; None for all, also where one is missing: then an error can name those there are."""
-    return None if columns is None or not set(columns) <= set(names) else list(columns)
+def _selection(names: Sequence[str], columns: Sequence[str | Column] | None) -> list[str] | None:
+    """The columns to read; None for all, also where the first is missing: then an error can name those there are."""
+    if columns is None:
+        return None
+    first, *others = (_column_among(column, names) for column in columns)
+    return None if first is None else list(dict.fromkeys(filter(None, (first, *others))))
+
+
+def _column_among(column: str | Column, names: Sequence[str]) -> str | None:
+    if isinstance(column, Column):
+        return column.among(names)
+    return column if column in names else None
 
 
 def _folder_batches(folder: Path) -> Iterator[Any]:
@@ -361,6 +300,6 @@ _TextReader = Callable[[Path | str], Iterator[tuple[int, dict[str, Any]]]]
 _TEXT_READERS: Final[dict[str, _TextReader]] = {
     "jsonl": _read_json_lines,
     "json": _read_json,
-    "csv": _read_csv,
-    "tsv": partial(_read_csv, delimiter="\t"),
+    "csv": read_separated,
+    "tsv": partial(read_separated, usual="\t"),
 }

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from multigrain.config import Config, LLMConfig
+from multigrain.config.writers import known_writer
 from multigrain.errors import MultigrainError
 from multigrain.llm.build import LocalPlan, local_plan
 from multigrain.sources.source import look_at_input
-from multigrain.stages.preflight import check_prices, check_selection
+from multigrain.stages.preflight import check_base_models, check_prices, check_selection
 from multigrain.storage.packages import encoder_name, is_installed, resolve_encoder, resolve_gguf
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
             yield _checked("cost limit", partial(_limit, config, config.synthesis.max_cost))
         yield from _model_selection(config)
     models = [
-        _checked("base model", partial(_encoder, settings.training.base_model, hub)),
+        _checked("base model", partial(_encoder, settings, hub)),
         _checked("language model", partial(_llm, settings.llm, hub, named=config is not None)),
     ]
     yield from models
+    if config is not None:
+        yield from _queries(config)
     here = all(finding.state == "ok" and "will be downloaded" not in finding.found for finding in models)
     yield replace(hub, state="ok", advice="nothing has to be done: both models are here") if here else hub
 
@@ -181,11 +184,16 @@ def _disk(directory: Path) -> Finding:
     return Finding("disk", "ok", description)
 
 
-def _encoder(reference: str, hub: Finding) -> Finding:
+def _encoder(config: Config, hub: Finding) -> Finding:
+    from multigrain.model.loading import describe_kind
+
+    reference = config.training.base_model
     name = encoder_name(reference)
     resolved = resolve_encoder(reference)
     if Path(resolved).is_dir():
-        return Finding("base model", "ok", f"{name} at {resolved}")
+        check_base_models(config)
+        kind = describe_kind(reference)
+        return Finding("base model", "ok", f"{name} at {resolved}" + (f" ({kind})" if kind else ""))
     if place := _on_hub(hub, resolved):
         return Finding("base model", "ok", f"{name} {place}")
     return Finding(
@@ -236,6 +244,19 @@ def _embedded(plan: LocalPlan) -> Finding:
     if needed > free:
         return Finding("language model", "problem", found, "lower llm.concurrency or llm.context_tokens")
     return Finding("language model", "ok", found)
+
+
+def _queries(config: Config) -> Iterator[Finding]:
+    """A note, where an embedded model is asked for queries that it is known not to write."""
+    if config.llm.provider != "local":
+        return
+    with suppress(MultigrainError):
+        writer = known_writer(str(resolve_gguf(config.llm.model)))
+        asked = {kind for kind, weight in config.synthesis.query_types.items() if weight > 0}
+        if writer is not None and (beyond := sorted(asked & writer.fails_at)):
+            found = f"{writer.name} is asked for queries of the kind {' and '.join(beyond)}, which it cannot write"
+            usual = ", ".join(f"{kind}: {weight:g}" for kind, weight in writer.query_types.items())
+            yield Finding("queries", "note", found, f"set synthesis.query_types: {{{usual}}}, or take a larger model")
 
 
 def _endpoint(config: LLMConfig) -> Finding:

@@ -12,8 +12,10 @@ import yaml
 
 from multigrain.config.file import parse_config
 from multigrain.config.template import config_template
-from multigrain.errors import ConfigError
+from multigrain.config.writers import KnownWriter, known_writer
+from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
+from multigrain.storage.packages import resolve_gguf
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 OLLAMA_URL: Final = "http://localhost:11434/v1"
@@ -91,7 +93,16 @@ def _template(start: Start) -> str:
         base_url=start.base_url,
         base_model=start.base_model or "auto",
         full=start.full,
+        writer=None if start.wants_endpoint else _writer(start.model or "auto"),
     )
+
+
+def _writer(reference: str) -> KnownWriter | None:
+    """The embedded model, where it is a known one."""
+    try:
+        return known_writer(str(resolve_gguf(reference)))
+    except (MissingExtraError, ModelError):
+        return known_writer(reference)
 
 
 def _recipe(start: Start, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,8 @@ from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column
 from multigrain.storage.hub import HubReference, is_saved
+from multigrain.storage.labels import find_labels, is_match
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import ROW_KINDS, Row, read_data_set, read_rows
 
 _LOOKED_AT: Final = 1_000  # rows in one of which a column is to be found
@@ -43,20 +45,22 @@ class MixedRows:
         usable: rows that can be trained on.
         without_text: rows left out, since their query or positive is empty.
         without_negative: rows left out, since the set has negatives and they have none.
+        reading: the same with the place of the first of each, and the columns that are not used.
     """
 
     usable: int = 0
     without_text: int = 0
     without_negative: int = 0
+    reading: Reading = field(default_factory=Reading, compare=False)
 
     @property
     def read(self) -> int:
         """All rows."""
-        return self.usable + self.without_text + self.without_negative
+        return self.reading.rows
 
 
 def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterator[PairRow]:
-    """Rows of a set, in its order.
+    """Rows of a set, in its order: one for each positive. Rows whose label calls them no match are left out.
 
     Args:
         config: where it is, and which columns are what.
@@ -67,22 +71,29 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
         SourceError: it cannot be read, a column is missing, or a value is neither text nor a list of texts.
     """
     columns = config.columns
+    reading = counts.reading
     try:
+        labels = None if columns.negatives else find_labels(lambda: _rows(config))
+        used = using(columns.query, columns.positive, *columns.negatives, None if labels is None else labels.column)
         for row in _sample(config, seed):
-            query, positive = (_texts(row, name)[:1] for name in (columns.query, columns.positive))
-            if not query or not positive:
+            reading.see(row, used)
+            query, positives = _texts(row, columns.query)[:1], list(dict.fromkeys(_texts(row, columns.positive)))
+            if not query or not positives:
                 counts.without_text += 1
+                reading.leave_out("no query or no positive", f"{row.place}: no query or no positive")
                 continue
-            own = {query[0], positive[0]}
+            own = {query[0], *positives}
             # A negative that is the row's own positive, or comes twice, is a slip of the miner.
             negatives = dict.fromkeys(
                 text for name in columns.negatives for text in _texts(row, name) if text not in own
             )
             if columns.negatives and not negatives:
                 counts.without_negative += 1
+                reading.leave_out("no negative", f"{row.place}: no negative")
                 continue
-            counts.usable += 1
-            yield PairRow(query[0], positive[0], tuple(negatives))
+            if is_match(labels, row, reading):
+                counts.usable += 1
+                yield from (PairRow(query[0], positive, tuple(negatives)) for positive in positives)
     except SourceError as error:
         raise SourceError(f"training.mix {config.name!r}: {error}") from None
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sentence_transformers import (
     SentenceTransformer,
@@ -19,9 +19,10 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
 from multigrain.curriculum.schedule import boundaries
-from multigrain.encoders.encoder import document_prompt, query_prompt
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.prompts import document_prompt, query_prompt
+from multigrain.model.routes import has_routes
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
@@ -48,6 +49,8 @@ from multigrain.training.trainers import (
     training_device,
     twin_to_shard,
 )
+
+_DOCUMENT_COLUMNS: Final = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
 
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
@@ -83,6 +86,7 @@ def train_candidate(
     checkpoints: Path,
     logs: Path | None = None,
     on_step: StepListener | None = None,
+    on_note: Callable[[str], None] = lambda line: None,
     on_interrupt: Callable[[], None] | None = None,
     watch: Watch | None = None,
 ) -> TrainingLog:
@@ -101,6 +105,7 @@ def train_candidate(
         checkpoints: a folder for this candidate's checkpoints; removed when training is complete.
         logs: a folder for TensorBoard's logs, where `config.report_to` names it; None puts them beside `checkpoints`.
         on_step: told of every step.
+        on_note: told of each line on the sets that are mixed in, e.g. what is left out of them.
         on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
         watch: may end training before its last step.
 
@@ -118,7 +123,7 @@ def train_candidate(
     started = time.monotonic()
     settings = _Settings(name, config, seed, _use_bf16(config, model))
     # Every process reads its own copy: they may not share a disk.
-    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed)
+    sources = training_sources(examples, config, checkpoints / f"rows-{process_rank()}", seed=seed, on_note=on_note)
     plan = plan_training(sources, config, seed=seed, processes=process_count())
     steps = len(plan.sources)
     recorder = _StepRecorder(steps, on_step)
@@ -154,12 +159,25 @@ def train_candidate(
 def column_prompts(model: SentenceTransformer) -> dict[str, str] | None:
     """The model's prompts, as the trainer puts them before the texts of each column; None where it has none."""
     query, document = query_prompt(model), document_prompt(model)
-    columns = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
-    return {"query": query, **dict.fromkeys(columns, document)} if query or document else None
+    return _by_column(query, document) if query or document else None
+
+
+def column_routes(model: SentenceTransformer) -> dict[str, str] | None:
+    """The route of an asymmetric model that each column's texts take; None where the model has one for all."""
+    return _by_column("query", "document") if has_routes(model) else None
+
+
+def _by_column(query: str, document: str) -> dict[str, str]:
+    return {"query": query, **dict.fromkeys(_DOCUMENT_COLUMNS, document)}
 
 
 def training_sources(
-    examples: Sequence[GradedExample], config: TrainingConfig, folder: Path, *, seed: int
+    examples: Sequence[GradedExample],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> list[TrainingSource]:
     """What a candidate is trained on: the graded rows, unless they have no weight, and the sets to mix in.
 
@@ -168,11 +186,17 @@ def training_sources(
         config: the candidate's settings.
         folder: where the data sets' files are written.
         seed: of the rows that are taken of a set where `max_rows` limits them.
+        on_note: told what is left out of a set, and which of its columns are not used.
 
     Raises:
         SourceError: a set to mix in cannot be used.
     """
-    mixed = [mix_source(mix, folder, seed=seed)[0] for mix in config.mix]
+    mixed = []
+    for mix in config.mix:
+        source, counts = mix_source(mix, folder, seed=seed)
+        mixed.append(source)
+        for line in counts.reading.lines(f"mix {mix.name}"):
+            on_note(line)
     if not config.graded_weight:
         return mixed
     return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
@@ -214,6 +238,7 @@ def _build_trainer(
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
         prompts=column_prompts(model),
+        router_mapping=column_routes(model),
         report_to=list(config.report_to) or "none",
         run_name=settings.name,
         **fsdp_arguments(config, model),

@@ -72,7 +72,10 @@ def test_one_qrels_file_can_be_named(tmp_path: Path) -> None:
         ({"corpus": '{"_id": "d1", "text": '}, "corpus.jsonl:1: not JSON"),
         ({"corpus": '["d1"]'}, "corpus.jsonl:1: expected an object, got list"),
         ({"corpus": [{"_id": "d1", "text": 5}]}, "corpus.jsonl:1: 'text' is int, not text"),
-        ({"queries": [{"_id": "q1", "text": "  "}, QUERIES[1]]}, "query 'q1' is empty"),
+        (
+            {"queries": [{"_id": "q1", "text": "  "}, QUERIES[1]]},
+            "'q1', number 1 in queries.jsonl, which has no text",
+        ),
         ({"qrels": "q1\td1\n"}, "test.tsv:1: 2 columns"),
         ({"qrels": "q1\td1\tgood\n"}, "test.tsv:1: grade 'good' is not a whole number"),
         ({"qrels": "q1\td1\t1\nq1\td1\t2\n"}, "test.tsv:2: document 'd1' is judged 2 for query 'q1', and 1 above"),

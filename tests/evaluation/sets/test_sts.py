@@ -41,9 +41,13 @@ def test_a_collapsed_model_orders_nothing() -> None:
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        (ROWS, "a\tb\tscore", "sts.tsv:2: no column with the first sentence (sentence1); its columns are 'a', 'b'"),
+        (ROWS, "a\tb\tscore", "sts.tsv:2: no column with the first sentence (sentence1, "),
         ([*ROWS, ("x", "y", "high")], None, "sts.tsv:5: score 'high' is not a number"),
-        ([*ROWS, ("x", " ", "3")], None, "pair 4 has an empty text"),
+        (
+            [*ROWS, ("x", " ", "3")],
+            None,
+            "sts.tsv:5: no second sentence; 1 of 4 pairs would be left out",
+        ),
         (ROWS[:2], None, "2 pairs; a rank correlation needs 3"),
         ([(one, two, "3") for one, two, _ in ROWS], None, "all equal or not finite"),
         ([*ROWS, ("x", "y", "nan")], None, "all equal or not finite"),
@@ -84,3 +88,16 @@ def test_chance_differences_are_called_significant_about_as_often_as_they_should
         one, two = gold + rng.normal(0, 0.5, 60), gold + rng.normal(0, 0.5, 60)
         significant += compare_similarities(gold, one, two, CompareSettings(samples=200, seed=trial)).p_value < 0.05
     assert significant <= 9
+
+
+def test_a_pair_without_a_text_or_a_score_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [(f"sentence {number}", f"other {number}", str(number)) for number in range(10)]
+    path = write(tmp_path / "sts.tsv", [*rows, ("x", " ", "3"), ("x", "y", "")], "sentence1\tsentence2\tscore")
+
+    loaded = read_sts(path, name="s", role="test")
+
+    assert len(loaded.pairs) == 10
+    assert [note.split(";")[0] for note in loaded.notes] == [
+        "sts.tsv: 1 of 12 pairs left out, no second sentence",
+        "sts.tsv: 1 of 12 pairs left out, no score",
+    ]

@@ -11,6 +11,7 @@ from typing import Final
 from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.sources.beir import BeirFiles, find_beir, read_judged_texts
+from multigrain.storage.reading import FEW
 
 GIVEN_JUDGMENTS: Final = "given relevance judgments"
 
@@ -44,12 +45,33 @@ def read_judged(files: BeirFiles, *, name: str, role: Role, provenance: str = GI
         provenance: who judged.
 
     Raises:
-        EvaluationError: a missing or malformed file, duplicate ids, or judgments that name missing ids.
+        EvaluationError: a missing or malformed file, duplicate ids, or judgments that name many missing ids.
     """
     with as_evaluation_error():
         texts = read_judged_texts(files)
-    queries = {query_id: query for query_id, query in texts.queries.items() if query_id in texts.qrels}
-    return EvaluationSet(name, role, provenance, corpus=texts.corpus, queries=queries, qrels=texts.qrels)
+    answered = {query_id for query_id, grades in texts.qrels.items() if any(grade > 0 for grade in grades.values())}
+    unanswered = [query_id for query_id in texts.qrels if query_id not in answered]
+    notes = list(texts.notes)
+    if unanswered:
+        first = f"evaluation set {name!r}: query {unanswered[0]!r} has no relevant document"
+        if len(unanswered) > FEW * len(texts.qrels):
+            raise EvaluationError(
+                f"{first}, as {len(unanswered):,} of {len(texts.qrels):,} queries; judge one with a grade above 0 or "
+                f"leave the query out (up to {FEW:.0%} are left out)"
+            )
+        notes.append(
+            f"{files.qrels.name}: {len(unanswered):,} of {len(texts.qrels):,} queries left out, no document judged "
+            f"relevant; the first is {unanswered[0]!r}"
+        )
+    return EvaluationSet(
+        name,
+        role,
+        provenance,
+        corpus=texts.corpus,
+        queries={query_id: query for query_id, query in texts.queries.items() if query_id in answered},
+        qrels={query_id: grades for query_id, grades in texts.qrels.items() if query_id in answered},
+        notes=tuple(notes),
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, Literal
 
 from multigrain.config import fingerprint
@@ -25,7 +26,7 @@ HUMAN_TITLES: Final = "human-written titles"
 SYNTHETIC_ESTIMATE: Final = "synthetic estimate"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EvaluationSet:
     """A retrieval task that can be scored.
 
@@ -36,6 +37,7 @@ class EvaluationSet:
         corpus: document id to text.
         queries: query id to text; every query is scored.
         qrels: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
+        notes: what is to be told of the files that it was read from, e.g. what was left out.
 
     Raises:
         EvaluationError: nothing to search or to ask, an empty query, a judgment of an id that is not there, or
@@ -48,6 +50,7 @@ class EvaluationSet:
     corpus: Mapping[str, str]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -57,6 +60,31 @@ class EvaluationSet:
     def pooled(self) -> bool:
         """Whether judges said of some documents that they do not answer: then what nobody judged is known too."""
         return any(grade <= 0 for grades in self.qrels.values() for grade in grades.values())
+
+    @cached_property
+    def own_documents(self) -> frozenset[str]:
+        """The ids that are both a query's and a document's that is not judged relevant for it: the query itself.
+
+        BEIR and MTEB leave such a document out of its query's ranking, and so does `evaluate_retriever`.
+        """
+        return frozenset(
+            query_id
+            for query_id in self.queries
+            if query_id in self.corpus and self.qrels[query_id].get(query_id, 0) <= 0
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a figure on this set depends on, to be told where the figure is: its notes, and what is left out."""
+        count = len(self.own_documents)
+        if not count:
+            return self.notes
+        example = next(query_id for query_id in self.queries if query_id in self.own_documents)
+        return (
+            *self.notes,
+            f"{count:,} of {len(self.queries):,} queries are documents too, by their ids (e.g. {example!r}): left out "
+            "of their own rankings, as BEIR and MTEB do",
+        )
 
     def _problems(self) -> Iterator[str]:
         if not self.corpus:

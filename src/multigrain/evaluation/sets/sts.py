@@ -19,6 +19,7 @@ from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.storage.columns import GRADE, SENTENCES
+from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
 if TYPE_CHECKING:  # it loads torch, which comparing similarities does not need
@@ -43,6 +44,7 @@ class SimilaritySet:
         provenance: who judged.
         pairs: the texts.
         gold: a score a pair, on any scale on which more is more similar.
+        notes: what is to be told of the file that it was read from.
 
     Raises:
         EvaluationError: too few pairs, an empty text, or scores that are all equal or not finite.
@@ -53,6 +55,7 @@ class SimilaritySet:
     provenance: str
     pairs: tuple[tuple[str, str], ...]
     gold: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.pairs) != len(self.gold):
@@ -73,21 +76,35 @@ class SimilaritySet:
 def read_sts(path: Path, *, name: str, role: Role, provenance: str = GIVEN_SCORES) -> SimilaritySet:
     """Read a .tsv, .csv, .jsonl or .parquet file with the columns sentence1, sentence2 and score.
 
+    A pair that lacks a text or its score is left out, as long as such pairs are few.
+
     Raises:
-        EvaluationError: the file cannot be read, a column is missing, a score is no number, or the set cannot be
-            scored.
+        EvaluationError: the file cannot be read, a column is missing, a score is no number, more than a fifth (`FEW`)
+            of the pairs would be left out, or the set cannot be scored.
     """
     pairs: list[tuple[str, str]] = []
     gold: list[float] = []
+    reading = Reading("pairs")
     with as_evaluation_error():
         for row in read_rows(path):
-            pairs.append((_sentence(row, 0), _sentence(row, 1)))
+            reading.see(row, using(*SENTENCES, GRADE))
+            texts = [_sentence(row, position) for position in range(len(SENTENCES))]
             score = row.values[row.column(GRADE)]
+            lacking = [column.holds for column, text in zip(SENTENCES, texts, strict=True) if not text]
+            lacking += ["score"] if score is None or score == "" else []
+            if lacking:
+                reading.leave_out(f"no {lacking[0]}", f"{row.place}: no {lacking[0]}")
+                continue
             try:
                 gold.append(float(score))
             except (TypeError, ValueError):
                 raise EvaluationError(f"{row.place}: score {score!r} is not a number") from None
-    return SimilaritySet(name=name, role=role, provenance=provenance, pairs=tuple(pairs), gold=tuple(gold))
+            pairs.append((texts[0], texts[1]))
+        reading.check_few()
+    notes = tuple(reading.lines(path.name))
+    return SimilaritySet(
+        name=name, role=role, provenance=provenance, pairs=tuple(pairs), gold=tuple(gold), notes=notes
+    )
 
 
 def evaluate_sts(encoder: Encoder, similarity_set: SimilaritySet) -> Floats:
@@ -170,7 +187,7 @@ def _correlation(gold: Floats, similarities: Floats, axis: int) -> Floats:
 
 
 def _sentence(row: Row, position: int) -> str:
+    """A sentence, which may be written as a number; empty where there is none."""
     value = row.values[row.column(SENTENCES[position])]
-    if value is None:
-        raise EvaluationError(f"{row.place}: no {SENTENCES[position].holds}; leave the pair out")
-    return str(value)
+    text = "" if value is None else str(value)
+    return text if text.strip() else ""

@@ -19,7 +19,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from multigrain.encoders.encoder import SentenceTransformerEncoder, default_prompt, document_prompt, query_prompt
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
 from multigrain.export.cost import ExportedEncoder, measure_costs
@@ -27,6 +27,7 @@ from multigrain.export.graph import EmbeddingGraph, is_normalised, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
 from multigrain.model.attention.observed import evaluating
+from multigrain.model.prompts import default_prompt, document_prompt, query_prompt
 from multigrain.model.replacing import pooling_name
 
 ONNX_FILE: Final = "model.onnx"

@@ -1,0 +1,155 @@
+"""Tables of lines: CSV, whose quotes may hold line ends, and TSV, in which a line is a row.
+
+A tab-separated file is not a CSV file with another separator: most are written without quotes, so that a quote in a
+text is a character like any other. A line of a TSV file that has the header's number of cells is a row; a cell that
+is quoted from end to end, as CSV quotes, loses its quotes. Only where lines do not fit the header is a quote taken to
+hold tabs or line ends, as spreadsheets and pandas write them.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.errors import SourceError
+from multigrain.storage.text import text_stream
+
+_SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_MAX_FIELD: Final = 16_000_000
+_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
+
+_Cells = tuple[int, list[str]]
+"""The line that a row begins in, from 1, and its cells."""
+
+
+def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a CSV or TSV file, each with the line that it begins in.
+
+    The separator is the usual one; or, where the header does not have it, the one among comma, semicolon, tab and bar
+    that it has. Cells that a row lacks at its end are None.
+
+    Args:
+        path: the file, or an fsspec address.
+        usual: the separator that the file's name stands for.
+
+    Raises:
+        SourceError: it is not UTF-8, a row has more cells than there are columns, a quote is not closed, or two
+            columns have one name.
+    """
+    csv.field_size_limit(_MAX_FIELD)
+    # In a TSV file a carriage return within a line is text; the reader of CSV wants line ends as they are.
+    with text_stream(path, newline="\n" if usual == "\t" else "") as stream:
+        lines = iter(stream)
+        first = next((line for line in enumerate(lines, start=1) if line[1].strip()), None)
+        if first is None:
+            return
+        separator = _separator(first[1], usual)
+        numbered = chain([first[1]], lines)
+        rows = _tab_rows(numbered, first[0]) if separator == "\t" else _csv_rows(numbered, separator, first[0], path)
+        _, names = next(rows)
+        check_names(names, f"{path}:{first[0]}")
+        for number, cells in rows:
+            if len(cells) > len(names):
+                raise SourceError(
+                    f"{path}:{number}: more cells than columns; put texts with {_SEPARATORS[separator]} in quotes"
+                )
+            yield number, dict(zip(names, [*cells, *[None] * (len(names) - len(cells))], strict=True))
+
+
+def check_names(names: Sequence[str], place: str) -> None:
+    """See that no two columns have one name: all but one would be lost without a word.
+
+    Raises:
+        SourceError: two do.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SourceError(f"{place}: two columns are called {twice!r}; rename one of them")
+
+
+def _separator(header: str, usual: str) -> str:
+    for separator in (usual, *_SEPARATORS):
+        if len(next(csv.reader([header.replace("\r", " ")], delimiter=separator))) > 1:
+            return separator
+    return usual
+
+
+def _csv_rows(lines: Iterator[str], separator: str, start: int, path: Path | str) -> Iterator[_Cells]:
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        number = start + reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = str(error)
+            if problem == "unexpected end of data":
+                problem = "a quote opens in this row and is never closed"
+            elif "expected after" in problem:
+                problem = f"a quote is closed and text follows it in line {start + reader.line_num - 1}"
+            raise SourceError(
+                f"{path}:{number}: not CSV ({problem}); write quotes within a text twice, or the table as JSON Lines"
+            ) from None
+        if cells:
+            yield number, cells
+
+
+def _tab_rows(lines: Iterator[str], start: int) -> Iterator[_Cells]:
+    ahead: deque[str] = deque()  # lines that were looked at and belong to rows of their own
+    width = 0
+    number = start - 1
+    while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
+        number += 1
+        if _is_blank(line):
+            continue
+        cells = line.rstrip("\r\n").split("\t")
+        width = width or len(cells)
+        if '"' not in line:
+            yield number, cells
+            continue
+        spanned: list[str] = []
+        if any(cell.startswith('"') and not _QUOTED.fullmatch(cell) for cell in cells):
+            record = _quoted_record(line, chain(_drained(ahead), lines), spanned)
+            fit = all(_is_blank(one) or one.count("\t") + 1 == width for one in (line, *spanned))
+            if record is not None and len(record) == width and not fit:
+                yield number, record
+                number += len(spanned)
+                continue
+            ahead.extendleft(reversed(spanned))
+        yield number, [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells]
+
+
+def _quoted_record(line: str, further: Iterator[str], spanned: list[str]) -> list[str] | None:
+    """What a line is where quotes hold tabs and line ends; None where it is no such row.
+
+    Args:
+        line: where it begins.
+        further: the lines after it.
+        spanned: takes the further lines that were read for it.
+    """
+
+    def read() -> Iterator[str]:
+        yield line
+        for one in further:
+            spanned.append(one)
+            yield one
+
+    try:
+        return next(csv.reader(read(), delimiter="\t", strict=True))
+    except csv.Error:
+        return None
+
+
+def _drained(lines: deque[str]) -> Iterator[str]:
+    while lines:
+        yield lines.popleft()
+
+
+def _is_blank(line: str) -> bool:
+    return not line.strip("\r\n")

@@ -1,0 +1,89 @@
+"""CSV and TSV: every line of a TSV file is a row, whatever quotes it holds; CSV that cannot be read is refused."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multigrain.errors import SourceError
+from multigrain.storage.separated import read_separated
+
+_CELL = st.text(st.sampled_from('ab" ,;'), max_size=6)
+
+
+def read(path: Path, text: str, usual: str = "\t") -> list[tuple[int, dict[str, str | None]]]:
+    path.write_bytes(text.encode())
+    return list(read_separated(path, usual))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(_CELL, _CELL), max_size=6))
+def test_every_line_of_a_tsv_file_is_a_row(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("tsv") / "a.tsv"
+
+    rows = read(path, "q\tp\n" + "".join(f"{query}\t{positive}\n" for query, positive in cells))
+
+    assert [number for number, _ in rows] == list(range(2, len(cells) + 2))
+    for (_, row), written in zip(rows, cells, strict=True):
+        # A cell is as it stands, or it was quoted from end to end.
+        assert all(
+            value == cell or f'"{value.replace(chr(34), chr(34) * 2)}"' == cell
+            for value, cell in zip(row.values(), written, strict=True)
+            if value is not None
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('"open\tp1\nb\tp2\n', [(2, '"open', "p1"), (3, "b", "p2")]),
+        ('"open\tp1\nb\tcloses"\n', [(2, '"open', "p1"), (3, "b", 'closes"')]),
+        ('"one\tp1\n"two\tp2\n', [(2, '"one', "p1"), (3, '"two', "p2")]),
+        ('"a ""b"""\t"p"\n', [(2, 'a "b"', "p")]),
+        ('"tab\there"\tp\nb\tp2\n', [(2, "tab\there", "p"), (3, "b", "p2")]),
+        ('a\t"two\n\nlines"\nb\tp2\n', [(2, "a", "two\n\nlines"), (5, "b", "p2")]),
+        ('5" pipe\t"x" y\n\nb\r\tp\r\n', [(2, '5" pipe', '"x" y'), (4, "b\r", "p")]),
+        ('"short\n"b\tp\n', [(2, '"short', None), (3, '"b', "p")]),
+    ],
+)
+def test_a_quote_spans_tabs_and_lines_only_where_lines_do_not_fit_the_header(
+    tmp_path: Path, text: str, rows: list[tuple[int, str, str | None]]
+) -> None:
+    assert [(number, *row.values()) for number, row in read(tmp_path / "a.tsv", f"q\tp\n{text}")] == rows
+
+
+def test_a_long_file_with_stray_quotes_is_read_in_one_go(tmp_path: Path) -> None:
+    lines = "".join(f'"stray {number}\tpassage {number}\n' for number in range(20_000))
+
+    assert len(read(tmp_path / "a.tsv", f"q\tp\n{lines}")) == 20_000
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("usual", [",", "\t"])
+def test_the_separator_is_the_one_that_the_header_has(tmp_path: Path, separator: str, usual: str) -> None:
+    written = StringIO()
+    writer = csv.writer(written, delimiter=separator)
+    rows = [["why, and how; or | not", "thus"], ["b", ""]]
+    writer.writerows([["anchor", "positive"], *rows])
+
+    assert [list(row.values()) for _, row in read(tmp_path / "a", written.getvalue(), usual)] == rows
+
+
+def test_rows_of_csv_are_known_by_the_line_that_they_begin_in(tmp_path: Path) -> None:
+    rows = read(tmp_path / "a.csv", '\n\na,b\n"one\ntwo",x\n\nthree\n', ",")
+
+    assert rows == [(4, {"a": "one\ntwo", "b": "x"}), (7, {"a": "three", "b": None})]
+
+
+def test_a_quote_that_is_never_closed_is_refused_with_the_line_that_it_opens_in(tmp_path: Path) -> None:
+    good = "".join(f"{number},p\n" for number in range(50))
+
+    with pytest.raises(SourceError, match=r"a\.csv:52: not CSV \(a quote opens in this row and is never closed\)"):
+        read(tmp_path / "a.csv", f'q,p\n{good}"x,p\n{good}', ",")
