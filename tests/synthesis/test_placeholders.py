@@ -169,7 +169,8 @@ def test_held_out_queries_and_judgments_are_asked_for_with_filled_prompts() -> N
         list(write_heldout_queries([Document("d", DOCUMENT)], llm, engine, LLMConfig(), characters=40, seed=1))
 
     messages = [message.content for request in llm.requests for message in request.messages]
-    messages += [message.content for message in BUILT_IN.render("judge", query=QUERY, passage=DOCUMENT)]
+    for judge in ("judge", "judge_quote"):
+        messages += [message.content for message in BUILT_IN.render(judge, query=QUERY, passage=DOCUMENT)]
     check(messages)
     assert DOCUMENT[:40] in messages[0]
 
@@ -194,6 +195,6 @@ def test_examples_of_style_stand_before_the_prompt() -> None:
 def test_no_template_is_left_out_here() -> None:
     """Of those that the package has; a new one has to be asked for by some test above."""
     assert template_names() == [
-        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "level", "mgh", "negative",
+        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "judge_quote", "level", "mgh", "negative",
         "opening", "paraphrase", "query", "query_judge", "style", "task_row",
     ]  # fmt: skip

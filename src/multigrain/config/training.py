@@ -22,6 +22,7 @@ from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
 from multigrain.config.paths import LossOptions, ModelReference
 from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
+from multigrain.config.teachers import Teachers
 
 ScheduleName = Literal[
     "coarse-to-fine",
@@ -72,6 +73,9 @@ class CandidateConfig(Section):
     loss_options: LossOptions | None = None
     """Options of the loss."""
 
+    teacher: Teachers | None = None
+    """Whose scores the loss learns from."""
+
     rows: RowSharing | None = None
     """Whether each level sees all rows, or its own."""
 
@@ -89,6 +93,7 @@ class TrainingConfig(Section):
     """How the embedding model is tuned."""
 
     added: ClassVar[Mapping[str, Any]] = {
+        "teacher": [],
         "early_stopping": None,
         "save_max_seq_length": True,
         "validation_documents": 1000,
@@ -157,11 +162,17 @@ class TrainingConfig(Section):
 
     loss: str = "infonce"
     """infonce, masked (in-batch negatives above a cosine are left out), guided (a second model leaves them out),
-    listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in."""
+    listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in. distil,
+    margin-mse and graded learn from a teacher's scores."""
 
     loss_options: LossOptions = Field(default_factory=dict)
     """Options of the loss: masked takes threshold; guided takes guide (a model) and margin; listmle takes in_batch;
-    wasserstein takes grades."""
+    wasserstein takes grades; distil takes teacher_temperature and infonce_share; graded takes in_batch."""
+
+    teacher: Teachers = Field(default_factory=list)
+    """Whose scores distil, margin-mse and graded learn from: judge (the run's language model), a cross-encoder or a
+    larger embedder (a folder, a hub id, package:NAME, or openai:MODEL), or a list of them, mixed by rank. Or with
+    options: {model: …, kind: …, batch_tokens: …}. Every row's passages are scored once, after the audit."""
 
     mini_batch_size: int | None = Field(default=None, ge=1)
     """Texts a forward pass, with gradients cached: a batch of any size in the memory of one pass, in about twice the

@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedConfig
 
 from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
+from multigrain.encoders.vectors import VectorCheck
 from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
@@ -50,6 +51,7 @@ class SentenceTransformerEncoder(RoleEncoder):
         self.bf16 = bf16
         self._batch_size = batch_size
         self._cosine = model.similarity_fn_name == "cosine" if cosine is None else cosine
+        self._check = VectorCheck("the model")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -57,9 +59,10 @@ class SentenceTransformerEncoder(RoleEncoder):
         return model_fingerprint(self.model)
 
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
-        return encode(
+        vectors = encode(
             self.model, texts, role=role, batch_size=self._batch_size, bf16=self.bf16, normalise=self._cosine
         )
+        return self._check(vectors, texts, role)
 
 
 def encode(

@@ -63,7 +63,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
         batches = audit_batches(
             rows,
             pool,
-            config.audit,
+            config.audit.model_copy(update={"candidates": config.candidates_kept}),
             encode_queries=reference.encode_queries,
             encode_documents=reference.encode_documents,
             pool_vectors=pool_vectors,

@@ -23,14 +23,19 @@ from multigrain.errors import ModelError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.model.encoder import build_candidate, describe_encoder, reading_at_most, save_candidate
+from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
     candidate_fingerprint,
     candidate_folder,
+    scored_path,
+    teachers_of,
 )
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.selection import Looks, scores_in_words, validation_pools, validation_score
 from multigrain.storage.files import atomic_directory, atomic_write
+from multigrain.storage.parquet import StoredTable
+from multigrain.storage.rundir import RunDirectory
 from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.log import TrainingLog
 from multigrain.training.merging import WeightMerge, merge_shares
@@ -68,6 +73,12 @@ def run_candidate(context: RunContext, name: str, *, data: RunContext | None = N
     elif not context.run.is_complete(folder, fingerprint):
         # It trains along; the main process alone decides, writes and reports.
         _train(context, name, settings, fingerprint)
+
+
+def training_rows(run: RunDirectory, settings: TrainingConfig) -> StoredTable[GradedExample]:
+    """The graded rows that a candidate is trained on: with its teachers' scores, where it learns from any."""
+    teachers = teachers_of(settings)
+    return open_examples(scored_path(run, teachers) if teachers else run.dataset_path)
 
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint: str) -> dict[str, Any]:
@@ -178,7 +189,7 @@ class _Attempt:
 
     def _tune(self, validation: _Pools) -> _Outcome:
         context, settings = self.context, self.settings
-        examples = open_examples(context.run.dataset_path)
+        examples = training_rows(context.run, settings)
         model = build_candidate(settings, seed=context.config.seed)
         context.progress.say(f"{self.title}: {describe_encoder(model, settings.base_model)}")
         steps = settings.steps_for(len(examples))

@@ -7,6 +7,7 @@
       synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl; from tasks also documents.parquet
       marks.jsonl              rows that a reader marked bad, where there are any
       dataset/                 graded.parquet, rejects.parquet, audit.json
+      teachers/KEY/            graded.parquet with the scores of teachers; beside it the scores of each, by pair
       logs/                    of TensorBoard, where training reports to it
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
       model/                   a copy of the chosen candidate
@@ -258,7 +259,8 @@ class RunDirectory:
         Raises:
             RunDirectoryError: one cannot be understood.
         """
-        paths = [*self.path.glob("*/manifest.json"), *self.path.glob("models/*/manifest.json")]
+        places = ("*/manifest.json", "teachers/*/manifest.json", "models/*/manifest.json")
+        paths = [path for place in places for path in self.path.glob(place)]
         # When a stage was finished is known to the second; of one second, the file system knows the order.
         paths.sort(key=lambda path: path.stat().st_mtime_ns)
         folders = [path.parent.relative_to(self.path).as_posix() for path in paths]
