@@ -195,6 +195,7 @@ def test_examples_of_style_stand_before_the_prompt() -> None:
 def test_no_template_is_left_out_here() -> None:
     """Of those that the package has; a new one has to be asked for by some test above."""
     assert template_names() == [
-        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "judge_quote", "level", "mgh", "negative",
+        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "judge_quote", "level",
+        "mgh", "negative",
         "opening", "paraphrase", "query", "query_judge", "style", "task_row",
     ]  # fmt: skip

@@ -305,8 +305,10 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
 def plain_set(result: SetResult) -> dict[str, Any]:
     """A set's results as JSON-like values, a model's metrics beside its score (None: not measured here)."""
     values = asdict(result)
-    if result.seen_queries is None:
+    if result.seen_queries is None:  # as in files of runs that did not ask
         del values["seen_queries"]
+    if not result.notes:
+        del values["notes"]
     unmeasured = dict.fromkeys(METRICS.names())
     values["models"] = {
         name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()
