@@ -54,8 +54,15 @@ def scored_examples(rows: int = 24) -> list[GradedExample]:
 
 
 def config_of(**values: object) -> TrainingConfig:
-    """Settings of a run of eight steps."""
-    settings = {"steps": 8, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32", "checkpoint_every": 1}
+    """Settings of a run of eight steps that drop as the model does: what is dropped has to be resumed too."""
+    settings = {
+        "steps": 8,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "precision": "float32",
+        "checkpoint_every": 1,
+        "dropout": None,
+    }
     return TrainingConfig.model_validate({**settings, **values})
 
 

@@ -113,6 +113,28 @@ class CrossEncoderJudge:
                 self._by_pair[pair_key(*pair)] = float(score) if math.isfinite(score) else math.nan
 
 
+def judgment_request(
+    pair: tuple[str, str], config: JudgeConfig, prompts: Prompts, *, seed: int, room: int
+) -> CompletionRequest:
+    """What a language model is asked about a (query, passage).
+
+    Args:
+        pair: query and passage; the start of long ones is read.
+        config: whether the answering words are asked for.
+        prompts: the templates.
+        seed: of the sampler.
+        room: most tokens for a judgment and for what a model thinks before it.
+    """
+    query, passage = (part[:_CHARACTERS] for part in pair)
+    return CompletionRequest(
+        messages=prompts.render("judge_quote" if config.quote else "judge", query=query, passage=passage),
+        temperature=0.0,
+        max_tokens=_MAX_QUOTING_TOKENS if config.quote else _MAX_TOKENS,
+        seed=seed,
+        room=room,
+    )
+
+
 class _Judgment(BaseModel):
     score: Annotated[int, Field(ge=0, le=5)]
 
@@ -214,21 +236,12 @@ class LanguageModelJudge:
                 self.counts.failed += 1
 
     async def _judge(self, pair: tuple[str, str]) -> int:
-        query, passage = (part[:_CHARACTERS] for part in pair)
-        request = CompletionRequest(
-            messages=self.prompts.render(
-                "judge_quote" if self.config.quote else "judge", query=query, passage=passage
-            ),
-            temperature=0.0,
-            max_tokens=_MAX_QUOTING_TOKENS if self.config.quote else _MAX_TOKENS,
-            seed=self.seed,
-            room=self.room,
-        )
+        request = judgment_request(pair, self.config, self.prompts, seed=self.seed, room=self.room)
         if not self.config.quote:
             return (await ask(self.client, request, _Judgment)).score
         judgment = await ask(self.client, request, _QuotedJudgment)
         words = fold_words(judgment.words)
-        if not words or words not in fold_words(passage):
+        if not words or words not in fold_words(pair[1][:_CHARACTERS]):
             self._unquoted.add(pair_key(*pair))
         return judgment.score
 

@@ -41,7 +41,7 @@ def run(context: RunContext, stage: Stage) -> None:
     """Audit the synthesized rows into the graded data set."""
 
     def work() -> dict[str, Any]:
-        with open_reference(context.config, cache=context.embeddings) as reference:
+        with open_reference(context.config, cache=context.vectors) as reference:
             return _audit(context, reference)
 
     stage.complete(context, work)

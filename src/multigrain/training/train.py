@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import torch
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -138,7 +139,7 @@ def train_candidate(
     )
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
-        dropout_set_to(trained, config.dropout),
+        dropout_set_to(trained, _dropout(config, training_device(config, model))),
         quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
@@ -322,6 +323,12 @@ def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
     if config.precision == "auto":
         return supports_native_bf16(training_device(config, model))
     return config.precision == "bf16"
+
+
+def _dropout(config: TrainingConfig, device: torch.device) -> float | None:
+    if config.dropout == "auto":
+        return 0.0 if device.type == "cpu" else None
+    return config.dropout
 
 
 def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPlan, *, seconds: float) -> TrainingLog:
