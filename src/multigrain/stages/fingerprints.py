@@ -168,7 +168,7 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
     return fingerprint(
         _FORMATS["models"],
         dataset_fingerprint(data or context),
-        values,
+        settings.fingerprinted(exclude=_TRAINING_PACE),
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
