@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import subprocess
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 from multigrain.cli.main import app
 from multigrain.encoders import served
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.encoders.models import Encoding, ModelSpec, parse_model, with_poolings
+from multigrain.encoders.models import Encoding, ModelSpec, open_encoder, parse_model, with_poolings
 from multigrain.encoders.served import ServedEncoder
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.evaluation.scoring import score_models
@@ -207,7 +208,143 @@ def test_answers_without_vectors_are_refused(answer: Any, words: str, server: Em
 
 def test_a_text_that_nothing_helps_is_named(server: EmbeddingServer) -> None:
     server.refuse = lambda number, body: (400, {"error": "I do not like it"}, {})
-    with pytest.raises(EvaluationError, match=r"turns down the text 'cat'…: I do not like it"):
+    with pytest.raises(EvaluationError, match=r"query 1 of 1 \('cat'\): turned down: I do not like it"):
+        ServedEncoder(server.model).encode_queries(["cat"])
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (
+            422,
+            {"message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "encoding_format"], "msg": "Extra"}]}},
+        ),
+        (400, {"detail": "extra fields not permitted: ['encoding_format']"}),
+    ],
+)
+def test_a_parameter_that_an_endpoint_does_not_know_is_left_out_from_then_on(
+    status: int, complaint: Any, server: EmbeddingServer
+) -> None:
+    server.refuse = lambda number, body: (status, complaint, {}) if "encoding_format" in body else None
+    encoder = ServedEncoder(server.model, batch_size=2)
+    texts = ["cat", "dog", "owl", "cat dog", "owl cat"]
+    vectors = encoder.encode_documents(texts)
+    np.testing.assert_allclose(vectors, SentenceTransformerEncoder(MODEL).encode_documents(texts), atol=1e-6)
+    assert sorted(text for body in server.bodies if "encoding_format" not in body for text in body["input"]) == sorted(
+        texts
+    ), "nothing was halved or cut"
+    refused = sum("encoding_format" in body for body in server.bodies)
+    encoder.encode_queries(["cat"])
+    assert sum("encoding_format" in body for body in server.bodies) == refused
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "batch size is invalid, it should not be larger than 3",
+        "batch size 8 > maximum allowed batch size 3",
+        "<400> Value error, at most 3 texts in a request: input.contents",
+    ],
+)
+def test_how_many_texts_a_request_may_have_is_remembered(complaint: str, server: EmbeddingServer) -> None:
+    server.refuse = lambda number, body: (
+        (400, {"error": {"message": complaint}}, {}) if len(body["input"]) > 3 else None
+    )
+    encoder = ServedEncoder(server.model, batch_size=8)
+    texts = [f"cat {'dog ' * number}" for number in range(8)]
+    vectors = encoder.encode_documents(texts)
+    np.testing.assert_allclose(vectors, SentenceTransformerEncoder(MODEL).encode_documents(texts), atol=1e-6)
+    assert [len(body["input"]) for body in server.bodies] == [8, 3, 3, 2]
+    encoder.encode_queries(texts)
+    assert sorted(len(body["input"]) for body in server.bodies[4:]) == [2, 3, 3]
+
+
+@pytest.mark.parametrize("form", ["an error", "null", "numbers that are none"])
+def test_one_text_that_a_server_cannot_embed_costs_itself(
+    form: str, server: EmbeddingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """llama.cpp and Ollama fail over NaN, which JSON does not have; others write null."""
+
+    def fails(number: int, body: dict[str, Any]) -> Answer | None:
+        bad = [place for place, text in enumerate(body["input"]) if text.startswith("owl")]
+        if not bad:
+            return None
+        if form == "an error":
+            return 500, {"error": {"message": "failed to encode response: json: unsupported value: NaN"}}, {}
+        answer = embedded(body["input"], MODEL)
+        for item in answer["data"]:
+            if item["index"] in bad:
+                item["embedding"] = None if form == "null" else [float("nan")] * 8
+        return 200, answer, {}
+
+    server.refuse = fails
+    texts = [*(f"cat {'dog ' * number}" for number in range(12)), "owl"]
+    with caplog.at_level(logging.WARNING):
+        vectors = ServedEncoder(server.model, batch_size=8).encode_documents(texts)
+    expected = SentenceTransformerEncoder(MODEL).encode_documents(texts)
+    np.testing.assert_allclose(vectors[:-1], expected[:-1], atol=1e-6)
+    assert not vectors[-1].any()
+    assert "document 13 of 13 ('owl')" in caplog.text
+
+
+@pytest.mark.parametrize("vector", [[0.0] * 8, [None] * 8, [0.5] * 8])
+def test_a_server_that_gives_nothing_to_compare_is_refused_by_the_texts_numbers(
+    vector: list[Any], server: EmbeddingServer
+) -> None:
+    server.refuse = lambda number, body: (
+        200,
+        {"data": [{"index": place, "embedding": vector} for place in range(len(body["input"]))]},
+        {},
+    )
+    with pytest.raises(EvaluationError, match=r"document 1( of 5)? \('cat'\)"):
+        ServedEncoder(server.model).encode_documents(["cat", "dog", "owl", "cat dog", "owl cat"])
+
+
+def test_vectors_of_another_length_half_way_are_refused_by_the_texts_number(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    def answers(number: int, body: dict[str, Any]) -> Answer | None:
+        width = 4 if "owl" in body["input"] else 8
+        data = [{"index": place, "embedding": [1.0 + place] * width} for place in range(len(body["input"]))]
+        return 200, {"data": data}, {}
+
+    server.refuse = answers
+    with pytest.raises(
+        EvaluationError, match=r"document 3 \('owl'\) got a vector of 4 dimensions, document 1 one of 8"
+    ):
+        ServedEncoder(server.model, batch_size=2).encode_documents(["cat", "dog", "owl"])
+    with open_encoder(parse_model(server.model), Encoding(cache=tmp_path)) as (encoder, _):
+        encoder.encode_documents(["cat"])
+        with pytest.raises(EvaluationError, match=r"text 2 \('owl'\) has a vector of 4 dimensions.*another model"):
+            encoder.encode_documents(["cat", "owl"])
+
+
+@pytest.mark.parametrize("form", ["base64", "in a list", "without numbers"])
+def test_vectors_are_read_in_the_forms_that_servers_send(form: str, server: EmbeddingServer) -> None:
+    def answers(number: int, body: dict[str, Any]) -> Answer:
+        vectors = MODEL.encode(body["input"], prompt="")
+        data: list[dict[str, Any]] = [{"index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+        for item in data:
+            raw = item["embedding"]
+            item["embedding"] = base64.b64encode(raw.tobytes()).decode() if form == "base64" else raw.tolist()
+            if form == "in a list":
+                item["embedding"] = [item["embedding"]]
+            if form == "without numbers":
+                del item["index"]
+        return 200, {"data": data}, {}
+
+    server.refuse = answers
+    texts = ["cat", "dog owl"]
+    np.testing.assert_allclose(
+        ServedEncoder(server.model).encode_queries(texts),
+        SentenceTransformerEncoder(MODEL).encode_queries(texts),
+        atol=1e-6,
+    )
+
+
+def test_the_words_of_an_error_under_status_200_are_passed_on(server: EmbeddingServer) -> None:
+    server.refuse = lambda number, body: (200, {"error": "Unexpected endpoint or method. (POST /embeddings)"}, {})
+    with pytest.raises(EndpointRefusedError, match=r"Unexpected endpoint or method"):
         ServedEncoder(server.model).encode_queries(["cat"])
 
 

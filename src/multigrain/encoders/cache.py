@@ -68,10 +68,22 @@ class CachedEncoder(RoleEncoder):
             with self._store:
                 self._store.executemany(
                     "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-                    [(key, vector.tobytes()) for key, vector in zip(chunk, embedded, strict=True)],
+                    # Zeros stand for a text that could not be embedded: another run tries, and says, it again.
+                    [(key, vector.tobytes()) for key, vector in zip(chunk, embedded, strict=True) if vector.any()],
                 )
             vectors.update(zip(chunk, embedded, strict=True))
+        self._require_one_width(texts, [len(vectors[_key(role, text)]) for text in texts])
         return np.stack([vectors[_key(role, text)] for text in texts])
+
+    def _require_one_width(self, texts: Sequence[str], widths: Sequence[int]) -> None:
+        """A server may have another model behind the same name by now."""
+        other = next((number for number, width in enumerate(widths) if width != widths[0]), None)
+        if other is not None:
+            raise EvaluationError(
+                f"embedding cache {self.path or 'in memory'}: text {other + 1} ({texts[other][:40]!r}) has a vector "
+                f"of {widths[other]} dimensions, text 1 one of {widths[0]}: another model answers to the name now; "
+                "delete the cache, or name another folder"
+            )
 
     def _stored(self, keys: list[bytes]) -> dict[bytes, Floats]:
         vectors: dict[bytes, Floats] = {}

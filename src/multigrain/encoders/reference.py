@@ -31,8 +31,9 @@ class ReferenceEncoder(SentenceTransformerEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The model's, with its precision."""
-        return fingerprint("reference", model_fingerprint(self.model), self.bf16)
+        """The model's, with its precision and, where vectors are not of length 1, that."""
+        scaled = () if self.cosine else ("as long as they are",)
+        return fingerprint("reference", model_fingerprint(self.model), self.bf16, *scaled)
 
 
 def reference_encoder(config: Config) -> ReferenceEncoder:
@@ -45,6 +46,22 @@ def reference_encoder(config: Config) -> ReferenceEncoder:
     trusted = config.training.trust_remote_code
     model = base_model(config) if named == "auto" else build_encoder(named, trust_remote_code=trusted)
     return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True)
+
+
+def base_encoder(config: Config, model: SentenceTransformer) -> ReferenceEncoder:
+    """The base model as tuned ones are compared with it, by the similarity that is its own.
+
+    Where that is cosine and the audit measures with the base model, it is the audit's encoder, by fingerprint too: its
+    vectors may be shared.
+
+    Args:
+        config: the run's.
+        model: `base_model`.
+
+    Raises:
+        EvaluationError: the model compares by a distance.
+    """
+    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model))
 
 
 @contextmanager

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
+import math
 import random
+import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 import numpy as np
 
 from multigrain.config import fingerprint
 from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
+from multigrain.encoders.vectors import VectorCheck
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
+from multigrain.llm.complaints import read_complaint
 from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
 
@@ -34,6 +39,10 @@ _TOO_LARGE: Final = b"too large to process"
 _KEPT_SHARE: Final = 0.75
 _BLANK: Final = " "
 """What stands for an empty text, which OpenAI's endpoint turns down."""
+_OPTIONAL: Final = {"encoding_format": "float"}
+"""Parameters that not every endpoint knows, and that a request can do without."""
+_Answer: TypeAlias = list[float] | str
+"""A text's vector, or why it has none."""
 _SHORTEST: Final = 32
 """Characters below which a text is not cut any further: something else must be wrong with it."""
 
@@ -52,8 +61,10 @@ class ServedEncoder(RoleEncoder):
     """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`.
 
     Vectors are normalised. Requests that fail for a passing reason are sent again. Batches that the endpoint finds too
-    large are halved; a text that is longer than the model reads is cut until it is taken, as a model that runs here
-    would cut it, and a warning says how many there were.
+    large are halved, and how many texts it takes is remembered where it says so; a text that is longer than the model
+    reads is cut until it is taken, as a model that runs here would cut it, and a warning says how many there were. An
+    optional parameter that the endpoint does not know is left out from then on. A text that it cannot embed costs
+    itself (see `VectorCheck`).
 
     Args:
         reference: `openai:MODEL` or `openai:MODEL@ADDRESS`; without an address $OPENAI_BASE_URL, else OpenAI's own.
@@ -80,6 +91,8 @@ class ServedEncoder(RoleEncoder):
         self._prompts: dict[Role, str] = {"query": query_prompt, "document": document_prompt}
         self._chance = random.Random(0)
         self._cut = 0
+        self._optional = dict(_OPTIONAL)
+        self._check = VectorCheck(self._where())
 
     @property
     def fingerprint(self) -> str:
@@ -87,9 +100,9 @@ class ServedEncoder(RoleEncoder):
         return fingerprint("served", self._endpoint.url, self._model, tuple(self._prompts.values()))
 
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
-        return _finish(self._embed_all([self._prompts[role] + text or _BLANK for text in texts]))
+        return _finish(self._embed_all([self._prompts[role] + text or _BLANK for text in texts], role))
 
-    async def _embed_all(self, texts: list[str]) -> Floats:
+    async def _embed_all(self, texts: list[str], role: Role) -> Floats:
         before, slots = self._cut, asyncio.Semaphore(_IN_FLIGHT)
         async with (
             aiohttp.ClientSession(
@@ -103,33 +116,53 @@ class ServedEncoder(RoleEncoder):
             ]
         if self._cut > before:
             _LOG.warning("%s: %d texts are longer than it reads and were cut", self._model, self._cut - before)
-        vectors = [vector for task in tasks for vector in task.result()]
-        if len({len(vector) for vector in vectors}) > 1:
-            raise EvaluationError(f"{self._where()}: its vectors are of different lengths")
-        table = np.array(vectors, dtype=np.float32).reshape(len(texts), -1 if vectors else 0)
-        if not np.isfinite(table).all():
-            raise EvaluationError(f"{self._where()}: its vectors are not finite numbers")
-        return unit_length(table)
+        answers = [answer for task in tasks for answer in task.result()]
+        reasons = {number: answer for number, answer in enumerate(answers) if isinstance(answer, str)}
+        widths = {number: len(answer) for number, answer in enumerate(answers) if not isinstance(answer, str)}
+        width = next(iter(widths.values()), 1 if answers else 0)
+        for number, own in widths.items():
+            if own != width:
+                raise EvaluationError(
+                    f"{self._where()}: {role} {number + 1} ({texts[number][:40]!r}) got a vector of {own} dimensions, "
+                    f"{role} {next(iter(widths)) + 1} one of {width}: its vectors are of different lengths, of two "
+                    "models behind one name"
+                )
+        missing = [0.0] * width
+        rows = [missing if isinstance(answer, str) else answer for answer in answers]
+        table = np.array(rows, dtype=np.float32).reshape(len(texts), -1 if rows else 0)
+        return unit_length(self._check(table, texts, role, reasons=reasons))
 
     async def _embed(
         self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, texts: Sequence[str]
-    ) -> list[list[float]]:
-        """Embed one batch, halved or cut as the endpoint demands."""
+    ) -> list[_Answer]:
+        """Embed one batch, in parts or cut as the endpoint demands: for each text its vector, or why it has none."""
+        if len(texts) > self._batch_size:  # what was learnt since the batch was made
+            return await self._in_parts(session, slots, texts, self._batch_size)
         async with slots:
             status, body = await self._post(session, texts)
         if status == 200:
             return self._vectors(body, len(texts))
-        if not _is_too_much(status, body):
+        if not _is_too_much(status, body) and not _is_about_a_text(status, body):
             raise self._refusal(status, body)
         if len(texts) > 1:
-            middle = len(texts) // 2
-            halves = [await self._embed(session, slots, part) for part in (texts[:middle], texts[middle:])]
-            return halves[0] + halves[1]
+            named = _named_limit(body, len(texts))
+            self._batch_size = min(self._batch_size, named or self._batch_size)
+            return await self._in_parts(session, slots, texts, named or (len(texts) + 1) // 2)
+        if _is_about_a_text(status, body):
+            return [self._message(body)]
         return [await self._embed_cut(session, slots, texts[0], body)]
+
+    async def _in_parts(
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, texts: Sequence[str], size: int
+    ) -> list[_Answer]:
+        parts = [
+            await self._embed(session, slots, texts[start : start + size]) for start in range(0, len(texts), size)
+        ]
+        return [answer for part in parts for answer in part]
 
     async def _embed_cut(
         self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, text: str, complaint: bytes
-    ) -> list[float]:
+    ) -> _Answer:
         start = text
         while len(start) > _SHORTEST:
             start = start[: int(_KEPT_SHARE * len(start))]
@@ -140,24 +173,27 @@ class ServedEncoder(RoleEncoder):
                 return self._vectors(body, 1)[0]
             if not _is_too_much(status, body):
                 raise self._refusal(status, body)
-        raise EvaluationError(f"{self._where()} turns down the text {text[:40]!r}…: {self._message(complaint)}")
+        return f"turned down: {self._message(complaint)}"
 
     async def _post(self, session: aiohttp.ClientSession, texts: Sequence[str]) -> tuple[int, bytes]:
         """Send a batch until it is answered by something that another attempt would not change."""
-        failure = ""
-        for attempt in range(_ATTEMPTS):
+        failure, attempt = "", 0
+        while attempt < _ATTEMPTS:
             pause: float | None = None
+            sent = {"model": self._model, "input": list(texts), **self._optional}
             try:
                 async with session.post(
                     self._endpoint.address("embeddings"),
-                    json={"model": self._model, "input": list(texts), "encoding_format": "float"},
+                    json=sent,
                     headers=self._endpoint.headers,
                     proxy=self._endpoint.proxy,
                     allow_redirects=False,
                 ) as response:
                     body = await response.read()
+                    if response.status in _TOO_MUCH and self._learns(body, sent):
+                        continue
                     passing = response.status >= 500 or response.status in RETRIED_STATUS
-                    if not passing or _is_too_much(response.status, body):
+                    if not passing or _is_too_much(response.status, body) or _is_about_a_text(response.status, body):
                         return response.status, body
                     pause, failure = retry_after_seconds(response.headers), f"{response.status} {self._message(body)}"
             except TimeoutError:
@@ -166,16 +202,30 @@ class ServedEncoder(RoleEncoder):
                 failure = self._endpoint.redact(str(error) or type(error).__name__)
             if attempt < _ATTEMPTS - 1:
                 await asyncio.sleep(pause if pause is not None else Backoff().wait_seconds(attempt, self._chance))
+            attempt += 1
         raise EndpointUnreachableError(
             f"{self._where()}: {_ATTEMPTS} attempts failed ({failure}): is the server running, and the address right? "
             "With --cache or --out, the same command goes on from there"
         )
 
-    def _vectors(self, body: bytes, expected: int) -> list[list[float]]:
+    def _learns(self, body: bytes, sent: dict[str, Any]) -> bool:
+        """Leave out an optional parameter that the endpoint names in its refusal; whether there was one."""
+        words = body.decode("utf-8", "replace").lower()
+        named = [name for name in _OPTIONAL if name in words and name in sent]
+        for name in named:
+            self._optional.pop(name, None)
+        return bool(named)
+
+    def _vectors(self, body: bytes, expected: int) -> list[_Answer]:
         try:
             answer = json.loads(body)
-            data = sorted(answer["data"], key=lambda item: item["index"])
-            vectors = [[float(value) for value in item["embedding"]] for item in data]
+            if isinstance(answer, dict) and "data" not in answer and (complaint := read_complaint(200, answer)):
+                raise EndpointRefusedError(f"{self._where()} answers: {self._endpoint.redact(complaint.sentence)}")
+            data = answer["data"]
+            numbers = {item.get("index") for item in data}
+            if len(numbers) == len(data) > 1:  # some servers number none, or all alike: then the order is theirs
+                data = sorted(data, key=lambda item: item["index"])
+            vectors = [_read_vector(item["embedding"]) for item in data]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(
                 f"{self._where()}: its answer holds no vectors ({type(error).__name__}: {error})"
@@ -208,6 +258,33 @@ class ServedEncoder(RoleEncoder):
         except (ValueError, RecursionError):
             pass
         return self._endpoint.redact(text)
+
+
+def _read_vector(value: Any) -> _Answer:
+    """A vector, in any of the forms that servers send: numbers, base64 of float32, or either as a list of one."""
+    if value is None:
+        return "its answer holds null for it"
+    if isinstance(value, str):
+        return [float(number) for number in np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4")]
+    if value and isinstance(value[0], list):
+        if len(value) > 1:
+            raise ValueError("a vector for each token; start the server with a pooling")
+        value = value[0]
+    return [math.nan if number is None else float(number) for number in value]
+
+
+def _is_about_a_text(status: int, body: bytes) -> bool:
+    """Whether a server failed over the vector of one of the texts: llama.cpp and Ollama cannot write NaN as JSON."""
+    return status == 500 and re.search(rb"\bnan\b", body, re.IGNORECASE) is not None
+
+
+def _named_limit(body: bytes, sent: int) -> int | None:
+    """How many texts a request may have, where the refusal of more says so."""
+    words = body.decode("utf-8", "replace").lower()
+    if not re.search(r"batch|array|number of (inputs|texts|items)|inputs|texts", words) or "token" in words:
+        return None
+    numbers = [int(number) for number in re.findall(r"(?<![\d.])\d{1,5}(?![\d.]*\d)", words)]
+    return max((number for number in numbers if 1 <= number < sent), default=None)
 
 
 def _is_too_much(status: int, body: bytes) -> bool:
