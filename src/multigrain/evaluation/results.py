@@ -291,12 +291,17 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
 
 
 def plain_set(result: SetResult) -> dict[str, Any]:
-    """A set's results as JSON-like values, a model's metrics beside its score (None: not measured here)."""
+    """A set's results as JSON-like values, a model's metrics beside its score (None: not measured here).
+
+    Notes are there where there are any, so that files without them are as they always were.
+    """
     values = asdict(result)
     unmeasured = dict.fromkeys(METRICS.names())
     values["models"] = {
         name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()
     }
+    if not result.notes:
+        del values["notes"]
     return {("label" if key == "provenance" else key): value for key, value in values.items()}
 
 

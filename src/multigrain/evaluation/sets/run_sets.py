@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from multigrain.config import Config
@@ -34,6 +35,7 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
     if config.evaluation.queries == "none":
         return
     written_queries = read_heldout_queries(run.heldout_queries_path)
+    further = _further_documents(run)
     given_queries = read_query_table(run.queries_path) if config.start_from == "pairs" else ()
     for split, role in _ROLES.items():
         pairs = [(key, query.text) for query in given_queries if query.split is split for key in query.document_ids]
@@ -43,7 +45,10 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
             continue
         heldout = [document for document in documents if document.split is split]
         queries = [
-            (document.id, written_queries[document.id]) for document in heldout if document.id in written_queries
+            (key, written_queries[document.id])
+            for document in heldout
+            if document.id in written_queries
+            for key in (document.id, *further.get(document.id, ()))
         ]
         if queries:
             yield from_queries(queries, documents, name=role, role=role, provenance=_written_provenance(run))
@@ -57,6 +62,14 @@ def validation_sets(config: Config, run: RunDirectory) -> tuple[EvaluationSet, .
         return open_sets(config.evaluation.choosing_sets, seed=config.seed).retrieval
     sets = domain_sets(config, run, read_document_table(run.documents_path))
     return tuple(evaluation_set for evaluation_set in sets if evaluation_set.role == "validation")
+
+
+def _further_documents(run: RunDirectory) -> dict[str, list[str]]:
+    """By the document that a held-out query was written for the others that judges found to answer it."""
+    if not run.heldout_positives_path.exists():
+        return {}
+    lines = run.heldout_positives_path.read_text(encoding="utf-8").split("\n")
+    return {row["document_id"]: row["further"] for row in map(json.loads, filter(None, lines))}
 
 
 def _written_provenance(run: RunDirectory) -> str:
