@@ -126,7 +126,9 @@ def test_the_base_model_embeds_a_text_once_in_a_run(
         return own(encoder, texts, role)
 
     monkeypatch.setattr(ReferenceEncoder, "_encode", counted)
-    config = parse_config(run_values(corpus_file, small_bert, endpoint.url))
+    values = run_values(corpus_file, small_bert, endpoint.url)
+    values["training"]["save_max_seq_length"] = True  # the audit reads as far as training does, and here use too
+    config = parse_config(values)
     finished = run_stages(config, tmp_path / "run", ["documents", "synthesis", "audit"])
     audited = set(embedded)
     run(config, tmp_path / "run")

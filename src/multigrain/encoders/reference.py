@@ -130,7 +130,7 @@ def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransfor
 
     Args:
         config: the run's.
-        tokens: how much of a text it reads; None for as much as it will in use.
+        tokens: the most that it reads of a text; None for as much as it will in use.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -138,11 +138,14 @@ def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransfor
     training = config.training
     model = build_encoder(
         training.base_model,
-        max_seq_length=training.length_in_use if tokens is None else tokens,
+        max_seq_length=training.length_in_use,
         trust_remote_code=training.trust_remote_code,
         prompts=training.prompts,
         append_eos=training.append_eos,
     )
+    own = model.max_seq_length
+    if tokens is not None and own is not None and tokens < own:
+        model.max_seq_length = tokens
     whole = any(training.resolve(name).lora is None for name in training.candidates)
     return model.float() if whole else model
 
