@@ -143,6 +143,15 @@ def test_a_tuned_model_reads_as_far_as_its_base_unless_the_limit_is_to_be_saved(
     assert results.tokens == ({} if saved else {BASE: own, "tuned": own})
 
 
+def test_a_base_without_a_limit_is_tuned_and_compared_without_one(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    context = _prepared(tmp_path / "run", _values(corpus_file, Path(f"static:{small_bert}"), steps=2))
+    results = _evaluated(context)
+
+    assert results.tokens == {BASE: None, "tuned": None}
+
+
 def test_titles_of_documents_that_were_tuned_on_are_a_set_of_their_own(
     tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:

@@ -144,7 +144,7 @@ def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransfor
         append_eos=training.append_eos,
     )
     own = model.max_seq_length
-    if tokens is not None and own is not None and tokens < own:
+    if tokens is not None and isinstance(own, int) and tokens < own:  # static embeddings read texts of any length
         model.max_seq_length = tokens
     whole = any(training.resolve(name).lora is None for name in training.candidates)
     return model.float() if whole else model

@@ -245,7 +245,8 @@ def score_model(
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
     store = store or ScoreStore(None, "")
-    scored.tokens[name] = None if model is None else model.max_seq_length
+    limit: object = None if model is None else model.max_seq_length
+    scored.tokens[name] = limit if isinstance(limit, int) else None  # static embeddings read texts of any length
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
