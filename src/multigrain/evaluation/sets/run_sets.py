@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from multigrain.config import Config
-from multigrain.dataset.store import open_examples
+from multigrain.dataset.store import open_rows
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import (
     GIVEN_PAIRS,
@@ -75,7 +75,8 @@ def _seen_set(config: Config, run: RunDirectory, documents: Sequence[Document]) 
     train = [document for document in documents if document.split is Split.TRAIN]
     if not titles_suffice(train):
         return
-    asked = {fold_text(example.query) for example in open_examples(run.dataset_path)}
+    rows = open_rows(run.rows_path) if run.rows_path.exists() else ()
+    asked = {fold_text(row.query) for row in rows}
     titles = [(document.id, document.title) for document in train if document.title and document.title.strip()]
     unasked = [(identifier, title) for identifier, title in titles if fold_text(title) not in asked]
     if unasked:
