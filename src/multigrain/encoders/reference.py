@@ -43,8 +43,9 @@ def reference_encoder(config: Config) -> ReferenceEncoder:
         ModelError: it cannot be loaded.
     """
     named = config.audit.reference_model
-    trusted = config.training.trust_remote_code
-    model = base_model(config) if named == "auto" else build_encoder(named, trust_remote_code=trusted)
+    trusted, tokens = config.training.trust_remote_code, config.training.max_seq_length
+    own = named == "auto"
+    model = base_model(config, tokens=tokens) if own else build_encoder(named, trust_remote_code=trusted)
     return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True)
 
 
@@ -122,10 +123,14 @@ def _encoder_of(
     return SentenceTransformerEncoder(model, batch_size=batch_size, bf16=bf16, cosine=True)
 
 
-def base_model(config: Config) -> SentenceTransformer:
+def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransformer:
     """The base model with its own pooling and attention; it reads the same prompts, and as much, as the tuned ones.
 
     Where all weights are tuned, tuned models are in float32, and so is what they are compared with.
+
+    Args:
+        config: the run's.
+        tokens: how much of a text it reads; None for as much as it will in use.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -133,7 +138,7 @@ def base_model(config: Config) -> SentenceTransformer:
     training = config.training
     model = build_encoder(
         training.base_model,
-        max_seq_length=training.max_seq_length,
+        max_seq_length=training.length_in_use if tokens is None else tokens,
         trust_remote_code=training.trust_remote_code,
         prompts=training.prompts,
         append_eos=training.append_eos,

@@ -63,6 +63,7 @@ class Scored:
         similarities: similarity set to model to its similarity of each pair.
         tasks: MTEB task to model to its result, for tasks that have one number and no parts.
         roles: what such tasks are for.
+        tokens: how much of a text each model reads, as far as that is known.
     """
 
     sets: dict[str, EvaluationSet] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Scored:
     similarities: dict[str, dict[str, Floats]] = field(default_factory=dict)
     tasks: dict[str, dict[str, TaskScore]] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
+    tokens: dict[str, int | None] = field(default_factory=dict)
 
     def keep_retrieval(self, name: str, chosen: EvaluationSet, scores: SetScores) -> None:
         """Take in a model's scores on a retrieval set."""
@@ -243,6 +245,7 @@ def score_model(
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
     store = store or ScoreStore(None, "")
+    scored.tokens[name] = None if model is None else model.max_seq_length
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
