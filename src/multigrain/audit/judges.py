@@ -187,6 +187,11 @@ class LanguageModelJudge:
         self._learn(pairs)
         return [self._by_pair[pair_key(*pair)] for pair in pairs]
 
+    def forget(self) -> None:
+        """Let go of the grades that were given; the journal has them."""
+        self._by_pair.clear()
+        self._unquoted.clear()
+
     def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         """Whether the grade is as high as a further positive must have it, and quoted words stand in the passage."""
         least = self.config.further_positive_at_least
