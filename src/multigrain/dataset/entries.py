@@ -1,4 +1,4 @@
-"""What stands in the lists of training files: texts, passages, conversations. Another kind is an error with its place."""
+"""What stands in lists of training files: texts, passages, conversations. Anything else is an error with its place."""
 
 from __future__ import annotations
 
