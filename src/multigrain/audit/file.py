@@ -112,7 +112,12 @@ def audit_file(
         probe = run_probe(result, pool, vectors, config, reference.encode_documents)
         result = replace(result, examples=tuple(map(_as_theirs, result.examples)))
         counts = summarise(
-            result, requested=len(rows), written=len(rows), reference_model=reference_name(config), probe=probe
+            result,
+            requested=len(rows),
+            written=len(rows),
+            reference_model=reference_name(config),
+            probe=probe,
+            reference=reference,
         )
         counts |= judge_counts(judges)
         counts |= {

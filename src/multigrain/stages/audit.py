@@ -81,6 +81,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
         written=len(rows),
         reference_model=reference_name(config),
         probe=probe,
+        reference=reference,
     )
     counts |= judged
     # Judging and regenerating are paid for too, and so is another model that writes the held-out queries.

@@ -19,7 +19,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts, model_fingerprint
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
@@ -39,6 +39,7 @@ from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARIT
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load
+from multigrain.model.loading import is_raw
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
@@ -76,6 +77,8 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
             encoders[name] = CachedEncoder(encoder, model_fingerprint(model))
         with encoding_precision(config, model):
             score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
+        guessed = name == BASE and is_raw(config.training.base_model)
+        scored.note(name, encoding_facts(model, guessed=guessed), model, sets)
 
     choosing = tuple(opened for opened in others.retrieval if opened.role == "validation")
     for name in (BASE, *names):
@@ -100,6 +103,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         chosen_by=selection_words(chosen_on) if chosen_on else "being the only candidate",
         forgetting_threshold=config.evaluation.forgetting_threshold,
         chosen_on=tuple(chosen_on),
+        facts=scored.facts,
     )
     _write(context, results, scored)
     return _headline(context, results)
@@ -159,6 +163,8 @@ def _write_anchors(context: RunContext, names: Sequence[str], shown: EvaluationS
 def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]:
     """The figures that a summary shows: the chosen model against the base on every set."""
     counts: dict[str, Any] = {"chosen": results.chosen}
+    for name in dict.fromkeys((BASE, results.chosen)):
+        context.progress.say(f"{name}: {results.facts[name]}")
     for result in results.sets:
         base, chosen = result.models[BASE].score, result.models[results.chosen].score
         delta = result.delta.get(results.chosen)
