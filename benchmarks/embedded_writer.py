@@ -25,6 +25,7 @@ import json
 import math
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,6 @@ from multigrain.synthesis.strategies.writer import Writer
 
 RUNTIMES: Final = ("llamacpp", "openvino")
 _RANK: Final = 20
-_CORPUS: Final = 400
 
 
 class Answer(BaseModel):
@@ -123,6 +123,7 @@ async def compare(model: str, given: argparse.Namespace, corpus: Sequence[Docume
                 seed=number,
             )
             speeds[runtime].append(len(documents) / seconds)
+            print(f"round {number}: {runtime} {speeds[runtime][-1]:.2f} rows a second", file=sys.stderr, flush=True)
             usable[runtime] += sum(query is not None for query in queries) / len(documents) / given.rounds
             found[runtime] += finder.found(queries, documents) / given.rounds
     result: dict[str, Any] = {
@@ -164,8 +165,7 @@ async def writers(given: argparse.Namespace, corpus: Sequence[Document], finder:
                     "first": [query for query in queries if query][:3],
                 }
                 table.append(row)
-                if not given.json:
-                    print(row, flush=True)
+                print(row, file=sys.stderr, flush=True)
         await llm.aclose()
     return table
 
@@ -226,11 +226,12 @@ def main() -> None:
     parser.add_argument("--temperatures", nargs="+", type=float, default=[0.2, 0.8])
     parser.add_argument("--characters", type=int, default=400, help="of each document are shown")
     parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--corpus", type=int, default=400, help="documents among which a query has to find its own")
     parser.add_argument("--schema", type=int, default=0, help="schema-constrained answers to parse")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     every = read_docstrings()
-    corpus = every[:: max(1, len(every) // _CORPUS)]
+    corpus = every[:: max(1, len(every) // given.corpus)]
     finder = Finder(corpus)
     result: dict[str, Any] = {"processor": _processor(), "rows": given.rows, "rounds": given.rounds}
     if given.writers:

@@ -83,6 +83,7 @@ def train(rows: Path, out: Path, arguments: argparse.Namespace) -> None:
         max_seq_length=32,
         precision="float32",
         accumulation=arguments.accumulation,
+        dropout=None,
         checkpoint_every=3,
     )
     model = build_encoder(config.base_model, pooling="mean", max_seq_length=config.max_seq_length, device="cpu")

@@ -137,6 +137,7 @@ def main() -> int:
         batch_size=arguments.batch_size,
         max_seq_length=arguments.tokens,
         precision=arguments.precision,
+        dropout=None,
         checkpoint_every=10**6,
     )
     sides = [side for side in SIDES if side == "plain" or arguments.only in (None, side)]

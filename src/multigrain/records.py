@@ -41,6 +41,25 @@ class Origin(StrEnum):
     MINED = "mined"
 
 
+class ScoreScale(StrEnum):
+    """What a teacher's scores of a row are; each is kept within its limits."""
+
+    COSINE = "cosine"
+    """-1 to 1, of an embedder."""
+
+    LOGIT = "logit"
+    """-50 to 50, of a cross-encoder: the log-odds that the passage answers."""
+
+    GRADE = "grade"
+    """0 to 5, of a judge; with a fraction where it is the mean over the probabilities of its grades."""
+
+    RANK = "rank"
+    """0 to 1, of several teachers: the mean place in their orders of the row's passages, the best 1."""
+
+    GIVEN = "given"
+    """Any finite number: a score that came with somebody's file."""
+
+
 class TaskKind(StrEnum):
     """What a task's queries and positives are like: how long each is, or that they mirror each other."""
 
@@ -150,6 +169,7 @@ class Negative:
         origin: written by a language model, or mined from the corpus.
         similarity: cosine to the query under the reference model, -1..1.
         written_level: the level the model was asked for; None for mined ones.
+        score: a teacher's; None where none was asked, or it gave none.
     """
 
     text: str
@@ -157,11 +177,31 @@ class Negative:
     origin: Origin
     similarity: float
     written_level: Level | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage of a row without a level: a further positive, or one more candidate.
+
+    Attributes:
+        text: the passage.
+        origin: written by a language model, or from the corpus.
+        similarity: cosine to the query under the reference model, -1..1.
+        score: a teacher's; None where none was asked, or it gave none.
+    """
+
+    text: str
+    origin: Origin
+    similarity: float
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GradedExample:
-    """A training row: a query, a positive and one negative at each of the four levels.
+    """A training row: a query, its positives, one negative at each of the four levels, and further candidates.
+
+    A candidate is neither positive nor negative: only a teacher's score says what it is worth.
 
     Attributes:
         id: the synthesized row's id.
@@ -173,6 +213,10 @@ class GradedExample:
         written_order_held: True or False where the model wrote all four levels and they were, or were not,
             in the asked order when measured; None where it wrote fewer.
         actions: what the audit did to the row, e.g. "relevelled", "refilled:2".
+        positive_score: a teacher's score of the positive; None where none was asked, or it gave none.
+        further_positives: more passages that answer the query; nobody's negatives in a batch with this row.
+        candidates: more passages, the nearest of the corpus first.
+        scale: of the teacher's scores; None where no teacher was asked.
     """
 
     id: str
@@ -183,6 +227,15 @@ class GradedExample:
     positive_similarity: float
     written_order_held: bool | None = None
     actions: tuple[str, ...] = ()
+    positive_score: float | None = None
+    further_positives: tuple[Passage, ...] = ()
+    candidates: tuple[Passage, ...] = ()
+    scale: ScoreScale | None = None
+
+    @property
+    def others(self) -> tuple[Negative | Passage, ...]:
+        """All passages but the positive: further positives, negatives from level 1 to 4, candidates."""
+        return (*self.further_positives, *self.negatives, *self.candidates)
 
 
 @dataclass(frozen=True, slots=True)

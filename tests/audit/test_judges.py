@@ -221,3 +221,63 @@ def test_the_best_of_several_candidates_is_selected_by_measure() -> None:
 
     assert example.negatives[3].text == "candidate text 3"
     assert "selected:4" in example.actions
+
+
+# False negatives that are kept as positives
+
+
+def _answers_to_documents(*numbers: int):
+    texts = {POOL[0].text: 0.95, **{POOL[number].text: 0.97 for number in numbers}}
+    return CrossEncoderJudge(lambda pairs: [texts.get(text, 0.1) for _, text in pairs], margin=0.1)
+
+
+def test_what_surely_answers_joins_the_positives_and_never_the_negatives() -> None:
+    answering = (1, 2, 3, 9)
+
+    (kept,) = audit(
+        [ROW], _answers_to_documents(*answering), false_negatives="keep-as-positive", candidates=8
+    ).examples
+    (dropped,) = audit([ROW], _answers_to_documents(*answering), candidates=8).examples
+
+    positives = {passage.text for passage in kept.further_positives}
+    assert {POOL[number].text for number in (1, 2, 3)} <= positives <= {POOL[number].text for number in answering}
+    assert dropped.further_positives == ()
+    for example in (kept, dropped):
+        texts = [example.positive, *(other.text for other in example.others)]
+        assert len(set(texts)) == len(texts)
+    assert positives.isdisjoint({negative.text for negative in kept.negatives})
+    assert kept.actions.count("kept_positive") == len(kept.further_positives)
+
+
+def test_a_written_negative_that_answers_is_kept_as_a_positive_too() -> None:
+    strict = CrossEncoderJudge(lambda pairs: [0.95 if "written" in text else 0.5 for _, text in pairs], margin=0.0)
+    (example,) = audit([ROW], strict, false_negatives="keep-as-positive").examples
+    assert [passage.text for passage in example.further_positives] == [ROW.negatives[Level.HARD]]
+
+
+def test_a_passage_is_a_positive_only_where_all_judges_say_so() -> None:
+    sure = CrossEncoderJudge(lambda pairs: [0.95] * len(pairs), margin=-0.1)
+
+    (example,) = audit(
+        [ROW], _answers_to_documents(1, 2), sure, false_negatives="keep-as-positive", candidates=8
+    ).examples
+
+    assert {passage.text for passage in example.further_positives} == {POOL[1].text, POOL[2].text}
+
+
+@pytest.mark.parametrize(("words", "answers"), [("document number 5", True), ("words of its own", False), ("", False)])
+def test_a_quoted_answer_must_stand_in_the_passage(words: str, answers: bool) -> None:
+    model = ScriptedLLM([json.dumps({"words": words, "score": 5})])
+    judge = LanguageModelJudge(model, LocalEngine(), JudgeConfig(quote=True), seed=0)
+
+    assert judge.answering([("which one?", "It is Document  number 5.")]) == [answers]
+    assert "words" in model.requests[0].messages[-1].content
+
+
+def test_other_documents_that_were_given_as_answers_are_further_positives() -> None:
+    row = SynthesizedRow("r", "d0", "the query of all", POOL[0].text, relevant_ids=("d7", "d30", "nowhere"))
+
+    (example,) = audit([row]).examples
+
+    assert [passage.text for passage in example.further_positives] == [POOL[7].text, POOL[30].text]
+    assert all(passage.origin is Origin.MINED for passage in example.further_positives)

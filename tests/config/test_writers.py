@@ -13,7 +13,7 @@ from multigrain.recipes import recipe_names, recipe_text
 
 
 @pytest.mark.parametrize("writer", KNOWN_WRITERS, ids=lambda writer: writer.name)
-def test_init_writes_what_was_measured(writer: KnownWriter) -> None:
+def test_init_writes_what_suits_the_writer(writer: KnownWriter) -> None:
     text = config_template(documents="d", provider="local", writer=writer)
     values = yaml.safe_load(text)
     config = parse_config(values)

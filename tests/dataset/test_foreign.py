@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from multigrain.dataset.export import convert, export_examples
 from multigrain.dataset.foreign import FORMATS, ForeignRow, known_format, read_foreign
 from multigrain.errors import ConfigError, SourceError
-from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.records import LEVELS, GradedExample, Negative, Origin, Passage, ScoreScale
 from multigrain.storage.reading import Reading
 
 ROWS = {
@@ -112,7 +113,11 @@ def example(number: int) -> GradedExample:
 def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None:
     examples = [example(number) for number in range(3)]
     path = tmp_path / f"rows{suffix}"
-    possible = {"multigrain": [".parquet"], "sentence-transformers": [".jsonl", ".csv", ".parquet"]}
+    possible = {
+        "multigrain": [".parquet"],
+        "lists": [".jsonl", ".parquet"],
+        "sentence-transformers": [".jsonl", ".csv", ".parquet"],
+    }
     if suffix not in possible.get(form, [".jsonl"]):
         with pytest.raises(SourceError, match=r"\.jsonl|\.parquet"):
             export_examples(examples, path, form)
@@ -121,7 +126,7 @@ def test_what_is_exported_is_read_back_as_it_was(tmp_path, form, suffix) -> None
 
     rows, read_as = read_foreign(path)
 
-    assert read_as == form
+    assert read_as == ("sentence-transformers" if form == "lists" else form)
     assert [(row.query, row.positives, row.negatives) for row in rows] == [
         (row.query, (row.positive,), tuple(negative.text for negative in row.negatives)) for row in examples
     ]
@@ -324,6 +329,65 @@ def test_scores_go_where_the_form_has_a_place_for_them(tmp_path) -> None:
 
     assert value["pos_scores"] == [0.75]
     assert value["neg_scores"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+scores = st.floats(-50, 50).map(lambda score: round(score, 6))
+words = st.text("abcdef", min_size=1, max_size=8)
+scored_rows = st.builds(
+    ForeignRow,
+    st.just(1),
+    words,
+    st.lists(words, min_size=1, max_size=3).map(tuple),
+    st.lists(words, min_size=1, max_size=3).map(tuple),
+)
+
+
+@pytest.mark.parametrize("form", ["flagembedding", "tevatron"])
+@given(rows=st.lists(scored_rows, min_size=1, max_size=3), draw=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_scored_file_of_another_trainer_round_trips(tmp_path_factory, form, rows, draw) -> None:
+    def drawn(row: ForeignRow) -> tuple[float, ...]:
+        count = len(row.positives) + len(row.negatives)
+        return tuple(draw.draw(st.lists(scores, min_size=count, max_size=count)))
+
+    scored = [replace(row, scores=drawn(row)) for row in rows]
+    first, second = (tmp_path_factory.mktemp("rows") / f"{name}.jsonl" for name in "ab")
+    convert(scored, first, form)
+    convert(read_foreign(first)[0], second, form)
+
+    read, read_as = read_foreign(second)
+
+    assert read_as == form
+    assert [(row.positives, row.negatives, row.scores) for row in read] == [
+        (row.positives, row.negatives, row.scores) for row in scored
+    ]
+    assert [json.loads(line)["query"] for line in second.read_text().splitlines()] == [row.query for row in rows]
+
+
+def test_a_teachers_scores_go_where_trainers_read_them(tmp_path) -> None:
+    plain = example(1)
+    negatives = tuple(replace(negative, score=float(negative.level)) for negative in plain.negatives)
+    taught = replace(
+        plain,
+        positive_score=4.5,
+        negatives=negatives,  # type: ignore[arg-type]
+        candidates=(Passage("a candidate", Origin.MINED, 0.3, 2.5), Passage("without", Origin.MINED, 0.2)),
+        scale=ScoreScale.GRADE,
+    )
+    exported = {}
+    for form in ("sentence-transformers", "lists", "flagembedding", "tevatron"):
+        export_examples([taught], tmp_path / f"{form}.jsonl", form)
+        exported[form] = json.loads((tmp_path / f"{form}.jsonl").read_text(encoding="utf-8"))
+    export_examples([taught], tmp_path / "own.parquet", "multigrain")
+
+    assert exported["sentence-transformers"]["label"] == [4.5, 1, 2, 3, 4, 2.5]
+    assert exported["sentence-transformers"]["negative_5"] == "a candidate"
+    assert exported["lists"]["labels"] == [4.5, 1, 2, 3, 4, 2.5]
+    assert exported["flagembedding"]["neg_scores"] == [1, 2, 3, 4, 2.5]
+    assert exported["tevatron"]["positive_passages"][0]["score"] == 4.5
+    for form in ("sentence-transformers.jsonl", "flagembedding.jsonl", "tevatron.jsonl"):
+        assert read_foreign(tmp_path / form)[0][0].scores == (4.5, 1, 2, 3, 4, 2.5)
+    assert read_foreign(tmp_path / "own.parquet")[0][0].scores == (4.5, 1, 2, 3, 4)
 
 
 def test_rows_of_uneven_length_do_not_become_columns(tmp_path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,12 +17,24 @@ from multigrain.dataset.store import (
     write_rejections,
     write_rows,
 )
-from multigrain.records import LEVELS, GradedExample, Mining, Negative, Origin, Rejection, SynthesizedRow
+from multigrain.records import (
+    LEVELS,
+    GradedExample,
+    Mining,
+    Negative,
+    Origin,
+    Passage,
+    Rejection,
+    ScoreScale,
+    SynthesizedRow,
+)
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 # Stored as float32: only values that it can hold come back unchanged.
 similarity = st.floats(-1, 1, width=32)
+score = st.none() | st.floats(-50, 50, width=32)
 level = st.sampled_from(LEVELS)
+passages = st.lists(st.builds(Passage, text, st.sampled_from(Origin), similarity, score), max_size=3).map(tuple)
 
 
 EXAMPLE = {
@@ -39,6 +51,7 @@ EXAMPLE = {
                 origin=st.sampled_from(Origin),
                 similarity=similarity,
                 written_level=st.none() | level,
+                score=score,
             )
             for each in LEVELS
         )
@@ -46,6 +59,10 @@ EXAMPLE = {
     "positive_similarity": similarity,
     "written_order_held": st.none() | st.booleans(),
     "actions": st.lists(text, max_size=3).map(tuple),
+    "positive_score": score,
+    "further_positives": passages,
+    "candidates": passages,
+    "scale": st.none() | st.sampled_from(ScoreScale),
 }
 ROW = {
     "id": text,
@@ -109,3 +126,16 @@ def test_rows_of_an_earlier_version_are_read_without_candidates(tmp_path: Path) 
     pq.write_table(table.drop_columns([name for name in table.column_names if name.startswith("candidates")]), path)
 
     assert read_rows(path) == (SynthesizedRow("a", None, "q", "p", {LEVELS[0]: "n"}),)
+
+
+def test_graded_rows_of_an_earlier_version_are_read_without_scores_and_candidates(tmp_path: Path) -> None:
+    path = tmp_path / "graded.parquet"
+    negatives = tuple(Negative(f"n{int(level)}", level, Origin.MINED, 0.25, None, 2.0) for level in LEVELS)
+    scored = GradedExample("a", "d", "q", "p", negatives, 0.5, None, (), 3.0, scale=ScoreScale.GRADE)  # type: ignore[arg-type]
+    write_examples(path, [scored])
+    table = pq.read_table(path)
+    later = table.column_names[table.column_names.index("scale") :]
+    pq.write_table(table.drop_columns(later), path)
+
+    plain = tuple(replace(negative, score=None) for negative in negatives)
+    assert tuple(open_examples(path)) == (GradedExample("a", "d", "q", "p", plain, 0.5),)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ from multigrain.report.render import write_report
 from multigrain.stages.evaluation import advice
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.demo import demo_summary
+from multigrain.tools.demo_budget import DemoPlan
 
 SETTINGS = CompareSettings(samples=400, seed=5)
 BADGES = {
@@ -178,7 +179,8 @@ def test_all_surfaces_agree(run: RunDirectory, drawn: tuple[Scores, dict[str, Ro
     demo = recipe("demo")
     candidates = dict.fromkeys(results.models[1:], demo.training.candidates["ata"])
     config = demo.model_copy(update={"training": demo.training.model_copy(update={"candidates": candidates})})
-    summary = demo_summary(run, config, total_seconds=1.0, setup_seconds=None)
+    plan = DemoPlan(13, 5_000.0, 2_000, 24, 24, 400.0)
+    summary = demo_summary(run, config, plan, total_seconds=1.0, setup_seconds=None)
     assert summary["verdict"] == {f"tuned_{model}": each for (name, model), each in verdicts.items() if name == "test"}
 
     arms = [

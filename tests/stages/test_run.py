@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +16,8 @@ from tests.stages.chat_endpoint import ChatEndpoint, run_values
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
+from multigrain.encoders.protocol import Floats, Role
+from multigrain.encoders.reference import ReferenceEncoder
 from multigrain.stages import run, run_stages
 from multigrain.storage.packages import is_installed
 
@@ -108,3 +113,31 @@ def test_the_python_api_is_the_same_run(tmp_path: Path, corpus_file: Path, small
     finished = run(Config.model_validate(values), tmp_path / "run")
 
     assert finished.report_path.is_file()
+
+
+def test_the_base_model_embeds_a_text_once_in_a_run(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: Counter[tuple[Role, str]] = Counter()
+    own = ReferenceEncoder._encode
+
+    def counted(encoder: ReferenceEncoder, texts: Sequence[str], role: Role) -> Floats:
+        embedded.update((role, text) for text in texts)
+        return own(encoder, texts, role)
+
+    monkeypatch.setattr(ReferenceEncoder, "_encode", counted)
+    config = parse_config(run_values(corpus_file, small_bert, endpoint.url))
+    finished = run_stages(config, tmp_path / "run", ["documents", "synthesis", "audit"])
+    audited = set(embedded)
+    run(config, tmp_path / "run")
+
+    assert audited
+    assert set(embedded) - audited, "held-out texts are embedded for the evaluation"
+    assert set(embedded.values()) == {1}
+    scores = json.loads((finished.results_path / "evaluation.json").read_text())["sets"][-1]["models"]["base"]
+    # The folder is no part of the run: without it the same comes out.
+    shutil.rmtree(finished.vectors_path)
+    finished.invalidate("results")
+    run(config, tmp_path / "run")
+    assert max(embedded.values()) == 2
+    assert json.loads((finished.results_path / "evaluation.json").read_text())["sets"][-1]["models"]["base"] == scores

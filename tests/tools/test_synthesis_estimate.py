@@ -114,3 +114,26 @@ def test_an_embedded_model_is_said_with_its_memory(tmp_path: Path) -> None:
     assert few.runtime == "llamacpp"
     nothing = {**values, "llm": {"provider": "local", "model": "someone/nothing-GGUF:nothing.gguf"}}
     assert dry_run(parse_config(nothing), tmp_path / "run").local is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "passages"),
+    [
+        ({}, 0),
+        ({"audit": {"judge": {}}}, 5),
+        ({"audit": {"judge": {}, "false_negatives": "keep-as-positive"}}, 13),
+        ({"training": {"loss": "distil", "teacher": "judge"}}, 13),
+        ({"training": {"loss": "distil", "teacher": ["judge", "auto"]}, "audit": {"candidates": 2}}, 7),
+        ({"training": {"loss": "distil", "teacher": "auto"}}, 0),
+        ({"audit": {"judge": {"max_passages": 3}}}, None),
+    ],
+)
+def test_judgments_are_counted_for_the_audit_and_for_a_teacher_once(
+    tmp_path: Path, corpus_file: Path, changes: dict[str, Any], passages: int | None
+) -> None:
+    values = {"documents": {"path": str(corpus_file)}, "llm": {"provider": "scripted"}, **changes}
+
+    estimate = dry_run(parse_config(values), tmp_path / "run")
+
+    judged = estimate.strategies["judge"].requests if "judge" in estimate.strategies else 0
+    assert judged == (3 if passages is None else pytest.approx(passages * estimate.rows, abs=1))

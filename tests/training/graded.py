@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,9 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.model.encoder import build_encoder
-from multigrain.records import LEVELS, GradedExample, Negative, Origin
+from multigrain.records import LEVELS, GradedExample, Negative, Origin, Passage, ScoreScale
 
-__all__ = ["config_of", "encoder", "examples", "largest_difference"]
+__all__ = ["config_of", "encoder", "examples", "largest_difference", "scored_examples"]
 
 
 def examples(rows: int = 24) -> list[GradedExample]:
@@ -33,9 +34,35 @@ def examples(rows: int = 24) -> list[GradedExample]:
     ]
 
 
+def scored_examples(rows: int = 24) -> list[GradedExample]:
+    """The same rows with five candidates that rows share, and a teacher's scores of everything."""
+    return [
+        replace(
+            row,
+            scale=ScoreScale.GRADE,
+            positive_score=4.5,
+            negatives=tuple(replace(negative, score=0.7 * negative.level) for negative in row.negatives),
+            candidates=tuple(
+                Passage(
+                    f"w{100 + (number + place) % 40} w{place}", Origin.MINED, 0.1 * place, (number + place) % 4 + 0.3
+                )
+                for place in range(5)
+            ),
+        )
+        for number, row in enumerate(examples(rows))
+    ]
+
+
 def config_of(**values: object) -> TrainingConfig:
-    """Settings of a run of eight steps."""
-    settings = {"steps": 8, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32", "checkpoint_every": 1}
+    """Settings of a run of eight steps that drop as the model does: what is dropped has to be resumed too."""
+    settings = {
+        "steps": 8,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "precision": "float32",
+        "checkpoint_every": 1,
+        "dropout": None,
+    }
     return TrainingConfig.model_validate({**settings, **values})
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from multigrain.training.train import train_candidate
 
-from .graded import config_of, encoder, examples, largest_difference
+from .graded import config_of, encoder, largest_difference, scored_examples
 from .together import LOSSES
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,11 @@ def _train_together(small_bert: Path, out: Path, extent: str) -> dict[str, float
 
 
 def _distance_from_one_process(small_bert: Path, tmp_path: Path, saved: Path, loss: str, accumulation: int) -> float:
-    config = config_of(loss=loss, schedule=LOSSES[loss], accumulation=accumulation, checkpoint_every=1000)
+    config = config_of(
+        loss=loss, schedule=LOSSES[loss], teacher="judge", accumulation=accumulation, checkpoint_every=1000
+    )
     alone = encoder(small_bert, dropout=False)
-    train_candidate(alone, examples(), config, name="a", seed=7, checkpoints=tmp_path / "alone")
+    train_candidate(alone, scored_examples(), config, name="a", seed=7, checkpoints=tmp_path / "alone")
     return largest_difference(alone, encoder(saved))
 
 

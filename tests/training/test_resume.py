@@ -11,7 +11,7 @@ from multigrain.curriculum.schedule import step_ranges
 from multigrain.training.data import schedule_of
 from multigrain.training.train import train_candidate
 
-from .graded import config_of, encoder, examples, largest_difference
+from .graded import config_of, encoder, examples, largest_difference, scored_examples
 
 SEED = 7
 CURRICULUM = [{"until": 0.5, "levels": {1: 1}}, {"until": 1, "levels": {2: 1, 4: 2}}]
@@ -23,6 +23,10 @@ CASES = {
     "cumulative": {"schedule": "cumulative"},
     "listwise": {"schedule": "listwise", "loss": "wasserstein"},
     "cached": {"mini_batch_size": 3, "matryoshka": [8]},
+    "distil": {"loss": "distil", "teacher": "judge"},
+    "distil-cached": {"loss": "distil", "teacher": "judge", "schedule": "reverse", "mini_batch_size": 3},
+    "margin-mse": {"loss": "margin-mse", "teacher": "judge", "schedule": "cumulative"},
+    "graded": {"loss": "graded", "teacher": "judge", "schedule": "listwise", "accumulation": 2},
 }
 
 
@@ -40,7 +44,7 @@ def _first_steps(config: TrainingConfig) -> list[int]:
 def test_resuming_at_every_level_boundary_changes_nothing(small_bert: Path, tmp_path: Path, case: str) -> None:
     config = config_of(**CASES[case])
     whole = encoder(small_bert)
-    log = train_candidate(whole, examples(), config, name="a", seed=SEED, checkpoints=tmp_path / "whole")
+    log = train_candidate(whole, scored_examples(), config, name="a", seed=SEED, checkpoints=tmp_path / "whole")
     for first in _first_steps(config):
 
         def stop(step: int, steps: int, loss: float, first: int = first) -> None:
@@ -50,12 +54,18 @@ def test_resuming_at_every_level_boundary_changes_nothing(small_bert: Path, tmp_
         checkpoints = tmp_path / f"cut-{first}"
         with pytest.raises(StoppedError):
             train_candidate(
-                encoder(small_bert), examples(), config, name="a", seed=SEED, checkpoints=checkpoints, on_step=stop
+                encoder(small_bert),
+                scored_examples(),
+                config,
+                name="a",
+                seed=SEED,
+                checkpoints=checkpoints,
+                on_step=stop,
             )
         resumed, seen = encoder(small_bert), []
         again = train_candidate(
             resumed,
-            examples(),
+            scored_examples(),
             config,
             name="a",
             seed=SEED,

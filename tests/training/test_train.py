@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -289,7 +290,7 @@ def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert
 
 
 def test_dropout_is_the_configs_while_training_and_the_models_own_afterwards(small_bert: Path, tmp_path: Path) -> None:
-    def trained(dropout: float | None) -> SentenceTransformer:
+    def trained(dropout: float | Literal["auto"] | None) -> SentenceTransformer:
         model = build_encoder(str(small_bert), max_seq_length=16, device="cpu")
         config = _config(candidates={"a": {}}, dropout=dropout).resolve("a")
         train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "checkpoints")
@@ -297,7 +298,8 @@ def test_dropout_is_the_configs_while_training_and_the_models_own_afterwards(sma
 
     model = trained(0.0)
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.1}
-    without, own, set_to_own = (_weights(each) for each in (model, trained(None), trained(0.1)))
+    without, own, set_to_own, auto = (_weights(each) for each in (model, trained(None), trained(0.1), trained("auto")))
+    assert all(torch.equal(auto[name], without[name]) for name in own)  # on a CPU
     assert any(not torch.equal(without[name], own[name]) for name in own)
     assert all(torch.equal(set_to_own[name], own[name]) for name in own)
 

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.training.graded import config_of, encoder, examples, largest_difference
+from tests.training.graded import config_of, encoder, examples, largest_difference, scored_examples
 
 from multigrain.training.processes import is_main_process, leave_together
 from multigrain.training.train import train_candidate
@@ -17,6 +17,9 @@ LOSSES = {
     "masked": "coarse-to-fine",
     "listmle": "listwise",
     "wasserstein": "listwise",
+    "distil": "coarse-to-fine",
+    "margin-mse": "listwise",
+    "graded": "mixed",
 }
 
 
@@ -47,8 +50,10 @@ def main(small_bert: Path, out: Path, *, quick: bool) -> None:
             found[f"resumed-{accumulation}-{first}"] = largest_difference(whole, resumed)
         for loss, schedule in [("infonce", LOSSES["infonce"])] if quick else LOSSES.items():
             exact = encoder(small_bert, dropout=False)
-            config = config_of(accumulation=accumulation, loss=loss, schedule=schedule, checkpoint_every=1000)
-            train_candidate(exact, examples(), config, name="a", seed=7, checkpoints=out / f"exact-{loss}")
+            config = config_of(
+                accumulation=accumulation, loss=loss, schedule=schedule, teacher="judge", checkpoint_every=1000
+            )
+            train_candidate(exact, scored_examples(), config, name="a", seed=7, checkpoints=out / f"exact-{loss}")
             if is_main_process():
                 exact.save_pretrained(str(out / f"{loss}-{accumulation}"), create_model_card=False)
     if is_main_process():

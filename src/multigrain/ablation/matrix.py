@@ -102,7 +102,7 @@ class Arm:
     def training_settings(self) -> dict[str, Any]:
         """What decides how the arm is trained, as plain values."""
         training = self.config.training.resolve(CANDIDATE)
-        values = training.model_dump(mode="json", exclude={"candidates", "checkpoint_every"})
+        values = training.fingerprinted(exclude={"candidates", "checkpoint_every"})
         return {key: value for key, value in values.items() if value is not None or key not in _ADDED_LATER}
 
 

@@ -191,7 +191,9 @@ def _audited(ablation: _Ablation, arm: Arm) -> tuple[RunContext, StageManifest]:
             _share(written.path / stage.folder, folder / stage.folder)
         _AUDIT.run(context)
         ablation.audited[folder] = context, context.run.require(_AUDIT.folder, "multigrain ablate")
-    return ablation.audited[folder]
+    context, audited = ablation.audited[folder]
+    STAGES["teachers"].run(replace(context, config=arm.config))  # what an earlier arm's teacher scored is kept
+    return context, audited
 
 
 def _share(source: Path, target: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.judges import judge_counts, open_judges
+from multigrain.audit.judges import judge_counts, open_judges, pair_key
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure
@@ -22,7 +22,7 @@ from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.encoders.reference import reference_encoder, reference_name
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.records import Document, GradedExample, Level, SynthesizedRow
+from multigrain.records import Document, GradedExample, Level, ScoreScale, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import read_documents
 from multigrain.sources.words import fold_words
@@ -99,7 +99,9 @@ def audit_file(
                 rows,
                 pool,
                 # Nobody asked for a level: every negative goes where it was measured.
-                config.audit.model_copy(update={"repair": ["relevel", *config.audit.repair]}),
+                config.audit.model_copy(
+                    update={"repair": ["relevel", *config.audit.repair], "candidates": config.candidates_kept}
+                ),
                 encode_queries=reference.encode_queries,
                 encode_documents=reference.encode_documents,
                 pool_vectors=vectors,
@@ -110,7 +112,10 @@ def audit_file(
                 tell_spares=True,
             )
         probe = run_probe(result, pool, vectors, config, reference.encode_documents)
-        result = replace(result, examples=tuple(map(_as_theirs, result.examples)))
+        given = given_scores(theirs)
+        result = replace(
+            result, examples=tuple(_with_scores(_as_theirs(example), given) for example in result.examples)
+        )
         counts = summarise(
             result,
             requested=len(rows),
@@ -193,6 +198,36 @@ def _as_theirs(example: GradedExample) -> GradedExample:
         if negative.origin == "mined" and f"refilled:{int(negative.level)}" not in renamed
     )
     return replace(example, negatives=(easiest, low, high, hardest), actions=(*renamed, *filled))
+
+
+def given_scores(theirs: Sequence[ForeignRow]) -> dict[bytes, float]:
+    """The scores that came with a file, by the key of query and passage."""
+    return {
+        pair_key(row.query, text): score
+        for row in theirs
+        for texts, scores in ((row.positives, row.positive_scores), (row.negatives, row.negative_scores))
+        if len(texts) == len(scores)
+        for text, score in zip(texts, scores, strict=True)
+    }
+
+
+def _with_scores(example: GradedExample, given: Mapping[bytes, float]) -> GradedExample:
+    """The row with the scores that its file brought for its passages; what was mined has none."""
+    if not given:
+        return example
+
+    def score(text: str) -> float | None:
+        return given.get(pair_key(example.query, text))
+
+    easiest, low, high, hardest = (replace(negative, score=score(negative.text)) for negative in example.negatives)
+    return replace(
+        example,
+        scale=ScoreScale.GIVEN,
+        positive_score=score(example.positive),
+        negatives=(easiest, low, high, hardest),
+        further_positives=tuple(replace(passage, score=score(passage.text)) for passage in example.further_positives),
+        candidates=tuple(replace(passage, score=score(passage.text)) for passage in example.candidates),
+    )
 
 
 def _text_id(text: str) -> str:

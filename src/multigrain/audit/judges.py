@@ -19,12 +19,12 @@ from multigrain.audit.check import Problem
 from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
-from multigrain.errors import ModelError
 from multigrain.llm.answers import ask
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.llm.session.session import PaidSession, paid_session
 from multigrain.records import Level, SynthesizedRow
+from multigrain.sources.words import fold_words
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.likelihood import ranked_examples
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
@@ -32,7 +32,11 @@ from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy
 
+JUDGE: Final = "judge"
+"""The purpose under which the journal keeps judgments."""
+
 _MAX_TOKENS: Final = 32
+_MAX_QUOTING_TOKENS: Final = 256
 _CHARACTERS: Final = 4000
 
 Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
@@ -60,6 +64,10 @@ class Judge(Protocol):
         """For each (query, positive, negative) what is wrong with the negative, or None."""
         ...
 
+    def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """For each (query, passage) whether the passage surely answers, so that it may be kept as a positive."""
+        ...
+
 
 @dataclass
 class CrossEncoderJudge:
@@ -68,10 +76,12 @@ class CrossEncoderJudge:
     Args:
         scores: the cross-encoder.
         margin: on its scale from 0 to 1.
+        positive_at_least: what answers surely, on the same scale.
     """
 
     scores: PairScores
     margin: float
+    positive_at_least: float = 0.9
     _by_pair: dict[bytes, float] = field(default_factory=dict, init=False)
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
@@ -90,6 +100,11 @@ class CrossEncoderJudge:
             problems.append(Problem("false_negative", detail) if close else None)
         return problems
 
+    def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the score is as high as a positive must have it."""
+        self._learn(pairs)
+        return [self._by_pair[pair_key(*pair)] >= self.positive_at_least for pair in pairs]
+
     def _learn(self, pairs: Iterable[tuple[str, str]]) -> None:
         new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._by_pair]
         if new:
@@ -97,7 +112,34 @@ class CrossEncoderJudge:
                 self._by_pair[pair_key(*pair)] = float(score) if math.isfinite(score) else math.nan
 
 
+def judgment_request(
+    pair: tuple[str, str], config: JudgeConfig, prompts: Prompts, *, seed: int, room: int
+) -> CompletionRequest:
+    """What a language model is asked about a (query, passage).
+
+    Args:
+        pair: query and passage; the start of long ones is read.
+        config: whether the answering words are asked for.
+        prompts: the templates.
+        seed: of the sampler.
+        room: most tokens for a judgment and for what a model thinks before it.
+    """
+    query, passage = (part[:_CHARACTERS] for part in pair)
+    return CompletionRequest(
+        messages=prompts.render("judge_quote" if config.quote else "judge", query=query, passage=passage),
+        temperature=0.0,
+        max_tokens=_MAX_QUOTING_TOKENS if config.quote else _MAX_TOKENS,
+        seed=seed,
+        room=room,
+    )
+
+
 class _Judgment(BaseModel):
+    score: Annotated[int, Field(ge=0, le=5)]
+
+
+class _QuotedJudgment(BaseModel):
+    words: str
     score: Annotated[int, Field(ge=0, le=5)]
 
 
@@ -137,6 +179,20 @@ class LanguageModelJudge:
     room: int = 0
     counts: JudgeCounts = field(default_factory=JudgeCounts, init=False)
     _by_pair: dict[bytes, int | None] = field(default_factory=dict, init=False)
+    _unquoted: set[bytes] = field(default_factory=set, init=False)
+
+    def grades(self, pairs: Sequence[tuple[str, str]]) -> list[int | None]:
+        """The grade of each (query, passage); None where none came back."""
+        self._learn(pairs)
+        return [self._by_pair[pair_key(*pair)] for pair in pairs]
+
+    def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the grade is as high as a further positive must have it, and quoted words stand in the passage."""
+        least = self.config.further_positive_at_least
+        return [
+            grade is not None and grade >= least and pair_key(*pair) not in self._unquoted
+            for pair, grade in zip(pairs, self.grades(pairs), strict=True)
+        ]
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
         """Turn away positives that are judged low."""
@@ -179,18 +235,16 @@ class LanguageModelJudge:
                 self.counts.failed += 1
 
     async def _judge(self, pair: tuple[str, str]) -> int:
-        query, passage = (part[:_CHARACTERS] for part in pair)
-        request = CompletionRequest(
-            messages=self.prompts.render("judge", query=query, passage=passage),
-            temperature=0.0,
-            max_tokens=_MAX_TOKENS,
-            seed=self.seed,
-            room=self.room,
-        )
-        return (await ask(self.client, request, _Judgment)).score
+        request = judgment_request(pair, self.config, self.prompts, seed=self.seed, room=self.room)
+        if not self.config.quote:
+            return (await ask(self.client, request, _Judgment)).score
+        judgment = await ask(self.client, request, _QuotedJudgment)
+        words = fold_words(judgment.words)
+        if not words or words not in fold_words(pair[1][:_CHARACTERS]):
+            self._unquoted.add(pair_key(*pair))
+        return judgment.score
 
 
-_HEADS = ("ForSequenceClassification", "ForCausalLM")
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
 
 
@@ -216,16 +270,41 @@ def open_judges(
             engine = stack.enter_context(build_engine(config.engine, concurrency=total_concurrency(config.llm)))
             session = stack.enter_context(paid_session(config, run, engine))
             if audit.judge is not None:
-                prompts = Prompts(config.synthesis.templates)
-                judge = session.client("judge")
-                judges.append(
-                    LanguageModelJudge(
-                        judge, engine, audit.judge, seed=config.seed, prompts=prompts, room=config.llm.max_tokens
-                    )
-                )
+                judges.append(_language_model_judge(config, audit.judge, session, engine))
             if "regenerate" in audit.repair:
                 rewrite = _rewriter(config, run, units(), session, engine)
         yield judges, rewrite
+
+
+@contextmanager
+def open_judge(config: Config, run: RunDirectory) -> Iterator[LanguageModelJudge]:
+    """The run's language model as a judge of any number of passages; the end closes it.
+
+    What the audit's judge was asked is in the journal, and is not asked again.
+
+    Args:
+        config: the run's.
+        run: keeps answers in its journal.
+    """
+    settings = (config.audit.judge or JudgeConfig()).model_copy(update={"max_passages": None})
+    with (
+        build_engine(config.engine, concurrency=total_concurrency(config.llm)) as engine,
+        paid_session(config, run, engine) as session,
+    ):
+        yield _language_model_judge(config, settings, session, engine)
+
+
+def _language_model_judge(
+    config: Config, settings: JudgeConfig, session: PaidSession, engine: Engine
+) -> LanguageModelJudge:
+    return LanguageModelJudge(
+        session.client(JUDGE),
+        engine,
+        settings,
+        seed=config.seed,
+        prompts=Prompts(config.synthesis.templates),
+        room=config.llm.max_tokens,
+    )
 
 
 def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = False) -> CrossEncoderJudge:
@@ -234,35 +313,17 @@ def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fa
     Raises:
         ModelError: it cannot be loaded, or gives more than one score a pair.
     """
-    from sentence_transformers import CrossEncoder
     from torch.nn import Sigmoid
 
-    try:
-        model = CrossEncoder(config.model, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"audit.cross_encoder.model {config.model!r}: cannot be loaded as a cross-encoder ({problem}): "
-            "give a folder or a hub id of a sentence-transformers cross-encoder"
-        ) from None
-    if model.num_labels != 1:
-        raise ModelError(
-            f"audit.cross_encoder.model {config.model!r}: gives {model.num_labels} scores a pair; "
-            "a cross-encoder with one is needed"
-        )
-    made_for = getattr(model.config, "architectures", None) or []
-    if not any(name.endswith(_HEADS) for name in made_for):
-        # It would be loaded all the same, with a head of random weights.
-        raise ModelError(
-            f"audit.cross_encoder.model {config.model!r}: holds {', '.join(made_for) or 'no scoring head'}, which "
-            "scores no pairs; give a cross-encoder, not an embedding model"
-        )
+    from multigrain.encoders.cross_encoder import load_cross_encoder
+
+    model = load_cross_encoder(config.model, setting="audit.cross_encoder.model", trust_remote_code=trust_remote_code)
 
     def scores(pairs: list[tuple[str, str]]) -> list[float]:
         values = model.predict(pairs, batch_size=config.batch_size, show_progress_bar=False, activation_fn=Sigmoid())
         return [float(value) for value in values]
 
-    return CrossEncoderJudge(scores, config.margin)
+    return CrossEncoderJudge(scores, config.margin, config.positive_at_least)
 
 
 def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:

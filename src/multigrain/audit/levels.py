@@ -160,6 +160,32 @@ def pick_negatives(
     return best
 
 
+def candidate_picks(
+    written: Sequence[WrittenPick], pool: MinedPool, *, taken: Collection[str | int], count: int
+) -> list[WrittenPick | MinedPick]:
+    """More passages of a row: written texts that no level took, the nearest of the corpus, and some of every band.
+
+    They may lie above the ceiling of negatives: what they are is for a teacher or a judge to say.
+
+    Args:
+        written: candidates that passed the text checks.
+        pool: what may be mined.
+        taken: texts and corpus rows that are not to be used.
+        count: how many; of written texts half as many at most, and of the nearest documents half as many.
+    """
+    texts = [pick for pick in written if pick.text not in taken][: count // 2]
+    mined = [
+        MinedPick(int(index), float(similarity))
+        for index, similarity in zip(pool.indices, pool.similarities, strict=True)
+        if int(index) not in taken
+    ]
+    near, rest = mined[: (count + 1) // 2], mined[(count + 1) // 2 :]
+    spread = min(max(0, count - len(texts) - len(near)), len(rest))
+    picks: list[WrittenPick | MinedPick] = [*texts, *near]
+    picks += [rest[place * len(rest) // spread] for place in range(spread)]
+    return picks[:count]
+
+
 @dataclass
 class _Descent:
     """Picks for one row, from the hardest level down to the easiest."""

@@ -117,5 +117,6 @@ def _audit_batch(
             audit.ask_about_positives(works, judge)
         if judges:
             audit.settle(works, judges)
+    audit.choose_candidates(works, judges)
     examples = [audit.example(work) for work in works if audit.complete(work)]
     return AuditResult(tuple(examples), tuple(audit.rejections), audit.looked_at, audit.asked_again, audit.vectors)

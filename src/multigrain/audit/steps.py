@@ -8,10 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from multigrain.audit.check import MeasuredRow, Problem, reject
 from multigrain.audit.checks import check_measured, check_negative, check_row, check_rows, limits_for
 from multigrain.audit.judges import Judge, Rewrite
-from multigrain.audit.levels import MinedPick, MinedPool, Picks, WrittenPick, mined_pool, pick_negatives
+from multigrain.audit.levels import (
+    MinedPick,
+    MinedPool,
+    Picks,
+    WrittenPick,
+    candidate_picks,
+    mined_pool,
+    pick_negatives,
+)
 from multigrain.audit.structure import check_structure, check_text, mend, mend_text, mended
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
@@ -25,6 +35,7 @@ from multigrain.records import (
     Level,
     Negative,
     Origin,
+    Passage,
     Rejection,
     SynthesizedRow,
     answering_ids,
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) L2-normalised vectors."""
 
+_MOST_GIVEN: Final = 16  # further documents that were given as answers and are kept with a row
 _MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
 
 
@@ -58,6 +70,8 @@ class RowWork:
         picks: what was chosen.
         problem: why the whole row goes; None while it stays.
         texts: the words of the written negatives that passed the checks.
+        positives: texts and corpus rows that a judge found to answer, where they are kept.
+        candidates_kept: more passages that the row keeps.
     """
 
     row: SynthesizedRow
@@ -72,6 +86,8 @@ class RowWork:
     picks: Picks = field(default_factory=dict)
     problem: Problem | None = None
     texts: set[str] = field(default_factory=set)
+    positives: dict[str | int, WrittenPick | MinedPick] = field(default_factory=dict)
+    candidates_kept: list[WrittenPick | MinedPick] = field(default_factory=list)
 
     @property
     def ceiling(self) -> float:
@@ -285,6 +301,8 @@ class AuditSteps:
                 for (work, level, pick), problem in zip(open_picks, problems, strict=True):
                     if problem is not None:
                         work.banned.add(pick.key)
+                        if self._keeps_positives and self._answers(judges, work, [pick]) == [True]:
+                            work.positives[pick.key] = pick
                         work.refused.append(reject(work.row, problem, level, self._text(pick)))
                         refused[id(work)] = work
                 open_picks = [
@@ -297,6 +315,39 @@ class AuditSteps:
         for work in works:
             if work.is_open and work.unchecked():
                 work.problem = Problem("false_negative", f"no four negatives passed in {_MOST_TURNS} choices")
+
+    @property
+    def _keeps_positives(self) -> bool:
+        return self.config.false_negatives == "keep-as-positive"
+
+    def choose_candidates(self, works: Sequence[RowWork], judges: Sequence[Judge]) -> None:
+        """Choose the passages that rows keep beside their levels; those that surely answer join the positives."""
+        count = self.config.candidates if isinstance(self.config.candidates, int) else 0
+        open_works = [work for work in works if work.is_open and count]
+        for work in open_works:
+            taken = {pick.key for pick in work.picks.values()} | work.banned
+            work.candidates_kept = candidate_picks(work.candidates, work.pool, taken=taken, count=count)
+        if not (judges and self._keeps_positives and self.config.checks.false_negatives):
+            return
+        for judge in judges:  # about all rows at once: what is asked one after another takes long
+            judge.answering(
+                [(work.row.query, self._text(pick)) for work in open_works for pick in work.candidates_kept]
+            )
+        for work in open_works:
+            answers = self._answers(judges, work, work.candidates_kept)
+            chosen = zip(work.candidates_kept, answers, strict=True)
+            work.positives |= {pick.key: pick for pick, is_answer in chosen if is_answer}
+            work.candidates_kept = [pick for pick in work.candidates_kept if pick.key not in work.positives]
+
+    def _answers(self, judges: Sequence[Judge], work: RowWork, picks: Sequence[WrittenPick | MinedPick]) -> list[bool]:
+        """Whether all judges are sure of each pick that it answers the row's query."""
+        answers = [True] * len(picks)
+        for judge in judges:
+            places = [place for place, is_answer in enumerate(answers) if is_answer]
+            pairs = [(work.row.query, self._text(picks[place])) for place in places]
+            for place, is_answer in zip(places, judge.answering(pairs), strict=True):
+                answers[place] = is_answer
+        return answers
 
     def complete(self, work: RowWork) -> bool:
         """Whether a row is kept; if not, its rejection is noted."""
@@ -327,6 +378,7 @@ class AuditSteps:
                 negatives.append(Negative(self._text(pick), level, Origin.MINED, pick.similarity))
                 if work.row.negatives:
                     actions.append(f"refilled:{int(level)}")
+        actions += ["kept_positive"] * len(work.positives)
         easiest, low, high, hardest = negatives
         return GradedExample(
             id=work.row.id,
@@ -337,7 +389,27 @@ class AuditSteps:
             positive_similarity=work.similarity,
             written_order_held=_order_held(work, self.vectors),
             actions=tuple(actions),
+            further_positives=tuple(self._further_positives(work)),
+            candidates=tuple(map(self._passage, work.candidates_kept)),
         )
+
+    def _further_positives(self, work: RowWork) -> Iterator[Passage]:
+        """The other documents that are given as answers, and what judges found to answer; each text once."""
+        texts = {work.row.positive, *(self._text(pick) for pick in work.picks.values())}
+        for key in work.row.relevant_ids[:_MOST_GIVEN]:
+            number = self._numbers.get(key)
+            if number is not None and self.pool[number].text not in texts:
+                texts.add(self.pool[number].text)
+                similarity = float(work.vector @ np.asarray(self.pool_vectors[number : number + 1])[0])
+                yield Passage(self.pool[number].text, Origin.MINED, similarity)
+        for pick in work.positives.values():
+            if self._text(pick) not in texts:
+                texts.add(self._text(pick))
+                yield self._passage(pick)
+
+    def _passage(self, pick: WrittenPick | MinedPick) -> Passage:
+        origin = Origin.WRITTEN if isinstance(pick, WrittenPick) else Origin.MINED
+        return Passage(self._text(pick), origin, pick.similarity)
 
     def _broken_levels(self, work: RowWork) -> list[Level]:
         self.pick(work, refill=self.config.negatives == "hybrid")

@@ -45,10 +45,13 @@ def summarise(
     origins: Counter[Origin] = Counter()
     orders: Counter[bool | None] = Counter()
     done: Counter[str] = Counter()
+    further = kept = 0
     similar = array("d")  # of a row: positive, level 1 to 4
     for example in result.examples:
         origins.update(negative.origin for negative in example.negatives)
         orders[example.written_order_held] += 1
+        further += len(example.further_positives)
+        kept += len(example.candidates)
         done.update({action.partition(":")[0] for action in example.actions})
         similar.extend((example.positive_similarity, *(negative.similarity for negative in example.negatives)))
     reasons = Counter(lost.reason if lost.part == "row" else f"negative:{lost.reason}" for lost in result.rejections)
@@ -63,6 +66,8 @@ def summarise(
         **{kind: done[kind] for kind in ("relevelled", "refilled", "regenerated", "selected")},
         "dropped": sum(count for reason, count in reasons.items() if not reason.startswith("negative:")),
         "asked_again": result.asked_again,
+        "further_positives": further,
+        "candidates": kept,
         "written_order_held_share": orders[True] / judged if (judged := orders[True] + orders[False]) else None,
         "reference_model": reference_model,
         **({} if facts is None else {"reference_facts": {**asdict(facts), "words": str(facts)}}),

@@ -42,7 +42,8 @@ def audit(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Form of a training file: sentence-transformers, flagembedding, tevatron, ms-swift, or multigrain. "
+            help="Form of a training file: sentence-transformers, lists, flagembedding, tevatron, ms-swift, or "
+            "multigrain. "
             "Default: what its first row looks like.",
         ),
     ] = "auto",

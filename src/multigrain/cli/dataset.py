@@ -31,7 +31,7 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="sentence-transformers, flagembedding, tevatron, ms-swift, or multigrain.",
+            help="sentence-transformers, lists, flagembedding, tevatron, ms-swift, or multigrain.",
         ),
     ] = "sentence-transformers",
     as_json: JsonOption = False,

@@ -27,16 +27,20 @@ def demo(
     Real from end to end, with no key, no hub and no GPU: an embedded language model writes queries for docstrings,
     negatives come at four levels, all-MiniLM-L6-v2 is trained three ways (ATA pooling, mean pooling, and in-batch
     negatives only), and all are compared on summary lines that people wrote for docstrings never seen before.
+
+    Two seconds at the start measure the machine: a slow one trains fewer steps, to end within ten minutes.
     """
     quieten_libraries()
     from multigrain.recipes import recipe
-    from multigrain.stages.run import run as run_all
     from multigrain.tools.demo import demo_summary
+    from multigrain.tools.demo_budget import run_demo
 
     started = time.monotonic()
     config = recipe("demo").model_copy(update={"seed": seed})
-    directory = run_all(config, run, progress=terminal_progress(), redo=redo)
-    summary = demo_summary(directory, config, total_seconds=time.monotonic() - started, setup_seconds=setup_seconds)
+    directory, config, plan = run_demo(config, run, progress=terminal_progress(), redo=redo)
+    summary = demo_summary(
+        directory, config, plan, total_seconds=time.monotonic() - started, setup_seconds=setup_seconds
+    )
     _show(summary)
     if as_json:
         print_json(summary)

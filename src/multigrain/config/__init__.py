@@ -28,6 +28,7 @@ from multigrain.config.llm import EndpointConfig, LLMConfig, PriceConfig
 from multigrain.config.poolings import PoolingName
 from multigrain.config.root import Config, EngineConfig, fingerprint
 from multigrain.config.synthesis import QueryType, SynthesisConfig, TasksConfig
+from multigrain.config.teachers import TeacherConfig
 from multigrain.config.training import (
     CandidateConfig,
     Merge,
@@ -68,6 +69,7 @@ __all__ = [
     "ScheduleName",
     "SynthesisConfig",
     "TasksConfig",
+    "TeacherConfig",
     "TrainingConfig",
     "fingerprint",
 ]

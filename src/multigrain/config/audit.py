@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Final, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -16,6 +17,7 @@ from multigrain.plugins import added_parts
 Band = tuple[int, int]
 Repair = Literal["relevel", "regenerate", "refill"]
 
+_MOST_CANDIDATES: Final = 100
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}")
 
 
@@ -89,6 +91,8 @@ class AuditChecks(Section):
 class CrossEncoderConfig(Section):
     """A cross-encoder that looks at each chosen negative beside its query."""
 
+    added: ClassVar[Mapping[str, Any]] = {"positive_at_least": 0.9}
+
     model: ModelReference
     """A sentence-transformers cross-encoder: a folder or a hub id."""
 
@@ -98,9 +102,14 @@ class CrossEncoderConfig(Section):
     batch_size: int = Field(default=32, ge=1)
     """Pairs scored at once."""
 
+    positive_at_least: float = Field(default=0.9, gt=0, le=1)
+    """Where false negatives are kept as positives: a passage that scores this much is one."""
+
 
 class JudgeConfig(Section):
     """A language model that judges how well a passage answers, from 0 to 5."""
+
+    added: ClassVar[Mapping[str, Any]] = {"further_positive_at_least": 4, "quote": False}
 
     positive_at_least: int = Field(default=3, ge=0, le=5)
     """Rows whose positive is judged lower go."""
@@ -110,6 +119,13 @@ class JudgeConfig(Section):
 
     max_passages: int | None = Field(default=None, ge=1)
     """Judge at most this many passages; what is not judged by then is kept as it is (null: no limit)."""
+
+    further_positive_at_least: int = Field(default=4, ge=1, le=5)
+    """Where false negatives are kept as positives: a passage that is judged this high is one."""
+
+    quote: bool = Field(default=False)
+    """Ask first for the words of the passage that answer, then for the score. A passage whose quoted words do not
+    stand in it is no further positive, however high it is judged."""
 
 
 class DecontaminationConfig(Section):
@@ -148,6 +164,8 @@ class ProbeConfig(Section):
 
 class AuditConfig(Section):
     """What is checked, measured and repaired."""
+
+    added: ClassVar[Mapping[str, Any]] = {"false_negatives": "drop"}
 
     reference_model: ModelReference = "auto"
     """The encoder that measures similarity. auto: the model that is tuned, as it was before."""
@@ -189,6 +207,16 @@ class AuditConfig(Section):
     """Corpus ranks (from, to) that level 1, 2, 3 and 4 are mined from; rank 0 is the nearest document that is
     not the positive. Scaled down where the corpus is smaller than the last rank."""
 
+    false_negatives: Literal["drop", "keep-as-positive"] = Field(default="drop")
+    """What becomes of a passage that a judge or cross-encoder finds to answer the query as well. drop: another takes
+    its place. keep-as-positive: it joins the row's positives, and so do those of the row's `candidates` that all
+    judges find to answer."""
+
+    candidates: int | Literal["auto"] = Field(default="auto")
+    """How many more passages a row keeps, beside positive and levels: half of them the nearest of the corpus, the
+    others spread over the bands. No loss takes them for negatives: a teacher scores them, and judges find further
+    positives among them. auto: 8 where there is a teacher, or false negatives are kept as positives; else none."""
+
     false_negative_margin: float = Field(default=0.05, ge=0, lt=1)
     """A negative must be at least this much less similar to the query than the positive."""
 
@@ -213,6 +241,22 @@ class AuditConfig(Section):
 
     probe: ProbeConfig = Field(default_factory=ProbeConfig)
     """A classifier that tries to tell written negatives from mined ones; it warns where it can."""
+
+    @field_validator("candidates")
+    @classmethod
+    def _candidates_are_a_number(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 0 <= value <= _MOST_CANDIDATES:
+            raise ValueError(f"candidates must be auto, or 0 to {_MOST_CANDIDATES}, got {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _positives_need_a_judge(self) -> Self:
+        if self.false_negatives == "keep-as-positive" and self.cross_encoder is None and self.judge is None:
+            raise ValueError(
+                "false_negatives: keep-as-positive needs somebody who tells answers from negatives: set judge or "
+                "cross_encoder"
+            )
+        return self
 
     @field_validator("languages")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -15,6 +15,8 @@ from multigrain.config.llm import LLMConfig
 from multigrain.config.section import Section
 from multigrain.config.synthesis import LEVELS_TO_MINE, SynthesisConfig, TasksConfig
 from multigrain.config.training import TrainingConfig
+
+_AUTO_CANDIDATES: Final = 8
 
 
 class EngineConfig(Section):
@@ -79,6 +81,14 @@ class Config(Section):
             raise ValueError("evaluation.queries: start_from: pairs asks with held-out pairs; leave it at auto")
         return self
 
+    @property
+    def candidates_kept(self) -> int:
+        """How many candidates the audit keeps with a row (`audit.candidates`, resolved)."""
+        if self.audit.candidates != "auto":
+            return self.audit.candidates
+        taught = any(self.training.resolve(name).teacher for name in self.training.candidates)
+        return _AUTO_CANDIDATES if taught or self.audit.false_negatives == "keep-as-positive" else 0
+
     @model_validator(mode="before")
     @classmethod
     def _empty_sections(cls, values: Any) -> Any:
@@ -100,7 +110,13 @@ class Config(Section):
 
 def fingerprint(*parts: Any) -> str:
     """A stable SHA-256 over JSON-like values and config sections, for manifests and journal keys."""
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    plain = [_plain(part) for part in parts]
     return hashlib.sha256(
         json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode()
     ).hexdigest()
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, Section):
+        return part.fingerprinted()
+    return part.model_dump(mode="json") if isinstance(part, BaseModel) else part

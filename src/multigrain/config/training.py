@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +22,7 @@ from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
 from multigrain.config.paths import LossOptions, ModelReference
 from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
+from multigrain.config.teachers import Teachers
 
 ScheduleName = Literal[
     "coarse-to-fine",
@@ -66,6 +68,9 @@ class CandidateConfig(Section):
     loss_options: LossOptions | None = None
     """Options of the loss."""
 
+    teacher: Teachers | None = None
+    """Whose scores the loss learns from."""
+
     rows: RowSharing | None = None
     """Whether each level sees all rows, or its own."""
 
@@ -81,6 +86,8 @@ class CandidateConfig(Section):
 
 class TrainingConfig(Section):
     """How the embedding model is tuned."""
+
+    added: ClassVar[Mapping[str, Any]] = {"teacher": []}
 
     base_model: ModelReference = "auto"
     """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2)."""
@@ -144,11 +151,17 @@ class TrainingConfig(Section):
 
     loss: str = "infonce"
     """infonce, masked (in-batch negatives above a cosine are left out), guided (a second model leaves them out),
-    listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in."""
+    listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in. distil,
+    margin-mse and graded learn from a teacher's scores."""
 
     loss_options: LossOptions = Field(default_factory=dict)
     """Options of the loss: masked takes threshold; guided takes guide (a model) and margin; listmle takes in_batch;
-    wasserstein takes grades."""
+    wasserstein takes grades; distil takes teacher_temperature and infonce_share; graded takes in_batch."""
+
+    teacher: Teachers = Field(default_factory=list)
+    """Whose scores distil, margin-mse and graded learn from: judge (the run's language model), a cross-encoder or a
+    larger embedder (a folder, a hub id, package:NAME, or openai:MODEL), or a list of them, mixed by rank. Or with
+    options: {model: …, kind: …, batch_tokens: …}. Every row's passages are scored once, after the audit."""
 
     mini_batch_size: int | None = Field(default=None, ge=1)
     """Texts a forward pass, with gradients cached: a batch of any size in the memory of one pass, in about twice the
@@ -170,9 +183,9 @@ class TrainingConfig(Section):
     temperature: float = Field(default=0.05, gt=0)
     """InfoNCE temperature: similarities are divided by it."""
 
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    """Of the base model's layers while it is tuned (null: its own, often 0.1; adapters have theirs). 0 learns half as
-    fast again on a CPU."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] | None = "auto"
+    """Of the base model's layers while it is tuned; adapters have theirs. auto: 0 on a CPU, where drawing what to drop
+    takes a tenth to a third of the time, elsewhere as null. null: the base model's own, often 0.1."""
 
     max_seq_length: int | None = Field(default=256, ge=8)
     """Tokens of a text that are read, in training and evaluation (null: the base model's own)."""

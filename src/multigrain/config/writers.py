@@ -1,6 +1,6 @@
-"""What small language models can write, and the settings under which they write it best: measured, one home.
+"""What small language models can write, and the settings that suit them.
 
-`multigrain init`, the demo and the docs' table go by it; benchmarks/embedded_writer.py --writers measures it anew.
+`multigrain init`, `doctor` and the demo go by it; benchmarks/embedded_writer.py --writers measures a model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from multigrain.config.synthesis import QueryType
 
 @dataclass(frozen=True, slots=True)
 class KnownWriter:
-    """A model that was measured.
+    """A model that was tried here.
 
     Attributes:
         mark: what is in its file's name, in small letters.
@@ -53,15 +53,7 @@ KNOWN_WRITERS: Final = (
         query_types={"summary": 1.0},
         document_characters=400,
         negatives_share=0.04,
-        fails_at=frozenset({"question", "search", "keywords", "claim", "long-tail", "message"}),
-    ),
-    KnownWriter(
-        mark="qwen2.5-coder-0.5b",
-        name="Qwen2.5-Coder-0.5B-Instruct",
-        temperature=0.2,
-        query_types={"summary": 1.0},
-        document_characters=800,
-        negatives_share=0.04,
+        fails_at=frozenset({"question"}),
     ),
     KnownWriter(
         mark="1.5b-instruct",

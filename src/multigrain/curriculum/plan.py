@@ -62,8 +62,9 @@ def plan_batches(
     """The run's steps, in order.
 
     Rows are visited in seeded shuffled passes. A batch never holds a text twice: it would be an in-batch negative of
-    a row that it is the positive of, or count double. A row that would bring one waits for the next batch. Where too
-    few different rows are left to fill a batch, the batch is as large as they allow.
+    a row that it is the positive of, or count double; nor does it hold a further positive of another of its rows. A
+    row that would bring one waits for the next batch. Where too few different rows are left to fill a batch, the
+    batch is as large as they allow.
 
     Args:
         pools: the sources; the first has levels, the others take no note of them.
@@ -110,6 +111,7 @@ def group_by_length(
     kinds: Sequence[Hashable],
     *,
     texts: Callable[[int], Sequence[Hashable]],
+    shuns: Callable[[int], Sequence[Hashable]] = lambda _: (),
     seed: int,
     window: int = _WINDOW,
 ) -> list[list[int]]:
@@ -123,6 +125,7 @@ def group_by_length(
         lengths: of a row; any number that grows with it.
         kinds: of each batch; rows go from a batch to those of its kind alone.
         texts: of a row; no batch may hold one of them twice.
+        shuns: texts that no other row of a row's batch may have.
         seed: of the order of the batches within a window, so that training does not go from short to long.
         window: batches that exchange rows.
     """
@@ -133,7 +136,8 @@ def group_by_length(
         end = start + 1
         while end < min(len(batches), start + window) and signs[end] == signs[start]:
             end += 1
-        grouped += _exchange([list(batch) for batch in batches[start:end]], lengths, texts, f"{seed}:lengths:{start}")
+        window_batches = [list(batch) for batch in batches[start:end]]
+        grouped += _exchange(window_batches, lengths, texts, shuns, f"{seed}:lengths:{start}")
         start = end
     return grouped
 
@@ -161,6 +165,7 @@ class _Passes:
 def _fill(pool: RowPool, drawn: Sequence[_Passes], levels: Iterator[Level], batch_size: int, parts: int) -> list[int]:
     batch: list[tuple[_Passes, int, int]] = []
     used: set[int] = set()
+    shunned: set[int] = set()
     waiting: list[tuple[_Passes, int]] = []
     started = {id(passes): passes.number for passes in drawn}
     size = min(batch_size, len(pool))
@@ -172,9 +177,10 @@ def _fill(pool: RowPool, drawn: Sequence[_Passes], levels: Iterator[Level], batc
                 passes.put_back([row])
                 break  # a whole pass within this step added nothing: the rest repeat what is in the batch
             visit = passes.number - 1
-            texts = pool.texts(row, level, visit)
-            if used.isdisjoint(texts):
+            texts, shuns = pool.texts(row, level, visit), pool.shuns(row)
+            if used.isdisjoint(texts) and shunned.isdisjoint(texts) and used.isdisjoint(shuns):
                 used.update(texts)
+                shunned.update(shuns)
                 batch.append((passes, row, pool.index(row, level, visit)))
                 break
             waiting.append((passes, row))
@@ -214,17 +220,28 @@ def _dealt(pool: RowPool, schedule: LevelSchedule, steps: int, seed: int) -> lis
 
 
 def _exchange(
-    batches: list[list[int]], lengths: Callable[[int], int], texts: Callable[[int], Sequence[Hashable]], seed: str
+    batches: list[list[int]],
+    lengths: Callable[[int], int],
+    texts: Callable[[int], Sequence[Hashable]],
+    shuns: Callable[[int], Sequence[Hashable]],
+    seed: str,
 ) -> list[list[int]]:
     rows = sorted((row for batch in batches for row in batch), key=lambda row: (lengths(row), row))
     size = len(batches[0])
     exchanged = [rows[start : start + size] for start in range(0, len(rows), size)]
-    if any(_repeats(batch, texts) for batch in exchanged):
+    if any(_repeats(batch, texts, shuns) for batch in exchanged):
         return batches
     random.Random(seed).shuffle(exchanged)
     return exchanged
 
 
-def _repeats(batch: Sequence[int], texts: Callable[[int], Sequence[Hashable]]) -> bool:
+def _repeats(
+    batch: Sequence[int],
+    texts: Callable[[int], Sequence[Hashable]],
+    shuns: Callable[[int], Sequence[Hashable]],
+) -> bool:
     keys = [key for row in batch for key in set(texts(row))]
-    return len(keys) != len(set(keys))
+    held = set(keys)
+    if len(keys) != len(held):
+        return True
+    return any(not held.isdisjoint(set(shuns(row)) - set(texts(row))) for row in batch)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Final, Literal, Protocol
 
 from multigrain.records import GradedExample, Level
@@ -30,6 +33,14 @@ class RowPool(Protocol):
         """Keys of the texts that the row would bring into a batch."""
         ...
 
+    def shuns(self, row: int) -> Sequence[int]:
+        """Keys of the row's positives where there are several: no other row may bring one into its batch."""
+        ...
+
+    def row_at(self, index: int) -> int:
+        """The row that stands at an index of the source's data set."""
+        ...
+
 
 @dataclass(frozen=True)
 class GradedPool:
@@ -39,10 +50,13 @@ class GradedPool:
         keys: for each row those of its query, its positive and its four negatives.
         shape: what of a row is trained on. As triples, rows stand in long form: all of level 1 first, then all of
             level 2, and so on. So the level lives in the index and needs no column (trainers tokenise every column).
+        further: for each row the keys of its further positives; empty where no row has any. A row stands in the data
+            set once for each of its positives, one after another, and is visited with each in turn.
     """
 
     keys: Sequence[tuple[int, ...]]
     shape: GradedShape = "triples"
+    further: Sequence[tuple[int, ...]] = ()
 
     @classmethod
     def of(cls, examples: Sequence[GradedExample], shape: GradedShape) -> GradedPool:
@@ -53,7 +67,58 @@ class GradedPool:
                 for row in examples
             ],
             shape,
+            further if any(further := [further_positive_keys(row) for row in examples]) else (),
         )
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.keys)
+
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        """Where each row begins within a level, and where the last one ends."""
+        counts = (1 + len(keys) for keys in self.further)
+        return list(accumulate(counts, initial=0)) if self.further else range(len(self.keys) + 1)
+
+    def index(self, row: int, level: Level, visit: int) -> int:
+        """Where the row stands in the data set, at a level, with the positive of this visit."""
+        place = self._starts[row] + (visit % (1 + len(self.further[row])) if self.further else 0)
+        return long_form_index(place, level, self._starts[-1]) if self.shape == "triples" else place
+
+    def texts(self, row: int, level: Level, visit: int) -> Sequence[int]:
+        """Keys of the texts that the row would bring into a batch."""
+        query, positive, *negatives = self.keys[row]
+        if self.further and self.further[row]:
+            positive = (positive, *self.further[row])[visit % (1 + len(self.further[row]))]
+        if self.shape == "triples":
+            return (query, positive, negatives[level - 1])
+        return (query, positive) if self.shape == "pairs" else (query, positive, *negatives)
+
+    def shuns(self, row: int) -> Sequence[int]:
+        """Keys of the row's positives where there are several."""
+        return (self.keys[row][1], *self.further[row]) if self.further and self.further[row] else ()
+
+    def row_at(self, index: int) -> int:
+        """The row that stands at an index of the data set."""
+        return bisect_right(self._starts, index % self._starts[-1]) - 1
+
+
+@dataclass(frozen=True)
+class ListPool:
+    """Graded rows as lists of passages that a teacher has scored.
+
+    A row brings its query and its positive alone: what its passages are worth is known for its own query only, so
+    they are nobody's negatives, and may be the passages of several rows.
+
+    Attributes:
+        keys: for each row those of its query and its positive.
+        further: for each row the keys of its further positives.
+        banded: whether rows stand in long form: the passages of level 1's band first, then of level 2's, and so on.
+    """
+
+    keys: Sequence[tuple[int, int]]
+    further: Sequence[tuple[int, ...]]
+    banded: bool
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -62,15 +127,20 @@ class GradedPool:
     def index(self, row: int, level: Level, visit: int) -> int:
         """Where the row stands in the data set, at a level."""
         del visit
-        return long_form_index(row, level, len(self.keys)) if self.shape == "triples" else row
+        return long_form_index(row, level, len(self.keys)) if self.banded else row
 
     def texts(self, row: int, level: Level, visit: int) -> Sequence[int]:
-        """Keys of the texts that the row would bring into a batch."""
-        del visit
-        keys = self.keys[row]
-        if self.shape == "triples":
-            return (keys[0], keys[1], keys[1 + level])
-        return keys[:2] if self.shape == "pairs" else keys
+        """Keys of the row's query and its positive."""
+        del level, visit
+        return self.keys[row]
+
+    def shuns(self, row: int) -> Sequence[int]:
+        """Keys of the row's positives where there are several."""
+        return (self.keys[row][1], *self.further[row]) if self.further[row] else ()
+
+    def row_at(self, index: int) -> int:
+        """The row that stands at an index of the data set."""
+        return index % len(self.keys)
 
 
 @dataclass(frozen=True)
@@ -101,6 +171,20 @@ class PairPool:
         del level
         keys = self.keys[row]
         return keys if len(keys) == 2 else (keys[0], keys[1], keys[2 + visit % (len(keys) - 2)])
+
+    def shuns(self, row: int) -> Sequence[int]:
+        """Nothing: a row has one positive."""
+        del row
+        return ()
+
+    def row_at(self, index: int) -> int:
+        """The row that stands at an index of the data set."""
+        return bisect_right(self.starts, index) - 1
+
+
+def further_positive_keys(row: GradedExample) -> tuple[int, ...]:
+    """Keys of a row's further positives."""
+    return tuple(text_key(passage.text) for passage in row.further_positives)
 
 
 def text_key(text: str) -> int:

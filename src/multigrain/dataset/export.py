@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 from multigrain.dataset.foreign import ForeignRow, FormatName
 from multigrain.dataset.store import write_examples
 from multigrain.errors import SourceError
-from multigrain.records import GradedExample
+from multigrain.records import GradedExample, Negative, Passage
 from multigrain.storage.files import atomic_stream, writing
 
 _GROUP_ROWS: Final = 4_096
@@ -36,7 +36,9 @@ def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatN
             raise SourceError(f"{path}: multigrain's own rows go into a .parquet file")
         write_examples(path, examples)
         return
-    _write((_scored(number, example) for number, example in enumerate(examples, start=1)), path, form)
+    # FlagEmbedding reads scores where it is told to; any other loss would take cosines for a teacher's word.
+    cosines = form == "flagembedding"
+    _write((_scored(number, example, cosines) for number, example in enumerate(examples, start=1)), path, form)
 
 
 def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
@@ -58,10 +60,22 @@ def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     return _write(rows, path, form)
 
 
-def _scored(number: int, example: GradedExample) -> ForeignRow:
+def _scored(number: int, example: GradedExample, cosines: bool) -> ForeignRow:
+    """A row with its teacher's scores and all that was scored; or else, if so wanted, the reference's cosines."""
+    positives = (example.positive, *(passage.text for passage in example.further_positives))
     negatives = tuple(negative.text for negative in example.negatives)
-    scores = (example.positive_similarity, *(negative.similarity for negative in example.negatives))
-    return ForeignRow(number, example.query, (example.positive,), negatives, example.id, scores)
+    passages: tuple[Passage | Negative, ...] = (*example.further_positives, *example.negatives)
+    taught = [example.positive_score, *(passage.score for passage in passages)]
+    scores = [score for score in taught if score is not None]
+    if len(scores) == len(taught):
+        candidates = [(passage.text, passage.score) for passage in example.candidates if passage.score is not None]
+        negatives += tuple(text for text, _ in candidates)
+        scores += [score for _, score in candidates]
+    elif cosines:
+        scores = [example.positive_similarity, *(passage.similarity for passage in passages)]
+    else:
+        scores = []
+    return ForeignRow(number, example.query, positives, negatives, example.id, tuple(scores))
 
 
 def _write(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
@@ -83,6 +97,8 @@ def _kind(path: Path, form: FormatName) -> Callable[[Path, BinaryIO, Iterator[di
     """What writes the file that a path's ending promises."""
     if path.suffix in (".jsonl", ".ndjson"):
         return _write_jsonl
+    if form == "lists" and path.suffix == ".parquet":
+        return _write_parquet
     if form != "sentence-transformers":
         raise SourceError(f"{path}: {form} reads .jsonl; give a path that ends so")
     if path.suffix == ".csv":
@@ -101,8 +117,12 @@ def _sentence_transformers(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any
             continue  # nothing of it will be kept; the others are counted for the message
         several = len(row.negatives) != 1
         names = [f"negative_{n}" for n in range(1, len(row.negatives) + 1)] if several else ["negative"]
-        for positive in row.positives:
-            yield {"anchor": row.query, "positive": positive, **dict(zip(names, row.negatives, strict=True))}
+        for place, positive in enumerate(row.positives):
+            value: dict[str, Any] = {"anchor": row.query, "positive": positive}
+            value |= dict(zip(names, row.negatives, strict=True))
+            if row.positive_scores and len(row.negative_scores) == len(row.negatives):
+                value["label"] = [row.positive_scores[place], *row.negative_scores]
+            yield value
     if len(counts) > 1:
         raise SourceError(
             f"sentence-transformers columns need as many negatives in every row, and there are {min(counts)} to "
@@ -113,10 +133,24 @@ def _sentence_transformers(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any
 def _flagembedding(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
     for row in rows:
         value: dict[str, Any] = {"query": row.query, "pos": list(row.positives), "neg": list(row.negatives)}
-        if row.scores:
-            positive, *negatives = (round(score, 6) for score in row.scores)
-            value |= {"pos_scores": [positive], "neg_scores": negatives}
+        if row.positive_scores:
+            value["pos_scores"] = _rounded(row.positive_scores)
+        if row.negative_scores:
+            value["neg_scores"] = _rounded(row.negative_scores)
         yield value
+
+
+def _lists(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        texts = [*row.positives, *row.negatives]
+        labels = _rounded((*row.positive_scores, *row.negative_scores))
+        if len(labels) != len(texts):
+            labels = [1.0] * len(row.positives) + [0.0] * len(row.negatives)
+        yield {"query": row.query, "docs": texts, "labels": labels}
+
+
+def _rounded(scores: Iterable[float]) -> list[float]:
+    return [round(score, 6) for score in scores]
 
 
 def _tevatron(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
@@ -124,8 +158,8 @@ def _tevatron(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
         yield {
             "query_id": row.id or str(row.line),
             "query": row.query,
-            "positive_passages": [_passage(text) for text in row.positives],
-            "negative_passages": [_passage(text) for text in row.negatives],
+            "positive_passages": _passages(row.positives, row.positive_scores),
+            "negative_passages": _passages(row.negatives, row.negative_scores),
         }
 
 
@@ -140,13 +174,20 @@ def _ms_swift(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
 
 _WRITERS: Final[Mapping[FormatName, Callable[[Iterator[ForeignRow]], Iterator[dict[str, Any]]]]] = {
     "sentence-transformers": _sentence_transformers,
+    "lists": _lists,
     "flagembedding": _flagembedding,
     "tevatron": _tevatron,
     "ms-swift": _ms_swift,
 }
 
 
-def _passage(text: str) -> dict[str, str]:
+def _passages(texts: Sequence[str], scores: Sequence[float]) -> list[dict[str, Any]]:
+    if len(scores) != len(texts):
+        return [_passage(text) for text in texts]
+    return [{**_passage(text), "score": score} for text, score in zip(texts, _rounded(scores), strict=True)]
+
+
+def _passage(text: str) -> dict[str, Any]:
     return {"docid": hashlib.sha256(text.encode()).hexdigest()[:16], "title": "", "text": text}
 
 
@@ -162,6 +203,8 @@ def _write_jsonl(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]])
 
 
 def _write_csv(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]]) -> None:
+    # A cell holds no list: scores are left out.
+    values = ({name: value for name, value in row.items() if name != "label"} for row in values)
     first = next(values, None)
     names = ["anchor", "positive"] if first is None else list(first)
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")

@@ -4,7 +4,7 @@
                             or a list of texts a column; or {"anchor", "documents": […], "labels": […]}
     flagembedding           {"query": …, "pos": […], "neg": […]}
     tevatron                {"query_id": …, "query": …, "positive_passages": [{docid, title, text}],
-                            "negative_passages": [{docid, title, text}]}
+                            "negative_passages": [{docid, title, text}]}; a passage may have a score
     ms-swift                {"messages": […], "positive_messages": [[…]], "negative_messages": [[…]]}, or the earlier
                             {"query": …, "response": …, "rejected_response": […]}
     multigrain              our own Parquet
@@ -43,10 +43,11 @@ from multigrain.storage.labels import Labels, label_column, label_of, read_label
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row, read_rows
 
-FormatName = Literal["sentence-transformers", "flagembedding", "tevatron", "ms-swift", "multigrain"]
+FormatName = Literal["sentence-transformers", "lists", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
 
 _LABELS: Final = Column("labels", ("labels", "label"))
+_LARGEST: Final = 3.4e38  # of a float32, in which scores are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class ForeignRow:
         positives: passages that answer it; at least one.
         negatives: passages that do not, in their order; may be none.
         id: the query's id where the file gives one.
-        scores: similarities of the positive and of each negative to the query; empty where they are not known.
+        scores: of each positive and then of each negative: a teacher's, or similarities to the query; empty where they
+            are not known.
     """
 
     line: int
@@ -68,6 +70,16 @@ class ForeignRow:
     negatives: tuple[str, ...]
     id: str | None = None
     scores: tuple[float, ...] = ()
+
+    @property
+    def positive_scores(self) -> tuple[float, ...]:
+        """Of the positives; empty where they are not known."""
+        return self.scores[: len(self.positives)]
+
+    @property
+    def negative_scores(self) -> tuple[float, ...]:
+        """Of the negatives; empty where they are not known."""
+        return self.scores[len(self.positives) :]
 
 
 def read_foreign(
@@ -153,9 +165,11 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
         negatives = tuple(text for text in result.negatives if text.strip())
         empty += len(result.negatives) - len(negatives)
         positives = tuple(text for text in result.positives if text.strip())
-        scores = result.scores if len(result.scores) == 1 + len(negatives) and len(positives) == 1 else ()
+        texts = (*result.positives, *result.negatives)
+        fits = len(result.scores) == len(texts) and all(abs(score) <= _LARGEST for score in result.scores)
+        scores = tuple(score for text, score in zip(texts, result.scores, strict=fits) if text.strip()) if fits else ()
         if result.scores and not scores:
-            reading.remark("scores that do not fit their row, one for its positive and one a negative, are left out")
+            reading.remark("scores that do not fit their row, a number for each positive and negative, are left out")
         yield row, replace(result, positives=positives, negatives=negatives, scores=scores)
     if empty:
         reading.remark(f"{empty:,} empty negatives left out")
@@ -245,8 +259,16 @@ def _flagembedding(row: Row) -> ForeignRow:
 
 
 def _tevatron(row: Row) -> ForeignRow:
-    passages = ("positive_passages", "negative_passages")
-    return replace(_of_lists(row, _text(row, "query"), passages, "passages", _passage), id=row.identifier("query_id"))
+    fields = ("positive_passages", "negative_passages")
+    foreign = _of_lists(row, _text(row, "query"), fields, "passages", _passage)
+    given = [passage.get("score") for field in fields for passage in row.values.get(field) or ()]
+    numbers = [float(score) for score in given if _is_score(score)]
+    scores = tuple(numbers) if len(numbers) == len(given) else ()
+    return replace(foreign, id=row.identifier("query_id"), scores=scores)
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _ms_swift(row: Row) -> ForeignRow:
@@ -259,8 +281,22 @@ def _ms_swift(row: Row) -> ForeignRow:
 
 def _multigrain(row: Row) -> ForeignRow:
     negatives = tuple(_text(row, f"negative_{int(level)}") for level in LEVELS)
+    further = _list(row, "further_positives", "passages", _passage)
+    names = [f"{{}}_{int(level)}" for level in LEVELS]
+    taught = (row.values.get("positive_score"), *(row.values.get(name.format("score")) for name in names))
+    given = [passage.get("score") for passage in row.values.get("further_positives") or ()]
+    scores: tuple[Any, ...] = (taught[0], *given, *taught[1:])
+    if None in scores:
+        others = [passage.get("similarity") for passage in row.values.get("further_positives") or ()]
+        measured = (row.values.get(name.format("similarity")) for name in names)
+        scores = (row.values.get("positive_similarity"), *others, *measured)
     return ForeignRow(
-        row.number, _text(row, "query"), (_text(row, "positive"),), negatives, _text(row, "id"), _scores(row)
+        row.number,
+        _text(row, "query"),
+        (_text(row, "positive"), *further),
+        negatives,
+        _text(row, "id"),
+        () if None in scores else tuple(map(float, scores)),
     )
 
 
@@ -268,6 +304,7 @@ _Reader = Callable[[Row], ForeignRow]
 
 _READERS: Final[Mapping[FormatName, tuple[_Reader, tuple[str, ...]]]] = {
     "sentence-transformers": (_sentence_transformers, ()),
+    "lists": (_sentence_transformers, ()),
     "flagembedding": (_flagembedding, ("query", "pos", "neg", "pos_scores", "neg_scores")),
     "tevatron": (_tevatron, ("query_id", "query", "positive_passages", "negative_passages")),
     "ms-swift": (

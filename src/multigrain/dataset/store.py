@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
-from multigrain.records import LEVELS, GradedExample, Level, Negative, Origin, Rejection, SynthesizedRow
+from multigrain.records import (
+    LEVELS,
+    GradedExample,
+    Level,
+    Negative,
+    Origin,
+    Passage,
+    Rejection,
+    ScoreScale,
+    SynthesizedRow,
+)
 from multigrain.storage.parquet import StoredTable, TableWriter, attributes, open_table, write_table
 
 
@@ -17,6 +27,18 @@ def _text(name: str, *, nullable: bool = False) -> pa.Field:
     return pa.field(name, pa.string(), nullable=nullable)
 
 
+_PASSAGES = pa.list_(
+    pa.struct(
+        [
+            _text("text"),
+            _text("origin"),
+            pa.field("similarity", pa.float32(), nullable=False),
+            pa.field("score", pa.float32()),
+        ]
+    )
+)
+
+# From `scale` on, version 2: absent where an earlier version wrote the file.
 GRADED_SCHEMA = pa.schema(
     [
         _text("id"),
@@ -36,8 +58,16 @@ GRADED_SCHEMA = pa.schema(
         ),
         pa.field("written_order_held", pa.bool_()),
         pa.field("actions", pa.list_(pa.string()), nullable=False),
+        _text("scale", nullable=True),
+        pa.field("positive_score", pa.float32()),
+        *(pa.field(f"score_{level}", pa.float32()) for level in range(1, len(LEVELS) + 1)),
+        pa.field("further_positives", _PASSAGES),
+        pa.field("candidates", _PASSAGES),
     ]
 )
+
+FIRST_COLUMNS: Final = GRADED_SCHEMA.names[: GRADED_SCHEMA.get_field_index("scale")]
+"""The columns that every version of a file of graded rows has."""
 
 _REJECTS_SCHEMA = pa.schema([_text(name) for name in ("id", "part", "reason", "detail", "query", "text")])
 
@@ -61,7 +91,15 @@ _ROWS_SCHEMA = pa.schema(
 
 
 # What a column and an attribute hold alike.
-_EXAMPLE_ATTRIBUTES = ("id", "document_id", "query", "positive", "positive_similarity", "written_order_held")
+_EXAMPLE_ATTRIBUTES = (
+    "id",
+    "document_id",
+    "query",
+    "positive",
+    "positive_similarity",
+    "written_order_held",
+    "positive_score",
+)
 _ROW_ATTRIBUTES = ("id", "document_id", "query", "positive", "strategy", "query_type", "task")
 
 
@@ -143,13 +181,30 @@ def _synthesized(row: dict[str, Any]) -> SynthesizedRow:
 def _example_row(example: GradedExample) -> dict[str, Any]:
     row = {name: getattr(example, name) for name in _EXAMPLE_ATTRIBUTES}
     row["actions"] = list(example.actions)
+    row["scale"] = None if example.scale is None else str(example.scale)
+    row["further_positives"] = [_passage_row(passage) for passage in example.further_positives]
+    row["candidates"] = [_passage_row(passage) for passage in example.candidates]
     for negative in example.negatives:
         level = int(negative.level)
         row[f"negative_{level}"] = negative.text
         row[f"similarity_{level}"] = negative.similarity
         row[f"origin_{level}"] = str(negative.origin)
         row[f"written_level_{level}"] = None if negative.written_level is None else int(negative.written_level)
+        row[f"score_{level}"] = negative.score
     return row
+
+
+def _passage_row(passage: Passage) -> dict[str, Any]:
+    return {
+        "text": passage.text,
+        "origin": str(passage.origin),
+        "similarity": passage.similarity,
+        "score": passage.score,
+    }
+
+
+def _passages(rows: list[dict[str, Any]] | None) -> tuple[Passage, ...]:
+    return tuple(Passage(**{**row, "origin": Origin(row["origin"])}) for row in rows or ())
 
 
 def _example(row: dict[str, Any]) -> GradedExample:
@@ -160,6 +215,7 @@ def _example(row: dict[str, Any]) -> GradedExample:
             origin=Origin(row[f"origin_{level}"]),
             similarity=row[f"similarity_{level}"],
             written_level=None if row[f"written_level_{level}"] is None else Level(row[f"written_level_{level}"]),
+            score=row[f"score_{level}"],
         )
         for level in range(1, len(LEVELS) + 1)
     )
@@ -167,4 +223,7 @@ def _example(row: dict[str, Any]) -> GradedExample:
         **{name: row[name] for name in _EXAMPLE_ATTRIBUTES},
         negatives=(easiest, low, high, hardest),
         actions=tuple(row["actions"]),
+        further_positives=_passages(row["further_positives"]),
+        candidates=_passages(row["candidates"]),
+        scale=None if row["scale"] is None else ScoreScale(row["scale"]),
     )

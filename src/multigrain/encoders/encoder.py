@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedConfig
 
+from multigrain.encoders.batches import TOKENS, readable_parts, token_batches
 from multigrain.encoders.facts import EncodingFacts
 from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.encoders.vectors import VectorCheck
@@ -36,7 +38,7 @@ class SentenceTransformerEncoder(RoleEncoder):
 
     Args:
         model: the model; it is used where it lies (device, precision).
-        batch_size: texts encoded at once.
+        batch_size: most texts encoded at once.
         bf16: compute in bf16 autocast (see `supports_native_bf16`).
         cosine: give every vector length 1; None for what the model compares by.
         guessed: whether the model's pooling was chosen by its architecture.
@@ -62,7 +64,7 @@ class SentenceTransformerEncoder(RoleEncoder):
         self.model = model
         self.bf16 = bf16
         self._batch_size = batch_size
-        self._cosine = model.similarity_fn_name == "cosine" if cosine is None else cosine
+        self.cosine = model.similarity_fn_name == "cosine" if cosine is None else cosine
         self._check = VectorCheck("the model")
         self._guessed = guessed
 
@@ -78,7 +80,7 @@ class SentenceTransformerEncoder(RoleEncoder):
 
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
         vectors = encode(
-            self.model, texts, role=role, batch_size=self._batch_size, bf16=self.bf16, normalise=self._cosine
+            self.model, texts, role=role, batch_size=self._batch_size, bf16=self.bf16, normalise=self.cosine
         )
         return self._check(vectors, texts, role)
 
@@ -100,7 +102,7 @@ def encode(
         texts: what to embed.
         role: whose prompt goes before every text, and whose route of an asymmetric model is taken: a query's, a
             document's, or None for the default of both.
-        batch_size: texts a forward pass.
+        batch_size: most texts a forward pass; on a CPU there may be fewer (`batches.TOKENS`).
         bf16: compute in bf16 autocast; False leaves the precision to whoever calls.
         normalise: give every vector length 1.
         prompt: put this before every text instead; "" for nothing.
@@ -114,8 +116,11 @@ def encode(
     if prompt is None and role is not None:
         prompt = role_prompt(model, role)
     with mixed_precision(model.device, bf16=True) if bf16 else nullcontext():
-        vectors = embed(
-            list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
+        vectors = _in_batches(
+            model,
+            partial(embed, prompt=prompt, show_progress_bar=False, convert_to_numpy=True),
+            list(texts),
+            batch_size=batch_size,
         )
     return unit_length(vectors) if normalise else np.asarray(vectors, dtype=np.float32)
 
@@ -150,6 +155,20 @@ def share_cut(model: SentenceTransformer, texts: Sequence[str]) -> float:
     tokenizer: Any = transformers[-1].tokenizer
     tokens = tokenizer(long, truncation=False, verbose=False)["input_ids"] if long else []
     return sum(len(ids) > limit for ids in tokens) / len(sample)
+
+
+def _in_batches(
+    model: SentenceTransformer, embed: Callable[..., Any], texts: list[str], *, batch_size: int
+) -> NDArray[Any]:
+    """Vectors in the order of the texts: on a CPU from batches of so many tokens, elsewhere of so many texts."""
+    parts = readable_parts(model, texts) if model.device.type == "cpu" else None
+    if parts is None:
+        return np.asarray(embed(texts, batch_size=batch_size))
+    read, lengths = parts
+    batches = list(token_batches(lengths, TOKENS, texts=batch_size))
+    embedded = [embed([read[position] for position in batch], batch_size=len(batch)) for batch in batches]
+    places = np.argsort(np.concatenate(batches))
+    return np.asarray(np.concatenate(embedded)[places])
 
 
 def model_fingerprint(model: SentenceTransformer) -> str:

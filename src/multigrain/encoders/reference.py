@@ -32,8 +32,9 @@ class ReferenceEncoder(SentenceTransformerEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The model's, with its precision."""
-        return fingerprint("reference", model_fingerprint(self.model), self.bf16)
+        """The model's, with its precision and, where vectors are not of length 1, that."""
+        scaled = () if self.cosine else ("as long as they are",)
+        return fingerprint("reference", model_fingerprint(self.model), self.bf16, *scaled)
 
 
 def reference_encoder(config: Config) -> ReferenceEncoder:
@@ -52,6 +53,23 @@ def reference_encoder(config: Config) -> ReferenceEncoder:
         cosine=True,
         guessed=is_raw(config.training.base_model if named == "auto" else named),
     )
+
+
+def base_encoder(config: Config, model: SentenceTransformer) -> ReferenceEncoder:
+    """The base model as tuned ones are compared with it, by the similarity that is its own.
+
+    Where that is cosine and the audit measures with the base model, it is the audit's encoder, by fingerprint too: its
+    vectors may be shared.
+
+    Args:
+        config: the run's.
+        model: `base_model`.
+
+    Raises:
+        EvaluationError: the model compares by a distance.
+    """
+    guessed, bf16 = is_raw(config.training.base_model), _use_bf16(config, model)
+    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=bf16, guessed=guessed)
 
 
 @contextmanager

@@ -36,6 +36,9 @@ from multigrain.storage.files import file_system
 SHARD_ROWS: Final = 16_384
 """Vectors a shard: 25 MB at 384 dimensions."""
 
+IN_MEMORY: Final = 100_000
+"""Texts up to which a corpus' vectors stay in memory: 150 MB at 384 dimensions."""
+
 _MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 1
 
@@ -271,7 +274,7 @@ def corpus_vectors(
     texts: Sequence[str],
     folder: Path,
     *,
-    in_memory: int = 100_000,
+    in_memory: int = IN_MEMORY,
     shard_rows: int = SHARD_ROWS,
 ) -> Rows:
     """A corpus' vectors: in memory where they are few, in shards on disk, read block by block, where they are many.
@@ -282,7 +285,7 @@ def corpus_vectors(
         encoder: embeds documents.
         texts: the corpus.
         folder: for the shards; emptied first of what another corpus left.
-        in_memory: texts up to which vectors stay in memory: 150 MB at 384 dimensions.
+        in_memory: texts up to which vectors stay in memory.
         shard_rows: texts a shard.
     """
     if len(texts) <= in_memory:

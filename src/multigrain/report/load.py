@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from multigrain.dataset.store import GRADED_SCHEMA, open_examples
+from multigrain.dataset.store import FIRST_COLUMNS, open_examples
 from multigrain.display.text import excerpt, without_credentials
 from multigrain.errors import RunDirectoryError
 from multigrain.evaluation.query_changes import QueryChanges, pair_queries, rows_by_query, summarise_changes
@@ -251,7 +251,7 @@ def _rows(path: Path) -> tuple[Sequence[GradedExample], Similarity | None, tuple
     """All kept rows, to be read as they are asked for, how similar their texts are, and how often the order held."""
     if not is_table(path):
         return (), None, (0, 0)
-    _require_columns(path, GRADED_SCHEMA.names)
+    _require_columns(path, FIRST_COLUMNS)
     try:
         rows = open_examples(path)
         return rows, *_similarity(rows)

@@ -41,7 +41,7 @@ def run(context: RunContext, stage: Stage) -> None:
     """Audit the synthesized rows into the graded data set."""
 
     def work() -> dict[str, Any]:
-        with open_reference(context.config, cache=context.embeddings) as reference:
+        with open_reference(context.config, cache=context.vectors) as reference:
             return _audit(context, reference)
 
     stage.complete(context, work)
@@ -63,7 +63,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
         batches = audit_batches(
             rows,
             pool,
-            config.audit,
+            config.audit.model_copy(update={"candidates": config.candidates_kept}),
             encode_queries=reference.encode_queries,
             encode_documents=reference.encode_documents,
             pool_vectors=pool_vectors,

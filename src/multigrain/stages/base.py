@@ -19,6 +19,7 @@ from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.display.text import without_credentials
 from multigrain.errors import MultigrainError, RunMismatchError
+from multigrain.mining.vectors import IN_MEMORY
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory, StageManifest
 
@@ -48,6 +49,17 @@ class RunContext:
     redo: bool = False
     embeddings: Path | None = None
     remedy: str = REDO
+
+    @property
+    def vectors(self) -> Path | None:
+        """The folder that keeps the base model's vectors from the audit for the evaluation, and for other runs.
+
+        None where the corpus is so large that its vectors lie in shards on the disk, which are not written twice.
+        """
+        if self.embeddings is not None:
+            return self.embeddings
+        read = self.run.manifest("documents")
+        return None if read is None or read.counts.get("documents", 0) > IN_MEMORY else self.run.vectors_path
 
     def save_config(self) -> None:
         """Keep the config beside what it made."""

@@ -19,8 +19,8 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts, model_fingerprint
-from multigrain.encoders.reference import base_model, encoding_precision
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
+from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
     BASE,
@@ -73,8 +73,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         batch_size = config.evaluation.batch_size
         model = base_model(config) if name == BASE else _candidate(context, name)
         if name not in encoders:
-            encoder = SentenceTransformerEncoder(model, batch_size=batch_size)
-            encoders[name] = CachedEncoder(encoder, model_fingerprint(model))
+            encoders[name] = _behind_cache(context, name, model)
         with encoding_precision(config, model):
             score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
         guessed = name == BASE and is_raw(config.training.base_model)
@@ -107,6 +106,15 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     )
     _write(context, results, scored)
     return _headline(context, results)
+
+
+def _behind_cache(context: RunContext, name: str, model: SentenceTransformer) -> CachedEncoder:
+    """A model that embeds each text once; what the audit embedded with the base model, the base model need not."""
+    if name == BASE:
+        base = base_encoder(context.config, model)
+        return CachedEncoder(base, base.fingerprint, context.vectors)
+    encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
+    return CachedEncoder(encoder, encoder.fingerprint)
 
 
 def _candidate(context: RunContext, name: str) -> SentenceTransformer:

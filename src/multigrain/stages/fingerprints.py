@@ -6,6 +6,7 @@ so a stage that was made with other settings is seen as such by every later one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from multigrain.config import (
     Config,
     EvaluationSetConfig,
     LLMConfig,
+    TeacherConfig,
     TrainingConfig,
     fingerprint,
 )
@@ -24,12 +26,14 @@ from multigrain.sources.source import data_source
 from multigrain.stages.base import RunContext
 from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
+from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
+from multigrain.training.losses.registry import takes_scores
 from multigrain.training.mixing import mix_fingerprint
 
 # Raised when a stage's artifact changes its form or meaning: older artifacts are then made again.
-_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "models": 1, "results": 3}
+_FORMATS: Final = {"documents": 2, "synthesis": 3, "dataset": 3, "teachers": 1, "models": 1, "results": 3}
 
 _LLM_PACE: Final = {
     "concurrency",
@@ -54,9 +58,10 @@ _TRAINING_PACE: Final = {
     "fsdp",
     "fsdp_config",
     "mix",
+    "teacher",
 }
 """Settings of training that decide how it is watched and what it costs, and not what comes out; and the sets to mix
-in, which are known by their content."""
+in and the teachers, which are known by their content."""
 
 
 def documents_fingerprint(config: Config) -> str:
@@ -135,11 +140,13 @@ def planned_dataset_fingerprint(config: Config, synthesis: str, *, labels: str =
     return fingerprint(
         _FORMATS["dataset"],
         synthesis,
-        config.audit,
+        config.audit.fingerprinted(exclude={"candidates"}),
         [base_settings(config.training), _model_content(reference)],
         # Which sets the names stand for.
         [settings.model_dump(mode="json") for settings in config.evaluation.sets] if named else [],
         labels,
+        # Only where there are any: rows that were kept without candidates stay what they are.
+        *([config.candidates_kept] if config.candidates_kept else ()),
     )
 
 
@@ -153,10 +160,13 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
     """
     settings = context.config.training.resolve(name)
     choosing_sets = context.config.evaluation.choosing_sets if settings.chooses_share else []
+    values = settings.fingerprinted(exclude=_TRAINING_PACE)
+    if settings.dropout == "auto":
+        values["dropout"] = None  # what was the default before: models trained with it stay complete
     return fingerprint(
         _FORMATS["models"],
         dataset_fingerprint(data or context),
-        settings.model_dump(mode="json", exclude=_TRAINING_PACE),
+        values,
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
@@ -165,7 +175,46 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
             [choosing_set.model_dump(mode="json", exclude={"name"}), _set_content(choosing_set)]
             for choosing_set in choosing_sets
         ),
+        *([scores_fingerprint(data or context, teachers)] if (teachers := teachers_of(settings)) else ()),
     )
+
+
+def teachers_of(settings: TrainingConfig) -> list[TeacherConfig]:
+    """The teachers whose scores a candidate learns from; none where its loss takes no scores."""
+    return settings.teacher if settings.teacher and takes_scores(settings) else []
+
+
+def scores_folder(teachers: Sequence[TeacherConfig]) -> str:
+    """The folder of the run directory that holds what teachers scored; named for their settings."""
+    return f"teachers/{fingerprint(*map(_teacher_settings, teachers))[:12]}"
+
+
+def scored_path(run: RunDirectory, teachers: Sequence[TeacherConfig]) -> Path:
+    """The graded rows with the scores of teachers."""
+    return run.path / scores_folder(teachers) / "graded.parquet"
+
+
+def scores_fingerprint(context: RunContext, teachers: Sequence[TeacherConfig]) -> str:
+    """Of the graded rows with teachers' scores."""
+    return fingerprint(
+        _FORMATS["teachers"],
+        dataset_fingerprint(context),
+        [teacher_fingerprint(context.config, teacher) for teacher in teachers],
+    )
+
+
+def teacher_fingerprint(config: Config, teacher: TeacherConfig) -> str:
+    """Of what one teacher says of a query and a passage, whatever rows they stand in."""
+    if teacher.is_judge:
+        quote = config.audit.judge is not None and config.audit.judge.quote
+        prompts = Prompts(config.synthesis.templates).fingerprint()
+        return fingerprint("judge", _llm_settings(config.llm), prompts, config.seed, quote)
+    content = None if ":" in teacher.model.removeprefix("package:") else _model_content(teacher.model)
+    return fingerprint(_teacher_settings(teacher), content)
+
+
+def _teacher_settings(teacher: TeacherConfig) -> dict[str, Any]:
+    return teacher.fingerprinted(exclude={"batch_tokens"})
 
 
 def results_fingerprint(context: RunContext) -> str:

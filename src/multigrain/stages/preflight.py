@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
+from multigrain.encoders.served import SERVED
 from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
@@ -20,7 +21,7 @@ from multigrain.model.attention.implementation import check_implementation
 from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import RunContext
-from multigrain.stages.fingerprints import set_paths
+from multigrain.stages.fingerprints import set_paths, teachers_of
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
@@ -42,6 +43,12 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
     """See that shards, losses, trackers and attention are as training can have them."""
     check_sharding(config.training)
     check_losses(config.training)
+    settings = [config.training.resolve(name) for name in config.training.candidates]
+    if any(candidate.teacher for candidate in settings) and not any(map(teachers_of, settings)):
+        raise ConfigError(
+            f"training.teacher: loss {settings[0].loss!r} learns nothing from a teacher; set training.loss to distil, "
+            "margin-mse or graded, or leave teacher out"
+        )
     check_trackers(config.training)
     check_implementation(config.training.attn_implementation)
 
@@ -62,6 +69,22 @@ def check_models(context: RunContext) -> None:
     trusted = config.training.trust_remote_code
     for reference in others:
         _check_model(TrainingConfig(base_model=reference, max_seq_length=None, trust_remote_code=trusted))
+
+
+def check_teachers(context: RunContext) -> None:
+    """See that every teacher is there, without loading its weights.
+
+    Raises:
+        ModelError: one is not.
+    """
+    from multigrain.model.loading import check_reference
+    from multigrain.teachers.build import is_pair_model
+
+    training = context.config.training
+    for name in training.candidates:
+        for teacher in teachers_of(training.resolve(name)):
+            if not (teacher.is_judge or teacher.model.startswith(SERVED) or is_pair_model(teacher)):
+                check_reference(teacher.model, trust_remote_code=training.trust_remote_code)
 
 
 def check_base_models(config: Config) -> None:

@@ -14,12 +14,16 @@ from multigrain.stages.fingerprints import (
     dataset_fingerprint,
     documents_fingerprint,
     results_fingerprint,
+    scores_fingerprint,
+    scores_folder,
     synthesis_fingerprint,
+    teachers_of,
 )
 from multigrain.stages.preflight import (
     check_audit_settings,
     check_models,
     check_sets,
+    check_teachers,
     check_training_settings,
     check_unwritten_prices,
 )
@@ -49,6 +53,20 @@ class _CandidatesStage(Stage):
             if (match := _CHECKPOINT.fullmatch(checkpoint.name))
         ]
         return f"step {max(steps)}{_of_steps(run, config)}" if steps else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TeachersStage(Stage):
+    """Scoring: a folder for the teachers that candidates learn from; none where no candidate has any."""
+
+    def folders(self, config: Config | None, run: RunDirectory | None = None) -> tuple[str, ...]:
+        lists = [] if config is None else map(teachers_of, map(config.training.resolve, config.training.candidates))
+        return tuple(dict.fromkeys(scores_folder(teachers) for teachers in lists if teachers))
+
+    def fingerprints(self, context: RunContext) -> dict[str, str]:
+        training = context.config.training
+        lists = [teachers_of(training.resolve(name)) for name in training.candidates]
+        return {scores_folder(teachers): scores_fingerprint(context, teachers) for teachers in lists if teachers}
 
 
 def _of_steps(run: RunDirectory, config: Config | None) -> str:
@@ -90,11 +108,19 @@ _AUDIT: Final = Stage(
     shown=("written", "kept"),
     check_settings=check_audit_settings,
 )
+_TEACHERS: Final = _TeachersStage(
+    name="teachers",
+    command="audit",
+    module="multigrain.stages.teachers",
+    requires=(_AUDIT,),
+    shown=("passages", "scored"),
+    check_inputs=check_teachers,
+)
 _TRAINING: Final = _CandidatesStage(
     name="training",
     command="train",
     module="multigrain.stages.training",
-    requires=(_AUDIT,),
+    requires=(_AUDIT, _TEACHERS),
     shown=("rows", "steps"),
     check_settings=check_training_settings,
     check_inputs=check_models,
@@ -113,7 +139,7 @@ _EVALUATION: Final = Stage(
 _REPORT: Final = Stage(name="report", command="report", module="multigrain.stages.report", requires=(_EVALUATION,))
 
 STAGES: Final[dict[str, Stage]] = {
-    stage.name: stage for stage in (_DOCUMENTS, _SYNTHESIS, _AUDIT, _TRAINING, _EVALUATION, _REPORT)
+    stage.name: stage for stage in (_DOCUMENTS, _SYNTHESIS, _AUDIT, _TEACHERS, _TRAINING, _EVALUATION, _REPORT)
 }
 """Every stage by name, in order."""
 

@@ -23,13 +23,18 @@ from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
+from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
     candidate_fingerprint,
     candidate_folder,
+    scored_path,
+    teachers_of,
 )
 from multigrain.stages.preflight import check_selection
 from multigrain.storage.files import atomic_directory
+from multigrain.storage.parquet import StoredTable
+from multigrain.storage.rundir import RunDirectory
 from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.merging import WeightMerge, merge_shares
 from multigrain.training.processes import is_main_process
@@ -67,8 +72,14 @@ def run_candidate(context: RunContext, name: str, *, data: RunContext | None = N
         _train(context, name, settings, fingerprint)
 
 
+def training_rows(run: RunDirectory, settings: TrainingConfig) -> StoredTable[GradedExample]:
+    """The graded rows that a candidate is trained on: with its teachers' scores, where it learns from any."""
+    teachers = teachers_of(settings)
+    return open_examples(scored_path(run, teachers) if teachers else run.dataset_path)
+
+
 def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint: str) -> dict[str, Any]:
-    examples = open_examples(context.run.dataset_path)
+    examples = training_rows(context.run, settings)
     model = build_candidate(settings, seed=context.config.seed)
     context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
     steps = settings.steps_for(len(examples))

@@ -6,12 +6,15 @@
       documents/               documents.parquet; from pairs also queries.jsonl; from tasks only tasks.jsonl
       synthesis/               journal.sqlite, rows.parquet, heldout_queries.jsonl; from tasks also documents.parquet
       marks.jsonl              rows that a reader marked bad, where there are any
+      vectors/                 the base model's, for texts that the audit and the evaluation share; may be deleted
       dataset/                 graded.parquet, rejects.parquet, audit.json
+      teachers/KEY/            graded.parquet with the scores of teachers; beside it the scores of each, by pair
       logs/                    of TensorBoard, where training reports to it
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
       model/                   a copy of the chosen candidate
       results/                 evaluation.json, per_query.parquet, anchors.json
       report.html
+      demo.json                the steps that `multigrain demo` planned, and the speed that it measured
       failure.json             why the last attempt failed, where one did
 
 Each of the folders also holds `manifest.json`, written when its stage is complete and never before. Large tables
@@ -126,6 +129,9 @@ class RunDirectory:
 
     audit_path = _PathInside("dataset/audit.json")
     """The audit's counts and similarity statistics."""
+
+    vectors_path = _PathInside("vectors")
+    """The folder that keeps the base model's vectors from one stage for the next."""
 
     labels_path = _PathInside("marks.jsonl")
     """Rows that a reader marked bad; they are left out of the data set."""
@@ -258,7 +264,8 @@ class RunDirectory:
         Raises:
             RunDirectoryError: one cannot be understood.
         """
-        paths = [*self.path.glob("*/manifest.json"), *self.path.glob("models/*/manifest.json")]
+        places = ("*/manifest.json", "teachers/*/manifest.json", "models/*/manifest.json")
+        paths = [path for place in places for path in self.path.glob(place)]
         # When a stage was finished is known to the second; of one second, the file system knows the order.
         paths.sort(key=lambda path: path.stat().st_mtime_ns)
         folders = [path.parent.relative_to(self.path).as_posix() for path in paths]

@@ -38,6 +38,7 @@ from multigrain.errors import ConfigError
 from multigrain.llm.protocol import Message
 
 _ENDING: Final = ".jinja"
+_JUDGING: Final = frozenset({"judge_quote.jinja"})
 _VARIABLES: Final = re.compile(r"\A\{#\s*variables:(?P<names>[^#]*)#\}")
 
 
@@ -97,10 +98,12 @@ class Prompts:
                 _check(path, _environment(self.folder, self._state))
 
     def fingerprint(self) -> str:
-        """Changes when any template does, built-in or the user's own."""
+        """Changes when any template does, built-in or the user's own, but for built-in ones that write nothing."""
         digest = hashlib.sha256()
         environment = _environment(self.folder, self._state)
         for name in sorted(environment.list_templates(extensions=["jinja"])):
+            if name in _JUDGING and not (self.folder is not None and (self.folder / name).is_file()):
+                continue
             digest.update(f"{name}\x1f{_source(environment, name)}\x1e".encode())
         return digest.hexdigest()
 

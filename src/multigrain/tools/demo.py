@@ -10,16 +10,18 @@ from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
+from multigrain.tools.demo_budget import DemoPlan
 
 
 def demo_summary(
-    run: RunDirectory, config: Config, *, total_seconds: float, setup_seconds: float | None
+    run: RunDirectory, config: Config, plan: DemoPlan, *, total_seconds: float, setup_seconds: float | None
 ) -> dict[str, Any]:
     """What `multigrain demo --json` prints.
 
     Args:
         run: a complete run of the demo recipe.
-        config: the recipe.
+        config: the recipe, with the steps that were planned.
+        plan: what the machine was found to manage.
         total_seconds: wall-clock time of the demo, environment set-up not included.
         setup_seconds: how long the environment took to set up, where the caller knows it.
     """
@@ -54,6 +56,8 @@ def demo_summary(
         "forgetting": _forgetting(results),
         "queries": test.queries,
         "rows": {key: audit[key] for key in counted},
+        "documents": plan.documents,
+        "steps": {"taken": plan.steps, "wanted": plan.wanted, "tokens_per_second": plan.tokens_per_second},
         "seconds": {
             **seconds,
             "total": round(total_seconds, 1),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from multigrain.config import Config, LLMConfig, PriceConfig
+from multigrain.audit.judges import JUDGE, judgment_request
+from multigrain.config import Config, JudgeConfig, LLMConfig, PriceConfig
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.errors import LLMError, MissingExtraError, ModelError
@@ -19,8 +20,8 @@ from multigrain.llm.protocol import CompletionFailure, CompletionRequest, Messag
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import request_key
-from multigrain.records import Document
-from multigrain.stages.fingerprints import documents_fingerprint
+from multigrain.records import LEVELS, Document
+from multigrain.stages.fingerprints import documents_fingerprint, teachers_of
 from multigrain.stages.preflight import check_prices
 from multigrain.storage.packages import resolve_gguf
 from multigrain.storage.rundir import RunDirectory
@@ -35,6 +36,7 @@ from multigrain.synthesis.synthesize import run_strategy
 Item = TypeVar("Item")
 
 _SAMPLED_ROWS: Final = 200
+_QUERY_WORDS: Final = 12
 _FREE_TEXT_TOKENS: Final = 30
 _FIELD_TOKENS: Final = 70
 """Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
@@ -113,7 +115,7 @@ class Estimate:
 
 
 def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
-    """Estimate the rest of a run's synthesis: the brainstorm of tasks, the rows and the held-out queries.
+    """Estimate the rest of what a run asks: the brainstorm of tasks, rows, held-out queries, and judgments.
 
     Args:
         config: the run's.
@@ -144,6 +146,7 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
         own.add_rows(units, run_strategy(config, run, ask=False), engine)
         writer = own if other is None else ModelEstimate.of(other, _journal(run.heldout_journal_path, stack))
         writer.add_heldout(documents, config, other or config.llm, engine)
+        own.add_judgments(units, config, templates)
     return Estimate.of([own] if writer is own else [own, writer], prompts=prompts, local=_local(config.llm))
 
 
@@ -221,6 +224,47 @@ class ModelEstimate:
         ):
             pass
         self.add(stand_in.requests, HELDOUT, scale)
+
+    def add_judgments(self, units: Sequence[WritingUnit], config: Config, prompts: Prompts) -> None:
+        """Count what the judge is asked about every row: by the audit, by the teachers' stage, or once for both.
+
+        Rows that the audit turns away are not asked about further, so that this is rather too much than too little.
+        """
+        passages = judged_passages(config)
+        limit = None if _teaches(config) or config.audit.judge is None else config.audit.judge.max_passages
+        total = len(units) * passages if limit is None else min(limit, len(units) * passages)
+        sample, _ = _sample(units)
+        if not total or not sample:
+            return
+        settings = config.audit.judge or JudgeConfig()
+        query = " ".join(["word"] * _QUERY_WORDS)
+        requests = (
+            judgment_request(
+                (unit.query or query, unit.document.text),
+                settings,
+                prompts,
+                seed=config.seed,
+                room=config.llm.max_tokens,
+            )
+            for unit in sample
+        )
+        self.add(requests, JUDGE, total / len(sample))
+
+
+def judged_passages(config: Config) -> int:
+    """Passages of a row that a run's language model judges: none, its positive and levels, or its candidates too."""
+    levels = 1 + len(LEVELS)
+    if _teaches(config):
+        return levels + config.candidates_kept
+    if config.audit.judge is None or not config.audit.checks.false_negatives:
+        return 0
+    return levels + (config.candidates_kept if config.audit.false_negatives == "keep-as-positive" else 0)
+
+
+def _teaches(config: Config) -> bool:
+    """Whether the run's language model is a teacher of any candidate."""
+    settings = map(config.training.resolve, config.training.candidates)
+    return any(teacher.is_judge for candidate in settings for teacher in teachers_of(candidate))
 
 
 def _sample(items: Sequence[Item]) -> tuple[Sequence[Item], float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.config import Config
-from multigrain.dataset.store import open_examples
 from multigrain.model.encoder import build_candidate
 from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
+from multigrain.stages.training import training_rows
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.estimate import TrainingEstimate, estimate_training
 
@@ -28,13 +28,13 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
     context = RunContext(config, RunDirectory(directory))
     training = STAGES["training"]
     training.check_requirements(context)
-    examples = open_examples(context.run.dataset_path)
     estimates = []
     for name, (folder, fingerprint) in zip(
         config.training.candidates, training.fingerprints(context).items(), strict=True
     ):
         if not context.run.is_complete(folder, fingerprint):
             settings = config.training.resolve(name)
+            examples = training_rows(context.run, settings)
             model = build_candidate(settings, seed=context.config.seed)
             estimates.append(estimate_training(model, examples, settings, name=name, seed=config.seed))
     return estimates

@@ -17,14 +17,28 @@ from torch.utils.data import SequentialSampler
 
 from multigrain.config import MixSourceConfig, TrainingConfig
 from multigrain.curriculum.plan import cut_for_processes, group_by_length, plan_batches
-from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, RowPool, text_key
+from multigrain.curriculum.pools import (
+    GradedPool,
+    GradedShape,
+    ListPool,
+    PairPool,
+    RowPool,
+    further_positive_keys,
+    text_key,
+)
 from multigrain.curriculum.schedule import LevelSchedule, level_schedule
 from multigrain.errors import ModelError, SourceError
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.mixing import MixedRows, PairRow, read_mix
+from multigrain.training.targets import ScoreTargets, scored_list
 
 GRADED: Final = "graded"
 """The name of the source that the run's own rows are."""
+
+LABEL: Final = "label"
+"""The column of a list's labels, as sentence-transformers' trainer knows it."""
+PASSAGE: Final = "passage_"
+"""What the columns of a list's passages begin with."""
 
 _ROWS_A_WRITE: Final = 1000
 _CACHED_ROWS: Final = 200_000
@@ -39,12 +53,14 @@ class TrainingSource:
         dataset: memory-mapped; columns in the order that losses expect, and no others.
         pool: what stands where in it.
         weight: how many steps it gets, relative to the others.
+        threshold: see `losses.registry.LossSettings`.
     """
 
     name: str
     dataset: Dataset
     pool: RowPool
     weight: float = 1.0
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +72,14 @@ class TrainingPlan:
         batches: one list a forward pass; indices into the data set, or into all of them one after another.
         sources: the name of every step's source.
         rows: of all sources.
+        threshold: of the graded rows' loss; see `losses.registry.LossSettings`.
     """
 
     dataset: Dataset | DatasetDict
     batches: list[list[int]]
     sources: list[str]
     rows: dict[str, int]
+    threshold: float = 0.0
 
 
 def graded_source(
@@ -83,6 +101,41 @@ def graded_source(
     }[shape]
     dataset = _memory_mapped(folder / f"{GRADED}.arrow", columns, _graded_rows(examples, shape))
     return TrainingSource(GRADED, dataset, GradedPool.of(examples, shape), weight)
+
+
+def scored_source(
+    examples: Sequence[GradedExample], shape: GradedShape, folder: Path, targets: ScoreTargets, *, weight: float = 1.0
+) -> TrainingSource:
+    """The run's own rows as lists of passages with a teacher's scores; rows without scores are left out.
+
+    Args:
+        examples: graded rows with scores.
+        shape: triples (long form: the list of level 1's band of each row first, and so on), or lists (all passages).
+        folder: where the data set's file is written.
+        targets: how scores become labels.
+        weight: how many steps it gets, relative to the others.
+    """
+    banded = shape == "triples"
+    width = targets.band if banded else targets.length
+    columns = ("query", "positive", *(f"{PASSAGE}{number}" for number in range(1, width + 1)), LABEL)
+    keys: list[tuple[int, int]] = []
+    further: list[tuple[int, ...]] = []
+
+    def listed() -> Iterator[tuple[Any, ...]]:
+        for level in LEVELS if banded else LEVELS[-1:]:
+            for example in examples:
+                scored = scored_list(example)
+                if scored is None or example.positive_score is None:
+                    continue
+                if level == LEVELS[-1]:  # the last, and perhaps the only, time around
+                    keys.append((text_key(example.query), text_key(example.positive)))
+                    further.append(further_positive_keys(example))
+                passages = targets.of_level(scored, level) if banded else targets.whole(scored)
+                labels = [targets.label(example.positive_score), *(label for _, label in passages)]
+                yield example.query, example.positive, *(text for text, _ in passages), labels
+
+    dataset = _memory_mapped(folder / f"{GRADED}.arrow", columns, listed())
+    return TrainingSource(GRADED, dataset, ListPool(keys, further, banded), weight, targets.threshold)
 
 
 def pair_source(
@@ -193,7 +246,13 @@ def plan_training(
     if config.group_by_length:
         kinds = [(step.source, schedule.weights(number)) for number, step in enumerate(steps)]
         texts = RowTexts(datasets)
-        whole = group_by_length(whole, texts.length, kinds, texts=texts.keys, seed=seed)
+        pools = [source.pool for source in sources]
+
+        def shuns(index: int) -> Sequence[int]:
+            number = bisect.bisect_right(starts, index) - 1
+            return pools[number].shuns(pools[number].row_at(index - starts[number]))
+
+        whole = group_by_length(whole, texts.length, kinds, texts=texts.keys, shuns=shuns, seed=seed)
     batches = [part for batch in whole for part in cut_for_processes(batch, parts)]
     return TrainingPlan(
         dataset=datasets[0]
@@ -202,6 +261,7 @@ def plan_training(
         batches=batches,
         sources=[names[step.source] for step in steps],
         rows={source.name: len(source.pool) for source in sources},
+        threshold=next((source.threshold for source in sources if source.name == GRADED), 0.0),
     )
 
 
@@ -214,7 +274,7 @@ class RowTexts:
     """The rows of several data sets, numbered one data set after another.
 
     Args:
-        datasets: columns of text alone, the query first.
+        datasets: columns of text, the query first, and perhaps labels.
     """
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
@@ -232,8 +292,12 @@ class RowTexts:
 
     def _read(self, index: int) -> tuple[int, tuple[int, ...]]:
         number = bisect.bisect_right(self._starts, index) - 1
-        texts = [str(text) for text in self._datasets[number][index - self._starts[number]].values()]
-        return max(map(len, texts)), tuple(text_key(text) for text in texts)
+        row = self._datasets[number][index - self._starts[number]]
+        texts = {name: str(text) for name, text in row.items() if name != LABEL}
+        # The passages of a list are nobody's negatives: a batch may hold one twice.
+        return max(map(len, texts.values())), tuple(
+            text_key(text) for name, text in texts.items() if not name.startswith(PASSAGE)
+        )
 
 
 class CurriculumBatchSampler(DefaultBatchSampler):
@@ -288,20 +352,27 @@ def _graded_rows(examples: Sequence[GradedExample], shape: GradedShape) -> Itera
     if shape == "triples":
         for level in LEVELS:
             for example in examples:
-                yield example.query, example.positive, example.negatives[level - 1].text
+                for positive in _positives(example):
+                    yield example.query, positive, example.negatives[level - 1].text
         return
     for example in examples:
         negatives = [negative.text for negative in example.negatives] if shape == "lists" else []
-        yield example.query, example.positive, *negatives
+        for positive in _positives(example):
+            yield example.query, positive, *negatives
 
 
-def _memory_mapped(path: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Dataset:
+def _positives(example: GradedExample) -> tuple[str, ...]:
+    return (example.positive, *(passage.text for passage in example.further_positives))
+
+
+def _memory_mapped(path: Path, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> Dataset:
     """Write rows to an Arrow file and open it: however many there are, few are in memory at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema([pa.field(name, pa.large_string()) for name in columns])
+    types = [pa.list_(pa.float32()) if name == LABEL else pa.large_string() for name in columns]
+    schema = pa.schema(list(zip(columns, types, strict=True)))
     listed = iter(rows)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         while chunk := list(itertools.islice(listed, _ROWS_A_WRITE)):
-            arrays = [pa.array(values, pa.large_string()) for values in zip(*chunk, strict=True)]
+            arrays = [pa.array(values, kind) for values, kind in zip(zip(*chunk, strict=True), types, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
     return Dataset.from_file(str(path))

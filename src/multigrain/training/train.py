@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -28,6 +29,7 @@ from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
+    PASSAGE,
     CurriculumSampling,
     TrainingPlan,
     TrainingSource,
@@ -35,11 +37,13 @@ from multigrain.training.data import (
     mix_source,
     plan_training,
     schedule_of,
+    scored_source,
 )
 from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import TrainingLog, TrainingStep
-from multigrain.training.losses.registry import build_loss, graded_shape
+from multigrain.training.losses.registry import build_loss, graded_shape, learned_targets
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
+from multigrain.training.targets import score_targets
 from multigrain.training.trackers import keep_logs
 from multigrain.training.trainers import (
     AdapterTrainer,
@@ -121,7 +125,7 @@ def train_candidate(
     )
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
-        dropout_set_to(trained, config.dropout),
+        dropout_set_to(trained, _dropout(config, training_device(config, model))),
         quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
@@ -140,19 +144,24 @@ def train_candidate(
     return log
 
 
-def column_prompts(model: SentenceTransformer) -> dict[str, str] | None:
-    """The model's prompts, as the trainer puts them before the texts of each column; None where it has none."""
+def column_prompts(model: SentenceTransformer, passages: Iterable[str] = ()) -> dict[str, str] | None:
+    """The model's prompts, as the trainer puts them before the texts of each column; None where it has none.
+
+    Args:
+        model: the model.
+        passages: more columns of documents.
+    """
     query, document = query_prompt(model), document_prompt(model)
-    return _by_column(query, document) if query or document else None
+    return _by_column(query, document, passages) if query or document else None
 
 
-def column_routes(model: SentenceTransformer) -> dict[str, str] | None:
+def column_routes(model: SentenceTransformer, passages: Iterable[str] = ()) -> dict[str, str] | None:
     """The route of an asymmetric model that each column's texts take; None where the model has one for all."""
-    return _by_column("query", "document") if has_routes(model) else None
+    return _by_column("query", "document", passages) if has_routes(model) else None
 
 
-def _by_column(query: str, document: str) -> dict[str, str]:
-    return {"query": query, **dict.fromkeys(_DOCUMENT_COLUMNS, document)}
+def _by_column(query: str, document: str, passages: Iterable[str]) -> dict[str, str]:
+    return {"query": query, **dict.fromkeys((*_DOCUMENT_COLUMNS, *passages), document)}
 
 
 def training_sources(
@@ -174,6 +183,7 @@ def training_sources(
 
     Raises:
         SourceError: a set to mix in cannot be used.
+        ModelError: the loss learns from a teacher's scores, and the rows have none to learn from.
     """
     mixed = []
     for mix in config.mix:
@@ -183,7 +193,11 @@ def training_sources(
             on_note(line)
     if not config.graded_weight:
         return mixed
-    return [graded_source(examples, graded_shape(config), folder, weight=config.graded_weight), *mixed]
+    shape, weight = graded_shape(config), config.graded_weight
+    learned = learned_targets(config)
+    if learned is None:
+        return [graded_source(examples, shape, folder, weight=weight), *mixed]
+    return [scored_source(examples, shape, folder, score_targets(examples, learned), weight=weight), *mixed]
 
 
 def _build_trainer(
@@ -221,8 +235,8 @@ def _build_trainer(
         seed=settings.seed,
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
-        prompts=column_prompts(model),
-        router_mapping=column_routes(model),
+        prompts=column_prompts(model, _passage_columns(plan)),
+        router_mapping=column_routes(model, _passage_columns(plan)),
         report_to=list(config.report_to) or "none",
         run_name=settings.name,
         **fsdp_arguments(config, model),
@@ -241,13 +255,18 @@ def _build_trainer(
     return trainer
 
 
+def _passage_columns(plan: TrainingPlan) -> list[str]:
+    datasets = [plan.dataset] if len(plan.rows) == 1 else plan.dataset.values()
+    return [name for dataset in datasets for name in dataset.column_names if name.startswith(PASSAGE)]
+
+
 def _losses(
     model: SentenceTransformer, config: TrainingConfig, plan: TrainingPlan
 ) -> nn.Module | dict[str, nn.Module]:
     processes = process_count()
     if len(plan.rows) == 1:
-        return build_loss(model, config, processes=processes, graded=GRADED in plan.rows)
-    own = build_loss(model, config, processes=processes)
+        return build_loss(model, config, processes=processes, graded=GRADED in plan.rows, threshold=plan.threshold)
+    own = build_loss(model, config, processes=processes, threshold=plan.threshold)
     mixed = build_loss(model, config, processes=processes, graded=False)
     return {name: own if name == GRADED else mixed for name in plan.rows}
 
@@ -269,6 +288,12 @@ def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
     if config.precision == "auto":
         return supports_native_bf16(training_device(config, model))
     return config.precision == "bf16"
+
+
+def _dropout(config: TrainingConfig, device: torch.device) -> float | None:
+    if config.dropout == "auto":
+        return 0.0 if device.type == "cpu" else None
+    return config.dropout
 
 
 def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPlan, *, seconds: float) -> TrainingLog:

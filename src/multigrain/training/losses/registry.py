@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -20,6 +20,11 @@ from multigrain.plugins import Registry
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
+
+
+Targets: TypeAlias = Literal["similarity", "probability"]
+"""What a loss learns of a teacher's scores: as cosines, on the scale of the reference model's, or as probabilities
+that a passage answers; see `training.targets`."""
 
 
 class NoOptions(Section):
@@ -36,6 +41,8 @@ class LossSettings:
         mini_batch_size: texts a forward pass, with gradients cached; None for no caching.
         options: `training.loss_options`, checked.
         trust_remote_code: whether code that comes with a model may run.
+        threshold: for a loss that takes probabilities, the reference cosine at which the rows' passages are as likely
+            answers as not; else 0.
     """
 
     temperature: float
@@ -43,6 +50,7 @@ class LossSettings:
     mini_batch_size: int | None
     options: Any
     trust_remote_code: bool = False
+    threshold: float = 0.0
 
     @property
     def scale(self) -> float:
@@ -60,12 +68,15 @@ class LossPlugin:
         shapes: of rows that it can be trained on: pairs (query, positive), triples (and a negative), lists (and all
             four negatives, level 1 first).
         caches: whether it heeds `mini_batch_size`.
+        targets: what of a teacher's scores it takes as labels; None for a loss that has no teacher. Such a loss is
+            given lists in place of triples: query, positive and the passages of one band of scores.
     """
 
     build: Callable[[SentenceTransformer, LossSettings], nn.Module]
     options: type[BaseModel] = NoOptions
     shapes: tuple[GradedShape, ...] = ("pairs", "triples")
     caches: bool = False
+    targets: Targets | None = None
 
 
 class MaskedOptions(Section):
@@ -99,6 +110,23 @@ class WassersteinOptions(Section):
     """Relevance of the positive and of levels 4 to 1."""
 
 
+class DistilOptions(Section):
+    """Options of distillation."""
+
+    teacher_temperature: float | None = Field(default=None, gt=0)
+    """Divides the teacher's scores, once they are on the scale of cosines; null is `training.temperature`."""
+
+    infonce_share: float = Field(default=0.1, ge=0, lt=1)
+    """Weight of InfoNCE over the positives of the batch."""
+
+
+class GradedOptions(Section):
+    """Options of the graded loss."""
+
+    in_batch: bool = True
+    """Take the positives of other rows as passages that answer nothing."""
+
+
 def _infonce(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
     from sentence_transformers.sentence_transformer.losses import (
         CachedMultipleNegativesRankingLoss,
@@ -119,17 +147,54 @@ def _own(name: str) -> Callable[[SentenceTransformer, LossSettings], nn.Module]:
     def build(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
         from multigrain.training.losses import ranking
 
-        loss: Any = getattr(ranking, name)(
+        return _cached(
+            getattr(ranking, name)(
+                model,
+                **settings.options.model_dump(),
+                scale=settings.scale,
+                gather_across_devices=settings.gather_across_devices,
+            ),
             model,
-            **settings.options.model_dump(),
-            scale=settings.scale,
-            gather_across_devices=settings.gather_across_devices,
+            settings,
         )
-        if settings.mini_batch_size is None:
-            return cast("nn.Module", loss)
-        return ranking.GradientCachedLoss(model, loss, settings.mini_batch_size)
 
     return build
+
+
+def _distil(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.scored import DistilLoss
+
+    gather = settings.gather_across_devices
+    loss = DistilLoss(model, **settings.options.model_dump(), scale=settings.scale, gather_across_devices=gather)
+    return _cached(loss, model, settings)
+
+
+def _margin(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.scored import MarginLoss
+
+    return _cached(MarginLoss(model), model, settings)
+
+
+def _graded(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.scored import GradedLoss
+
+    loss = GradedLoss(
+        model,
+        **settings.options.model_dump(),
+        threshold=settings.threshold,
+        scale=settings.scale,
+        gather_across_devices=settings.gather_across_devices,
+    )
+    return _cached(loss, model, settings)
+
+
+def _cached(loss: Any, model: SentenceTransformer, settings: LossSettings) -> nn.Module:
+    """A loss that computes from embeddings, with gradients cached where asked for."""
+    if settings.mini_batch_size is None:
+        return cast("nn.Module", loss)
+    from multigrain.training.losses.ranking import GradientCachedLoss
+
+    return GradientCachedLoss(model, loss, settings.mini_batch_size)
 
 
 def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
@@ -152,6 +217,7 @@ def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
         raise ModelError(f"training.loss_options.guide {settings.options.guide}: {error}") from None
 
 
+_SCORED: Final[tuple[GradedShape, ...]] = ("triples", "lists")
 _ALL_SHAPES: Final = ("pairs", "triples", "lists")
 _INFONCE: Final = LossPlugin(_infonce, shapes=_ALL_SHAPES, caches=True)
 
@@ -164,6 +230,9 @@ LOSSES: Final[Registry[LossPlugin]] = Registry(
         "guided": LossPlugin(_guided, GuidedOptions, caches=True),
         "listmle": LossPlugin(_own("ListMLELoss"), ListMLEOptions, shapes=("lists",), caches=True),
         "wasserstein": LossPlugin(_own("WassersteinLoss"), WassersteinOptions, shapes=("lists",), caches=True),
+        "distil": LossPlugin(_distil, DistilOptions, shapes=_SCORED, caches=True, targets="similarity"),
+        "margin-mse": LossPlugin(_margin, shapes=_SCORED, caches=True, targets="similarity"),
+        "graded": LossPlugin(_graded, GradedOptions, shapes=_SCORED, caches=True, targets="probability"),
     },
     named_by="training.loss",
     instance_of=LossPlugin,
@@ -185,8 +254,26 @@ def graded_shape(config: TrainingConfig) -> GradedShape:
     return {"listwise": "lists", "in-batch": "pairs"}.get(config.schedule, "triples")  # type: ignore[return-value]
 
 
+def takes_scores(config: TrainingConfig) -> bool:
+    """Whether the loss of a candidate learns from a teacher's scores; a loss that is not there takes none."""
+    return learned_targets(config) is not None
+
+
+def learned_targets(config: TrainingConfig) -> Targets | None:
+    """What the loss of a candidate takes of a teacher's scores; None for nothing, and for a loss that is not there."""
+    try:
+        return LOSSES.get(config.loss).targets
+    except ConfigError:
+        return None
+
+
 def build_loss(
-    model: SentenceTransformer, config: TrainingConfig, *, processes: int, graded: bool = True
+    model: SentenceTransformer,
+    config: TrainingConfig,
+    *,
+    processes: int,
+    graded: bool = True,
+    threshold: float = 0.0,
 ) -> nn.Module:
     """The loss of a candidate, with Matryoshka around it where asked for.
 
@@ -194,15 +281,16 @@ def build_loss(
         model: the model to train.
         config: the candidate's settings.
         processes: that train together.
-        graded: build for the graded rows; False for a retrieval set, which has no levels: a loss that needs them all
-            gives way to InfoNCE there.
+        graded: build for the graded rows; False for a retrieval set, which has neither levels nor scores: a loss that
+            needs them gives way to InfoNCE there.
+        threshold: see `LossSettings`.
 
     Raises:
         ConfigError: see `check_losses`.
         ModelError: the guide cannot be used, or a Matryoshka length is more than the model's vectors have.
     """
     plugin, options = _resolve(config)
-    if not graded and plugin.shapes == ("lists",):
+    if not graded and (plugin.shapes == ("lists",) or plugin.targets is not None):
         plugin, options = _INFONCE, NoOptions()
     settings = LossSettings(
         temperature=config.temperature,
@@ -210,6 +298,7 @@ def build_loss(
         mini_batch_size=config.mini_batch_size,
         options=options,
         trust_remote_code=config.trust_remote_code,
+        threshold=threshold,
     )
     loss = plugin.build(model, settings)
     if not config.matryoshka:
@@ -232,6 +321,11 @@ def guide_of(config: TrainingConfig) -> str | None:
 
 def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
     plugin = LOSSES.get(config.loss)
+    if plugin.targets is not None and not config.teacher:
+        raise ConfigError(
+            f"training.loss: {config.loss!r} learns from a teacher's scores; set training.teacher to judge, to a "
+            "cross-encoder or to a larger embedder"
+        )
     if graded_shape(config) not in plugin.shapes:
         misfit = f"training.loss: {config.loss!r} cannot be trained with schedule: {config.schedule}"
         if plugin.shapes == ("lists",):

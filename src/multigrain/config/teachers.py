@@ -1,0 +1,49 @@
+"""Teachers: what scores the passages of a row for losses that learn from scores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from multigrain.config.bases import PromptsConfig
+from multigrain.config.paths import ModelReference
+from multigrain.config.section import Section
+
+JUDGE: Final = "judge"
+"""The reference of the run's own language model as a teacher."""
+
+
+class TeacherConfig(Section):
+    """A model that scores how well passages answer a query."""
+
+    model: ModelReference
+    """judge (the run's language model, which grades from 0 to 5 as the audit's judge does), or a model: a folder, a
+    hub id, package:NAME, or openai:MODEL for an embedder behind an endpoint."""
+
+    kind: Literal["auto", "embedder", "cross-encoder", "judge"] = "auto"
+    """auto: judge where the model is judge; a cross-encoder where the model was saved as one; else an embedder."""
+
+    batch_tokens: int = Field(default=16_384, ge=1)
+    """Tokens a forward pass, padding among them: short texts go many at once, long ones few."""
+
+    max_seq_length: int | None = Field(default=None, ge=8)
+    """Tokens of a text, or of a pair, that are read (null: the model's own)."""
+
+    prompts: PromptsConfig = Field(default_factory=PromptsConfig)
+    """Put before queries and documents by an embedder, where it brings none of its own."""
+
+    @property
+    def is_judge(self) -> bool:
+        """Whether it is the run's language model."""
+        return self.kind == "judge" or (self.kind == "auto" and self.model == JUDGE)
+
+
+def _listed(value: Any) -> Any:
+    """One teacher, or several, as a list of sections; a text is a model's reference."""
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return [{"model": entry} if isinstance(entry, str) else entry for entry in values]
+
+
+Teachers = Annotated[list[TeacherConfig], BeforeValidator(_listed)]
+"""One teacher, or several that are mixed by rank."""

@@ -1,0 +1,83 @@
+"""Between audit and training: teachers score every passage of the graded rows, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from multigrain.config import TeacherConfig
+from multigrain.dataset.store import open_examples, writing_examples
+from multigrain.errors import ModelError
+from multigrain.llm.session.usage import read_usage
+from multigrain.stages.base import RunContext, Stage, complete_stage
+from multigrain.stages.fingerprints import (
+    scored_path,
+    scores_fingerprint,
+    scores_folder,
+    teacher_fingerprint,
+    teachers_of,
+)
+from multigrain.storage.files import remove
+from multigrain.teachers.build import open_teachers
+from multigrain.teachers.score import ScoreCounts, score_rows
+
+
+def run(context: RunContext, _: Stage) -> None:
+    """Score the graded rows by every teacher that a candidate learns from."""
+    training = context.config.training
+    for name in training.candidates:
+        if teachers := teachers_of(training.resolve(name)):
+            complete_stage(
+                context,
+                scores_folder(teachers),
+                scores_fingerprint(context, teachers),
+                partial(_score, context, teachers),
+            )
+
+
+def _score(context: RunContext, teachers: Sequence[TeacherConfig]) -> dict[str, Any]:
+    config, run = context.config, context.run
+    examples = open_examples(run.dataset_path)
+    path = scored_path(run, teachers)
+    vectors = path.parent / "vectors"
+    counts = ScoreCounts()
+    named = [teacher.model for teacher in teachers]
+    with (
+        context.progress.task(f"Scoring passages by {' and '.join(named)}", len(examples), unit="rows") as task,
+        open_teachers(
+            config,
+            run,
+            teachers,
+            partial(teacher_fingerprint, config),
+            vectors=context.embeddings or vectors,
+        ) as opened,
+        writing_examples(path) as table,
+    ):
+        for example in score_rows(examples, opened, counts):
+            table.add([example])
+            task.advance()
+        scale = opened[0].teacher.scale if len(opened) == 1 else "rank"
+    if not counts.scored:
+        raise ModelError(
+            f"training.teacher {', '.join(named)}: gave no score for any of {counts.passages} passages; "
+            "`multigrain journal` tells what a language model answered"
+        )
+    remove(vectors)
+    summary: dict[str, Any] = {
+        "teachers": named,
+        "scale": str(scale),
+        "rows": counts.rows,
+        "passages": counts.passages,
+        "scored": counts.scored,
+        "asked": dict(zip(named, counts.asked, strict=True)),
+        "unanswered": dict(zip(named, counts.unanswered, strict=True)),
+    }
+    if any(teacher.is_judge for teacher in teachers):
+        cost = read_usage(run, config).cost
+        summary |= {} if cost is None else {"cost": cost}
+    context.progress.say(
+        f"teachers: {counts.scored:,} of {counts.passages:,} passages of {counts.rows:,} rows scored by "
+        f"{' and '.join(named)}"
+    )
+    return summary

@@ -1,0 +1,62 @@
+"""The demo's plan: as many documents and steps as fit, and never so few that nothing is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multigrain.config import Config
+from multigrain.recipes import recipe
+from multigrain.tools.demo_budget import (
+    FEWEST_DOCUMENTS,
+    FEWEST_STEPS,
+    SECONDS,
+    DemoPlan,
+    plan_documents,
+    plan_steps,
+    tokens_per_second,
+)
+
+DEMO = recipe("demo")
+speeds, times = st.floats(100, 1e6), st.floats(0, 300)
+
+
+def planned(speed: float, elapsed: float) -> DemoPlan:
+    plan = plan_documents(DEMO, tokens_per_second=speed)
+    test, validation = round(0.4 * plan.documents), round(0.12 * plan.documents)
+    train = plan.documents - test - validation
+    counts = {"documents": plan.documents, "train": train, "validation": validation, "test": test}
+    return plan_steps(DEMO, plan, counts, elapsed=elapsed)
+
+
+@given(speeds, times)
+def test_a_plan_is_within_its_time_or_as_short_as_can_be(speed: float, elapsed: float) -> None:
+    plan = planned(speed, elapsed)
+
+    assert FEWEST_STEPS <= plan.steps <= plan.wanted == 24
+    assert FEWEST_DOCUMENTS <= plan.documents <= 2_000
+    assert plan.seconds <= SECONDS + 1 or plan.steps == FEWEST_STEPS
+    assert ("since more would take too long" in plan.sentence()) == (plan.steps < plan.wanted)
+    assert f"{plan.steps}" in plan.sentence()
+
+
+@given(st.floats(2_000, 1e6), st.floats(0, 160))
+def test_ten_minutes_are_enough_for_half_of_two_idle_cores(speed: float, elapsed: float) -> None:
+    assert planned(speed, elapsed).seconds < 600
+
+
+@given(speeds, times, st.floats(1, 10), st.floats(0, 100))
+def test_a_slower_machine_never_takes_more(speed: float, elapsed: float, times_slower: float, lost: float) -> None:
+    plan, slower = planned(speed, elapsed), planned(speed / times_slower, elapsed + lost)
+
+    assert slower.documents <= plan.documents
+    assert slower.steps <= plan.steps or slower.documents < plan.documents
+
+
+def test_the_probe_counts_the_tokens_that_a_model_reads(small_bert: Path) -> None:
+    training = {"base_model": str(small_bert), "max_seq_length": 16, "precision": "float32"}
+    speed = tokens_per_second(Config.model_validate({"training": training}))
+
+    assert 500 < speed < 5e6
