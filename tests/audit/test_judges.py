@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multigrain.audit.heldout import judge_heldout
 from multigrain.audit.judges import CrossEncoderJudge, LanguageModelJudge
 from multigrain.audit.run import AuditResult, audit_rows
 from multigrain.config import AuditConfig, JudgeConfig
@@ -281,3 +282,14 @@ def test_other_documents_that_were_given_as_answers_are_further_positives() -> N
 
     assert [passage.text for passage in example.further_positives] == [POOL[7].text, POOL[30].text]
     assert all(passage.origin is Origin.MINED for passage in example.further_positives)
+
+
+def test_documents_near_a_held_out_query_that_judges_are_sure_of_count_as_its_answers() -> None:
+    judge = _answers_to_documents(1, 3, 40)
+
+    further = judge_heldout({"d0": ROW.query, "nowhere": "x all"}, POOL, embed([d.text for d in POOL]), embed, [judge])
+
+    assert further == {"d0": ("d1", "d3")}, "its own document is none of them, and 40 is too far to be judged"
+    assert judge_heldout(
+        {"d0": ROW.query}, POOL, embed([d.text for d in POOL]), embed, [judge, _answers_to_documents(3)]
+    ) == {"d0": ("d3",)}

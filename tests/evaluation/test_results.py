@@ -12,9 +12,11 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
     EvaluationResults,
     choose,
+    plain_set,
     query_rows,
     read_per_query,
     read_results,
+    read_sets,
     summarise_set,
     write_per_query,
     write_results,
@@ -51,7 +53,7 @@ def test_results_survive_the_file_and_have_the_documented_shape(
     older.write_text(json.dumps({key: value for key, value in written.items() if key != "chosen_on"}))
     assert read_results(older) == replace(results, chosen_on=())
     (found,) = written["sets"]
-    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric", "notes"}
+    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric"}
     assert (found["queries"], found["documents"]) == (3, 4)
     assert set(found["models"]["base"]) == {
         "score",
@@ -114,3 +116,13 @@ def test_validation_chooses_the_best_and_the_earlier_of_equals() -> None:
     assert choose({"b": 0.7, "a": 0.7}) == "b"
     with pytest.raises(EvaluationError, match="no model to choose from"):
         choose({})
+
+
+def test_what_was_left_out_of_a_set_is_kept_with_its_figures(
+    animals: EvaluationSet, scores: dict[str, SetScores]
+) -> None:
+    notes = ("corpus.jsonl: 1 of 9 documents left out",)
+    noted = summarise_set(replace(animals, notes=notes), scores, CompareSettings(samples=200))
+
+    assert plain_set(noted)["notes"] == notes
+    assert read_sets([json.loads(json.dumps(plain_set(noted)))]) == (noted,)

@@ -26,6 +26,7 @@ from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import settle_prompts
 from multigrain.model.replacing import pooling_of
 from multigrain.model.routes import require_routes
+from multigrain.model.weights import require_weights
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
 _ADAPTERS = "adapter_config.json"
@@ -97,6 +98,7 @@ def _load(
             require_implementation(table, attn_implementation)
             return table
         model = SentenceTransformer(source, device=device, trust_remote_code=trusted, model_kwargs=arguments)
+        require_weights(model, reference, folder)
         if is_raw(reference):
             _read_plain_text(model)
         require_implementation(model, attn_implementation)

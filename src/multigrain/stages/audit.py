@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.judges import judge_counts, open_judges
+from multigrain.audit.heldout import judge_heldout, write_heldout_positives
+from multigrain.audit.judges import Judge, judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import AuditResult, audit_batches
 from multigrain.audit.summary import say_summary, summarise
@@ -29,9 +30,10 @@ from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.labels import apply_labels, read_labels
-from multigrain.storage.files import atomic_write
+from multigrain.storage.files import atomic_write, remove
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.sequences import DiskList, View
+from multigrain.synthesis.heldout import read_heldout_queries
 from multigrain.synthesis.inputs import row_units
 
 _REMEMBERED: Final = 50_000  # written texts whose vectors are kept for the probe
@@ -73,6 +75,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
             rewrite=rewrite,
         )
         result = _write(run, batches, task)
+        further = _judge_heldout(context, reference, judges)
         judged = judge_counts(judges)
     probe = run_probe(result, pool, pool_vectors, config, reference.encode_documents)
     counts = summarise(
@@ -84,6 +87,8 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
         reference=reference,
     )
     counts |= judged
+    if further is not None:
+        counts |= {"heldout_further_positives": further}
     # Judging and regenerating are paid for too, and so is another model that writes the held-out queries.
     cost = read_usage(run, config).cost
     if cost is not None:
@@ -97,6 +102,21 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
     atomic_write(run.audit_path, json.dumps(counts, indent=2))
     say_summary(counts, context.progress)
     return {key: value for key, value in counts.items() if key != "similarity"}
+
+
+def _judge_heldout(context: RunContext, reference: Encoder, judges: Sequence[Judge]) -> int | None:
+    """Have judges find what else answers the held-out queries; how many documents, or None where none is kept."""
+    config, run = context.config, context.run
+    remove(run.heldout_positives_path)
+    queries = read_heldout_queries(run.heldout_queries_path)
+    if config.audit.false_negatives != "keep-as-positive" or not judges or not queries:
+        return None
+    documents = DiskList(open_document_table(run.documents_path))
+    texts: Sequence[str] = View(documents, attrgetter("text"))
+    vectors = corpus_vectors(reference, texts, run.path / "dataset" / "heldout-vectors")
+    further = judge_heldout(queries, documents, vectors, reference.encode_queries, judges)
+    write_heldout_positives(run.heldout_positives_path, further)
+    return sum(map(len, further.values()))
 
 
 def _write(run: RunDirectory, batches: Iterator[AuditResult], task: Task) -> AuditResult:

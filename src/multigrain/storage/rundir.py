@@ -127,6 +127,9 @@ class RunDirectory:
     rejects_path = _PathInside("dataset/rejects.parquet")
     """What the audit turned away, with reasons."""
 
+    heldout_positives_path = _PathInside("dataset/heldout_positives.jsonl")
+    """Further documents that judges found to answer held-out queries, where false negatives are kept as positives."""
+
     audit_path = _PathInside("dataset/audit.json")
     """The audit's counts and similarity statistics."""
 
