@@ -350,6 +350,14 @@ def test_a_key_that_is_refused_under_another_status_ends_the_run(endpoint: Endpo
     assert len(endpoint.bodies) == 1
 
 
+def test_a_stream_that_nobody_asked_for_is_read(endpoint: Endpoint) -> None:
+    event = json.dumps({"choices": [{"index": 0, "delta": {"content": "how rivers flow"}, "finish_reason": "stop"}]})
+    endpoint.handler = _always(lambda body: web.Response(text=f"data: {event}\n\n", content_type="text/event-stream"))
+    (answer,) = ask(client(endpoint), QUESTION)
+    assert isinstance(answer, Completion)
+    assert (answer.text, len(endpoint.bodies)) == ("how rivers flow", 1)
+
+
 def test_json_that_the_service_itself_found_broken_is_asked_for_once_more_with_another_seed(
     endpoint: Endpoint,
 ) -> None:

@@ -47,3 +47,12 @@ def test_an_error_in_a_stream_is_the_answer() -> None:
 @pytest.mark.parametrize("text", ["", "<html>", "data", "data: [DONE]", "Internal Server Error"])
 def test_other_texts_are_no_stream(text: str) -> None:
     assert read_stream(text) is None
+
+
+def test_a_whole_answer_may_come_as_one_event_or_before_the_last_mark() -> None:
+    whole = {"choices": [{"index": 0, "message": {"content": "how rivers flow"}, "finish_reason": "stop"}]}
+    for text in (f"data:{json.dumps(whole)}\n\n", json.dumps(whole) + "\n\ndata: [DONE]\n\n"):
+        answer = read_stream(text)
+        assert answer is not None
+        assert read_completion(answer).text == "how rivers flow"
+    assert read_stream(json.dumps(whole) + " and more") is None

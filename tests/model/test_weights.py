@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,3 +48,17 @@ def test_a_head_that_no_vector_depends_on_may_be_missing(tmp_path: Path) -> None
     text = ["how rivers flow"]
     whole, without = load_any("auto", device="cpu"), load_any(str(changed(tmp_path / "m", headless)), device="cpu")
     assert (whole.encode(text) == without.encode(text)).all()
+
+
+def test_a_folder_that_promises_more_tokens_than_it_has_positions_reads_what_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = changed(tmp_path / "model", lambda weights: weights)
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(settings | {key: 1024}))
+    with caplog.at_level("WARNING", logger="multigrain"):
+        model = load_any(str(folder), device="cpu")
+    assert model.max_seq_length == 512
+    assert "no more positions" in caplog.text
+    assert model.encode(["how rivers flow " * 400]).shape == (1, 384)

@@ -61,7 +61,14 @@ _NOT_THERE: Final = (
     "path not found",
     "404 page not found",
 )
-_BAD_KEY: Final = ("api key not valid", "api_key_invalid", "incorrect api key", "invalid api key", "invalid_api_key")
+_BAD_KEY: Final = (
+    "api key not valid",
+    "api key not found",
+    "api_key_invalid",
+    "incorrect api key",
+    "invalid api key",
+    "invalid_api_key",
+)
 _BROKEN_JSON: Final = ("json_validate_failed", "failed to generate json", "failed to validate json")
 """How a service says that it looked at an answer's JSON, found it broken, and keeps it to itself."""
 _TOO_MANY: Final = ("rate_limit", "rate limit", "rate-limit", "too many requests", "resource_exhausted", "overloaded")

@@ -18,6 +18,8 @@ def read_stream(text: str) -> dict[str, Any] | None:
     Args:
         text: the body of the answer; untrusted.
     """
+    if text.lstrip().startswith("{"):
+        return _before_the_mark(text.lstrip())
     if not text.lstrip().startswith(("data:", "event:", "id:", ":")):
         return None
     answer: dict[str, Any] = {}
@@ -41,6 +43,15 @@ def read_stream(text: str) -> dict[str, Any] | None:
         return None
     ended = finish or ("stop" if text.rstrip().endswith("[DONE]") else "length")
     return {**answer, "choices": [{"index": 0, "message": message, "finish_reason": ended}]}
+
+
+def _before_the_mark(text: str) -> dict[str, Any] | None:
+    """A whole answer behind which a gateway has put a stream's last mark."""
+    try:
+        answer, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) and text[end:].strip() == "data: [DONE]" else None
 
 
 def _events(text: str) -> Iterator[Mapping[str, Any]]:
