@@ -16,6 +16,7 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder, model_finger
 from multigrain.encoders.protocol import Encoder
 from multigrain.engine.build import build_engine
 from multigrain.model.encoder import build_encoder
+from multigrain.model.loading import is_raw
 from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.storage.packages import encoder_name
 
@@ -46,7 +47,13 @@ def reference_encoder(config: Config) -> ReferenceEncoder:
     trusted, tokens = config.training.trust_remote_code, config.training.max_seq_length
     own = named == "auto"
     model = base_model(config, tokens=tokens) if own else build_encoder(named, trust_remote_code=trusted)
-    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True)
+    return ReferenceEncoder(
+        model,
+        batch_size=config.evaluation.batch_size,
+        bf16=_use_bf16(config, model),
+        cosine=True,
+        guessed=is_raw(config.training.base_model if own else named),
+    )
 
 
 def base_encoder(config: Config, model: SentenceTransformer) -> ReferenceEncoder:
@@ -62,7 +69,8 @@ def base_encoder(config: Config, model: SentenceTransformer) -> ReferenceEncoder
     Raises:
         EvaluationError: the model compares by a distance.
     """
-    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model))
+    guessed, bf16 = is_raw(config.training.base_model), _use_bf16(config, model)
+    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=bf16, guessed=guessed)
 
 
 @contextmanager
@@ -120,7 +128,7 @@ def _encoder_of(
 ) -> SentenceTransformerEncoder:
     model = build_encoder(reference, trust_remote_code=trust_remote_code, prompts=prompts)
     bf16 = supports_native_bf16(model.device)
-    return SentenceTransformerEncoder(model, batch_size=batch_size, bf16=bf16, cosine=True)
+    return SentenceTransformerEncoder(model, batch_size=batch_size, bf16=bf16, cosine=True, guessed=is_raw(reference))
 
 
 def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransformer:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
@@ -119,6 +120,7 @@ class EvaluationResults:
         chosen_by: how `chosen` was chosen.
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
+        facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
         tokens: how much of a text each model reads, here and in use; None where it has no limit, or that is not known.
     """
 
@@ -131,6 +133,7 @@ class EvaluationResults:
     chosen_by: str = CHOSEN_BY
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
+    facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
     tokens: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
@@ -262,7 +265,12 @@ def summarise_similarity(
 
 
 def unselected_results(
-    models: Iterable[str], sets: Iterable[SetResult], settings: CompareSettings, *, forgetting_threshold: float = 0.01
+    models: Iterable[str],
+    sets: Iterable[SetResult],
+    settings: CompareSettings,
+    *,
+    forgetting_threshold: float = 0.01,
+    facts: Mapping[str, EncodingFacts] | None = None,
 ) -> EvaluationResults:
     """Results of models among which nothing was selected.
 
@@ -271,6 +279,7 @@ def unselected_results(
         sets: compared with the base.
         settings: how they were compared.
         forgetting_threshold: what a model may lose on a forgetting set.
+        facts: model to what decides its figures besides its weights.
     """
     return EvaluationResults(
         chosen="",
@@ -281,6 +290,7 @@ def unselected_results(
         seed=settings.seed,
         chosen_by="",
         forgetting_threshold=forgetting_threshold,
+        facts=dict(facts or {}),
     )
 
 

@@ -165,15 +165,19 @@ def reading_at_most(model: SentenceTransformer, tokens: int | None) -> Iterator[
         model: the model.
         tokens: the limit; None for the model's own.
     """
-    own = model.max_seq_length if isinstance(model[0], Transformer) else None
-    if tokens is None or not isinstance(model[0], Transformer) or (own is not None and own <= tokens):
-        yield
-        return
-    model.max_seq_length = tokens
+    longer = [
+        transformer
+        for transformer in text_transformers(model)
+        if tokens is not None and (transformer.max_seq_length is None or transformer.max_seq_length > tokens)
+    ]
+    own = [transformer.max_seq_length for transformer in longer]
+    for transformer in longer:
+        transformer.max_seq_length = tokens
     try:
         yield
     finally:
-        model.max_seq_length = own
+        for transformer, limit in zip(longer, own, strict=True):
+            transformer.max_seq_length = limit
 
 
 def load(

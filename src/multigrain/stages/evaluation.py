@@ -19,7 +19,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
 from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
@@ -39,6 +39,7 @@ from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARIT
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load
+from multigrain.model.loading import is_raw
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
@@ -76,6 +77,8 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
             encoders[name] = _behind_cache(context, name, model)
         with encoding_precision(config, model):
             score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
+        guessed = name == BASE and is_raw(config.training.base_model)
+        scored.note(name, encoding_facts(model, guessed=guessed), model, sets)
 
     choosing = tuple(opened for opened in others.retrieval if opened.role == "validation")
     for name in (BASE, *names):
@@ -102,6 +105,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         chosen_by=selection_words(chosen_on) if chosen_on else "being the only candidate",
         forgetting_threshold=config.evaluation.forgetting_threshold,
         chosen_on=tuple(chosen_on),
+        facts=scored.facts,
         # Where all read what the config says, it says so.
         tokens=scored.tokens if config.training.length_in_use is None else {},
     )
@@ -193,6 +197,8 @@ def _write_anchors(context: RunContext, names: Sequence[str], shown: EvaluationS
 def _headline(context: RunContext, results: EvaluationResults, tested: str) -> dict[str, Any]:
     """The figures that a summary shows: the chosen model, or the tuned one that came next, against the base."""
     counts: dict[str, Any] = {"chosen": results.chosen}
+    for name in dict.fromkeys((BASE, tested)):
+        context.progress.say(f"{name}: {results.facts[name]}")
     if results.tokens:
         read = ", ".join(f"{name} {tokens or 'all'}" for name, tokens in results.tokens.items())
         context.progress.say(f"tokens of a text that are read, here and in use: {read}")

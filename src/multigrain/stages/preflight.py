@@ -138,12 +138,16 @@ def _check_model(settings: TrainingConfig) -> None:
     quantization(settings.quantize)
     if is_asymmetric(settings.base_model):
         from multigrain.model.encoder import build_candidate
+        from multigrain.model.loading import require_positions
+        from multigrain.model.routes import text_transformers
 
         if settings.fsdp:
             raise ModelError(
                 f"{settings.base_model}: training.fsdp shards models of one transformer, and this one has a Router"
             )
-        build_candidate(settings, device="cpu")
+        for transformer in text_transformers(build_candidate(settings, device="cpu")):
+            if settings.max_seq_length is not None:
+                require_positions(transformer.model.config, settings.max_seq_length, settings.base_model)
 
 
 def check_sets(context: RunContext) -> None:
