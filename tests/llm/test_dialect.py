@@ -350,6 +350,15 @@ def test_a_key_that_is_refused_under_another_status_ends_the_run(endpoint: Endpo
     assert len(endpoint.bodies) == 1
 
 
+def test_a_passing_failure_does_not_change_what_is_asked(endpoint: Endpoint) -> None:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
+        return error_answer(503, "Loading model") if number == 0 else chat_answer("q")
+
+    endpoint.handler = handle
+    ask(client(endpoint), QUESTION)
+    assert endpoint.bodies[0] == endpoint.bodies[1]
+
+
 def test_a_stream_that_nobody_asked_for_is_read(endpoint: Endpoint) -> None:
     event = json.dumps({"choices": [{"index": 0, "delta": {"content": "how rivers flow"}, "finish_reason": "stop"}]})
     endpoint.handler = _always(lambda body: web.Response(text=f"data: {event}\n\n", content_type="text/event-stream"))

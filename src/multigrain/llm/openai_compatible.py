@@ -134,14 +134,14 @@ class OpenAICompatibleLLM:
 
     async def _complete(self, request: CompletionRequest) -> Completion:
         answered_before = self._answered
-        attempt = 0
+        attempt = unreadable = 0
         with_room = True
         most_tokens: int | None = None
         while True:
             version = self._dialect.version
             body = self._dialect.body(request, with_room=with_room, most_tokens=most_tokens)
-            if "seed" in body and attempt:
-                body["seed"] += attempt  # the same seed would give the same broken answer
+            if "seed" in body:
+                body["seed"] += unreadable  # the same seed would give the same broken answer
             started = time.perf_counter()
             async with self._limit.slot() as sent_at:
                 reply = await self._post(body)
@@ -166,6 +166,7 @@ class OpenAICompatibleLLM:
                     most_tokens = fewer
                     continue
             attempt += 1
+            unreadable += failure.kind == "malformed"
             if not reply.connected and attempt >= self._attempts and self._answered == answered_before:
                 raise EndpointUnreachableError(
                     f"llm.base_url {self._endpoint.url}: nothing answers ({failure.detail}): "
