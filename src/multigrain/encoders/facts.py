@@ -32,12 +32,15 @@ class EncodingFacts:
         parts = []
         if self.pooling is not None:
             guess = " (a guess: the model names none; NAME@POOLING or training.pooling says another)"
-            parts.append(f"{self.pooling} pooling{guess if self.pooling_guessed else ''}")
+            named = (
+                "its own modules" if self.pooling == "none" else f"{self.pooling} pooling"
+            )  # a Router, a static table
+            parts.append(f"{named}{guess if self.pooling_guessed else ''}")
             parts.append("texts of any length" if self.max_tokens is None else f"{self.max_tokens} tokens of a text")
             parts += [f"weights in {self.dtype}"] if self.dtype is not None else []
         prompts = {"queries": self.query_prompt, "documents": self.document_prompt}
-        named = [f"{prompt!r} before {role}" for role, prompt in prompts.items() if prompt]
-        named += [f"no prompt before {role}" for role, prompt in prompts.items() if not prompt and named]
-        parts += named or ["no prompts"]
+        before = [f"{prompt!r} before {role}" for role, prompt in prompts.items() if prompt]
+        before += [f"no prompt before {role}" for role, prompt in prompts.items() if not prompt and before]
+        parts += before or ["no prompts"]
         parts += [f"{share:.0%} of the texts of {name} are longer and were cut" for name, share in self.cut.items()]
         return ", ".join(parts)
