@@ -162,9 +162,10 @@ def test_every_reason_that_the_audit_gives_has_words_for_people() -> None:
     declared = [reason for check in CHECKS.built_in.values() if isinstance(check, Check) for reason in check.reasons]
 
     assert len(given_reasons) > 10
-    assert given_reasons == set(declared)
+    # The judge of queries is no check: `audit.query_judge` switches it on.
+    assert given_reasons == {*declared, "judged_query"}
     assert len(declared) == len(set(declared))
-    assert all(checks.reason_words(reason) for reason in declared)
+    assert all(checks.reason_words(reason) != reason for reason in given_reasons)
 
 
 def test_a_check_of_another_package_is_asked_last_and_only_where_it_is_named(

@@ -188,7 +188,8 @@ def test_the_size_of_a_batch_changes_nothing() -> None:
         "pool_vectors": embed([each.text for each in POOL]),
         "seed": 3,
     }
-    config = AuditConfig(bands=[(60, 119), (30, 60), (10, 30), (0, 10)], min_level_gap=0.001, round_trip_rank=40)
+    bands = [(60, 119), (30, 60), (10, 30), (0, 10)]
+    config = AuditConfig(bands=bands, min_level_gap=0.001, round_trip_rank=40, max_query_similarity=None)
 
     whole = audit_rows(rows, POOL, config, **asked)
     parts = audit_rows(rows, POOL, config, batch_rows=7, **asked)

@@ -37,7 +37,7 @@ def test_a_matrix_file_becomes_one_table(tmp_path: Path, corpus_file: Path, smal
     (line,) = again.stdout.strip().splitlines()
     rows = json.loads(line)["rows"]
     assert [row["values"] for row in rows] == [{"pooling": "mean"}, {"pooling": "cls"}]
-    assert all(set(row["cells"]) == {"validation", "test"} for row in rows)
+    assert all(set(row["cells"]) == {"validation", "test", "seen documents"} for row in rows)
     assert set(rows[1]["cells"]["test"]["from_base"]) == {"difference", "adjusted_p", "size"}
 
 

@@ -282,8 +282,8 @@ def test_labels_on_no_scale_are_not_heeded_and_words_are_refused(tmp_path) -> No
 
     assert len(rows) == 2
     assert any("'score' not used: -7.25 to 23.5 is no scale" in line for line in reading.lines("a"))
-    with pytest.raises(SourceError, match=r"b\.jsonl:1: 'label' is 'contradiction', not a number: a label is 1"):
-        read_foreign(written(tmp_path / "b.jsonl", {**pair, "label": "contradiction"}))
+    with pytest.raises(SourceError, match=r"b\.jsonl:1: 'label' is 'opposite', not a number: a label is 1"):
+        read_foreign(written(tmp_path / "b.jsonl", {**pair, "label": "opposite"}))
     with pytest.raises(SourceError, match="no row is a match by its 'label'"):
         read_foreign(written(tmp_path / "c.jsonl", {**pair, "label": 0}))[0]
 
@@ -422,3 +422,26 @@ def test_a_folder_that_datasets_saved_is_read(tmp_path) -> None:
     (tmp_path / "three").mkdir()
     with pytest.raises(SourceError, match="neither Parquet files nor a data set"):
         read_foreign(tmp_path / "three")
+
+
+def test_inference_data_is_read_by_its_labels(tmp_path) -> None:
+    labels = {"p": "entailment", "n": "contradiction", "open": "neutral", "unsure": "-"}
+    rows = [{"gold_label": label, "sentence1": "q", "sentence2": text} for text, label in labels.items()]
+    reading = Reading()
+    (row,), _ = read_all(written(tmp_path / "snli.jsonl", *rows), reading)
+    assert (row.query, row.positives, row.negatives) == ("q", ("p",), ("n",))
+    assert (reading.kept, reading.joined, reading.dropped) == (1, 1, 2)
+
+
+def test_a_system_message_that_is_not_read_is_told(tmp_path) -> None:
+    asked = [{"role": "system", "content": "Find it."}, {"role": "user", "content": "q"}]
+    row = {"messages": asked, "positive_messages": [[{"role": "user", "content": "p"}]]}
+    reading = Reading()
+    (read,), _ = read_all(written(tmp_path / "swift.jsonl", row), reading)
+    assert read.query == "q"
+    assert any("system messages are not used" in line for line in reading.lines("swift.jsonl"))
+
+
+def read_all(path: Path, reading: Reading) -> tuple[list[ForeignRow], str]:
+    rows, form = read_foreign(path, "auto", reading=reading)
+    return list(rows), form

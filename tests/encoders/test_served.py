@@ -197,7 +197,7 @@ def test_what_no_attempt_can_change_is_said_once_without_the_key(
         ({"data": []}, "0 vectors for 1 texts"),
         ({"data": [{"index": 0, "embedding": []}]}, "1 vectors for 1 texts|holds no vectors"),
         ({"data": [{"index": 0, "embedding": [float("nan"), 1.0]}]}, "not finite"),
-        ([], "its answer holds no vectors"),
+        ([], "0 vectors for 1 texts"),
     ],
 )
 def test_answers_without_vectors_are_refused(answer: Any, words: str, server: EmbeddingServer) -> None:
@@ -373,6 +373,21 @@ def test_vectors_that_were_paid_for_are_kept_when_the_endpoint_dies(
     sent = len(server.bodies)
     score_models([spec], OpenedSets((big,)), encoding)
     assert len(server.bodies) == sent
+
+
+@pytest.mark.parametrize("form", ["a list alone", "numbers as text"])
+def test_other_forms_of_an_answer_are_read_in_the_same_order(server: EmbeddingServer, form: str) -> None:
+    texts = [f"cat {number}" * (1 + number % 3) for number in range(12)]
+    plain = ServedEncoder(server.model).encode_queries(texts)
+
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        data = embedded(body["input"], MODEL)["data"]
+        if form == "a list alone":  # llama.cpp's /embeddings, without /v1
+            return 200, [{"index": item["index"], "embedding": [item["embedding"]]} for item in data], {}
+        return 200, {"data": [item | {"index": str(item["index"])} for item in data]}, {}
+
+    server.refuse = answer
+    np.testing.assert_allclose(ServedEncoder(server.model).encode_queries(texts), plain, rtol=1e-6)
 
 
 def test_it_works_inside_a_running_event_loop(server: EmbeddingServer) -> None:

@@ -74,6 +74,17 @@ def test_byte_order_marks_are_passed_over(tmp_path: Path, encoding: str) -> None
     assert texts == ["a", "é"]
 
 
+def test_the_completion_may_be_the_response_itself(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    rows = [
+        {"custom_id": "a", "response": body("bare"), "error": None},
+        {"custom_id": "b", "response": {"status_code": "200", "body": body("status as text")}},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    answers = [getattr(answer, "text", answer) for _, answer in read_batch_results(path)]
+    assert answers == ["bare", "status as text"]
+
+
 def test_a_choice_may_stand_by_itself(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(result("a", choices={"message": {"content": [{"type": "text", "text": "hi"}]}}))

@@ -243,6 +243,144 @@ def test_a_path_that_is_not_there_ends_the_run_whatever_its_status(endpoint: End
     assert error in str(refusal)
 
 
+ANTHROPIC = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"temperature", "top_p"}, ANTHROPIC),
+        ({"stop"}, "stop_sequences: each stop sequence must contain non-whitespace"),
+        ({"temperature"}, "`temperature` is deprecated for this model."),
+        ({"temperature"}, "invalid temperature: only 1 is allowed for this model"),
+        ({"seed"}, "Input should be None: Invalid parameter 'seed'"),
+    ],
+)
+def test_whatever_a_parameter_is_turned_down_for_it_is_left_out(
+    endpoint: Endpoint, names: set[str], words: str
+) -> None:
+    endpoint.handler = _always(
+        lambda body: error_answer(400, words) if names <= body.keys() else chat_answer("how rivers flow")
+    )
+    answers = ask(client(endpoint), *[QUESTION] * 3)
+    assert [getattr(answer, "text", answer) for answer in answers] == ["how rivers flow"] * 3
+    assert len(endpoint.bodies) == 4
+    left_out = endpoint.bodies[0].keys() - endpoint.bodies[-1].keys()
+    assert len(left_out) == 1
+    assert left_out <= names
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "System role not supported"),
+        (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        (500, "Only user and assistant roles are supported!"),
+    ],
+)
+def test_a_model_without_a_system_role_reads_the_system_message_before_the_users(
+    endpoint: Endpoint, status: int, words: str
+) -> None:
+    refused = error_answer
+    endpoint.handler = _always(
+        lambda body: refused(status, words) if body["messages"][0]["role"] == "system" else chat_answer("q")
+    )
+    request = CompletionRequest((Message("system", "You write queries."), Message("user", "A text.")))
+    answers = ask(client(endpoint, max_retries=0), request, request)
+    assert [getattr(answer, "text", answer) for answer in answers] == ["q", "q"]
+    assert len(endpoint.bodies) == 3
+    assert endpoint.bodies[-1]["messages"] == [{"role": "user", "content": "You write queries.\n\nA text."}]
+
+
+def test_thinking_is_switched_off_where_the_endpoint_asks_for_it(endpoint: Endpoint) -> None:
+    words = "parameter.enable_thinking must be set to false for non-streaming calls"
+    endpoint.handler = _always(
+        lambda body: chat_answer("q") if body.get("enable_thinking") is False else error_answer(400, words)
+    )
+    answers = ask(client(endpoint), QUESTION, QUESTION)
+    assert [getattr(answer, "text", answer) for answer in answers] == ["q", "q"]
+    assert len(endpoint.bodies) == 3
+    wanted = client(endpoint, extra_body={"enable_thinking": True})
+    assert failure(wanted).kind == "bad_request"  # what the config says is not taken back
+
+
+LIMIT = "This model's maximum context length is 1024 tokens"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{limit}. However, you requested {asked} output tokens and your prompt contains at least 400 input tokens",
+        "'max_tokens' is too large: {asked}. {limit} and your request has 400 input tokens ({asked} > 1024 - 400).",
+        "{limit}. However, you requested {total} tokens (400 in the messages, {asked} in the completion).",
+        "{limit}. However, you requested about {total} tokens (400 of text input, {asked} in the output).",
+    ],
+)
+def test_an_answer_gets_the_room_that_its_prompt_leaves(endpoint: Endpoint, words: str) -> None:
+    def answer(body: dict[str, Any]) -> web.Response:
+        asked = body.get("max_tokens") or body["max_completion_tokens"]
+        said = words.format(limit=LIMIT, asked=asked, total=400 + asked)
+        return chat_answer("q") if 400 + asked <= 1024 else error_answer(400, said)
+
+    endpoint.handler = _always(answer)
+    (answered,) = ask(client(endpoint), CompletionRequest(QUESTION.messages, max_tokens=1000))
+    assert isinstance(answered, Completion)
+    assert 500 <= (endpoint.bodies[-1].get("max_tokens") or endpoint.bodies[-1]["max_completion_tokens"]) <= 624
+    assert len(endpoint.bodies) <= 3
+
+
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_too_long(endpoint: Endpoint) -> None:
+    endpoint.handler = _always(lambda body: error_answer(400, f"{LIMIT}, and your request has 1000 input tokens."))
+    assert failure(client(endpoint), CompletionRequest(QUESTION.messages, max_tokens=600)).kind == "too_long"
+    assert len(endpoint.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "API key not valid. Please pass a valid API key."),
+        (400, "Incorrect API key provided: xx"),
+    ],
+)
+def test_a_key_that_is_refused_under_another_status_ends_the_run(endpoint: Endpoint, status: int, words: str) -> None:
+    endpoint.handler = _always(lambda body: error_answer(status, words))
+    (refused,) = ask(client(endpoint), QUESTION)
+    assert isinstance(refused, EndpointRefusedError)
+    assert "does not accept the key" in str(refused)
+    assert len(endpoint.bodies) == 1
+
+
+def test_a_passing_failure_does_not_change_what_is_asked(endpoint: Endpoint) -> None:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
+        return error_answer(503, "Loading model") if number == 0 else chat_answer("q")
+
+    endpoint.handler = handle
+    ask(client(endpoint), QUESTION)
+    assert endpoint.bodies[0] == endpoint.bodies[1]
+
+
+def test_a_stream_that_nobody_asked_for_is_read(endpoint: Endpoint) -> None:
+    event = json.dumps({"choices": [{"index": 0, "delta": {"content": "how rivers flow"}, "finish_reason": "stop"}]})
+    endpoint.handler = _always(lambda body: web.Response(text=f"data: {event}\n\n", content_type="text/event-stream"))
+    (answer,) = ask(client(endpoint), QUESTION)
+    assert isinstance(answer, Completion)
+    assert (answer.text, len(endpoint.bodies)) == ("how rivers flow", 1)
+
+
+def test_json_that_the_service_itself_found_broken_is_asked_for_once_more_with_another_seed(
+    endpoint: Endpoint,
+) -> None:
+    async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
+        broken = error_answer(400, "Failed to generate JSON.", code="json_validate_failed", failed_generation='{"q')
+        return broken if number == 0 else chat_answer('{"query": "q"}')
+
+    endpoint.handler = handle
+    (answer,) = ask(client(endpoint), CompletionRequest(QUESTION.messages, schema=SCHEMA))
+    assert isinstance(answer, Completion)
+    assert endpoint.bodies[0]["seed"] != endpoint.bodies[1]["seed"]
+    assert endpoint.bodies[0]["response_format"] == endpoint.bodies[1]["response_format"]
+
+
 def _always(make: Any) -> Any:
     async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         answer = make(body)

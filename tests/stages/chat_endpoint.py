@@ -85,7 +85,9 @@ def run_values(corpus: Path, model: Path | str, url: str = "", **llm: object) ->
             "batch_size": 4,
             "max_seq_length": 32,
             "precision": "float32",
+            "learning_rate": 2e-5,  # once, and nothing merged: most tests are of something else
+            "merge": None,
             "candidates": {"mean": {}, "ata": {"pooling": "ata"}, "in_batch": {"schedule": "in-batch"}},
         },
-        "evaluation": {"bootstrap_samples": 200},
+        "evaluation": {"bootstrap_samples": 200, "seen_documents": False},
     }

@@ -82,7 +82,8 @@ def test_sets_that_choose_the_share_to_merge_are_part_of_the_model_and_no_others
 
     def candidate(merge: object, *roles: str) -> str:
         sets = [{"name": role, "path": str(evaluation_set), "role": role} for role in roles]
-        values = {"training": {"base_model": str(base), "merge": merge}, "evaluation": {"sets": sets}}
+        fixed = {"base_model": str(base), "learning_rate": 2e-5, "early_stopping": None}
+        values = {"training": {**fixed, "merge": merge}, "evaluation": {"sets": sets}}
         return candidate_fingerprint(RunContext(parse_config(values), held), "tuned")
 
     for merge in (None, 0.5):

@@ -77,7 +77,7 @@ _TWO = {"candidates": {"a": {}, "b": {}}}
     ("share", "training", "evaluation", "error", "words"),
     [
         (0.2, _TWO, {"queries": "none"}, EvaluationError, r"2 candidates \(a, b\) need .*queries is none: "),
-        (0.2, {"merge": "auto"}, {"queries": "none"}, ConfigError, r"merge: auto needs .*queries is none: "),
+        (0.2, {"merge": [0.5, 1.0]}, {"queries": "none"}, ConfigError, r"merge: .* needs .*queries is none: "),
         (0.0, _TWO, {}, EvaluationError, r"2 candidates \(a, b\) need .*validation_share is 0: "),
     ],
 )

@@ -90,6 +90,9 @@ def test_similarity_files_and_mteb_tasks_judge_a_run_too(
         {"name": "unrelated", "path": "mteb:Unrelated", "role": "forgetting"},
     ]
     values["evaluation"]["forgetting_threshold"] = 0.9
+    # One model and nothing to choose by: the tuned one is what is judged.
+    values["training"]["candidates"] = {"tuned": {}}
+    values["documents"]["validation_share"] = 0
     finished = run(parse_config(values), tmp_path / "run")
 
     results = json.loads((finished.results_path / "evaluation.json").read_text())

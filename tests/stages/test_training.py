@@ -22,7 +22,7 @@ from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.sources.store import read_document_table
-from multigrain.stages import run_stages, training
+from multigrain.stages import run_stages, selection
 from multigrain.stages.base import RunContext
 from multigrain.stages.fingerprints import dataset_fingerprint, synthesis_fingerprint
 from multigrain.stages.table import STAGES
@@ -41,6 +41,7 @@ def _values(corpus: Path, model: Path, validation_share: float = 0.3, **training
             "batch_size": 8,
             "learning_rate": 5e-3,
             "precision": "float32",
+            "merge": None,
             **training,
         },
     }
@@ -78,7 +79,7 @@ def test_validation_queries_choose_the_share_and_test_queries_are_not_looked_at(
         seen.append(evaluation_set.role)
         return evaluate_retrieval(encoder, evaluation_set)
 
-    monkeypatch.setattr(training, "evaluate_retrieval", spy)
+    monkeypatch.setattr(selection, "evaluate_retrieval", spy)
     lora = {"lora": {"r": 4}}
     candidates = {
         "tuned": {},

@@ -74,11 +74,12 @@ def test_own_validation_sets_choose_by_their_mean_and_prove_nothing(
 
     results = read_results(finished.results_path / "evaluation.json")
     found = {each.name: each for each in results.sets}
-    names = ("mean", "merged")
+    names = ("base", "mean", "merged")
     means = {name: sum(found[each].models[name].score for each in ("faq", "forum")) / 2 for name in names}
     by = "mean nDCG@10 over validation sets faq, forum"
     assert results.chosen == max(names, key=lambda name: means[name])
     assert (results.chosen_on, results.chosen_by) == (("faq", "forum"), by)
+    assert results.chosen != "base"
     assert set(found["own"].models) == {"base", results.chosen}, "what judges is scored once the choice is made"
     own = {"faq": "validation", "forum": "validation", "own": "test"}
     assert {each.name: each.role for each in results.sets} == (

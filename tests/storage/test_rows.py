@@ -213,3 +213,19 @@ def test_lines_are_read_without_empty_ones_and_without_a_byte_order_mark(tmp_pat
 def test_a_kind_is_told_by_the_name() -> None:
     names = ["a.JSONL", "b.tsv", "c.parquet", "hf:owner/name", "d.docx"]
     assert [row_kind(Path(name)) for name in names] == ["jsonl", "tsv", "parquet", "hub", None]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_json_as_pandas_and_crawlers_write_it(tmp_path: Path, name: str) -> None:
+    row = '{"query": "half \\ud83d, whole \\ud83d\\ude00, none\\u0000", "neg": ["\\uDE00"], "title": NaN}'
+    path = tmp_path / name
+    path.write_text(f"[{row}]" if name.endswith(".json") else row)
+    (read,) = read_rows(path)
+    assert read.values == {"query": "half ?, whole \U0001f600, none", "neg": ["?"], "title": None}
+
+
+def test_other_numbers_that_json_lacks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"score": 1}\n{"score": -Infinity}')
+    with pytest.raises(SourceError, match=r"rows\.jsonl:2: not JSON \(-Infinity"):
+        list(read_rows(path))

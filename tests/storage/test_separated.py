@@ -87,3 +87,9 @@ def test_a_quote_that_is_never_closed_is_refused_with_the_line_that_it_opens_in(
 
     with pytest.raises(SourceError, match=r"a\.csv:52: not CSV \(a quote opens in this row and is never closed\)"):
         read(tmp_path / "a.csv", f'q,p\n{good}"x,p\n{good}', ",")
+
+
+@pytest.mark.parametrize(("separator", "usual"), [(";", ","), (",", ","), ("|", "\t")])
+def test_a_first_line_may_tell_the_separator(tmp_path: Path, separator: str, usual: str) -> None:
+    text = f"sep={separator}\r\nquery{separator}positive\r\nq{separator}a passage\r\n"
+    assert read(tmp_path / "a", text, usual) == [(3, {"query": "q", "positive": "a passage"})]

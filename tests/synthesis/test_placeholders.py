@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.config import LLMConfig, SynthesisConfig, TasksConfig
-from multigrain.config.synthesis import STRATEGIES
+from multigrain.config.synthesis import STRATEGIES, QueryType
 from multigrain.engine.local import LocalEngine
-from multigrain.llm.protocol import CompletionRequest
+from multigrain.llm.protocol import CompletionRequest, Message
 from multigrain.llm.scripted import ScriptedLLM, plausible_answer
 from multigrain.records import Document, TaskKind
 from multigrain.sources.tasks import make_task
@@ -23,13 +23,15 @@ from multigrain.synthesis.brainstorm import brainstorm
 from multigrain.synthesis.few_shot import Demonstration
 from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.prompts import BUILT_IN, template_names
+from multigrain.synthesis.query_judge import query_request
 from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.style import StyleQueries
 from multigrain.synthesis.synthesize import build_strategy
 
 UNFILLED = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}|\bNone\b|Undefined|<(?:bound method|built-in|function|generator)")
 LANGUAGES = ("English", "German", "Thai")
-QUERY_TYPES = ("search", "keywords", "question", "summary", "claim", "long-tail", "message")
+QUERY_TYPES = get_args(QueryType)
 DOCUMENT = "The relief valve closes when the pressure falls below nine bar."
 QUERY = "when does the relief valve close"
 EXAMPLE = Demonstration(
@@ -167,14 +169,33 @@ def test_held_out_queries_and_judgments_are_asked_for_with_filled_prompts() -> N
         list(write_heldout_queries([Document("d", DOCUMENT)], llm, engine, LLMConfig(), characters=40, seed=1))
 
     messages = [message.content for request in llm.requests for message in request.messages]
-    messages += [message.content for message in BUILT_IN.render("judge", query=QUERY, passage=DOCUMENT)]
+    for judge in ("judge", "judge_quote"):
+        messages += [message.content for message in BUILT_IN.render(judge, query=QUERY, passage=DOCUMENT)]
     check(messages)
     assert DOCUMENT[:40] in messages[0]
+
+
+def test_the_judge_of_queries_is_shown_query_and_text() -> None:
+    prompt = query_request(QUERY, DOCUMENT, seed=1).messages[-1].content
+
+    assert QUERY in prompt
+    assert DOCUMENT in prompt
+    assert not UNFILLED.search(prompt)
+
+
+def test_examples_of_style_stand_before_the_prompt() -> None:
+    style = StyleQueries(("valve leaks", "error E7"), count=2)
+    (message,) = style.before([Message("user", "Write one.")], BUILT_IN, "place")
+
+    assert message.content.endswith("Write one.")
+    assert all(query in message.content for query in style.queries)
+    assert not UNFILLED.search(message.content)
 
 
 def test_no_template_is_left_out_here() -> None:
     """Of those that the package has; a new one has to be asked for by some test above."""
     assert template_names() == [
-        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "level", "mgh", "negative",
-        "opening", "paraphrase", "query", "task_row",
+        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "judge_quote", "level",
+        "mgh", "negative",
+        "opening", "paraphrase", "query", "query_judge", "style", "task_row",
     ]  # fmt: skip

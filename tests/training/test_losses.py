@@ -313,7 +313,7 @@ def test_a_plug_in_is_held_to_what_it_says() -> None:
         check_losses(config_of(loss="spread", schedule="listwise"))
     with pytest.raises(ConfigError, match="is a int, not a LossPlugin"):
         check_losses(config_of(loss="broken"))
-    with pytest.raises(ConfigError, match="there are broken, crashing, guided, infonce"):
+    with pytest.raises(ConfigError, match="there are broken, crashing, distil, graded, guided, infonce"):
         check_losses(config_of(loss="zzz"))
 
 

@@ -199,6 +199,11 @@ def _matches(values: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
 
 def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
     settings = shared.model_dump(mode="json")
+    # Arms are told apart by what they are given, so nothing is chosen for them unless config or matrix say so.
+    unchosen = {**shared.training.changed, "early_stopping": None}
+    settings["training"] |= {
+        key: value for key, value in unchosen.items() if key not in shared.training.model_fields_set
+    }
     settings["training"]["candidates"] = {CANDIDATE: {}}
     for axis, value in values.items():
         *sections, key = _full_name(axis).split(".")

@@ -259,7 +259,8 @@ def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: Run
 
 def _base_scores(ablation: _Ablation, config: Config) -> Path:
     """The base model's results, made once for all arms that start from it."""
-    scored = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config))
+    lengths = [] if config.training.save_max_seq_length else ["its own length"]
+    scored = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config), *lengths)
     # The folder is named for what made it, so complete_stage never finds another's result there.
     context = replace(ablation.context(config, ablation.out), progress=SilentProgress())
     folder, cache = f"base/{scored[:16]}", ablation.out / "embeddings"

@@ -160,7 +160,11 @@ _BUILT_IN: Final[tuple[Check, ...]] = (
         row=check_query_language,
         negative=check_negative_language,
     ),
-    Check("near_duplicates", {"near_duplicate": "nearly the same as another row"}, rows=near_duplicates),
+    Check(
+        "near_duplicates",
+        {"near_duplicate": "nearly the same as another row", "same_meaning": "asks what another row asks"},
+        rows=near_duplicates,
+    ),
     Check("decontamination", {"contaminated": "an evaluation set holds it too"}),
     Check("round_trip", {"round_trip": "the query does not find its own document"}, measured=_round_trip),
     Check(
@@ -183,6 +187,8 @@ CHECKS: Final[Registry[Check]] = Registry(
     instance_of=Check,
 )
 _OTHER_REASONS: Final = {
+    "copied_style": "repeats one of the queries that were shown as examples of style",
+    "judged_query": "the judge finds that nobody would ask it",
     "marked_bad": "marked bad by a reader",
     "reasoning": "the model did not come to the end of its reasoning",
 }

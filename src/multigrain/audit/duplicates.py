@@ -1,18 +1,26 @@
-"""The checks of rows beside each other: queries and written positives that another row has already."""
+"""The checks of rows beside each other: queries and written positives that another row has already, or as good as."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal
+
+import numpy as np
 
 from multigrain.audit.check import Problem
 from multigrain.config import AuditConfig
+from multigrain.encoders.protocol import Floats
 from multigrain.records import SynthesizedRow, answering_ids
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.words import fold_words
 
 _LABEL_WORDS: Final = 8
+_COMPARED: Final = 200_000
+_BLOCK: Final = 512
+
+Embed = Callable[[Sequence[str]], Floats]
+"""Turns texts into (n, d) vectors of length 1."""
 
 
 def same_queries(rows: Sequence[SynthesizedRow], places: Sequence[int], config: AuditConfig) -> dict[int, Problem]:
@@ -64,6 +72,69 @@ def near_duplicates(rows: Sequence[SynthesizedRow], places: Sequence[int], confi
         for place, earlier in _strangers(rows, pairs):
             problems[place] = Problem("near_duplicate", f"its {side} is nearly that of row {earlier}")
     return problems
+
+
+def same_meaning(
+    rows: Sequence[SynthesizedRow], places: Sequence[int], config: AuditConfig, encode: Embed
+) -> dict[int, Problem]:
+    """Rows to turn away because an earlier one asks the same in other words; by their place.
+
+    Every query is compared with those that stay among up to 200,000 before it. Queries that are the same to the
+    letter are one: by now they are one query's rows for several documents. Given queries stay.
+
+    Args:
+        rows: as `same_queries` takes them.
+        places: of the rows to look at, rising.
+        config: how similar is the same.
+        encode: the reference model's query side: (n, d) vectors of length 1.
+    """
+    if config.max_query_similarity is None or not config.checks.near_duplicates:
+        return {}
+    places_of: dict[str, list[int]] = {}
+    for place, row in _at(rows, places):
+        if not row.given:
+            places_of.setdefault(row.query, []).append(place)
+    queries = list(places_of)
+    problems: dict[int, Problem] = {}
+    for start in range(0, len(queries), _COMPARED):
+        part = queries[start : start + _COMPARED]
+        vectors = encode(part)
+        for own, (first, similarity) in _repeats(vectors, cosine_of(config.max_query_similarity, vectors)).items():
+            detail = f"similarity {similarity:.2f} to {part[first]!r}"
+            problems |= {place: Problem("same_meaning", detail) for place in places_of[part[own]]}
+    return problems
+
+
+def cosine_of(similarity: float, vectors: Floats) -> float:
+    """The cosine that a similarity stands for where two queries of the run are at 0 on average, and equal ones at 1.
+
+    Encoders differ in how near to each other they put texts that have nothing in common: at .1, or at .8.
+
+    Args:
+        similarity: 0 to 1.
+        vectors: (n, d) the queries', of length 1.
+    """
+    count = len(vectors)
+    if count < 2:
+        return similarity
+    total = vectors.astype(np.float64).sum(axis=0)
+    mean = float(max(0.0, (total @ total - count) / (count * (count - 1))))
+    return mean + similarity * (1 - mean)
+
+
+def _repeats(vectors: Floats, limit: float) -> dict[int, tuple[int, float]]:
+    """Vectors that are nearer than a limit to an earlier one that stays: that one's number, and how near it is."""
+    repeats: dict[int, tuple[int, float]] = {}
+    stays = np.ones(len(vectors), dtype=bool)
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK] @ vectors[: start + _BLOCK].T
+        for row in np.flatnonzero((np.tril(block, start - 1) > limit).any(axis=1)).tolist():
+            own = start + row
+            near = np.flatnonzero(stays[:own] & (block[row, :own] > limit))
+            if len(near):
+                stays[own] = False
+                repeats[own] = int(near[0]), float(block[row, near[0]])
+    return repeats
 
 
 def _at(rows: Sequence[SynthesizedRow], places: Iterable[int]) -> Iterator[tuple[int, SynthesizedRow]]:

@@ -117,7 +117,12 @@ def audit_file(
             result, examples=tuple(_with_scores(_as_theirs(example), given) for example in result.examples)
         )
         counts = summarise(
-            result, requested=len(rows), written=len(rows), reference_model=reference_name(config), probe=probe
+            result,
+            requested=len(rows),
+            written=len(rows),
+            reference_model=reference_name(config),
+            probe=probe,
+            reference=reference,
         )
         counts |= judge_counts(judges)
         counts |= {

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from multigrain.audit.duplicates import Embed
 from multigrain.audit.judges import Judge
-from multigrain.audit.steps import Embed
 from multigrain.mining.best import Rows
 from multigrain.mining.search import rank_corpus
 from multigrain.records import Document

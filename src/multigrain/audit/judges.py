@@ -28,6 +28,7 @@ from multigrain.sources.words import fold_words
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.likelihood import ranked_examples
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.query_judge import QUERY_JUDGE, QueryJudge
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.synthesize import build_strategy
@@ -186,6 +187,11 @@ class LanguageModelJudge:
         self._learn(pairs)
         return [self._by_pair[pair_key(*pair)] for pair in pairs]
 
+    def forget(self) -> None:
+        """Let go of the grades that were given; the journal has them."""
+        self._by_pair.clear()
+        self._unquoted.clear()
+
     def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         """Whether the grade is as high as a further positive must have it, and quoted words stand in the passage."""
         least = self.config.further_positive_at_least
@@ -245,6 +251,29 @@ class LanguageModelJudge:
         return judgment.score
 
 
+@dataclass
+class QueryCheck:
+    """The judge of queries, as the audit asks judges. Implements `Judge`.
+
+    Args:
+        judge: who judges.
+    """
+
+    judge: QueryJudge
+
+    def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
+        """Turn away rows whose query nobody would ask."""
+        return [Problem("judged_query", words) if words else None for words in self.judge.problems(pairs)]
+
+    def on_negatives(self, claims: Sequence[tuple[str, str, str]]) -> list[Problem | None]:
+        """Nothing: negatives are no queries."""
+        return [None] * len(claims)
+
+    def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """None: it reads no passages."""
+        return [False] * len(pairs)
+
+
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
 
 
@@ -265,10 +294,18 @@ def open_judges(
     with ExitStack() as stack:
         if audit.cross_encoder is not None:
             judges.append(_load_cross_encoder(audit.cross_encoder, config.training.trust_remote_code))
-        if audit.judge is not None or "regenerate" in audit.repair:
+        # A given query is the user's own, whatever a judge thinks of it.
+        query_judge = None if config.start_from == "pairs" else audit.query_judge
+        if audit.judge is not None or query_judge is not None or "regenerate" in audit.repair:
             # One session for both: they share what is left of the run's budget.
             engine = stack.enter_context(build_engine(config.engine, concurrency=total_concurrency(config.llm)))
             session = stack.enter_context(paid_session(config, run, engine))
+            if query_judge is not None:
+                client = session.client(QUERY_JUDGE)
+                own = Prompts(config.synthesis.templates)
+                judges.append(
+                    QueryCheck(QueryJudge(client, engine, query_judge, config.seed, own, config.llm.max_tokens))
+                )
             if audit.judge is not None:
                 judges.append(_language_model_judge(config, audit.judge, session, engine))
             if "regenerate" in audit.repair:
@@ -328,8 +365,13 @@ def _load_cross_encoder(config: CrossEncoderConfig, trust_remote_code: bool = Fa
 
 def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:
     """How many passages were judged, and how many were not, under the key that audit.json has for it."""
-    counts = [judge.counts for judge in judges if isinstance(judge, LanguageModelJudge)]
-    return {"judge": asdict(counts[0])} if counts else {}
+    counts = {}
+    for judge in judges:
+        if isinstance(judge, LanguageModelJudge):
+            counts["judge"] = asdict(judge.counts)
+        elif isinstance(judge, QueryCheck):
+            counts["query_judge"] = asdict(judge.judge.counts)
+    return counts
 
 
 def _rewriter(

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.audit.duplicates import Embed
 from multigrain.audit.run import AuditResult
-from multigrain.audit.steps import Embed
 from multigrain.config import Config, ProbeConfig
 from multigrain.encoders.protocol import Floats
 from multigrain.mining.best import NO_ROW, Rows

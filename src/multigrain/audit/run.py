@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from multigrain.audit.check import Problem
-from multigrain.audit.judges import Judge, Rewrite
-from multigrain.audit.steps import AuditSteps, Embed
+from multigrain.audit.duplicates import Embed
+from multigrain.audit.judges import Judge, QueryCheck, Rewrite
+from multigrain.audit.steps import AuditSteps
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
 from multigrain.mining.best import Rows
@@ -112,6 +113,10 @@ def _audit_batch(
         audit.write_again(works, rewrite)
     for work in works:
         audit.pick(work)
+    for judge in judges:
+        if isinstance(judge, QueryCheck):  # before others are paid for what goes anyway
+            audit.ask_about_positives(works, judge)
+    judges = [judge for judge in judges if not isinstance(judge, QueryCheck)]
     if config.checks.false_negatives:
         for judge in judges:
             audit.ask_about_positives(works, judge)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from multigrain.audit.check import MeasuredRow, Problem, reject
 from multigrain.audit.checks import check_measured, check_negative, check_row, check_rows, limits_for
+from multigrain.audit.duplicates import Embed, same_meaning
 from multigrain.audit.judges import Judge, Rewrite
 from multigrain.audit.levels import (
     MinedPick,
@@ -45,9 +46,6 @@ from multigrain.storage.sequences import View
 
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
-
-Embed = Callable[[Sequence[str]], Floats]
-"""Turns texts into (n, d) L2-normalised vectors."""
 
 _MOST_GIVEN: Final = 16  # further documents that were given as answers and are kept with a row
 _MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
@@ -165,7 +163,10 @@ class AuditSteps:
         """Which rows do not pass by themselves, or beside the others; by their place."""
         problems = {place: problem for place, row in enumerate(rows) if (problem := self._unsound(row)) is not None}
         sound = [place for place in range(len(rows)) if place not in problems]
-        return problems | check_rows(View(rows, mended), sound, self.config)
+        usable = View(rows, mended)
+        problems |= check_rows(usable, sound, self.config)
+        sound = [place for place in sound if place not in problems]
+        return problems | same_meaning(usable, sound, self.config, self.encode_queries)
 
     def begin_batch(self, rows: Sequence[SynthesizedRow]) -> None:
         """Start with a batch; what was gathered of the one before is let go."""

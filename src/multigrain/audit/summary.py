@@ -14,6 +14,7 @@ from multigrain.audit.checks import reason_words
 from multigrain.audit.probe import SourceProbe
 from multigrain.audit.run import AuditResult
 from multigrain.display.progress import Progress
+from multigrain.encoders.protocol import Encoder, RoleEncoder
 from multigrain.records import LEVELS, Origin
 from multigrain.sources.words import fold_words
 
@@ -28,6 +29,7 @@ def summarise(
     written: int,
     reference_model: str,
     probe: SourceProbe | None = None,
+    reference: Encoder | None = None,
 ) -> dict[str, Any]:
     """The audit's counts and similarity statistics, as `audit.json` holds them.
 
@@ -37,7 +39,9 @@ def summarise(
         written: rows that the model wrote in a usable form.
         reference_model: names the model that measured.
         probe: how well written negatives can be told from mined ones; None where it was not tried.
+        reference: the model that measured, for what decides its figures besides its weights.
     """
+    facts = reference.facts if isinstance(reference, RoleEncoder) else None
     origins: Counter[Origin] = Counter()
     orders: Counter[bool | None] = Counter()
     done: Counter[str] = Counter()
@@ -66,6 +70,7 @@ def summarise(
         "candidates": kept,
         "written_order_held_share": orders[True] / judged if (judged := orders[True] + orders[False]) else None,
         "reference_model": reference_model,
+        **({} if facts is None else {"reference_facts": {**asdict(facts), "words": str(facts)}}),
         "common_opening": common_opening([example.query for example in result.examples]),
         "similarity": _similarities(similar),
         "probe": None if probe is None else asdict(probe),
@@ -108,6 +113,8 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
         + (f", {counts['negatives_written']} of the {wrote} that the model wrote" if wrote else "")
         + (f"; ${counts['cost_per_kept_row']:.6f} a kept row" if cost else "")
     )
+    if facts := counts.get("reference_facts"):
+        progress.say(f"audit: measured by {counts['reference_model']}: {facts['words']}")
     if opening := counts.get("common_opening"):
         progress.remark(
             f"audit: {opening['share']:.0%} of the queries begin with {opening['words']!r}, as no searchers' do: "

@@ -106,7 +106,7 @@ def compare(
 
 
 def _lines(comparison: Comparison, show: int) -> Iterator[str]:
-    from multigrain.evaluation.comparison import sentences
+    from multigrain.evaluation.comparison import fact_lines, sentences
 
     if not comparison.conclusions and not comparison.tasks:
         yield str(comparison)
@@ -114,6 +114,7 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
         yield sentence
         if number < len(comparison.conclusions):
             yield from _changes(comparison, comparison.conclusions[number], show)
+    yield from fact_lines(comparison.results)
 
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -75,10 +76,12 @@ def export(
     EXPORTERS.get(to)  # an unknown name fails before a model is loaded
     _require_fitting(context, to)
     quieten_libraries()
+    from multigrain.encoders.encoder import encoding_facts
     from multigrain.export.job import ExportJob, open_run
     from multigrain.export.registry import check_destination, export_model
     from multigrain.model.adapters import merge_adapters
     from multigrain.model.encoder import load
+    from multigrain.model.loading import is_raw
 
     path = Path(model)
     run = open_run(run_of(path))
@@ -100,11 +103,13 @@ def export(
         dtype=dtype,
         progress=terminal_progress(),
     )
+    facts = encoding_facts(encoder, guessed=run is None and is_raw(model))
     exported = export_model(job, to)
     if as_json:
-        print_json({"model": model, "to": to, "out": str(destination), **exported.facts})
+        of_model = {"model": model, "to": to, "out": str(destination), "facts": asdict(facts)}
+        print_json(of_model | exported.facts)
         return
-    for line in (*exported.lines, f"written: {destination}"):
+    for line in (f"{model}: {facts}", *exported.lines, f"written: {destination}"):
         typer.echo(line)
 
 

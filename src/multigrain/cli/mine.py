@@ -169,8 +169,11 @@ def mine(
         )
     for line in texts.notes() if isinstance(texts, CorpusFiles) else ():
         progress.say(line)
+    facts = encoder.facts
     if as_json:
-        print_json({"out": str(out), **asdict(done)})
+        print_json({"out": str(out), **asdict(done), "facts": None if facts is None else asdict(facts)})
         return
     short = f"; {done.short} queries have fewer than were asked for" if done.short else ""
     progress.say(f"{out}: {done.rows} rows, {done.negatives} negatives from {done.corpus} texts{short}")
+    if facts is not None:
+        progress.say(f"{model}: {facts}")

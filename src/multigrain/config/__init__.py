@@ -12,6 +12,7 @@ from multigrain.config.audit import (
     DecontaminationConfig,
     JudgeConfig,
     ProbeConfig,
+    QueryJudgeConfig,
     Repair,
 )
 from multigrain.config.bases import (
@@ -63,6 +64,7 @@ __all__ = [
     "ProbeConfig",
     "PromptsConfig",
     "QuantizeName",
+    "QueryJudgeConfig",
     "QueryType",
     "Repair",
     "RowSharing",

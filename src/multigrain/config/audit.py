@@ -128,6 +128,20 @@ class JudgeConfig(Section):
     stand in it is no further positive, however high it is judged."""
 
 
+class QueryJudgeConfig(Section):
+    """A language model that judges a written query by itself, from 1 to 10."""
+
+    at_least: int = Field(default=5, ge=1, le=10)
+    """Queries that get less for any of four things go: that it says by itself what is wanted, that people would type
+    it, that it wants one thing, and that the text answers it."""
+
+    heldout: bool = True
+    """Judge held-out queries too, as they are written."""
+
+    max_queries: int | None = Field(default=None, ge=1)
+    """Judge at most this many; what is not judged is kept as it is (null: no limit)."""
+
+
 class DecontaminationConfig(Section):
     """Evaluation sets that training must not have seen."""
 
@@ -165,7 +179,11 @@ class ProbeConfig(Section):
 class AuditConfig(Section):
     """What is checked, measured and repaired."""
 
-    added: ClassVar[Mapping[str, Any]] = {"false_negatives": "drop"}
+    added: ClassVar[Mapping[str, Any]] = {
+        "false_negatives": "drop",
+        "query_judge": None,
+        "max_query_similarity": None,
+    }
 
     reference_model: ModelReference = "auto"
     """The encoder that measures similarity. auto: the model that is tuned, as it was before."""
@@ -228,6 +246,15 @@ class AuditConfig(Section):
 
     near_duplicate_similarity: float = Field(default=0.8, gt=0, le=1)
     """Queries whose word trigrams overlap by more than this (Jaccard) are near-duplicates: the first one stays."""
+
+    max_query_similarity: float | None = Field(default=0.9, gt=0, le=1)
+    """Written queries that are more similar than this to another row's say the same in other words: the first stays
+    (null: not looked at). It is the reference model's cosine, on a scale where two queries of the run are at 0 on
+    average. A part of checks.near_duplicates."""
+
+    query_judge: QueryJudgeConfig | None = None
+    """The run's language model judges each written query by itself, from 1 to 10: {at_least: 5}. Every judgment is a
+    completion that is paid for, and kept in the journal."""
 
     cross_encoder: CrossEncoderConfig | None = None
     """A judge of false negatives: {model: a cross-encoder's folder or hub id, margin: 0.1}."""

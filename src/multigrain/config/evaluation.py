@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -81,9 +82,17 @@ class EvaluationSetConfig(Section):
 class EvaluationConfig(Section):
     """How the proof is made."""
 
+    added: ClassVar[Mapping[str, Any]] = {"seen_documents": False}
+
     queries: Literal["auto", "titles", "synthetic", "none"] = "auto"
     """Held-out queries: the documents' titles (human), or written by the LLM with another prompt
-    (a synthetic estimate). auto: titles where at least half of the held-out documents have one."""
+    (a synthetic estimate). auto: titles where at least half of the held-out documents have one, else written ones,
+    where no labelled set of `sets` does what they would: test, or choose."""
+
+    seen_documents: bool = True
+    """Report people's queries on documents that were tuned on as well, as they are searched in use: the titles of
+    training documents, where at least half of them have one. No model is trained on them. And say of every set how
+    many of its queries are answered by documents that were tuned on."""
 
     llm: LLMConfig | None = None
     """Another language model for the held-out queries, with the keys of `llm` (null: the one that writes the

@@ -23,12 +23,13 @@ def load_config(path: Path) -> Config:
     """Read a YAML config file; relative document and set paths are taken from the file's folder.
 
     Args:
-        path: the file, or a run directory: the config that made it.
+        path: the file, or a run directory: the config that made it, with the defaults of the version that did.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or has wrong keys or values (all listed at once).
     """
-    if path.is_dir():
+    is_run = path.is_dir()
+    if is_run:
         if not (path / "config.yaml").is_file():
             raise ConfigError(
                 f"{path}: a folder, and no run: if your documents are in it, `multigrain init --documents {path}` "
@@ -55,7 +56,8 @@ def load_config(path: Path) -> Config:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
-    return parse_config(values, origin=str(path), context=ConfigFolder(path.resolve().parent, _set_names(values)))
+    config = parse_config(values, origin=str(path), context=ConfigFolder(path.resolve().parent, _set_names(values)))
+    return config.updated(config.as_begun(values)) if is_run else config
 
 
 def parse_config(values: dict[str, Any], *, origin: str = "config", context: ConfigFolder | None = None) -> Config:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -36,7 +37,9 @@ STRATEGIES: Final[Registry[Any]] = Registry(
 LEVELS_TO_MINE: Final = frozenset({"counterfactual", "hybrid", "mined", "mined-bands", "paraphrase", "single"})
 """Strategies that leave levels to the corpus."""
 
-QueryType = Literal["search", "keywords", "question", "summary", "claim", "long-tail", "message"]
+QueryType = Literal[
+    "search", "keywords", "question", "summary", "claim", "long-tail", "message", "sub-question", "multi-passage"
+]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -104,6 +107,9 @@ class TasksConfig(Section):
 class SynthesisConfig(Section):
     """What is written for each document."""
 
+    added: ClassVar[Mapping[str, Any]] = {"style_queries": None, "style_count": 4}
+    changed: ClassVar[Mapping[str, Any]] = {"query_types": {"search": 1.0}}
+
     strategy: str | dict[str, Weight] = "mgh"
     """How rows are written: one strategy, or several with weights, e.g. {mgh: 0.5, mined-bands: 0.5}.
     mgh: four graded negatives in one call. mgh-levels: a call a level. over-generate: several candidates a
@@ -142,9 +148,20 @@ class SynthesisConfig(Section):
     few_shot_model: ModelReference = "auto"
     """likelihood only: the local model that ranks the examples: a .gguf path, package:NAME, or auto."""
 
-    query_types: Annotated[dict[QueryType, Weight], AfterValidator(_some_weight)] = Field(default={"search": 1.0})
+    query_types: Annotated[dict[QueryType, Weight], AfterValidator(_some_weight)] = Field(
+        default={"search": 2.0, "question": 2.0, "keywords": 1.0, "long-tail": 1.0}
+    )
     """Kinds of queries and their weights: search (whatever somebody would type), keywords, question, summary (one
-    line; the easiest for tiny models), claim, long-tail, message. Several queries of a document differ in kind."""
+    line; the easiest for tiny models), claim, long-tail, message, sub-question (a step of a larger question, as an
+    agent asks it), multi-passage (needs another chunk of the document too, or the document nearest to it in words;
+    both are positives). Several queries of a document differ in kind."""
+
+    style_queries: FilePath | None = None
+    """Queries of your own users, one a line and unlabelled: some are shown as examples of style wherever a query is
+    written, other ones each time. A written query that repeats one of them is turned away."""
+
+    style_count: int = Field(default=4, ge=1, le=20)
+    """How many of style_queries a prompt shows."""
 
     languages: dict[str, Weight] = Field(default_factory=dict)
     """Languages that queries are written in, and their weights, e.g. {English: 2, German: 1}.

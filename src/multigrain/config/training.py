@@ -45,7 +45,12 @@ _VISITS_A_ROW: Final = 4
 _FEWEST_STEPS: Final = 20
 _MOST_STEPS: Final = 200
 _Share = Annotated[float, Field(gt=0, le=1)]
+_Rate = Annotated[float, Field(gt=0)]
 Merge = _Share | list[_Share] | Literal["auto"]
+LearningRate = _Rate | Annotated[list[_Rate], Field(min_length=1)] | Literal["auto"]
+AUTOMATIC_RATES: Final = (2e-5, 5e-6)
+"""Peak learning rates from which validation queries choose where it is auto; the first one where there are none."""
+_AUTOMATIC_LOOKS: Final = 4
 
 
 class CandidateConfig(Section):
@@ -59,8 +64,8 @@ class CandidateConfig(Section):
     schedule: ScheduleName | None = None
     """The order in which levels are visited."""
 
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate."""
+    learning_rate: LearningRate | None = None
+    """Peak learning rate, or a list of which validation queries choose one."""
 
     loss: str | None = None
     """The loss; its options are shared by all candidates that name none."""
@@ -75,7 +80,7 @@ class CandidateConfig(Section):
     """Whether each level sees all rows, or its own."""
 
     merge: Merge | None = None
-    """How much of the tuned weights to keep."""
+    """How much of the tuned weights to keep; 1 for all."""
 
     attention: AttentionName | None = None
     """Decoders only: keep, causal or bidirectional."""
@@ -87,7 +92,13 @@ class CandidateConfig(Section):
 class TrainingConfig(Section):
     """How the embedding model is tuned."""
 
-    added: ClassVar[Mapping[str, Any]] = {"teacher": []}
+    added: ClassVar[Mapping[str, Any]] = {
+        "teacher": [],
+        "early_stopping": None,
+        "save_max_seq_length": True,
+        "validation_documents": 1000,
+    }
+    changed: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-5, "merge": None, "dropout": None}
 
     base_model: ModelReference = "auto"
     """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2)."""
@@ -174,8 +185,18 @@ class TrainingConfig(Section):
     gather_across_devices: bool = True
     """With several processes, take in-batch negatives from all of them."""
 
-    learning_rate: float = Field(default=2e-5, gt=0)
-    """Peak learning rate (linear warm-up, then linear decay)."""
+    learning_rate: LearningRate = "auto"
+    """Peak learning rate (linear warm-up, then linear decay); a list, of which validation queries choose one: the
+    model is tuned once with each; or auto: 2e-5 and 5e-6, and 2e-5 where there are no validation queries."""
+
+    early_stopping: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
+    """Steps after which validation queries are asked, again and again: the weights that answered them best are kept,
+    and after two times without a gain training ends. auto: a quarter of the run where steps is auto and there are
+    such queries, else never. null: never. Not with fsdp."""
+
+    validation_documents: int = Field(default=1000, ge=10)
+    """Documents that validation queries search while rates, steps and shares are chosen: the right ones, and those
+    that the base finds nearest. Of more queries than a fifth of this, a sample is asked."""
 
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps that warm up."""
@@ -188,7 +209,11 @@ class TrainingConfig(Section):
     takes a tenth to a third of the time, elsewhere as null. null: the base model's own, often 0.1."""
 
     max_seq_length: int | None = Field(default=256, ge=8)
-    """Tokens of a text that are read, in training and evaluation (null: the base model's own)."""
+    """Tokens of a text that are read while training, at most as many as the base model reads (null: as many)."""
+
+    save_max_seq_length: bool = False
+    """Save max_seq_length as the limit of the tuned model, and compare the base model at it too. false: what is saved
+    reads as far as its base, and both are compared so."""
 
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """auto: bf16 where the device computes it natively, else float32."""
@@ -220,14 +245,14 @@ class TrainingConfig(Section):
     graded_weight: float = Field(default=1.0, ge=0)
     """How many steps the graded rows get for each step of a source of weight 1; 0 trains on the mix alone."""
 
-    merge: Merge | None = None
+    merge: Merge | None = "auto"
     """Average the tuned weights with the base model's, against forgetting: the tuned share (1: all tuned), a list of
-    which validation queries choose one, or auto (a list of ours). null: off. Which queries these are: see
-    evaluation.sets."""
+    which validation queries choose one, or auto (.25, .5, .75 and 1; off where there are no such queries, with fsdp,
+    and for adapters that cannot be averaged). null: off. Which queries these are: see evaluation.sets."""
 
     candidates: dict[str, CandidateConfig] = Field(default_factory=lambda: {"tuned": CandidateConfig()})
-    """The models to train, by name. Validation queries choose between them: those of the evaluation sets of role
-    validation or, where there are none, those of the held-out documents."""
+    """The models to train, by name. Validation queries choose between them and the base model: those of the evaluation
+    sets of role validation or, where there are none, those of the held-out documents."""
 
     @model_validator(mode="after")
     def _candidates_are_named(self) -> Self:
@@ -286,9 +311,51 @@ class TrainingConfig(Section):
         return ""
 
     @property
-    def chooses_share(self) -> bool:
-        """Whether `merge` leaves validation queries a share to choose."""
-        return self.merge == "auto" or (isinstance(self.merge, list) and len(set(self.merge)) > 1)
+    def must_choose(self) -> str:
+        """The key that leaves something to choose which nothing but validation queries can; empty where none does."""
+        lists = {"merge": self.merge, "learning_rate": self.learning_rate}
+        return next((key for key, value in lists.items() if isinstance(value, list) and len(set(value)) > 1), "")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation queries, where there are any, choose anything in the candidate's training."""
+        automatic = "auto" in (self.merge, self.learning_rate)
+        return bool(self.must_choose) or automatic or self.looks_after(_AUTOMATIC_LOOKS) is not None
+
+    def rates(self, *, choose: bool) -> tuple[float, ...]:
+        """The peak learning rates to train with.
+
+        Args:
+            choose: whether there are validation queries to choose by; else there is one rate.
+        """
+        rates = AUTOMATIC_RATES if self.learning_rate == "auto" else self.learning_rate
+        several = tuple(dict.fromkeys(rates)) if isinstance(rates, list | tuple) else (float(rates),)
+        return several if choose else several[:1]
+
+    def merge_where(self, *, choose: bool) -> Merge | None:
+        """What to merge; None for nothing, as auto says without validation queries and with fsdp.
+
+        Args:
+            choose: whether there are validation queries to choose by.
+        """
+        return None if self.merge == "auto" and (self.fsdp or not choose) else self.merge
+
+    def looks_after(self, steps: int) -> int | None:
+        """After how many steps validation queries are asked, again and again; None where they never are.
+
+        Args:
+            steps: of the whole run.
+        """
+        if self.fsdp or self.early_stopping is None:
+            return None
+        if self.early_stopping == "auto":
+            return max(1, steps // _AUTOMATIC_LOOKS) if self.steps == "auto" else None
+        return self.early_stopping
+
+    @property
+    def length_in_use(self) -> int | None:
+        """Tokens that models read in use, where that is not what the base reads."""
+        return self.max_seq_length if self.save_max_seq_length else None
 
     def steps_for(self, rows: int) -> int:
         """Optimiser steps of a run; where `steps` is auto, as many as its rows deserve.

@@ -25,6 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
+from multigrain.dataset.entries import has_system_message, last_content, passage_text, shown, text_of
 from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
@@ -155,6 +156,8 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
     for row in rows:
         reading.see(row, lambda names: _used(columns, names))
         result = read(row)
+        if form == "ms-swift" and has_system_message(row.values.get("messages")):
+            reading.remark("system messages are not used: give them as the model's query prompt")
         lacking = (
             "query" if not result.query.strip() else "positive" if not any(map(str.strip, result.positives)) else ""
         )
@@ -236,7 +239,7 @@ def _sentence_transformers(row: Row) -> ForeignRow:
 
 def _labelled_list(row: Row, query: str, documents: str) -> ForeignRow:
     """A row with a list of documents and a list of labels; where there are scores alone, the positive is the first."""
-    texts = _list(row, documents, "texts", _is_text)
+    texts = _list(row, documents, "texts", text_of)
     column = _LABELS.among(row.values)
     if column is None:
         return ForeignRow(row.number, query, texts[:1], texts[1:], scores=_scores(row))
@@ -255,12 +258,12 @@ def _labelled_list(row: Row, query: str, documents: str) -> ForeignRow:
 
 
 def _flagembedding(row: Row) -> ForeignRow:
-    return _of_lists(row, _text(row, "query"), ("pos", "neg"), "texts", _is_text)
+    return _of_lists(row, _text(row, "query"), ("pos", "neg"), "texts", text_of)
 
 
 def _tevatron(row: Row) -> ForeignRow:
     fields = ("positive_passages", "negative_passages")
-    foreign = _of_lists(row, _text(row, "query"), fields, "passages", _passage)
+    foreign = _of_lists(row, _text(row, "query"), fields, "passages", passage_text)
     given = [passage.get("score") for field in fields for passage in row.values.get(field) or ()]
     numbers = [float(score) for score in given if _is_score(score)]
     scores = tuple(numbers) if len(numbers) == len(given) else ()
@@ -273,15 +276,15 @@ def _is_score(value: Any) -> bool:
 
 def _ms_swift(row: Row) -> ForeignRow:
     if "messages" not in row.values:
-        negatives = _list(row, "rejected_response", "texts", _is_text)
+        negatives = _list(row, "rejected_response", "texts", text_of)
         return ForeignRow(row.number, _text(row, "query"), (_text(row, "response"),), negatives)
-    query = _last_content(row.values["messages"], f"{row.place}: `messages`")
-    return _of_lists(row, query, ("positive_messages", "negative_messages"), "conversations", _last_content)
+    query = last_content(row.values["messages"], f"{row.place}: `messages`")
+    return _of_lists(row, query, ("positive_messages", "negative_messages"), "conversations", last_content)
 
 
 def _multigrain(row: Row) -> ForeignRow:
     negatives = tuple(_text(row, f"negative_{int(level)}") for level in LEVELS)
-    further = _list(row, "further_positives", "passages", _passage)
+    further = _list(row, "further_positives", "passages", passage_text)
     names = [f"{{}}_{int(level)}" for level in LEVELS]
     taught = (row.values.get("positive_score"), *(row.values.get(name.format("score")) for name in names))
     given = [passage.get("score") for passage in row.values.get("further_positives") or ()]
@@ -364,7 +367,7 @@ def _numbers(row: Row, field: str) -> tuple[float, ...]:
     try:
         return tuple(float(number) for number in numbers)
     except (TypeError, ValueError):
-        raise SourceError(f"{row.place}: `{field}` must hold numbers, got {_shown(value)}") from None
+        raise SourceError(f"{row.place}: `{field}` must hold numbers, got {shown(value)}") from None
 
 
 def _texts(row: Row, field: str) -> tuple[str, ...]:
@@ -376,7 +379,7 @@ def _texts(row: Row, field: str) -> tuple[str, ...]:
         return (text,) if (text := _text(row, field)) else ()
     at = f"{row.place}: `{field}`"
     return tuple(
-        (_passage if isinstance(entry, dict) else _is_text)(entry, at) for entry in value if entry is not None
+        (passage_text if isinstance(entry, dict) else text_of)(entry, at) for entry in value if entry is not None
     )
 
 
@@ -413,7 +416,7 @@ def _text(row: Row, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise SourceError(f"{row.place}: `{field}` must be a text, got {_shown(value)}")
+        raise SourceError(f"{row.place}: `{field}` must be a text, got {shown(value)}")
     return value
 
 
@@ -422,39 +425,8 @@ def _list(row: Row, field: str, kind: str, item: _Item) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise SourceError(f"{row.place}: `{field}` must be a list of {kind}, got {_shown(value)}")
+        raise SourceError(f"{row.place}: `{field}` must be a list of {kind}, got {shown(value)}")
     return tuple(item(entry, f"{row.place}: `{field}`") for entry in value)
-
-
-def _is_text(entry: Any, at: str) -> str:
-    if not isinstance(entry, str):
-        raise SourceError(f"{at} must hold texts, got {_shown(entry)} in it")
-    return entry
-
-
-def _passage(entry: Any, at: str) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
-        raise SourceError(f"{at} must hold objects with a `text`, got {str(entry)[:40]!r}")
-    title = entry.get("title")
-    if title is not None and not isinstance(title, str):
-        raise SourceError(f"{at} holds a title that is no text: {str(title)[:40]!r}")
-    return f"{title} {entry['text']}".strip() if title else str(entry["text"])
-
-
-def _last_content(messages: Any, at: str) -> str:
-    """What is embedded of a conversation without an answer: its user's words."""
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise SourceError(f"{at} must be a list of {{role, content}} messages, got {str(messages)[:40]!r}")
-    content = messages[-1].get("content")
-    if not isinstance(content, str):
-        raise SourceError(f"{at} holds a message whose content is no text: {str(content)[:40]!r}")
-    return content
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    return f"{'a text' if isinstance(value, str) else type(value).__name__} {str(value)[:40]!r}"
 
 
 def known_format(name: str) -> FormatName | Literal["auto"]:

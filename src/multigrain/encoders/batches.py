@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
@@ -21,6 +22,7 @@ _MOST_CHARACTERS: Final = 8
 _SPARE_TOKENS: Final = 8
 _ASSUMED_CHARACTERS: Final = 3
 _SPECIAL_TOKENS: Final = 3
+_COUNTERS: Final[WeakKeyDictionary[PreTrainedTokenizerBase, Any]] = WeakKeyDictionary()
 _COUNTED: Final = 1_024  # texts tokenised at a time to count
 
 
@@ -74,16 +76,25 @@ def readable_parts(model: SentenceTransformer, texts: Sequence[str]) -> tuple[li
         return None
     parts = [_cut(text, limit * _MOST_CHARACTERS) for text in texts]
     lengths: list[int] = []
-    backend: Any = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
+    counter = _counter(tokenizer)
     for start in range(0, len(parts), _COUNTED):
-        lengths += [len(encoding) for encoding in backend.encode_batch_fast(parts[start : start + _COUNTED])]
+        lengths += [len(encoding) for encoding in counter.encode_batch_fast(parts[start : start + _COUNTED])]
     whole = (
         part if length >= limit + _SPARE_TOKENS else text
         for part, length, text in zip(parts, lengths, texts, strict=True)
     )
     return list(whole), [min(length, limit) for length in lengths]
+
+
+def _counter(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """A tokenizer's own copy for counting: switching its truncation off would reach into other threads' calls."""
+    if tokenizer not in _COUNTERS:
+        backend: Any = tokenizer.backend_tokenizer
+        copy = type(backend).from_str(backend.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        _COUNTERS[tokenizer] = copy
+    return _COUNTERS[tokenizer]
 
 
 def _cut(text: str, characters: int) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, encode_as
 from multigrain.errors import EvaluationError
 
@@ -49,6 +50,11 @@ class CachedEncoder(RoleEncoder):
             raise EvaluationError(
                 f"embedding cache {self.path}: cannot be used ({error}); delete it or name another folder"
             ) from None
+
+    @property
+    def facts(self) -> EncodingFacts | None:
+        """The encoder's."""
+        return self._encoder.facts if isinstance(self._encoder, RoleEncoder) else None
 
     def close(self) -> None:
         """Let go of the file."""

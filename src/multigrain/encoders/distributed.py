@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, encode_as
 from multigrain.engine.protocol import Compute, Engine
 from multigrain.errors import EngineError
@@ -34,6 +35,12 @@ class DeferredEncoder(RoleEncoder):
         """The loaded encoder's."""
         return self.load(*self.arguments).fingerprint
 
+    @property
+    def facts(self) -> EncodingFacts | None:
+        """The loaded encoder's."""
+        loaded = self.load(*self.arguments)
+        return loaded.facts if isinstance(loaded, RoleEncoder) else None
+
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
         return encode_as(self.load(*self.arguments), texts, role)
 
@@ -54,6 +61,11 @@ class DistributedEncoder(RoleEncoder):
     def fingerprint(self) -> str:
         """The encoder's."""
         return self.encoder.fingerprint
+
+    @property
+    def facts(self) -> EncodingFacts | None:
+        """The encoder's."""
+        return self.encoder.facts if isinstance(self.encoder, RoleEncoder) else None
 
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
         work = _Encode(self.encoder, role)

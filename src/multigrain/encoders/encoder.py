@@ -16,14 +16,19 @@ from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedConfig
 
 from multigrain.encoders.batches import TOKENS, readable_parts, token_batches
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.encoders.vectors import VectorCheck
 from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
 from multigrain.model.prompts import role_prompt
-from multigrain.model.routes import model_parts
+from multigrain.model.replacing import pooling_name
+from multigrain.model.routes import model_parts, text_transformers
 
+_NO_LIMIT: Final = 1_000_000  # tokenizers without a limit say so with a huge number
+_SAMPLED: Final = 1_000
+_SPECIAL: Final = 8  # tokens that a tokenizer may add
 # Settings that say where a model came from or what wrote it, not what it computes.
 _PROVENANCE: Final = frozenset({"transformers_version", "_name_or_path", "name_or_path"})
 
@@ -36,13 +41,20 @@ class SentenceTransformerEncoder(RoleEncoder):
         batch_size: most texts encoded at once.
         bf16: compute in bf16 autocast (see `supports_native_bf16`).
         cosine: give every vector length 1; None for what the model compares by.
+        guessed: whether the model's pooling was chosen by its architecture.
 
     Raises:
         EvaluationError: the model compares by a distance, which is no dot product.
     """
 
     def __init__(
-        self, model: SentenceTransformer, *, batch_size: int = 64, bf16: bool = False, cosine: bool | None = None
+        self,
+        model: SentenceTransformer,
+        *,
+        batch_size: int = 64,
+        bf16: bool = False,
+        cosine: bool | None = None,
+        guessed: bool = False,
     ) -> None:
         if cosine is None and model.similarity_fn_name not in ("cosine", "dot"):
             raise EvaluationError(
@@ -54,6 +66,12 @@ class SentenceTransformerEncoder(RoleEncoder):
         self._batch_size = batch_size
         self.cosine = model.similarity_fn_name == "cosine" if cosine is None else cosine
         self._check = VectorCheck("the model")
+        self._guessed = guessed
+
+    @property
+    def facts(self) -> EncodingFacts:
+        """What decides the model's figures besides its weights."""
+        return encoding_facts(self.model, guessed=self._guessed)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,6 +123,38 @@ def encode(
             batch_size=batch_size,
         )
     return unit_length(vectors) if normalise else np.asarray(vectors, dtype=np.float32)
+
+
+def encoding_facts(model: SentenceTransformer, *, guessed: bool = False) -> EncodingFacts:
+    """What decides a loaded model's figures besides its weights.
+
+    Args:
+        model: the model.
+        guessed: whether its pooling was chosen by its architecture (`is_raw`, and nobody named another).
+    """
+    limit = model.max_seq_length
+    return EncodingFacts(
+        pooling=pooling_name(model),
+        pooling_guessed=guessed,
+        max_tokens=int(limit) if limit is not None and limit < _NO_LIMIT else None,
+        dtype=str(model.dtype).removeprefix("torch."),
+        query_prompt=role_prompt(model, "query"),
+        document_prompt=role_prompt(model, "document"),
+    )
+
+
+def share_cut(model: SentenceTransformer, texts: Sequence[str]) -> float:
+    """The share of documents that are longer than the model reads, by a sample spread over them."""
+    transformers, sample = text_transformers(model), texts[:: max(1, len(texts) // _SAMPLED)]
+    limit = model.max_seq_length
+    if not transformers or limit is None or not sample:
+        return 0.0
+    # A token has a byte at least: most texts need not be tokenised.
+    prompt = role_prompt(model, "document")
+    long = [prompt + text for text in sample if len((prompt + text).encode()) > limit - _SPECIAL]
+    tokenizer: Any = transformers[-1].tokenizer
+    tokens = tokenizer(long, truncation=False, verbose=False)["input_ids"] if long else []
+    return sum(len(ids) > limit for ids in tokens) / len(sample)
 
 
 def _in_batches(

@@ -13,11 +13,13 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.config.poolings import KEEP, POOLINGS, check_pooling
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import SERVED, ServedEncoder, served_name
 from multigrain.errors import ConfigError, EvaluationError
 from multigrain.model.encoder import build_encoder
+from multigrain.model.loading import is_raw
 from multigrain.model.prompts import set_prompts
 
 BM25: Final = "bm25"
@@ -180,6 +182,18 @@ def open_encoder(spec: ModelSpec, encoding: Encoding) -> Iterator[tuple[CachedEn
         encoder, chunk = SentenceTransformerEncoder(model, batch_size=encoding.batch_size), _LOCAL_CHUNK
     with closing(CachedEncoder(encoder, encoder.fingerprint, encoding.cache, chunk=chunk)) as cached:
         yield cached, model
+
+
+def facts_of(spec: ModelSpec, model: SentenceTransformer | None) -> EncodingFacts:
+    """What decides a model's figures besides its weights.
+
+    Args:
+        spec: how it was named.
+        model: the model; None where it runs elsewhere.
+    """
+    if model is None:
+        return EncodingFacts(query_prompt=spec.query_prompt or "", document_prompt=spec.document_prompt or "")
+    return encoding_facts(model, guessed=spec.pooling == KEEP and is_raw(spec.reference))
 
 
 def _without_pooling(model: ModelSpec) -> str:

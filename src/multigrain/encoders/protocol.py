@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.encoders.facts import EncodingFacts
+
 Floats: TypeAlias = NDArray[np.float32]
 Role: TypeAlias = Literal["query", "document"]
 
@@ -36,6 +38,11 @@ class Encoder(Protocol):
 
 class RoleEncoder(ABC):
     """Base of encoders that embed both roles by one method."""
+
+    @property
+    def facts(self) -> EncodingFacts | None:
+        """What decides figures besides the weights, where that is known."""
+        return None
 
     def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Embed queries, with what the encoder puts before them: (len(texts), dimensions)."""

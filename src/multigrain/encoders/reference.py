@@ -16,6 +16,7 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder, model_finger
 from multigrain.encoders.protocol import Encoder
 from multigrain.engine.build import build_engine
 from multigrain.model.encoder import build_encoder
+from multigrain.model.loading import is_raw
 from multigrain.model.precision import mixed_precision, supports_native_bf16
 from multigrain.storage.packages import encoder_name
 
@@ -43,9 +44,16 @@ def reference_encoder(config: Config) -> ReferenceEncoder:
         ModelError: it cannot be loaded.
     """
     named = config.audit.reference_model
-    trusted = config.training.trust_remote_code
-    model = base_model(config) if named == "auto" else build_encoder(named, trust_remote_code=trusted)
-    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model), cosine=True)
+    trusted, tokens = config.training.trust_remote_code, config.training.max_seq_length
+    own = named == "auto"
+    model = base_model(config, tokens=tokens) if own else build_encoder(named, trust_remote_code=trusted)
+    return ReferenceEncoder(
+        model,
+        batch_size=config.evaluation.batch_size,
+        bf16=_use_bf16(config, model),
+        cosine=True,
+        guessed=is_raw(config.training.base_model if own else named),
+    )
 
 
 def base_encoder(config: Config, model: SentenceTransformer) -> ReferenceEncoder:
@@ -61,7 +69,8 @@ def base_encoder(config: Config, model: SentenceTransformer) -> ReferenceEncoder
     Raises:
         EvaluationError: the model compares by a distance.
     """
-    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=_use_bf16(config, model))
+    guessed, bf16 = is_raw(config.training.base_model), _use_bf16(config, model)
+    return ReferenceEncoder(model, batch_size=config.evaluation.batch_size, bf16=bf16, guessed=guessed)
 
 
 @contextmanager
@@ -119,13 +128,17 @@ def _encoder_of(
 ) -> SentenceTransformerEncoder:
     model = build_encoder(reference, trust_remote_code=trust_remote_code, prompts=prompts)
     bf16 = supports_native_bf16(model.device)
-    return SentenceTransformerEncoder(model, batch_size=batch_size, bf16=bf16, cosine=True)
+    return SentenceTransformerEncoder(model, batch_size=batch_size, bf16=bf16, cosine=True, guessed=is_raw(reference))
 
 
-def base_model(config: Config) -> SentenceTransformer:
+def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransformer:
     """The base model with its own pooling and attention; it reads the same prompts, and as much, as the tuned ones.
 
     Where all weights are tuned, tuned models are in float32, and so is what they are compared with.
+
+    Args:
+        config: the run's.
+        tokens: the most that it reads of a text; None for as much as it will in use.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -133,11 +146,14 @@ def base_model(config: Config) -> SentenceTransformer:
     training = config.training
     model = build_encoder(
         training.base_model,
-        max_seq_length=training.max_seq_length,
+        max_seq_length=training.length_in_use,
         trust_remote_code=training.trust_remote_code,
         prompts=training.prompts,
         append_eos=training.append_eos,
     )
+    own = model.max_seq_length
+    if tokens is not None and isinstance(own, int) and tokens < own:  # static embeddings read texts of any length
+        model.max_seq_length = tokens
     whole = any(training.resolve(name).lora is None for name in training.candidates)
     return model.float() if whole else model
 

@@ -221,10 +221,10 @@ class ServedEncoder(RoleEncoder):
             answer = json.loads(body)
             if isinstance(answer, dict) and "data" not in answer and (complaint := read_complaint(200, answer)):
                 raise EndpointRefusedError(f"{self._where()} answers: {self._endpoint.redact(complaint.sentence)}")
-            data = answer["data"]
+            data = answer if isinstance(answer, list) else answer["data"]  # llama.cpp's own path has the list alone
             numbers = {item.get("index") for item in data}
             if len(numbers) == len(data) > 1:  # some servers number none, or all alike: then the order is theirs
-                data = sorted(data, key=lambda item: item["index"])
+                data = sorted(data, key=lambda item: int(item["index"]))
             vectors = [_read_vector(item["embedding"]) for item in data]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(

@@ -200,6 +200,7 @@ def _size(result: SetResult) -> str:
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     settings, base = comparison.settings, comparison.results.base
+    yield from fact_lines(comparison.results)
     if comparison.conclusions:
         percent, alpha = f"{100 * settings.confidence:g}%", f"{1 - settings.confidence:.2g}"
         yield (
@@ -224,6 +225,12 @@ def _notes(comparison: Comparison) -> Iterator[str]:
             figures = (f"{metric_title(name)} {_by_model(result, name)}" for name in further)
             yield f"{result.name}: {'; '.join(figures)}."
         yield from _unjudged(result)
+
+
+def fact_lines(results: EvaluationResults) -> Iterator[str]:
+    """How each model was used, a line each."""
+    for model, facts in results.facts.items():
+        yield f"{model}: {facts}."
 
 
 def _unjudged(result: SetResult) -> Iterator[str]:
@@ -297,7 +304,11 @@ def compare_models(
     names = [model.name for model in models]
     return Comparison(
         results=unselected_results(
-            names, scored.results(settings, base=names[0]), settings, forgetting_threshold=forgetting_threshold
+            names,
+            scored.results(settings, base=names[0]),
+            settings,
+            forgetting_threshold=forgetting_threshold,
+            facts=scored.facts,
         ),
         smallest=settings.smallest,
         rows=list(scored.rows()),
@@ -337,7 +348,13 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
         if base in stored.similarities[name]:
             sets.append(summarise_similarity(similarity_set, stored.similarities[name], settings, base=base))
     names = dict.fromkeys([base, *(model for result in sets for model in result.models)])
-    return unselected_results(names, sets, settings, forgetting_threshold=stored.results.forgetting_threshold)
+    return unselected_results(
+        names,
+        sets,
+        settings,
+        forgetting_threshold=stored.results.forgetting_threshold,
+        facts=stored.results.facts,
+    )
 
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
@@ -386,6 +403,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "comparisons": [plain_conclusion(conclusion) for conclusion in comparison.conclusions],
         "tasks": comparison.tasks,
         "models": list(comparison.results.models),
+        "facts": {name: asdict(facts) for name, facts in comparison.results.facts.items()},
         "forgetting_threshold": comparison.results.forgetting_threshold,
         "scores": [plain_set(result) for result in comparison.results.sets],
         "forgetting": [

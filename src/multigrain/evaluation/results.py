@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
@@ -71,6 +72,7 @@ class SetResult:
         delta: model name to its score minus the base model's; every model but the base. Empty where a task has one
             number and no parts to resample.
         metric: what the scores are.
+        seen_queries: how many of the queries a document answers that was tuned on; None where that is not known.
         notes: what the figures depend on besides, e.g. what was left out of the set.
     """
 
@@ -82,7 +84,16 @@ class SetResult:
     models: Mapping[str, ModelScores]
     delta: Mapping[str, PairedDifference]
     metric: str = NDCG
+    seen_queries: int | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def seen_words(self) -> str:
+        """On what documents the queries are, in words; empty where that is not known."""
+        if self.seen_queries is None:
+            return ""
+        share = {0: "none", self.queries: "all"}.get(self.seen_queries, f"{self.seen_queries:,} of them")
+        return f"{share} on documents tuned on"
 
     @property
     def unit(self) -> str:
@@ -109,6 +120,8 @@ class EvaluationResults:
         chosen_by: how `chosen` was chosen.
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
+        facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
+        tokens: how much of a text each model reads, here and in use; None where it has no limit, or that is not known.
     """
 
     chosen: str
@@ -120,6 +133,8 @@ class EvaluationResults:
     chosen_by: str = CHOSEN_BY
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
+    facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
+    tokens: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -250,7 +265,12 @@ def summarise_similarity(
 
 
 def unselected_results(
-    models: Iterable[str], sets: Iterable[SetResult], settings: CompareSettings, *, forgetting_threshold: float = 0.01
+    models: Iterable[str],
+    sets: Iterable[SetResult],
+    settings: CompareSettings,
+    *,
+    forgetting_threshold: float = 0.01,
+    facts: Mapping[str, EncodingFacts] | None = None,
 ) -> EvaluationResults:
     """Results of models among which nothing was selected.
 
@@ -259,6 +279,7 @@ def unselected_results(
         sets: compared with the base.
         settings: how they were compared.
         forgetting_threshold: what a model may lose on a forgetting set.
+        facts: model to what decides its figures besides its weights.
     """
     return EvaluationResults(
         chosen="",
@@ -269,6 +290,7 @@ def unselected_results(
         seed=settings.seed,
         chosen_by="",
         forgetting_threshold=forgetting_threshold,
+        facts=dict(facts or {}),
     )
 
 
@@ -296,6 +318,8 @@ def plain_set(result: SetResult) -> dict[str, Any]:
     Notes are there where there are any, so that files without them are as they always were.
     """
     values = asdict(result)
+    if result.seen_queries is None:  # as in files of runs that did not ask
+        del values["seen_queries"]
     unmeasured = dict.fromkeys(METRICS.names())
     values["models"] = {
         name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()
@@ -329,6 +353,8 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
     values = {**asdict(results), "sets": [plain_set(result) for result in results.sets]}
+    if not results.tokens:
+        del values["tokens"]
     atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
 

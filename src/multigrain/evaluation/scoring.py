@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.config import fingerprint
 from multigrain.display.progress import Progress, SilentProgress
-from multigrain.encoders.models import BM25, Encoding, ModelSpec, open_encoder
+from multigrain.encoders.encoder import share_cut
+from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.models import BM25, Encoding, ModelSpec, facts_of, open_encoder
 from multigrain.encoders.protocol import Encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
@@ -63,6 +65,8 @@ class Scored:
         similarities: similarity set to model to its similarity of each pair.
         tasks: MTEB task to model to its result, for tasks that have one number and no parts.
         roles: what such tasks are for.
+        facts: model to what decides its figures besides its weights; models without vectors have none.
+        tokens: how much of a text each model reads, as far as that is known.
     """
 
     sets: dict[str, EvaluationSet] = field(default_factory=dict)
@@ -71,6 +75,16 @@ class Scored:
     similarities: dict[str, dict[str, Floats]] = field(default_factory=dict)
     tasks: dict[str, dict[str, TaskScore]] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
+    facts: dict[str, EncodingFacts] = field(default_factory=dict)
+    tokens: dict[str, int | None] = field(default_factory=dict)
+
+    def note(self, name: str, facts: EncodingFacts, model: SentenceTransformer | None, sets: OpenedSets) -> None:
+        """Take in how a model was used on sets, and how much of their documents it did not read."""
+        cut = dict(self.facts[name].cut) if name in self.facts else {}
+        for chosen in sets.retrieval if model is not None else ():
+            if model is not None and (share := share_cut(model, list(chosen.corpus.values()))):
+                cut[chosen.name] = share
+        self.facts[name] = replace(facts, cut=cut)
 
     def keep_retrieval(self, name: str, chosen: EvaluationSet, scores: SetScores) -> None:
         """Take in a model's scores on a retrieval set."""
@@ -243,6 +257,8 @@ def score_model(
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
     store = store or ScoreStore(None, "")
+    limit: object = None if model is None else model.max_seq_length
+    scored.tokens[name] = limit if isinstance(limit, int) else None  # static embeddings read texts of any length
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
@@ -301,6 +317,7 @@ def score_models(
                 batch_size=encoding.batch_size,
                 store=ScoreStore(encoding.scores, encoder.fingerprint),
             )
+            scored.note(spec.name, facts_of(spec, model), model, sets)
     return scored
 
 

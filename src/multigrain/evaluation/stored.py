@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
     BASE,
@@ -89,7 +90,11 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
                 return unselected_results([BASE], (), settings), about
             threshold = values.get("forgetting_threshold", 0.01)
             results = unselected_results(
-                values["models"], read_sets(values["scores"]), settings, forgetting_threshold=threshold
+                values["models"],
+                read_sets(values["scores"]),
+                settings,
+                forgetting_threshold=threshold,
+                facts={name: EncodingFacts(**facts) for name, facts in values.get("facts", {}).items()},
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None

@@ -256,10 +256,12 @@ def points_allowed(threshold: float) -> str:
     return f"{100 * threshold:g} point" + ("" if threshold == 0.01 else "s")
 
 
-Decision = Literal["use", "worse", "looks worse", "no better on validation", "not shown", "no gain", "untested"]
-"""use: a gain is claimed on a test set. worse: a loss is. looks worse: no gain is, and an interval lies below zero. no
-better on validation: it did not beat the base model where it was chosen. not shown: it points up. no gain: it does not
-even point up. untested: there is no test set."""
+Decision = Literal[
+    "base", "use", "worse", "looks worse", "no better on validation", "not shown", "no gain", "untested"
+]
+"""base: validation chose the base model. use: a gain is claimed on a test set. worse: a loss is. looks worse: no gain
+is, and an interval lies below zero. no better on validation: it did not beat the base model where it was chosen. not
+shown: it points up. no gain: it does not even point up. untested: there is no test set."""
 
 
 def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Decision:
@@ -269,6 +271,8 @@ def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Dec
         results: that chose it.
         conclusions: of these results, see `conclusions_of`.
     """
+    if results.chosen == results.base:
+        return "base"
     tests = _tests_of_chosen(results, conclusions)
     verdicts = {conclusion.verdict for conclusion in tests}
     if Verdict.WORSE in verdicts:
@@ -310,6 +314,7 @@ def recommendation(results: EvaluationResults, conclusions: Sequence[Conclusion]
         ]
         return decision, "; use it" + (f", but not for text like {' or '.join(reserves)}" if reserves else "")
     return decision, {
+        "base": " model, unchanged: no tuned model did better on the validation queries",
         "worse": f", although it is worse than the base model on the test queries: {_KEEP}",
         "looks worse": f", although a test set's whole interval lies below zero: {_KEEP}",
         "no better on validation": f", although it did not beat the base model on the validation queries: {_KEEP}",

@@ -121,7 +121,7 @@ def open_run(path: Path) -> FinishedRun | None:
         return None
     run.require("results", f"multigrain evaluate {run.config_path} --run {path}")
     documents = read_document_table(run.documents_path)
-    sets = list(domain_sets(load_config(run.config_path), run, documents))
+    sets = list(domain_sets(load_config(run.path), run, documents))
     validation = [heldout for heldout in sets if heldout.role == "validation"]
     return FinishedRun(
         model=run.model_path,

@@ -135,6 +135,10 @@ def _result(line: str, where: str) -> tuple[str, Completion | CompletionFailure]
         raise SourceError(f"{where}: this is a batch request; give the results file that the service returned")
     status = response.get("status_code") if isinstance(response, dict) else None
     body = response.get("body") if isinstance(response, dict) else None
+    if isinstance(response, dict) and status is None and body is None and "choices" in response:
+        status, body = 200, response  # the completion itself, as vLLM before 0.5.1 and some services have it
+    if isinstance(status, str) and status.isdecimal():
+        status = int(status)
     if status == 200 and not error and (complaint := read_complaint(200, body)) is None:
         try:
             return key, read_completion(body)

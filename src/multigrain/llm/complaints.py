@@ -61,6 +61,16 @@ _NOT_THERE: Final = (
     "path not found",
     "404 page not found",
 )
+_BAD_KEY: Final = (
+    "api key not valid",
+    "api key not found",
+    "api_key_invalid",
+    "incorrect api key",
+    "invalid api key",
+    "invalid_api_key",
+)
+_BROKEN_JSON: Final = ("json_validate_failed", "failed to generate json", "failed to validate json")
+"""How a service says that it looked at an answer's JSON, found it broken, and keeps it to itself."""
 _TOO_MANY: Final = ("rate_limit", "rate limit", "rate-limit", "too many requests", "resource_exhausted", "overloaded")
 
 
@@ -86,6 +96,8 @@ class Complaint:
             return "content_filter"
         if self.status == 429:
             return "rate_limited"
+        if any(word in lower for word in _BROKEN_JSON):
+            return "malformed"
         if self.status >= 500 or self.status < 400:
             return "server_error"
         return "too_long" if any(word in lower for word in _TOO_LONG) else "bad_request"
@@ -132,6 +144,8 @@ def _is_error(body: Mapping[str, Any]) -> bool:
 
 def _status(status: int, error: Any, words: str) -> int:
     """The status that is meant: gateways that answer 200 have it in the error, if anywhere."""
+    if status == 400 and any(word in words.lower() for word in _BAD_KEY):
+        return 401
     if status != 200:
         return status
     for code in _values_of("code", error, 0):

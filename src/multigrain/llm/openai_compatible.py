@@ -26,6 +26,7 @@ from multigrain.llm.endpoint import Endpoint, find_endpoint
 from multigrain.llm.limiter import AdaptiveLimit
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, openai_identity
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
+from multigrain.llm.streams import read_stream
 from multigrain.llm.wire import Dialect, read_completion
 
 _LOG = logging.getLogger(__name__)
@@ -133,11 +134,14 @@ class OpenAICompatibleLLM:
 
     async def _complete(self, request: CompletionRequest) -> Completion:
         answered_before = self._answered
-        attempt = 0
+        attempt = unreadable = 0
         with_room = True
+        most_tokens: int | None = None
         while True:
             version = self._dialect.version
-            body = self._dialect.body(request, with_room=with_room)
+            body = self._dialect.body(request, with_room=with_room, most_tokens=most_tokens)
+            if "seed" in body:
+                body["seed"] += unreadable  # the same seed would give the same broken answer
             started = time.perf_counter()
             async with self._limit.slot() as sent_at:
                 reply = await self._post(body)
@@ -154,10 +158,15 @@ class OpenAICompatibleLLM:
                     return completion
             if failure.kind == "put_another_way":
                 continue
-            if failure.kind == "too_long" and with_room and body != self._dialect.body(request, with_room=False):
-                with_room = False  # what was too long may be the room for thoughts
-                continue
+            if failure.kind == "too_long" and reply.complaint is not None:
+                if with_room and body != self._dialect.body(request, with_room=False, most_tokens=most_tokens):
+                    with_room = False  # what was too long may be the room for thoughts
+                    continue
+                if (fewer := self._dialect.fewer_tokens(reply.complaint, request, body)) is not None:
+                    most_tokens = fewer
+                    continue
             attempt += 1
+            unreadable += failure.kind == "malformed"
             if not reply.connected and attempt >= self._attempts and self._answered == answered_before:
                 raise EndpointUnreachableError(
                     f"llm.base_url {self._endpoint.url}: nothing answers ({failure.detail}): "
@@ -243,7 +252,7 @@ class OpenAICompatibleLLM:
             return CompletionFailure("rate_limited", f"429 through every attempt: {shown}".removesuffix(": "))
         if status in RETRIED_STATUS:
             return CompletionFailure("server_error", failure.detail)
-        if status < 500 and self._dialect.learn(complaint, body, version):
+        if failure.kind != "malformed" and status <= 500 and self._dialect.learn(complaint, body, version):
             return CompletionFailure("put_another_way", shown)
         return failure
 
@@ -304,11 +313,13 @@ def _why(error: aiohttp.ClientError, endpoint: Endpoint) -> str:
 
 
 def _parsed(raw: bytes) -> Any:
-    """The JSON of an answer; its text where it is none."""
+    """The JSON of an answer, whole or streamed; its text where it is neither."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
-        return raw[:4000].decode("utf-8", "replace")
+        text = raw.decode("utf-8", "replace")
+    streamed = read_stream(text)
+    return text[:4000] if streamed is None else streamed
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

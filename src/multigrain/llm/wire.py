@@ -40,8 +40,41 @@ _ABOUT_SCHEMA: Final = (
     "additionalproperties",
     "output_config",
 )
-_OPTIONAL: Final = ("seed", "stop", "top_p", "temperature")
-_NOT_KNOWN: Final = ("unsupported", "not support", "unknown", "unrecognized", "unexpected", "extra", "not permitted")
+_OPTIONAL: Final = {
+    "seed": re.compile(r"\bseed\b"),
+    "stop": re.compile(r"\bstop(?:_sequences?)?\b"),
+    "top_p": re.compile(r"\btop_p\b"),
+    "temperature": re.compile(r"\btemperature\b"),
+}
+"""Parameters that a request does without, and how complaints name them."""
+
+_TURNED_DOWN: Final = (
+    "unsupported",
+    "not support",
+    "unknown",
+    "unrecognized",
+    "unexpected",
+    "extra",
+    "not permitted",
+    "not allowed",
+    "deprecated",
+    "cannot both",
+    "invalid",
+    "must ",
+    "only ",
+)
+_NO_SYSTEM_ROLE: Final = re.compile(
+    r"system role (?:is )?not supported|system message (?:is )?not supported|does not support (?:the )?system"
+    r"|roles must alternate|only user(?:,| and) assistant.{0,30}roles are supported"
+    r"|developer instruction is not enabled"
+)
+_CONTEXT: Final = re.compile(r"(?:context length|context window|context size)\D{0,12}(\d{3,8})")
+_PROMPT_TOKENS: Final = re.compile(
+    r"(?<!at least )\b(\d{1,8}) (?:input tokens|(?:tokens )?in the messages|(?:tokens )?of text input|prompt tokens)"
+)
+_SMALLEST_SHARE: Final = 4
+"""An answer gets this part of the tokens that it should have, at least: with fewer it would be paid for and cut."""
+
 _LIMITS: Final = ("minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "minimum", "maximum")
 _STRICT: Final = ("additionalProperties", "title", "default", "$schema")
 _LEFT_OUT: Final = {"json_schema": (), "json_schema_basic": _LIMITS, "json_schema_plain": (*_LIMITS, *_STRICT)}
@@ -164,6 +197,8 @@ class Dialect:
         self._long_budget_name = False
         self._dropped: set[str] = set()
         self._most_tokens: int | None = None
+        self._has_system_role = True
+        self._added: dict[str, Any] = {}
         self.thinks = False
         self.version = 0
 
@@ -173,12 +208,15 @@ class Dialect:
             f"thinks={self.thinks})"
         )
 
-    def body(self, request: CompletionRequest, *, with_room: bool = True) -> dict[str, Any]:
+    def body(
+        self, request: CompletionRequest, *, with_room: bool = True, most_tokens: int | None = None
+    ) -> dict[str, Any]:
         """The request as this endpoint takes it.
 
         Args:
             request: what is asked.
             with_room: whether a model that thinks first gets the room for it.
+            most_tokens: what there is room for behind this very prompt, where that is known.
         """
         body = chat_body(
             request, self._model, form=self._form, schema_in_prompt=self._schema_in_prompt, extra=self._extra
@@ -186,10 +224,13 @@ class Dialect:
         if self.thinks and with_room:
             body.pop("stop", None)
             body["max_tokens"] = max(request.max_tokens, request.room)
-        if self._most_tokens is not None:
-            body["max_tokens"] = min(body["max_tokens"], self._most_tokens)
+        limits = [limit for limit in (self._most_tokens, most_tokens) if limit is not None]
+        body["max_tokens"] = min([body["max_tokens"], *limits])
+        if not self._has_system_role:
+            _fold_system_message(body["messages"])
         for name in self._dropped:
             body.pop(name, None)
+        body |= self._added
         if self._long_budget_name:
             body["max_completion_tokens"] = body.pop("max_tokens")
         return body
@@ -208,6 +249,12 @@ class Dialect:
         if version != self.version:
             return True  # another request has learnt something since: try what it found
         words = complaint.words.lower()
+        if _NO_SYSTEM_ROLE.search(words) and body["messages"][0]["role"] == "system":
+            self._has_system_role = False
+            self.version += 1
+            return True
+        if complaint.status >= 500:
+            return False  # what templates refuse comes under 500 from some servers; anything else there may pass
         most = _MOST_TOKENS.search(words)
         if most is not None and 0 < int(most[1]) < body.get("max_tokens", body.get("max_completion_tokens", 0)):
             self._most_tokens = int(most[1])
@@ -215,8 +262,12 @@ class Dialect:
             self._long_budget_name = True
         elif "response_format" in body and any(word in words for word in _ABOUT_SCHEMA):
             self._form = _FORMS[_FORMS.index(self._form) + 1]
-        elif any(word in words for word in _NOT_KNOWN):
-            named = next((name for name in _OPTIONAL if name in words and name in body), None)
+        elif "enable_thinking" in words and "false" in words and "enable_thinking" not in body:
+            self._added["enable_thinking"] = False  # Qwen's own services want it where an answer is not streamed
+        elif any(word in words for word in _TURNED_DOWN):
+            named = next(
+                (name for name, in_words in _OPTIONAL.items() if name in body and in_words.search(words)), None
+            )
             if named is None:
                 return False
             self._dropped.add(named)
@@ -224,6 +275,28 @@ class Dialect:
             return False
         self.version += 1
         return True
+
+    def fewer_tokens(self, complaint: Complaint, request: CompletionRequest, body: Mapping[str, Any]) -> int | None:
+        """The tokens to ask for again, where prompt and answer together are more than the endpoint's context holds.
+
+        Args:
+            complaint: what the endpoint says.
+            request: what is asked.
+            body: what was sent.
+
+        Returns:
+            What is left behind the prompt, as far as the endpoint says how long that is, or else half of what was
+            asked for; None where an answer would not fit, or the complaint is about something else.
+        """
+        asked: int = body.get("max_tokens", body.get("max_completion_tokens", 0))
+        words = complaint.words.lower()
+        context = _CONTEXT.search(words)
+        if context is None or asked == 0:
+            return None
+        prompt = _PROMPT_TOKENS.search(words)
+        left = int(context[1]) - int(prompt[1]) if prompt else asked // 2
+        least = -(-min(request.max_tokens, asked) // _SMALLEST_SHARE)
+        return left if least <= left < asked else None
 
     def observe(self, request: CompletionRequest, completion: Completion) -> None:
         """Notice a model that thinks before it answers, and an endpoint that takes `response_format` and ignores it.
@@ -249,6 +322,13 @@ def _explain_schema(messages: list[dict[str, str]], schema: Mapping[str, Any]) -
     words = "\n\nReply with one JSON object and nothing else. It must follow this JSON schema:\n"
     for message in [message for message in messages if message["role"] == "user"][-1:]:
         message["content"] += words + json.dumps(schema, ensure_ascii=False)
+
+
+def _fold_system_message(messages: list[dict[str, str]]) -> None:
+    """Put a system message before the user's, in place, for models whose template knows no such role."""
+    if len(messages) > 1 and messages[0]["role"] == "system":
+        system = messages.pop(0)
+        messages[0]["content"] = f"{system['content']}\n\n{messages[0]['content']}"
 
 
 def _without(names: Collection[str], schema: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +132,7 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
     model = build_encoder(
         settings.base_model,
         pooling=settings.pooling,
-        max_seq_length=settings.max_seq_length,
+        max_seq_length=settings.length_in_use,
         trust_remote_code=settings.trust_remote_code,
         device="cpu" if settings.fsdp else device,
         ata=AtaOptions(**settings.ata.model_dump()),
@@ -153,6 +155,29 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
             if "lora_" not in name:
                 parameter.data = parameter.data.bfloat16()
     return model
+
+
+@contextmanager
+def reading_at_most(model: SentenceTransformer, tokens: int | None) -> Iterator[None]:
+    """Let a model read no more than some tokens of a text for a while; one that reads less reads as before.
+
+    Args:
+        model: the model.
+        tokens: the limit; None for the model's own.
+    """
+    longer = [
+        transformer
+        for transformer in text_transformers(model)
+        if tokens is not None and (transformer.max_seq_length is None or transformer.max_seq_length > tokens)
+    ]
+    own = [transformer.max_seq_length for transformer in longer]
+    for transformer in longer:
+        transformer.max_seq_length = tokens
+    try:
+        yield
+    finally:
+        for transformer, limit in zip(longer, own, strict=True):
+            transformer.max_seq_length = limit
 
 
 def load(

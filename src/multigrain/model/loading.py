@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import settle_prompts
 from multigrain.model.replacing import pooling_of
 from multigrain.model.routes import require_routes
+from multigrain.model.weights import require_weights
 from multigrain.storage.packages import encoder_name, resolve_encoder
+
+_LOG = logging.getLogger(__name__)
 
 _ADAPTERS = "adapter_config.json"
 _KIND = "SentenceTransformer"  # as sentence-transformers names it in its config, beside CrossEncoder and SparseEncoder
@@ -97,6 +101,8 @@ def _load(
             require_implementation(table, attn_implementation)
             return table
         model = SentenceTransformer(source, device=device, trust_remote_code=trusted, model_kwargs=arguments)
+        require_weights(model, reference, folder)
+        _fit_length(model, reference)
         if is_raw(reference):
             _read_plain_text(model)
         require_implementation(model, attn_implementation)
@@ -105,6 +111,27 @@ def _load(
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
         raise unloadable(reference, error, adapted=adapted_base(folder)) from error
     return model
+
+
+def _fit_length(model: SentenceTransformer, reference: str) -> None:
+    """Have a model read no more tokens than it has positions for, whatever its folder says: others end in an error."""
+    for part in (part for part in model.modules() if isinstance(part, Transformer)):
+        tables = [
+            (inner.num_embeddings, getattr(outer, "padding_idx", None))
+            for outer in part.model.modules()
+            for name, inner in outer.named_children()
+            if name == "position_embeddings" and isinstance(inner, nn.Embedding)
+        ]
+        # RoBERTa and its kin begin to count behind the padding's index.
+        positions = min((rows if first is None else rows - first - 1 for rows, first in tables), default=None)
+        if positions is not None and (part.max_seq_length or 0) > positions:
+            _LOG.warning(
+                "%s: reads %d tokens of a text; max_seq_length is %d in its folder, and it has no more positions",
+                reference,
+                positions,
+                part.max_seq_length,
+            )
+            part.max_seq_length = positions
 
 
 def _read_plain_text(model: SentenceTransformer) -> None:

@@ -18,6 +18,7 @@ from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.source import data_source
 from multigrain.sources.words import fold_words
 from multigrain.storage.sequences import DiskList
+from multigrain.storage.text import storable
 
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2
@@ -172,11 +173,6 @@ def _chunk(
 def _identity(text: str) -> bytes:
     """The same for texts that are the same but for case, punctuation and spaces; 16 bytes, however long they are."""
     return hashlib.blake2b(fold_words(text).encode(), digest_size=16).digest()
-
-
-def storable(text: str) -> str:
-    """The text without NUL and without lone surrogates, which no UTF-8 file can hold."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def split_groups(groups: Sequence[int], places: Sequence[float], config: DocumentsConfig) -> dict[int, Split]:

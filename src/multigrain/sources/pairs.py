@@ -17,13 +17,14 @@ from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint, status_hash
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.load import read_documents, split_groups, storable, text_place
+from multigrain.sources.load import read_documents, split_groups, text_place
 from multigrain.sources.words import fold_words
 from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.labels import find_labels, is_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows, row_kind
 from multigrain.storage.shards import is_table
+from multigrain.storage.text import storable
 
 _MIN_QUERIES: Final = 10
 _LARGEST_COMPONENT: Final = 0.5

@@ -14,11 +14,11 @@ import yaml
 from multigrain.config import DocumentsConfig, TasksConfig
 from multigrain.errors import SourceError
 from multigrain.records import Split, Task, TaskKind
-from multigrain.sources.load import split_groups, storable, text_place
+from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_lines, read_rows
-from multigrain.storage.text import read_text
+from multigrain.storage.text import read_text, storable
 
 _MIN_TASKS_TO_HOLD_OUT: Final = 20
 _DEFAULT_KIND: Final = TaskKind.SHORT_LONG

@@ -84,6 +84,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
         written=len(rows),
         reference_model=reference_name(config),
         probe=probe,
+        reference=reference,
     )
     counts |= judged
     if further is not None:

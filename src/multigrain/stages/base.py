@@ -32,7 +32,7 @@ STOPPING: Final = "stopping: every answer that has arrived is kept"
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run under way.
+    """A run under way. One that an earlier version began goes on with that version's defaults, unless it is redone.
 
     Attributes:
         config: what was asked for.
@@ -50,6 +50,9 @@ class RunContext:
     embeddings: Path | None = None
     remedy: str = REDO
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", as_begun(self.config, self.run, redo=self.redo))
+
     @property
     def vectors(self) -> Path | None:
         """The folder that keeps the base model's vectors from the audit for the evaluation, and for other runs.
@@ -65,6 +68,22 @@ class RunContext:
         """Keep the config beside what it made."""
         values = self.config.model_dump(mode="json")
         atomic_write(self.run.config_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def as_begun(config: Config, run: RunDirectory, *, redo: bool = False) -> Config:
+    """The config with the defaults that a run was begun with, where these are other ones by now.
+
+    Args:
+        config: what was asked for.
+        run: the run, if there is one; its config says what it was begun with.
+        redo: whether stages are made again; then today's defaults hold.
+    """
+    try:
+        before = {} if redo else yaml.safe_load(run.config_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return config
+    changes = config.as_begun(before) if before and isinstance(before, dict) else {}
+    return config.updated(changes) if changes else config
 
 
 def complete_stage(

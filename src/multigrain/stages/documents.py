@@ -68,7 +68,8 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
     alike = counts["documents"] - counts["groups"]
     if alike:
         yield f"documents: {alike} nearly {'repeats' if alike == 1 else 'repeat'} another, on whose side they stay"
-    if counts["test"] < _FEW and config.evaluation.queries != "none":
+    is_tested = any(labelled.role == "test" for labelled in config.evaluation.sets)
+    if counts["test"] < _FEW and config.evaluation.queries != "none" and not is_tested:
         points = 100 * _TWO_SIDED * _DEVIATION / math.sqrt(max(counts["test"], 1))
         yield (
             f"documents: a test on {counts['test']} of them shows differences of more than about {points:.0f} points "

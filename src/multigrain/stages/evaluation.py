@@ -19,7 +19,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
 from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.results import (
@@ -32,13 +32,14 @@ from multigrain.evaluation.results import (
 )
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
+from multigrain.evaluation.sets.run_sets import count_seen, domain_sets
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load
+from multigrain.model.loading import is_raw
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
@@ -51,14 +52,15 @@ _ANCHOR_CHARACTERS = 300
 
 
 def run(context: RunContext, stage: Stage) -> None:
-    """Score the base model and every candidate, choose one, and copy it to `model/`."""
+    """Score the base model and every candidate, choose among all of them, and put that one in `model/`."""
     stage.complete(context, lambda: _evaluate(context, list(context.config.training.candidates)))
 
 
 def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
     config, run = context.config, context.run
-    domain = tuple(domain_sets(config, run, read_document_table(run.documents_path)))
+    documents = read_document_table(run.documents_path)
+    domain = tuple(domain_sets(config, run, documents))
     others = open_sets(config.evaluation.sets, seed=config.seed)
     if not domain and not others:
         raise EvaluationError(NOTHING_TO_EVALUATE_ON)
@@ -70,11 +72,13 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
 
     def score(name: str, sets: OpenedSets) -> None:
         batch_size = config.evaluation.batch_size
-        model = base_model(config) if name == BASE else _candidate(context, name)
+        model = _model(context, name)
         if name not in encoders:
             encoders[name] = _behind_cache(context, name, model)
         with encoding_precision(config, model):
             score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
+        guessed = name == BASE and is_raw(config.training.base_model)
+        scored.note(name, encoding_facts(model, guessed=guessed), model, sets)
 
     choosing = tuple(opened for opened in others.retrieval if opened.role == "validation")
     for name in (BASE, *names):
@@ -82,26 +86,35 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     own = [settings.name for settings in config.evaluation.choosing_sets]
     chosen_on = own or [opened.name for opened in scored.sets.values() if opened.role == "validation"]
     chosen = _choose(context, scored, names, chosen_on)
+    tested = chosen if chosen != BASE else _best_tuned(scored, names, chosen_on)
     others = replace(others, retrieval=tuple(opened for opened in others.retrieval if opened.role != "validation"))
     if others:
-        for name in (BASE, chosen):
+        for name in (BASE, tested):
             score(name, others)
     for encoder in encoders.values():
         encoder.close()
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
+    seen = count_seen(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
     results = EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),
-        sets=tuple(scored.results(settings)),
+        sets=tuple(replace(result, seen_queries=seen.get(result.name)) for result in scored.results(settings)),
         bootstrap_samples=settings.samples,
         confidence=settings.confidence,
         seed=settings.seed,
         chosen_by=selection_words(chosen_on) if chosen_on else "being the only candidate",
         forgetting_threshold=config.evaluation.forgetting_threshold,
         chosen_on=tuple(chosen_on),
+        facts=scored.facts,
+        # Where all read what the config says, it says so.
+        tokens=scored.tokens if config.training.length_in_use is None else {},
     )
     _write(context, results, scored)
-    return _headline(context, results)
+    return _headline(context, results, tested)
+
+
+def _model(context: RunContext, name: str) -> SentenceTransformer:
+    return base_model(context.config) if name == BASE else _candidate(context, name)
 
 
 def _behind_cache(context: RunContext, name: str, model: SentenceTransformer) -> CachedEncoder:
@@ -118,15 +131,29 @@ def _candidate(context: RunContext, name: str) -> SentenceTransformer:
 
 
 def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on: Sequence[str]) -> str:
+    """The model that answers validation queries best; of equal ones the base model, which needs no tuning."""
     if not chosen_on:
         check_selection(context.config, ["evaluation"], none_held_out=True)
         return names[0]
-    scores = {name: fmean(scored.scores[set_name][name].ndcg_at_10 for set_name in chosen_on) for name in names}
+    scores = _validation_scores(scored, (BASE, *names), chosen_on)
     chosen = choose(scores)
-    if len(names) > 1:
-        listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-        context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {listed}")
+    listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {listed}")
+    if all(scored.sets[name].provenance.startswith(SYNTHETIC_ESTIMATE) for name in chosen_on):
+        context.progress.say(
+            "the choice is no proof: a language model wrote the validation queries; people's queries, in a set with "
+            "role: validation or role: test, tell more"
+        )
     return chosen
+
+
+def _best_tuned(scored: Scored, names: Sequence[str], chosen_on: Sequence[str]) -> str:
+    """The candidate that comes next to the base model."""
+    return choose(_validation_scores(scored, names, chosen_on))
+
+
+def _validation_scores(scored: Scored, names: Sequence[str], chosen_on: Sequence[str]) -> dict[str, float]:
+    return {name: fmean(scored.scores[set_name][name].ndcg_at_10 for set_name in chosen_on) for name in names}
 
 
 def _write(context: RunContext, results: EvaluationResults, scored: Scored) -> None:
@@ -136,6 +163,9 @@ def _write(context: RunContext, results: EvaluationResults, scored: Scored) -> N
     write_results(run.results_path / RESULTS_FILE, results)
     _write_anchors(context, results.models[1:], next(iter(scored.sets.values()), None))
     with atomic_directory(run.model_path) as folder:
+        if results.chosen == BASE:
+            base_model(context.config).save_pretrained(str(folder), create_model_card=False)
+            return
         # Links where the file system has them: the chosen model costs no disk of its own.
         shutil.copytree(run.candidate_path(results.chosen), folder, dirs_exist_ok=True, copy_function=_link_or_copy)
 
@@ -164,29 +194,35 @@ def _write_anchors(context: RunContext, names: Sequence[str], shown: EvaluationS
     atomic_write(path, json.dumps(tokens, ensure_ascii=False))
 
 
-def _headline(context: RunContext, results: EvaluationResults) -> dict[str, Any]:
-    """The figures that a summary shows: the chosen model against the base on every set."""
+def _headline(context: RunContext, results: EvaluationResults, tested: str) -> dict[str, Any]:
+    """The figures that a summary shows: the chosen model, or the tuned one that came next, against the base."""
     counts: dict[str, Any] = {"chosen": results.chosen}
+    for name in dict.fromkeys((BASE, tested)):
+        context.progress.say(f"{name}: {results.facts[name]}")
+    if results.tokens:
+        read = ", ".join(f"{name} {tokens or 'all'}" for name, tokens in results.tokens.items())
+        context.progress.say(f"tokens of a text that are read, here and in use: {read}")
     for result in results.sets:
-        base, chosen = result.models[BASE].score, result.models[results.chosen].score
-        delta = result.delta.get(results.chosen)
+        base, score = result.models[BASE].score, result.models[tested].score
+        delta = result.delta.get(tested)
         counts[result.name] = {
             "role": result.role,
             "label": result.provenance,
             "metric": result.metric,
             "queries": result.queries,
             BASE: base,
-            results.chosen: chosen,
+            tested: score,
             "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
         }
         kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
         size = f", {result.queries} {result.unit}" if result.queries else ""
+        size += f", {result.seen_words}" if result.seen_words else ""
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
         context.progress.say(
-            f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {chosen:.3f} with "
-            f"{results.chosen} ({100 * (chosen - base):+.1f} points{interval})"
+            f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {score:.3f} with "
+            f"{tested} ({100 * (score - base):+.1f} points{interval})"
         )
-    forgetting = judge_forgetting(results)
+    forgetting = judge_forgetting(results, [tested])
     for judged in forgetting:
         counts[judged.result.name]["forgetting"] = str(judged.verdict)
         context.progress.say(judged.sentence)
@@ -221,7 +257,7 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
             )
     decision, words = recommendation(results, conclusions)
     line = f"model: {model} holds {results.chosen}{words}"
-    if decision in ("use", "untested"):
+    if decision in ("use", "untested", "base"):
         loader = "multigrain.load" if needs_multigrain(model) else "SentenceTransformer"
         line += f"; {loader}({str(model)!r}) loads it"
     yield line

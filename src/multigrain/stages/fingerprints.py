@@ -29,6 +29,7 @@ from multigrain.storage.packages import resolve_encoder
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.style import style_queries
 from multigrain.training.losses.registry import takes_scores
 from multigrain.training.mixing import mix_fingerprint
 
@@ -103,10 +104,11 @@ def synthesis_fingerprint(context: RunContext) -> str:
 
 def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
     """Of rows that are written, or would be, for documents of a fingerprint."""
+    style, judge = style_queries(config), config.audit.query_judge
     return fingerprint(
         _FORMATS["synthesis"],
         documents,
-        config.synthesis.model_dump(mode="json", exclude=SPENDING_LIMITS),
+        config.synthesis.fingerprinted(exclude=SPENDING_LIMITS),
         config.tasks if config.start_from == "tasks" else None,
         Prompts(config.synthesis.templates).fingerprint(),
         few_shot_fingerprint(config),
@@ -114,6 +116,9 @@ def planned_synthesis_fingerprint(config: Config, documents: str) -> str:
         config.evaluation.queries,
         None if config.evaluation.llm is None else _llm_settings(config.evaluation.llm),
         config.seed,
+        # Only where they are asked for: other rows stay what they are.
+        *(() if style is None else (style.queries,)),
+        *((["query judge", judge.fingerprinted()],) if judge is not None and judge.heldout else ()),
     )
 
 
@@ -143,7 +148,7 @@ def planned_dataset_fingerprint(config: Config, synthesis: str, *, labels: str =
         config.audit.fingerprinted(exclude={"candidates"}),
         [base_settings(config.training), _model_content(reference)],
         # Which sets the names stand for.
-        [settings.model_dump(mode="json") for settings in config.evaluation.sets] if named else [],
+        [settings.fingerprinted() for settings in config.evaluation.sets] if named else [],
         labels,
         # Only where there are any: rows that were kept without candidates stay what they are.
         *([config.candidates_kept] if config.candidates_kept else ()),
@@ -159,20 +164,17 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
         data: the context that made the data set, where candidates of other seeds are trained on it too.
     """
     settings = context.config.training.resolve(name)
-    choosing_sets = context.config.evaluation.choosing_sets if settings.chooses_share else []
-    values = settings.fingerprinted(exclude=_TRAINING_PACE)
-    if settings.dropout == "auto":
-        values["dropout"] = None  # what was the default before: models trained with it stay complete
+    choosing_sets = context.config.evaluation.choosing_sets if settings.chooses else []
     return fingerprint(
         _FORMATS["models"],
         dataset_fingerprint(data or context),
-        values,
+        settings.fingerprinted(exclude=_TRAINING_PACE),
         _model_content(settings.base_model),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
         # Only where there are any: a model that no such set had a share in keeps its fingerprint.
         *(
-            [choosing_set.model_dump(mode="json", exclude={"name"}), _set_content(choosing_set)]
+            [choosing_set.fingerprinted(exclude={"name"}), _set_content(choosing_set)]
             for choosing_set in choosing_sets
         ),
         *([scores_fingerprint(data or context, teachers)] if (teachers := teachers_of(settings)) else ()),
@@ -223,7 +225,7 @@ def results_fingerprint(context: RunContext) -> str:
     return fingerprint(
         _FORMATS["results"],
         {name: candidate_fingerprint(context, name) for name in config.training.candidates},
-        config.evaluation.model_dump(mode="json", exclude={"batch_size"}),
+        config.evaluation.fingerprinted(exclude={"batch_size"}),
         [_set_content(settings) for settings in config.evaluation.sets],
         config.seed,
     )
@@ -231,7 +233,7 @@ def results_fingerprint(context: RunContext) -> str:
 
 def _llm_settings(settings: LLMConfig) -> dict[str, Any]:
     """What decides what a language model says, and not how fast or at what price."""
-    return settings.model_dump(mode="json", exclude=_LLM_PACE)
+    return settings.fingerprinted(exclude=_LLM_PACE)
 
 
 def base_settings(training: TrainingConfig) -> dict[str, Any]:
@@ -251,7 +253,7 @@ def _tasks_settings(config: Config) -> list[Any]:
         path = existing_path(config.tasks.path, "tasks.path")
         return [str(path), files_fingerprint(path), config.tasks.hold_out]
     return [
-        config.tasks.model_dump(mode="json", exclude={"rows", "languages"}),
+        config.tasks.fingerprinted(exclude={"rows", "languages"}),
         _llm_settings(config.llm),
         Prompts(config.synthesis.templates).fingerprint(),
     ]

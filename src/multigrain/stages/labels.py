@@ -103,7 +103,7 @@ def apply_labels_file(directory: Path, labels: Path, *, progress: Progress | Non
         atomic_write(
             locked.labels_path, dump_labels(dict.fromkeys([*before, *(key for key in ids if key not in foreign)]))
         )
-        context = RunContext(load_config(locked.config_path), locked, progress, redo=True)
+        context = RunContext(load_config(locked.path), locked, progress, redo=True)
         audit = STAGES["audit"]
         audit.run(context)
         counts = locked.require(audit.folder, f"multigrain {audit.command}").counts

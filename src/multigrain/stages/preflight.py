@@ -23,6 +23,7 @@ from multigrain.sources.store import open_document_table
 from multigrain.stages.base import RunContext
 from multigrain.stages.fingerprints import set_paths, teachers_of
 from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.inputs import parts_to_ask
 from multigrain.training.losses.registry import check_losses, guide_of
 from multigrain.training.processes import check_sharding
 from multigrain.training.trackers import check_trackers
@@ -137,12 +138,16 @@ def _check_model(settings: TrainingConfig) -> None:
     quantization(settings.quantize)
     if is_asymmetric(settings.base_model):
         from multigrain.model.encoder import build_candidate
+        from multigrain.model.loading import require_positions
+        from multigrain.model.routes import text_transformers
 
         if settings.fsdp:
             raise ModelError(
                 f"{settings.base_model}: training.fsdp shards models of one transformer, and this one has a Router"
             )
-        build_candidate(settings, device="cpu")
+        for transformer in text_transformers(build_candidate(settings, device="cpu")):
+            if settings.max_seq_length is not None:
+                require_positions(transformer.model.config, settings.max_seq_length, settings.base_model)
 
 
 def check_sets(context: RunContext) -> None:
@@ -200,10 +205,11 @@ def check_selection(config: Config, stages: Sequence[str], *, none_held_out: boo
     candidates = config.training.candidates
     for name in candidates if "training" in stages else ():
         settings = config.training.resolve(name)
-        if settings.chooses_share:
+        if key := settings.must_choose:
+            one = {"merge": "share", "learning_rate": "rate"}[key]
             raise ConfigError(
-                f"training.merge: {settings.merge} needs validation queries to choose by, and {lack}, or give one "
-                "share"
+                f"training.{key}: {getattr(settings, key)} needs validation queries to choose by, and {lack}, or give "
+                f"one {one}"
             )
     if "evaluation" in stages and len(candidates) > 1:
         raise EvaluationError(
@@ -238,7 +244,10 @@ def lacking_parts(config: Config, counts: Mapping[str, Any]) -> list[str]:
     # Without documents no part has to have queries: those that were written are what is judged on.
     if config.start_from == "tasks" and counts.get("heldout_queries_written"):
         return []
-    return list(counts.get("heldout_missing", ()))
+    needed = {part.value for part in parts_to_ask(config)}
+    # Labelled sets stood for them, and are named no longer.
+    unasked = [part for part in counts.get("heldout_not_asked", ()) if part in needed]
+    return [*counts.get("heldout_missing", ()), *unasked]
 
 
 def check_heldout(context: RunContext) -> None:
@@ -253,6 +262,11 @@ def check_heldout(context: RunContext) -> None:
     if manifest is None or not lacking:
         return
     failed, parts = manifest.counts["heldout_failed"], " and ".join(lacking)
+    if set(lacking) <= set(manifest.counts.get("heldout_not_asked", ())):
+        raise ConfigError(
+            f"nothing to evaluate on: labelled sets stood for held-out queries ({parts}), and are named no longer; "
+            "`multigrain synthesize` writes the queries"
+        )
     if "over_limit" in failed:
         raise ConfigError(
             f"nothing to evaluate on: the spending limit was reached before any held-out query ({parts}) was written; "

@@ -9,7 +9,7 @@ from typing import Any
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.stages.base import REDO, RunContext
+from multigrain.stages.base import REDO, RunContext, as_begun
 from multigrain.stages.preflight import check_heldout, check_selection
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
@@ -52,6 +52,7 @@ def run_stages(
             "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
         )
     chosen = [STAGES[name] for name in stages]
+    config = as_begun(config, RunDirectory(Path(directory)), redo=redo)
     check_selection(config, stages)
     for stage in chosen:
         if stage.check_settings is not None:

@@ -126,7 +126,7 @@ def _is_run(path: Path) -> bool:
 
 def _config(run: RunDirectory) -> Config | None:
     try:
-        return load_config(run.config_path)
+        return load_config(run.path)
     except ConfigError:  # not saved yet, or an older version's: everything else is worth showing all the same
         return None
 

@@ -28,9 +28,20 @@ from multigrain.stages.table import invalidate
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.heldout import HELDOUT, dump_heldout_queries, write_heldout_queries
-from multigrain.synthesis.inputs import heldout_documents, heldout_units, read_inputs, training_units, written_corpus
+from multigrain.synthesis.inputs import (
+    HELD_OUT,
+    heldout_documents,
+    heldout_units,
+    parts_to_ask,
+    read_inputs,
+    training_units,
+    written_corpus,
+)
+from multigrain.synthesis.partners import rows_of
 from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.query_judge import QUERY_JUDGE, QueryJudge
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
+from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy, synthesize
 
 
@@ -202,6 +213,8 @@ def _write(context: RunContext) -> dict[str, Any]:
         }
     atomic_write(run.heldout_queries_path, dump_heldout_queries(heldout))
     counts |= {"heldout_queries_written": len(heldout), **writing.heldout.counts()}
+    if heldout_documents(config, inputs, HELD_OUT):
+        counts["heldout_not_asked"] = [part.value for part in HELD_OUT if part not in parts_to_ask(config)]
     counts["stopped_by_limit"] |= "over_limit" in counts["heldout_failed"]
     context.progress.say(_summary(counts))
     return counts
@@ -228,6 +241,7 @@ def _write_rows(
             writing.engine,
             budget_seconds=config.synthesis.budget_seconds,
             stop=lambda: writing.must_stop() or bool(first.verdict),
+            style=style_queries(config),
         ):
             writing.done(outcome.failure)
             first.done(outcome.value, outcome.failure)
@@ -285,17 +299,18 @@ class _InOrder:
         """A unit is finished, with a row or without."""
         self._waiting[unit] = row
         while self._next < len(self.units) and self.units[self._next] in self._waiting:
-            self._pass_on(self._waiting.pop(self.units[self._next]))
+            unit = self.units[self._next]
+            self._pass_on(unit, self._waiting.pop(unit))
             self._next += 1
 
     def end(self) -> None:
         """No more is coming: units that were never finished hold nothing up any longer."""
         for unit in self.units[self._next :]:
-            self._pass_on(self._waiting.pop(unit, None))
+            self._pass_on(unit, self._waiting.pop(unit, None))
 
-    def _pass_on(self, row: SynthesizedRow | None) -> None:
-        if row is not None:
-            self.keep(row)
+    def _pass_on(self, unit: WritingUnit, row: SynthesizedRow | None) -> None:
+        for part in rows_of(unit, row) if row is not None else ():
+            self.keep(part)
 
 
 def _write_heldout_rows(
@@ -320,10 +335,29 @@ def _write_heldout(writing: _Writing, documents: Sequence[Document]) -> dict[str
         seed=config.seed,
         prompts=Prompts(config.synthesis.templates),
         stop=writing.must_stop,
+        style=style_queries(config),
     )
     split_of = {document: document.split for document in documents}
     queries = _heldout(writing, "Writing held-out queries", split_of, outcomes)
-    return {document.id: queries[document] for document in documents if document in queries}
+    written = {document: queries[document] for document in documents if document in queries}
+    return {document.id: query for document, query in _judged(writing, written).items()}
+
+
+def _judged(writing: _Writing, queries: Mapping[Document, str]) -> Mapping[Document, str]:
+    """The held-out queries that the judge of queries lets pass; all of them where none is asked for."""
+    config = writing.context.config
+    settings = config.audit.query_judge
+    if settings is None or not settings.heldout:
+        return queries
+    client, prompts = writing.session.client(QUERY_JUDGE), Prompts(config.synthesis.templates)
+    judge = QueryJudge(client, writing.engine, settings, config.seed, prompts, writing.llm.max_tokens)
+    with writing.context.progress.task("Judging held-out queries", None):
+        problems = judge.problems([(query, document.text) for document, query in queries.items()])
+    passed = {document: query for (document, query), wrong in zip(queries.items(), problems, strict=True) if not wrong}
+    for document in queries.keys() - passed.keys():
+        writing.heldout.written[document.split] -= 1
+        writing.heldout.failed["judged_query"] += 1
+    return passed
 
 
 def _heldout(

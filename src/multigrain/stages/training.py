@@ -1,28 +1,28 @@
-"""Stage 4: train every candidate on the graded data set, and merge it with its base where the config says so.
+"""Stage 4: train every candidate on the graded data set, and merge it with its base unless the config says otherwise.
 
-Validation queries choose the share to merge, never test queries.
+Validation queries choose the learning rate, the step and the share to merge, never test queries.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import Merge, TrainingConfig
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, Task
-from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.encoders.reference import encoding_precision
-from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.errors import ModelError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
-from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
+from multigrain.model.encoder import build_candidate, describe_encoder, reading_at_most, save_candidate
 from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
@@ -32,14 +32,17 @@ from multigrain.stages.fingerprints import (
     teachers_of,
 )
 from multigrain.stages.preflight import check_selection
-from multigrain.storage.files import atomic_directory
+from multigrain.stages.selection import Looks, scores_in_words, validation_pools, validation_score
+from multigrain.storage.files import atomic_directory, atomic_write
 from multigrain.storage.parquet import StoredTable
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.checkpoints import abandoned_checkpoints
+from multigrain.training.log import TrainingLog
 from multigrain.training.merging import WeightMerge, merge_shares
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
 
+_LOG: Final = "training_log.json"
 _TIMED_STEPS: Final = 4
 _WORTH_SAYING: Final = 90.0  # seconds
 _STOPPING: Final = "stopping after this step; a checkpoint is written first (Ctrl-C again: at once, without one)"
@@ -79,50 +82,190 @@ def training_rows(run: RunDirectory, settings: TrainingConfig) -> StoredTable[Gr
 
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint: str) -> dict[str, Any]:
-    examples = training_rows(context.run, settings)
-    model = build_candidate(settings, seed=context.config.seed)
-    context.progress.say(f"{name}: {describe_encoder(model, settings.base_model)}")
-    steps = settings.steps_for(len(examples))
-    if (passes := steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
-        context.progress.say(
-            f"{name}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
-            f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
-        )
-    validation = _validation_for_merge(context, settings)
-    weights = WeightMerge(model) if settings.merge is not None else None
-    with context.progress.task(f"Training {name}", steps, unit="steps") as task:
-        log = train_candidate(
-            model,
-            examples,
-            settings,
-            name=name,
-            seed=context.config.seed,
-            # Checkpoints of other settings must never be resumed from: their folder is named for these.
-            checkpoints=context.run.checkpoints_path / _checkpoint_folder(name, fingerprint, settings),
-            logs=context.run.logs_path / _checkpoint_folder(name, fingerprint, settings),
-            on_step=_Advance(task, context.progress, name),
-            on_note=lambda line: context.progress.say(f"{name}: {line}"),
-            on_interrupt=lambda: context.progress.remark(_STOPPING),
-        )
-    counts = {"candidate": name, "rows": log.rows, "steps": log.steps}
+    validation = _validation(context, settings)
+    rates = settings.rates(choose=bool(validation))
+    attempts = [_Attempt(context, name, _at(settings, rate), fingerprint, len(rates)) for rate in rates]
+    pools = _Pools(context, settings, validation)
+    outcomes = [attempt.outcome(pools) for attempt in attempts]
     if not is_main_process():
-        return counts
-    first, last = log.history[0].loss, log.history[-1].loss
-    context.progress.say(f"{name}: {log.steps} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}")
-    counts |= {"first_loss": first, "last_loss": last}
-    if weights is not None and settings.merge is not None:
-        share, scores = _merge(context, model, weights, settings.merge, validation)
-        tried = ", ".join(f"{tried_share}: {score:.3f}" for tried_share, score in scores.items())
-        context.progress.say(
-            f"{name}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
-            + (f" (validation nDCG@10 by share {tried})" if tried else "")
-        )
-        log = replace(log, merged=share)
-        counts |= {"merged": share, "merged_by_validation": scores}
+        return outcomes[0].counts
+    # Of equal scores the lowest rate: it moved the base the least.
+    order = sorted(range(len(rates)), key=lambda place: (-(outcomes[place].score or 0.0), rates[place]))
+    best = order[0]
+    counts = outcomes[best].counts
     with atomic_directory(context.run.candidate_path(name)) as folder:
-        save_candidate(model, folder, settings)
-        log.save(folder / "training_log.json")
+        shutil.copytree(attempts[best].model_path, folder, dirs_exist_ok=True)
+        if len(rates) > 1:
+            scores = {f"{rate:g}": outcome.score or 0.0 for rate, outcome in zip(rates, outcomes, strict=True)}
+            counts |= {"learning_rate": rates[best], "rates_by_validation": scores}
+            context.progress.say(
+                f"{name}: learning rate {rates[best]:g} chosen by validation nDCG@10 ({scores_in_words(scores)})"
+            )
+            log = TypeAdapter(TrainingLog).validate_json((folder / _LOG).read_bytes())
+            replace(log, rates=scores).save(folder / _LOG)
+    for attempt in attempts:
+        attempt.clear()
     return counts
+
+
+def _at(settings: TrainingConfig, rate: float) -> TrainingConfig:
+    """The settings with one learning rate."""
+    return settings.model_copy(update={"learning_rate": rate})
+
+
+@dataclass
+class _Pools:
+    """What validation queries search while a candidate is tuned; made once, with the first base model at hand."""
+
+    context: RunContext
+    settings: TrainingConfig
+    whole: tuple[EvaluationSet, ...]
+    _made: tuple[EvaluationSet, ...] | None = None
+
+    def of(self, model: SentenceTransformer) -> tuple[EvaluationSet, ...]:
+        """The pools, for the main process; the others look at nothing.
+
+        Args:
+            model: the base model, before it is tuned.
+        """
+        if not is_main_process():
+            return ()
+        if self._made is None:
+            self._made = validation_pools(self.whole, model, self.context.config, self.settings)
+        return self._made
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one training came to: its counts, and its validation nDCG@10; None where nothing was chosen by it."""
+
+    counts: dict[str, Any]
+    score: float | None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A candidate, tuned once with one learning rate; kept beside the checkpoints until the best one is known."""
+
+    context: RunContext
+    name: str
+    settings: TrainingConfig
+    fingerprint: str
+    rates: int
+
+    @property
+    def title(self) -> str:
+        """What progress calls it."""
+        rate = f" at {self.settings.rates(choose=False)[0]:g}" if self.rates > 1 else ""
+        return f"{self.name}{rate}"
+
+    @property
+    def _folder(self) -> str:
+        rate = f"-lr{self.settings.rates(choose=False)[0]:g}" if self.rates > 1 else ""
+        return _checkpoint_folder(self.name, self.fingerprint, self.settings) + rate
+
+    @property
+    def _kept(self) -> Path:
+        return self.context.run.checkpoints_path / f"{self._folder}-kept"
+
+    @property
+    def model_path(self) -> Path:
+        """The tuned model, once it is there."""
+        return self._kept / "model"
+
+    def clear(self) -> None:
+        """Remove what was kept for the choice."""
+        shutil.rmtree(self._kept, ignore_errors=True)
+
+    def outcome(self, validation: _Pools) -> _Outcome:
+        """Tune the model, unless that was done before an interruption."""
+        path = self._kept / "outcome.json"
+        if path.exists() and self.model_path.is_dir():
+            return _Outcome(**json.loads(path.read_text(encoding="utf-8")))
+        outcome = self._tune(validation)
+        if is_main_process():
+            atomic_write(path, json.dumps(asdict(outcome)))
+        return outcome
+
+    def _tune(self, validation: _Pools) -> _Outcome:
+        context, settings = self.context, self.settings
+        examples = training_rows(context.run, settings)
+        model = build_candidate(settings, seed=context.config.seed)
+        context.progress.say(f"{self.title}: {describe_encoder(model, settings.base_model)}")
+        steps = settings.steps_for(len(examples))
+        if (passes := steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
+            context.progress.say(
+                f"{self.title}: {steps} steps of {settings.batch_size} show each of the {len(examples)} rows about "
+                f"{passes:.0f} times: a smaller training.steps takes less time, more documents teach more"
+            )
+        pools = validation.of(model)
+        looks = self._looks(model, pools, steps) if validation.whole else None
+        merge = settings.merge_where(choose=bool(validation.whole))
+        weights = self._weights(model, merge)
+        with (
+            context.progress.task(f"Training {self.title}", steps, unit="steps") as task,
+            reading_at_most(model, settings.max_seq_length),
+        ):
+            log = train_candidate(
+                model,
+                examples,
+                settings,
+                name=self.name,
+                seed=context.config.seed,
+                # Checkpoints of other settings must never be resumed from: their folder is named for these.
+                checkpoints=context.run.checkpoints_path / self._folder,
+                logs=context.run.logs_path / self._folder,
+                on_step=_Advance(task, context.progress, self.title),
+                on_note=lambda line: context.progress.say(f"{self.title}: {line}"),
+                on_interrupt=lambda: context.progress.remark(_STOPPING),
+                watch=looks,
+            )
+        counts: dict[str, Any] = {"candidate": self.name, "rows": log.rows, "steps": log.steps}
+        if not is_main_process():
+            return _Outcome(counts, None)
+        first, last = log.history[0].loss, log.history[-1].loss
+        took = f"{len(log.history)} steps in {log.seconds:.0f} s, loss {first:.3f} → {last:.3f}"
+        context.progress.say(f"{self.title}: {took}")
+        counts |= {"first_loss": first, "last_loss": last}
+        score = None
+        if looks is not None and looks.scores:
+            looks.restore()
+            log = replace(log, kept_step=looks.best, validation=dict(looks.scores))
+            counts |= {"kept_step": looks.best}
+            score = looks.scores[looks.best]
+            by_step = scores_in_words({str(step): value for step, value in looks.scores.items()})
+            context.progress.say(f"{self.title}: step {looks.best} kept (validation nDCG@10 by step {by_step})")
+        if weights is not None and merge is not None:
+            share, scores = _merge(context, model, weights, merge, pools)
+            tried = scores_in_words(scores)
+            context.progress.say(
+                f"{self.title}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
+                + (f" (validation nDCG@10 by share {tried})" if tried else "")
+            )
+            log = replace(log, merged=share)
+            counts |= {"merged": share, "merged_by_validation": scores}
+            score = max(scores.values(), default=score)
+        elif score is None and self.rates > 1:
+            score = validation_score(model, pools, context.config)
+        with atomic_directory(self.model_path) as folder:
+            save_candidate(model, folder, settings)
+            log.save(folder / _LOG)
+        return _Outcome(counts, score)
+
+    def _weights(self, model: SentenceTransformer, merge: Merge | None) -> WeightMerge | None:
+        if merge is None:
+            return None
+        try:
+            return WeightMerge(model)
+        except ModelError as error:
+            if merge != "auto":
+                raise
+            self.context.progress.say(f"{self.title}: merged with nothing: {error}")
+            return None
+
+    def _looks(self, model: SentenceTransformer, pools: Sequence[EvaluationSet], steps: int) -> Looks | None:
+        every = self.settings.looks_after(steps)
+        return None if every is None else Looks(model, pools, self.context.config, every, self._kept)
 
 
 def _checkpoint_folder(name: str, fingerprint: str, settings: TrainingConfig) -> str:
@@ -133,9 +276,9 @@ def _checkpoint_folder(name: str, fingerprint: str, settings: TrainingConfig) ->
 def _tidy(context: RunContext) -> None:
     """Name the checkpoints of other settings, which nothing goes on from; remove them where stages are redone."""
     training = context.config.training
-    current = {
+    current = tuple(
         _checkpoint_folder(name, candidate_fingerprint(context, name), training) for name in training.candidates
-    }
+    )
     abandoned = abandoned_checkpoints(context.run.checkpoints_path, current)
     if not abandoned:
         return
@@ -177,9 +320,9 @@ class _Advance:
                 )
 
 
-def _validation_for_merge(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
-    """The validation queries, where there is a share to choose; else none."""
-    if not settings.chooses_share:
+def _validation(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
+    """The validation queries, where there is something to choose and they are there; else none."""
+    if not settings.chooses:
         return ()
     sets = validation_sets(context.config, context.run)
     if not sets:
@@ -192,7 +335,7 @@ def _merge(
     model: SentenceTransformer,
     weights: WeightMerge,
     merge: Merge,
-    validation: Sequence[EvaluationSet],
+    pools: Sequence[EvaluationSet],
 ) -> tuple[float, dict[str, float]]:
     """Merge a tuned model in place, with the weights that were taken of it before.
 
@@ -202,17 +345,11 @@ def _merge(
     """
     shares = merge_shares(merge)
     scores: dict[float, float] = {}
-    if validation:
-        with (
-            encoding_precision(context.config, model),
-            context.progress.task("Choosing the share to merge", len(shares)) as task,
-        ):
+    if pools and len(shares) > 1:
+        with context.progress.task("Choosing the share to merge", len(shares)) as task:
             for share in shares:
                 weights.apply(model, share)
-                encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
-                scores[share] = fmean(
-                    evaluate_retrieval(encoder, validation_set).ndcg_at_10 for validation_set in validation
-                )
+                scores[share] = validation_score(model, pools, context.config)
                 task.advance(note=f"{share:g}: {scores[share]:.3f}")
     # Of equal scores the share that moved the base the least.
     chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]

@@ -66,7 +66,9 @@ DOCUMENT_ID: Final = Column(
 )
 OWN_ID: Final = Column("id", ("id", "_id"))
 ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
-GRADE: Final = Column("grade", ("score", "grade", "relevance", "rel", "label", "similarity", "similarity_score"))
+GRADE: Final = Column(
+    "grade", ("score", "grade", "relevance", "rel", "label", "gold_label", "similarity", "similarity_score")
+)
 SENTENCES: Final = (
     Column("first sentence", ("sentence1", "sentence_1", "sentence_a")),
     Column("second sentence", ("sentence2", "sentence_2", "sentence_b")),

@@ -14,7 +14,9 @@ from multigrain.storage.rows import Row
 
 _LARGEST_SIMILARITY: Final = 5.0  # of the scales in use: -1 to 1, 0 to 1, 0 to 5
 _SMALLEST_SIMILARITY: Final = -1.0
-_WORDS: Final = {"true": 1.0, "false": 0.0}
+_WORDS: Final = {"true": 1.0, "false": 0.0, "entailment": 1.0, "contradiction": 0.0}
+_UNDECIDED: Final = ("", "-", "neutral")
+"""Labels of inference data that call a pair neither: one text leaves the other open, or no label was agreed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def label_of(row: Row, column: str) -> float | None:
     value: Any = row.values.get(column)
     if isinstance(value, str):
         value = value.strip()
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and value.lower() in _UNDECIDED):
         return None
     try:
         number = _WORDS[value.lower()] if isinstance(value, str) and value.lower() in _WORDS else float(value)

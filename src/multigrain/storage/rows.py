@@ -6,6 +6,7 @@ Every row knows its place, which errors begin with: `path:LINE` in a text file, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from multigrain.storage.files import is_remote, open_binary
 from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
 from multigrain.storage.separated import check_names, read_separated
 from multigrain.storage.shards import MANIFEST_NAME, table_files
-from multigrain.storage.text import text_stream
+from multigrain.storage.text import storable, text_stream
 
 ROW_KINDS: Final = {
     ".jsonl": "jsonl",
@@ -32,6 +33,8 @@ ROW_KINDS: Final = {
 """What a table's file name ends on, and what it then holds."""
 
 _BATCH_ROWS: Final = 4_096
+_HALF_CHARACTER: Final = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
+"""How JSON escapes half of a character, or NUL; both halves of one are escaped so too, and stay."""
 _SHOWN: Final = 60  # characters of a line that cannot be read
 
 
@@ -193,7 +196,7 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
             return
         text += stream.read()
     try:
-        values = json.loads(text, object_pairs_hook=_one_value_a_key)
+        values = _parse(text)
     except _RepeatedKeyError as error:
         raise SourceError(f"{path}: the key {str(error)!r} stands twice in one object; keep one of the two") from None
     except (ValueError, RecursionError) as error:
@@ -202,6 +205,26 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise SourceError(f"{path}:entry {number}: expected an object, got {type(value).__name__}")
         yield number, value
+
+
+def _parse(text: str) -> Any:
+    """JSON as other tools write it: NaN, which pandas has for what is missing, is nothing; half characters go."""
+    value = json.loads(text, object_pairs_hook=_one_value_a_key, parse_constant=_constant)
+    return _storable(value) if _HALF_CHARACTER.search(text) else value
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise ValueError(f"{name} is no number that JSON has")
+
+
+def _storable(value: Any) -> Any:
+    """The value with all its texts such that a file can hold them and a tokenizer read them."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_storable(entry) for entry in value]
+    return {name: _storable(entry) for name, entry in value.items()} if isinstance(value, dict) else value
 
 
 class _RepeatedKeyError(Exception):
@@ -219,7 +242,7 @@ def _one_value_a_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _object(line: str, place: str) -> dict[str, Any]:
     shown = repr(line.removesuffix("\n")[:_SHOWN])
     try:
-        value = json.loads(line, object_pairs_hook=_one_value_a_key)
+        value = _parse(line)
     except _RepeatedKeyError as error:
         raise SourceError(f"{place}: the key {str(error)!r} stands twice in one object; keep one of the two") from None
     except (ValueError, RecursionError) as error:

@@ -20,6 +20,8 @@ from multigrain.errors import SourceError
 from multigrain.storage.text import text_stream
 
 _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_TOLD_SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*', re.IGNORECASE)
+"""The line that spreadsheets put before the header, to tell each other the separator."""
 _MAX_FIELD: Final = 16_000_000
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
@@ -30,8 +32,8 @@ _Cells = tuple[int, list[str]]
 def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a CSV or TSV file, each with the line that it begins in.
 
-    The separator is the usual one; or, where the header does not have it, the one among comma, semicolon, tab and bar
-    that it has. Cells that a row lacks at its end are None.
+    The separator is the one that a first line tells, as in `sep=;`; or the usual one; or, where the header does not
+    have it, the one among comma, semicolon, tab and bar that it has. Cells that a row lacks at its end are None.
 
     Args:
         path: the file, or an fsspec address.
@@ -46,6 +48,9 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, di
     with text_stream(path, newline="\n" if usual == "\t" else "") as stream:
         lines = iter(stream)
         first = next((line for line in enumerate(lines, start=1) if line[1].strip()), None)
+        if first is not None and (told := _TOLD_SEPARATOR.fullmatch(first[1].strip("\r\n"))) is not None:
+            usual = told[1]
+            first = next(((number, line) for number, line in enumerate(lines, first[0] + 1) if line.strip()), None)
         if first is None:
             return
         separator = _separator(first[1], usual)

@@ -22,6 +22,11 @@ class NotTextError(SourceError):
     """A file that holds no text that can be read. Among many it can be skipped."""
 
 
+def storable(text: str) -> str:
+    """The text without NUL and without lone surrogates, which no UTF-8 file can hold, and no tokenizer reads."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
 def read_text(path: Path) -> str:
     """A whole UTF-8 file.
 

@@ -13,6 +13,7 @@ from multigrain.llm.protocol import CompletionRequest, LLMClient
 from multigrain.records import Document
 from multigrain.synthesis.plain_text import ask_for_query
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.style import StyleQueries
 
 HELDOUT: Final = "heldout"
 """What the journal calls the one who asks for held-out queries."""
@@ -30,6 +31,7 @@ def write_heldout_queries(
     seed: int,
     prompts: Prompts = BUILT_IN,
     stop: Callable[[], bool] | None = None,
+    style: StyleQueries | None = None,
 ) -> Iterator[Outcome[Document, str]]:
     """Write one evaluation query for each held-out document, with a prompt that training never uses.
 
@@ -42,11 +44,13 @@ def write_heldout_queries(
         seed: of the sampler.
         prompts: the templates.
         stop: asked before each query; True starts no further one.
+        style: queries of the user's own that these shall sound like, and must not repeat.
     """
 
     async def write(document: Document) -> str:
+        messages = prompts.render("heldout_query", document=document.text[:characters])
         request = CompletionRequest(
-            messages=prompts.render("heldout_query", document=document.text[:characters]),
+            messages=messages if style is None else style.before(messages, prompts, document.id),
             temperature=llm.temperature,
             top_p=llm.top_p,
             max_tokens=_HELDOUT_TOKENS,
@@ -55,7 +59,10 @@ def write_heldout_queries(
             room=llm.max_tokens,
             asked_by=HELDOUT,  # whichever strategy writes the rows, these stay what they are
         )
-        return await ask_for_query(client, request)
+        query = await ask_for_query(client, request)
+        if style is not None:
+            style.check(query)
+        return query
 
     return engine.map(write, documents, stop=stop)
 

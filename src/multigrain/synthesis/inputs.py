@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +22,9 @@ from multigrain.storage.sequences import DiskList
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.units import pair_units, task_units, writing_units
+
+HELD_OUT: Final = (Split.VALIDATION, Split.TEST)
+"""The parts of the documents that training never sees."""
 
 _LABEL_WORDS: Final = 8
 _HELD_OUT_FIRST: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN)
@@ -89,13 +92,38 @@ def heldout_units(config: Config, inputs: Inputs) -> list[WritingUnit]:
     return [unit for unit in _task_units(config, inputs) if unit.document.split is not Split.TRAIN]
 
 
-def heldout_documents(config: Config, inputs: Inputs) -> Sequence[Document]:
-    """The documents that a held-out query is to be written for; none where there are queries or titles to ask with."""
+def heldout_documents(config: Config, inputs: Inputs, parts: Collection[Split] | None = None) -> Sequence[Document]:
+    """The documents that a held-out query is to be written for; none where there are queries or titles to ask with.
+
+    Args:
+        config: the run's.
+        inputs: what it starts from.
+        parts: those that need queries; None for `parts_to_ask`.
+    """
     queries = config.evaluation.queries
     if config.start_from != "documents" or queries not in ("auto", "synthetic"):
         return ()
     heldout = DiskList(document for document in inputs.documents if document.split is not Split.TRAIN)
-    return () if queries == "auto" and titles_suffice(heldout) else heldout
+    if queries == "auto" and titles_suffice(heldout):
+        return ()
+    parts = parts_to_ask(config) if parts is None else parts
+    return heldout if len(parts) > 1 else DiskList(document for document in heldout if document.split in parts)
+
+
+def parts_to_ask(config: Config) -> frozenset[Split]:
+    """The held-out parts of the documents that need queries.
+
+    Where labelled sets say what `evaluation.queries: auto` would ask a language model for, nobody is asked: test sets
+    stand for the test part, and the validation part is needed only where validation chooses something, and no set of
+    that role does.
+    """
+    evaluation, training = config.evaluation, config.training
+    if evaluation.queries != "auto":
+        return frozenset(HELD_OUT)
+    is_tested = any(labelled.role == "test" for labelled in evaluation.sets)
+    chooses = len(training.candidates) > 1 or any(training.resolve(name).chooses for name in training.candidates)
+    needs = {Split.TEST: not is_tested, Split.VALIDATION: not evaluation.choosing_sets and (chooses or not is_tested)}
+    return frozenset(part for part, needed in needs.items() if needed)
 
 
 class RowUnits(Mapping[str, WritingUnit]):

@@ -21,6 +21,7 @@ from multigrain.synthesis.strategies.from_task import for_tasks
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.writer import StrategySettings, Writer
+from multigrain.synthesis.style import StyleQueries
 
 
 def build_strategy(
@@ -80,6 +81,7 @@ def synthesize(
     *,
     budget_seconds: float | None = None,
     stop: Callable[[], bool] | None = None,
+    style: StyleQueries | None = None,
 ) -> Iterator[Outcome[WritingUnit, SynthesizedRow]]:
     """Write rows, yielding each as it is done. A row that fails costs only itself.
 
@@ -90,6 +92,7 @@ def synthesize(
         engine: where the work runs.
         budget_seconds: start no further row after this long.
         stop: asked before each row; True starts no further one.
+        style: queries of the user's own that no written one may repeat.
 
     Raises:
         LLMError: the model cannot be used at all.
@@ -97,6 +100,8 @@ def synthesize(
 
     async def write(unit: WritingUnit) -> SynthesizedRow:
         row = _checked(await strategy.write(unit, client), unit)
+        if style is not None and unit.query is None:
+            style.check(row.query)
         return replace(
             row,
             query=row.query if unit.query is None else unit.query,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from multigrain.sources.tasks import holds_out_tasks
 from multigrain.storage.sequences import View
 from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_attributes
 from multigrain.synthesis.brainstorm import shares_of
+from multigrain.synthesis.partners import MULTI_PASSAGE, Partners
 from multigrain.synthesis.strategies.protocol import WritingUnit, seeded_place
 
 
@@ -36,13 +38,20 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
     def unit(number: int) -> WritingUnit:
         index, place = divmod(number, len(order))
         document = documents[int(order[place])]
+        style = _style(document, index, config, seed=seed)
+        other = partners.of(int(order[place])) if style.query_type == MULTI_PASSAGE else None
+        if style.query_type == MULTI_PASSAGE and other is None:
+            style = replace(style, query_type="search")
         return WritingUnit(
             document=document,
             index=index,
             with_negatives=seeded_place(seed, f"negatives:{index}", document.id) < config.negatives_share,
-            style=_style(document, index, config, seed=seed),
+            style=style,
+            relevant_ids=() if other is None else (other.id,),
+            other=other,
         )
 
+    partners = Partners(documents)
     return View(range(config.queries_per_document * len(order)), unit)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 from multigrain.audit.judges import open_judge
 from multigrain.config import Config, TeacherConfig
@@ -20,7 +21,8 @@ from multigrain.teachers.protocol import Teacher
 from multigrain.teachers.score import KeptTeacher
 from multigrain.teachers.store import PairScores
 
-_SETTING = "training.teacher"
+_SETTING: Final = "training.teacher"
+_TEXTS: Final = 256  # between two writes of vectors: teachers are large, and may run on a CPU
 
 
 @contextmanager
@@ -94,5 +96,5 @@ def _open(
         )
         bf16 = supports_native_bf16(model.device)
         encoder = TokenBatchEncoder(model, batch_tokens=teacher.batch_tokens, bf16=bf16)
-    cached = stack.enter_context(closing(CachedEncoder(encoder, encoder.fingerprint, vectors)))
+    cached = stack.enter_context(closing(CachedEncoder(encoder, encoder.fingerprint, vectors, chunk=_TEXTS)))
     return EmbedderTeacher(cached, name)

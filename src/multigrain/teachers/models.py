@@ -111,4 +111,6 @@ class JudgeTeacher:
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
         """A grade a pair; None where none came back."""
-        return self.judge.grades(pairs)
+        grades = self.judge.grades(pairs)
+        self.judge.forget()  # they are kept on disk, pair by pair
+        return grades

@@ -15,7 +15,7 @@ from multigrain.records import GradedExample, ScoreScale
 from multigrain.teachers.protocol import Teacher, kept_score
 from multigrain.teachers.store import PairScores
 
-_ROWS: Final = 256  # between two writes: what an interrupted run loses at most
+_ROWS: Final = 32  # between two writes: what an interrupted run loses at most
 
 
 @dataclass

@@ -47,7 +47,7 @@ def demo_summary(
             for conclusion in conclusions_of(results)
             if conclusion.result.name == test.name
         },
-        "chosen": f"tuned_{results.chosen}",
+        "chosen": BASE if results.chosen == BASE else f"tuned_{results.chosen}",
         "validation": {
             name: round(scores.score, 4)
             for result in results.with_role("validation")

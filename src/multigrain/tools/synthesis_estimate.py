@@ -29,13 +29,16 @@ from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
 from multigrain.synthesis.heldout import HELDOUT, write_heldout_queries
 from multigrain.synthesis.inputs import heldout_documents, heldout_units, load_inputs, read_inputs, training_units
 from multigrain.synthesis.prompts import Prompts
+from multigrain.synthesis.query_judge import QUERY_JUDGE, query_request
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy
 
 Item = TypeVar("Item")
 
 _SAMPLED_ROWS: Final = 200
+_A_QUERY: Final = "a query of about as many words as queries have"
 _QUERY_WORDS: Final = 12
 _FREE_TEXT_TOKENS: Final = 30
 _FIELD_TOKENS: Final = 70
@@ -146,6 +149,9 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
         own.add_rows(units, run_strategy(config, run, ask=False), engine)
         writer = own if other is None else ModelEstimate.of(other, _journal(run.heldout_journal_path, stack))
         writer.add_heldout(documents, config, other or config.llm, engine)
+        if (judge := config.audit.query_judge) is not None and config.start_from != "pairs":
+            writer.add_judged_queries(documents if judge.heldout else (), config)
+            own.add_judged_queries([unit.document for unit in units], config)
         own.add_judgments(units, config, templates)
     return Estimate.of([own] if writer is own else [own, writer], prompts=prompts, local=_local(config.llm))
 
@@ -219,11 +225,23 @@ class ModelEstimate:
         sample, scale = _sample(documents)
         stand_in = ScriptedLLM()
         characters, prompts = config.synthesis.document_characters, Prompts(config.synthesis.templates)
+        style = style_queries(config)
         for _ in write_heldout_queries(
-            sample, stand_in, engine, llm, characters=characters, seed=config.seed, prompts=prompts
+            sample, stand_in, engine, llm, characters=characters, seed=config.seed, prompts=prompts, style=style
         ):
             pass
         self.add(stand_in.requests, HELDOUT, scale)
+
+    def add_judged_queries(self, documents: Sequence[Document], config: Config) -> None:
+        """Count the judgments of the queries of documents, one each."""
+        settings = config.audit.query_judge
+        if settings is None or not documents:
+            return
+        most = len(documents) if settings.max_queries is None else min(len(documents), settings.max_queries)
+        sample, scale = _sample(documents[:most])
+        prompts = Prompts(config.synthesis.templates)
+        requests = (query_request(_A_QUERY, document.text, seed=config.seed, prompts=prompts) for document in sample)
+        self.add(requests, QUERY_JUDGE, scale)
 
     def add_judgments(self, units: Sequence[WritingUnit], config: Config, prompts: Prompts) -> None:
         """Count what the judge is asked about every row: by the audit, by the teachers' stage, or once for both.

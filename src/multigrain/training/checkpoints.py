@@ -43,11 +43,11 @@ def abandoned_checkpoints(folder: Path, current: Collection[str]) -> list[Path]:
 
     Args:
         folder: the run's checkpoints; need not exist.
-        current: the names of the candidates' own folders.
+        current: what the names of the candidates' own folders begin with.
     """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in current)
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(tuple(current)))
 
 
 def _is_complete(checkpoint: Path, processes: int, parts: Collection[str]) -> bool:

@@ -42,6 +42,9 @@ class TrainingLog:
         processes: that trained together.
         sources: rows of each source.
         merged: share of the tuned weights in the average; None where nothing was merged.
+        kept_step: the step whose weights were kept, where validation queries chose one; else None.
+        validation: nDCG@10 of the validation queries by the step after which they were asked, 0 to 1.
+        rates: the best of these by the peak learning rate, where several were tried.
     """
 
     candidate: str
@@ -61,6 +64,9 @@ class TrainingLog:
     processes: int = 1
     sources: dict[str, int] = field(default_factory=dict)
     merged: float | None = None
+    kept_step: int | None = None
+    validation: dict[int, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the log as JSON."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from sentence_transformers import (
@@ -15,7 +15,7 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from torch import nn
+from torch import distributed, nn
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from multigrain.config import TrainingConfig
@@ -60,6 +60,18 @@ StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
 
 
+class Watch(Protocol):
+    """Asks, while a model is tuned, how good it is by now."""
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether it is to be asked after a step."""
+        ...
+
+    def look(self, step: int) -> bool:
+        """Ask; True ends the training. The main process alone is called."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Settings:
     name: str
@@ -80,6 +92,7 @@ def train_candidate(
     on_step: StepListener | None = None,
     on_note: Callable[[str], None] = lambda line: None,
     on_interrupt: Callable[[], None] | None = None,
+    watch: Watch | None = None,
 ) -> TrainingLog:
     """Tune a model in place.
 
@@ -98,6 +111,7 @@ def train_candidate(
         on_step: told of every step.
         on_note: told of each line on the sets that are mixed in, e.g. what is left out of them.
         on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
+        watch: may end training before its last step.
 
     Raises:
         ConfigError: the loss is unknown, has wrong options, or cannot be trained on the schedule's rows; or sharding
@@ -130,6 +144,8 @@ def train_candidate(
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
         trainer.add_callback(interrupt)
+        if watch is not None:
+            trainer.add_callback(_Watching(watch, steps))
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if interrupt.requested and trainer.state.global_step < steps:
         raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
@@ -222,7 +238,7 @@ def _build_trainer(
         # One data set takes the first hook; several take the second, which ignores what the first made.
         batch_sampler=sampling,
         multi_dataset_batch_sampler=sampling,
-        learning_rate=config.learning_rate,
+        learning_rate=config.rates(choose=False)[0],
         lr_scheduler_type="linear",
         warmup_steps=round(config.warmup_share * len(plan.sources)),
         bf16=settings.bf16,
@@ -271,6 +287,25 @@ def _losses(
     return {name: own if name == GRADED else mixed for name in plan.rows}
 
 
+class _Watching(TrainerCallback):
+    """Lets the main process look at the model as it is, and all processes end together."""
+
+    def __init__(self, watch: Watch, steps: int) -> None:
+        self.watch = watch
+        self.steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer after every optimiser step."""
+        step = int(state.global_step)
+        if not self.watch.is_due(step, self.steps):
+            return
+        ends = [is_main_process() and self.watch.look(step)]
+        if process_count() > 1:
+            distributed.broadcast_object_list(ends)
+        if ends[0]:
+            control.should_training_stop = True
+
+
 class _StepRecorder(TrainerCallback):
     """Passes every logged step on to the listener."""
 
@@ -298,21 +333,22 @@ def _dropout(config: TrainingConfig, device: torch.device) -> float | None:
 
 def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPlan, *, seconds: float) -> TrainingLog:
     config = settings.config
+    (learning_rate,) = config.rates(choose=False)
     schedule = schedule_of(config, len(plan.sources), seed=settings.seed)
     has_levels = graded_shape(config) == "triples" and GRADED in plan.rows
     steps = []
     for entry in (entry for entry in history if "loss" in entry):
         number, source = entry["step"], plan.sources[entry["step"] - 1]
         level = schedule(number - 1) if has_levels and source == GRADED else None
-        loss, learning_rate = float(entry["loss"]), float(entry["learning_rate"])
-        steps.append(TrainingStep(number, loss, learning_rate, None if level is None else int(level), source))
+        loss, rate = float(entry["loss"]), float(entry["learning_rate"])
+        steps.append(TrainingStep(number, loss, rate, None if level is None else int(level), source))
     return TrainingLog(
         candidate=settings.name,
         pooling=config.pooling,
         schedule=config.schedule,
         steps=len(plan.sources),
         batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
+        learning_rate=learning_rate,
         temperature=config.temperature,
         precision="bf16" if settings.bf16 else "float32",
         rows=sum(plan.rows.values()),

@@ -90,10 +90,10 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
     run.require("results", "multigrain evaluate")
     chosen = read_results(run.results_path / RESULTS_FILE).chosen
     documents = read_document_table(run.documents_path)
-    training = load_config(run.config_path).training
+    training = load_config(run.path).training
     base = build_encoder(
         training.base_model,
-        max_seq_length=training.max_seq_length,
+        max_seq_length=training.length_in_use,
         trust_remote_code=training.trust_remote_code,
         prompts=training.prompts,
         append_eos=training.append_eos,

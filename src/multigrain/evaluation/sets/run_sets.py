@@ -1,11 +1,14 @@
-"""The held-out sets of a run: queries over its documents, and those that choose between its models."""
+"""The sets of a run: queries over its documents, held out or tuned on, and those that choose between its models."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from multigrain.config import Config
+from multigrain.dataset.store import open_rows
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import (
     GIVEN_PAIRS,
@@ -15,17 +18,25 @@ from multigrain.evaluation.sets.retrieval_set import (
     Role,
     from_documents,
     from_queries,
+    sample,
 )
 from multigrain.records import Document, Split
+from multigrain.sources.load import titles_suffice
 from multigrain.sources.store import read_document_table, read_query_table
+from multigrain.sources.words import fold_text
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.heldout import read_heldout_queries
+from multigrain.synthesis.inputs import parts_to_ask
+
+SEEN: Final = "seen documents"
+"""What the set of people's queries is called that documents answer which were tuned on."""
 
 _ROLES: dict[Split, Role] = {Split.VALIDATION: "validation", Split.TEST: "test"}
+_MOST_SEEN: Final = 2000  # queries; more of them would tell hardly more
 
 
 def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
-    """Held-out queries over all of a run's documents.
+    """Queries over all of a run's documents: those of held-out documents, and people's of documents tuned on.
 
     Args:
         config: the run's.
@@ -35,6 +46,7 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
     if config.evaluation.queries == "none":
         return
     written_queries = read_heldout_queries(run.heldout_queries_path)
+    needed = parts_to_ask(config)
     further = _further_documents(run)
     given_queries = read_query_table(run.queries_path) if config.start_from == "pairs" else ()
     for split, role in _ROLES.items():
@@ -52,8 +64,46 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
         ]
         if queries:
             yield from_queries(queries, documents, name=role, role=role, provenance=_written_provenance(run))
-        elif heldout:
+        elif heldout and (split in needed or titles_suffice(heldout)):
             yield from_documents(documents, split, documents, role, role, provenance=HUMAN_TITLES)
+    if config.start_from == "documents" and config.evaluation.seen_documents:
+        yield from _seen_set(config, run, documents)
+
+
+def _seen_set(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
+    """People's queries on documents that were tuned on, but for those that a training row happens to ask."""
+    train = [document for document in documents if document.split is Split.TRAIN]
+    if not titles_suffice(train):
+        return
+    rows = open_rows(run.rows_path) if run.rows_path.exists() else ()
+    asked = {fold_text(row.query) for row in rows}
+    titles = [(document.id, document.title) for document in train if document.title and document.title.strip()]
+    unasked = [(identifier, title) for identifier, title in titles if fold_text(title) not in asked]
+    if unasked:
+        provenance = f"{HUMAN_TITLES} of documents that were tuned on"
+        whole = from_queries(unasked, documents, name=SEEN, role="test", provenance=provenance)
+        yield sample(whole, max_queries=_MOST_SEEN, seed=config.seed)
+
+
+def count_seen(sets: Iterable[EvaluationSet], documents: Iterable[Document]) -> dict[str, int]:
+    """How many of each set's queries a document answers that was tuned on, by the set's name.
+
+    Args:
+        sets: of a run, or of anywhere: documents are known by their texts.
+        documents: of the run.
+    """
+    tuned_on = {_text_key(document.text) for document in documents if document.split is Split.TRAIN}
+    counts = {}
+    for chosen in sets:
+        seen = {identifier for identifier, text in chosen.corpus.items() if _text_key(text) in tuned_on}
+        relevant = ([key for key, grade in grades.items() if grade > 0] for grades in chosen.qrels.values())
+        counts[chosen.name] = sum(any(key in seen for key in keys) for keys in relevant)
+    return counts
+
+
+def _text_key(text: str) -> bytes:
+    """The same for texts that are the same but for case, accents and spaces; 16 bytes, however long they are."""
+    return hashlib.blake2b(fold_text(text).encode(), digest_size=16).digest()
 
 
 def validation_sets(config: Config, run: RunDirectory) -> tuple[EvaluationSet, ...]:

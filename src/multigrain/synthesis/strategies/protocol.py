@@ -24,6 +24,7 @@ class WritingUnit:
         relevant_ids: further documents that answer the given query.
         task: the task where there is no document. `document` is then a stand-in with the task's id and text, and
             only strategies that are made for tasks (`from_task`) are given the unit.
+        other: a second document that the query must need as well; None where one is enough.
     """
 
     document: Document
@@ -33,6 +34,18 @@ class WritingUnit:
     style: Attributes = field(default_factory=Attributes)
     relevant_ids: tuple[str, ...] = ()
     task: Task | None = None
+    other: Document | None = None
+
+    def shown(self, characters: int) -> str:
+        """What a model is shown of the document, or of both.
+
+        Args:
+            characters: how much at most.
+        """
+        if self.other is None:
+            return self.document.text[:characters]
+        parts = (part.text[: characters // 2] for part in (self.document, self.other))
+        return "First text:\n{}\n\nSecond text:\n{}".format(*parts)
 
 
 class Strategy(Protocol):

@@ -17,6 +17,7 @@ from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
 from multigrain.synthesis.plain_text import Text, ask_for_query, ask_for_text
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.style import StyleQueries
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -48,6 +49,7 @@ class Writer:
         seed: of the sampler.
         prompts: the templates.
         few_shot: chooses the examples that go before a task; None shows none.
+        style: queries of the user's own, shown where a query is to be written; None shows none.
     """
 
     document_characters: int = 4000
@@ -57,6 +59,7 @@ class Writer:
     seed: int = 0
     prompts: Prompts = BUILT_IN
     few_shot: FewShotSelector | None = None
+    style: StyleQueries | None = None
 
     @classmethod
     def from_config(
@@ -71,6 +74,7 @@ class Writer:
             seed=seed,
             prompts=Prompts(synthesis.templates),
             few_shot=few_shot,
+            style=StyleQueries.read(synthesis.style_queries, synthesis.style_count, seed=seed),
         )
 
     async def fill(
@@ -140,7 +144,7 @@ class Writer:
     ) -> CompletionRequest:
         """The request for one answer, few-shot examples first; see `fill` and `text`."""
         filled = {
-            "document": unit.document.text[: self.document_characters],
+            "document": unit.shown(self.document_characters),
             "title": unit.document.title,
             "index": unit.index,
             "query": unit.query,
@@ -150,6 +154,8 @@ class Writer:
         messages = self.prompts.render(template, **filled)
         if self.few_shot is not None:
             messages = self._with_examples(messages, unit, shows, has_query=filled["query"] is not None)
+        if self.style is not None and filled["query"] is None:
+            messages = self.style.before(messages, self.prompts, row_id("", unit))
         return CompletionRequest(
             messages=messages,
             temperature=self.temperature,

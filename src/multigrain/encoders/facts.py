@@ -1,0 +1,46 @@
+"""What decides a model's figures besides its weights, said where the figures are. Importing it loads no library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingFacts:
+    """How a model was used.
+
+    Attributes:
+        pooling: its name; None where the model runs elsewhere, and nothing of it but the prompts is known.
+        pooling_guessed: whether the model names none, so that it was chosen by the architecture.
+        max_tokens: tokens of a text that are read; None for no limit.
+        dtype: of the weights.
+        query_prompt: put before every query.
+        document_prompt: put before every document.
+        cut: set to the share of its texts that are longer than is read, as far as a sample tells; only where some are.
+    """
+
+    pooling: str | None = None
+    pooling_guessed: bool = False
+    max_tokens: int | None = None
+    dtype: str | None = None
+    query_prompt: str = ""
+    document_prompt: str = ""
+    cut: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.pooling is not None:
+            guess = " (a guess: the model names none; NAME@POOLING or training.pooling says another)"
+            named = (
+                "its own modules" if self.pooling == "none" else f"{self.pooling} pooling"
+            )  # a Router, a static table
+            parts.append(f"{named}{guess if self.pooling_guessed else ''}")
+            parts.append("texts of any length" if self.max_tokens is None else f"{self.max_tokens} tokens of a text")
+            parts += [f"weights in {self.dtype}"] if self.dtype is not None else []
+        prompts = {"queries": self.query_prompt, "documents": self.document_prompt}
+        before = [f"{prompt!r} before {role}" for role, prompt in prompts.items() if prompt]
+        before += [f"no prompt before {role}" for role, prompt in prompts.items() if not prompt and before]
+        parts += before or ["no prompts"]
+        parts += [f"{share:.0%} of the texts of {name} are longer and were cut" for name, share in self.cut.items()]
+        return ", ".join(parts)

@@ -1,0 +1,164 @@
+"""What validation queries choose while a candidate is tuned: its step, its learning rate, and the share to merge.
+
+They search a pool of the documents: the right ones, and those that the base model finds nearest in a sample five times
+as large. So a look costs what the pool costs, whatever the corpus holds. The model selection itself
+(`stages.evaluation`) searches all documents.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from multigrain.config import Config, TrainingConfig
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.reference import encoding_precision
+from multigrain.evaluation.retrieval import DenseRetriever, evaluate_retrieval
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
+from multigrain.storage.files import atomic_write
+
+_PATIENCE: Final = 2
+_QUERY_SHARE: Final = 5  # documents of the pool for each query
+_RANKED: Final = 5  # documents that the base ranks, for each that stays in the pool
+
+
+def validation_pools(
+    sets: Sequence[EvaluationSet], model: SentenceTransformer, config: Config, settings: TrainingConfig
+) -> tuple[EvaluationSet, ...]:
+    """The validation sets as they are searched while a candidate is tuned.
+
+    Args:
+        sets: whole.
+        model: the base model.
+        config: the run's.
+        settings: the candidate's.
+    """
+    limit = settings.validation_documents
+    encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
+    with encoding_precision(config, model):
+        return tuple(_pool(chosen, encoder, limit, config.seed) for chosen in sets)
+
+
+def _pool(whole: EvaluationSet, encoder: SentenceTransformerEncoder, limit: int, seed: int) -> EvaluationSet:
+    queries, documents = max(2, limit // _QUERY_SHARE), _RANKED * limit
+    asked = sample(whole, max_queries=queries, max_documents=documents, seed=seed)
+    if len(asked.corpus) <= limit:
+        return asked
+    keys, texts = list(asked.corpus), list(asked.corpus.values())
+    depth = min(len(keys), limit)
+    ranks = DenseRetriever(encoder).rank(list(asked.queries.values()), texts, depth)
+    kept = {document for grades in asked.qrels.values() for document in grades}
+    for rank in range(depth):  # every query's nearest before any query's second
+        for place in ranks[:, rank].tolist():
+            if len(kept) >= limit:
+                break
+            kept.add(keys[place])
+    return replace(asked, corpus={key: text for key, text in asked.corpus.items() if key in kept})
+
+
+@dataclass
+class Looks:
+    """Asks validation queries while a model is tuned, and keeps the weights that answered best; see `training.Watch`.
+
+    What it has seen lies on the disk, so that a training that is resumed goes on with it.
+
+    Args:
+        model: the model that is tuned.
+        pools: what is asked.
+        config: the run's.
+        every: steps between two looks.
+        folder: where scores and the best weights are kept.
+    """
+
+    model: SentenceTransformer
+    pools: Sequence[EvaluationSet]
+    config: Config
+    every: int
+    folder: Path
+    scores: dict[int, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if self._scores_path.exists():
+            kept = json.loads(self._scores_path.read_text(encoding="utf-8"))
+            self.scores = {int(step): float(score) for step, score in kept.items()}
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """After every so many steps, and after the last."""
+        return step % self.every == 0 or step == steps
+
+    def look(self, step: int) -> bool:
+        """Score the model as it is; True where it gained nothing two times."""
+        # What an interrupted training saw beyond the checkpoint that it goes on from, it will see again.
+        self.scores = {seen: score for seen, score in self.scores.items() if seen < step}
+        best = max(self.scores.values(), default=-1.0)
+        with _as_in_use(self.model):
+            score = validation_score(self.model, self.pools, self.config)
+        self.scores[step] = score
+        if score > best:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = self._weights_path.with_suffix(".part")
+            save_file(_trained(self.model), str(partial))
+            partial.replace(self._weights_path)
+        atomic_write(self._scores_path, json.dumps(self.scores))
+        return step - self.best > (_PATIENCE - 1) * self.every
+
+    @property
+    def best(self) -> int:
+        """The step with the highest score; of equal ones the earliest."""
+        return max(self.scores, key=lambda step: (self.scores[step], -step))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the best weights back into the model."""
+        kept = load_file(str(self._weights_path))
+        for name, weight in self.model.named_parameters():
+            if name in kept:
+                weight.copy_(kept[name])
+
+    @property
+    def _scores_path(self) -> Path:
+        return self.folder / "validation.json"
+
+    @property
+    def _weights_path(self) -> Path:
+        return self.folder / "best.safetensors"
+
+
+def validation_score(model: SentenceTransformer, sets: Sequence[EvaluationSet], config: Config) -> float:
+    """nDCG@10 of a model on validation queries, 0 to 1; of several sets the mean over sets."""
+    encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
+    with encoding_precision(config, model):
+        return fmean(evaluate_retrieval(encoder, chosen).ndcg_at_10 for chosen in sets)
+
+
+def scores_in_words(scores: Mapping[str, float]) -> str:
+    """Scores by what they belong to: "0.25: 0.712, 1: 0.704"."""
+    return ", ".join(f"{name}: {score:.3f}" for name, score in scores.items())
+
+
+@contextmanager
+def _as_in_use(model: SentenceTransformer) -> Iterator[None]:
+    """Without dropout for a while."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _trained(model: SentenceTransformer) -> dict[str, torch.Tensor]:
+    return {
+        name: weight.detach().cpu().contiguous().clone()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
