@@ -269,7 +269,7 @@ def _check(reader: str, mutation: str, column: str, path: Path, rows: Rows, plai
     if not _write(path, changed):
         return
     outcome = _read(reader, path)
-    where = f"{mutation} of {column}: {outcome}"
+    where = f"{mutation} of {column}: {outcome if isinstance(outcome, str) else outcome.notes}"
 
     if isinstance(outcome, str):
         assert mutation not in ("extra", "reordered"), where

@@ -90,9 +90,9 @@ def test_an_address_is_read_as_a_file_is(tmp_path: Path, name: str) -> None:
         (
             "a.jsonl",
             '{"a": 1}'.encode("utf-16"),
-            "a.jsonl:1: UTF-16, not UTF-8; convert the file, e.g. `iconv -f",
+            "a.jsonl:1: not UTF-8 but UTF-16; convert the file, e.g. `iconv -f",
         ),
-        ("a.csv", "a,b\n1,2".encode("utf-16"), "a.csv:1: UTF-16, not UTF-8; convert the file, e.g. `iconv -f"),
+        ("a.csv", "a,b\n1,2".encode("utf-16"), "a.csv:1: not UTF-8 but UTF-16; convert the file, e.g. `iconv -f"),
         ("a.json", b"[1]", "a.json:entry 1: expected an object, got int"),
         ("a.json", b"[{", "a.json: not JSON"),
         ("a.jsonl", b"\x00\x01\x02\x03\xff", "a.jsonl: not text, by what it holds"),

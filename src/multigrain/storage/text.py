@@ -72,7 +72,7 @@ def _not_utf8(path: Path | str) -> NotTextError:
             return NotTextError(f"{path}: not text, by what it holds; take it out of there")
         stream.seek(0)
         if stream.read(2) in _UTF16:
-            return NotTextError(f"{path}:1: UTF-16, not UTF-8; convert the file, e.g. `iconv -f utf-16 -t utf-8`")
+            return NotTextError(f"{path}:1: not UTF-8 but UTF-16; convert the file, e.g. `iconv -f utf-16 -t utf-8`")
         stream.seek(0)
         for number, line in enumerate(stream, start=1):
             try:
