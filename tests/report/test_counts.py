@@ -86,7 +86,9 @@ def _journal(path, reasons) -> None:
         for place, reason in enumerate(reasons):
             answer = Completion("text", reason, "m")
             request = dataclasses.asdict(CompletionRequest((Message("user", "a question"),)))
-            journal.record(JournalEntry(str(place), "stepwise", "local:m", request, answer, "2026-03-01T09:30:00+00:00"))
+            journal.record(
+                JournalEntry(str(place), "stepwise", "local:m", request, answer, "2026-03-01T09:30:00+00:00")
+            )
 
 
 def test_answers_that_were_cut_are_counted_from_the_journal_and_shown(own_run):
