@@ -31,7 +31,7 @@ def test_a_metric_is_added_in_one_file(checkout: Checkout, corpus_file: Path, sm
 
     assert checkout.evaluate(ASK) == {"from": "multigrain", "figure": 0.2, "title": "precision@5"}
     checkout.configure(corpus_file, small_bert)
-    assert "precision@5" in checkout.multigrain("run", "config.yaml")
+    checkout.multigrain("run", "config.yaml")
     run = checkout.folder / "runs" / "config"
     for sets in json.loads((run / "results" / "evaluation.json").read_text(encoding="utf-8"))["sets"]:
         assert all(0 <= model["precision_at_5"] <= 1 for model in sets["models"].values())

@@ -67,7 +67,7 @@ def test_a_stage_is_added_in_three_files(checkout: Checkout, corpus_file: Path, 
     run = checkout.folder / "runs" / "config"
     checkout.configure(corpus_file, small_bert)
     assert "count" in checkout.multigrain("--help")
-    assert "`multigrain audit` completes it first" in checkout.multigrain("count", "config.yaml", fails=True)
+    assert "`multigrain synthesize` completes it first" in checkout.multigrain("count", "config.yaml", fails=True)
     summary = json.loads(checkout.multigrain("run", "config.yaml", "--json"))
     words = int((run / "words" / "words.txt").read_text())
     assert summary["words"]["words"] == words > 0
