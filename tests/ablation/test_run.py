@@ -108,7 +108,7 @@ def test_an_interrupted_ablation_goes_on_with_the_next_arm(
     def stops(*arguments: Any) -> Any:
         nonlocal scored
         scored += 1
-        if scored == 6:  # two sets each: the first arm, the base, then the second arm's second set
+        if scored == 8:  # three sets each: the first arm, the base, then the second arm's second set
             raise KeyboardInterrupt
         return original(*arguments)
 
@@ -147,9 +147,9 @@ def test_a_share_to_choose_and_nothing_to_choose_it_by_is_said_before_anything_i
 ) -> None:
     from multigrain.ablation.plan import plan_ablation
 
-    chosen = matrix(corpus_file, small_bert, queries="none", vary={"merge": [0.5, "auto"]})
+    chosen = matrix(corpus_file, small_bert, queries="none", vary={"merge": [0.5, [0.5, 1.0]]})
     for call in (plan_ablation, run_ablation):
-        with pytest.raises(ConfigError, match="merge: auto needs validation queries"):
+        with pytest.raises(ConfigError, match=r"merge: \[0.5, 1.0\] needs validation queries"):
             call(chosen, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import RunDirectoryError
-from multigrain.llm.protocol import Completion
+from multigrain.llm.protocol import Completion, CompletionRequest, Message
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.records import JournalEntry
 from multigrain.report import load_report_data, render_report
@@ -85,7 +85,10 @@ def _journal(path, reasons) -> None:
     with Journal(path) as journal:
         for place, reason in enumerate(reasons):
             answer = Completion("text", reason, "m")
-            journal.record(JournalEntry(str(place), "stepwise", "local:m", {}, answer, "2026-03-01T09:30:00+00:00"))
+            request = dataclasses.asdict(CompletionRequest((Message("user", "a question"),)))
+            journal.record(
+                JournalEntry(str(place), "stepwise", "local:m", request, answer, "2026-03-01T09:30:00+00:00")
+            )
 
 
 def test_answers_that_were_cut_are_counted_from_the_journal_and_shown(own_run):

@@ -193,7 +193,7 @@ def pairs_file(corpus_file: Path, tmp_path: Path) -> Path:
     documents = [json.loads(line) for line in corpus_file.read_text().splitlines()]
     rows = [
         {
-            "query": f"{each['title'].upper()}  ?",
+            "query": f"{each['title']}  ?",
             "positive": [each["text"], documents[(n + 1) % 60]["text"]][: 1 + n % 2],
         }
         for n, each in enumerate(documents)
