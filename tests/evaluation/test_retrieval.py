@@ -186,3 +186,6 @@ def test_a_document_with_the_querys_own_id_is_left_out_of_its_ranking_alone() ->
         "do",
     )
     assert not renamed.remarks
+    ranked_elsewhere = replace(own, leaves_own_out=False)
+    assert not ranked_elsewhere.own_documents
+    assert not ranked_elsewhere.remarks

@@ -159,7 +159,13 @@ def as_mteb_task(evaluation_set: EvaluationSet) -> AbsTaskRetrieval:
     )
     # MTEB reads the metadata off the class, so every set gets its own.
     task_class: type[AbsTaskRetrieval] = type(
-        "EvaluationSetTask", (_EvaluationSetTask,), {"metadata": metadata, "evaluation_set": evaluation_set}
+        "EvaluationSetTask",
+        (_EvaluationSetTask,),
+        {
+            "metadata": metadata,
+            "evaluation_set": evaluation_set,
+            "ignore_identical_ids": bool(evaluation_set.own_documents),
+        },
     )
     return task_class()
 
@@ -279,6 +285,7 @@ def _as_set(name: str, data: Mapping[str, Any], role: Role) -> EvaluationSet:
             key: text for key, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True) if key in qrels
         },
         qrels=qrels,
+        leaves_own_out=False,  # the task says itself, in `ignore_identical_ids`
     )
 
 

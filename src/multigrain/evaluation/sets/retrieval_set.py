@@ -38,6 +38,7 @@ class EvaluationSet:
         queries: query id to text; every query is scored.
         qrels: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
         notes: what is to be told of the files that it was read from, e.g. what was left out.
+        leaves_own_out: whether `own_documents` are left out; not where another program ranks by rules of its own.
 
     Raises:
         EvaluationError: nothing to search or to ask, an empty query, a judgment of an id that is not there, or
@@ -51,6 +52,7 @@ class EvaluationSet:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...] = ()
+    leaves_own_out: bool = True
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -70,7 +72,7 @@ class EvaluationSet:
         return frozenset(
             query_id
             for query_id in self.queries
-            if query_id in self.corpus and self.qrels[query_id].get(query_id, 0) <= 0
+            if self.leaves_own_out and query_id in self.corpus and self.qrels[query_id].get(query_id, 0) <= 0
         )
 
     @property
