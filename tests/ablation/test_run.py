@@ -79,7 +79,7 @@ def test_arms_share_what_they_can_and_a_second_call_trains_nothing(
         "source=hybrid, schedule=random",
         "source=hybrid, schedule=in-batch",
     ]
-    assert set(table.sets) == {"validation", "test"}
+    assert set(table.sets) == {"validation", "test", "seen documents"}
     assert {path.name for path in (tmp_path / "out").glob("ablation.*")} == {
         "ablation.md",
         "ablation.csv",

