@@ -24,6 +24,7 @@ from multigrain.audit.run import AuditResult
 from multigrain.audit.summary import summarise
 from multigrain.curriculum.schedule import Boundary
 from multigrain.dataset.store import write_examples, write_rejections
+from multigrain.encoders.facts import EncodingFacts
 from multigrain.evaluation.results import (
     CHOSEN_BY,
     EvaluationResults,
@@ -58,6 +59,7 @@ REASONS = {
 }
 LEVEL_MEANS = (0.21, 0.33, 0.44, 0.53)
 _SAMPLES = 2_000
+_LEFT_OUT = "1 of 6 judgments left out: they name documents that are not there"
 
 
 @dataclass(frozen=True)
@@ -343,7 +345,9 @@ def _write_results(
         evaluation_set, own = _evaluation_set(each, spec, documents)
         ranks = _draw(each, spec, random)
         scores = {name: score_ranking(_ranking(own, ranks[name], documents), evaluation_set) for name in ranks}
-        results.append(summarise_set(evaluation_set, scores, CompareSettings(samples=_SAMPLES, seed=spec.seed)))
+        summary = summarise_set(evaluation_set, scores, CompareSettings(samples=_SAMPLES, seed=spec.seed))
+        notes = (spec.text("note", _LEFT_OUT),) if each.role == "test" else ()
+        results.append(replace(summary, notes=notes))
         for name, model_scores in scores.items():
             rows += query_rows(evaluation_set, name, model_scores)
     write_per_query(run.results_path / "per_query.parquet", rows)
@@ -355,6 +359,10 @@ def _write_results(
         bootstrap_samples=_SAMPLES,
         confidence=0.95,
         seed=spec.seed,
+        facts={
+            name: EncodingFacts("mean", max_tokens=256, dtype="float32", query_prompt=spec.text("prompt", "query: "))
+            for name in ("base", *spec.candidates)
+        },
     )
     write_results(run.results_path / "evaluation.json", evaluation)
     anchors = [_anchor(spec, name, text, random) for text in documents[3:60:28] for name in ("base", "tuned_ata")]

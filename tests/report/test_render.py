@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from html.parser import HTMLParser
 
@@ -93,6 +94,20 @@ def test_further_metrics_stand_below_the_test_sets(page, example):
         mrr, recall = (figures.score(scores.metrics[name]) for name in ("mrr_at_10", "recall_at_100"))
         shown = f"MRR@10 {mrr}, recall@100 {recall}"
         assert shown in re.sub(r"<[^>]+>", "", page)
+
+
+def test_what_decides_the_figures_stands_below_them(page, example):
+    words = html.unescape(re.sub(r"<[^>]+>", "", page))
+    assert words.count("1 of 6 judgments left out: they name documents that are not there.") == 1
+    shown = "mean pooling, 256 tokens of a text, weights in float32, 'query: ' before queries"
+    assert words.count(f"Every model was used with {shown}") == words.count("256 tokens") == 1
+
+    data = load_report_data(example)
+    facts = data.evaluation.facts
+    shorter = facts | {"base": dataclasses.replace(facts["base"], max_tokens=128)}
+    other = render_report(dataclasses.replace(data, evaluation=dataclasses.replace(data.evaluation, facts=shorter)))
+    assert "<bdi>base</bdi> was used with mean pooling, 128 tokens" in other
+    assert '<bdi>base</bdi> <span class="note">128 tokens</span>' in other
 
 
 def test_the_page_stays_light(page):

@@ -140,7 +140,7 @@ def test_a_tuned_model_reads_as_far_as_its_base_unless_the_limit_is_to_be_saved(
     limit = 8 if saved else own
     assert SentenceTransformer(str(context.run.candidate_path("tuned"))).max_seq_length == limit
     assert SentenceTransformer(str(context.run.model_path)).max_seq_length == limit
-    assert results.tokens == ({} if saved else {BASE: own, "tuned": own})
+    assert {name: facts.max_tokens for name, facts in results.facts.items()} == {BASE: limit, "tuned": limit}
 
 
 def test_a_base_without_a_limit_is_tuned_and_compared_without_one(
@@ -149,7 +149,7 @@ def test_a_base_without_a_limit_is_tuned_and_compared_without_one(
     context = _prepared(tmp_path / "run", _values(corpus_file, Path(f"static:{small_bert}"), steps=2))
     results = _evaluated(context)
 
-    assert results.tokens == {BASE: None, "tuned": None}
+    assert {name: facts.max_tokens for name, facts in results.facts.items()} == {BASE: None, "tuned": None}
 
 
 def test_titles_of_documents_that_were_tuned_on_are_a_set_of_their_own(

@@ -121,7 +121,6 @@ class EvaluationResults:
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
         facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
-        tokens: how much of a text each model reads, here and in use; None where it has no limit, or that is not known.
     """
 
     chosen: str
@@ -134,7 +133,6 @@ class EvaluationResults:
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
     facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
-    tokens: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -353,8 +351,6 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
     values = {**asdict(results), "sets": [plain_set(result) for result in results.sets]}
-    if not results.tokens:
-        del values["tokens"]
     atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
 

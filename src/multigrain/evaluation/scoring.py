@@ -66,7 +66,6 @@ class Scored:
         tasks: MTEB task to model to its result, for tasks that have one number and no parts.
         roles: what such tasks are for.
         facts: model to what decides its figures besides its weights; models without vectors have none.
-        tokens: how much of a text each model reads, as far as that is known.
     """
 
     sets: dict[str, EvaluationSet] = field(default_factory=dict)
@@ -76,7 +75,6 @@ class Scored:
     tasks: dict[str, dict[str, TaskScore]] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     facts: dict[str, EncodingFacts] = field(default_factory=dict)
-    tokens: dict[str, int | None] = field(default_factory=dict)
 
     def note(self, name: str, facts: EncodingFacts, model: SentenceTransformer | None, sets: OpenedSets) -> None:
         """Take in how a model was used on sets, and how much of their documents it did not read."""
@@ -257,8 +255,6 @@ def score_model(
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
     """
     store = store or ScoreStore(None, "")
-    limit: object = None if model is None else model.max_seq_length
-    scored.tokens[name] = limit if isinstance(limit, int) else None  # static embeddings read texts of any length
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
             scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))

@@ -106,8 +106,6 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         forgetting_threshold=config.evaluation.forgetting_threshold,
         chosen_on=tuple(chosen_on),
         facts=scored.facts,
-        # Where all read what the config says, it says so.
-        tokens=scored.tokens if config.training.length_in_use is None else {},
     )
     _write(context, results, scored)
     return _headline(context, results, tested)
@@ -199,9 +197,6 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
     counts: dict[str, Any] = {"chosen": results.chosen}
     for name in dict.fromkeys((BASE, tested)):
         context.progress.say(f"{name}: {results.facts[name]}")
-    if results.tokens:
-        read = ", ".join(f"{name} {tokens or 'all'}" for name, tokens in results.tokens.items())
-        context.progress.say(f"tokens of a text that are read, here and in use: {read}")
     for result in results.sets:
         base, score = result.models[BASE].score, result.models[tested].score
         delta = result.delta.get(tested)
@@ -222,6 +217,8 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
             f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {score:.3f} with "
             f"{tested} ({100 * (score - base):+.1f} points{interval})"
         )
+        for note in result.notes:
+            context.progress.say(f"{result.name}: {note}")
     forgetting = judge_forgetting(results, [tested])
     for judged in forgetting:
         counts[judged.result.name]["forgetting"] = str(judged.verdict)
