@@ -229,6 +229,17 @@ def test_llama_cpp_takes_over_where_openvino_cannot_load(
 
 
 @needs_both
+def test_llama_cpp_takes_over_for_likelihoods_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MULTIGRAIN_CACHE", str(tmp_path / "file" / "folder"))
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    local = LocalLLM(MODEL, concurrency=2, threads=1, context_tokens=256)
+    assert asyncio.run(local.log_likelihood(request("Name a colour."), "Blue")) < 0
+    assert local.identity == LocalLLM(MODEL, runtime="llamacpp").identity
+    asyncio.run(local.aclose())
+
+
+@needs_both
 @pytest.mark.parametrize("wanted", ["auto", "openvino", "llamacpp"])
 def test_damaged_files_end_in_one_line(wanted: Any, tmp_path: Path) -> None:
     whole = GgufFile.find(MODEL)

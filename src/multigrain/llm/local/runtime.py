@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.local.gguf_file import GgufFile
@@ -19,6 +19,7 @@ from multigrain.storage.packages import is_installed
 
 _LOG = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
 Runtime: TypeAlias = Literal["auto", "openvino", "llamacpp"]
 
 _READ_BY_OPENVINO: Final = frozenset({"llama", "qwen2", "qwen3"})
@@ -133,7 +134,7 @@ class LocalLLM:
             CompletionFailure: the request was turned down ("too_long", "bad_request").
             LLMError: the model cannot be loaded.
         """
-        return await (await self._ready()).complete(request)
+        return await self._ask(lambda client: client.complete(request))
 
     async def log_likelihood(self, request: CompletionRequest, answer: str) -> float:
         """How likely the model finds an answer: the natural logarithm of its probability.
@@ -142,7 +143,7 @@ class LocalLLM:
             CompletionFailure: the request was turned down, or does not fit the context.
             LLMError: the model cannot be loaded.
         """
-        return await self._inner.log_likelihood(request, answer)
+        return await self._ask(lambda client: client.log_likelihood(request, answer))
 
     async def aclose(self) -> None:
         """Finish what is being written and free the model."""
@@ -153,23 +154,22 @@ class LocalLLM:
             return OpenVinoLLM(self._file, **self._settings)
         return LlamaCppLLM(self._file, **self._settings)
 
-    async def _ready(self) -> OpenVinoLLM | LlamaCppLLM:
-        """The client, its model loaded where only that shows whether it can be."""
-        inner = self._inner
+    async def _ask(self, ask: Callable[[OpenVinoLLM | LlamaCppLLM], Awaitable[Answer]]) -> Answer:
+        """Ask in the chosen runtime; in the other one where only loading shows that this one cannot run the model."""
         if not self._told:
             self._told = True
             _LOG.info("%s runs in %s: %s", self._file.path.name, self.choice.runtime, self.choice.reason)
-        if isinstance(inner, OpenVinoLLM):
-            try:
-                await inner.load()
-            except LLMError as error:
-                if not self._may_fall_back:
-                    raise
-                if self._inner is inner:  # of all who waited for it, the first one changes it
-                    self.choice = Choice("llamacpp", str(error))
-                    self._inner = self._client()
-                    _LOG.warning("llama.cpp takes over: %s", error)
-        return self._inner
+        inner = self._inner
+        try:
+            return await ask(inner)
+        except LLMError as error:
+            if not (self._may_fall_back and isinstance(inner, OpenVinoLLM)):
+                raise
+            if self._inner is inner:  # of all who waited for it, the first one changes it
+                self.choice = Choice("llamacpp", str(error))
+                self._inner = self._client()
+                _LOG.warning("llama.cpp takes over: %s", error)
+            return await ask(self._inner)
 
 
 def _obstacle(file: GgufFile, extra_body: Mapping[str, Any]) -> str:
