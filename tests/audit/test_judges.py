@@ -110,7 +110,7 @@ def judge_by(score_of: dict[str, int]) -> ScriptedLLM:
 def test_the_judge_keeps_positives_of_three_and_negatives_below_them(positive, negative, kept, written) -> None:
     llm = judge_by({POOL[0].text: positive, ROW.negatives[Level.HARD]: negative})
     with LocalEngine() as engine:
-        judge = LanguageModelJudge(llm, engine, JudgeConfig(), seed=1)
+        judge = LanguageModelJudge(llm, engine, config=JudgeConfig(), seed=1)
         result = audit([ROW], judge)
 
     assert len(result.examples) == kept
@@ -123,7 +123,7 @@ def test_the_judge_keeps_positives_of_three_and_negatives_below_them(positive, n
 def test_a_passage_is_judged_once_and_a_limit_is_kept() -> None:
     llm = judge_by({POOL[0].text: 5})
     with LocalEngine() as engine:
-        judge = LanguageModelJudge(llm, engine, JudgeConfig(max_passages=3), seed=1)
+        judge = LanguageModelJudge(llm, engine, config=JudgeConfig(max_passages=3), seed=1)
         assert len(audit([ROW], judge).examples) == 1
         assert len(audit([ROW], judge).examples) == 1
 
@@ -135,12 +135,22 @@ def test_a_passage_is_judged_once_and_a_limit_is_kept() -> None:
 def test_a_judge_that_talks_instead_leaves_rows_as_they_are_and_says_so() -> None:
     llm = ScriptedLLM(lambda _: "I would rather not say.")
     with LocalEngine() as engine:
-        judge = LanguageModelJudge(llm, engine, JudgeConfig(), seed=1)
+        judge = LanguageModelJudge(llm, engine, config=JudgeConfig(), seed=1)
         result = audit([ROW], judge)
 
     assert len(result.examples) == 1
     assert judge.counts.failed == 5
     assert judge.counts.judged == 0
+
+
+@pytest.mark.parametrize("score", [True, False, -1, 6, 2.5, None, "five", []])
+def test_no_score_outside_the_scale_is_kept(score: object) -> None:
+    llm = ScriptedLLM(lambda _: json.dumps({"score": score}))
+    with LocalEngine() as engine:
+        judge = LanguageModelJudge(llm, engine, config=JudgeConfig(), seed=1)
+        grades = judge.grades([("query", "passage")])
+
+    assert (grades, judge.counts.judged, judge.counts.failed) == ([None], 0, 1)
 
 
 def test_negatives_written_again_fill_what_was_broken_and_stay_within_the_budget() -> None:
@@ -269,7 +279,7 @@ def test_a_passage_is_a_positive_only_where_all_judges_say_so() -> None:
 @pytest.mark.parametrize(("words", "answers"), [("document number 5", True), ("words of its own", False), ("", False)])
 def test_a_quoted_answer_must_stand_in_the_passage(words: str, answers: bool) -> None:
     model = ScriptedLLM([json.dumps({"words": words, "score": 5})])
-    judge = LanguageModelJudge(model, LocalEngine(), JudgeConfig(quote=True), seed=0)
+    judge = LanguageModelJudge(model, LocalEngine(), config=JudgeConfig(quote=True), seed=0)
 
     assert judge.answering([("which one?", "It is Document  number 5.")]) == [answers]
     assert "words" in model.requests[0].messages[-1].content

@@ -198,7 +198,7 @@ def heldout(client: LLMClient, engine: LocalEngine) -> Any:
 
 
 def judge(client: LLMClient, engine: LocalEngine) -> Any:
-    judged = LanguageModelJudge(client, engine, JudgeConfig(positive_at_least=5), seed=1, room=768)
+    judged = LanguageModelJudge(client, engine, config=JudgeConfig(positive_at_least=5), seed=1, room=768)
     (problem,) = judged.on_positives([(QUERY, PASSAGE)])
     return problem and problem.detail
 

@@ -98,7 +98,7 @@ def test_hostile_judges_leave_passages_without_a_grade(tmp_path: Path) -> None:
         "\x00\ud800",
         '{"score": 3}',
     ]
-    judge = LanguageModelJudge(ScriptedLLM(texts), LocalEngine(), JudgeConfig(), seed=0)
+    judge = LanguageModelJudge(ScriptedLLM(texts), LocalEngine(), config=JudgeConfig(), seed=0)
 
     scored = _score(tmp_path, JudgeTeacher(judge, "judge"))
 

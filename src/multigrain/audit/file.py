@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from multigrain.audit.evaluation_sets import find_contamination
-from multigrain.audit.judges import judge_counts, open_judges, pair_key
+from multigrain.audit.judges import judge_counts, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import audit_rows
 from multigrain.audit.structure import check_structure
@@ -29,6 +29,7 @@ from multigrain.sources.words import fold_words
 from multigrain.storage.files import atomic_write
 from multigrain.storage.reading import Reading
 from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.pair_judge import pair_key
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
 _STRATEGY: Final = "theirs"

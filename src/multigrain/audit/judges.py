@@ -6,7 +6,6 @@ positives of 3 and more stay, negatives of 3 and less, and the two must not be e
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,13 +20,14 @@ from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
 from multigrain.llm.answers import ask
 from multigrain.llm.build import total_concurrency
-from multigrain.llm.protocol import CompletionRequest, LLMClient
+from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.session.session import PaidSession, paid_session
 from multigrain.records import Level, SynthesizedRow
 from multigrain.sources.words import fold_words
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.likelihood import ranked_examples
-from multigrain.synthesis.prompts import BUILT_IN, Prompts
+from multigrain.synthesis.pair_judge import NO_TRUTH, PairJudge, pair_key
+from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.query_judge import QUERY_JUDGE, QueryJudge
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
@@ -45,13 +45,6 @@ Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, 
 
 PairScores = Callable[[list[tuple[str, str]]], Sequence[float]]
 """Scores (query, passage) pairs from 0 to 1: how well the passage answers."""
-
-
-def pair_key(query: str, passage: str) -> bytes:
-    """A key of a pair: 16 bytes, however long the texts are."""
-    digest = hashlib.blake2b(f"{len(query)}:".encode(), digest_size=16)
-    digest.update((query + passage).encode("utf-8", "surrogatepass"))
-    return digest.digest()
 
 
 class Judge(Protocol):
@@ -135,61 +128,42 @@ def judgment_request(
     )
 
 
+_Score = Annotated[int, NO_TRUTH, Field(ge=0, le=5)]
+
+
 class _Judgment(BaseModel):
-    score: Annotated[int, Field(ge=0, le=5)]
+    score: _Score
 
 
 class _QuotedJudgment(BaseModel):
     words: str
-    score: Annotated[int, Field(ge=0, le=5)]
+    score: _Score
 
 
 @dataclass
-class JudgeCounts:
-    """Counts of judged passages.
-
-    Attributes:
-        judged: passages with a judgment.
-        failed: passages for which no judgment came back.
-        over_limit: passages that were not judged, for the limit on their number or on spending.
-    """
-
-    judged: int = 0
-    failed: int = 0
-    over_limit: int = 0
-
-
-@dataclass
-class LanguageModelJudge:
+class LanguageModelJudge(PairJudge[int]):
     """A language model as judge. A passage that gets no score, for whatever reason, stays as it is, and is counted.
 
     Args:
-        client: the model; a journaled one is asked once for each passage, however often the audit runs.
-        engine: where the asking runs.
         config: the limits.
-        seed: of the sampler.
-        prompts: the templates.
-        room: most tokens for a judgment and for what a model thinks before it.
     """
 
-    client: LLMClient
-    engine: Engine
-    config: JudgeConfig
-    seed: int
-    prompts: Prompts = BUILT_IN
-    room: int = 0
-    counts: JudgeCounts = field(default_factory=JudgeCounts, init=False)
-    _by_pair: dict[bytes, int | None] = field(default_factory=dict, init=False)
+    config: JudgeConfig = field(kw_only=True)
     _unquoted: set[bytes] = field(default_factory=set, init=False)
+
+    @property
+    def most_pairs(self) -> int | None:
+        """Passages that may be judged."""
+        return self.config.max_passages
 
     def grades(self, pairs: Sequence[tuple[str, str]]) -> list[int | None]:
         """The grade of each (query, passage); None where none came back."""
-        self._learn(pairs)
-        return [self._by_pair[pair_key(*pair)] for pair in pairs]
+        self.learn(pairs)
+        return [self.judgment(*pair) for pair in pairs]
 
     def forget(self) -> None:
         """Let go of the grades that were given; the journal has them."""
-        self._by_pair.clear()
+        super().forget()
         self._unquoted.clear()
 
     def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
@@ -202,21 +176,21 @@ class LanguageModelJudge:
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
         """Turn away positives that are judged low."""
-        self._learn(pairs)
+        self.learn(pairs)
         least = self.config.positive_at_least
         return [
             Problem("judged_positive", f"the judge gives its positive {score} of 5, at least {least}")
-            if (score := self._by_pair[pair_key(*pair)]) is not None and score < least
+            if (score := self.judgment(*pair)) is not None and score < least
             else None
             for pair in pairs
         ]
 
     def on_negatives(self, claims: Sequence[tuple[str, str, str]]) -> list[Problem | None]:
         """Turn away negatives that are judged high, or as high as their positive."""
-        self._learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
+        self.learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
         problems: list[Problem | None] = []
         for query, positive, text in claims:
-            score, right = self._by_pair[pair_key(query, text)], self._by_pair[pair_key(query, positive)]
+            score, right = self.judgment(query, text), self.judgment(query, positive)
             wrong = score is not None and (
                 score > self.config.negative_at_most or (right is not None and score >= right)
             )
@@ -224,23 +198,8 @@ class LanguageModelJudge:
             problems.append(Problem("false_negative", detail) if wrong else None)
         return problems
 
-    def _learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        new = [pair for pair in dict.fromkeys(pairs) if pair_key(*pair) not in self._by_pair]
-        if self.config.max_passages is not None:
-            room = max(0, self.config.max_passages - self.counts.judged - self.counts.failed)
-            self.counts.over_limit += len(new[room:])
-            self._by_pair |= {pair_key(*pair): None for pair in new[room:]}
-            new = new[:room]
-        for outcome in self.engine.map(self._judge, new):
-            self._by_pair[pair_key(*outcome.unit)] = outcome.value
-            if outcome.value is not None:
-                self.counts.judged += 1
-            elif outcome.failure is not None and outcome.failure.kind == "over_limit":
-                self.counts.over_limit += 1
-            else:
-                self.counts.failed += 1
-
-    async def _judge(self, pair: tuple[str, str]) -> int:
+    async def judge(self, pair: tuple[str, str]) -> int:
+        """Ask about one query and passage."""
         request = judgment_request(pair, self.config, self.prompts, seed=self.seed, room=self.room)
         if not self.config.quote:
             return (await ask(self.client, request, _Judgment)).score
@@ -304,7 +263,7 @@ def open_judges(
                 client = session.client(QUERY_JUDGE)
                 own = Prompts(config.synthesis.templates)
                 judges.append(
-                    QueryCheck(QueryJudge(client, engine, query_judge, config.seed, own, config.llm.max_tokens))
+                    QueryCheck(QueryJudge(client, engine, config.seed, own, config.llm.max_tokens, config=query_judge))
                 )
             if audit.judge is not None:
                 judges.append(_language_model_judge(config, audit.judge, session, engine))
@@ -337,10 +296,10 @@ def _language_model_judge(
     return LanguageModelJudge(
         session.client(JUDGE),
         engine,
-        settings,
         seed=config.seed,
         prompts=Prompts(config.synthesis.templates),
         room=config.llm.max_tokens,
+        config=settings,
     )
 
 
@@ -370,7 +329,7 @@ def judge_counts(judges: Sequence[Judge]) -> dict[str, dict[str, int]]:
         if isinstance(judge, LanguageModelJudge):
             counts["judge"] = asdict(judge.counts)
         elif isinstance(judge, QueryCheck):
-            counts["query_judge"] = asdict(judge.judge.counts)
+            counts["query_judge"] = asdict(judge.judge.counts) | {"refused": judge.judge.refused}
     return counts
 
 

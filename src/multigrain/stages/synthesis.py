@@ -350,7 +350,7 @@ def _judged(writing: _Writing, queries: Mapping[Document, str]) -> Mapping[Docum
     if settings is None or not settings.heldout:
         return queries
     client, prompts = writing.session.client(QUERY_JUDGE), Prompts(config.synthesis.templates)
-    judge = QueryJudge(client, writing.engine, settings, config.seed, prompts, writing.llm.max_tokens)
+    judge = QueryJudge(client, writing.engine, config.seed, prompts, writing.llm.max_tokens, config=settings)
     with writing.context.progress.task("Judging held-out queries", None):
         problems = judge.problems([(query, document.text) for document, query in queries.items()])
     passed = {document: query for (document, query), wrong in zip(queries.items(), problems, strict=True) if not wrong}

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import rankdata
 
-from multigrain.audit.judges import pair_key
 from multigrain.records import GradedExample, ScoreScale
+from multigrain.synthesis.pair_judge import pair_key
 from multigrain.teachers.protocol import Teacher, kept_score
 from multigrain.teachers.store import PairScores
 
