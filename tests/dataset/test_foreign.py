@@ -393,7 +393,7 @@ def test_a_teachers_scores_go_where_trainers_read_them(tmp_path) -> None:
 def test_rows_of_uneven_length_do_not_become_columns(tmp_path) -> None:
     rows = [ForeignRow(1, "q", ("p",), ("a",)), ForeignRow(2, "q2", ("p",), ("a", "b"))]
 
-    with pytest.raises(SourceError, match="there are 1 to 2; `multigrain audit` gives every row four"):
+    with pytest.raises(SourceError, match="there are 1 to 2; --format lists, flagembedding and tevatron"):
         convert(rows, tmp_path / "rows.jsonl", "sentence-transformers")
 
 

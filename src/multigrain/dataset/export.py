@@ -126,7 +126,7 @@ def _sentence_transformers(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any
     if len(counts) > 1:
         raise SourceError(
             f"sentence-transformers columns need as many negatives in every row, and there are {min(counts)} to "
-            f"{max(counts)}; `multigrain audit` gives every row four"
+            f"{max(counts)}; --format lists, flagembedding and tevatron take any number"
         )
 
 
