@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def test_training_says_at_once_that_it_stops(tmp_path: Path, corpus_file: Path, 
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("Training tuned: "):
+            if re.match(r"Training tuned\b.*: \d+/\d+ steps", line):
                 break
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().strip().splitlines()

@@ -12,6 +12,8 @@ from tests.stages.chat_endpoint import ChatEndpoint, run_values
 from multigrain.config.file import parse_config
 from multigrain.errors import ModelError
 from multigrain.evaluation.labelling.queries import own_queries
+from multigrain.evaluation.results import read_results
+from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.model.encoder import load
 from multigrain.stages import run
 
@@ -57,7 +59,9 @@ def test_a_whole_run_trusts_what_the_config_trusts(
 
     finished = run(parse_config(values), tmp_path / "run")
 
-    assert load(str(finished.model_path), trust_remote_code=True).encode(["w1 w2"]).shape == (1, 32)
+    for model in (finished.candidate_path("tuned"), finished.model_path):
+        assert load(str(model), trust_remote_code=True).encode(["w1 w2"]).shape == (1, 32)
     asked = tmp_path / "asked.txt"
     asked.write_text("w1")
-    assert set(own_queries(finished, asked, depth=1).rankings) == {"base", "tuned"}
+    chosen = read_results(finished.results_path / RESULTS_FILE).chosen
+    assert set(own_queries(finished, asked, depth=1).rankings) == {"base", chosen}
