@@ -29,7 +29,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import psutil
 from pydantic import BaseModel, Field
@@ -56,7 +56,7 @@ class Answer(BaseModel):
     """What the schema test asks for."""
 
     query: str = Field(max_length=80)
-    keywords: list[str] = Field(min_length=1, max_length=3)
+    keywords: list[Annotated[str, Field(max_length=40)]] = Field(min_length=1, max_length=3)
 
 
 async def write(
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.2)
     parser.add_argument("--temperatures", nargs="+", type=float, default=[0.2, 0.8])
     parser.add_argument("--characters", type=int, default=400, help="of each document are shown")
-    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--corpus", type=int, default=400, help="documents among which a query has to find its own")
     parser.add_argument("--schema", type=int, default=0, help="schema-constrained answers to parse")
     parser.add_argument("--json", action="store_true")

@@ -19,6 +19,7 @@ class KnownWriter:
         mark: what is in its file's name, in small letters.
         name: what people call it.
         temperature: of the sampler.
+        concurrency: how many requests share each step of the model.
         query_types: the kinds of queries that it writes well, with their weights.
         document_characters: how much of a document it is shown.
         negatives_share: the share of rows for which it writes negatives too.
@@ -28,6 +29,7 @@ class KnownWriter:
     mark: str
     name: str
     temperature: float
+    concurrency: int
     query_types: dict[QueryType, float]
     document_characters: int
     negatives_share: float
@@ -36,7 +38,7 @@ class KnownWriter:
     def settings(self) -> dict[str, dict[str, Any]]:
         """The settings as a config's sections."""
         return {
-            "llm": {"temperature": self.temperature},
+            "llm": {"temperature": self.temperature, "concurrency": self.concurrency},
             "synthesis": {
                 "query_types": dict(self.query_types),
                 "document_characters": self.document_characters,
@@ -50,6 +52,7 @@ KNOWN_WRITERS: Final = (
         mark="smollm2-135m",
         name="SmolLM2-135M-Instruct",
         temperature=0.2,
+        concurrency=16,
         query_types={"summary": 1.0},
         document_characters=400,
         negatives_share=0.04,
@@ -59,6 +62,7 @@ KNOWN_WRITERS: Final = (
         mark="1.5b-instruct",
         name="Qwen2.5-1.5B-Instruct",
         temperature=0.2,
+        concurrency=16,
         query_types={"summary": 0.5, "question": 0.5},
         document_characters=1200,
         negatives_share=0.1,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import atexit
 import itertools
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from multigrain.errors import LLMError
 from multigrain.llm.protocol import CompletionFailure
 
 _TRIES: Final = 2
+_PATIENCE_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,16 @@ class Batcher:
     cannot be followed does that. So a schema that is new waits until nothing else is being written, and after a failed
     step the pipeline is opened anew, for everybody but whoever brought the schema.
 
+    A step can also never come back: openvino-genai 2026.4.1 was once seen to stand still in one, at no processor time.
+    Then every request fails with an `LLMError`, for another runtime to take over.
+
     Args:
         opened: opens the pipeline; called in the constructor, and again after a step that failed.
         slots: requests in work at once; the others wait.
+        patience: seconds that one step may take; the longest takes some seconds.
     """
 
-    def __init__(self, opened: Callable[[], Any], slots: int) -> None:
+    def __init__(self, opened: Callable[[], Any], slots: int, patience: float = _PATIENCE_SECONDS) -> None:
         self._opened = opened
         self._pipeline: Any = opened()
         self._slots = slots
@@ -63,8 +70,13 @@ class Batcher:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closing = False
+        self._broken: Exception | None = None
+        self._patience = patience
+        self._step_began: float | None = None
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="multigrain-llm", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name="multigrain-llm-watch", daemon=True).start()
         atexit.register(self.close)  # a thread that is still inside the library as Python ends brings it down
 
     def submit(self, prompt: Any, settings: Any, schema: str | None = None) -> Future[Generated]:
@@ -74,9 +86,14 @@ class Batcher:
             prompt: token ids, an OpenVINO tensor of shape (1, tokens).
             settings: a `GenerationConfig`.
             schema: the JSON schema in `settings`, if there is one.
+
+        Raises:
+            LLMError: the pipeline is unusable.
         """
         job = _Job(prompt, settings, schema)
         with self._changed:
+            if self._broken is not None:
+                raise self._broken
             if self._closing:
                 raise RuntimeError("the model is closed")
             self._waiting.append(job)
@@ -94,25 +111,59 @@ class Batcher:
             self._closing = True
             dropped, self._waiting = list(self._waiting), deque()
             self._changed.notify()
+            stands_still = self._broken is not None and self._step_began is not None
         for job in dropped:
             job.answer.cancel()
-        self._thread.join()
-        self._pipeline = None
+        if not stands_still:
+            self._thread.join()
+            self._pipeline = None
 
     def _run(self) -> None:
-        while True:
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._ended.set()
+
+    def _turn(self) -> bool:
+        """One step, with what comes before and after it; False where nothing is left to do."""
+        with self._changed:
+            while not (self._waiting or self._running or self._closing):
+                self._changed.wait()
+            if not (self._waiting or self._running):
+                return False
+            self._admit()
+            self._step_began = time.monotonic()
+        problem: Exception | None = None
+        try:
+            if self._pipeline.has_non_finished_requests():
+                self._pipeline.step()
+        except Exception as error:  # the library raises C++ exceptions of any kind
+            problem = error
+        with self._changed:
+            self._step_began = None
+            if self._broken is not None:
+                return False
+        if problem is not None:
+            self._start_anew(problem)
+        self._settle()
+        return True
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._patience / 10):
             with self._changed:
-                while not (self._waiting or self._running or self._closing):
-                    self._changed.wait()
-                if not (self._waiting or self._running):
-                    return
-                self._admit()
-            try:
-                if self._pipeline.has_non_finished_requests():
-                    self._pipeline.step()
-            except Exception as error:  # the library raises C++ exceptions of any kind
-                self._start_anew(error)
-            self._settle()
+                began = self._step_began
+                if began is None or time.monotonic() - began <= self._patience:
+                    continue
+                jobs = [*self._running, *self._waiting]
+                self._waiting.clear()
+                self._closing = True
+                self._broken = LLMError(
+                    f"OpenVINO stands still: it has been in one step for {self._patience:.0f} s; "
+                    f"start again with llm.runtime: llamacpp, what was answered is kept"
+                )
+            _fail_all(jobs, self._broken)
+            return
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._slots:
@@ -168,10 +219,8 @@ class Batcher:
             with self._changed:
                 again += self._waiting
                 self._waiting.clear()
-                self._closing = True
-            for job in again:
-                if job.answer.set_running_or_notify_cancel():
-                    job.answer.set_exception(problem)
+                self._closing, self._broken = True, problem
+            _fail_all(again, problem)
             return
         with self._changed:
             self._waiting.extendleft(reversed(again))
@@ -182,9 +231,14 @@ def _answer(job: _Job, generated: Generated) -> None:
         job.answer.set_result(generated)
 
 
-def _fail(job: _Job, failure: CompletionFailure) -> None:
+def _fail(job: _Job, failure: Exception) -> None:
     if job.answer.set_running_or_notify_cancel():
         job.answer.set_exception(failure)
+
+
+def _fail_all(jobs: Iterable[_Job], failure: Exception) -> None:
+    for job in jobs:
+        _fail(job, failure)
 
 
 def _one_line(error: Exception) -> str:
