@@ -36,6 +36,9 @@ from multigrain.synthesis.synthesize import build_strategy
 JUDGE: Final = "judge"
 """The purpose under which the journal keeps judgments."""
 
+REGENERATE: Final = "regenerate"
+"""The purpose under which it keeps negatives that were asked for again."""
+
 _MAX_TOKENS: Final = 32
 _MAX_QUOTING_TOKENS: Final = 256
 _CHARACTERS: Final = 4000
@@ -233,6 +236,11 @@ class QueryCheck:
         return [False] * len(pairs)
 
 
+def of_passages(judges: Sequence[Judge]) -> list[Judge]:
+    """The judges that read passages: one of queries has no say in whether a passage answers."""
+    return [judge for judge in judges if not isinstance(judge, QueryCheck)]
+
+
 _SEED_STEP = 7919  # further apart than a document's queries are: row number 2 never repeats row 1's second try
 
 
@@ -338,7 +346,7 @@ def _rewriter(
 ) -> Rewrite:
     """The run's strategy, asked again for the negatives of rows with units, each time with another seed."""
     examples = ranked_examples(config, run, ask=False)
-    client = session.client("regenerate")
+    client = session.client(REGENERATE)
 
     def rewrite(rows: Sequence[SynthesizedRow], turn: int) -> Mapping[str, Mapping[Level, Sequence[str]]]:
         seed = config.seed + _SEED_STEP * turn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from multigrain.audit.check import Problem
 from multigrain.audit.duplicates import Embed
-from multigrain.audit.judges import Judge, QueryCheck, Rewrite
+from multigrain.audit.judges import Judge, QueryCheck, Rewrite, of_passages
 from multigrain.audit.steps import AuditSteps
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
@@ -116,7 +116,7 @@ def _audit_batch(
     for judge in judges:
         if isinstance(judge, QueryCheck):  # before others are paid for what goes anyway
             audit.ask_about_positives(works, judge)
-    judges = [judge for judge in judges if not isinstance(judge, QueryCheck)]
+    judges = of_passages(judges)
     if config.checks.false_negatives:
         for judge in judges:
             audit.ask_about_positives(works, judge)

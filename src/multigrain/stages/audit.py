@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
 from multigrain.audit.heldout import judge_heldout, write_heldout_positives
-from multigrain.audit.judges import Judge, judge_counts, open_judges
+from multigrain.audit.judges import Judge, judge_counts, of_passages, open_judges
 from multigrain.audit.probe import run_probe
 from multigrain.audit.run import AuditResult, audit_batches
 from multigrain.audit.summary import say_summary, summarise
@@ -108,7 +108,7 @@ def _judge_heldout(context: RunContext, reference: Encoder, judges: Sequence[Jud
     """Have judges find what else answers the held-out queries; how many documents, or None where none is kept."""
     config, run = context.config, context.run
     remove(run.heldout_positives_path)
-    queries = read_heldout_queries(run.heldout_queries_path)
+    queries, judges = read_heldout_queries(run.heldout_queries_path), of_passages(judges)
     if config.audit.false_negatives != "keep-as-positive" or not judges or not queries:
         return None
     documents = DiskList(open_document_table(run.documents_path))
