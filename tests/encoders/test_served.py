@@ -24,7 +24,7 @@ from multigrain.cli.main import app
 from multigrain.encoders import served
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.models import Encoding, ModelSpec, open_encoder, parse_model, with_poolings
-from multigrain.encoders.served import ServedEncoder
+from multigrain.encoders.served import EmbeddingUsage, ServedEncoder
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.evaluation.scoring import score_models
 from multigrain.evaluation.sets.loading import OpenedSets
@@ -427,3 +427,26 @@ def test_the_command_line_compares_a_served_model_and_exits_by_the_kind_of_failu
     assert failed.returncode == EndpointRefusedError.exit_code
     assert "Traceback" not in failed.stderr
     assert "check the environment variable OPENAI_API_KEY" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 7, "total_tokens": 9}, 7),
+        ({"total_tokens": 9}, 9),
+        ({"prompt_tokens": -1}, 5),
+        ({"prompt_tokens": "many", "total_tokens": None}, 5),
+        ([3], 5),
+        (None, 5),
+    ],
+)
+def test_what_was_read_is_counted_as_reported_or_by_the_length_of_the_texts(
+    server: EmbeddingServer, usage: Any, tokens: int
+) -> None:
+    server.refuse = lambda number, body: (200, {**embedded(body["input"], MODEL), "usage": usage}, {})
+    encoder = ServedEncoder(server.model)
+
+    encoder.encode_documents(["cat", "dog", "owl cat dog"])
+    encoder.encode_queries(["cat"])
+
+    assert encoder.usage == EmbeddingUsage(2, tokens + (1 if tokens == 5 else tokens))

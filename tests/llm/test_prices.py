@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from multigrain.config import LLMConfig, PriceConfig
-from multigrain.llm.prices import cost_of, find_price
+from multigrain.llm.prices import cost_of, find_price, price_of
 from multigrain.llm.session.records import JournalTotals, TokenSums
 
 OWN = PriceConfig(prompt=1, completion=2, cached_prompt=0.5)
@@ -33,6 +33,14 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_price(config("gpt-4o-minister")) is None
     assert find_price(config("gpt-4o-mini", base_url="http://localhost:8000/v1")) is None
     assert find_price(config("my-model")) is None
+
+
+def test_embedders_have_a_price_where_theirs_is_the_endpoint() -> None:
+    found = price_of("text-embedding-3-small", base_url="https://api.openai.com/v1", prices={})
+    assert found is not None
+    assert (found.prompt, found.completion) == (0.02, 0)
+    assert price_of("text-embedding-3-small", base_url="http://localhost:8080/v1", prices={}) is None
+    assert price_of("acme/embedder", base_url=None, prices={"embedder": OWN}) == OWN
 
 
 def test_the_users_price_goes_first() -> None:

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import aiohttp
@@ -22,11 +23,15 @@ from multigrain.encoders.vectors import VectorCheck
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.llm.complaints import read_complaint
 from multigrain.llm.endpoint import Endpoint, find_endpoint
+from multigrain.llm.prices import about_text_tokens
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
+from multigrain.llm.wire import read_count
 
 SERVED: Final = "openai:"
 """What references of served models begin with: `openai:MODEL`, or `openai:MODEL@http://host:8080/v1`."""
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
+BATCH_SIZE: Final = 64
+"""Texts a request, where nobody says."""
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS: Final = 6
@@ -57,6 +62,19 @@ def served_name(reference: str) -> tuple[str, str | None]:
     return model, f"http{address}" if at else None
 
 
+@dataclass
+class EmbeddingUsage:
+    """What an endpoint has embedded.
+
+    Attributes:
+        requests: that were answered with vectors.
+        tokens: that it read, as it reports them; by the length of the texts where it reports none.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+
+
 class ServedEncoder(RoleEncoder):
     """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`.
 
@@ -73,6 +91,9 @@ class ServedEncoder(RoleEncoder):
         query_prompt: put before every query.
         document_prompt: put before every document.
 
+    Attributes:
+        usage: what was embedded so far.
+
     Raises:
         ConfigError: no such address can be, or OpenAI's own endpoint has no key.
 
@@ -83,7 +104,7 @@ class ServedEncoder(RoleEncoder):
     """
 
     def __init__(
-        self, reference: str, *, batch_size: int = 64, query_prompt: str = "", document_prompt: str = ""
+        self, reference: str, *, batch_size: int = BATCH_SIZE, query_prompt: str = "", document_prompt: str = ""
     ) -> None:
         self._model, address = served_name(reference)
         self._endpoint: Endpoint = find_endpoint(address, KEY_VARIABLE, setting=f"model {reference}: its endpoint")
@@ -93,6 +114,7 @@ class ServedEncoder(RoleEncoder):
         self._cut = 0
         self._optional = dict(_OPTIONAL)
         self._check = VectorCheck(self._where())
+        self.usage = EmbeddingUsage()
 
     @property
     def fingerprint(self) -> str:
@@ -141,7 +163,7 @@ class ServedEncoder(RoleEncoder):
         async with slots:
             status, body = await self._post(session, texts)
         if status == 200:
-            return self._vectors(body, len(texts))
+            return self._vectors(body, texts)
         if not _is_too_much(status, body) and not _is_about_a_text(status, body):
             raise self._refusal(status, body)
         if len(texts) > 1:
@@ -170,7 +192,7 @@ class ServedEncoder(RoleEncoder):
                 status, body = await self._post(session, [start])
             if status == 200:
                 self._cut += 1
-                return self._vectors(body, 1)[0]
+                return self._vectors(body, [start])[0]
             if not _is_too_much(status, body):
                 raise self._refusal(status, body)
         return f"turned down: {self._message(complaint)}"
@@ -216,7 +238,7 @@ class ServedEncoder(RoleEncoder):
             self._optional.pop(name, None)
         return bool(named)
 
-    def _vectors(self, body: bytes, expected: int) -> list[_Answer]:
+    def _vectors(self, body: bytes, texts: Sequence[str]) -> list[_Answer]:
         try:
             answer = json.loads(body)
             if isinstance(answer, dict) and "data" not in answer and (complaint := read_complaint(200, answer)):
@@ -230,8 +252,10 @@ class ServedEncoder(RoleEncoder):
             raise EvaluationError(
                 f"{self._where()}: its answer holds no vectors ({type(error).__name__}: {error})"
             ) from None
-        if len(vectors) != expected or not all(vectors):
-            raise EvaluationError(f"{self._where()}: {len(vectors)} vectors for {expected} texts")
+        if len(vectors) != len(texts) or not all(vectors):
+            raise EvaluationError(f"{self._where()}: {len(vectors)} vectors for {len(texts)} texts")
+        self.usage.requests += 1
+        self.usage.tokens += _tokens_read(answer) or sum(map(about_text_tokens, texts))
         return vectors
 
     def _refusal(self, status: int, body: bytes) -> EndpointRefusedError:
@@ -258,6 +282,14 @@ class ServedEncoder(RoleEncoder):
         except (ValueError, RecursionError):
             pass
         return self._endpoint.redact(text)
+
+
+def _tokens_read(answer: Any) -> int:
+    """The tokens that an endpoint says it read; 0 where it says nothing of use."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if not isinstance(usage, dict):
+        return 0
+    return read_count(usage.get("prompt_tokens")) or read_count(usage.get("total_tokens"))
 
 
 def _read_vector(value: Any) -> _Answer:

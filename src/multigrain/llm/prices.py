@@ -28,6 +28,10 @@ _BUILT_IN: Final[Mapping[str, tuple[float, float, float]]] = {
     "gpt-4o": (2.50, 10.00, 1.25),
     "gpt-4o-mini": (0.15, 0.60, 0.075),
     "o4-mini": (1.10, 4.40, 0.275),
+    # Embedders read alone, and have no prefix cache.
+    "text-embedding-3-large": (0.13, 0.0, 0.13),
+    "text-embedding-3-small": (0.02, 0.0, 0.02),
+    "text-embedding-ada-002": (0.10, 0.0, 0.10),
 }
 
 
@@ -39,13 +43,24 @@ def find_price(config: LLMConfig) -> PriceConfig | None:
     """
     if config.provider != "openai":
         return config.prices.get(config.model, _FREE)
-    plain = config.model.rsplit("/", 1)[-1]
-    for name in (config.model, plain):
-        if name in config.prices:
-            return config.prices[name]
+    return price_of(config.model, base_url=config.base_url, prices=config.prices)
+
+
+def price_of(model: str, *, base_url: str | None, prices: Mapping[str, PriceConfig]) -> PriceConfig | None:
+    """The price of a model behind an endpoint, whichever kind of model it is; None where nobody has said.
+
+    Args:
+        model: its name.
+        base_url: the endpoint's address; None: $OPENAI_BASE_URL, else OpenAI's.
+        prices: the user's own, by name.
+    """
+    plain = model.rsplit("/", 1)[-1]
+    for name in (model, plain):
+        if name in prices:
+            return prices[name]
     # A price of OpenAI's says nothing of a model of the same name on one's own machines.
     names = [name for name in _BUILT_IN if plain == name or plain.startswith(f"{name}-20")]
-    if not names or not _is_hosted(config.base_url):
+    if not names or not _is_hosted(base_url):
         return None
     prompt, completion, cached = _BUILT_IN[names[0]]
     return PriceConfig(prompt=prompt, completion=completion, cached_prompt=cached)

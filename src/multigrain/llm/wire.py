@@ -162,8 +162,8 @@ def read_completion(body: Any, *, prefill: str = "", seconds: float = 0.0) -> Co
         text=text.removeprefix(prefill) if prefill else text,
         finish_reason=finish if isinstance(finish, str) else "unknown",
         model=str(body.get("model", "")),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
+        prompt_tokens=read_count(usage.get("prompt_tokens")),
+        completion_tokens=read_count(usage.get("completion_tokens")),
         cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
         seconds=seconds,
         thought=bool(thoughts) or _detail(usage, "completion_tokens_details", "reasoning_tokens") > 0,
@@ -344,8 +344,9 @@ def _without(names: Collection[str], schema: Any) -> Any:
 
 def _detail(usage: Mapping[str, Any], details: str, name: str) -> int:
     part = usage.get(details)
-    return _count(part.get(name)) if isinstance(part, Mapping) else 0
+    return read_count(part.get(name)) if isinstance(part, Mapping) else 0
 
 
-def _count(value: Any) -> int:
+def read_count(value: Any) -> int:
+    """A count of tokens that an endpoint reports; 0 for what is no count."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
-from multigrain.encoders.served import SERVED
 from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
@@ -80,11 +79,12 @@ def check_teachers(context: RunContext) -> None:
     """
     from multigrain.model.loading import check_reference
     from multigrain.teachers.build import is_pair_model
+    from multigrain.teachers.spending import is_served
 
     training = context.config.training
     for name in training.candidates:
         for teacher in teachers_of(training.resolve(name)):
-            if not (teacher.is_judge or teacher.model.startswith(SERVED) or is_pair_model(teacher)):
+            if not (teacher.is_judge or is_served(teacher) or is_pair_model(teacher)):
                 check_reference(teacher.model, trust_remote_code=training.trust_remote_code)
 
 

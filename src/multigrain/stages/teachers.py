@@ -9,6 +9,7 @@ from typing import Any
 from multigrain.config import TeacherConfig
 from multigrain.dataset.store import open_examples, writing_examples
 from multigrain.errors import ModelError
+from multigrain.llm.prices import cost_of
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
@@ -21,6 +22,7 @@ from multigrain.stages.fingerprints import (
 from multigrain.storage.files import remove
 from multigrain.teachers.build import open_teachers
 from multigrain.teachers.score import ScoreCounts, score_rows
+from multigrain.teachers.spending import embedding_price
 
 
 def run(context: RunContext, _: Stage) -> None:
@@ -58,6 +60,8 @@ def _score(context: RunContext, teachers: Sequence[TeacherConfig]) -> dict[str, 
             table.add([example])
             task.advance()
         scale = opened[0].teacher.scale if len(opened) == 1 else "rank"
+        kept = zip(teachers, opened, strict=True)
+        embedded = [(teacher, each.known.usage()) for teacher, each in kept if each.usage is not None]
     if not counts.scored:
         raise ModelError(
             f"training.teacher {', '.join(named)}: gave no score for any of {counts.passages} passages; "
@@ -73,9 +77,17 @@ def _score(context: RunContext, teachers: Sequence[TeacherConfig]) -> dict[str, 
         "asked": dict(zip(named, counts.asked, strict=True)),
         "unanswered": dict(zip(named, counts.unanswered, strict=True)),
     }
-    if any(teacher.is_judge for teacher in teachers):
-        cost = read_usage(run, config).cost
-        summary |= {} if cost is None else {"cost": cost}
+    costs = [read_usage(run, config).cost] if any(teacher.is_judge for teacher in teachers) else []
+    if embedded:
+        summary["embeddings"] = {}
+    for teacher, usage in embedded:
+        price = embedding_price(config, teacher)
+        cost = None if price is None else cost_of(price, prompt_tokens=usage.tokens, completion_tokens=0)
+        summary["embeddings"][teacher.model] = {"requests": usage.requests, "tokens": usage.tokens, "cost": cost}
+        costs.append(cost)
+    paid = [cost for cost in costs if cost is not None]
+    if paid and len(paid) == len(costs):
+        summary["cost"] = round(sum(paid), 6)
     context.progress.say(
         f"teachers: {counts.scored:,} of {counts.passages:,} passages of {counts.rows:,} rows scored by "
         f"{' and '.join(named)}"

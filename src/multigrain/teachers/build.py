@@ -12,17 +12,17 @@ from multigrain.config import Config, TeacherConfig
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.cross_encoder import is_cross_encoder, load_cross_encoder
 from multigrain.encoders.protocol import Encoder
-from multigrain.encoders.served import SERVED, ServedEncoder
+from multigrain.encoders.served import EmbeddingUsage, ServedEncoder
 from multigrain.model.encoder import build_encoder
 from multigrain.model.precision import supports_native_bf16
 from multigrain.storage.rundir import RunDirectory
 from multigrain.teachers.models import CrossEncoderTeacher, EmbedderTeacher, JudgeTeacher, TokenBatchEncoder
-from multigrain.teachers.protocol import Teacher
+from multigrain.teachers.protocol import TEXTS_AT_ONCE
 from multigrain.teachers.score import KeptTeacher
+from multigrain.teachers.spending import is_served
 from multigrain.teachers.store import PairScores
 
 _SETTING: Final = "training.teacher"
-_TEXTS: Final = 256  # between two writes of vectors: teachers are large, and may run on a CPU
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def open_teachers(
         for teacher in teachers:
             name = fingerprint(teacher)
             known = stack.enter_context(closing(PairScores(scores_path(run, name))))
-            opened.append(KeptTeacher(_open(config, run, teacher, name, vectors, stack), known))
+            opened.append(_open(config, run, teacher, name, vectors, stack, known))
         yield opened
 
 
@@ -69,24 +69,32 @@ def is_pair_model(teacher: TeacherConfig) -> bool:
 
 
 def _open(
-    config: Config, run: RunDirectory, teacher: TeacherConfig, name: str, vectors: Path, stack: ExitStack
-) -> Teacher:
+    config: Config,
+    run: RunDirectory,
+    teacher: TeacherConfig,
+    name: str,
+    vectors: Path,
+    stack: ExitStack,
+    known: PairScores,
+) -> KeptTeacher:
     trusted = config.training.trust_remote_code
     if teacher.is_judge:
-        return JudgeTeacher(stack.enter_context(open_judge(config, run)), name)
+        return KeptTeacher(JudgeTeacher(stack.enter_context(open_judge(config, run)), name), known)
     if is_pair_model(teacher):
         scorer = load_cross_encoder(
             teacher.model, setting=_SETTING, trust_remote_code=trusted, max_seq_length=teacher.max_seq_length
         )
-        return CrossEncoderTeacher(scorer, teacher.batch_tokens, name)
+        return KeptTeacher(CrossEncoderTeacher(scorer, teacher.batch_tokens, name), known)
     encoder: Encoder
-    if teacher.model.startswith(SERVED):
+    usage: EmbeddingUsage | None = None
+    if is_served(teacher):
         prompts = teacher.prompts.resolved({})
         encoder = ServedEncoder(
             teacher.model,
             query_prompt=prompts.get("query") or "",
             document_prompt=prompts.get("document") or "",
         )
+        usage = encoder.usage
     else:
         model = build_encoder(
             teacher.model,
@@ -96,5 +104,5 @@ def _open(
         )
         bf16 = supports_native_bf16(model.device)
         encoder = TokenBatchEncoder(model, batch_tokens=teacher.batch_tokens, bf16=bf16)
-    cached = stack.enter_context(closing(CachedEncoder(encoder, encoder.fingerprint, vectors, chunk=_TEXTS)))
-    return EmbedderTeacher(cached, name)
+    cached = stack.enter_context(closing(CachedEncoder(encoder, encoder.fingerprint, vectors, chunk=TEXTS_AT_ONCE)))
+    return KeptTeacher(EmbedderTeacher(cached, name), known, usage)

@@ -17,6 +17,12 @@ LIMITS: Final[dict[ScoreScale, tuple[float, float]]] = {
 }
 """The lowest and the highest score of each scale."""
 
+ROWS_AT_ONCE: Final = 32
+"""Rows whose pairs are scored between two writes: what an interrupted run loses at most."""
+
+TEXTS_AT_ONCE: Final = 256
+"""Texts that an embedder embeds between two writes of vectors: teachers are large, and may run on a CPU."""
+
 _ROUNDING: Final = 1e-3
 
 

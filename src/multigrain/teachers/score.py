@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from multigrain.encoders.served import EmbeddingUsage
 from multigrain.records import GradedExample, ScoreScale
 from multigrain.synthesis.pair_judge import pair_key
-from multigrain.teachers.protocol import Teacher, kept_score
+from multigrain.teachers.protocol import ROWS_AT_ONCE, Teacher, kept_score
 from multigrain.teachers.store import PairScores
-
-_ROWS: Final = 32  # between two writes: what an interrupted run loses at most
 
 
 @dataclass
@@ -44,10 +43,12 @@ class KeptTeacher:
     Attributes:
         teacher: scores pairs.
         known: its scores on disk.
+        usage: what its endpoint has embedded in this session; None where it runs here.
     """
 
     teacher: Teacher
     known: PairScores
+    usage: EmbeddingUsage | None = None
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], float], int]:
         """The scores of pairs, and how many had to be asked for."""
@@ -55,7 +56,13 @@ class KeptTeacher:
         known = self.known.find(list(keys.values()))
         missing = [pair for pair, key in keys.items() if key not in known]
         if missing:
-            answers = self.teacher.scores(missing)
+            before = None if self.usage is None else replace(self.usage)
+            try:
+                answers = self.teacher.scores(missing)
+            finally:  # what was embedded before an error is kept, and was paid for
+                if self.usage is not None and before is not None and self.usage != before:
+                    asked, read = self.usage.requests - before.requests, self.usage.tokens - before.tokens
+                    self.known.note(EmbeddingUsage(asked, read))
             fresh = {
                 keys[pair]: score
                 for pair, answer in zip(missing, answers, strict=True)
@@ -67,7 +74,11 @@ class KeptTeacher:
 
 
 def score_rows(
-    examples: Iterable[GradedExample], teachers: Sequence[KeptTeacher], counts: ScoreCounts, *, rows: int = _ROWS
+    examples: Iterable[GradedExample],
+    teachers: Sequence[KeptTeacher],
+    counts: ScoreCounts,
+    *,
+    rows: int = ROWS_AT_ONCE,
 ) -> Iterator[GradedExample]:
     """Graded rows with the scores of one teacher, or of several mixed by rank; few are in memory at a time.
 

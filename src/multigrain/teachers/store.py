@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from multigrain.encoders.served import EmbeddingUsage
 from multigrain.errors import RunDirectoryError
 
 _LOOKUP: Final = 900  # keys of one statement; SQLite's oldest limit on parameters is 999
@@ -30,6 +31,7 @@ class PairScores:
             self._store.execute("PRAGMA journal_mode=WAL")
             self._store.execute("PRAGMA synchronous=FULL")
             self._store.execute("CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL) WITHOUT ROWID")
+            self._store.execute("CREATE TABLE IF NOT EXISTS embedded (requests INTEGER, tokens INTEGER)")
         except (OSError, sqlite3.Error) as error:
             raise RunDirectoryError(
                 f"{path}: cannot be opened as a file of scores ({error}); delete it to have them made again"
@@ -55,6 +57,25 @@ class PairScores:
                 self._store.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", scores.items())
         except sqlite3.Error as error:
             raise RunDirectoryError(f"{self.path}: scores could not be kept ({error}): free some disk") from None
+
+    def note(self, usage: EmbeddingUsage) -> None:
+        """Keep what an embedder's endpoint was asked, beside what was noted before.
+
+        Raises:
+            RunDirectoryError: the disk is full.
+        """
+        try:
+            with self._store:
+                self._store.execute("INSERT INTO embedded VALUES (?, ?)", (usage.requests, usage.tokens))
+        except sqlite3.Error as error:
+            raise RunDirectoryError(
+                f"{self.path}: what was paid could not be noted ({error}): free some disk"
+            ) from None
+
+    def usage(self) -> EmbeddingUsage:
+        """What was noted, over all sessions."""
+        requests, tokens = self._store.execute("SELECT total(requests), total(tokens) FROM embedded").fetchone()
+        return EmbeddingUsage(int(requests), int(tokens))
 
     def close(self) -> None:
         """Let go of the file."""
