@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,23 @@ def graded_answer(body: dict[str, Any]) -> str:
     return json.dumps(fields)
 
 
+def _embedded(texts: list[str]) -> dict[str, Any]:
+    """A vector a text, drawn from it."""
+    draws = [random.Random(text) for text in texts]
+    data = [{"index": place, "embedding": [draw.gauss(0, 1) for _ in range(8)]} for place, draw in enumerate(draws)]
+    return {"data": data, "usage": {"prompt_tokens": sum(len(text.split()) for text in texts)}}
+
+
 class ChatEndpoint:
-    """A chat endpoint that says what `answer` says, and remembers every prompt."""
+    """A chat endpoint that says what `answer` says, and remembers every prompt; it embeds too, and remembers that."""
 
     def __init__(self) -> None:
         self.answer = graded_answer
+        self.usage: Callable[[dict[str, Any]], dict[str, int]] = lambda _: {"prompt_tokens": 9, "completion_tokens": 7}
         self.status = 200
         self.delay = 0.0
         self.prompts: list[str] = []
+        self.embedded: list[list[str]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,18 +53,24 @@ class ChatEndpoint:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path.endswith("/embeddings"):
+                    outer.embedded.append(body["input"])
+                    return self._send(200, _embedded(body["input"]))
                 outer.prompts.append(body["messages"][-1]["content"])
                 time.sleep(outer.delay)
                 message = {"role": "assistant", "content": outer.answer(body) if outer.status == 200 else None}
                 values: dict[str, Any] = {
                     "model": "m",
                     "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                    "usage": {"prompt_tokens": 9, "completion_tokens": 7},
+                    "usage": outer.usage(body),
                 }
                 if outer.status != 200:
                     values = {"error": {"message": "no such key"}}
+                return self._send(outer.status, values)
+
+            def _send(self, status: int, values: dict[str, Any]) -> None:
                 raw = json.dumps(values).encode()
-                self.send_response(outer.status)
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()

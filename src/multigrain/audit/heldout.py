@@ -17,7 +17,8 @@ from multigrain.mining.search import rank_corpus
 from multigrain.records import Document
 from multigrain.storage.files import atomic_write
 
-_DEPTH: Final = 5
+DEPTH: Final = 5
+"""Documents near a held-out query that are judged."""
 
 
 def judge_heldout(
@@ -27,7 +28,7 @@ def judge_heldout(
     encode_queries: Embed,
     judges: Sequence[Judge],
     *,
-    depth: int = _DEPTH,
+    depth: int = DEPTH,
 ) -> dict[str, tuple[str, ...]]:
     """The documents near a held-out query that every judge is sure of.
 

@@ -47,8 +47,11 @@ from multigrain.storage.sequences import View
 if TYPE_CHECKING:
     from multigrain.audit.evaluation_sets import Contamination
 
-_MOST_GIVEN: Final = 16  # further documents that were given as answers and are kept with a row
-_MOST_TURNS: Final = 16  # how often a row's negatives are chosen anew after a judge turned some away
+MOST_GIVEN: Final = 16
+"""Further documents that were given as answers and are kept with a row."""
+
+MOST_TURNS: Final = 16
+"""How often a row's negatives are shown to judges, each time after others were chosen for those turned away."""
 
 
 @dataclass
@@ -291,7 +294,7 @@ class AuditSteps:
 
     def settle(self, works: Sequence[RowWork], judges: Sequence[Judge]) -> None:
         """Show the picks to the judges, and choose anew where some are turned away, until none is."""
-        for _ in range(_MOST_TURNS):
+        for _ in range(MOST_TURNS):
             open_picks = [(work, level, pick) for work in works if work.is_open for level, pick in work.unchecked()]
             if not open_picks:
                 return
@@ -315,7 +318,7 @@ class AuditSteps:
                 self.pick(work)
         for work in works:
             if work.is_open and work.unchecked():
-                work.problem = Problem("false_negative", f"no four negatives passed in {_MOST_TURNS} choices")
+                work.problem = Problem("false_negative", f"no four negatives passed in {MOST_TURNS} choices")
 
     @property
     def _keeps_positives(self) -> bool:
@@ -397,7 +400,7 @@ class AuditSteps:
     def _further_positives(self, work: RowWork) -> Iterator[Passage]:
         """The other documents that are given as answers, and what judges found to answer; each text once."""
         texts = {work.row.positive, *(self._text(pick) for pick in work.picks.values())}
-        for key in work.row.relevant_ids[:_MOST_GIVEN]:
+        for key in work.row.relevant_ids[:MOST_GIVEN]:
             number = self._numbers.get(key)
             if number is not None and self.pool[number].text not in texts:
                 texts.add(self.pool[number].text)

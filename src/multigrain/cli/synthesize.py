@@ -23,7 +23,7 @@ from multigrain.config.file import load_config
 from multigrain.display.numbers import dollars
 
 if TYPE_CHECKING:
-    from multigrain.tools.synthesis_estimate import Estimate
+    from multigrain.tools.synthesis_estimate import Estimate, StrategyShare
 
 
 def synthesize(
@@ -65,19 +65,29 @@ def _lines(estimate: Estimate) -> list[str]:
     if estimate.cost is not None and estimate.cost_at_most is not None:
         at_most = dollars(estimate.cost_at_most)
         price = f"about {dollars(estimate.cost)}, {at_most} if every answer is as long as allowed"
+        if estimate.requests_at_most > estimate.requests:
+            price += " and judges turn away whatever they can"
+    if estimate.unpriced:
+        price += f"; nobody knows what {' and '.join(estimate.unpriced)} costs"
+        price += ", which is left out: set llm.prices in the config" if estimate.cost is not None else ""
     in_journal = f", {estimate.in_journal:,} of them in the journal already" if estimate.in_journal else ""
     shares = [
-        f"  {name}: {share.rows:,} rows, about {share.requests:,} requests, {share.prompt_tokens:,} tokens to read "
-        f"and {share.completion_tokens:,} to write"
+        f"  {name}: {share.rows:,} rows, about {share.requests:,} requests{_most(share)}, "
+        f"{share.prompt_tokens:,} tokens to read and {share.completion_tokens:,} to write"
         for name, share in estimate.strategies.items()
+    ]
+    embedded = [
+        f"embeddings  at most {part.texts:,} texts of {part.tokens:,} tokens in {part.requests:,} requests, by {name}"
+        for name, part in estimate.embeddings.items()
     ]
     return [
         *prompts,
         f"rows        {estimate.rows:,}",
         *(shares if len(shares) > 1 else ()),
-        f"requests    about {estimate.requests:,}{in_journal}",
+        f"requests    about {estimate.requests:,}{_most(estimate)}{in_journal}",
         f"tokens      about {estimate.prompt_tokens:,} to read and {estimate.completion_tokens:,} to write "
         f"(at most {estimate.completion_tokens_at_most:,})",
+        *embedded,
         f"price       {price}",
         *(
             [f"memory      at most about {local.memory_bytes / 2**20:,.0f} MiB, in {local.runtime}: {local.reason}"]
@@ -85,3 +95,7 @@ def _lines(estimate: Estimate) -> list[str]:
             else ()
         ),
     ]
+
+
+def _most(part: Estimate | StrategyShare) -> str:
+    return f" (at most {part.requests_at_most:,})" if part.requests_at_most > part.requests else ""
