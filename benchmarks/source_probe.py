@@ -16,7 +16,7 @@ from pathlib import Path
 
 from multigrain.audit.probe import probe_source
 from multigrain.config import ProbeConfig
-from multigrain.dataset.store import read_examples
+from multigrain.dataset.store import open_examples
 from multigrain.encoders.encoder import encode
 from multigrain.model.encoder import build_encoder
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=13)
     given = parser.parse_args(arguments)
     model = build_encoder(given.model, max_seq_length=96)
-    rows = itertools.chain.from_iterable(map(read_examples, given.tables))
+    rows = itertools.chain.from_iterable(map(open_examples, given.tables))
     found = probe_source(rows, ProbeConfig(), seed=given.seed, embed=lambda texts: encode(model, list(texts)))
     print(json.dumps(None if found is None else asdict(found)))
     return 0

@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python b
 
 from benchmarks.graded_docstrings import graded_docstrings
 from multigrain.config import TrainingConfig
-from multigrain.dataset.store import read_examples, write_examples
+from multigrain.dataset.store import open_examples, write_examples
 from multigrain.model.encoder import build_encoder
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import train_candidate
@@ -98,7 +98,7 @@ def train(rows: Path, out: Path, arguments: argparse.Namespace) -> None:
 
     checkpoints = out.with_name(f"{out.name}-checkpoints")
     train_candidate(
-        model, read_examples(rows), config, name="a", seed=arguments.seed, checkpoints=checkpoints, on_step=tell
+        model, open_examples(rows), config, name="a", seed=arguments.seed, checkpoints=checkpoints, on_step=tell
     )
     if is_main_process():
         model.save_pretrained(str(out), create_model_card=False)

@@ -134,6 +134,7 @@ def main() -> int:
     config = TrainingConfig(
         base_model=MINILM,
         steps=arguments.steps,
+        learning_rate=2e-5,
         batch_size=arguments.batch_size,
         max_seq_length=arguments.tokens,
         precision=arguments.precision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -27,6 +28,14 @@ def named_commands() -> list[tuple[str, ...]]:
         for file, module in found
         if "argparse" in (ROOT / (file or f"{module.replace('.', '/')}.py")).read_text(encoding="utf-8")
     )
+
+
+MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_benchmark_finds_what_it_imports(name: str) -> None:
+    assert importlib.import_module(f"benchmarks.{name}").__doc__
 
 
 @pytest.mark.slow
