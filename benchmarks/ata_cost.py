@@ -47,6 +47,7 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from multigrain.config import AttentionImplementation
 from multigrain.model.encoder import build_encoder
 from multigrain.model.precision import mixed_precision, supports_native_bf16
 
@@ -146,27 +147,32 @@ def interval(values: np.ndarray) -> Interval:
 
 
 @contextmanager
-def encoders(reference: str, *, bf16: bool) -> Iterator[Callable[[str, int, int], Run]]:
+def encoders(
+    reference: str, *, bf16: bool, device: str = "cpu", attention: AttentionImplementation | None = None
+) -> Iterator[Callable[[str, int, int], Run]]:
     """Yields a function that makes a run: one forward pass of `texts` texts of `tokens` tokens."""
-    built = {pooling: build_encoder(reference, pooling=pooling, device="cpu").eval() for pooling in ("mean", "ata")}
+    built = {
+        pooling: build_encoder(reference, pooling=pooling, device=device, attn_implementation=attention).eval()
+        for pooling in ("mean", "ata")
+    }
     maps = None
 
     def make(what: str, tokens: int, texts: int) -> Run:
         nonlocal maps
-        features = random_features(tokens, texts)
+        features = random_features(tokens, texts, device=device)
         if what == "maps":
             maps = maps or eager_twin(built["mean"])
-            return with_autocast(lambda: pool_with_maps(maps, features), bf16=bf16)
-        return with_autocast(lambda: built[what](dict(features)), bf16=bf16)
+            return with_autocast(lambda: pool_with_maps(maps, features), bf16=bf16, device=device)
+        return with_autocast(lambda: built[what](dict(features)), bf16=bf16, device=device)
 
     yield make
 
 
-def with_autocast(run: Run, *, bf16: bool) -> Run:
+def with_autocast(run: Run, *, bf16: bool, device: str = "cpu") -> Run:
     """The run without gradients, in bf16 or float32."""
 
     def inference() -> Any:
-        with torch.inference_mode(), mixed_precision("cpu", bf16=bf16):
+        with torch.inference_mode(), mixed_precision(device, bf16=bf16):
             return run()
 
     return inference
@@ -190,16 +196,35 @@ def pool_with_maps(model: PreTrainedModel, features: dict[str, Tensor]) -> Tenso
     return torch.nn.functional.normalize((weights.unsqueeze(1) @ output.last_hidden_state.float()).squeeze(1), dim=-1)
 
 
-def training_step(pooling: str, texts: int, *, bf16: bool) -> Run:
-    """One optimiser step: forward passes of queries, positives and negatives, backward, AdamW."""
+def training_step(
+    pooling: str,
+    texts: int,
+    *,
+    bf16: bool,
+    reference: str | None = None,
+    tokens: int = 128,
+    device: str = "cpu",
+    attention: AttentionImplementation | None = None,
+) -> Run:
+    """One optimiser step: forward passes of queries, positives and negatives, backward, AdamW.
+
+    Args:
+        pooling: mean or ata.
+        texts: a column, of which there are three.
+        bf16: compute in bf16 autocast.
+        reference: the model; None for all-MiniLM-L6-v2.
+        tokens: a text.
+        device: where.
+        attention: what computes attention; None for transformers' choice.
+    """
     torch.manual_seed(0)
-    model = build_encoder(MINILM, pooling=pooling, device="cpu").train()
+    model = build_encoder(reference or MINILM, pooling=pooling, device=device, attn_implementation=attention).train()
     loss = MultipleNegativesRankingLoss(model, scale=20.0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    columns = [random_features(128, texts, seed=column) for column in range(3)]
+    columns = [random_features(tokens, texts, seed=column, device=device) for column in range(3)]
 
     def step() -> None:
-        with mixed_precision("cpu", bf16=bf16):
+        with mixed_precision(device, bf16=bf16):
             value = loss([dict(features) for features in columns], labels=None)
         value.backward()
         optimiser.step()
@@ -246,21 +271,21 @@ def memory_status(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def random_features(tokens: int, texts: int, seed: int = 0) -> dict[str, Tensor]:
+def random_features(tokens: int, texts: int, seed: int = 0, device: str = "cpu") -> dict[str, Tensor]:
     """Texts of exactly `tokens` tokens, as the tokenizer would hand them over."""
-    ids = torch.randint(1000, 20_000, (texts, tokens), generator=torch.Generator().manual_seed(seed))
+    ids = torch.randint(1000, 20_000, (texts, tokens), generator=torch.Generator().manual_seed(seed)).to(device)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def save_twelve_layers(folder: Path) -> str:
-    """A random 12-layer, 384-wide BERT that reads 4,096 tokens, as a sentence-transformers folder."""
+def save_twelve_layers(folder: Path, *, width: int = 384, layers: int = 12) -> str:
+    """A random BERT that reads 4,096 tokens, with heads of 32, as a sentence-transformers folder."""
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=30_522,
-        hidden_size=384,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=1536,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        intermediate_size=4 * width,
         max_position_embeddings=4096,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder / "weights")
@@ -268,7 +293,7 @@ def save_twelve_layers(folder: Path) -> str:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
         folder / "weights"
     )
-    modules = [Transformer(str(folder / "weights")), Pooling(384, pooling_mode="mean"), Normalize()]
+    modules = [Transformer(str(folder / "weights")), Pooling(width, pooling_mode="mean"), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "model"))
     return str(folder / "model")
 

@@ -154,25 +154,63 @@ def scores(model: SentenceTransformer, held_out: EvaluationSet) -> SetScores:
 
 
 def run_variant(
-    name: str, base: str, rows: list[GradedExample], held_out: EvaluationSet, *, steps: int, batch: int, seed: int
+    name: str,
+    base: str,
+    rows: list[GradedExample],
+    held_out: EvaluationSet,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    tokens: int = 96,
+    precision: str = "float32",
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """Build, measure, train, save, load and measure one variant."""
-    values = {
-        "steps": steps,
-        "batch_size": batch,
-        "max_seq_length": 96,
-        "precision": "float32",
-        "candidates": {name: {}},
-    }
-    settings = TrainingConfig.model_validate({**values, **VARIANTS[name].settings, "base_model": base}).resolve(name)
-    model = build_candidate(settings, seed=seed, device="cpu")
+    """Build, measure, train, save, load and measure one variant; see `tune`.
+
+    Args:
+        name: of `VARIANTS`.
+        base: the folder or name of its base.
+        rows: to train on.
+        held_out: to measure by.
+        steps: of training, where the variant doesn't say.
+        batch: rows a step, where the variant doesn't say.
+        seed: of training.
+        tokens: of a text that are read.
+        precision: as `training.precision`.
+        device: where to train and measure.
+    """
+    values = {"steps": steps, "batch_size": batch, "max_seq_length": tokens, "precision": precision}
+    values = {**values, **VARIANTS[name].settings, "base_model": base}
+    return tune(name, values, rows, held_out, seed=seed, device=device)
+
+
+def tune(
+    name: str, values: dict[str, Any], rows: list[GradedExample], held_out: EvaluationSet, *, seed: int, device: str
+) -> dict[str, Any]:
+    """Build, measure, train, save, load and measure one model, as `multigrain train` does it.
+
+    Args:
+        name: the candidate's.
+        values: of the config's section `training`.
+        rows: to train on.
+        held_out: to measure by.
+        seed: of training.
+        device: where to train and measure.
+
+    Returns:
+        What the module's docstring names, and under `by_query` nDCG@10 of each query after training, in the order of
+        the set.
+    """
+    settings = TrainingConfig.model_validate({**values, "candidates": {name: {}}}).resolve(name)
+    model = build_candidate(settings, seed=seed, device=device)
     learning = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    described = describe_encoder(model, base).replace(base, VARIANTS[name].base)
+    described = describe_encoder(model, settings.base_model)
     before = scores(model, held_out)
     with tempfile.TemporaryDirectory() as folder:
         log = train_candidate(model, rows, settings, name=name, seed=seed, checkpoints=Path(folder) / "checkpoints")
         save_candidate(model, Path(folder) / "model", settings)
-        after = scores(load(str(Path(folder) / "model"), device="cpu"), held_out)
+        after = scores(load(str(Path(folder) / "model"), device=device), held_out)
     delta = compare_paired(before.ndcg_by_query, after.ndcg_by_query, CompareSettings(seed=seed))
     return {
         "model": described,
@@ -185,6 +223,7 @@ def run_variant(
         "batch_size": log.batch_size,
         "seconds": round(log.seconds, 1),
         "weights_that_learn": learning,
+        "by_query": [round(float(value), 4) for value in after.ndcg_by_query],
     }
 
 
@@ -225,6 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
                 name, base, rows, held_out, steps=given.steps, batch=given.batch, seed=given.seed
             )
             each = found[name]
+            del each["by_query"]
             print(
                 f"{name}: nDCG@10 {each['before']:.3f} → {each['after']:.3f} "
                 f"({100 * each['difference']:+.1f} points [{100 * each['low']:+.1f}, {100 * each['high']:+.1f}]), "
