@@ -6,7 +6,7 @@
     python -m benchmarks.gpu OUT --only decoder --budget-seconds 540 --json
     python -m benchmarks.gpu OUT --stand-ins               # a dry run on a CPU, in seconds: its figures say nothing
 
-Parts, in this order; none takes more than ten minutes of one start:
+Parts, in this order; none starts a unit that would, by its units so far, end after ten minutes of one start:
 
     ata-cost    ATA against mean pooling on a random 12-layer, 768-wide BERT, texts of 512 and of 4,096 tokens, SDPA
                 and, where flash_attn is installed, FlashAttention-2, bf16 autocast: a training step, and an encode
