@@ -113,7 +113,7 @@ def test_a_content_filter_has_one_kind_live_and_in_batches(tmp_path: Path, row: 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("not json", "line 1: not a batch result"),
+        ("not json", "results.jsonl:1: not a batch result"),
         ("[]", "not a batch result"),
         ('{"response": {}}', "not a batch result"),
         ('{"custom_id": 7, "response": {}}', "custom_id is no text"),

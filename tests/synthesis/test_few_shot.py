@@ -118,7 +118,7 @@ def test_balanced_examples_are_whole_groups_in_one_order_of_kinds(tmp_path: Path
     [
         ([], "fixed", "no example in it"),
         (['{"document": "d", "query": "q"', ""], "fixed", "line 1"),
-        (['{"document": "d"}', '{"document": ""}'], "fixed", "line 2: document"),
+        (['{"document": "d"}', '{"document": ""}'], "fixed", ":2: document"),
         (['{"document": "d", "qurey": "q"}'], "fixed", "qurey"),
         (['{"document": "d", "query": "q"}'], "balanced", 'no "kind"'),
         (['{"document": "d", "kind": "a"}', '{"document": "d", "kind": "b"}'] * 2, "balanced", "2 kinds"),

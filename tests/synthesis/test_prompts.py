@@ -51,7 +51,7 @@ def test_a_part_can_be_replaced_by_itself(tmp_path: Path) -> None:
         ("query.jinja", "{% block user %}{{ document }} {{ style }} {{ doc }}{% endblock %}", "'doc' is not given"),
         ("query.jinja", "{% block user %}{{ style }}{% endblock %}", "never uses 'document'"),
         ("query.jinja", "{{ document }} {{ style }}", "no `user` block"),
-        ("query.jinja", "{% block user %}\n{{ document }\n{% endblock %}", "line 2: not a Jinja template"),
+        ("query.jinja", "{% block user %}\n{{ document }\n{% endblock %}", "query.jinja:2: not a Jinja template"),
         ("query.jinja", "{% block user %}{% include 'gone.jinja' %}{% endblock %}", "gone.jinja"),
         ("readme.txt", "", "no *.jinja file"),
     ],

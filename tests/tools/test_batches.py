@@ -125,7 +125,7 @@ def test_a_broken_line_costs_itself_and_is_asked_for_again(
     results.write_bytes("\n".join([*lines[:4], lines[4][:50], *lines[5:]]).encode() + b"\n\xff\xfe")
     imported = import_batch_results([results], journal)
     assert imported.kept == journal.totals().batch.completions == 11
-    assert [where.split(":")[0] for where in imported.broken] == [f"{results}, line {number}" for number in (5, 13)]
+    assert [where.split(": ")[0] for where in imported.broken] == [f"{results}:{number}" for number in (5, 13)]
     again = write(MghStrategy(), journal, engine, tmp_path, again=True)
     assert (again.requests, again.finished) == (1, 11)
 

@@ -105,8 +105,8 @@ def read(
         )
         if done.broken:
             terminal_progress().remark(
-                f"{len(done.broken)} lines cannot be read, the first: {done.broken[0]}; have the file sent again, or "
-                "write their requests anew with `multigrain batch write --again`"
+                f"left out, as they cannot be read: {len(done.broken)} of the lines, the first {done.broken[0]}; have "
+                "the file sent again, or write their requests anew with `multigrain batch write --again`"
             )
     if done.refused:
         others = f" ({len(done.refused)} such files)" if len(done.refused) > 1 else ""

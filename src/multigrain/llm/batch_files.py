@@ -86,7 +86,7 @@ def read_batch_results(path: Path) -> Iterator[tuple[str | None, Completion | Co
                 if not line.strip():
                     continue
                 try:
-                    result = _result(line, f"{path}, line {number}")
+                    result = _result(line, f"{path}:{number}")
                 except _BrokenLine as problem:
                     broken = broken or str(problem)
                     yield None, CompletionFailure("broken_line", str(problem))

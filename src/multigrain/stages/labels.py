@@ -39,7 +39,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     for line, piece in enumerate(pieces, start=1):
         if not piece.strip():
             continue
-        place = f"{path}" if is_list else f"{path}, line {line}"
+        place = f"{path}" if is_list else f"{path}:{line}"
         try:
             value = json.loads(piece)
         except ValueError as error:

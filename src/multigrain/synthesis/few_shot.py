@@ -196,7 +196,7 @@ def _read_line(path: Path, number: int, line: str) -> Demonstration:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"][:1])
-        raise ConfigError(f"{path}, line {number}: {where + ': ' if where else ''}{problem['msg']}") from None
+        raise ConfigError(f"{path}:{number}: {where + ': ' if where else ''}{problem['msg']}") from None
 
 
 def _holding(demonstrations: Sequence[Demonstration], fields: frozenset[str]) -> list[Demonstration]:

@@ -162,7 +162,7 @@ def _check(path: Path, environment: Environment) -> None:
     try:
         used, blocks = _used(environment, path.name, set())
     except TemplateSyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: not a Jinja template ({error.message})") from None
+        raise ConfigError(f"{path}:{error.lineno}: not a Jinja template ({error.message})") from None
     except TemplateError as error:
         raise ConfigError(f"{path}: includes {error}, which is not there") from None
     except UnicodeDecodeError:
