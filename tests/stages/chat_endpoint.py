@@ -42,6 +42,7 @@ class ChatEndpoint:
     def __init__(self) -> None:
         self.answer = graded_answer
         self.usage: Callable[[dict[str, Any]], dict[str, int]] = lambda _: {"prompt_tokens": 9, "completion_tokens": 7}
+        self.logprobs: Callable[[dict[str, Any]], Any] = lambda _: None
         self.status = 200
         self.delay = 0.0
         self.prompts: list[str] = []
@@ -59,9 +60,10 @@ class ChatEndpoint:
                 outer.prompts.append(body["messages"][-1]["content"])
                 time.sleep(outer.delay)
                 message = {"role": "assistant", "content": outer.answer(body) if outer.status == 200 else None}
+                choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": outer.logprobs(body)}
                 values: dict[str, Any] = {
                     "model": "m",
-                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                    "choices": [choice],
                     "usage": outer.usage(body),
                 }
                 if outer.status != 200:

@@ -43,6 +43,10 @@ CASES: dict[str, dict[str, Any]] = {
         "audit": {"repair": ["relevel", "regenerate", "refill"], "min_level_gap": 0.03, "regenerate_budget": None},
     },
     "a judge as teacher": {"training": {"loss": "graded", "teacher": "judge"}},
+    "a judge of probabilities": {
+        "audit": {"judge": {}},
+        "training": {"loss": "distil", "teacher": {"model": "judge", "probabilities": True}},
+    },
     "a judge for both": {"audit": {"judge": {"max_passages": 50}}, "training": {"loss": "distil", "teacher": "judge"}},
     "a judge for both, all kept": {"audit": KEPT, "training": {"loss": "distil", "teacher": "judge"}},
     "an embedder": {"training": {"loss": "distil", "teacher": SERVED}},

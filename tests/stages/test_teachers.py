@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
+from tests.stages.chat_endpoint import ChatEndpoint, graded_answer, run_values
 from tests.stages.test_audit import asked, settings
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
@@ -17,6 +19,7 @@ from multigrain.dataset.store import open_examples
 from multigrain.errors import ConfigError, RunMismatchError
 from multigrain.records import LEVELS, ScoreScale
 from multigrain.stages import run
+from multigrain.stages.fingerprints import scores_folder, teacher_fingerprint
 from multigrain.stages.run import run_stages
 from multigrain.storage.rundir import RunDirectory
 
@@ -155,3 +158,59 @@ def test_a_teacher_that_no_loss_heeds_is_refused_and_another_teacher_is_scored_b
     values["audit"]["max_query_words"] = 59
     with pytest.raises(RunMismatchError, match="multigrain audit --redo"):
         run_stages(parse_config(values), tmp_path / "run", ["training"])
+
+
+def _between(body: dict[str, Any]) -> dict[str, Any] | None:
+    """Probabilities of a grade of 3, halfway to 4, where they are asked for."""
+    if not body.get("logprobs"):
+        return None
+    halves = [{"token": grade, "logprob": math.log(0.5)} for grade in "34"]
+    return {"content": [{"token": '{"score": ', "logprob": 0}, {"token": "3", "top_logprobs": halves}, {"token": "}"}]}
+
+
+@pytest.mark.usefixtures("api_key")
+def test_a_judge_of_probabilities_gives_finer_scores_and_no_passage_is_paid_for_twice(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint
+) -> None:
+    endpoint.answer = lambda body: (
+        '{"score": 3}' if "How well does" in body["messages"][-1]["content"] else graded_answer(body)
+    )
+    endpoint.logprobs = _between
+    values = run_values(corpus_file, small_bert, endpoint.url)
+    values["evaluation"]["queries"] = "titles"
+    values["audit"]["judge"] = {"max_passages": 30}
+    values["training"] |= {
+        "loss": "distil",
+        "candidates": {
+            "whole": {"teacher": "judge"},
+            "finer": {"teacher": {"model": "judge", "probabilities": True}},
+        },
+    }
+
+    held = run_stages(parse_config(values), tmp_path / "run", BEFORE_TRAINING)
+
+    found = {}
+    for path in held.path.glob("teachers/*/graded.parquet"):
+        rows = list(open_examples(path))
+        assert {row.scale for row in rows} == {ScoreScale.GRADE}
+        (score,) = {score for row in rows for score in (row.positive_score, *(other.score for other in row.others))}
+        found[path.parent.name] = score
+    assert sorted(found.values()) == [pytest.approx(3.0), pytest.approx(3.5)]
+    pairs = {(row.query, text) for row in rows for text in (row.positive, *(other.text for other in row.others))}
+    judged = [prompt for prompt in endpoint.prompts if "How well does" in prompt]
+    assert len(judged) == len(set(judged)) == asked(held, "judge")
+    assert len(pairs) <= len(judged) <= len(pairs) + 30
+
+
+def test_who_asks_for_probabilities_is_another_teacher_and_a_plain_judge_stays_what_it_was(
+    corpus_file: Path, small_bert: Path
+) -> None:
+    config = parse_config(_values(corpus_file, small_bert, loss="distil", teacher="judge"))
+    (plain,) = config.training.teacher
+    (finer,) = (plain.model_copy(update={"probabilities": True}),)
+
+    assert "probabilities" not in plain.fingerprinted()
+    assert teacher_fingerprint(config, plain) != teacher_fingerprint(config, finer)
+    assert scores_folder([plain]) != scores_folder([finer])
+    with pytest.raises(ConfigError, match="is no judge"):
+        parse_config(_values(corpus_file, small_bert, teacher={"model": "auto", "probabilities": True}))

@@ -18,7 +18,8 @@ from multigrain.audit.check import Problem
 from multigrain.config import Config, CrossEncoderConfig, JudgeConfig
 from multigrain.engine.build import build_engine
 from multigrain.engine.protocol import Engine
-from multigrain.llm.answers import ask
+from multigrain.llm.alternatives import expected_number
+from multigrain.llm.answers import ask_for
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.protocol import CompletionRequest
 from multigrain.llm.session.session import PaidSession, paid_session
@@ -42,6 +43,10 @@ REGENERATE: Final = "regenerate"
 _MAX_TOKENS: Final = 32
 _MAX_QUOTING_TOKENS: Final = 256
 _CHARACTERS: Final = 4000
+_ALTERNATIVES: Final = 5
+"""Of six grades the likeliest five, which is what every endpoint that tells any is ready to tell."""
+
+_BEST_GRADE: Final = 5
 
 Rewrite = Callable[[Sequence[SynthesizedRow], int], Mapping[str, Mapping[Level, Sequence[str]]]]
 """Asks for the negatives of some rows again, for the n-th time: new texts by row id and level."""
@@ -110,7 +115,7 @@ class CrossEncoderJudge:
 
 
 def judgment_request(
-    pair: tuple[str, str], config: JudgeConfig, prompts: Prompts, *, seed: int, room: int
+    pair: tuple[str, str], config: JudgeConfig, prompts: Prompts, *, seed: int, room: int, probabilities: bool = False
 ) -> CompletionRequest:
     """What a language model is asked about a (query, passage).
 
@@ -120,6 +125,7 @@ def judgment_request(
         prompts: the templates.
         seed: of the sampler.
         room: most tokens for a judgment and for what a model thinks before it.
+        probabilities: whether the grades' probabilities are asked for.
     """
     query, passage = (part[:_CHARACTERS] for part in pair)
     return CompletionRequest(
@@ -128,54 +134,63 @@ def judgment_request(
         max_tokens=_MAX_QUOTING_TOKENS if config.quote else _MAX_TOKENS,
         seed=seed,
         room=room,
+        alternatives=_ALTERNATIVES if probabilities else 0,
     )
 
 
-_Score = Annotated[int, NO_TRUTH, Field(ge=0, le=5)]
+_Score = Annotated[int, NO_TRUTH, Field(ge=0, le=_BEST_GRADE)]
 
 
 class _Judgment(BaseModel):
     score: _Score
 
 
-class _QuotedJudgment(BaseModel):
+class _QuotedJudgment(_Judgment):
     words: str
     score: _Score
 
 
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A judgment of a passage.
+
+    Attributes:
+        score: the grade, 0 to 5.
+        expected: the mean over the probabilities of the grades, 0 to 5; the grade itself where nobody told them.
+        quoted: whether the words that were asked for, if any were, stand in the passage.
+    """
+
+    score: int
+    expected: float
+    quoted: bool = True
+
+
 @dataclass
-class LanguageModelJudge(PairJudge[int]):
+class LanguageModelJudge(PairJudge[Grade]):
     """A language model as judge. A passage that gets no score, for whatever reason, stays as it is, and is counted.
 
     Args:
         config: the limits.
+        probabilities: whether the grades' probabilities are asked for.
     """
 
     config: JudgeConfig = field(kw_only=True)
-    _unquoted: set[bytes] = field(default_factory=set, init=False)
+    probabilities: bool = False
 
     @property
     def most_pairs(self) -> int | None:
         """Passages that may be judged."""
         return self.config.max_passages
 
-    def grades(self, pairs: Sequence[tuple[str, str]]) -> list[int | None]:
+    def grades(self, pairs: Sequence[tuple[str, str]]) -> list[Grade | None]:
         """The grade of each (query, passage); None where none came back."""
         self.learn(pairs)
         return [self.judgment(*pair) for pair in pairs]
 
-    def forget(self) -> None:
-        """Let go of the grades that were given; the journal has them."""
-        super().forget()
-        self._unquoted.clear()
-
     def answering(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         """Whether the grade is as high as a further positive must have it, and quoted words stand in the passage."""
         least = self.config.further_positive_at_least
-        return [
-            grade is not None and grade >= least and pair_key(*pair) not in self._unquoted
-            for pair, grade in zip(pairs, self.grades(pairs), strict=True)
-        ]
+        return [grade is not None and grade.score >= least and grade.quoted for grade in self.grades(pairs)]
 
     def on_positives(self, pairs: Sequence[tuple[str, str]]) -> list[Problem | None]:
         """Turn away positives that are judged low."""
@@ -183,7 +198,7 @@ class LanguageModelJudge(PairJudge[int]):
         least = self.config.positive_at_least
         return [
             Problem("judged_positive", f"the judge gives its positive {score} of 5, at least {least}")
-            if (score := self.judgment(*pair)) is not None and score < least
+            if (score := self._score(*pair)) is not None and score < least
             else None
             for pair in pairs
         ]
@@ -193,7 +208,7 @@ class LanguageModelJudge(PairJudge[int]):
         self.learn(pair for query, positive, text in claims for pair in ((query, positive), (query, text)))
         problems: list[Problem | None] = []
         for query, positive, text in claims:
-            score, right = self.judgment(query, text), self.judgment(query, positive)
+            score, right = self._score(query, text), self._score(query, positive)
             wrong = score is not None and (
                 score > self.config.negative_at_most or (right is not None and score >= right)
             )
@@ -201,16 +216,23 @@ class LanguageModelJudge(PairJudge[int]):
             problems.append(Problem("false_negative", detail) if wrong else None)
         return problems
 
-    async def judge(self, pair: tuple[str, str]) -> int:
+    async def judge(self, pair: tuple[str, str]) -> Grade:
         """Ask about one query and passage."""
-        request = judgment_request(pair, self.config, self.prompts, seed=self.seed, room=self.room)
-        if not self.config.quote:
-            return (await ask(self.client, request, _Judgment)).score
-        judgment = await ask(self.client, request, _QuotedJudgment)
-        words = fold_words(judgment.words)
-        if not words or words not in fold_words(pair[1][:_CHARACTERS]):
-            self._unquoted.add(pair_key(*pair))
-        return judgment.score
+        request = judgment_request(
+            pair, self.config, self.prompts, seed=self.seed, room=self.room, probabilities=self.probabilities
+        )
+        shape = _QuotedJudgment if self.config.quote else _Judgment
+        judgment, answer = await ask_for(self.client, request, shape)
+        expected = expected_number(answer.alternatives, "score", judgment.score, low=0, high=_BEST_GRADE)
+        quoted = True
+        if isinstance(judgment, _QuotedJudgment):
+            words = fold_words(judgment.words)
+            quoted = bool(words) and words in fold_words(pair[1][:_CHARACTERS])
+        return Grade(judgment.score, float(judgment.score) if expected is None else expected, quoted)
+
+    def _score(self, query: str, passage: str) -> int | None:
+        grade = self.judgment(query, passage)
+        return None if grade is None else grade.score
 
 
 @dataclass
@@ -308,6 +330,7 @@ def _language_model_judge(
         prompts=Prompts(config.synthesis.templates),
         room=config.llm.max_tokens,
         config=settings,
+        probabilities=config.judge_probabilities,
     )
 
 

@@ -89,6 +89,15 @@ class Config(Section):
         taught = any(self.training.resolve(name).teacher for name in self.training.candidates)
         return _AUTO_CANDIDATES if taught or self.audit.false_negatives == "keep-as-positive" else 0
 
+    @property
+    def judge_probabilities(self) -> bool:
+        """Whether judgments of passages are asked for with the grades' probabilities, as a teacher wants them.
+
+        The audit's are then too: a teacher need not ask about the same passage again.
+        """
+        settings = map(self.training.resolve, self.training.candidates)
+        return any(teacher.probabilities for candidate in settings for teacher in candidate.teacher)
+
     @model_validator(mode="before")
     @classmethod
     def _empty_sections(cls, values: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from multigrain.config.bases import PromptsConfig
 from multigrain.config.paths import ModelReference
@@ -16,6 +17,8 @@ JUDGE: Final = "judge"
 
 class TeacherConfig(Section):
     """A model that scores how well passages answer a query."""
+
+    added: ClassVar[Mapping[str, Any]] = {"probabilities": False}
 
     model: ModelReference
     """judge (the run's language model, which grades from 0 to 5 as the audit's judge does), or a model: a folder, a
@@ -32,6 +35,16 @@ class TeacherConfig(Section):
 
     prompts: PromptsConfig = Field(default_factory=PromptsConfig)
     """Put before queries and documents by an embedder, where it brings none of its own."""
+
+    probabilities: bool = False
+    """judge only: not the grade that the model writes, but the mean over the probabilities that it gives each grade,
+    where its endpoint tells them. The audit's judge then asks for them too, so that a passage is paid for once."""
+
+    @model_validator(mode="after")
+    def _only_judges_have_probabilities(self) -> Self:
+        if self.probabilities and not self.is_judge:
+            raise ValueError(f"probabilities: {self.model} is no judge, whose grades have them; leave it out")
+        return self
 
     @property
     def is_judge(self) -> bool:

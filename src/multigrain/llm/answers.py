@@ -37,7 +37,13 @@ _WANTS_ROOM: Final = ("reasoning", "truncated")
 
 
 async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape]) -> Shape:
-    """Ask for an answer of a given shape.
+    """The answer of `ask_for` by itself."""
+    answer, _ = await ask_for(client, request, shape)
+    return answer
+
+
+async def ask_for(client: LLMClient, request: CompletionRequest, shape: type[Shape]) -> tuple[Shape, Completion]:
+    """Ask for an answer of a given shape; gives the completion that holds it too.
 
     An answer that was cut at the token limit is asked for once more, with twice the limit or with the room that the
     request has for models that think first; one that does not fit is shown to the model once, with what is wrong. So
@@ -57,20 +63,21 @@ async def ask(client: LLMClient, request: CompletionRequest, shape: type[Shape])
     request = replace(request, schema=answer_schema(shape))
     completion = await client.complete(request)
     try:
-        return _parse(completion, request, shape)
+        return _parse(completion, request, shape), completion
     except UnusableAnswer as unusable:
         problem = unusable
     if problem.kind in _WANTS_ROOM:
         request = replace(request, max_tokens=more_room(request, completion))
         completion = await client.complete(request)
         try:
-            return _parse(completion, request, shape)
+            return _parse(completion, request, shape), completion
         except UnusableAnswer as unusable:
             problem = unusable
         if problem.kind in _WANTS_ROOM:
             raise problem
     request = _correction(request, completion, problem)
-    return _parse(await client.complete(request), request, shape)
+    completion = await client.complete(request)
+    return _parse(completion, request, shape), completion
 
 
 def more_room(request: CompletionRequest, completion: Completion) -> int:

@@ -246,6 +246,9 @@ class OpenAICompatibleLLM:
         failure = failure_of(complaint, shown)
         if failure.kind == "content_filter":
             return failure
+        # A model that tells no probabilities may say so as if the key were wrong.
+        if self._dialect.is_about_logprobs(complaint, body) and self._dialect.learn(complaint, body, version):
+            return CompletionFailure("put_another_way", shown)
         if status in _REFUSED_STATUS or 300 <= status < 400 or "insufficient_quota" in complaint.words:
             raise EndpointRefusedError(self._refusal(status, shown))
         if status == 429:

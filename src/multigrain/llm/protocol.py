@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from multigrain.llm.alternatives import TokenChoices
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -31,6 +33,8 @@ class CompletionRequest:
         room: most tokens for an answer and for what the model thinks before it, where it is known to think first;
             0: no more than `max_tokens`. It says how to ask and not what, so journals do not tell by it.
         seed: of the sampler, where the endpoint honours it.
+        alternatives: for how many tokens at each place of the answer the probability is wanted, where the endpoint
+            tells it; 0: none. One with them is another request to a journal, as its answer holds more.
         stop: texts that end the answer.
         asked_by: who asks, where that is not the run's one strategy: journals keep askers' answers apart. It is
             never sent.
@@ -45,6 +49,7 @@ class CompletionRequest:
     stop: tuple[str, ...] = ()
     asked_by: str = ""
     room: int = 0
+    alternatives: int = 0
 
     @property
     def prefill(self) -> str:
@@ -66,6 +71,7 @@ class Completion:
         cached_tokens: prompt tokens that a prefix cache saved the endpoint, as reported.
         seconds: from sending to the last byte.
         thought: whether the endpoint says that the model thought before it answered; journals do not keep it.
+        alternatives: the answer's tokens, with what might have stood in their places; None where that was not told.
     """
 
     text: str
@@ -76,6 +82,7 @@ class Completion:
     cached_tokens: int = 0
     seconds: float = 0.0
     thought: bool = False
+    alternatives: tuple[TokenChoices, ...] | None = None
 
 
 class CompletionFailure(Exception):  # noqa: N818 - a row's misfortune, not an error of the program

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
+from multigrain.llm.alternatives import read_alternatives
 from multigrain.llm.complaints import Complaint, filtered, read_complaint
 from multigrain.llm.messages import read_message
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, UnusableAnswer
@@ -40,6 +41,10 @@ _ABOUT_SCHEMA: Final = (
     "additionalproperties",
     "output_config",
 )
+LOGPROBS: Final = "logprobs"
+"""The parameter by which probabilities of tokens are asked for; how many is another, which goes with it."""
+
+_TOP_LOGPROBS: Final = "top_logprobs"
 _OPTIONAL: Final = {
     "seed": re.compile(r"\bseed\b"),
     "stop": re.compile(r"\bstop(?:_sequences?)?\b"),
@@ -48,6 +53,7 @@ _OPTIONAL: Final = {
 }
 """Parameters that a request does without, and how complaints name them."""
 
+_ABOUT_LOGPROBS: Final = re.compile(r"log_?probs?")
 _TURNED_DOWN: Final = (
     "unsupported",
     "not support",
@@ -114,6 +120,8 @@ def chat_body(
     }
     if request.stop:
         body["stop"] = list(request.stop)
+    if request.alternatives:
+        body |= {LOGPROBS: True, _TOP_LOGPROBS: request.alternatives}
     if request.schema is None:
         return body
     if form in _LEFT_OUT:
@@ -166,6 +174,7 @@ def read_completion(body: Any, *, prefill: str = "", seconds: float = 0.0) -> Co
         completion_tokens=read_count(usage.get("completion_tokens")),
         cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
         seconds=seconds,
+        alternatives=read_alternatives(choice.get("logprobs")),
         thought=bool(thoughts) or _detail(usage, "completion_tokens_details", "reasoning_tokens") > 0,
     )
 
@@ -230,10 +239,16 @@ class Dialect:
             _fold_system_message(body["messages"])
         for name in self._dropped:
             body.pop(name, None)
+        if LOGPROBS not in body:
+            body.pop(_TOP_LOGPROBS, None)
         body |= self._added
         if self._long_budget_name:
             body["max_completion_tokens"] = body.pop("max_tokens")
         return body
+
+    def is_about_logprobs(self, complaint: Complaint, body: Mapping[str, Any]) -> bool:
+        """Whether an endpoint turns a request down for the probabilities that it asks for."""
+        return LOGPROBS in body and _ABOUT_LOGPROBS.search(complaint.words.lower()) is not None
 
     def learn(self, complaint: Complaint, body: dict[str, Any], version: int) -> bool:
         """Take in why a request was turned down.
@@ -260,6 +275,8 @@ class Dialect:
             self._most_tokens = int(most[1])
         elif "max_completion_tokens" in words and "max_tokens" in body:
             self._long_budget_name = True
+        elif self.is_about_logprobs(complaint, body) and any(word in words for word in _TURNED_DOWN):
+            self._dropped.add(LOGPROBS)  # before the schema, which an endpoint may take without them
         elif "response_format" in body and any(word in words for word in _ABOUT_SCHEMA):
             self._form = _FORMS[_FORMS.index(self._form) + 1]
         elif "enable_thinking" in words and "false" in words and "enable_thinking" not in body:
@@ -299,10 +316,12 @@ class Dialect:
         return left if least <= left < asked else None
 
     def observe(self, request: CompletionRequest, completion: Completion) -> None:
-        """Notice a model that thinks before it answers, and an endpoint that takes `response_format` and ignores it.
+        """Notice a model that thinks before it answers, and an endpoint that takes a parameter and ignores it.
 
-        The schema goes into the prompt then.
+        A schema goes into the prompt then; for probabilities it is not asked again.
         """
+        if request.alternatives and completion.alternatives is None and completion.text.strip():
+            self._dropped.add(LOGPROBS)
         nothing_yet = completion.finish_reason == "length" and not completion.text.strip()
         self.thinks = self.thinks or completion.thought or nothing_yet or thinks_aloud(completion.text)
         if request.schema is None or self._schema_in_prompt or completion.finish_reason == "length":

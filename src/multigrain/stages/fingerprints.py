@@ -210,7 +210,9 @@ def teacher_fingerprint(config: Config, teacher: TeacherConfig) -> str:
     if teacher.is_judge:
         quote = config.audit.judge is not None and config.audit.judge.quote
         prompts = Prompts(config.synthesis.templates).fingerprint()
-        return fingerprint("judge", _llm_settings(config.llm), prompts, config.seed, quote)
+        # Only where they are asked for: whole grades stay what they are.
+        finer = ("probabilities",) if teacher.probabilities else ()
+        return fingerprint("judge", _llm_settings(config.llm), prompts, config.seed, quote, *finer)
     content = None if ":" in teacher.model.removeprefix("package:") else _model_content(teacher.model)
     return fingerprint(_teacher_settings(teacher), content)
 

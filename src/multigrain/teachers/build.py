@@ -79,7 +79,9 @@ def _open(
 ) -> KeptTeacher:
     trusted = config.training.trust_remote_code
     if teacher.is_judge:
-        return KeptTeacher(JudgeTeacher(stack.enter_context(open_judge(config, run)), name), known)
+        return KeptTeacher(
+            JudgeTeacher(stack.enter_context(open_judge(config, run)), name, teacher.probabilities), known
+        )
     if is_pair_model(teacher):
         scorer = load_cross_encoder(
             teacher.model, setting=_SETTING, trust_remote_code=trusted, max_seq_length=teacher.max_seq_length

@@ -103,14 +103,16 @@ class JudgeTeacher:
     Attributes:
         judge: asks, and keeps the answers.
         fingerprint: names all that decides the scores.
+        probabilities: whether the score is the mean over the grades' probabilities, where they are told.
     """
 
     scale: ClassVar[ScoreScale] = ScoreScale.GRADE
     judge: LanguageModelJudge
     fingerprint: str
+    probabilities: bool = False
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
         """A grade a pair; None where none came back."""
         grades = self.judge.grades(pairs)
         self.judge.forget()  # they are kept on disk, pair by pair
-        return grades
+        return [None if grade is None else grade.expected if self.probabilities else grade.score for grade in grades]

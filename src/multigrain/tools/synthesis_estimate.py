@@ -345,6 +345,7 @@ class ModelEstimate:
                 prompts,
                 seed=config.seed,
                 room=config.llm.max_tokens,
+                probabilities=config.judge_probabilities,
             )
             for unit in sample
         ]

@@ -296,6 +296,8 @@ def test_files_of_every_version_still_open(version: int, tmp_path: Path) -> None
     with Journal(path) as journal:
         texts = [entry.completion.text for entry in journal.entries()]
         assert texts == ["the first answer", "the second answer, cut at"]
+        told = [entry.completion.alternatives for entry in journal.entries()]
+        assert told == [None, (("4", (("4", -0.5), ("3", -1.5))),) if version > 2 else None]
         assert journal.totals().failures == {"timeout": 1}
         llm = ScriptedLLM(["new"], name="stored")
         client = JournaledClient(llm, journal, strategy="mgh")

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 from multigrain.errors import RunDirectoryError
+from multigrain.llm.alternatives import dump_alternatives, load_alternatives
 from multigrain.llm.prices import about_text_tokens, about_tokens
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
 from multigrain.llm.session.records import (
@@ -37,6 +38,7 @@ _BUSY_SECONDS: Final = 30.0
 # Constants of this module are all that is ever put into SQL text; values are bound.
 _COMPLETION_COLUMNS: Final = "text, finish_reason, model, prompt_tokens, completion_tokens, cached_tokens, seconds"
 _COMPLETION_VALUES: Final = attrgetter(*_COMPLETION_COLUMNS.split(", "))
+_ANSWER_COLUMNS: Final = f"{_COMPLETION_COLUMNS}, alternatives"
 
 
 class Journal:
@@ -81,9 +83,9 @@ class Journal:
 
     def find(self, key: str) -> Completion | None:
         """The completion of a key, if there is one."""
-        sql = f"SELECT {_COMPLETION_COLUMNS} FROM completions WHERE key = ?"  # noqa: S608
+        sql = f"SELECT {_ANSWER_COLUMNS} FROM completions WHERE key = ?"  # noqa: S608
         row = self._first_row(sql, key)
-        return None if row is None else Completion(*row)
+        return None if row is None else _completion(row)
 
     def check(self) -> None:
         """Raise what keeps new completions from being kept.
@@ -213,10 +215,10 @@ class Journal:
 
     def entries(self) -> Iterator[JournalEntry]:
         """Everything in the journal, in the order in which it was kept, read as it is needed."""
-        columns = f"key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}"
+        columns = f"key, strategy, client, request, created_at, source, {_ANSWER_COLUMNS}"
         sql = f"SELECT {columns} FROM completions ORDER BY rowid"  # noqa: S608
         for key, strategy, client, request, created_at, source, *answer in self._rows(sql):
-            yield JournalEntry(key, strategy, client, json.loads(request), Completion(*answer), created_at, source)
+            yield JournalEntry(key, strategy, client, json.loads(request), _completion(answer), created_at, source)
 
     def export(self, stream: TextIO) -> int:
         """Write every entry as a JSON line; returns how many."""
@@ -258,7 +260,15 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _insert(entry: JournalEntry) -> Statement:
     head = (
         "INSERT OR IGNORE INTO completions "
-        f"(key, strategy, client, request, created_at, source, {_COMPLETION_COLUMNS}) VALUES"
+        f"(key, strategy, client, request, created_at, source, {_ANSWER_COLUMNS}) VALUES"
     )
     made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
-    return Statement(head, (*made_by, *_COMPLETION_VALUES(entry.completion)), "")
+    alternatives = dump_alternatives(entry.completion.alternatives)
+    return Statement(head, (*made_by, *_COMPLETION_VALUES(entry.completion), alternatives), "")
+
+
+def _completion(row: Sequence[Any]) -> Completion:
+    """A completion from the values of its columns."""
+    *values, alternatives = row
+    completion = Completion(*values)
+    return completion if alternatives is None else replace(completion, alternatives=load_alternatives(alternatives))

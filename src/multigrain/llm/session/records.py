@@ -18,6 +18,10 @@ Source = Literal["live", "batch"]
 
 _KEY_FORMAT: Final = 1
 _UNDECISIVE: Final = ("asked_by", "room")
+_ADDED: Final = {"alternatives": 0}
+"""What older versions did not ask for, and its value where it is not asked for: such requests keep their keys."""
+
+_NEVER: Final = object()
 _DECISIVE: Final = tuple(
     attribute.name for attribute in fields(CompletionRequest) if attribute.name not in _UNDECISIVE
 )
@@ -122,7 +126,9 @@ def plain_request(request: CompletionRequest) -> dict[str, Any]:
 
     Unlike `asdict` it copies nothing, which a hundred thousand rows notice.
     """
-    values: dict[str, Any] = {name: getattr(request, name) for name in _DECISIVE}
+    values: dict[str, Any] = {
+        name: value for name in _DECISIVE if (value := getattr(request, name)) != _ADDED.get(name, _NEVER)
+    }
     values["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
     return values
 

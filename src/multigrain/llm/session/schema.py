@@ -67,9 +67,15 @@ def _m2_costs_and_batches(connection: sqlite3.Connection) -> None:
     )
 
 
+def _m3_alternatives(connection: sqlite3.Connection) -> None:
+    # JSON: the tokens that might have stood in an answer's place, with their log-probabilities; NULL: not told.
+    connection.execute("ALTER TABLE completions ADD COLUMN alternatives TEXT")
+
+
 _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _m1_completions_and_failures,
     _m2_costs_and_batches,
+    _m3_alternatives,
 )
 
 CURRENT_VERSION: Final = len(_MIGRATIONS)
