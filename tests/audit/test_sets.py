@@ -198,11 +198,11 @@ def test_marks_are_read_as_lines_and_as_a_list(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"id": "a", "mark": "bad"}\nnot json', "line 2: not JSON"),
-        ('{"id": "a"}', "line 1: expected"),
+        ('{"id": "a", "mark": "bad"}\nnot json', ":2: not JSON"),
+        ('{"id": "a"}', ":1: expected"),
         ('["a"]', "entry 1: expected"),
         ("[", "not JSON"),
-        ('{"id": 3, "mark": "bad"}', "line 1: expected"),
+        ('{"id": 3, "mark": "bad"}', ":1: expected"),
     ],
 )
 def test_a_file_that_holds_no_marks_is_refused_with_its_place(tmp_path, text: str, words: str) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from multigrain.cli.main import app
 from multigrain.config.file import parse_config
+from multigrain.dataset.store import open_examples
 from multigrain.llm.prices import about_text_tokens
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages.run import run_stages
@@ -131,6 +132,49 @@ def test_an_estimate_is_never_below_what_an_endpoint_counts(
     assert set(estimate.unpriced) == set(estimate.embeddings)
     if case.startswith("further positives"):
         assert counts["heldout_further_positives"] > 0
+
+
+def test_answers_that_were_given_are_in_the_bound_too(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint
+) -> None:
+    endpoint.answer, endpoint.usage = _answer, _usage
+    texts = [json.loads(line)["text"] for line in corpus_file.read_text(encoding="utf-8").splitlines()]
+    pairs = [{"query": " ".join(texts[n].split()[2:6]), "positive": texts[n : n + 4]} for n in range(0, 60, 3)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    values = _values(corpus_file, small_bert, endpoint.url, CASES["both"])
+    values |= {
+        "start_from": "pairs",
+        "pairs": {"path": str(tmp_path / "pairs.jsonl")},
+        "documents": {"validation_share": 0.2, "test_share": 0.2},
+        "evaluation": {},
+    }
+    config = parse_config(values)
+
+    estimate = dry_run(config, tmp_path / "run")
+    run = run_stages(config, tmp_path / "run", STAGES)
+
+    _is_bound(estimate, run, endpoint)
+    rows = [row for path in run.path.glob("teachers/*/graded.parquet") for row in open_examples(path)]
+    assert any(len(row.further_positives) > 2 for row in rows)
+
+
+def test_lists_of_tasks_are_counted_for_every_round(tmp_path: Path, small_bert: Path) -> None:
+    values: dict[str, Any] = {
+        "start_from": "tasks",
+        "llm": {"provider": "scripted"},
+        "tasks": {"count": 10, "rows": 12, "per_request": 3},
+        "training": {"base_model": str(small_bert)},
+    }
+    config = parse_config(values)
+
+    estimate = dry_run(config, tmp_path / "run")
+    run = run_stages(config, tmp_path / "run", STAGES[:2])
+
+    counted = _counted(run)
+    first = estimate.strategies["brainstorm"]
+    assert first.requests_at_most == config.tasks.rounds * first.requests
+    for name, count in counted.items():
+        assert count <= estimate.strategies[name].requests_at_most, name
 
 
 def test_an_embedders_tokens_are_in_the_cost_of_the_run_and_are_counted_over_an_interruption(

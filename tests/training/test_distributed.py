@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.stages.test_audit import settings
 
+from multigrain.config.file import parse_config
+from multigrain.stages import run_stages
 from multigrain.training.train import train_candidate
 
 from .graded import config_of, encoder, largest_difference, scored_examples
@@ -18,14 +23,19 @@ from .together import LOSSES
 ROOT = Path(__file__).parents[2]
 
 
-def _train_together(small_bert: Path, out: Path, extent: str) -> dict[str, float]:
+def _launch(worker: str, *arguments: str, seconds: float = 240) -> None:
+    """Run a module of the tests in two processes."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    worker = ["-m", "tests.training.together", str(small_bert), str(out), extent]
+    command = [*launcher, "-m", worker, *arguments]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launcher, *worker], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+def _train_together(small_bert: Path, out: Path, extent: str) -> dict[str, float]:
+    _launch("tests.training.together", str(small_bert), str(out), extent)
     found: dict[str, float] = json.loads((out / "found.json").read_text())
     return found
 
@@ -45,6 +55,45 @@ def test_two_processes_resume_exactly_and_equal_one(small_bert: Path, tmp_path: 
     assert list(found) == ["resumed-2-5"]
     assert found["resumed-2-5"] <= 1e-6
     assert _distance_from_one_process(small_bert, tmp_path, tmp_path / "infonce-2", "infonce", 2) <= 1e-5
+
+
+def test_processes_that_look_at_different_times_agree_on_what_is_tuned_already(
+    small_bert: Path, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = settings(corpus_file, small_bert)
+    values["training"] |= {"steps": 2, "batch_size": 4, "learning_rate": [1e-4, 1e-5], "merge": None}
+    run = run_stages(parse_config(values), tmp_path / "run", ["documents", "synthesis", "audit"])
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # every rate is tuned, and none is chosen yet
+        patched.setattr(shutil, "copytree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_stages(parse_config(values), run.path, ["training"])
+    assert len(list(run.checkpoints_path.glob("*-kept/outcome.json"))) == 2
+    assert run.manifest("models/tuned") is None
+
+    _launch("tests.training.late", str(run.path), seconds=100)
+
+    manifest = run.manifest("models/tuned")
+    assert manifest is not None
+    assert set(manifest.counts["rates_by_validation"]) == {"0.0001", "1e-05"}
+    assert not list(run.checkpoints_path.glob("*-kept"))
+
+
+@pytest.mark.slow
+def test_two_processes_try_several_rates_and_choose_one(small_bert: Path, corpus_file: Path, tmp_path: Path) -> None:
+    values = settings(corpus_file, small_bert)
+    values["training"] |= {"steps": 2, "batch_size": 4, "learning_rate": [1e-4, 1e-5]}
+    run = run_stages(parse_config(values), tmp_path / "run", ["documents", "synthesis", "audit"])
+
+    _launch("multigrain", "train", str(run.path))
+
+    manifest = run.manifest("models/tuned")
+    assert manifest is not None
+    assert set(manifest.counts["rates_by_validation"]) == {"0.0001", "1e-05"}
+    assert not list(run.checkpoints_path.glob("*-kept"))
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ from multigrain.storage.rundir import RunDirectory
 from multigrain.training.checkpoints import abandoned_checkpoints
 from multigrain.training.log import TrainingLog
 from multigrain.training.merging import WeightMerge, merge_shares
-from multigrain.training.processes import is_main_process
+from multigrain.training.processes import as_main_says, is_main_process
 from multigrain.training.train import train_candidate
 
 _LOG: Final = "training_log.json"
@@ -86,7 +86,8 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     rates = settings.rates(choose=bool(validation))
     attempts = [_Attempt(context, name, _at(settings, rate), fingerprint, len(rates)) for rate in rates]
     pools = _Pools(context, settings, validation)
-    outcomes = [attempt.outcome(pools) for attempt in attempts]
+    kept = as_main_says([attempt.is_kept for attempt in attempts])
+    outcomes = [attempt.kept() if done else attempt.tune(pools) for attempt, done in zip(attempts, kept, strict=True)]
     if not is_main_process():
         return outcomes[0].counts
     # Of equal scores the lowest rate: it moved the base the least.
@@ -169,6 +170,10 @@ class _Attempt:
         return self.context.run.checkpoints_path / f"{self._folder}-kept"
 
     @property
+    def _outcome_path(self) -> Path:
+        return self._kept / "outcome.json"
+
+    @property
     def model_path(self) -> Path:
         """The tuned model, once it is there."""
         return self._kept / "model"
@@ -177,14 +182,22 @@ class _Attempt:
         """Remove what was kept for the choice."""
         shutil.rmtree(self._kept, ignore_errors=True)
 
-    def outcome(self, validation: _Pools) -> _Outcome:
-        """Tune the model, unless that was done before an interruption."""
-        path = self._kept / "outcome.json"
-        if path.exists() and self.model_path.is_dir():
-            return _Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    @property
+    def is_kept(self) -> bool:
+        """Whether the model was tuned before an interruption; the main process's word goes."""
+        return self._outcome_path.exists() and self.model_path.is_dir()
+
+    def kept(self) -> _Outcome:
+        """What the tuning before an interruption came to; the main process alone reads it, which may clear it soon."""
+        if not is_main_process():
+            return _Outcome({}, None)
+        return _Outcome(**json.loads(self._outcome_path.read_text(encoding="utf-8")))
+
+    def tune(self, validation: _Pools) -> _Outcome:
+        """Tune the model, in all processes together."""
         outcome = self._tune(validation)
         if is_main_process():
-            atomic_write(path, json.dumps(asdict(outcome)))
+            atomic_write(self._outcome_path, json.dumps(asdict(outcome)))
         return outcome
 
     def _tune(self, validation: _Pools) -> _Outcome:

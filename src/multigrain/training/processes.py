@@ -23,6 +23,29 @@ def is_main_process() -> bool:
     return process_rank() == 0
 
 
+def as_main_says(values: list[bool]) -> list[bool]:
+    """What the main process says, in every process; all of them must call this, and none goes on before it has.
+
+    What lies on the disk may change between two processes' looks at it, and a process that trains while another does
+    not waits for ever.
+
+    Args:
+        values: what this process would say.
+    """
+    if process_count() == 1:
+        return values
+    import torch
+    from sentence_transformers import SentenceTransformerTrainingArguments
+    from torch import distributed
+
+    # Connects the processes as the trainer will.
+    use_cpu = not torch.accelerator.is_available()
+    _ = SentenceTransformerTrainingArguments(output_dir="unused", use_cpu=use_cpu, report_to="none").device
+    said = [values]
+    distributed.broadcast_object_list(said)
+    return said[0]
+
+
 def leave_together() -> None:
     """End the processes' connection, when all of them are done; nothing where there is none.
 
