@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,7 @@ def test_a_step_that_never_comes_back_fails_every_request_and_those_to_come(gate
     answers = [batcher.submit(None, None) for _ in range(5)]  # three of them wait for a slot
 
     for answer in answers:
-        with pytest.raises(LLMError, match=r"OpenVINO stands still: .*llm.runtime: llamacpp"):
+        with pytest.raises(LLMError, match=r"OpenVINO stands still: .*llm\.runtime: llamacpp"):
             answer.result(timeout=10)
     with pytest.raises(LLMError, match="stands still"):
         batcher.submit(None, None)
@@ -66,6 +67,24 @@ def test_steps_that_come_back_in_time_are_left_alone(gate: threading.Event) -> N
     for _ in range(3):
         assert [batcher.submit(None, None).result(timeout=10).end for _ in range(4)] == ["stop"] * 4
         threading.Event().wait(0.3)  # nothing to do is no standstill
+    batcher.close()
+
+
+def test_a_slow_step_is_no_standstill(gate: threading.Event) -> None:
+    gate.set()
+    pipeline = Pipeline(gate)
+    finish = pipeline.step
+
+    def busy() -> None:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            sum(range(1000))
+        finish()
+
+    pipeline.step = busy  # type: ignore[method-assign]
+    batcher = Batcher(lambda: pipeline, slots=2, patience=0.2)
+
+    assert batcher.submit(None, None).result(timeout=10).end == "stop"
     batcher.close()
 
 

@@ -16,7 +16,9 @@ from multigrain.errors import LLMError
 from multigrain.llm.protocol import CompletionFailure
 
 _TRIES: Final = 2
-_PATIENCE_SECONDS: Final = 300.0
+_PATIENCE_SECONDS: Final = 120.0
+_LEAST_BUSY: Final = 0.02
+"""Processor time a second of a step that is at work, however slow it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Batcher:
     Args:
         opened: opens the pipeline; called in the constructor, and again after a step that failed.
         slots: requests in work at once; the others wait.
-        patience: seconds that one step may take; the longest takes some seconds.
+        patience: seconds of one step in which the process may do nothing.
     """
 
     def __init__(self, opened: Callable[[], Any], slots: int, patience: float = _PATIENCE_SECONDS) -> None:
@@ -150,20 +152,29 @@ class Batcher:
         return True
 
     def _watch(self) -> None:
+        """Give up a step that lasts while the whole process does nothing."""
+        watched: float | None = None
+        since = busy = 0.0
         while not self._ended.wait(self._patience / 10):
-            with self._changed:
-                began = self._step_began
-                if began is None or time.monotonic() - began <= self._patience:
-                    continue
-                jobs = [*self._running, *self._waiting]
-                self._waiting.clear()
-                self._closing = True
-                self._broken = LLMError(
-                    f"OpenVINO stands still: it has been in one step for {self._patience:.0f} s; "
-                    f"start again with llm.runtime: llamacpp, what was answered is kept"
-                )
-            _fail_all(jobs, self._broken)
-            return
+            began, now, used = self._step_began, time.monotonic(), time.process_time()
+            if began is None or began != watched or used - busy > _LEAST_BUSY * (now - since):
+                watched, since, busy = began, now, used
+            elif now - since > self._patience and self._give_up(began):
+                return
+
+    def _give_up(self, step: float) -> bool:
+        with self._changed:
+            if self._step_began != step:
+                return False
+            jobs = [*self._running, *self._waiting]
+            self._waiting.clear()
+            self._closing = True
+            self._broken = LLMError(
+                f"OpenVINO stands still: {self._patience:.0f} s in one step, at no processor time "
+                f"(llm.runtime: llamacpp does without it; what was answered is kept)"
+            )
+        _fail_all(jobs, self._broken)
+        return True
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._slots:

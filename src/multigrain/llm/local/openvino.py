@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
 
@@ -38,9 +39,8 @@ class OpenVinoLLM:
     all of them. The cache is `concurrency` times `context_tokens`, and no more requests are in work at once, so each
     finds room.
 
-    **Precision.** Activations are float32, and weights as the file has them, on every processor. Where a processor
-    multiplies bfloat16, OpenVINO itself would take that: on an AMD EPYC with AVX-512 it wrote a tenth fewer rows a
-    second, and fewer of them were of use.
+    **Precision.** Activations are float32, and weights as the file has them. Where a processor multiplies bfloat16,
+    OpenVINO itself would take that, and texts would depend on the machine.
 
     **Schemas.** The library lets any white space stand between the parts of a JSON answer, and small models sometimes
     write nothing else up to their limit. Such an answer is asked for again, with the next seed.
@@ -116,7 +116,8 @@ class OpenVinoLLM:
         schema = None if request.schema is None else json.dumps(request.schema)
         written = 0
         for attempt in range(1 if schema is None else _ATTEMPTS):
-            settings = self._settings(writer, request, min(request.max_tokens, room), schema, attempt)
+            seeded = replace(request, seed=request.seed + attempt)
+            settings = self._settings(writer, seeded, min(request.max_tokens, room), schema)
             generated = await writer.ask(prompt, settings, schema)
             text = writer.text(generated.tokens)
             written += len(generated.tokens)
@@ -208,11 +209,9 @@ class OpenVinoLLM:
         chat = [{"role": message.role, "content": message.content} for message in messages]
         return loaded.chat(chat, self._template_values) + request.prefill
 
-    def _settings(
-        self, loaded: _Loaded, request: CompletionRequest, max_tokens: int, schema: str | None, attempt: int
-    ) -> Any:
+    def _settings(self, loaded: _Loaded, request: CompletionRequest, max_tokens: int, schema: str | None) -> Any:
         settings = self._genai.GenerationConfig(
-            max_new_tokens=max_tokens, apply_chat_template=False, rng_seed=(request.seed + attempt) % _LARGEST_SEED
+            max_new_tokens=max_tokens, apply_chat_template=False, rng_seed=request.seed % _LARGEST_SEED
         )
         settings.set_eos_token_id(loaded.end_token)
         if request.temperature > 0:
