@@ -47,8 +47,9 @@ from multigrain.tools.paid_calls import (
 Item = TypeVar("Item")
 
 _SAMPLED_ROWS: Final = 200
-_A_QUERY: Final = "a query of about as many words as queries have"
 _QUERY: Final = " ".join(["word"] * 12)
+"""Stands for a query that is not written yet: about as many words as queries have."""
+
 _ROUNDING: Final = 1e-6
 _FREE_TEXT_TOKENS: Final = 30
 _FIELD_TOKENS: Final = 70
@@ -303,7 +304,7 @@ class ModelEstimate:
         most = total if settings.max_queries is None else min(total, settings.max_queries)
         sample, _ = _sample(documents[:most])
         prompts = Prompts(config.synthesis.templates)
-        requests = (query_request(_A_QUERY, document.text, seed=config.seed, prompts=prompts) for document in sample)
+        requests = (query_request(_QUERY, document.text, seed=config.seed, prompts=prompts) for document in sample)
         self.add(requests, QUERY_JUDGE, most / max(len(sample), 1))
 
     def add_rewritten(self, units: Sequence[WritingUnit], total: int, strategy: Strategy, engine: Engine) -> None:
