@@ -20,7 +20,7 @@ def test_training_says_at_once_that_it_stops(tmp_path: Path, corpus_file: Path, 
         "documents": {"path": str(corpus_file), "validation_share": 0.2, "test_share": 0.3},
         "llm": {"provider": "scripted"},
         "audit": {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0},
-        "training": {"base_model": str(small_bert), "steps": 100_000, "batch_size": 4, "max_seq_length": 32},
+        "training": {"base_model": str(small_bert), "steps": 5_000, "batch_size": 4, "max_seq_length": 32},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
     run_stages(load_config(tmp_path / "c.yaml"), tmp_path / "runs" / "c", ["documents", "synthesis", "audit"])
