@@ -48,39 +48,31 @@ import asyncio
 import gc
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
 from benchmarks import ata_cost, embedded_writer, gpu_stand_ins, train_bases
-from benchmarks.labelled import boolq_training_pairs, question_set
+from benchmarks.gpu_inputs import Place
+from benchmarks.labelled import boolq_training_pairs
+from benchmarks.units import DATA_SEED, MissingError, Results, Unit, means, reason, told
 from benchmarks.whole_batches import open_writer
 from multigrain.config import AttentionImplementation
 from multigrain.dataset.store import open_examples
-from multigrain.display.text import one_line
-from multigrain.evaluation.sets.beir import read_beir
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
-from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import compare_crossed
-from multigrain.model.encoder import build_encoder
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.records import GradedExample, Origin
 from multigrain.sources.docstrings import read_docstrings
 
 PART_SECONDS: Final = 600
 """A part starts no unit that would, taking as long as its longest, end after so many seconds of one start."""
-DATA_SEED: Final = 13
 SCHEDULES: Final = ("in-batch", "coarse-to-fine", "reverse", "random", "fixed-1", "fixed-2", "fixed-3", "fixed-4")
 DECODERS: Final = (
     "smollm2-bidirectional-full",
@@ -91,163 +83,6 @@ DECODERS: Final = (
     "smollm2-causal-mean",
 )
 """Variants of `train_bases`; `full` pools the usual way: the mean if bidirectional, the last token if causal."""
-
-
-class MissingError(Exception):
-    """A part cannot run here; the text says what it lacks."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large everything is.
-
-    Attributes:
-        seeds: of training.
-        encoder: layers and width of the random BERT.
-        texts: tokens of a text, to texts of an encode and of a training step's column.
-        pairs: of runs, for a ratio.
-        tokens: of a text that is read in training.
-        rows: of BoolQ to train on.
-        queries, documents: held out.
-        decoder: steps and rows a step.
-        schedules: steps and rows a step.
-        batches: rows a step, to steps; and the texts of a cached pass.
-        writing: documents of a round, rounds, and requests answered together.
-    """
-
-    seeds: tuple[int, ...] = (13, 14, 15)
-    encoder: tuple[int, int] = (12, 768)
-    texts: dict[int, tuple[int, int]] = field(default_factory=lambda: {512: (64, 32), 4096: (8, 4)})
-    pairs: int = 15
-    tokens: int = 96
-    rows: int = 3200
-    queries: int = 500
-    documents: int = 1500
-    decoder: tuple[int, int] = (100, 32)
-    schedules: tuple[int, int] = (1600, 32)
-    batches: tuple[tuple[int, int], tuple[int, int]] = ((64, 800), (1024, 50))
-    cached: int = 64
-    writing: tuple[int, int, int] = (512, 3, 512)
-
-
-TINY: Final = Sizes(
-    seeds=(13,),
-    encoder=(2, 64),
-    texts={16: (2, 2), 32: (2, 2)},
-    pairs=2,
-    tokens=32,
-    rows=40,
-    queries=10,
-    documents=20,
-    decoder=(2, 4),
-    schedules=(4, 4),
-    batches=((4, 4), (16, 1)),
-    cached=4,
-    writing=(3, 2, 2),
-)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is measured, written and left out of a second start as one."""
-
-    part: str
-    arm: str
-    seed: int
-    run: Callable[[], dict[str, Any]]
-
-
-@dataclass
-class Place:
-    """What the parts work with.
-
-    Attributes:
-        out: the folder of results and of what is made once.
-        stand_ins: whether tiny random models and made-up texts stand in for all that is real.
-        dataset, writer: as the command names them.
-        cache: where public files are kept.
-    """
-
-    out: Path
-    stand_ins: bool = False
-    dataset: Path | None = None
-    writer: Path | None = None
-    cache: Path = Path("benchmarks/data/.cache")
-
-    @cached_property
-    def sizes(self) -> Sizes:
-        """Of the real thing, or of its stand-ins."""
-        return TINY if self.stand_ins else Sizes()
-
-    @cached_property
-    def device(self) -> str:
-        """Where to compute, cuda or cpu.
-
-        Raises:
-            MissingError: there is no GPU, and nothing stands in for what would take hours without one.
-        """
-        if not self.stand_ins and not torch.cuda.is_available():
-            raise MissingError("needs a CUDA GPU; --stand-ins tries it on a CPU")
-        return "cpu" if self.stand_ins else "cuda"
-
-    @cached_property
-    def made(self) -> Path:
-        """Models and sets that are made once."""
-        return self.out / ("stand-ins" if self.stand_ins else "models")
-
-    @cached_property
-    def minilm(self) -> str:
-        """The encoder that is tuned, and that grades rows."""
-        return str(gpu_stand_ins.encoder(self.made)) if self.stand_ins else train_bases.MINILM
-
-    @cached_property
-    def decoder(self) -> str:
-        """The folder of the decoder that is tuned."""
-        if self.stand_ins:
-            return str(gpu_stand_ins.decoder(self.made))
-        folder = self.made / "smollm2"
-        if not folder.exists():
-            self.made.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.made) as half:
-                train_bases.smollm2(Path(half) / "model", layers=0).rename(folder)
-        return str(folder)
-
-    @cached_property
-    def questions(self) -> tuple[list[GradedExample], EvaluationSet]:
-        """Graded rows to train on, and what is held out.
-
-        Raises:
-            MissingError: BoolQ is neither in the cache nor to be fetched.
-        """
-        sizes = self.sizes
-        try:
-            pairs = gpu_stand_ins.pairs(2 * sizes.rows) if self.stand_ins else boolq_training_pairs(self.cache)
-            whole = gpu_stand_ins.held_out(pairs) if self.stand_ins else question_set("boolq", self.cache)
-        except Exception as error:
-            raise MissingError(f"BoolQ cannot be read from {self.cache}: {reason(error)}") from None
-        pairs = random.Random(DATA_SEED).sample(pairs, min(sizes.rows, len(pairs)))
-        held_out = sample(whole, max_queries=sizes.queries, max_documents=sizes.documents, seed=DATA_SEED)
-        model = build_encoder(self.minilm, max_seq_length=sizes.tokens, device=self.device)
-        return train_bases.graded_rows(pairs, model, seed=DATA_SEED), held_out
-
-    @cached_property
-    def graded(self) -> tuple[Path, EvaluationSet]:
-        """The file of a data set's rows, and what is held out beside it.
-
-        Raises:
-            MissingError: no data set, or one of the two isn't there.
-        """
-        folder = gpu_stand_ins.dataset(self.made, *self.questions) if self.stand_ins else self.dataset
-        if folder is None:
-            raise MissingError("needs --dataset FOLDER with graded.parquet and a BEIR set")
-        places = (folder / "graded.parquet", folder / "dataset/graded.parquet")
-        path = next((each for each in places if each.exists()), None)
-        if path is None:
-            raise MissingError(f"{folder} holds no graded.parquet")
-        try:
-            return path, read_beir(folder, name=folder.name, role="test")
-        except Exception as error:
-            raise MissingError(f"{folder} holds no BEIR set to measure by: {reason(error)}") from None
 
 
 def ata_costs(place: Place) -> Iterable[Unit]:
@@ -451,41 +286,6 @@ def _tuned(
     return train_bases.tune(name, {**common, **values}, rows, held_out, seed=seed, device=place.device)
 
 
-class Results:
-    """The file of finished units; a line that a kill cut short is taken off.
-
-    Args:
-        path: of JSON lines.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        written = path.read_bytes() if path.exists() else b""
-        whole = written[: written.rfind(b"\n") + 1]
-        if whole != written:
-            with path.open("r+b") as stream:
-                stream.truncate(len(whole))
-        self.lines: list[dict[str, Any]] = [json.loads(line) for line in whole.decode().splitlines()]
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Write a line, to the disk before this returns; an earlier one of the same unit no longer counts."""
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.lines.append(line)
-
-    def latest(self, *, stand_ins: bool) -> dict[tuple[str, str, int], dict[str, Any]]:
-        """The last line of each unit, of stand-ins or of the real thing."""
-        kept = (line for line in self.lines if line["stand_ins"] == stand_ins)
-        return {(line["part"], line["arm"], line["seed"]): line for line in kept}
-
-
-def reason(error: BaseException) -> str:
-    """An error in a line."""
-    return one_line(f"{type(error).__name__}: {error}", 300)
-
-
 def measure(unit: Unit, place: Place) -> dict[str, Any]:
     """Measure a unit; what goes wrong is in the line that it returns.
 
@@ -545,46 +345,6 @@ def go_on(parts: Sequence[str], place: Place, results: Results, *, seconds: floa
         except Exception as error:
             print(f"{part}: skipped: {reason(error)}", file=sys.stderr, flush=True)
     return left
-
-
-def told(line: dict[str, Any]) -> str:
-    """A unit's line for people."""
-    name = f"{line['part']} {line['arm']} seed {line['seed']}"
-    if "failed" in line:
-        return f"{name}: failed: {line['failed']}"
-    shown = ("ratio", "before", "after", "low", "high", "rows_a_second", "usable", "peak_memory_mib", "took_seconds")
-    return f"{name}: " + ", ".join(f"{key} {line[key]}" for key in shown if key in line)
-
-
-def means(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of each arm of the trained parts, the mean after training, and its difference from the part's first arm.
-
-    Args:
-        lines: of units, each once; of a data set's arms the first is that set's own.
-
-    Returns:
-        By part and arm: after, seeds (those that both arms have) and, but for a first arm, difference, low and high.
-    """
-    arms: dict[tuple[str, str], dict[str, dict[int, dict[str, Any]]]] = {}
-    for line in lines:
-        if "by_query" in line:
-            of = (line["part"], line["arm"].rpartition("/")[0])
-            arms.setdefault(of, {}).setdefault(line["arm"], {})[line["seed"]] = line
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for (part, _), by_arm in arms.items():
-        first = next(iter(by_arm.values()))
-        for arm, runs in by_arm.items():
-            seeds = sorted(runs.keys() & first.keys())
-            found.setdefault(part, {})[arm] = row = {
-                "after": round(statistics.fmean(line["after"] for line in runs.values()), 4),
-                "seeds": len(runs),
-            }
-            if runs is not first and seeds:
-                base, other = (np.array([each[seed]["by_query"] for seed in seeds]) for each in (first, runs))
-                delta = compare_crossed(base, other, CompareSettings(seed=DATA_SEED))
-                row |= {key: round(getattr(delta, name), 4) for key, name in
-                        (("difference", "mean"), ("low", "low"), ("high", "high"))}  # fmt: skip
-    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
