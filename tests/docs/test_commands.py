@@ -33,10 +33,10 @@ from .home import answer_batches, mark_a_row, write_config, write_home
 NOT_RUN = {
     "export OPENAI_API_KEY=sk-…": "a key",
     "multigrain evaluate openai:text-embedding-3-small tuned=runs/mine/model --set data/mine --out results/api": (
-        "needs a paid endpoint; tests/evaluation/test_served.py asks one of its own"
+        "needs a paid endpoint; tests/encoders/test_served.py asks one of its own"
     ),
     "multigrain evaluate here=runs/mine/model served=openai:mine@http://localhost:8080/v1 --set data/mine": (
-        "needs a server; tests/evaluation/test_served.py has one"
+        "needs a server; tests/encoders/test_served.py has one"
     ),
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/test_cluster_recipe.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",

@@ -35,7 +35,7 @@ from multigrain.model.encoder import build_candidate, build_encoder, load, save_
 from multigrain.model.prompts import document_prompt, query_prompt
 from multigrain.training.train import column_prompts, column_routes
 
-from .test_served import EmbeddingServer
+from .embedding_server import EmbeddingServer
 
 Vectors = tuple[Floats, Floats]
 Embed = Callable[[Sequence[str]], Vectors]

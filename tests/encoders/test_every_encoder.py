@@ -29,7 +29,7 @@ from multigrain.export.embedder import Embedder
 from multigrain.export.job import ExportJob
 from multigrain.export.targets.onnx import ONNX_FILE, export
 
-from .test_served import EmbeddingServer
+from .embedding_server import EmbeddingServer
 
 PROMPTS = {"query": "river engine ", "document": "garden "}
 
