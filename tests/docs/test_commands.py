@@ -38,7 +38,7 @@ NOT_RUN = {
     "multigrain evaluate here=runs/mine/model served=openai:mine@http://localhost:8080/v1 --set data/mine": (
         "needs a server; tests/encoders/test_served.py has one"
     ),
-    "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/test_cluster_recipe.py reads the recipe",
+    "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/recipes/test_cluster.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
     "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",
     "multigrain export runs/handbook --to openvino --out handbook-openvino": "needs openvino, tests/export when there",
