@@ -29,7 +29,7 @@ def at_a_terminal(arguments: list[str], answers: list[tuple[str, str]], *, cwd: 
     """Run init under a pseudo-terminal, giving each answer when its question stands at the end of the screen."""
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "multigrain", "init", *arguments],
+        [sys.executable, "-m", "multigrain", "init", "--no-probe", *arguments],
         cwd=cwd,
         stdin=theirs,
         stdout=theirs,
@@ -242,3 +242,23 @@ def test_the_option_takes_several_words_and_names_those_it_knows() -> None:
     for wrong in ("", ",", "questions essays"):
         with pytest.raises(ConfigError, match="is not among questions, keywords"):
             user_queries(wrong)
+
+
+def test_a_probe_tells_cost_and_time_and_test_queries(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    models = ["--base-model", str(small_bert), "--base-url", "http://127.0.0.1:9/v1", "--model", "m"]
+    options = ["--documents", str(corpus_file), *models]
+    done = subprocess.run(
+        [sys.executable, "-m", "multigrain", "init", "--probe", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env=ENVIRONMENT,
+    )
+
+    assert "wrote config.yaml" in done.stderr
+    assert "cost        unknown: set the price of m under llm.prices" in done.stderr
+    assert "time        about " in done.stderr
+    assert "the endpoint was not asked" in done.stderr
+    assert "test        about " in done.stderr

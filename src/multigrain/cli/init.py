@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from multigrain.cli.console import console
+from multigrain.cli.console import console, quieten_libraries
+from multigrain.cli.options import run_directory
+from multigrain.cli.plan import short_lines
 from multigrain.cli.questions import ask_missing, somebody_is_there
+from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.config.queries import USER_QUERIES, user_queries
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, MultigrainError
 from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.sources.source import look_at_input
 from multigrain.storage.files import atomic_write
@@ -48,6 +51,13 @@ def init(
         bool, typer.Option("--full", help="Write every setting, and not only those you have to decide.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Measure this machine for about ten seconds, to tell time and cost. Default: where init asks.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for what is not given.")] = False,
 ) -> None:
     """Write a short config to start from: only what you have to decide, with one line of why for each setting.
@@ -65,7 +75,8 @@ def init(
         recipe_summary(recipe)  # a wrong name is told before anything is asked
     asked = () if queries is None else user_queries(queries)
     start = Start(documents, recipe, provider, base_url, model, base_model, full, asked).for_ollama()
-    if not yes and somebody_is_there():
+    asks = not yes and somebody_is_there()
+    if asks:
         try:
             start = ask_missing(start, beside=path.parent)
         except (typer.Abort, KeyboardInterrupt):
@@ -74,12 +85,30 @@ def init(
     atomic_write(path, made.text)
     for note in made.notes:
         _print(f"note: {note}")
-    glance = look_at_input(load_config(path))
+    config = load_config(path)
+    glance = look_at_input(config)
     if glance.problem:
         _print(f"warning: {glance.problem}")
         _print(f"wrote {path}; fix documents.path or what is there, then: multigrain run {path}")
-    else:
-        _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
+        return
+    _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
+    if asks if probe is None else probe:
+        _tell_plan(config, path)
+
+
+def _tell_plan(config: Config, path: Path) -> None:
+    """Say what a run will take; the config is written already, so nothing that goes wrong here is an error."""
+    _print("measuring this machine for about ten seconds; Ctrl-C skips it")
+    quieten_libraries()
+    from multigrain.tools.plan import plan_run
+
+    try:
+        for line in short_lines(plan_run(config, run_directory(path, None))):
+            _print(line)
+    except MultigrainError as error:
+        _print(f"no estimate: {error}")
+    except KeyboardInterrupt:
+        _print(f"skipped; `multigrain plan {path}` measures again")
 
 
 def _print(line: str) -> None:

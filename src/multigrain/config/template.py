@@ -41,7 +41,7 @@ _REASONS: dict[str, str] = {
     "documents.path": "A folder of text or Markdown files, or one .jsonl, .csv, .tsv or .parquet file.",
     "documents.chunk_size": "Words a chunk: longer documents are cut, because models read only the start of a text.",
     "llm.provider": "Who writes the queries. local: a model in this process. openai: any endpoint that speaks /v1.",
-    "llm.model": "A larger model writes better queries; see docs/guides/which-writer.md.",
+    "llm.model": "Which language model writes. A larger one writes better queries.",
     "llm.base_url": "The endpoint's address. It nearly always ends in /v1.",
     "llm.api_key_env": "The environment variable that holds the key. Never write the key itself here.",
     "llm.temperature": "The value that was measured to suit this model.",
