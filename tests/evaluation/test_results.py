@@ -53,7 +53,7 @@ def test_results_survive_the_file_and_have_the_documented_shape(
     older.write_text(json.dumps({key: value for key, value in written.items() if key != "chosen_on"}))
     assert read_results(older) == replace(results, chosen_on=())
     (found,) = written["sets"]
-    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric"}
+    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric", "clusters"}
     assert (found["queries"], found["documents"]) == (3, 4)
     assert set(found["models"]["base"]) == {
         "score",
@@ -94,6 +94,7 @@ def test_per_query_rows_survive_the_file_and_give_the_means_back(
         "rank_of_first_relevant": "int32",
         "top_ids": "list<element: string>",
         "relevant_ids": "list<element: string>",
+        "cluster": "string",
     }
 
 

@@ -236,6 +236,7 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
             base=_read_scores(_base_scores(ablation, config)),
             seconds=done.seconds,
             rows=audited.counts["kept"],
+            clusters={judge.name: dict(zip(judge.queries, judge.clusters, strict=True)) for judge in ablation.sets},
         )
     )
 

@@ -18,6 +18,7 @@ from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.query_changes import (
     QueryChanges,
     RowTable,
+    clusters_of,
     pair_queries,
     rows_by_query,
     scores_of,
@@ -194,7 +195,8 @@ def _cell(comparison: Comparison, result: SetResult, model: str) -> str:
 
 
 def _size(result: SetResult) -> str:
-    parts = [f"{result.queries:,} {result.unit}"] if result.queries else []
+    queries = " ".join(filter(None, (f"{result.queries:,} {result.unit}", result.cluster_words)))
+    parts = [queries] if result.queries else []
     return ", ".join([*parts, f"{result.documents:,} documents"] if result.documents else parts)
 
 
@@ -204,7 +206,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.conclusions:
         percent, alpha = f"{100 * settings.confidence:g}%", f"{1 - settings.confidence:.2g}"
         yield (
-            f"Differences from {base} in points (hundredths), with paired {percent} bootstrap intervals; "
+            f"Differences from {base} in points (hundredths), with paired {percent} intervals; "
             f"* the interval stays clear of zero, and p < {alpha} by a paired randomisation test, Holm-corrected over "
             "the table."
         )
@@ -359,7 +361,11 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
     return {
-        model: compare_paired(*scores_of(pair_queries(table, set_name=set_name, base=base, model=model)), settings)
+        model: compare_paired(
+            *scores_of(changes := pair_queries(table, set_name=set_name, base=base, model=model)),
+            settings,
+            clusters_of(changes),
+        )
         for name, model in table
         if name == set_name and model != base
     }

@@ -113,6 +113,12 @@ def scores_of(changes: Sequence[QueryChange]) -> tuple[NDArray[np.float64], NDAr
     return before, np.array([change.after.ndcg_at_10 for change in changes], dtype=np.float64)
 
 
+def clusters_of(changes: Sequence[QueryChange]) -> list[str] | None:
+    """The clusters of the queries, in their order; None where an earlier version did not say."""
+    clusters = [change.before.cluster for change in changes]
+    return None if None in clusters else [cluster for cluster in clusters if cluster is not None]
+
+
 def count_changes(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[int, int]:
     """How many queries rose, and how many fell."""
     return int(np.count_nonzero(after > before + _TIE)), int(np.count_nonzero(after < before - _TIE))

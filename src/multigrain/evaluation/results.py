@@ -41,8 +41,10 @@ _PER_QUERY: Final = pa.schema(
         *(pa.field(name, pa.float32(), False) for name in ("ndcg_at_10", "recall_at_10")),
         pa.field("rank_of_first_relevant", pa.int32()),
         *(pa.field(name, pa.list_(pa.string()), False) for name in _ID_LISTS),
+        pa.field("cluster", pa.string()),
     ]
 )
+_ADDED: Final = ("cluster",)  # by later versions; a file of an earlier one lacks them
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class SetResult:
         metric: what the scores are.
         seen_queries: how many of the queries a document answers that was tuned on; None where that is not known.
         notes: what the figures depend on besides, e.g. what was left out of the set.
+        clusters: how many clusters the queries form, see `EvaluationSet.clusters`; None where that is not known, as in
+            results of earlier versions, which took every query for itself.
     """
 
     name: str
@@ -86,6 +90,12 @@ class SetResult:
     metric: str = NDCG
     seen_queries: int | None = None
     notes: tuple[str, ...] = ()
+    clusters: int | None = None
+
+    @property
+    def cluster_words(self) -> str:
+        """In how many clusters the queries are, in words; empty where each stands for itself."""
+        return "" if self.clusters in (None, self.queries) else f"in {self.clusters:,} clusters"
 
     @property
     def seen_words(self) -> str:
@@ -114,7 +124,7 @@ class EvaluationResults:
         chosen: the model that validation chose; empty where nothing was chosen.
         models: all of them, the base first.
         sets: in the order they were scored.
-        bootstrap_samples: resamples behind each interval.
+        bootstrap_samples: random signs behind each p-value; the name is that of the first version's file.
         confidence: width of the intervals.
         seed: of the resampling.
         chosen_by: how `chosen` was chosen.
@@ -165,7 +175,10 @@ class EvaluationResults:
 
 @dataclass(frozen=True, slots=True)
 class QueryRow:
-    """One row of `per_query.parquet`: one query, one model. Ranks count from 1; None is beyond what was kept."""
+    """One row of `per_query.parquet`: one query, one model. Ranks count from 1; None is beyond what was kept.
+
+    The cluster is the query's, see `EvaluationSet.clusters`; None where an earlier version wrote the file.
+    """
 
     set: str
     model: str
@@ -176,6 +189,7 @@ class QueryRow:
     rank_of_first_relevant: int | None
     top_ids: tuple[str, ...]
     relevant_ids: tuple[str, ...]
+    cluster: str | None = None
 
 
 def choose(validation: Mapping[str, float]) -> str:
@@ -225,11 +239,12 @@ def summarise_set(
         documents=len(evaluation_set.corpus),
         models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
         delta={
-            name: compare_paired(reference, model.ndcg_by_query, settings)
+            name: compare_paired(reference, model.ndcg_by_query, settings, evaluation_set.clusters)
             for name, model in scores.items()
             if reference is not None and name != base
         },
         notes=evaluation_set.remarks,
+        clusters=len(set(evaluation_set.clusters)),
     )
 
 
@@ -294,6 +309,7 @@ def unselected_results(
 
 def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> list[QueryRow]:
     """Turn one model's scores on one set into rows of `per_query.parquet`."""
+    cluster_of = dict(zip(evaluation_set.queries, evaluation_set.clusters, strict=True))
     return [
         QueryRow(
             set=evaluation_set.name,
@@ -305,6 +321,7 @@ def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> 
             rank_of_first_relevant=score.rank_of_first_relevant,
             top_ids=score.top_ids,
             relevant_ids=tuple(key for key, grade in evaluation_set.qrels[score.query_id].items() if grade > 0),
+            cluster=cluster_of[score.query_id],
         )
         for score in scores.queries
     ]
@@ -316,8 +333,9 @@ def plain_set(result: SetResult) -> dict[str, Any]:
     Notes are there where there are any, so that files without them are as they always were.
     """
     values = asdict(result)
-    if result.seen_queries is None:  # as in files of runs that did not ask
-        del values["seen_queries"]
+    for name in ("seen_queries", "clusters"):
+        if values[name] is None:  # as in files of runs that did not ask
+            del values[name]
     unmeasured = dict.fromkeys(METRICS.names())
     values["models"] = {
         name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()
@@ -398,6 +416,9 @@ def read_per_query(path: Path, *, models: Sequence[str] | None = None) -> list[Q
         table = pq.read_table(path, filters=None if models is None else [("model", "in", list(models))])
     except (OSError, pa.ArrowException) as error:
         raise EvaluationError(f"{path}: per-query results cannot be read ({error}); evaluate again") from None
+    for name in _ADDED:
+        if name not in table.column_names:
+            table = table.append_column(_PER_QUERY.field(name), pa.nulls(len(table), _PER_QUERY.field(name).type))
     if not table.schema.equals(_PER_QUERY):
         raise EvaluationError(f"{path}: not per-query results of this version; evaluate again")
     return [QueryRow(**row | {name: tuple(row[name]) for name in _ID_LISTS}) for row in table.to_pylist()]

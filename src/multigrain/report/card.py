@@ -307,6 +307,7 @@ def _scores(data: CardData) -> list[dict[str, Any]]:
             "role": result.role,
             "label": result.provenance,
             "queries": result.queries,
+            "clusters": result.cluster_words,
             "metric": result.metric,
             "base": _rounded(result.models.get(evaluation.base)),
             "tuned": _rounded(result.models.get(evaluation.chosen)),

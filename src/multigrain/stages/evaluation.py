@@ -211,6 +211,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
         }
         kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
         size = f", {result.queries} {result.unit}" if result.queries else ""
+        size += f" {result.cluster_words}" if result.cluster_words else ""
         size += f", {result.seen_words}" if result.seen_words else ""
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
         context.progress.say(
