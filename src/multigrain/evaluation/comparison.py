@@ -33,7 +33,6 @@ from multigrain.evaluation.results import (
     unselected_results,
     write_per_query,
 )
-from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_paired
@@ -215,8 +214,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
                 f"about {conclusion.queries_needed:,} would do."
             )
     for result in comparison.results.sets:
-        yield from (f"{result.name}: {note}." for note in result.notes)
-        if SYNTHETIC_ESTIMATE in (result.provenance or ""):
+        yield from (f"{result.name}: {note}." for note in result.remarks)
+        if result.evidence == "written":
             yield (
                 f"{result.name}: {result.provenance}. A language model wrote its queries; it proves less than "
                 "people's would."

@@ -22,8 +22,9 @@ from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Evidence, Role, evidence_of
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
+from multigrain.evaluation.sets.written import WrittenQuality
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.storage.files import atomic_write
@@ -74,6 +75,7 @@ class SetResult:
         metric: what the scores are.
         seen_queries: how many of the queries a document answers that was tuned on; None where that is not known.
         notes: what the figures depend on besides, e.g. what was left out of the set.
+        quality: of queries that a language model wrote; None for others, and where it was not measured.
     """
 
     name: str
@@ -86,6 +88,12 @@ class SetResult:
     metric: str = NDCG
     seen_queries: int | None = None
     notes: tuple[str, ...] = ()
+    quality: WrittenQuality | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that is to be told beside the figures."""
+        return self.notes if self.quality is None else (*self.notes, str(self.quality))
 
     @property
     def seen_words(self) -> str:
@@ -94,6 +102,16 @@ class SetResult:
             return ""
         share = {0: "none", self.queries: "all"}.get(self.seen_queries, f"{self.seen_queries:,} of them")
         return f"{share} on documents tuned on"
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the figures rest on."""
+        return evidence_of(self.provenance)
+
+    @property
+    def evidence_rank(self) -> tuple[bool, int]:
+        """How much the set proves beside others, the smaller the more: queries before pairs, then by the evidence."""
+        return self.metric != NDCG, EVIDENCE.index(self.evidence)
 
     @property
     def unit(self) -> str:
@@ -141,13 +159,29 @@ class EvaluationResults:
 
     @property
     def headline_set(self) -> SetResult | None:
-        """The test set that a first sentence speaks of: the first one of queries, else the first one."""
-        tests = self.with_role("test")
-        return next((result for result in tests if result.metric == NDCG), next(iter(tests), None))
+        """The test set that a first sentence speaks of: the best evidence, and of equally good ones the first."""
+        return next(iter(self.with_role("test")), None)
 
     def with_role(self, role: Role) -> tuple[SetResult, ...]:
-        """The sets that play one role."""
-        return tuple(result for result in self.sets if result.role == role)
+        """The sets that play one role, the best evidence first; of equally good ones in the order of scoring."""
+        found = [result for result in self.sets if result.role == role]
+        return tuple(sorted(found, key=lambda result: result.evidence_rank))
+
+    def is_minor(self, result: SetResult) -> bool:
+        """Whether a test set proves little beside others: a language model wrote its queries, people those of others.
+
+        Such a set decides nothing, and is shown last and small.
+        """
+        return (
+            result.role == "test"
+            and result.evidence == "written"
+            and any(other.evidence != "written" and other.metric == NDCG for other in self.with_role("test"))
+        )
+
+    @property
+    def shown(self) -> tuple[SetResult, ...]:
+        """All sets as they are shown one after another: those that prove nothing, then the tests."""
+        return (*(result for result in self.sets if result.role != "test"), *self.with_role("test"))
 
     def selected_on(self, result: SetResult) -> bool:
         """Whether a set had a share in the model selection."""
@@ -316,8 +350,9 @@ def plain_set(result: SetResult) -> dict[str, Any]:
     Notes are there where there are any, so that files without them are as they always were.
     """
     values = asdict(result)
-    if result.seen_queries is None:  # as in files of runs that did not ask
-        del values["seen_queries"]
+    for name in ("seen_queries", "quality"):
+        if values[name] is None:  # as in files of runs that did not ask
+            del values[name]
     unmeasured = dict.fromkeys(METRICS.names())
     values["models"] = {
         name: {"score": scores.score, **unmeasured, **scores.metrics} for name, scores in result.models.items()
