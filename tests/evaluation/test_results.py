@@ -9,16 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.per_query import query_rows, read_per_query, write_per_query
 from multigrain.evaluation.results import (
     EvaluationResults,
     choose,
     plain_set,
-    query_rows,
-    read_per_query,
     read_results,
     read_sets,
     summarise_set,
-    write_per_query,
     write_results,
 )
 from multigrain.evaluation.retrieval import BM25Retriever, SetScores, evaluate_retrieval, evaluate_retriever

@@ -15,6 +15,7 @@ from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import (
     QueryChanges,
     RowTable,
@@ -27,14 +28,11 @@ from multigrain.evaluation.query_changes import (
 from multigrain.evaluation.results import (
     EvaluationResults,
     ModelScores,
-    QueryRow,
     SetResult,
     plain_set,
     summarise_similarity,
     unselected_results,
-    write_per_query,
 )
-from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_paired
@@ -217,8 +215,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
                 f"about {conclusion.queries_needed:,} would do."
             )
     for result in comparison.results.sets:
-        yield from (f"{result.name}: {note}." for note in result.notes)
-        if SYNTHETIC_ESTIMATE in (result.provenance or ""):
+        yield from (f"{result.name}: {note}." for note in result.remarks)
+        if result.evidence == "written":
             yield (
                 f"{result.name}: {result.provenance}. A language model wrote its queries; it proves less than "
                 "people's would."

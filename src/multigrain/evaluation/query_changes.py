@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multigrain.display.text import one_line
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import QueryRow
+from multigrain.evaluation.per_query import QueryRow
 
 _TIE: Final = 1e-6
 """Metrics that differ by less than a float32's rounding are a tie."""

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from multigrain.config import EvaluationSetConfig
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import query_rows, read_per_query, summarise_set, write_per_query
+from multigrain.evaluation.per_query import query_rows, read_per_query, write_per_query
+from multigrain.evaluation.results import summarise_set
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.loading import load_evaluation_set, parse_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, cluster_queries, from_queries, sample

@@ -21,10 +21,23 @@ from multigrain.records import Document, Split
 from multigrain.sources.words import fold_text
 
 Role = Literal["validation", "test", "forgetting"]
+Evidence = Literal["judgments", "titles", "written"]
 
 GIVEN_PAIRS: Final = "held-out given pairs"
 HUMAN_TITLES: Final = "human-written titles"
 SYNTHETIC_ESTIMATE: Final = "synthetic estimate"
+EVIDENCE: Final[tuple[Evidence, ...]] = ("judgments", "titles", "written")
+"""What a set's figures rest on, the best first: judgments of which document answers whom, titles that people wrote of
+their documents, queries that a language model wrote."""
+
+
+def evidence_of(provenance: str | None) -> Evidence:
+    """What the figures on a set rest on, by who judged it; a set of which that is not known was judged elsewhere."""
+    named = provenance or ""
+    if SYNTHETIC_ESTIMATE in named:
+        return "written"
+    return "titles" if HUMAN_TITLES in named else "judgments"
+
 
 FEWEST_CLUSTERS: Final = 5
 """Fewer say nothing of others: intervals then speak of further queries about the same documents, and that is told."""
