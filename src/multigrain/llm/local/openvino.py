@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import joblib  # type: ignore[import-untyped]
 
+from multigrain.engine.hardware import cpu_has_amx
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.local.batching import Batcher, Generated
 from multigrain.llm.local.gguf_file import GgufFile
@@ -39,8 +40,9 @@ class OpenVinoLLM:
     all of them. The cache is `concurrency` times `context_tokens`, and no more requests are in work at once, so each
     finds room.
 
-    **Precision.** Activations are float32, and weights as the file has them. Where a processor multiplies bfloat16,
-    OpenVINO itself would take that, and texts would depend on the machine.
+    **Precision.** Weights are as the file has them. Activations are bfloat16 where the processor has AMX, which reads
+    prompts of a 1.5B model three times as fast, and float32 elsewhere: with AVX512-BF16 alone, which OpenVINO would take
+    bfloat16 for too, it is slower than float32 and fewer answers are of use.
 
     **Schemas.** The library lets any white space stand between the parts of a JSON answer, and small models sometimes
     write nothing else up to their limit. Such an answer is asked for again, with the next seed.
@@ -191,7 +193,8 @@ class OpenVinoLLM:
         scheduler.max_num_seqs = self._concurrency
         scheduler.max_num_batched_tokens = max(_BATCHED_TOKENS, self._concurrency)
         scheduler.enable_prefix_caching = prefix_cache
-        properties = {"INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": "f32"}
+        precision = "bf16" if cpu_has_amx() else "f32"
+        properties = {"INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": precision}
 
         def opened() -> Any:
             try:
