@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import joblib  # type: ignore[import-untyped]
 
-from multigrain.engine.hardware import cpu_has_amx
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.local.batching import Batcher, Generated
 from multigrain.llm.local.gguf_file import GgufFile
 from multigrain.llm.local.memory import check_memory, openvino_bytes
 from multigrain.llm.local.readable_copy import copy_bytes, readable_file
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_fingerprint
+from multigrain.storage.hardware import cpu_has_amx
 
 PASSED_ON: Final = frozenset({"chat_template_kwargs"})
 """The keys of `extra_body` that mean something here."""
@@ -40,9 +40,9 @@ class OpenVinoLLM:
     all of them. The cache is `concurrency` times `context_tokens`, and no more requests are in work at once, so each
     finds room.
 
-    **Precision.** Weights are as the file has them. Activations are bfloat16 where the processor has AMX, which reads
-    prompts of a 1.5B model three times as fast, and float32 elsewhere: with AVX512-BF16 alone, which OpenVINO would take
-    bfloat16 for too, it is slower than float32 and fewer answers are of use.
+    **Precision.** Weights are as the file has them. Activations are bfloat16 where the processor has AMX: a model of
+    1.5B parameters then writes three times as fast. They are float32 elsewhere. OpenVINO itself would take bfloat16 for
+    AVX512-BF16 too, with which it is slower than float32 and fewer answers are of use.
 
     **Schemas.** The library lets any white space stand between the parts of a JSON answer, and small models sometimes
     write nothing else up to their limit. Such an answer is asked for again, with the next seed.
