@@ -41,8 +41,8 @@ class OpenVinoLLM:
     finds room.
 
     **Precision.** Weights are as the file has them. Activations are bfloat16 where the processor has AMX: a model of
-    1.5B parameters then writes three times as fast. They are float32 elsewhere. OpenVINO itself would take bfloat16 for
-    AVX512-BF16 too, with which it is slower than float32 and fewer answers are of use.
+    1.5B parameters then writes three times as fast. They are float32 elsewhere. OpenVINO itself would take bfloat16
+    for AVX512-BF16 too, with which it is slower than float32 and fewer answers are of use.
 
     **Schemas.** The library lets any white space stand between the parts of a JSON answer, and small models sometimes
     write nothing else up to their limit. Such an answer is asked for again, with the next seed.
