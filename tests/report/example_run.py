@@ -25,15 +25,8 @@ from multigrain.audit.summary import summarise
 from multigrain.curriculum.schedule import Boundary
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.encoders.facts import EncodingFacts
-from multigrain.evaluation.results import (
-    CHOSEN_BY,
-    EvaluationResults,
-    QueryRow,
-    query_rows,
-    summarise_set,
-    write_per_query,
-    write_results,
-)
+from multigrain.evaluation.per_query import QueryRow, query_rows, write_per_query
+from multigrain.evaluation.results import CHOSEN_BY, EvaluationResults, summarise_set, write_results
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.settings import CompareSettings

@@ -37,6 +37,10 @@ def test_documents_without_titles_are_evaluated_on_written_queries_and_labelled_
     results = json.loads((finished.results_path / "evaluation.json").read_text())
     assert {each["label"] for each in results["sets"]} == {"synthetic estimate"}
     assert "synthetic estimate" in finished.report_path.read_text()
+    for each in results["sets"]:
+        quality = each["quality"]
+        assert (quality["queries"], quality["within"]) == (each["queries"], 20)
+        assert f"for {quality['found']} of {each['queries']} (" in finished.report_path.read_text()
 
 
 def test_another_model_writes_the_held_out_queries(

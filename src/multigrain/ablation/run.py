@@ -32,7 +32,8 @@ from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import ConfigError, EvaluationError
-from multigrain.evaluation.results import BASE, read_per_query, write_per_query
+from multigrain.evaluation.per_query import read_per_query, write_per_query
+from multigrain.evaluation.results import BASE
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
@@ -236,6 +237,7 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
             base=_read_scores(_base_scores(ablation, config)),
             seconds=done.seconds,
             rows=audited.counts["kept"],
+            clusters={judge.name: dict(zip(judge.queries, judge.clusters, strict=True)) for judge in ablation.sets},
         )
     )
 

@@ -9,7 +9,7 @@ those on validation sets, which chose the model and so cannot judge it.
   models read the same file, and would contradict each other if each counted for itself. The price is that a further
   candidate or set asks for a little more evidence from all.
 - The interval too, because it stands beside every claim: "better, by +1.0 [-0.1, 2.1]" would contradict itself. The
-  percentile bootstrap and the randomisation test may disagree close to the border; then nothing is claimed.
+  interval and the randomisation test may disagree close to the border; then nothing is claimed.
 - No claim is not "no difference". That is said only where the whole interval lies within the smallest difference that
   matters; else there are too few queries to tell.
 
@@ -259,9 +259,10 @@ def points_allowed(threshold: float) -> str:
 Decision = Literal[
     "base", "use", "worse", "looks worse", "no better on validation", "not shown", "no gain", "untested"
 ]
-"""base: validation chose the base model. use: a gain is claimed on a test set. worse: a loss is. looks worse: no gain
-is, and an interval lies below zero. no better on validation: it did not beat the base model where it was chosen. not
-shown: it points up. no gain: it does not even point up. untested: there is no test set."""
+"""base: validation chose the base model. use: a gain is claimed on a test set that decides. worse: a loss is, or no
+gain is and a loss on another. looks worse: no gain is, and an interval lies below zero. no better on validation: it
+did not beat the base model where it was chosen. not shown: it points up. no gain: it does not even point up. untested:
+there is no test set."""
 
 
 def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Decision:
@@ -273,12 +274,14 @@ def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Dec
     """
     if results.chosen == results.base:
         return "base"
-    tests = _tests_of_chosen(results, conclusions)
+    tests = deciding_tests(results, conclusions)
     verdicts = {conclusion.verdict for conclusion in tests}
     if Verdict.WORSE in verdicts:
         return "worse"
     if Verdict.BETTER in verdicts:
         return "use"
+    if any(conclusion.verdict is Verdict.WORSE for conclusion in lesser_claims(results, conclusions)):
+        return "worse"
     if any(conclusion.is_below_zero for conclusion in tests):
         return "looks worse"
     if results.beat_base() is False:
@@ -286,6 +289,27 @@ def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Dec
     if not tests:
         return "untested"
     return "not shown" if any(conclusion.difference.mean > _ABOUT_ZERO for conclusion in tests) else "no gain"
+
+
+def deciding_tests(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> list[Conclusion]:
+    """The conclusions on the chosen model that decide: those of the test sets with the best evidence.
+
+    Judgments go before titles that people wrote, and these before queries that a language model wrote; see
+    `SetResult.evidence_rank`. A set of people's that does not decide is shown, and warned of where the model loses.
+    """
+    tests = _tests_of_chosen(results, conclusions)
+    ranks = [conclusion.result.evidence_rank for conclusion in tests]
+    return [conclusion for conclusion, rank in zip(tests, ranks, strict=True) if rank == min(ranks)]
+
+
+def lesser_claims(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> list[Conclusion]:
+    """What is claimed of the chosen model on test sets that do not decide, though people wrote their queries."""
+    deciding = deciding_tests(results, conclusions)
+    return [
+        conclusion
+        for conclusion in _tests_of_chosen(results, conclusions)
+        if conclusion.is_claimed and conclusion not in deciding and not results.is_minor(conclusion.result)
+    ]
 
 
 def _tests_of_chosen(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> list[Conclusion]:
@@ -310,7 +334,7 @@ def recommendation(results: EvaluationResults, conclusions: Sequence[Conclusion]
         reserves += [
             f"that of {conclusion.result.name}, where the whole interval lies below zero"
             for conclusion in _tests_of_chosen(results, conclusions)
-            if conclusion.is_below_zero
+            if conclusion.is_below_zero and not results.is_minor(conclusion.result)
         ]
         return decision, "; use it" + (f", but not for text like {' or '.join(reserves)}" if reserves else "")
     return decision, {
@@ -332,7 +356,8 @@ def describe_conclusion(conclusion: Conclusion, settings: CompareSettings) -> st
         settings: what it was concluded with.
     """
     result, difference = conclusion.result, conclusion.difference
-    about = ", ".join(part for part in (result.provenance, f"{result.queries:,} {result.unit}") if part)
+    size = f"{result.queries:,} {result.unit}"
+    about = ", ".join(part for part in (result.provenance, size, result.cluster_words) if part)
     figures = (
         f"{result.metric} {conclusion.base_score:.3f} → {conclusion.score:.3f} ({100 * difference.mean:+.1f} points, "
         f"{100 * settings.confidence:g}% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"

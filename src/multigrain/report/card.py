@@ -276,7 +276,11 @@ def _front_matter(data: CardData) -> str:
     if data.base.license is not None:
         values["license"] = data.base.license
     # Validation chose the model, so its figures are no results.
-    results = [_indexed(row) for row in _scores(data) if row["tuned"] is not None and row["role"] != "validation"]
+    results = [
+        _indexed(row)
+        for row in _scores(data)
+        if row["tuned"] is not None and row["role"] != "validation" and not row["minor"]
+    ]
     if results:
         values["model-index"] = [{"name": _flat(data.report.title), "results": results}]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1_000_000)
@@ -306,7 +310,11 @@ def _scores(data: CardData) -> list[dict[str, Any]]:
             "name": result.name,
             "role": result.role,
             "label": result.provenance,
+            "written": result.evidence == "written",
+            "minor": evaluation.is_minor(result),
+            "remarks": result.remarks,
             "queries": result.queries,
+            "clusters": result.cluster_words,
             "metric": result.metric,
             "base": _rounded(result.models.get(evaluation.base)),
             "tuned": _rounded(result.models.get(evaluation.chosen)),
@@ -321,7 +329,7 @@ def _scores(data: CardData) -> list[dict[str, Any]]:
                 for name in result.metric_names
             },
         }
-        for result in evaluation.sets
+        for result in evaluation.shown
     ]
 
 

@@ -16,6 +16,7 @@ from multigrain.evaluation.verdict import (
     conclusion_on,
     conclusions_of,
     left_to_gain,
+    lesser_claims,
     queries_to_tell,
     recommendation,
     rough,
@@ -85,7 +86,8 @@ def headline(
         title = f"{results.chosen} was not compared with the base model on {tested.name}"
         return Statement(None, "unclear", "not compared", title, (), advice)
     badge, title = _badge_and_title(conclusion)
-    details = (*_how_sure(conclusion, results.confidence), *_what_else(conclusion, changes))
+    others = map(_elsewhere, lesser_claims(results, conclusions))
+    details = (*_how_sure(conclusion, results.confidence), *others, *_what_else(conclusion, changes))
     return Statement(conclusion.verdict, tone_of(conclusion), badge, title, details, advice)
 
 
@@ -110,7 +112,8 @@ def _badge_and_title(conclusion: Conclusion) -> tuple[str, str]:
 
 def _how_sure(conclusion: Conclusion, confidence: float) -> list[str]:
     result, difference = conclusion.result, conclusion.difference
-    on = f"{figures.count(result.queries)} held-out {result.unit}: " if result.queries else ""
+    of_clusters = f" {result.cluster_words}" if result.cluster_words else ""
+    on = f"{figures.count(result.queries)} held-out {result.unit}{of_clusters}: " if result.queries else ""
     details = [f"{figures.interval(difference)} points ({confidence:.0%} interval) on {on}{result.provenance}."]
     if conclusion.is_claimed:
         return details
@@ -126,6 +129,14 @@ def _how_sure(conclusion: Conclusion, confidence: float) -> list[str]:
     else:
         details.append("The interval contains zero: this run cannot tell the difference from chance.")
     return details + _too_few(conclusion)
+
+
+def _elsewhere(conclusion: Conclusion) -> str:
+    result = conclusion.result
+    return (
+        f"On {result.name} ({result.provenance}) it is {conclusion.verdict.value}: "
+        f"{figures.interval(conclusion.difference)} points."
+    )
 
 
 def _too_few(conclusion: Conclusion) -> list[str]:
@@ -171,7 +182,7 @@ def _what_else(conclusion: Conclusion, changes: Sequence[QueryChanges]) -> list[
             "something": [],
         }[left_to_gain(conclusion.base_score)]
     details += [_first_place(moved) for moved in changes if moved.set == result.name]
-    if "synthetic" in (result.provenance or "").lower():
+    if result.evidence == "written":
         details.append("The queries were written by a language model: take this as an estimate, not as a proof.")
     return details
 

@@ -22,18 +22,14 @@ from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
 from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import (
-    BASE,
-    EvaluationResults,
-    choose,
-    selection_words,
-    write_per_query,
-    write_results,
-)
+from multigrain.evaluation.per_query import write_per_query
+from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, choose, selection_words, write_results
+from multigrain.evaluation.retrieval import DEPTH
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
 from multigrain.evaluation.sets.run_sets import count_seen, domain_sets
+from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
@@ -49,6 +45,8 @@ from multigrain.storage.files import atomic_directory, atomic_write
 
 _ANCHOR_TEXTS = 6
 _ANCHOR_CHARACTERS = 300
+_ROUND_TRIP = 20
+"""How far down a written query may find its document, where the audit asks for no round trip."""
 
 
 def run(context: RunContext, stage: Stage) -> None:
@@ -98,7 +96,10 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     results = EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),
-        sets=tuple(replace(result, seen_queries=seen.get(result.name)) for result in scored.results(settings)),
+        sets=tuple(
+            replace(result, seen_queries=seen.get(result.name), quality=_quality(context, result, scored))
+            for result in scored.results(settings)
+        ),
         bootstrap_samples=settings.samples,
         confidence=settings.confidence,
         seed=settings.seed,
@@ -109,6 +110,20 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     )
     _write(context, results, scored)
     return _headline(context, results, tested)
+
+
+def _quality(context: RunContext, result: SetResult, scored: Scored) -> WrittenQuality | None:
+    """How good the set's queries are, where a language model wrote them."""
+    if result.evidence != "written" or result.name not in scored.scores:
+        return None
+    config, manifest = context.config, context.run.manifest("synthesis")
+    judged = passed = None
+    if manifest is not None and config.audit.query_judge is not None and config.audit.query_judge.heldout:
+        passed = int(manifest.counts["heldout_queries_written"])
+        judged = passed + int(manifest.counts.get("heldout_failed", {}).get("judged_query", 0))
+    ranks = (query.rank_of_first_relevant for query in scored.scores[result.name][BASE].queries)
+    within = min(config.audit.round_trip_rank or _ROUND_TRIP, DEPTH)
+    return written_quality(ranks, within=within, judged=judged, passed=passed)
 
 
 def _model(context: RunContext, name: str) -> SentenceTransformer:
@@ -197,7 +212,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
     counts: dict[str, Any] = {"chosen": results.chosen}
     for name in dict.fromkeys((BASE, tested)):
         context.progress.say(f"{name}: {results.facts[name]}")
-    for result in results.sets:
+    for result in results.shown:
         base, score = result.models[BASE].score, result.models[tested].score
         delta = result.delta.get(tested)
         counts[result.name] = {
@@ -210,14 +225,16 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
             "delta": None if delta is None else {"mean": delta.mean, "low": delta.low, "high": delta.high},
         }
         kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
+        kind = "decides nothing, " if results.is_minor(result) else kind
         size = f", {result.queries} {result.unit}" if result.queries else ""
+        size += f" {result.cluster_words}" if result.cluster_words else ""
         size += f", {result.seen_words}" if result.seen_words else ""
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
         context.progress.say(
             f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {score:.3f} with "
             f"{tested} ({100 * (score - base):+.1f} points{interval})"
         )
-        for note in result.notes:
+        for note in result.remarks:
             context.progress.say(f"{result.name}: {note}")
     forgetting = judge_forgetting(results, [tested])
     for judged in forgetting:
@@ -243,7 +260,7 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
     conclusions = conclusions_of(results)
     for conclusion in conclusions:
         result = conclusion.result
-        if result.role != "test" or conclusion.model != results.chosen:
+        if result.role != "test" or conclusion.model != results.chosen or results.is_minor(result):
             continue
         if left_to_gain(conclusion.base_score) == "nothing":
             yield f"{result.name}: the base model answers every query of it: nothing is left to gain on this set"

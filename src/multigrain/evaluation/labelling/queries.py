@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from multigrain.config import DocumentsConfig
 from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import BASE, read_per_query, read_results
+from multigrain.evaluation.per_query import read_per_query
+from multigrain.evaluation.results import BASE, read_results
 from multigrain.evaluation.retrieval import DenseRetriever, Retriever
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
@@ -57,7 +58,7 @@ def run_queries(run: RunDirectory) -> LabelTask:
     results = read_results(run.results_path / RESULTS_FILE)
     texts = {document.id: document.text for document in read_document_table(run.documents_path)}
     rows = [row for row in read_per_query(run.results_path / PER_QUERY_FILE) if row.model in (BASE, results.chosen)]
-    for result in results.sets:
+    for result in results.shown:
         own = [row for row in rows if row.set == result.name]
         if result.role == "test" and own and all(key in texts for row in own for key in row.top_ids):
             rankings: dict[str, dict[str, Sequence[str]]] = {BASE: {}, results.chosen: {}}
