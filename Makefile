@@ -33,6 +33,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python docs/prose.py
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from benchmarks.training_speed import LIMITS, Clock, report
 
-from benchmarks import draw_curricula
+from benchmarks import draw_curricula, draw_gains
 from multigrain.config.file import parse_config
 
 
@@ -37,8 +38,9 @@ def test_ratios_are_of_runs_in_the_same_round() -> None:
     assert result["ratio_ata"] < LIMITS["ratio_ata"]
 
 
-def test_the_figure_of_the_curricula_is_up_to_date() -> None:
-    assert draw_curricula.OUT.read_text(encoding="utf-8") == draw_curricula.draw()
+@pytest.mark.parametrize("figure", [draw_curricula, draw_gains])
+def test_figures_are_up_to_date(figure: ModuleType) -> None:
+    assert figure.OUT.read_text(encoding="utf-8") == figure.draw()
 
 
 @pytest.mark.parametrize("guide", ["training.md", "curriculum.md"])

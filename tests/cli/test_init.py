@@ -82,9 +82,9 @@ def test_enter_takes_good_defaults(tmp_path: Path) -> None:
 def test_answers_are_written_down_and_wrong_ones_asked_again(tmp_path: Path) -> None:
     answers = [
         ("documents [documents]", "nowhere"),
-        ("Write it down all the same?", "n"),
+        ("Write it down anyway?", "n"),
         ("documents [documents]", "notes.jsonl"),
-        ("Write it down all the same?", "y"),
+        ("Write it down anyway?", "y"),
         ("recipe", "nonsuch"),
         ("recipe", ""),
         ("provider", "openai"),
@@ -113,8 +113,8 @@ def test_answers_are_written_down_and_wrong_ones_asked_again(tmp_path: Path) -> 
 def test_neither_yes_nor_no_is_asked_again(tmp_path: Path) -> None:
     answers = [
         ("documents [documents]", "nowhere"),
-        ("Write it down all the same?", "maybe"),
-        ("Write it down all the same?", "yes"),
+        ("Write it down anyway?", "maybe"),
+        ("Write it down anyway?", "yes"),
         ("recipe", ""),
         ("provider", "ollama"),
         ("endpoint [http://localhost:11434/v1]", ""),

@@ -42,6 +42,6 @@ def test_training_says_at_once_that_it_stops(tmp_path: Path, corpus_file: Path, 
     assert process.returncode == 130
     assert " steps" in line
     assert said[-2].startswith("stopping after this step; a checkpoint is written first")
-    assert said[-1] == "interrupted; nothing that was finished is lost, the same command goes on from there"
+    assert said[-1] == "interrupted; nothing that was finished is lost, the same command continues from there"
     assert not [each for each in said if each.startswith("error")]
     assert list(tmp_path.glob("runs/c/checkpoints/tuned-*/checkpoint-*"))

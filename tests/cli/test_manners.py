@@ -32,7 +32,7 @@ def test_the_welcome_knows_where_one_is(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     assert "it has not been run yet: multigrain run config.yaml" in welcome(tmp_path)
     (tmp_path / "runs" / "config").mkdir(parents=True)
-    assert "the same command goes on" in welcome(tmp_path)
+    assert "the same command continues" in welcome(tmp_path)
     (tmp_path / "runs" / "config" / "report.html").touch()
     assert "open runs/config/report.html" in welcome(tmp_path)
 
@@ -79,7 +79,7 @@ def test_status_alone_shows_every_run_here(tmp_path: Path, monkeypatch: pytest.M
 
     assert "no run in runs/ here" in str(none.exception)
     assert re.findall(r"^runs/\w+$", both.stdout, re.M) == ["runs/a", "runs/b"]
-    assert "`multigrain run runs/b` goes on" in both.stdout
+    assert "`multigrain run runs/b` continues" in both.stdout
     assert by_config.stdout.startswith("runs/b\n")
 
 
@@ -124,5 +124,5 @@ def test_ctrl_c_is_one_line_and_its_own_exit_code(tmp_path: Path, corpus_file: P
     assert process.returncode == 130
     assert said.strip().splitlines() == [
         "stopping: every answer that has arrived is kept",
-        "interrupted; nothing that was finished is lost, the same command goes on from there",
+        "interrupted; nothing that was finished is lost, the same command continues from there",
     ]

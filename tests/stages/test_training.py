@@ -200,7 +200,7 @@ def test_ctrl_c_under_a_launcher_leaves_a_checkpoint_that_the_same_command_goes_
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them; the launcher passes it on as well
     _, errors = process.communicate(timeout=200)
     assert process.returncode
-    assert errors.count("the same command goes on from there") == 1
+    assert errors.count("the same command continues from there") == 1
     left = [int(path.name.rpartition("-")[2]) for path in context.run.checkpoints_path.glob("*/checkpoint-*")]
     assert 97 < max(left) < 2 * 97
 

@@ -165,7 +165,7 @@ _BUILT_IN: Final[tuple[Check, ...]] = (
         {"near_duplicate": "nearly the same as another row", "same_meaning": "asks what another row asks"},
         rows=near_duplicates,
     ),
-    Check("decontamination", {"contaminated": "an evaluation set holds it too"}),
+    Check("decontamination", {"contaminated": "an evaluation set contains it too"}),
     Check("round_trip", {"round_trip": "the query does not find its own document"}, measured=_round_trip),
     Check(
         "false_negatives",

@@ -123,7 +123,7 @@ def say_summary(counts: Mapping[str, Any], progress: Progress) -> None:
     probe = counts["probe"]
     if probe is not None:
         line = (
-            f"audit: written and mined negatives are told apart by {probe['features']} with AUC {probe['auc']:.2f} "
+            f"audit: written and mined negatives are distinguished by {probe['features']} with AUC {probe['auc']:.2f} "
             f"({probe['low']:.2f} to {probe['high']:.2f})"
         )
         if probe["warns"]:

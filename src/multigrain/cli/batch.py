@@ -106,7 +106,7 @@ def read(
         if done.broken:
             terminal_progress().remark(
                 f"left out, as they cannot be read: {len(done.broken)} of the lines, the first {done.broken[0]}; have "
-                "the file sent again, or write their requests anew with `multigrain batch write --again`"
+                "the file sent again, or write their requests again with `multigrain batch write --again`"
             )
     if done.refused:
         others = f" ({len(done.refused)} such files)" if len(done.refused) > 1 else ""

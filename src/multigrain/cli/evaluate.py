@@ -72,7 +72,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep per-query results, the table and embeddings here; the same command goes on from there.",
+            help="Keep per-query results, the table and embeddings here; the same command continues from there.",
         ),
     ] = None,
     trust_remote_code: TrustOption = False,

@@ -120,7 +120,7 @@ def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, 
     if judged:
         typer.echo(
             f"{folder / task.name} is a labelled set now: `multigrain evaluate MODEL --set {folder / task.name}`. "
-            "What a new model finds and nobody judged counts as not relevant there, and is told."
+            "What a new model finds and nobody judged counts as not relevant there, and is reported."
         )
 
 

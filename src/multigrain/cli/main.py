@@ -19,7 +19,7 @@ from multigrain.stages.table import STAGES
 _DEBUG = "--debug"
 _INTERRUPTED: Final = 130
 _WELCOME_COLUMN: Final = 38
-_GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command goes on from there"
+_GOES_ON: Final = "interrupted; nothing that was finished is lost, the same command continues from there"
 
 
 _PANELS: Final[dict[str, tuple[str, ...]]] = {
@@ -100,7 +100,7 @@ def _next_command(folder: Path) -> str:
     if (run / "report.html").is_file():
         return f"runs/config is complete: open {run.relative_to(folder) / 'report.html'}"
     if (folder / "config.yaml").is_file():
-        about = "runs/config is begun, and the same command goes on" if run.is_dir() else "it has not been run yet"
+        about = "runs/config is begun, and the same command continues" if run.is_dir() else "it has not been run yet"
         return f"config.yaml is here; {about}: multigrain run config.yaml"
     return ""
 
@@ -131,7 +131,7 @@ def main() -> None:
         _end_interrupted(str(stopped) or _GOES_ON)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}; what was finished is kept, run again when mended", 1)
+        _fail(f"{place}{error.strerror or error}; what was finished is kept, run again when fixed", 1)
     except Exception as error:
         # Usage errors are typer's: they know how to show themselves, and how to exit.
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):

@@ -87,7 +87,7 @@ def mine(
         str | None, typer.Option(help="Column of PAIRS. Default: positive, answer, passage, document, text, …")
     ] = None,
     text_field: Annotated[
-        str, typer.Option(help="Column of the corpus; a title, where there is one, goes before it.")
+        str, typer.Option(help="Column of the corpus; a title, where there is one, is put in front of it.")
     ] = "text",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 13,

@@ -62,7 +62,7 @@ def _documents(beside: Path) -> str:
         if answer.startswith("hf:") or (beside / path).exists():
             return answer if answer.startswith("hf:") else str(path)
         typer.echo(f"  {answer}: nothing there, seen from {beside.resolve()}.")
-        if _yes("  Write it down all the same?"):
+        if _yes("  Write it down anyway?"):
             return str(path)
 
 

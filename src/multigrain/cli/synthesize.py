@@ -66,7 +66,7 @@ def _lines(estimate: Estimate) -> list[str]:
         at_most = dollars(estimate.cost_at_most)
         price = f"about {dollars(estimate.cost)}, {at_most} if every answer is as long as allowed"
         if estimate.requests_at_most > estimate.requests:
-            price += " and judges turn away whatever they can"
+            price += " and judges reject whatever they can"
     if estimate.unpriced:
         price += f"; nobody knows what {' and '.join(estimate.unpriced)} costs"
         price += ", which is left out: set llm.prices in the config" if estimate.cost is not None else ""

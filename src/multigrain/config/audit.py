@@ -209,7 +209,7 @@ class AuditConfig(Section):
     """Longer queries are dropped."""
 
     max_passage_words: int | None = Field(default=None, ge=2)
-    """Longer written negatives are turned away (null: any length)."""
+    """Longer written negatives are rejected (null: any length)."""
 
     languages: list[str] = Field(default_factory=list)
     """Languages that texts may be in, as ISO 639-1 codes (en, de, …). [] is the language of the row's document;
@@ -231,7 +231,7 @@ class AuditConfig(Section):
     judges find to answer."""
 
     candidates: int | Literal["auto"] = Field(default="auto")
-    """How many more passages a row keeps, beside positive and levels: half of them the nearest of the corpus, the
+    """How many more passages a row keeps, besides positive and levels: half of them the nearest of the corpus, the
     others spread over the bands. No loss takes them for negatives: a teacher scores them, and judges find further
     positives among them. auto: 8 where there is a teacher, or false negatives are kept as positives; else none."""
 

@@ -164,10 +164,10 @@ class LLMConfig(_Requests):
     """How long one request may take."""
 
     max_retries: int = Field(default=4, ge=0, le=20)
-    """How often a request that failed for a passing reason (429, 5xx, a reset) is sent again."""
+    """How often a request that failed for a temporary reason (429, 5xx, a reset) is sent again."""
 
     structured_output: bool = True
-    """Ask for JSON-schema-constrained output; endpoints that know none still get the schema in the prompt."""
+    """Ask for JSON-schema-constrained output; endpoints without it still get the schema in the prompt."""
 
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """More keys for the JSON of every request, e.g. {reasoning_effort: low} or, for Qwen3 on vLLM,
@@ -185,8 +185,8 @@ class LLMConfig(_Requests):
     """openai only: further endpoints that serve the same model. A request goes to whichever has most room."""
 
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
-    """Prices by model name, in US dollars per million tokens: {MODEL: {prompt: 0.1, completion: 0.2}}. They go
-    before the built-in table, which has OpenAI's models alone; `synthesis.max_cost` needs a price."""
+    """Prices by model name, in US dollars per million tokens: {MODEL: {prompt: 0.1, completion: 0.2}}. They
+    override the built-in table, which has OpenAI's models alone; `synthesis.max_cost` needs a price."""
 
     @field_validator("model")
     @classmethod

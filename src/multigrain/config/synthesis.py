@@ -158,7 +158,7 @@ class SynthesisConfig(Section):
 
     style_queries: FilePath | None = None
     """Queries of your own users, one a line and unlabelled: some are shown as examples of style wherever a query is
-    written, other ones each time. A written query that repeats one of them is turned away."""
+    written, other ones each time. A written query that repeats one of them is rejected."""
 
     style_count: int = Field(default=4, ge=1, le=20)
     """How many of style_queries a prompt shows."""
@@ -168,7 +168,7 @@ class SynthesisConfig(Section):
     Empty: the document's own."""
 
     templates: FilePath | None = None
-    """A folder with prompt templates of your own (NAME.jinja), which go before the built-in ones of that name."""
+    """A folder with prompt templates of your own (NAME.jinja), which override the built-in ones of that name."""
 
     document_characters: int = Field(default=4000, ge=100)
     """How much of a document the model is shown."""
@@ -193,7 +193,7 @@ class SynthesisConfig(Section):
 
     unfit_share: float | None = Field(default=0.5, gt=0, le=1)
     """Stop where more than this share of the first hundred rows fail one check of the audit that needs no model, or
-    come to nothing in one way, and say what to change (null: never)."""
+    fail in one way, and say what to change (null: never)."""
 
     @property
     def strategy_weights(self) -> dict[str, float]:

@@ -134,7 +134,7 @@ class TrainingConfig(Section):
     says nothing of pooling is pooled by its last token, and its tokenizer ends texts with none."""
 
     ata: AtaConfig = Field(default_factory=AtaConfig)
-    """Options of ATA pooling, and, but for reduce, of diagonal."""
+    """Options of ATA pooling and, except reduce, of diagonal."""
 
     schedule: ScheduleName = "coarse-to-fine"
     """The order in which levels are visited: coarse-to-fine, reverse, random (one level a step), mixed (one a row),
@@ -146,8 +146,8 @@ class TrainingConfig(Section):
     {until: 1, levels: {3: 0.3, 4: 0.7}}."""
 
     rows: RowSharing = "all"
-    """all: every level draws from all rows. split: rows are dealt out to the levels, in proportion to their steps, so
-    that a row is met at one level only."""
+    """all: every level draws from all rows. split: rows are distributed to the levels, in proportion to their
+    steps, so that each row is seen at one level only."""
 
     steps: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Optimiser steps of the whole run. auto: as many as meet each graded row about four times, once a level, but 20
@@ -222,8 +222,8 @@ class TrainingConfig(Section):
     """Steps between checkpoints to resume from."""
 
     group_by_length: bool = False
-    """Let the batches of a level exchange rows, 16 neighbours at a time, so that texts of a batch are of like length:
-    less padding. Candidates then no longer meet the same queries at the same steps."""
+    """Let the batches of a level exchange rows, 16 neighbours at a time, so that texts of a batch are of similar
+    length: less padding. Candidates then no longer meet the same queries at the same steps."""
 
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""

@@ -141,7 +141,7 @@ def _body(examples: Sequence[GradedExample], name: str, audit: Mapping[str, Any]
         )
     if audit.get("rejected"):
         turned = sum(count for reason, count in audit["rejected"].items() if not reason.startswith("negative:"))
-        lines.append(f"- {turned:,} rows were turned away by the audit; `audit.json` has the reasons.")
+        lines.append(f"- {turned:,} rows were rejected by the audit; `audit.json` has the reasons.")
     return [
         *lines,
         "- Similarities are one model's. Another model agrees on the order of most pairs of levels, not of all.",

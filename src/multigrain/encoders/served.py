@@ -227,7 +227,7 @@ class ServedEncoder(RoleEncoder):
             attempt += 1
         raise EndpointUnreachableError(
             f"{self._where()}: {_ATTEMPTS} attempts failed ({failure}): is the server running, and the address right? "
-            "With --cache or --out, the same command goes on from there"
+            "With --cache or --out, the same command continues from there"
         )
 
     def _learns(self, body: bytes, sent: dict[str, Any]) -> bool:

@@ -87,7 +87,7 @@ class VectorCheck:
                 raise EvaluationError(
                     f"{self._model} gives the same vector for {len(different)} different texts, e.g. for {role} 1 "
                     f"({_shown(different[0])}) and {role} {list(texts).index(different[1]) + 1} "
-                    f"({_shown(different[1])}): nothing can be told apart by it"
+                    f"({_shown(different[1])}): nothing can be distinguished by it"
                 )
         return vectors
 

@@ -42,7 +42,7 @@ def require_weights(model: SentenceTransformer, reference: str, folder: Path) ->
             has = f"; its names begin like {names[0]!r}" if names and len(missing) == len(weights) else ""
             raise ModelError(
                 f"{reference}: {len(missing)} of its {len(weights)} weight matrices are not in its file, e.g. "
-                f"{missing[0]!r}, and would be random{has}: save it anew with save_pretrained, or copy the whole file"
+                f"{missing[0]!r}, and would be random{has}: save it again with save_pretrained, or copy the whole file"
             )
 
 

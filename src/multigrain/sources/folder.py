@@ -174,7 +174,7 @@ def _explain(path: Path, error: Exception) -> str:
     if "Password" in words or "Encrypt" in words:
         return f"{path}: encrypted; save it without a password, or set documents.unreadable: skip"
     kind = path.suffix.lower().lstrip(".").upper()
-    return f"{path}: not a readable {kind} file; mend it, or set documents.unreadable: skip"
+    return f"{path}: not a readable {kind} file; fix it, or set documents.unreadable: skip"
 
 
 @cache

@@ -85,8 +85,8 @@ class FirstRows:
             return ""
         shown = f", such as {self._shown[reason]!r}" if self._shown[reason] else ""
         return (
-            f"{count} of the first {FIRST_ROWS} rows are of no use for one reason ({reason_words(reason)}{shown}): "
-            f"{remedy(reason)}; or let it go on with synthesis.unfit_share: null; what was written is kept"
+            f"{count} of the first {FIRST_ROWS} rows are useless for one reason ({reason_words(reason)}{shown}): "
+            f"{remedy(reason)}; or let it continue with synthesis.unfit_share: null; what was written is kept"
         )
 
 

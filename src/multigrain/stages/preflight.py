@@ -270,7 +270,7 @@ def check_heldout(context: RunContext) -> None:
     if "over_limit" in failed:
         raise ConfigError(
             f"nothing to evaluate on: the spending limit was reached before any held-out query ({parts}) was written; "
-            "raise synthesis.max_cost or synthesis.max_total_tokens, and the same command goes on"
+            "raise synthesis.max_cost or synthesis.max_total_tokens, and the same command continues"
         )
     kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
     model = manifest.counts.get("heldout_model", manifest.counts["model"])

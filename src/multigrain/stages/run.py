@@ -49,7 +49,7 @@ def run_stages(
     if process_count() > 1 and list(stages) != ["training"]:
         raise ConfigError(
             f"{process_count()} processes can only train together: complete the stages before with "
-            "`multigrain audit`, start `multigrain train` with the launcher, and go on with `multigrain evaluate`"
+            "`multigrain audit`, start `multigrain train` with the launcher, and continue with `multigrain evaluate`"
         )
     chosen = [STAGES[name] for name in stages]
     config = as_begun(config, RunDirectory(Path(directory)), redo=redo)

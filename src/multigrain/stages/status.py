@@ -149,7 +149,7 @@ def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | No
         return f"{holder} is at work; this shows what was on disk a moment ago"
     if all(stage.state == "complete" for stage in stages) and report is not None:
         return f"complete: open {report}"
-    return f"not complete: `multigrain run {_config_words(run)}` goes on where it stopped"
+    return f"not complete: `multigrain run {_config_words(run)}` continues where it stopped"
 
 
 def _config_words(run: RunDirectory) -> str:

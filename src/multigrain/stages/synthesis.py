@@ -56,7 +56,7 @@ def run(context: RunContext, stage: Stage) -> None:
             that has been raised besides makes no difference.
     """
     if why := _goes_on(context, stage):
-        context.progress.say(f"synthesis: {why}; it goes on, and so does what follows")
+        context.progress.say(f"synthesis: {why}; it continues, and so does what follows")
         invalidate(context, stage)
         shutil.rmtree(context.run.checkpoints_path, ignore_errors=True)
     with telling_of_interrupt(context.progress, STOPPING):

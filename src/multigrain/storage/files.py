@@ -62,7 +62,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunDirectoryError(
-            f"{path}: cannot be written ({error.strerror}); nothing is half-written: free the disk or mend the "
+            f"{path}: cannot be written ({error.strerror}); nothing is half-written: free the disk or fix the "
             "permissions, and run again"
         ) from None
 

@@ -40,7 +40,7 @@ def read_text(path: Path) -> str:
         raise _not_utf8(path) from None
     except FileNotFoundError:
         if path.is_symlink():
-            raise NotTextError(f"{path}: a link to nothing; mend it or remove it") from None
+            raise NotTextError(f"{path}: a link to nothing; fix it or remove it") from None
         raise SourceError(f"{path}: cannot be read (no such file)") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None

@@ -137,7 +137,7 @@ class JournalWriter:
         except (sqlite3.Error, OSError) as error:
             self._problem = RunDirectoryError(
                 f"{self._path}: cannot be written ({error}): {len(statements)} answers could not be kept, all earlier "
-                f"ones are; mend the disk and run the same command again"
+                f"ones are; fix the disk and run the same command again"
             )
             return self._problem
         return None
