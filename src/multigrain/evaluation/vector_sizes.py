@@ -125,10 +125,8 @@ class SizeTable:
         allowed = f"{100 * self.threshold:g} point{'' if self.threshold == 0.01 else 's'}"
         advised, on = self.advised, f"vectors of {self.model} on {self.set}"
         if advised is self.whole:
-            asked = (
-                f"{self.queries:,} queries{f' in {self.clusters:,} clusters' if self.clusters < self.queries else ''}"
-            )
-            few = f"; {asked} are too few for that" if self.clusters < FEWEST else ""
+            clusters = f" in {self.clusters:,} clusters" if self.clusters < self.queries else ""
+            few = f"; {self.queries:,} queries{clusters} are too few for that" if self.clusters < FEWEST else ""
             return (
                 f"{on}: no smaller vector is shown to lose less than {allowed}{few}; keep {advised.words} "
                 f"({advised.bytes:,} bytes){'' if few else f', or test on more queries than {self.queries:,}'}"
