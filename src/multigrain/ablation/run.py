@@ -92,8 +92,14 @@ class _Ablation:
 
     def shared(self) -> list[StageManifest]:
         """The stages that arms share."""
+        written = self.out.glob("writing/*/*/manifest.json")
         audited = self.out.glob(f"data/*/{_AUDIT.folder}/manifest.json")
-        return [_manifest(path) for path in (*self.out.glob("writing/*/*/manifest.json"), *audited)]
+        return [_manifest(path) for path in (*written, *audited, *self.out.glob("data/*/teachers/*/manifest.json"))]
+
+    def paid(self) -> list[float]:
+        """What each of them cost, in US dollars, where that is known."""
+        costs = (manifest.counts.get("cost") for manifest in self.shared())
+        return [cost for cost in costs if cost is not None]
 
     def spent(self) -> float:
         """Seconds of work in all that is complete, over every session that contributed."""
@@ -171,7 +177,7 @@ def _check_cost(ablation: _Ablation, context: RunContext) -> None:
     estimate = dry_run(context.config, context.run.path, prompts=0)
     if estimate.cost is None:
         raise ConfigError("budget_cost needs to know what the model costs: set llm.prices in the config")
-    spent = sum(manifest.counts.get("cost") or 0.0 for manifest in ablation.shared() if manifest.stage == "synthesis")
+    spent = sum(ablation.paid())
     if spent + estimate.cost > budget:
         raise _OverBudgetError(
             f"budget_cost {budget:g}: writing for {context.run.path} would cost about ${estimate.cost:.2f} on top of "
@@ -308,7 +314,7 @@ def _table(ablation: _Ablation) -> AblationTable:
     settings = matrix.reference.config.evaluation
     shared = ablation.shared()
     writing = [manifest for manifest in shared if manifest.stage == "synthesis"]
-    costs = [manifest.counts["cost"] for manifest in writing if manifest.counts.get("cost") is not None]
+    costs = ablation.paid()
     return build_table(
         ablation.scores,
         axes=matrix.axes,
