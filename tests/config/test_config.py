@@ -350,7 +350,7 @@ def test_the_demo_recipe_is_valid_and_needs_no_network() -> None:
     assert config.llm.provider == "local"
     named = [config.llm.model, config.training.base_model, *(labelled.path for labelled in config.evaluation.sets)]
     assert all(name.startswith("package:") for name in named)
-    assert set(config.training.candidates) == {"ata", "mean", "in_batch"}
+    assert set(config.training.candidates) == {"ata", "mean"}
 
 
 @pytest.mark.parametrize(

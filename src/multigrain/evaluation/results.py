@@ -20,6 +20,7 @@ from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_simila
 from multigrain.evaluation.sets.written import WrittenQuality
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_paired
+from multigrain.evaluation.vector_sizes import SizeTable, plain_table
 from multigrain.storage.files import atomic_write
 
 BASE: Final = "base"
@@ -129,6 +130,7 @@ class EvaluationResults:
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
         facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
+        vector_sizes: how much smaller vectors lose, one table a set and model that were tried.
     """
 
     chosen: str
@@ -141,6 +143,7 @@ class EvaluationResults:
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
     facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
+    vector_sizes: tuple[SizeTable, ...] = ()
 
     @property
     def base(self) -> str:
@@ -279,6 +282,7 @@ def unselected_results(
     *,
     forgetting_threshold: float = 0.01,
     facts: Mapping[str, EncodingFacts] | None = None,
+    vector_sizes: Iterable[SizeTable] = (),
 ) -> EvaluationResults:
     """Results of models among which nothing was selected.
 
@@ -288,6 +292,7 @@ def unselected_results(
         settings: how they were compared.
         forgetting_threshold: what a model may lose on a forgetting set.
         facts: model to what decides its figures besides its weights.
+        vector_sizes: how much smaller vectors lose.
     """
     return EvaluationResults(
         chosen="",
@@ -299,6 +304,7 @@ def unselected_results(
         chosen_by="",
         forgetting_threshold=forgetting_threshold,
         facts=dict(facts or {}),
+        vector_sizes=tuple(vector_sizes),
     )
 
 
@@ -343,7 +349,11 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
 
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
-    values = {**asdict(results), "sets": [plain_set(result) for result in results.sets]}
+    values = {
+        **asdict(results),
+        "sets": [plain_set(result) for result in results.sets],
+        "vector_sizes": list(map(plain_table, results.vector_sizes)),
+    }
     atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
 
