@@ -113,7 +113,7 @@ _OFF: Final = (
 )
 _CODE: Final = re.compile(r"^( *)```.*?^\1```|`[^`\n]*`|<[^>\n]+>|\]\([^)\n]*\)|https?://\S+", re.M | re.S)
 _SKIPPED: Final = ("docs/samples.md", "docs/reference/config.md")  # what models wrote; and what `settings` has
-_SENTENCE: Final = re.compile(r"(?<=[.!?])[\"”)*]*\s+(?=[\"“(*]*[A-Z0-9])")
+_SENTENCE: Final = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”)*]))\s+(?=[\"“(*]*[A-Z0-9])")
 _WORD: Final = re.compile(r"\w[\w'’.@-]*")
 _MESSAGE: Final = 3  # words: shorter texts are keys and names
 
@@ -187,7 +187,7 @@ def lint(text: str, *, own_only: bool = False) -> list[LintResult]:
 def problems() -> Iterator[str]:
     """One line for each problem, everywhere."""
     for name, text in pages().items():
-        yield from (f"{name}:{found.pos[0] - 1}: {found.check_result.message}" for found in lint(text))
+        yield from (f"{name}:{found.pos[0]}: {found.check_result.message}" for found in lint(text))
     for name, text in settings().items():
         yield from (f"{name}: {found.check_result.message}" for found in lint(text, own_only=True))
     for place, text in messages():

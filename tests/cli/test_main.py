@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from multigrain import cli
 from multigrain.cli.main import app
 from multigrain.config.file import load_config
+from multigrain.tools.verdict_line import VerdictWord
 
 
 def _command_lines(group: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -160,6 +161,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_bert: Path) -> Path
 
 def test_json_is_one_object_on_stdout_and_progress_is_plain_lines_on_stderr(finished: Path) -> None:
     summary = json.loads((finished / "stdout").read_text())
+    assert summary["verdict"]["verdict"] in get_args(VerdictWord)
     progress = (finished / "stderr").read_text()
 
     assert summary["documents"]["documents"] == 60

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,8 +16,9 @@ from multigrain.config.file import parse_config
 from multigrain.config.template import chosen_settings, full_template
 from multigrain.errors import ConfigError, MultigrainError
 from multigrain.sources.tasks import read_tasks
+from multigrain.tools.verdict_line import VerdictWord
 
-from .blocks import GENERATED, ROOT, Block, blocks
+from .blocks import GENERATED, ROOT, SKILL, Block, blocks
 
 # Names a strategy of the plug-in beside it; test_contributing.py installs that and runs the config.
 PLUG_IN_CONFIG = (
@@ -91,3 +94,17 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "reference" / "cli" / "index.html").stat().st_size > 10_000
+    listed = re.findall(r"^- \[.+\]\((.*)\)", (tmp_path / "site" / "llms.txt").read_text(encoding="utf-8"), re.M)
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert {f"{place.removesuffix('/')}.md" for place in listed} == pages
+    for place in listed:
+        assert (tmp_path / "site" / place.removesuffix("index/") / "index.html").is_file(), place
+
+
+def test_the_skill_names_itself_and_every_verdict_that_a_run_may_print() -> None:
+    text = SKILL.read_text(encoding="utf-8")
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert head.keys() == {"name", "description"}
+    assert head["name"] == SKILL.parent.name
+    assert len(head["description"]) <= 1024
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) == set(get_args(VerdictWord))

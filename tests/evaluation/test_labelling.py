@@ -117,5 +117,5 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path.write_text('{"query": 1}\n')
     with pytest.raises(EvaluationError, match="not a file of judgments"):
         LabelSession([], path)
-    with pytest.raises(EvaluationError, match="its text is not at hand"):
+    with pytest.raises(EvaluationError, match="its text is not here"):
         pool(RANKINGS, QUERIES, {}, limit=2, depth=2, seed=1)

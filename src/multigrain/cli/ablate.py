@@ -30,7 +30,7 @@ def ablate(
 ) -> None:
     """Run a matrix of settings and put what each bought in one table.
 
-    Arms share documents, written rows and embeddings; each is trained once with each seed. The same command goes on
+    Arms share documents, written rows and embeddings; each is trained once with each seed. The same command continues
     where it was interrupted. The table is written as ablation.md, .csv, .tex and .html.
     """
     from multigrain.ablation.matrix import load_matrix

@@ -51,7 +51,7 @@ def label(
 ) -> None:
     """Judge what two or more models found, without knowing which found it, and score them on that.
 
-    Answers are kept one by one; the same command goes on where you stopped. What is judged becomes a labelled set, a
+    Answers are kept one by one; the same command continues where you stopped. What is judged becomes a labelled set, a
     folder that `multigrain evaluate MODEL --set` scores other models on.
     """
     if len(targets) == 1:

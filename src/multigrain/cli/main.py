@@ -36,7 +36,7 @@ app = typer.Typer(
     name="multigrain",
     help="Teach a text-embedding model your domain, coarse to fine.\n\n"
     "Documents go in; a language model writes queries and graded negatives; they are measured and filtered; a "
-    "sentence-transformers model is trained on them from easy to hard; a report says what that bought.",
+    "sentence-transformers model is trained on them from easy to hard; a report says what that gained.",
     epilog="Start with `multigrain init` and `multigrain run config.yaml`; without documents, with `multigrain demo`. "
     "Exit codes: 0 done, 2 config or usage, 3 documents, 4 missing extra, 5 language model, 6 run directory, "
     "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 11 pushing to the hub, 130 interrupted.",

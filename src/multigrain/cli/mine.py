@@ -100,8 +100,8 @@ def mine(
 ) -> None:
     """Mine hard negatives from a corpus for pairs of queries and positives.
 
-    The corpus' vectors are kept in shards: killed, the same command goes on where it stopped. Negatives are never the
-    same text as a positive of their query, in other case or spacing either.
+    The corpus' vectors are kept in shards: killed, the same command continues where it stopped. Negatives are never
+    the same text as a positive of their query, in other case or spacing either.
     """
     if graded and (first_rank or last_rank is not None or sampling != "top"):
         raise ConfigError("--graded has ranks of its own: leave --first-rank, --last-rank and --sampling out")

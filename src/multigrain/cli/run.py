@@ -24,6 +24,6 @@ def run(
 ) -> None:
     """Do everything: synthesize, audit, train, evaluate, report.
 
-    Complete stages are kept. Interrupted anywhere, the same command goes on where it stopped.
+    Complete stages are kept. Interrupted anywhere, the same command continues where it stopped.
     """
     run_command(config, run, "run", as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.options import run_directory
@@ -46,10 +49,19 @@ def run_command(
     completed = run_stages(
         config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo
     )
+    verdict = None
+    if "evaluation" in stages and is_main_process():
+        from multigrain.tools.verdict_line import run_verdict
+
+        verdict = run_verdict(completed)
+        if not as_json:
+            typer.echo(verdict.line())
     if as_json and is_main_process():
         summary: dict[str, Any] = {"run": str(completed.path)} | stage_summaries(completed, config, stages)
         if "report" in stages:
             summary["report"] = str(completed.report_path)
+        if verdict is not None:
+            summary["verdict"] = asdict(verdict)
         print_json(summary)
     return completed
 

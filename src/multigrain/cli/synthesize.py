@@ -40,7 +40,7 @@ def synthesize(
 ) -> None:
     """Read the documents and write queries and graded negatives for them.
 
-    Every completion is on disk before it counts: interrupted anywhere, the same command goes on where it stopped.
+    Every completion is on disk before it counts: interrupted anywhere, the same command continues where it stopped.
     """
     if not dry_run:
         run_command(config, run, "synthesize", as_json=as_json, redo=redo, max_cost=max_cost, max_tokens=max_tokens)

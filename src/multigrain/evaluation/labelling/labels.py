@@ -117,9 +117,7 @@ def pool(
         documents = sorted({document for ranking in rankings.values() for document in ranking[query_id][:depth]})
         missing = next((document for document in documents if document not in texts), None)
         if missing is not None:
-            raise EvaluationError(
-                f"document {missing!r} was found, but its text is not at hand; judge the run's own set"
-            )
+            raise EvaluationError(f"document {missing!r} was found, but its text is not here; judge the run's own set")
         # An order of its own for each query, so that it does not depend on which others are drawn.
         random.Random(f"{seed}:{query_id}").shuffle(documents)
         candidates = tuple(Candidate(document, texts[document], _text_hash(texts[document])) for document in documents)
@@ -333,4 +331,4 @@ def _read(path: Path) -> list[Judgment]:
     try:
         return [Judgment(**row.values) for row in read_rows(path)] if path.exists() else []
     except (SourceError, TypeError) as error:
-        raise EvaluationError(f"{path}: not a file of judgments ({error}); move it away to start anew") from None
+        raise EvaluationError(f"{path}: not a file of judgments ({error}); move it away to start again") from None

@@ -1,4 +1,4 @@
-"""An ONNX graph with the pooling in it; int8 beside it."""
+"""An ONNX graph with the pooling in it; an int8 copy with it."""
 
 from __future__ import annotations
 
