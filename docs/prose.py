@@ -112,6 +112,7 @@ _OFF: Final = (
     "dates_times",
 )
 _CODE: Final = re.compile(r"^( *)```.*?^\1```|`[^`\n]*`|<[^>\n]+>|\]\([^)\n]*\)|https?://\S+", re.M | re.S)
+_MARKUP: Final = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<[^>]+>", re.S)
 _SKIPPED: Final = ("docs/samples.md", "docs/reference/config.md")  # what models wrote; and what `settings` has
 _SENTENCE: Final = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”)*]))\s+(?=[\"“(*]*[A-Z0-9])")
 _WORD: Final = re.compile(r"\w[\w'’.@-]*")
@@ -145,7 +146,7 @@ def settings() -> dict[str, str]:
 
 
 def messages() -> Iterator[tuple[str, str]]:
-    """The texts in the source that people may read, with where they stand: no docstrings, no names."""
+    """The texts in the source that people may read, with their places: no docstrings, no names."""
     for path in sorted((ROOT / "src").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documented = {
@@ -164,6 +165,9 @@ def messages() -> Iterator[tuple[str, str]]:
                 and len(text.split()) >= _MESSAGE
             ):
                 yield f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", text
+    for path in sorted((ROOT / "src" / "multigrain" / "report" / "templates").rglob("*.jinja")):
+        text = _MARKUP.sub(_blank, path.read_text(encoding="utf-8"))
+        yield from ((f"{path.relative_to(ROOT).as_posix()}:{n}", line) for n, line in enumerate(text.splitlines(), 1))
 
 
 def lint(text: str, *, own_only: bool = False) -> list[LintResult]:
@@ -175,7 +179,7 @@ def lint(text: str, *, own_only: bool = False) -> list[LintResult]:
     """
     registry = CheckRegistry()
     if not registry.checks:
-        own = types.PreferredForms(PLAIN)
+        own = types.PreferredForms({turn.replace(" ", r"\s+"): plain for turn, plain in PLAIN.items()})
         flags = CheckFlags(allow_quotes=True)
         registry.register(Check(check_type=own, path="multigrain", message="say '{}', not '{}'.", flags=flags))
         registry.register_many(usual_checks)
@@ -187,11 +191,15 @@ def lint(text: str, *, own_only: bool = False) -> list[LintResult]:
 def problems() -> Iterator[str]:
     """One line for each problem, everywhere."""
     for name, text in pages().items():
-        yield from (f"{name}:{found.pos[0]}: {found.check_result.message}" for found in lint(text))
+        yield from (f"{name}:{found.pos[0]}: {_message(found)}" for found in lint(text))
     for name, text in settings().items():
-        yield from (f"{name}: {found.check_result.message}" for found in lint(text, own_only=True))
+        yield from (f"{name}: {_message(found)}" for found in lint(text, own_only=True))
     for place, text in messages():
-        yield from (f"{place}: {found.check_result.message}" for found in lint(text, own_only=True))
+        yield from (f"{place}: {_message(found)}" for found in lint(text, own_only=True))
+
+
+def _message(found: LintResult) -> str:
+    return " ".join(found.check_result.message.split())
 
 
 def sentences(text: str) -> Iterator[str]:

@@ -136,5 +136,5 @@ def test_page_and_card_show_written_queries_last_and_small(tmp_path: Path) -> No
     assert page.index('id="set-validation-1"') < heading
     assert "the base model finds the right document among the first 20" in page[heading:]
     assert "| made up (" not in card
-    assert "deciding nothing beside people's queries: made up (40 queries; synthetic estimate)" in card
+    assert "and not decisive next to people's queries: made up (40 queries; synthetic estimate)" in card
     assert "name: made up" not in card.split("---")[1], "the hub's index takes people's queries alone"

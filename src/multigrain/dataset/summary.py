@@ -73,7 +73,7 @@ class DatasetSummary:
             notes.append(f"{self.order_held:.0%} of the rows written at all levels measured in the order asked for.")
         if self.rejected:
             reasons = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
-            notes.append("Turned away: " + ", ".join(f"{name} {count:,}" for name, count in reasons) + ".")
+            notes.append("Rejected: " + ", ".join(f"{name} {count:,}" for name, count in reasons) + ".")
         return Table(
             title=f"{self.rows:,} graded rows about {self.documents:,} documents",
             columns=["similarity to the query", "median", "10% to 90%", "written"],
