@@ -18,7 +18,8 @@ def on_post_build(config: Any) -> None:
         lines += ["", f"## {group}", ""]
         for title, path in pages:
             about = first_sentence((folder / path).read_text(encoding="utf-8"))
-            lines.append(f"- [{title}]({path.removesuffix('.md')}/): {about}".rstrip(": "))
+            place = "./" if path == "index.md" else f"{path.removesuffix('.md')}/"
+            lines.append(f"- [{title}]({place}): {about}".rstrip(": "))
     (Path(config["site_dir"]) / _FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

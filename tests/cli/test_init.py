@@ -253,7 +253,7 @@ def test_a_probe_tells_cost_and_time_and_test_queries(tmp_path: Path, corpus_fil
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=280,
         env=ENVIRONMENT,
     )
 

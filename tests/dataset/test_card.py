@@ -42,7 +42,7 @@ def test_the_folder_holds_the_rows_the_figures_and_a_card_that_the_hub_can_read(
     assert metadata["configs"][0]["data_files"][0]["path"] == "data/train-*.parquet"
     assert "6 were written by a language model or given, and 6 mined" in card
     assert "AUC of 0.91" in card
-    assert "3 rows were turned away" in card
+    assert "3 rows were rejected" in card
     assert json.loads((folder / "audit.json").read_text(encoding="utf-8")) == AUDIT
 
 

@@ -94,11 +94,12 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "reference" / "cli" / "index.html").stat().st_size > 10_000
-    listed = re.findall(r"^- \[.+\]\((.*)\)", (tmp_path / "site" / "llms.txt").read_text(encoding="utf-8"), re.M)
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
-    assert {f"{place.removesuffix('/')}.md" for place in listed} == pages
+    written = (tmp_path / "site" / "llms.txt").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[.+?\]\(([^)]*)\)", written, re.M)
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert {place.strip("./") or "index" for place in listed} == pages
     for place in listed:
-        assert (tmp_path / "site" / place.removesuffix("index/") / "index.html").is_file(), place
+        assert (tmp_path / "site" / place / "index.html").is_file(), place
 
 
 def test_the_skill_names_itself_and_every_verdict_that_a_run_may_print() -> None:
