@@ -14,6 +14,7 @@ import numpy as np
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.choice import choose_model, plain_choice
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.query_changes import (
     QueryChanges,
@@ -320,6 +321,8 @@ def compare_models(
 def _compared_again(stored: StoredResults, base: str, settings: CompareSettings) -> EvaluationResults:
     """Every set that holds the base model, its differences made anew from what each query and pair came to."""
     table = rows_by_query(stored.rows)
+    rivals = {rival.name for rival in stored.results.rivals} - {base}  # not the run's: no part of its family
+    table = {(name, model): rows for (name, model), rows in table.items() if model not in rivals}
     models = dict.fromkeys(model for _, model in table)
     for similarities in stored.similarities.values():
         models |= dict.fromkeys(similarities)
@@ -404,6 +407,9 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "models": list(comparison.results.models),
         "facts": {name: asdict(facts) for name, facts in comparison.results.facts.items()},
         "forgetting_threshold": comparison.results.forgetting_threshold,
+        "rivals": [asdict(rival) for rival in comparison.results.rivals],
+        "costs": {name: asdict(cost) for name, cost in comparison.results.costs.items()},
+        "choice": plain_choice(choose_model(comparison.results, comparison.conclusions)),
         "scores": [plain_set(result) for result in comparison.results.sets],
         "forgetting": [
             {

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
+from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Evidence, Role, evidence_of
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.sets.written import WrittenQuality
@@ -139,6 +140,8 @@ class EvaluationResults:
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
         facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
+        rivals: what else was scored on the test queries; see `evaluation.choice`.
+        costs: model, rivals among them, to what searching with it takes, where that was measured.
     """
 
     chosen: str
@@ -151,6 +154,8 @@ class EvaluationResults:
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
     facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
+    costs: Mapping[str, ModelCost] = field(default_factory=dict)
 
     @property
     def base(self) -> str:

@@ -20,9 +20,17 @@ from markupsafe import Markup
 from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import unbroken, visible
+from multigrain.evaluation.choice import over
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.results import EvaluationResults
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
-from multigrain.evaluation.verdict import conclusion_on, conclusions_of, judge_forgetting, points_allowed
+from multigrain.evaluation.verdict import (
+    Conclusion,
+    conclusion_on,
+    conclusions_of,
+    judge_forgetting,
+    points_allowed,
+)
 from multigrain.report import charts, explorer, headline, messages
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data
@@ -56,6 +64,7 @@ def render_report(data: ReportData) -> str:
             statement=headline.headline(data.evaluation, data.changes, conclusions),
             conclusion_on=partial(conclusion_on, conclusions),
             compared=len(conclusions),
+            rival_over=partial(_rival_over, data.evaluation),
             forgetting=judge_forgetting(data.evaluation),
             style=style,
             scripts=scripts,
@@ -65,6 +74,11 @@ def render_report(data: ReportData) -> str:
             policy=policy,
         )
     )
+
+
+def _rival_over(results: EvaluationResults, model: str, set_name: str, rival: str) -> Conclusion | None:
+    """A rival against a model of the run on one set."""
+    return conclusion_on(over(results, model), set_name, rival)
 
 
 def new_environment(*, autoescape: bool, **options: Any) -> Environment:
@@ -87,6 +101,8 @@ def new_environment(*, autoescape: bool, **options: Any) -> Environment:
         interval=figures.interval,
         count=figures.count,
         percent=figures.percent,
+        amount=figures.amount,
+        size=figures.size,
         duration=lambda seconds: unbroken(figures.duration(seconds)),
         reason_words=reason_words,
         encoder_words=plain_encoder_name,
