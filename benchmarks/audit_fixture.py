@@ -35,7 +35,7 @@ from multigrain.audit.summary import summarise
 from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import bootstrap_interval
+from multigrain.evaluation.significance import mean_interval
 from multigrain.records import LEVELS, Document, GradedExample, Level, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.storage.packages import resolve_encoder
@@ -177,7 +177,7 @@ def _identity(text: str) -> str:
 
 
 def _interval(values: np.ndarray) -> list[float]:
-    low, high = bootstrap_interval(values.astype(np.float64), CompareSettings(seed=_SEED))
+    low, high = mean_interval(values.astype(np.float64), CompareSettings(seed=_SEED))
     return [round(low, 4), round(high, 4)]
 
 

@@ -6,6 +6,7 @@ a BEIR folder, whose queries are split by a hash of the text, near-duplicates to
     OUT/NAME/corpus.jsonl, queries.jsonl, qrels/train.tsv (where there is one), qrels/validation.tsv, qrels/test.tsv
     OUT/NAME/documents.jsonl     documents with their titles, as `multigrain run` reads them
     OUT/NAME/validation.tsv, test.tsv      a similarity set
+    OUT/NAME-tuned-on/…          of a retrieval set, documents that are all given for training, and all their questions
     OUT/NAME/about.json          source, licence, counts
 """
 
@@ -14,8 +15,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +37,8 @@ __all__ = ["SETS", "build", "main", "split_of"]
 _DEFAULT_OUT: Final = Path("benchmarks/data")
 _VALIDATION_SHARE: Final = 0.3
 _SUBSET: Final = 4_000
+_TUNED_ON: Final = {"pydocs": 2_000, "aptsearch": 2_000, "boolq": 1_000, "perlfaq": 400, "consumer-contracts": 400}
+"""Sets whose documents are all given for training, and how many of them at most."""
 
 
 def split_of(text: str) -> Split:
@@ -131,6 +135,31 @@ def _wordsim(folder: Path, cache: Path, suite: str) -> dict[str, Any]:
     return write_similarities(folder, wordsim(cache), _gensim("wordsim353.tsv"))
 
 
+def _searched_as_tuned(source: str, most: int) -> Callable[[Path, Path, str], dict[str, Any]]:
+    """The setting that people deploy: all documents are tuned on, and every question judges or chooses."""
+
+    def made(folder: Path, cache: Path, suite: str) -> dict[str, Any]:
+        whole = folder / "whole"
+        whole.mkdir()
+        about = SETS[source](whole, cache, suite)
+        corpus = {each["_id"]: each["text"] for each in _jsonl(whole / "corpus.jsonl")}
+        queries = {each["_id"]: each["text"] for each in _jsonl(whole / "queries.jsonl")}
+        chosen = sorted(corpus, key=lambda key: hashlib.sha256(corpus[key].encode()).digest())[:most]
+        kept = {key: corpus[key] for key in sorted(chosen)}
+        qrels: dict[str, dict[str, int]] = {}
+        for path in sorted((whole / "qrels").glob("*.tsv")):
+            for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+                query, document, grade = line.split("\t")
+                if document in kept:
+                    qrels.setdefault(query, {})[document] = int(grade)
+        shutil.rmtree(whole)
+        asked = {key: queries[key] for key in qrels}
+        judged = EvaluationSet(source, "test", about.get("label", "human-written titles"), kept, asked, qrels)
+        return write_questions(folder, judged, about)
+
+    return made
+
+
 SETS: Final[dict[str, Callable[[Path, Path, str], dict[str, Any]]]] = {
     "aptsearch": _aptsearch,
     "aptsearch-4000": _aptsearch_subset,
@@ -139,6 +168,7 @@ SETS: Final[dict[str, Callable[[Path, Path, str], dict[str, Any]]]] = {
     **{name: _questions(name) for name in QUESTION_SETS},
     "lee": _lee,
     "wordsim353": _wordsim,
+    **{f"{name}-tuned-on": _searched_as_tuned(name, most) for name, most in _TUNED_ON.items()},
 }
 """Every set by name: writes it into a folder and says what it is."""
 
@@ -182,6 +212,11 @@ def _debian(suite: str, what: str) -> dict[str, Any]:
 
 def _gensim(what: str) -> dict[str, Any]:
     return {"source": f"gensim 4.4.0 (PyPI), gensim/test/test_data: {what}", "licence": "the data set's own"}
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as handle:
+        yield from map(json.loads, handle)
 
 
 def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -211,7 +211,7 @@ def tune(
         log = train_candidate(model, rows, settings, name=name, seed=seed, checkpoints=Path(folder) / "checkpoints")
         save_candidate(model, Path(folder) / "model", settings)
         after = scores(load(str(Path(folder) / "model"), device=device), held_out)
-    delta = compare_paired(before.ndcg_by_query, after.ndcg_by_query, CompareSettings(seed=seed))
+    delta = compare_paired(before.ndcg_by_query, after.ndcg_by_query, CompareSettings(seed=seed), held_out.clusters)
     return {
         "model": described,
         "before": round(before.ndcg_at_10, 4),

@@ -176,6 +176,27 @@ def test_a_plan_is_made_without_making_anything_and_knows_what_is_done(
     assert "measured on 4 finished ones" in lines
 
 
+def test_a_plan_counts_judges_and_teachers_of_every_arm_once_for_each_data_set(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    from multigrain.ablation.plan import plan_ablation
+
+    def requests(**vary: list[Any]) -> int:
+        chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random"], **vary})
+        return plan_ablation(chosen, tmp_path / "out").requests
+
+    written = requests()
+    learnt = requests(teacher=["judge"], loss=["infonce", "graded"]) - written
+    assert learnt > written, "a row has many passages"
+    assert requests(teacher=["judge"], loss=["infonce"]) == written, "a loss that learns from nobody asks nobody"
+    assert requests(teacher=["judge"], loss=["graded", "distil"]) - written == learnt, "what is scored is kept"
+    judged = requests(**{"audit.judge": [{}]}) - written
+    assert judged > 0
+    apart = requests(**{"audit.judge": [None, {}]})
+    assert apart == written + judged, "rows are written once for both data sets"
+    assert requests(**{"audit.judge": [{}], "source": ["mined", "hybrid"]}) == written + 2 * judged
+
+
 def test_writing_that_would_cost_more_than_the_budget_is_left_out(
     tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

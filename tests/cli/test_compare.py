@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from multigrain.cli.compare import compare
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import QueryRow, write_per_query
+from multigrain.evaluation.per_query import QueryRow, write_per_query
 
 app = typer.Typer()
 app.command()(compare)

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from multigrain.cli.label import label
 from multigrain.errors import EvaluationError, StageOrderError
-from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
+from multigrain.evaluation.per_query import QueryRow, write_per_query
+from multigrain.evaluation.results import EvaluationResults, SetResult, write_results
 from multigrain.records import Document, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

@@ -7,14 +7,13 @@ import pytest
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.comparison import Comparison, compare_stored
+from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import pair_queries, rows_by_query, summarise_changes
 from multigrain.evaluation.results import (
     EvaluationResults,
     ModelScores,
-    QueryRow,
     SetResult,
     summarise_similarity,
-    write_per_query,
     write_results,
 )
 from multigrain.evaluation.sets.sts import SimilaritySet

@@ -40,3 +40,13 @@ def test_a_model_compared_with_itself_differs_by_nothing() -> None:
     base, _ = runs(0.0, 0.0)
     found = compare_crossed(base, base.copy(), CompareSettings(samples=300, seed=1))
     assert (found.mean, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+
+
+def test_seeds_of_queries_that_share_documents_are_compared_by_clusters() -> None:
+    base, other = runs(0.02, 0.0, queries=60)
+    settings = CompareSettings(samples=2_000, seed=1)
+    clusters = [str(query) for query in range(60) for _ in range(4)]
+    alone = compare_crossed(base, other, settings)
+    repeated = compare_crossed(base.repeat(4, axis=1), other.repeat(4, axis=1), settings, clusters)
+    assert repeated.mean == pytest.approx(alone.mean)
+    assert (repeated.low, repeated.high) == pytest.approx((alone.low, alone.high), abs=0.002)

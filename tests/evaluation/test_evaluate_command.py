@@ -56,7 +56,7 @@ def test_models_stand_side_by_side_on_sets_of_every_kind(place: Path) -> None:
     assert retrieval[5].startswith("1.000")
     assert similarity[:3] == ["pairs (forgetting)", "Spearman", "4 pairs"]
     assert similarity[5] == "–", "BM25 has no similarity of two texts"
-    assert "paired 95% bootstrap intervals" in found.stdout
+    assert "paired 95% intervals" in found.stdout
     assert "pairs: " in found.stdout.split("\n\n")[1], "forgetting is judged in a sentence"
 
 

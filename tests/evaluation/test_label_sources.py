@@ -8,7 +8,8 @@ from tests.encoders.test_encoder import static_model
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.labelling.queries import own_queries, run_queries
-from multigrain.evaluation.results import EvaluationResults, QueryRow, SetResult, write_per_query, write_results
+from multigrain.evaluation.per_query import QueryRow, write_per_query
+from multigrain.evaluation.results import EvaluationResults, SetResult, write_results
 from multigrain.records import Document
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory

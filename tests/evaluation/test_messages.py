@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from multigrain.evaluation.per_query import QueryRow
 from multigrain.evaluation.query_changes import QueryChange, describe_change
-from multigrain.evaluation.results import ModelScores, QueryRow, SetResult
+from multigrain.evaluation.results import ModelScores, SetResult
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.verdict import Conclusion, Verdict, describe_conclusion

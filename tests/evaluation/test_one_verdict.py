@@ -18,7 +18,8 @@ from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_markdown
 from multigrain.ablation.table import ArmScores, build_table
 from multigrain.evaluation.comparison import compare_stored, comparison_values, sentences, table_lines
-from multigrain.evaluation.results import EvaluationResults, QueryRow, summarise_set, write_per_query, write_results
+from multigrain.evaluation.per_query import QueryRow, write_per_query
+from multigrain.evaluation.results import EvaluationResults, summarise_set, write_results
 from multigrain.evaluation.retrieval import QueryScore, SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.settings import CompareSettings

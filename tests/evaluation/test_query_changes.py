@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multigrain.evaluation.per_query import QueryRow
 from multigrain.evaluation.query_changes import QueryChange, summarise_changes
-from multigrain.evaluation.results import QueryRow
 
 
 def row(ndcg: float, rank: int | None = None, top: str = "wrong", query_id: str = "q") -> QueryRow:

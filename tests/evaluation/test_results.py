@@ -9,16 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.per_query import query_rows, read_per_query, write_per_query
 from multigrain.evaluation.results import (
     EvaluationResults,
     choose,
     plain_set,
-    query_rows,
-    read_per_query,
     read_results,
     read_sets,
     summarise_set,
-    write_per_query,
     write_results,
 )
 from multigrain.evaluation.retrieval import BM25Retriever, SetScores, evaluate_retrieval, evaluate_retriever
@@ -53,7 +51,7 @@ def test_results_survive_the_file_and_have_the_documented_shape(
     older.write_text(json.dumps({key: value for key, value in written.items() if key != "chosen_on"}))
     assert read_results(older) == replace(results, chosen_on=())
     (found,) = written["sets"]
-    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric"}
+    assert set(found) == {"name", "role", "label", "queries", "documents", "models", "delta", "metric", "clusters"}
     assert (found["queries"], found["documents"]) == (3, 4)
     assert set(found["models"]["base"]) == {
         "score",
@@ -94,6 +92,7 @@ def test_per_query_rows_survive_the_file_and_give_the_means_back(
         "rank_of_first_relevant": "int32",
         "top_ids": "list<element: string>",
         "relevant_ids": "list<element: string>",
+        "cluster": "string",
     }
 
 

@@ -3,13 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.evaluation.comparison import compare_stored
-from multigrain.evaluation.results import (
-    EvaluationResults,
-    query_rows,
-    summarise_set,
-    write_per_query,
-    write_results,
-)
+from multigrain.evaluation.per_query import query_rows, write_per_query
+from multigrain.evaluation.results import EvaluationResults, summarise_set, write_results
 from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.evaluation.settings import CompareSettings

@@ -26,15 +26,8 @@ from multigrain.curriculum.schedule import Boundary
 from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.encoders.models import ModelSpec, parse_model
-from multigrain.evaluation.results import (
-    CHOSEN_BY,
-    EvaluationResults,
-    QueryRow,
-    query_rows,
-    summarise_set,
-    write_per_query,
-    write_results,
-)
+from multigrain.evaluation.per_query import QueryRow, query_rows, write_per_query
+from multigrain.evaluation.results import CHOSEN_BY, EvaluationResults, summarise_set, write_results
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.rivals import ScoredRivals
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
@@ -352,6 +345,7 @@ def _write_results(
     gone = ModelSpec(spec.text("rival", "a model of the moon"), "hub/moon")
     beside = ScoredRivals(skipped={gone.name: spec.text("skipped", "it is nowhere to be had")})
     own: dict[str, dict[str, SetScores]] = {}
+    tests: dict[str, EvaluationSet] = {}
     drawing = np.random.default_rng(spec.seed + 1)
     for each in _sets(spec):
         evaluation_set, positions = _evaluation_set(each, spec, documents)
@@ -359,7 +353,7 @@ def _write_results(
         scores = {name: score_ranking(_ranking(positions, ranks[name], documents), evaluation_set) for name in ranks}
         summary = summarise_set(evaluation_set, scores, settings)
         if each.role == "test":
-            own[evaluation_set.name] = scores
+            own[evaluation_set.name], tests[evaluation_set.name] = scores, evaluation_set
             for rival, worst in zip(specs, (6, 3, 1), strict=True):
                 drawn = np.maximum(ranks["base"] + drawing.integers(-3, worst, each.queries), 1)
                 scored = score_ranking(_ranking(positions, drawn, documents), evaluation_set)
@@ -383,7 +377,7 @@ def _write_results(
             name: EncodingFacts("mean", max_tokens=256, dtype="float32", query_prompt=spec.text("prompt", "query: "))
             for name in ("base", *spec.candidates)
         },
-        rivals=beside.rivals([*specs, gone], own, ("base", spec.chosen), settings),
+        rivals=beside.rivals([*specs, gone], tests, own, ("base", spec.chosen), settings),
         costs={"base": ModelCost(22_700_000, 384, 96.0, 90_900_000, 1_536_000_000)} | beside.costs,
     )
     write_results(run.results_path / "evaluation.json", evaluation)

@@ -15,8 +15,9 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.protocol import Floats, Role
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import choose_model, over
+from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.query_changes import pair_queries, rows_by_query, scores_of
-from multigrain.evaluation.results import read_per_query, read_results
+from multigrain.evaluation.results import read_results
 from multigrain.evaluation.verdict import conclusions_of
 from multigrain.report.card import write_card
 from multigrain.stages import run

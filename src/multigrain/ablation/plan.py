@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from multigrain.ablation.matrix import CANDIDATE, Matrix, shared_folders
-from multigrain.config import Config
+from multigrain.ablation.matrix import CANDIDATE, Arm, ArmFolders, Matrix, shared_folders
+from multigrain.config import CandidateConfig, Config
 from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.loading import open_sets
+from multigrain.records import LEVELS
 from multigrain.sources.load import read_documents
+from multigrain.stages.fingerprints import teachers_of
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory
-from multigrain.tools.synthesis_estimate import dry_run
+from multigrain.tools.synthesis_estimate import Estimate, dry_run
 
 _PROBE_TEXTS = 48
 # A training step reads a query, its positive and a negative, forwards and (at about twice the cost) backwards.
@@ -40,8 +44,8 @@ class AblationPlan:
         writings_done: those that are written already.
         datasets: different settings of writing and audit; each is audited once.
         datasets_done: those that are audited already.
-        requests: completions still to be asked for, about.
-        tokens: of those, read and written, about.
+        requests: completions still to be asked for, about; judges of audits and teachers among them.
+        tokens: of those, read and written, about, and of the texts that teachers behind endpoints embed.
         cost: of those, in US dollars; None where a price is unknown.
         documents: that every model is evaluated on.
         seconds_each: of training and evaluating one arm with one seed, about.
@@ -87,9 +91,7 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     folders = shared_folders(matrix.arms, out)
     writings = {folders[arm.name].writing: arm.config for arm in matrix.arms}
     datasets = {folders[arm.name].data for arm in matrix.arms}
-    estimates = [
-        dry_run(config, folder, prompts=0) for folder, config in writings.items() if not _has(folder, "synthesis")
-    ]
+    paid = list(_paid(matrix, folders))
     finished = [
         manifest.seconds
         for arm in matrix.arms
@@ -101,17 +103,17 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     per_text = _seconds_a_text(matrix.reference.config, documents)
     seconds_each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
     remaining = len(matrix.arms) * len(matrix.file.seeds) - len(finished)
-    costs = [estimate.cost for estimate in estimates]
+    costs = [part.cost for part in paid]
     return AblationPlan(
         arms=len(matrix.arms),
         seeds=len(matrix.file.seeds),
         done=len(finished),
         writings=len(writings),
-        writings_done=len(writings) - len(estimates),
+        writings_done=sum(_has(folder, "synthesis") for folder in writings),
         datasets=len(datasets),
         datasets_done=datasets_done,
-        requests=sum(estimate.requests - estimate.in_journal for estimate in estimates),
-        tokens=sum(estimate.prompt_tokens + estimate.completion_tokens for estimate in estimates),
+        requests=sum(part.requests for part in paid),
+        tokens=sum(part.tokens for part in paid),
         cost=None if any(cost is None for cost in costs) else sum(cost or 0.0 for cost in costs),
         documents=searched,
         seconds_each=seconds_each,
@@ -124,13 +126,78 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
     )
 
 
+@dataclass(frozen=True)
+class _Paid:
+    """What is still to be asked, less what another part has counted."""
+
+    requests: int
+    tokens: int
+    cost: float | None
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Self:
+        tokens = estimate.prompt_tokens + estimate.completion_tokens
+        tokens += sum(part.tokens for part in estimate.embeddings.values())
+        cost = None if estimate.unpriced else estimate.cost
+        return cls(estimate.requests - estimate.in_journal, tokens, cost)
+
+    def less(self, other: _Paid) -> _Paid:
+        cost = None if self.cost is None or other.cost is None else self.cost - other.cost
+        return _Paid(self.requests - other.requests, self.tokens - other.tokens, cost)
+
+
+def _paid(matrix: Matrix, folders: Mapping[str, ArmFolders]) -> Iterator[_Paid]:
+    """What each different writing asks, and then each audit with the teachers of all arms that learn from its rows."""
+    alike: dict[ArmFolders, list[Arm]] = {}
+    for arm in matrix.arms:
+        alike.setdefault(folders[arm.name], []).append(arm)
+    counted = set()
+    for folder, arms in alike.items():
+        written = _written_alone(arms[0].config)
+        if folder.writing not in counted and not _has(folder.writing, "synthesis"):
+            yield _Paid.of(dry_run(written, folder.writing, prompts=0))
+        counted.add(folder.writing)
+        whole = _with_every_teacher({arm.name: arm.config for arm in arms})
+        asks = whole.audit != written.audit or any(teachers_of(arm.config.training.resolve(CANDIDATE)) for arm in arms)
+        if asks and not all(_trained(matrix, folder.data, arm) for arm in arms):
+            before = dry_run(written, folder.data, prompts=0)
+            yield _Paid.of(dry_run(whole, folder.data, prompts=0)).less(_Paid.of(before))
+
+
+def _with_every_teacher(arms: Mapping[str, Config]) -> Config:
+    """The config of arms that learn from the same rows, with a candidate for each arm's teacher."""
+    first = next(iter(arms.values()))
+    settings = [config.training.resolve(CANDIDATE) for config in arms.values()]
+    candidates = {
+        f"arm{number}": CandidateConfig(loss=training.loss, teacher=training.teacher)
+        for number, training in enumerate(settings)
+    }
+    training = first.training.model_copy(update={"candidates": candidates})
+    return first.model_copy(update={"training": training})
+
+
+def _written_alone(config: Config) -> Config:
+    """The same rows, and nobody is asked about them when they are written."""
+    repair = [way for way in config.audit.repair if way != "regenerate"]
+    audit = config.audit.model_copy(update={"judge": None, "query_judge": None, "repair": repair})
+    training = config.training.model_copy(
+        update={"teacher": [], "loss": "infonce", "candidates": {CANDIDATE: CandidateConfig()}}
+    )
+    return config.model_copy(update={"audit": audit, "training": training})
+
+
+def _trained(matrix: Matrix, folder: Path, arm: Arm) -> bool:
+    run = RunDirectory(folder)
+    return all(run.manifest(f"arms/{arm.key}-{seed}") for seed in matrix.file.seeds)
+
+
 def plan_lines(plan: AblationPlan) -> Iterator[str]:
     """The plan for people."""
     runs = plan.arms * plan.seeds
     yield f"arms        {plan.arms}, with {plan.seeds} seeds each: {runs} trainings, {plan.done} of them done"
     yield f"writing     {plan.writings} different, {plan.writings_done} done; about {plan.requests:,} completions left"
     price = "price unknown: set llm.prices" if plan.cost is None else f"about {dollars(plan.cost)}"
-    if plan.requests:
+    if plan.tokens:
         yield f"tokens      about {plan.tokens:,}, {price}; how fast they come is up to the model"
     yield f"audits      {plan.datasets} different, {plan.datasets_done} done"
     basis = f"measured on {plan.done} finished ones" if plan.measured else "estimated from the base model's speed here"
@@ -181,7 +248,11 @@ def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: 
     for arm in matrix.arms:
         settings = arm.config.training.resolve(CANDIDATE)
         steps = settings.steps_for(_most_rows(arm.config, len(documents)))
-        trainings.append(steps * settings.batch_size * _TEXTS_OF_A_ROW * _STEP_COST * per_text)
+        texts = _TEXTS_OF_A_ROW
+        if teachers_of(settings):  # a list of passages, of which a step at a level reads a quarter
+            listed = 1 + len(LEVELS) + arm.config.candidates_kept
+            texts = 1 + (listed if settings.schedule == "listwise" else 1 + math.ceil((listed - 1) / len(LEVELS)))
+        trainings.append(steps * settings.batch_size * texts * _STEP_COST * per_text)
     return statistics.mean(trainings) + searched * per_text
 
 

@@ -129,8 +129,9 @@ def table_notes(table: AblationTable) -> Iterator[str]:
     percent = f"{100 * table.confidence:g}%"
     yield (
         "nDCG@10, mean over queries and seeds (± standard deviation between seeds); base and ref: difference in "
-        f"points from the base model and from the reference arm, with its {percent} bootstrap interval over queries "
-        "and, where there are several, seeds, and Cohen's d for paired scores."
+        f"points from the base model and from the reference arm, with its {percent} interval over queries "
+        "(clusters of them, where they share documents) and, where there are several, seeds, and Cohen's d for paired "
+        "scores."
     )
     yield f"Reference arm: {table.reference}."
     alpha = f"{1 - table.confidence:.2g}"

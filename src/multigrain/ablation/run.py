@@ -32,7 +32,8 @@ from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import ConfigError, EvaluationError
-from multigrain.evaluation.results import BASE, read_per_query, write_per_query
+from multigrain.evaluation.per_query import read_per_query, write_per_query
+from multigrain.evaluation.results import BASE
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
@@ -91,8 +92,14 @@ class _Ablation:
 
     def shared(self) -> list[StageManifest]:
         """The stages that arms share."""
+        written = self.out.glob("writing/*/*/manifest.json")
         audited = self.out.glob(f"data/*/{_AUDIT.folder}/manifest.json")
-        return [_manifest(path) for path in (*self.out.glob("writing/*/*/manifest.json"), *audited)]
+        return [_manifest(path) for path in (*written, *audited, *self.out.glob("data/*/teachers/*/manifest.json"))]
+
+    def paid(self) -> list[float]:
+        """What each of them cost, in US dollars, where that is known."""
+        costs = (manifest.counts.get("cost") for manifest in self.shared())
+        return [cost for cost in costs if cost is not None]
 
     def spent(self) -> float:
         """Seconds of work in all that is complete, over every session that contributed."""
@@ -170,7 +177,7 @@ def _check_cost(ablation: _Ablation, context: RunContext) -> None:
     estimate = dry_run(context.config, context.run.path, prompts=0)
     if estimate.cost is None:
         raise ConfigError("budget_cost needs to know what the model costs: set llm.prices in the config")
-    spent = sum(manifest.counts.get("cost") or 0.0 for manifest in ablation.shared() if manifest.stage == "synthesis")
+    spent = sum(ablation.paid())
     if spent + estimate.cost > budget:
         raise _OverBudgetError(
             f"budget_cost {budget:g}: writing for {context.run.path} would cost about ${estimate.cost:.2f} on top of "
@@ -236,6 +243,7 @@ def _run_arm(ablation: _Ablation, arm: Arm, seed: int) -> None:
             base=_read_scores(_base_scores(ablation, config)),
             seconds=done.seconds,
             rows=audited.counts["kept"],
+            clusters={judge.name: dict(zip(judge.queries, judge.clusters, strict=True)) for judge in ablation.sets},
         )
     )
 
@@ -306,7 +314,7 @@ def _table(ablation: _Ablation) -> AblationTable:
     settings = matrix.reference.config.evaluation
     shared = ablation.shared()
     writing = [manifest for manifest in shared if manifest.stage == "synthesis"]
-    costs = [manifest.counts["cost"] for manifest in writing if manifest.counts.get("cost") is not None]
+    costs = ablation.paid()
     return build_table(
         ablation.scores,
         axes=matrix.axes,

@@ -7,7 +7,7 @@ difference holds for other queries and other seeds; the standard deviation betwe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class ArmScores:
         base: the same for its base model.
         seconds: of training and evaluating.
         rows: training rows it had.
+        clusters: set name to query id to cluster, see `EvaluationSet.clusters`; a set that is not named has none.
     """
 
     arm: str
@@ -44,6 +45,7 @@ class ArmScores:
     base: Mapping[str, Scores]
     seconds: float
     rows: int
+    clusters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def build_table(
     by_arm: dict[str, list[ArmScores]] = {}
     for run in scores:
         by_arm.setdefault(run.arm, []).append(run)
+    clusters = {name: known for run in scores[:1] for name, known in run.clusters.items() if name in sets}
     results = {
         name: SetResult(
             name=name,
@@ -177,6 +180,7 @@ def build_table(
             documents=None,
             models={arm: ModelScores(float(np.mean(_means(runs, name)))) for arm, runs in by_arm.items()},
             delta={},
+            clusters=len(set(clusters[name].values())) if name in clusters else None,
         )
         for name, role in sets.items()
     }
@@ -196,8 +200,8 @@ def build_table(
     best = max(by_arm, key=validation_score) if ranking and by_arm else None  # of equal ones, the earlier
     return AblationTable(
         axes=tuple(axes),
-        from_base=_side(results, BASE, against_base, settings),
-        from_reference=_side(results, reference, against_reference, settings),
+        from_base=_side(results, BASE, against_base, clusters, settings),
+        from_reference=_side(results, reference, against_reference, clusters, settings),
         reference=reference,
         rows=tuple(
             TableRow(
@@ -224,6 +228,7 @@ def _side(
     results: Mapping[str, SetResult],
     base: str,
     pairs: Mapping[tuple[str, str], tuple[Sequence[Scores], Sequence[Scores]]],
+    clusters: Mapping[str, Mapping[str, str]],
     settings: CompareSettings,
 ) -> Side:
     """Arms compared with one side; pairs hold for set and arm the side's scores and the arm's, one table a seed."""
@@ -231,7 +236,8 @@ def _side(
     sizes = {}
     for (name, arm), (before, after) in pairs.items():
         left, right = _stacked(before), _stacked(after)
-        delta[name][arm] = compare_crossed(left, right, settings)
+        of_queries = [clusters[name][key] for key in sorted(before[0])] if name in clusters else None
+        delta[name][arm] = compare_crossed(left, right, settings, of_queries)
         sizes[name, arm] = effect_size(right.mean(axis=0) - left.mean(axis=0))
     sets = {name: replace(result, delta=delta[name]) for name, result in results.items()}
     return Side(sets, conclude(sets.values(), base=base, confidence=settings.confidence), sizes)

@@ -14,6 +14,7 @@ from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
     CacheOption,
+    ClusterByOption,
     ConfidenceOption,
     ForgettingOption,
     MaxDocumentsOption,
@@ -21,6 +22,7 @@ from multigrain.cli.model_options import (
     SamplesOption,
     SeedOption,
     SetOption,
+    SliceByOption,
     SmallestOption,
     TrustOption,
     opened,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from multigrain.evaluation.verdict import Conclusion
 
 # Options about scoring, of which a run that has been evaluated needs none.
-_OF_MODELS = ("max_queries", "max_documents", "batch_size", "cache", "trust_remote_code")
+_OF_MODELS = ("max_queries", "max_documents", "cluster_by", "slice_by", "batch_size", "cache", "trust_remote_code")
 
 
 def compare(
@@ -51,6 +53,8 @@ def compare(
     base: Annotated[str, typer.Option(help="RUN only: the model that others are compared with.")] = "base",
     max_queries: MaxQueriesOption = None,
     max_documents: MaxDocumentsOption = None,
+    cluster_by: ClusterByOption = None,
+    slice_by: SliceByOption = None,
     show: Annotated[int, typer.Option(min=0, help="Wins and losses to show for each set.")] = 3,
     smallest: SmallestOption = SMALLEST_DIFFERENCE,
     confidence: ConfidenceOption = 0.95,
@@ -91,7 +95,15 @@ def compare(
 
         comparison = compare_models(
             list(map(parse_model, targets)),
-            opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
+            opened(
+                sets,
+                forgetting,
+                max_queries=max_queries,
+                max_documents=max_documents,
+                seed=seed,
+                cluster_by=cluster_by,
+                slice_by=slice_by,
+            ),
             encoding=Encoding(batch_size=batch_size, cache=cache, trust_remote_code=trust_remote_code),
             settings=settings,
             progress=terminal_progress(),

@@ -12,6 +12,7 @@ from multigrain.cli.model_options import (
     MODELS_HELP,
     BatchSizeOption,
     CacheOption,
+    ClusterByOption,
     ConfidenceOption,
     DocumentPromptOption,
     ForgettingOption,
@@ -22,6 +23,7 @@ from multigrain.cli.model_options import (
     SamplesOption,
     SeedOption,
     SetOption,
+    SliceByOption,
     SmallestOption,
     TrustOption,
     opened,
@@ -55,6 +57,8 @@ def evaluate(
     document_prompt: DocumentPromptOption = None,
     max_queries: MaxQueriesOption = None,
     max_documents: MaxDocumentsOption = None,
+    cluster_by: ClusterByOption = None,
+    slice_by: SliceByOption = None,
     forgetting_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="What a model may lose on a forgetting set, on a scale of 0 to 1.")
     ] = 0.01,
@@ -97,7 +101,15 @@ def evaluate(
     models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])
     comparison = compare_models(
         models,
-        opened(sets, forgetting, max_queries=max_queries, max_documents=max_documents, seed=seed),
+        opened(
+            sets,
+            forgetting,
+            max_queries=max_queries,
+            max_documents=max_documents,
+            seed=seed,
+            cluster_by=cluster_by,
+            slice_by=slice_by,
+        ),
         encoding=Encoding(
             batch_size=batch_size,
             cache=cache or (out / "embeddings" if out is not None else None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,11 +47,27 @@ DocumentPromptOption = Annotated[
     list[str] | None,
     typer.Option(metavar="[MODEL=]TEXT", help="Put this before every document, for all models or one."),
 ]
+ClusterByOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the queries' files whose equal values make a cluster, e.g. who asked. By default queries that "
+        "one document answers do.",
+    ),
+]
+SliceByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN", help="Column of the queries' files: figures for each of its values. Repeat for more."
+    ),
+]
 SmallestOption = Annotated[
     float, typer.Option(min=0.0001, max=1, help="The smallest difference that matters, on a scale of 0 to 1.")
 ]
 ConfidenceOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Width of the intervals.")]
-SamplesOption = Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")]
+SamplesOption = Annotated[
+    int, typer.Option(min=100, help="Random signs behind p-values, resamples behind intervals of correlations.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of samples and resamples.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Texts encoded at once.")]
 CacheOption = Annotated[
@@ -66,6 +83,8 @@ def opened(
     max_queries: int | None,
     max_documents: int | None,
     seed: int,
+    cluster_by: str | None = None,
+    slice_by: Sequence[str] | None = None,
 ) -> OpenedSets:
     """Open the sets that the options name.
 
@@ -75,8 +94,15 @@ def opened(
     """
     from multigrain.evaluation.sets.loading import open_sets, parse_set
 
-    configs = [parse_set(option, "test", max_queries, max_documents) for option in sets or ()]
-    configs += [parse_set(option, "forgetting", max_queries, max_documents) for option in forgetting or ()]
+    parse = partial(
+        parse_set,
+        max_queries=max_queries,
+        max_documents=max_documents,
+        cluster_by=cluster_by,
+        slice_by=slice_by or (),
+    )
+    configs = [parse(option, "test") for option in sets or ()]
+    configs += [parse(option, "forgetting") for option in forgetting or ()]
     if not configs:
         raise typer.BadParameter("nothing to score models on: name sets with --set")
     return open_sets(configs, seed=seed)

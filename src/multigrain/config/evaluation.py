@@ -18,6 +18,8 @@ _SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
 class EvaluationSetConfig(Section):
     """A labelled set to evaluate on, besides the held-out queries."""
 
+    added: ClassVar[Mapping[str, Any]] = {"cluster_by": None, "slice_by": []}
+
     name: str
     """What tables call it."""
 
@@ -46,6 +48,14 @@ class EvaluationSetConfig(Section):
     max_documents: int | None = Field(default=None, ge=1)
     """Take a seeded sample of this many documents, relevant ones always among them (null: all)."""
 
+    cluster_by: str | None = None
+    """A column of the queries' file whose equal values make a cluster, e.g. who asked: intervals take clusters, not
+    queries, as what varies (null: queries that one document answers are a cluster)."""
+
+    slice_by: list[str] = Field(default_factory=list)
+    """Columns of the queries' file: figures for each of their values, besides those by length, number of answers and
+    the like."""
+
     @property
     def kind(self) -> Literal["retrieval", "similarity", "task"]:
         """What the path names: queries with documents, sentence pairs with scores, or an MTEB task or benchmark."""
@@ -57,6 +67,11 @@ class EvaluationSetConfig(Section):
         judgments = inside.parent.name == "qrels"
         return "similarity" if inside.suffix in _SIMILARITY_SUFFIXES and not judgments else "retrieval"
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether there is a file of queries, whose columns can be read."""
+        return self.kind == "retrieval" and not (self.path or "").startswith("package:")
+
     @model_validator(mode="after")
     def _lies_somewhere(self) -> Self:
         own = [name for name in ("queries", "documents", "qrels") if getattr(self, name) is not None]
@@ -66,6 +81,15 @@ class EvaluationSetConfig(Section):
             raise ValueError(f"set {self.name!r}: give a path or {', '.join(own)}, not both")
         if self.kind == "task" and (self.max_queries or self.max_documents):
             raise ValueError(f"set {self.name!r}: MTEB tasks are taken whole; leave max_queries and max_documents out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_columns(self) -> Self:
+        asked = [key for key in ("cluster_by", "slice_by") if getattr(self, key)]
+        if asked and not self.has_columns:
+            raise ValueError(
+                f"set {self.name!r}: {asked[0]} names columns of a file of queries, and {self.path} has none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -104,7 +128,7 @@ class EvaluationConfig(Section):
     training rows). A model that is tested on its own kind of queries looks better than it is."""
 
     bootstrap_samples: int = Field(default=10_000, ge=100)
-    """Resamples behind each interval."""
+    """Random signs behind each p-value; resamples behind the intervals of correlations, and of several seeds."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Width of the intervals."""

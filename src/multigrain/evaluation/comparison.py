@@ -16,9 +16,11 @@ from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import choose_model, plain_choice
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import (
     QueryChanges,
     RowTable,
+    clusters_of,
     pair_queries,
     rows_by_query,
     scores_of,
@@ -27,12 +29,10 @@ from multigrain.evaluation.query_changes import (
 from multigrain.evaluation.results import (
     EvaluationResults,
     ModelScores,
-    QueryRow,
     SetResult,
     plain_set,
     summarise_similarity,
     unselected_results,
-    write_per_query,
 )
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
@@ -194,7 +194,8 @@ def _cell(comparison: Comparison, result: SetResult, model: str) -> str:
 
 
 def _size(result: SetResult) -> str:
-    parts = [f"{result.queries:,} {result.unit}"] if result.queries else []
+    queries = " ".join(filter(None, (f"{result.queries:,} {result.unit}", result.cluster_words)))
+    parts = [queries] if result.queries else []
     return ", ".join([*parts, f"{result.documents:,} documents"] if result.documents else parts)
 
 
@@ -204,7 +205,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.conclusions:
         percent, alpha = f"{100 * settings.confidence:g}%", f"{1 - settings.confidence:.2g}"
         yield (
-            f"Differences from {base} in points (hundredths), with paired {percent} bootstrap intervals; "
+            f"Differences from {base} in points (hundredths), with paired {percent} intervals; "
             f"* the interval stays clear of zero, and p < {alpha} by a paired randomisation test, Holm-corrected over "
             "the table."
         )
@@ -361,7 +362,11 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
 
 def _differences(table: RowTable, set_name: str, base: str, settings: CompareSettings) -> dict[str, PairedDifference]:
     return {
-        model: compare_paired(*scores_of(pair_queries(table, set_name=set_name, base=base, model=model)), settings)
+        model: compare_paired(
+            *scores_of(changes := pair_queries(table, set_name=set_name, base=base, model=model)),
+            settings,
+            clusters_of(changes),
+        )
         for name, model in table
         if name == set_name and model != base
     }

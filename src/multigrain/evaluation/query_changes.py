@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multigrain.display.text import one_line
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import QueryRow
+from multigrain.evaluation.per_query import QueryRow
 
 _TIE: Final = 1e-6
 """Metrics that differ by less than a float32's rounding are a tie."""
@@ -111,6 +111,12 @@ def scores_of(changes: Sequence[QueryChange]) -> tuple[NDArray[np.float64], NDAr
     """nDCG@10 under the base model and under the other, in the order of the queries."""
     before = np.array([change.before.ndcg_at_10 for change in changes], dtype=np.float64)
     return before, np.array([change.after.ndcg_at_10 for change in changes], dtype=np.float64)
+
+
+def clusters_of(changes: Sequence[QueryChange]) -> list[str] | None:
+    """The clusters of the queries, in their order; None where an earlier version did not say."""
+    clusters = [change.before.cluster for change in changes]
+    return None if None in clusters else [cluster for cluster in clusters if cluster is not None]
 
 
 def count_changes(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[int, int]:

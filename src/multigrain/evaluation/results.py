@@ -1,12 +1,7 @@
-"""The results of an evaluation, typed, and the two files they are kept in.
-
-`evaluation.json` holds what a table shows; `per_query.parquet` holds every query's outcome, so that any figure can
-be computed again and any win or loss be read.
-"""
+"""The results of an evaluation, typed, and the file they are kept in: `evaluation.json` holds what a table shows."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,8 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from multigrain.encoders.facts import EncodingFacts, ModelCost
@@ -34,17 +27,6 @@ BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"
 SPEARMAN: Final = "Spearman"
-
-_ID_LISTS: Final = ("top_ids", "relevant_ids")
-
-_PER_QUERY: Final = pa.schema(
-    [
-        *(pa.field(name, pa.string(), False) for name in ("set", "model", "query_id", "query")),
-        *(pa.field(name, pa.float32(), False) for name in ("ndcg_at_10", "recall_at_10")),
-        pa.field("rank_of_first_relevant", pa.int32()),
-        *(pa.field(name, pa.list_(pa.string()), False) for name in _ID_LISTS),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +58,8 @@ class SetResult:
         metric: what the scores are.
         seen_queries: how many of the queries a document answers that was tuned on; None where that is not known.
         notes: what the figures depend on besides, e.g. what was left out of the set.
+        clusters: how many clusters the queries form, see `EvaluationSet.clusters`; None where that is not known, as in
+            results of earlier versions, which took every query for itself.
         quality: of queries that a language model wrote; None for others, and where it was not measured.
     """
 
@@ -89,7 +73,13 @@ class SetResult:
     metric: str = NDCG
     seen_queries: int | None = None
     notes: tuple[str, ...] = ()
+    clusters: int | None = None
     quality: WrittenQuality | None = None
+
+    @property
+    def cluster_words(self) -> str:
+        """In how many clusters the queries are, in words; empty where each stands for itself."""
+        return "" if self.clusters in (None, self.queries) else f"in {self.clusters:,} clusters"
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -133,7 +123,7 @@ class EvaluationResults:
         chosen: the model that validation chose; empty where nothing was chosen.
         models: all of them, the base first.
         sets: in the order they were scored.
-        bootstrap_samples: resamples behind each interval.
+        bootstrap_samples: random signs behind each p-value; the name is that of the first version's file.
         confidence: width of the intervals.
         seed: of the resampling.
         chosen_by: how `chosen` was chosen.
@@ -202,21 +192,6 @@ class EvaluationResults:
         return sum(gains) > 0 if gains else None
 
 
-@dataclass(frozen=True, slots=True)
-class QueryRow:
-    """One row of `per_query.parquet`: one query, one model. Ranks count from 1; None is beyond what was kept."""
-
-    set: str
-    model: str
-    query_id: str
-    query: str
-    ndcg_at_10: float
-    recall_at_10: float
-    rank_of_first_relevant: int | None
-    top_ids: tuple[str, ...]
-    relevant_ids: tuple[str, ...]
-
-
 def choose(validation: Mapping[str, float]) -> str:
     """The name with the highest validation nDCG@10 (several sets: the mean over sets); of equal ones, the earlier.
 
@@ -264,11 +239,12 @@ def summarise_set(
         documents=len(evaluation_set.corpus),
         models={name: ModelScores(model.ndcg_at_10, model.metrics) for name, model in scores.items()},
         delta={
-            name: compare_paired(reference, model.ndcg_by_query, settings)
+            name: compare_paired(reference, model.ndcg_by_query, settings, evaluation_set.clusters)
             for name, model in scores.items()
             if reference is not None and name != base
         },
         notes=evaluation_set.remarks,
+        clusters=len(set(evaluation_set.clusters)),
     )
 
 
@@ -331,31 +307,13 @@ def unselected_results(
     )
 
 
-def query_rows(evaluation_set: EvaluationSet, model: str, scores: SetScores) -> list[QueryRow]:
-    """Turn one model's scores on one set into rows of `per_query.parquet`."""
-    return [
-        QueryRow(
-            set=evaluation_set.name,
-            model=model,
-            query_id=score.query_id,
-            query=evaluation_set.queries[score.query_id],
-            ndcg_at_10=score.ndcg_at_10,
-            recall_at_10=score.metrics["recall_at_10"],
-            rank_of_first_relevant=score.rank_of_first_relevant,
-            top_ids=score.top_ids,
-            relevant_ids=tuple(key for key, grade in evaluation_set.qrels[score.query_id].items() if grade > 0),
-        )
-        for score in scores.queries
-    ]
-
-
 def plain_set(result: SetResult) -> dict[str, Any]:
     """A set's results as JSON-like values, a model's metrics beside its score (None: not measured here).
 
     Notes are there where there are any, so that files without them are as they always were.
     """
     values = asdict(result)
-    for name in ("seen_queries", "quality"):
+    for name in ("seen_queries", "clusters", "quality"):
         if values[name] is None:  # as in files of runs that did not ask
             del values[name]
     unmeasured = dict.fromkeys(METRICS.names())
@@ -415,29 +373,3 @@ def read_results(path: Path) -> EvaluationResults:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EvaluationError(f"{path}: not evaluation results of this version ({error}); evaluate again") from None
     return results
-
-
-def write_per_query(path: Path, rows: Iterable[QueryRow]) -> None:
-    """Write `per_query.parquet`, whole or not at all."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=_PER_QUERY), buffer)
-    atomic_write(path, buffer.getvalue())
-
-
-def read_per_query(path: Path, *, models: Sequence[str] | None = None) -> list[QueryRow]:
-    """Read `per_query.parquet`.
-
-    Args:
-        path: the file.
-        models: whose rows to read; None for all.
-
-    Raises:
-        EvaluationError: the file is missing or was not written by this version.
-    """
-    try:
-        table = pq.read_table(path, filters=None if models is None else [("model", "in", list(models))])
-    except (OSError, pa.ArrowException) as error:
-        raise EvaluationError(f"{path}: per-query results cannot be read ({error}); evaluate again") from None
-    if not table.schema.equals(_PER_QUERY):
-        raise EvaluationError(f"{path}: not per-query results of this version; evaluate again")
-    return [QueryRow(**row | {name: tuple(row[name]) for name in _ID_LISTS}) for row in table.to_pylist()]

@@ -16,7 +16,8 @@ from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import SERVED
 from multigrain.errors import EvaluationError, MultigrainError
 from multigrain.evaluation.cost import SAMPLE, lexical_cost, model_cost
-from multigrain.evaluation.results import BASE, QueryRow, query_rows
+from multigrain.evaluation.per_query import QueryRow, query_rows
+from multigrain.evaluation.results import BASE
 from multigrain.evaluation.retrieval import (
     BM25Retriever,
     DenseRetriever,
@@ -76,6 +77,7 @@ class ScoredRivals:
     def rivals(
         self,
         specs: Sequence[ModelSpec],
+        sets: Mapping[str, EvaluationSet],
         own: Mapping[str, Mapping[str, SetScores]],
         against: Sequence[str],
         settings: CompareSettings,
@@ -84,6 +86,7 @@ class ScoredRivals:
 
         Args:
             specs: all of them, those that were skipped too.
+            sets: the test sets, by name.
             own: test set to model of the run to its scores.
             against: models of the run.
             settings: how to compare.
@@ -98,7 +101,12 @@ class ScoredRivals:
                         score=scores.ndcg_at_10,
                         metrics=scores.metrics,
                         over={
-                            name: compare_paired(own[set_name][name].ndcg_by_query, scores.ndcg_by_query, settings)
+                            name: compare_paired(
+                                own[set_name][name].ndcg_by_query,
+                                scores.ndcg_by_query,
+                                settings,
+                                sets[set_name].clusters,
+                            )
                             for name in against
                             if name in own[set_name]
                         },

@@ -21,15 +21,8 @@ from multigrain.encoders.models import BM25, Encoding, ModelSpec, facts_of, open
 from multigrain.encoders.protocol import Encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
-from multigrain.evaluation.results import (
-    BASE,
-    ModelScores,
-    QueryRow,
-    SetResult,
-    query_rows,
-    summarise_set,
-    summarise_similarity,
-)
+from multigrain.evaluation.per_query import QueryRow, query_rows
+from multigrain.evaluation.results import BASE, ModelScores, SetResult, summarise_set, summarise_similarity
 from multigrain.evaluation.retrieval import (
     BM25Retriever,
     DenseRetriever,

@@ -14,7 +14,7 @@ class CompareSettings:
     """How a comparison is made.
 
     Attributes:
-        samples: resamples behind each interval, and random signs behind each p-value.
+        samples: random signs behind each p-value, and resamples behind intervals of correlations and several seeds.
         confidence: width of the intervals; 1 - confidence is the chance of a false claim that is accepted.
         smallest: the smallest difference that matters. Decides when "no difference" may be said.
         seed: of the resampling.

@@ -15,15 +15,8 @@ import pyarrow.parquet as pq
 
 from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import (
-    BASE,
-    EvaluationResults,
-    QueryRow,
-    read_per_query,
-    read_results,
-    read_sets,
-    unselected_results,
-)
+from multigrain.evaluation.per_query import QueryRow, read_per_query
+from multigrain.evaluation.results import BASE, EvaluationResults, read_results, read_sets, unselected_results
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import CompareSettings

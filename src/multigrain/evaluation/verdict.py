@@ -9,7 +9,7 @@ those on validation sets, which chose the model and so cannot judge it.
   models read the same file, and would contradict each other if each counted for itself. The price is that a further
   candidate or set asks for a little more evidence from all.
 - The interval too, because it stands beside every claim: "better, by +1.0 [-0.1, 2.1]" would contradict itself. The
-  percentile bootstrap and the randomisation test may disagree close to the border; then nothing is claimed.
+  interval and the randomisation test may disagree close to the border; then nothing is claimed.
 - No claim is not "no difference". That is said only where the whole interval lies within the smallest difference that
   matters; else there are too few queries to tell.
 
@@ -361,7 +361,8 @@ def describe_conclusion(conclusion: Conclusion, settings: CompareSettings) -> st
         settings: what it was concluded with.
     """
     result, difference = conclusion.result, conclusion.difference
-    about = ", ".join(part for part in (result.provenance, f"{result.queries:,} {result.unit}") if part)
+    size = f"{result.queries:,} {result.unit}"
+    about = ", ".join(part for part in (result.provenance, size, result.cluster_words) if part)
     figures = (
         f"{result.metric} {conclusion.base_score:.3f} → {conclusion.score:.3f} ({100 * difference.mean:+.1f} points, "
         f"{100 * settings.confidence:g}% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"

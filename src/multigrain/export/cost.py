@@ -29,7 +29,7 @@ class Cost:
         before: the model's nDCG@10.
         after: the export's.
         loss: before minus after.
-        low: lower end of the 95% paired bootstrap interval of the loss.
+        low: lower end of the 95% paired interval of the loss.
         high: upper end.
     """
 
@@ -90,7 +90,8 @@ def measure_costs(job: ExportJob, before: Encoder, after: Encoder, form: str) ->
     for evaluation_set in job.sets:
         with job.progress.task(f"Measuring {form} on {evaluation_set.name}", None):
             model, export = (evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after))
-        lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, CompareSettings(seed=_SEED))
+        clusters = evaluation_set.clusters
+        lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, CompareSettings(seed=_SEED), clusters)
         queries, figures = len(evaluation_set.queries), (model.ndcg_at_10, export.ndcg_at_10)
         costs.append(Cost(evaluation_set.name, queries, *figures, lost.mean, lost.low, lost.high))
     return tuple(costs)

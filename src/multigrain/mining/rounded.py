@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from multigrain.encoders.protocol import Floats
-from multigrain.engine.hardware import cpu_multiplies_bf16
 from multigrain.mining.best import EMPTY, NO_ROW, Best, Mask, pack, unpack
+from multigrain.storage.hardware import cpu_multiplies_bf16
 
 # Below these the second look costs more than the first pass saves.
 _FEWEST_QUERIES: Final = 256

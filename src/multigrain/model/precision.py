@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from multigrain.engine.hardware import cpu_multiplies_bf16
+from multigrain.storage.hardware import cpu_multiplies_bf16
 
 
 def supports_native_bf16(device: str | torch.device) -> bool:

@@ -323,6 +323,7 @@ def _scores(data: CardData) -> list[dict[str, Any]]:
             "minor": evaluation.is_minor(result),
             "remarks": result.remarks,
             "queries": result.queries,
+            "clusters": result.cluster_words,
             "metric": result.metric,
             "base": _rounded(result.models.get(evaluation.base)),
             "tuned": _rounded(result.models.get(evaluation.chosen)),

@@ -116,7 +116,8 @@ def _badge_and_title(conclusion: Conclusion) -> tuple[str, str]:
 
 def _how_sure(conclusion: Conclusion, confidence: float) -> list[str]:
     result, difference = conclusion.result, conclusion.difference
-    on = f"{figures.count(result.queries)} held-out {result.unit}: " if result.queries else ""
+    of_clusters = f" {result.cluster_words}" if result.cluster_words else ""
+    on = f"{figures.count(result.queries)} held-out {result.unit}{of_clusters}: " if result.queries else ""
     details = [f"{figures.interval(difference)} points ({confidence:.0%} interval) on {on}{result.provenance}."]
     if conclusion.is_claimed:
         return details

@@ -19,8 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from multigrain.dataset.store import FIRST_COLUMNS, open_examples
 from multigrain.display.text import excerpt, without_credentials
 from multigrain.errors import RunDirectoryError
+from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.query_changes import QueryChanges, pair_queries, rows_by_query, summarise_changes
-from multigrain.evaluation.results import EvaluationResults, read_per_query, read_results
+from multigrain.evaluation.results import EvaluationResults, read_results
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.records import LEVELS, GradedExample, Origin

@@ -57,6 +57,7 @@ class JudgedTexts:
         qrels: query id to document id to grade.
         judgments: what became of the judgments.
         notes: what is to be told of the three files.
+        columns: name to query id to what the queries' file has in that column, for the columns that were asked for.
     """
 
     corpus: dict[str, str]
@@ -64,6 +65,7 @@ class JudgedTexts:
     qrels: dict[str, dict[str, int]]
     judgments: Reading
     notes: tuple[str, ...]
+    columns: dict[str, dict[str, str]]
 
 
 def is_beir(path: Path) -> bool:
@@ -95,25 +97,46 @@ def find_corpus(folder: Path) -> Path:
     return _table(folder, "corpus")
 
 
-def read_judged_texts(files: BeirFiles) -> JudgedTexts:
+def read_judged_texts(files: BeirFiles, *, columns: Sequence[str] = ()) -> JudgedTexts:
     """Read a set. Texts that are empty and judgments of ids that are not there are left out, as long as they are few.
 
+    Args:
+        files: where it lies.
+        columns: further columns of the queries to keep, by their very names; keys of BEIR's `metadata` are some too.
+
     Raises:
-        SourceError: a malformed file, duplicate ids, no judgment at all, or more than a fifth (`FEW`) of the
-            documents, of the queries or of the judgments would be left out.
+        SourceError: a malformed file, duplicate ids, no judgment at all, no such column, or more than a fifth (`FEW`)
+            of the documents, of the queries or of the judgments would be left out.
     """
     documents, asked, judgments = Reading("documents"), Reading("queries"), Reading("judgments")
-    corpus, queries = _texts(files.corpus, documents), _texts(files.queries, asked)
+    corpus, queries = _texts(files.corpus, documents), _texts(files.queries, asked, columns)
     qrels = read_qrels(files.qrels, queries=(queries, files.queries), corpus=(corpus, files.corpus), reading=judgments)
     told = ((documents, files.corpus), (asked, files.queries), (judgments, files.qrels))
     notes = tuple(line for reading, path in told for line in reading.lines(path.name))
-    return JudgedTexts(corpus, queries, qrels, judgments, notes)
+    kept = {name: _column(files.queries, name) for name in columns}
+    return JudgedTexts(corpus, queries, qrels, judgments, notes, kept)
 
 
-def _texts(path: Path, reading: Reading) -> dict[str, str]:
+def _column(path: Path, name: str) -> dict[str, str]:
+    """What a column holds, by id; nothing for rows where it is empty."""
+    values: dict[str, str] = {}
+    seen: dict[str, None] = {}
+    for row in read_texts(path):
+        metadata = row.values.get("metadata")
+        cells = {**metadata, **row.values} if isinstance(metadata, dict) else row.values
+        seen |= dict.fromkeys(cells)
+        value, identifier = cells.get(name), row.identifier(ID)
+        if identifier is not None and value is not None and str(value).strip():
+            values[identifier] = " ".join(str(value).split())
+    if not values:
+        raise SourceError(f"{path}: nothing in a column {name!r}; its columns are {', '.join(map(str, seen))}")
+    return values
+
+
+def _texts(path: Path, reading: Reading, columns: Sequence[str] = ()) -> dict[str, str]:
     """The texts of a file by id, without those that are empty."""
     texts: dict[str, str] = {}
-    for number, (identifier, text) in enumerate(iterate_texts(path, reading=reading), start=1):
+    for number, (identifier, text) in enumerate(iterate_texts(path, reading=reading, columns=columns), start=1):
         if text:
             texts[identifier] = text
         else:
@@ -122,7 +145,9 @@ def _texts(path: Path, reading: Reading) -> dict[str, str]:
     return texts
 
 
-def iterate_texts(path: Path, *, reading: Reading | None = None) -> Iterator[tuple[str, str]]:
+def iterate_texts(
+    path: Path, *, reading: Reading | None = None, columns: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
     """Read ids and texts, one by one. A document's text is its title, where it has one, a space and its text.
 
     A text may be empty or null, as in some public sets: what is left is the title, or nothing.
@@ -130,6 +155,7 @@ def iterate_texts(path: Path, *, reading: Reading | None = None) -> Iterator[tup
     Args:
         path: the file, or a folder of Parquet files.
         reading: notes rows and columns.
+        columns: that somebody else reads.
 
     Raises:
         SourceError: a malformed line, a line without an id or a text column, or an id that is there twice.
@@ -137,7 +163,7 @@ def iterate_texts(path: Path, *, reading: Reading | None = None) -> Iterator[tup
     numbers: dict[str, int] = {}
     for row in read_texts(path):
         if reading is not None:
-            reading.see(row, using(ID, TITLE, TEXT, "metadata"))
+            reading.see(row, using(ID, TITLE, TEXT, "metadata", *columns))
         identifier = row.identifier(ID)
         if identifier is None:
             ids = no_column(ID, row.values) if ID.among(row.values) is None else "no id in it"

@@ -26,16 +26,8 @@ from multigrain.encoders.reference import base_encoder, base_model, encoding_pre
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import advise, choose_model, plain_choice, rival_lines
 from multigrain.evaluation.cost import model_cost
-from multigrain.evaluation.results import (
-    BASE,
-    EvaluationResults,
-    QueryRow,
-    SetResult,
-    choose,
-    selection_words,
-    write_per_query,
-    write_results,
-)
+from multigrain.evaluation.per_query import QueryRow, write_per_query
+from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, choose, selection_words, write_results
 from multigrain.evaluation.retrieval import DEPTH
 from multigrain.evaluation.rivals import rivals_of, sample_texts, score_rivals
 from multigrain.evaluation.scoring import Scored, score_model
@@ -139,7 +131,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         forgetting_threshold=config.evaluation.forgetting_threshold,
         chosen_on=tuple(chosen_on),
         facts=scored.facts | beside.facts,
-        rivals=beside.rivals(rivals, scored.scores, against, settings),
+        rivals=beside.rivals(rivals, scored.sets, scored.scores, against, settings),
         costs={name: costs[name] for name in (BASE, *names) if name in costs} | beside.costs,
     )
     _write(context, results, scored, beside.rows(tests))
@@ -261,6 +253,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
         kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
         kind = "decides nothing, " if results.is_minor(result) else kind
         size = f", {result.queries} {result.unit}" if result.queries else ""
+        size += f" {result.cluster_words}" if result.cluster_words else ""
         size += f", {result.seen_words}" if result.seen_words else ""
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
         context.progress.say(

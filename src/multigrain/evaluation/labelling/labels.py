@@ -22,6 +22,7 @@ from multigrain.evaluation.comparison import plain_conclusion
 from multigrain.evaluation.metrics import Metric, measure_queries
 from multigrain.evaluation.query_changes import count_changes
 from multigrain.evaluation.results import ModelScores, SetResult
+from multigrain.evaluation.sets.retrieval_set import cluster_queries
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
 from multigrain.evaluation.verdict import Conclusion, conclude, describe_conclusion
@@ -245,6 +246,7 @@ def score_labels(
     answered = _answered(grades)
     conclusions: tuple[Conclusion, ...] = ()
     if len(answered) >= 2:
+        clusters = cluster_queries(answered)
         scores = {model: _ndcg(answered, rankings[model], depth) for model in (base, *others)}
         result = SetResult(
             name=set_name,
@@ -253,8 +255,9 @@ def score_labels(
             queries=len(answered),
             documents=None,
             models={model: ModelScores(float(values.mean())) for model, values in scores.items()},
-            delta={model: compare_paired(scores[base], scores[model], settings) for model in others},
+            delta={model: compare_paired(scores[base], scores[model], settings, clusters) for model in others},
             metric=f"nDCG@{depth}",
+            clusters=len(set(clusters)),
         )
         concluded = conclude([result], base=base, confidence=settings.confidence, smallest=settings.smallest)
         for conclusion in concluded:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from multigrain.config import DocumentsConfig
 from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.results import BASE, read_per_query, read_results
+from multigrain.evaluation.per_query import read_per_query
+from multigrain.evaluation.results import BASE, read_results
 from multigrain.evaluation.retrieval import DenseRetriever, Retriever
 from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,15 @@ from multigrain.storage.reading import FEW
 GIVEN_JUDGMENTS: Final = "given relevance judgments"
 
 
-def read_beir(path: Path, *, name: str, role: Role, provenance: str | None = None) -> EvaluationSet:
+def read_beir(
+    path: Path,
+    *,
+    name: str,
+    role: Role,
+    provenance: str | None = None,
+    cluster_by: str | None = None,
+    slice_by: Sequence[str] = (),
+) -> EvaluationSet:
     """Read a BEIR folder. Queries that have no judgments (BEIR keeps all splits' queries in one file) are left out.
 
     Args:
@@ -25,6 +33,8 @@ def read_beir(path: Path, *, name: str, role: Role, provenance: str | None = Non
         name: what tables call the set.
         role: what the set is for.
         provenance: who judged; None for what about.json says, where there is one.
+        cluster_by: see `read_judged`.
+        slice_by: likewise.
 
     Raises:
         EvaluationError: a missing or malformed file, duplicate ids, or judgments that name missing ids.
@@ -32,10 +42,18 @@ def read_beir(path: Path, *, name: str, role: Role, provenance: str | None = Non
     with as_evaluation_error():
         files = find_beir(path)
     provenance = provenance or _own_provenance(files.corpus.parent) or GIVEN_JUDGMENTS
-    return read_judged(files, name=name, role=role, provenance=provenance)
+    return read_judged(files, name=name, role=role, provenance=provenance, cluster_by=cluster_by, slice_by=slice_by)
 
 
-def read_judged(files: BeirFiles, *, name: str, role: Role, provenance: str = GIVEN_JUDGMENTS) -> EvaluationSet:
+def read_judged(
+    files: BeirFiles,
+    *,
+    name: str,
+    role: Role,
+    provenance: str = GIVEN_JUDGMENTS,
+    cluster_by: str | None = None,
+    slice_by: Sequence[str] = (),
+) -> EvaluationSet:
     """Make a set of three files, each in its own format. Queries that have no judgments are left out.
 
     Args:
@@ -43,12 +61,15 @@ def read_judged(files: BeirFiles, *, name: str, role: Role, provenance: str = GI
         name: what tables call the set.
         role: what the set is for.
         provenance: who judged.
+        cluster_by: the column of the queries that says whose they are: those with one value are a cluster.
+        slice_by: columns of the queries that say of what kind they are.
 
     Raises:
-        EvaluationError: a missing or malformed file, duplicate ids, or judgments that name many missing ids.
+        EvaluationError: a missing or malformed file, duplicate ids, judgments that name many missing ids, or no such
+            column.
     """
     with as_evaluation_error():
-        texts = read_judged_texts(files)
+        texts = read_judged_texts(files, columns=[*([cluster_by] if cluster_by else []), *slice_by])
     answered = {query_id for query_id, grades in texts.qrels.items() if any(grade > 0 for grade in grades.values())}
     unanswered = [query_id for query_id in texts.qrels if query_id not in answered]
     notes = list(texts.notes)
@@ -71,6 +92,11 @@ def read_judged(files: BeirFiles, *, name: str, role: Role, provenance: str = GI
         queries={query_id: query for query_id, query in texts.queries.items() if query_id in answered},
         qrels={query_id: grades for query_id, grades in texts.qrels.items() if query_id in answered},
         notes=tuple(notes),
+        # A query of which nobody says who asked it stands for itself.
+        asked_by={key: texts.columns[cluster_by].get(key, f"query {key}") for key in answered} if cluster_by else {},
+        kinds={
+            name: {key: value for key, value in texts.columns[name].items() if key in answered} for name in slice_by
+        },
     )
 
 

@@ -53,13 +53,15 @@ def load_evaluation_set(config: EvaluationSetConfig, *, seed: int) -> Evaluation
         EvaluationError: the set cannot be read or scored; one line says why.
         MissingExtraError: it comes in a package that is not installed.
     """
+    name, role, cluster_by, slice_by = config.name, config.role, config.cluster_by, config.slice_by
     if config.path is None:
         paths = (Path(str(file)).expanduser() for file in (config.documents, config.queries, config.qrels))
-        whole = read_judged(BeirFiles(*paths), name=config.name, role=config.role)
+        whole = read_judged(BeirFiles(*paths), name=name, role=role, cluster_by=cluster_by, slice_by=slice_by)
     elif config.path.startswith("package:"):
-        whole = read_packaged(config.path, name=config.name, role=config.role)
+        whole = read_packaged(config.path, name=name, role=role)
     else:
-        whole = read_beir(Path(config.path).expanduser(), name=config.name, role=config.role)
+        folder = Path(config.path).expanduser()
+        whole = read_beir(folder, name=name, role=role, cluster_by=cluster_by, slice_by=slice_by)
     return sample(whole, max_queries=config.max_queries, max_documents=config.max_documents, seed=seed)
 
 
@@ -110,7 +112,13 @@ _OWN_FILES: Final = ("queries", "documents", "qrels")
 
 
 def parse_set(
-    text: str, role: Role, max_queries: int | None = None, max_documents: int | None = None
+    text: str,
+    role: Role,
+    max_queries: int | None = None,
+    max_documents: int | None = None,
+    *,
+    cluster_by: str | None = None,
+    slice_by: Sequence[str] = (),
 ) -> EvaluationSetConfig:
     """Understand `[NAME=]PATH` or `[NAME=]QUERIES,DOCUMENTS,QRELS`; a set without a name is called after its path.
 
@@ -119,6 +127,8 @@ def parse_set(
         role: what the set is for.
         max_queries: take a sample of this many queries; MTEB tasks are taken whole.
         max_documents: take a sample of this many documents.
+        cluster_by: a column of the queries, see `read_judged`; not heeded by sets without a file of queries.
+        slice_by: columns of the queries, likewise.
     """
     named = _NAMED.fullmatch(text)
     path = named["rest"] if named else text
@@ -127,10 +137,14 @@ def parse_set(
     inside = Path(files[-1].removeprefix("package:").removeprefix(MTEB))
     default_name = f"{inside.parent.name}-{inside.stem}" if path.startswith("package:") else inside.stem
     whole = path.startswith(MTEB)
+    parts = dict(zip(_OWN_FILES, files, strict=True)) if is_own_files else {"path": path}
+    read = EvaluationSetConfig(name="set", **parts).has_columns
     return EvaluationSetConfig(
         name=named["name"] if named else default_name,
         role="forgetting" if role == "forgetting" else "test",
         max_queries=None if whole else max_queries,
         max_documents=None if whole else max_documents,
-        **(dict(zip(_OWN_FILES, files, strict=True)) if is_own_files else {"path": path}),
+        cluster_by=cluster_by if read else None,
+        slice_by=list(slice_by) if read else [],
+        **parts,
     )

@@ -8,9 +8,10 @@ queries and queries without a relevant document. Where sets come from (BEIR fold
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -38,6 +39,11 @@ def evidence_of(provenance: str | None) -> Evidence:
     return "titles" if HUMAN_TITLES in named else "judgments"
 
 
+FEWEST_CLUSTERS: Final = 5
+"""Fewer say nothing of others: intervals then speak of further queries about the same documents, and that is told."""
+_CHUNK: Final = re.compile(r"(?P<whole>.+)#\d+", re.DOTALL)  # `chunk_document` names chunks so
+
+
 @dataclass(frozen=True)
 class EvaluationSet:
     """A retrieval task that can be scored.
@@ -51,6 +57,12 @@ class EvaluationSet:
         qrels: query id to document id to grade. A grade above 0 is relevant; 0 and below are judged but not.
         notes: what is to be told of the files that it was read from, e.g. what was left out.
         leaves_own_out: whether `own_documents` are left out; not where another program ranks by rules of its own.
+        families: document id to what it belongs to with others (its near-duplicates, the document that it is a chunk
+            of). One that is not named belongs to itself or, where its id is `ID#N` as chunks have it, to ID.
+        asked_by: query id to who asked it, or to whatever else its queries have in common; empty where that is not
+            known. Where it is, it makes the clusters.
+        kinds: what kinds of queries are told apart besides the usual ones, e.g. by a column of their file: name to
+            query id to value.
 
     Raises:
         EvaluationError: nothing to search or to ask, an empty query, a judgment of an id that is not there, or
@@ -65,6 +77,9 @@ class EvaluationSet:
     qrels: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...] = ()
     leaves_own_out: bool = True
+    families: Mapping[str, str] = field(default_factory=dict)
+    asked_by: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -87,15 +102,36 @@ class EvaluationSet:
             if self.leaves_own_out and query_id in self.corpus and self.qrels[query_id].get(query_id, 0) <= 0
         )
 
+    @cached_property
+    def clusters(self) -> tuple[str, ...]:
+        """Of each query, in order, the cluster that it belongs to: queries in one win and lose together.
+
+        That is who asked, where that is known; else what the query is about, see `cluster_queries`.
+        """
+        if self.asked_by:
+            return tuple(self.asked_by[query_id] for query_id in self.queries)
+        return cluster_queries({query_id: self.qrels[query_id] for query_id in self.queries}, self._family)
+
+    def _family(self, document_id: str) -> str:
+        chunk = _CHUNK.fullmatch(document_id)
+        return self.families.get(document_id) or (chunk["whole"] if chunk else document_id)
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a figure on this set depends on, to be told where the figure is: its notes, and what is left out."""
+        notes = self.notes
+        if not self.asked_by:
+            about = len(set(_subjects(self.qrels, self._family)))
+            if about < FEWEST_CLUSTERS and len(self.queries) >= 2 * FEWEST_CLUSTERS:
+                documents, them = ("one document", "it") if about == 1 else (f"{about} documents", "them")
+                few = f"all {len(self.queries):,} queries are about {documents}"
+                notes = (*notes, f"{few}: intervals speak of further queries about {them}, not of other documents")
         count = len(self.own_documents)
         if not count:
-            return self.notes
+            return notes
         example = next(query_id for query_id in self.queries if query_id in self.own_documents)
         return (
-            *self.notes,
+            *notes,
             f"{count:,} of {len(self.queries):,} queries are documents too, by their ids (e.g. {example!r}): left out "
             "of their own rankings, as BEIR and MTEB do",
         )
@@ -125,6 +161,32 @@ class EvaluationSet:
                     f"the judgments of query {query_id!r} name document {missing!r}, which is not among the "
                     f"{len(self.corpus):,} documents; check that ids agree in both files"
                 )
+
+
+def cluster_queries(qrels: Mapping[str, Mapping[str, int]], family: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Of each query, in order, the cluster of queries about the same: its relevant document, or what that is part of.
+
+    A query that several documents answer goes with the one that most queries share. (All that any document links would
+    be one cluster in most sets whose queries have many answers.) Where all are about fewer than
+    `FEWEST_CLUSTERS` families, documents count alone; and where there are no more of these, every query.
+
+    Args:
+        qrels: query id to document id to grade; each has a relevant one.
+        family: what a document belongs to.
+    """
+    for of_document in (family, str):
+        clusters = _subjects(qrels, of_document)
+        if len(set(clusters)) >= min(FEWEST_CLUSTERS, len(clusters)):
+            return clusters
+    return tuple(qrels)
+
+
+def _subjects(qrels: Mapping[str, Mapping[str, int]], family: Callable[[str], str]) -> tuple[str, ...]:
+    about = [
+        list(dict.fromkeys(family(key) for key, grade in grades.items() if grade > 0)) for grades in qrels.values()
+    ]
+    shared = Counter(key for keys in about for key in keys)
+    return tuple(max(keys, key=lambda key: shared[key]) for keys in about)
 
 
 def from_queries(
@@ -180,7 +242,8 @@ def from_queries(
         answers = qrels.setdefault(query_id, {})
         for titled_id in (document_id, *titled.get(key, ())):
             answers.update(dict.fromkeys(twins[fold_text(texts[titled_id])], 1))
-    return EvaluationSet(name=name, role=role, provenance=provenance, corpus=texts, queries=queries, qrels=qrels)
+    families = {document.id: f"group {document.group}" for document in corpus if document.group >= 0}
+    return EvaluationSet(name, role, provenance, texts, queries, qrels, families=families)
 
 
 def from_documents(
