@@ -1,6 +1,6 @@
 """Prints the config reference: what `multigrain init` writes, as a page."""
 
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template
 
 HEAD = """# Every setting
 
@@ -9,5 +9,5 @@ What `multigrain init` writes. A line that starts with `# ` and a key shows the 
 
 print(HEAD)
 print("```yaml")
-print(config_template(documents="./documents", provider="local", full=True), end="")
+print(full_template(chosen_settings(documents="./documents", provider="local")), end="")
 print("```")

@@ -26,6 +26,10 @@ Mining = Literal["bands", "nearest"]
 from the nearest ranks."""
 
 
+Precision = Literal["float32", "float16", "int8", "binary"]
+"""How each number of a vector is stored."""
+
+
 class Split(StrEnum):
     """What a document may be used for. Near-duplicates always share a split."""
 

@@ -31,7 +31,7 @@ def test_init_says_that_the_documents_are_not_there_and_what_was_meant(tmp_path:
     assert warning.startswith("warning: documents.path ")
     assert "no such file or folder (did you mean " in warning
     assert warning.endswith("handbook?)")
-    assert wrote == "wrote config.yaml; mend documents.path or what is there, then: multigrain run config.yaml"
+    assert wrote == "wrote config.yaml; fix documents.path or what is there, then: multigrain run config.yaml"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -11,10 +12,17 @@ import yaml
 
 from multigrain.config import Config, fingerprint
 from multigrain.config.file import load_config, parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template, short_template
+from multigrain.config.writers import KNOWN_WRITERS, KnownWriter
 from multigrain.display.text import without_credentials
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe
+
+MOST = {
+    "documents": {"chunk_size": 180},
+    "synthesis": {"query_types": {"question": 1.0, "keywords": 1.0}, "languages": {"German": 1.0}},
+    "training": {"max_seq_length": 128},
+}
 
 
 def test_every_problem_is_told_at_once_with_the_nearest_key() -> None:
@@ -176,12 +184,9 @@ def test_without_a_number_of_steps_rows_are_met_once_a_level(
     assert parse_config({"training": training}).training.steps_for(rows) == steps
 
 
-@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("provider", ["local", "openai"])
-def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(
-    tmp_path: Path, provider: str, full: bool
-) -> None:
-    text = config_template(documents="texts", provider=provider, full=full)
+def test_the_full_template_is_a_config_whose_commented_lines_are_the_defaults(tmp_path: Path, provider: str) -> None:
+    text = full_template(chosen_settings(documents="texts", provider=provider))
     path = tmp_path / "c.yaml"
     path.write_text(text)
     plain = load_config(path)
@@ -194,12 +199,22 @@ def test_the_template_is_a_config_whose_commented_lines_are_the_defaults(
     assert uncommented == plain
 
 
-def test_the_short_template_says_the_same_on_a_page_or_two_and_where_the_rest_is() -> None:
-    short, full = (config_template(documents="texts", provider="openai", full=full) for full in (False, True))
-    assert len(short.splitlines()) < len(full.splitlines()) / 3
+@pytest.mark.parametrize("writer", [None, *KNOWN_WRITERS])
+@pytest.mark.parametrize("provider", ["local", "openai"])
+@pytest.mark.parametrize("more", [{}, MOST])
+def test_the_short_template_says_the_same_in_forty_lines_with_a_reason_for_each(
+    provider: str, writer: KnownWriter | None, more: dict[str, dict[str, Any]]
+) -> None:
+    chosen = chosen_settings(documents="texts", provider=provider, writer=writer, more=more)
+    short, full = short_template(chosen), full_template(chosen)
+    lines = short.splitlines()
+
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 119
     assert parse_config(yaml.safe_load(short)) == parse_config(yaml.safe_load(full))
-    assert set(short.splitlines()[3:]) <= set(full.splitlines())
     assert "multigrain init --full" in short
+    for before, line in itertools.pairwise(lines):
+        assert before.startswith("  # ") == (line.startswith("  ") and not line.startswith("  #"))
 
 
 def _is_setting(line: str) -> bool:
@@ -335,7 +350,7 @@ def test_the_demo_recipe_is_valid_and_needs_no_network() -> None:
     assert config.llm.provider == "local"
     named = [config.llm.model, config.training.base_model, *(labelled.path for labelled in config.evaluation.sets)]
     assert all(name.startswith("package:") for name in named)
-    assert set(config.training.candidates) == {"ata", "mean", "in_batch"}
+    assert set(config.training.candidates) == {"ata", "mean"}
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import yaml
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, short_template
 from multigrain.config.writers import KNOWN_WRITERS, KnownWriter, known_writer
 from multigrain.recipes import recipe_names, recipe_text
 
 
 @pytest.mark.parametrize("writer", KNOWN_WRITERS, ids=lambda writer: writer.name)
 def test_init_writes_what_suits_the_writer(writer: KnownWriter) -> None:
-    text = config_template(documents="d", provider="local", writer=writer)
+    text = short_template(chosen_settings(documents="d", provider="local", writer=writer))
     values = yaml.safe_load(text)
     config = parse_config(values)
     for section, settings in writer.settings().items():

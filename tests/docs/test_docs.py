@@ -11,7 +11,7 @@ import yaml
 
 from multigrain.ablation.matrix import load_matrix
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template
 from multigrain.errors import ConfigError, MultigrainError
 from multigrain.sources.tasks import read_tasks
 
@@ -66,7 +66,7 @@ def test_the_command_reference_is_current() -> None:
 
 def test_the_config_reference_is_current() -> None:
     shown = next(block.body for block in blocks("yaml") if block.page == "docs/reference/config.md")
-    template = config_template(documents="./documents", provider="local", full=True)
+    template = full_template(chosen_settings(documents="./documents", provider="local"))
     assert shown == template, "run `make reference` and commit what it writes"
 
 

@@ -107,6 +107,35 @@ def test_results_are_kept_and_an_interrupted_evaluation_goes_on(place: Path, mon
     assert {each["set"] for each in json.loads(compared.stdout)["comparisons"]} == {"own", "pairs"}
 
 
+def test_smaller_vectors_are_tried_and_kept_with_the_results(place: Path) -> None:
+    arguments = (f"one={place / 'model-0'}", "bm25", "--set", own(place), "--out", place / "out", "--samples", 200)
+    found = invoke(*arguments, "--vectors", "4, 2", "--quantize", "binary,int8", "--json")
+    assert found.exit_code == 0, found.output
+    (table,) = json.loads(found.stdout.strip().splitlines()[-1])["vector_sizes"]
+    assert (table["set"], table["model"]) == ("own", "one")
+    tried = {(size["length"], size["precision"], size["rescored"]) for size in table["sizes"]}
+    codes = {("float32", False), ("int8", False), ("int8", True), ("binary", False), ("binary", True)}
+    whole = table["sizes"][0]["length"]
+    assert tried == {(length, *code) for length in (whole, 4, 2) for code in codes}
+    assert "vectors of one on own: no smaller vector is shown" in (place / "out" / "evaluation.md").read_text()
+
+    compared = CliRunner().invoke(app, ["compare", str(place / "out"), "--base", "one", "--json", "--samples", "200"])
+    assert json.loads(compared.stdout)["vector_sizes"] == [table]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--vectors", "64,big", "'big' is no length"),
+        ("--quantize", "int4", "'int4' is no precision; there are float32"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(place: Path, option: str, value: str, message: str) -> None:
+    found = invoke(place / "model-0", "--set", own(place), option, value)
+    assert found.exit_code == 2
+    assert message in " ".join(found.output.replace("│", " ").split())
+
+
 def test_changed_weights_in_the_same_folder_are_another_model(place: Path) -> None:
     def similarities() -> list[float]:
         found = invoke(place / "model-0", "--set", f"p={place / 'pairs.csv'}", "--out", place / "out")

@@ -19,7 +19,7 @@ FIELD = '    river: bool = True\n    """Texts about rivers."""\n\n'
 ASK = """
 from multigrain.audit.checks import check_row, reason_words
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template
 from multigrain.errors import ConfigError
 from multigrain.records import SynthesizedRow
 
@@ -34,7 +34,7 @@ print(json.dumps({
     "problems": [check_row(row, on).reason, check_row(row, off)],
     "words": reason_words("wet"),
     "refused": refused,
-    "init": "river: true" in config_template(documents="d", provider="local", full=True),
+    "init": "river: true" in full_template(chosen_settings(documents="d", provider="local")),
 }))
 """
 

@@ -41,7 +41,7 @@ import numpy as np
 
 from multigrain.config import TrainingConfig
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template
 from multigrain.encoders.encoder import encode
 from multigrain.encoders.models import Encoding, load_model, parse_model
 from multigrain.errors import ConfigError
@@ -79,7 +79,7 @@ print(json.dumps({
     "replaced": pooling_name(build_encoder("saved", pooling="ata", device="cpu")),
     "described": describe_encoder(loaded, "saved"),
     "refused": refused,
-    "init": "largest" in config_template(documents="d", provider="local", full=True),
+    "init": "largest" in full_template(chosen_settings(documents="d", provider="local")),
 }))
 """
 

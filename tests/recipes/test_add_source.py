@@ -30,7 +30,7 @@ ASK = """
 from pathlib import Path
 
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template
 from multigrain.errors import ConfigError
 from multigrain.sources.source import data_source, look_at_input
 from multigrain.sources.load import load_corpus
@@ -53,7 +53,7 @@ print(json.dumps({
     "fingerprint changes": data_source(config.documents).fingerprint(config.documents) != before,
     "refused": refused,
     "init": "docstrings, paragraphs" in " ".join(
-        config_template(documents="d", provider="local", full=True).replace("#", " ").split()
+        full_template(chosen_settings(documents="d", provider="local")).replace("#", " ").split()
     ),
 }))
 """

@@ -31,7 +31,7 @@ import asyncio
 
 from multigrain import Document, LLMConfig, ScriptedLLM, SynthesisConfig, WritingUnit, build_strategy
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.template import chosen_settings, full_template
 from multigrain.errors import ConfigError
 
 strategy = build_strategy(SynthesisConfig(strategy="opposite"), LLMConfig(), seed=0)
@@ -49,7 +49,7 @@ print(json.dumps({
     "from": packages_of("strategy").get("opposite"),
     "row": [row.strategy, row.query],
     "refused": refused,
-    "init": "opposite: the query" in config_template(documents="d", provider="local", full=True),
+    "init": "opposite: the query" in full_template(chosen_settings(documents="d", provider="local")),
 }))
 """
 

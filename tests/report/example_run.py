@@ -32,6 +32,8 @@ from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.rivals import ScoredRivals
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import PairedDifference
+from multigrain.evaluation.vector_sizes import SizeTable, VectorSize
 from multigrain.llm.answers import parse_answer
 from multigrain.llm.protocol import UnusableAnswer
 from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, Split
@@ -373,6 +375,7 @@ def _write_results(
         bootstrap_samples=_SAMPLES,
         confidence=0.95,
         seed=spec.seed,
+        vector_sizes=_vector_sizes(spec),
         facts={
             name: EncodingFacts("mean", max_tokens=256, dtype="float32", query_prompt=spec.text("prompt", "query: "))
             for name in ("base", *spec.candidates)
@@ -384,6 +387,21 @@ def _write_results(
     anchors = [_anchor(spec, name, text, random) for text in documents[3:60:28] for name in ("base", "tuned_ata")]
     (run.results_path / "anchors.json").write_text(json.dumps(anchors), encoding="utf-8")
     run.finish("results", "e5" * 32, {}, 61.9)
+
+
+def _vector_sizes(spec: ExampleRun) -> tuple[SizeTable, ...]:
+    sizes = [VectorSize(384, "float32", False, 1536, 0.708, None, None, True)]
+    for length, precision, rescored, size, loss in (
+        (384, "float16", False, 768, 0.0),
+        (384, "int8", True, 384, -0.001),
+        (192, "int8", True, 192, -0.021),
+        (384, "binary", False, 48, -0.052),
+    ):
+        difference = PairedDifference(loss, loss * 1.4 - 0.002, loss * 0.6 + 0.002, 0.001)
+        enough = difference.low > -0.01
+        sizes.append(VectorSize(length, precision, rescored, size, 0.708 + loss, difference, 0.004, enough))
+    names = spec.text("set", "docstrings"), spec.chosen
+    return (SizeTable(*names, spec.queries, spec.queries - 3, 120, False, 0.01, (), tuple(sizes)),)
 
 
 def _evaluation_set(

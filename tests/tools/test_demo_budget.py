@@ -14,8 +14,8 @@ from multigrain.tools.demo_budget import (
     DemoPlan,
     plan_documents,
     plan_steps,
-    tokens_per_second,
 )
+from multigrain.tools.speed import tokens_per_second
 
 DEMO = recipe("demo")
 speeds, times = st.floats(100, 1e6), st.floats(0, 300)

@@ -27,6 +27,7 @@ from multigrain.cli.model_options import (
     SmallestOption,
     TrustOption,
     opened,
+    parse_sizes,
 )
 from multigrain.cli.options import JsonOption, RedoOption, RunOption, require_fitting
 from multigrain.cli.stages import run_command
@@ -59,6 +60,20 @@ def evaluate(
     max_documents: MaxDocumentsOption = None,
     cluster_by: ClusterByOption = None,
     slice_by: SliceByOption = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH,...",
+            help="Score vectors that are cut to these lengths as well, e.g. 384,128,64, and say which would do.",
+        ),
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRECISION,...",
+            help="Score vectors stored as these as well: float16, int8, binary (the last two also rescored).",
+        ),
+    ] = None,
     forgetting_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="What a model may lose on a forgetting set, on a scale of 0 to 1.")
     ] = 0.01,
@@ -119,6 +134,7 @@ def evaluate(
         settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
         forgetting_threshold=forgetting_threshold,
         progress=terminal_progress(),
+        vector_sizes=parse_sizes(vectors, quantize),
     )
     lines = list(table_lines(comparison))
     if out is not None:

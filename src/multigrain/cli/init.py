@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from multigrain.cli.console import console
+from multigrain.cli.console import console, quieten_libraries
+from multigrain.cli.options import run_directory
+from multigrain.cli.plan import short_lines
 from multigrain.cli.questions import ask_missing, somebody_is_there
+from multigrain.config import Config
 from multigrain.config.file import load_config
-from multigrain.errors import ConfigError
+from multigrain.config.queries import USER_QUERIES, user_queries
+from multigrain.errors import ConfigError, MultigrainError
 from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.sources.source import look_at_input
 from multigrain.storage.files import atomic_write
@@ -37,15 +41,29 @@ def init(
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="Start from a recipe; --recipe list shows what there is.")
     ] = None,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS", help=f"What your users type: {', '.join(USER_QUERIES)}; or several, with commas between."
+        ),
+    ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Write every setting, and not only those to look at first.")
+        bool, typer.Option("--full", help="Write every setting, and not only those you have to decide.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Measure this machine for about ten seconds, to tell time and cost. Default: where init asks.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for what is not given.")] = False,
 ) -> None:
-    """Write a commented config to start from: what matters first, every setting, or a recipe for a known case.
+    """Write a short config to start from: only what you have to decide, with one line of why for each setting.
 
-    At a terminal it asks for what the options leave out; piped, or with --yes, it never asks.
+    It reads the first 50 documents to suggest lengths and language. At a terminal it asks for what the options leave
+    out; piped, or with --yes, it never asks.
     """
     if recipe == "list":
         for name in recipe_names():
@@ -55,19 +73,42 @@ def init(
         raise ConfigError(f"{path} exists already: choose another name, or --force to overwrite it")
     if recipe is not None:
         recipe_summary(recipe)  # a wrong name is told before anything is asked
-    start = Start(documents, recipe, provider, base_url, model, base_model, full).for_ollama()
-    if not yes and somebody_is_there():
+    asked = () if queries is None else user_queries(queries)
+    start = Start(documents, recipe, provider, base_url, model, base_model, full, asked).for_ollama()
+    asks = not yes and somebody_is_there()
+    if asks:
         try:
             start = ask_missing(start, beside=path.parent)
         except (typer.Abort, KeyboardInterrupt):
             raise typer.Abort("stopped; no file was written, the same command asks again") from None
-    atomic_write(path, start_text(start))
-    glance = look_at_input(load_config(path))
+    made = start_text(start, path=path)
+    atomic_write(path, made.text)
+    for note in made.notes:
+        _print(f"note: {note}")
+    config = load_config(path)
+    glance = look_at_input(config)
     if glance.problem:
         _print(f"warning: {glance.problem}")
-        _print(f"wrote {path}; mend documents.path or what is there, then: multigrain run {path}")
-    else:
-        _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
+        _print(f"wrote {path}; fix documents.path or what is there, then: multigrain run {path}")
+        return
+    _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
+    if asks if probe is None else probe:
+        _tell_plan(config, path)
+
+
+def _tell_plan(config: Config, path: Path) -> None:
+    """Say what a run will take; the config is written already, so nothing that goes wrong here is an error."""
+    _print("measuring this machine for about ten seconds; Ctrl-C skips it")
+    quieten_libraries()
+    from multigrain.tools.plan import plan_run
+
+    try:
+        for line in short_lines(plan_run(config, run_directory(path, None))):
+            _print(line)
+    except MultigrainError as error:
+        _print(f"no estimate: {error}")
+    except KeyboardInterrupt:
+        _print(f"skipped; `multigrain plan {path}` measures again")
 
 
 def _print(line: str) -> None:

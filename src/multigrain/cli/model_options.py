@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multigrain.config.poolings import POOLING_NAMES
+from multigrain.evaluation.settings import PRECISIONS, SizeSettings
 
 if TYPE_CHECKING:
     from multigrain.evaluation.sets.loading import OpenedSets
@@ -74,6 +75,30 @@ CacheOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Keep embeddings here and reuse them in later commands.")
 ]
 TrustOption = Annotated[bool, typer.Option(help="Run code that comes with models.")]
+
+
+def parse_sizes(vectors: str | None, quantize: str | None) -> SizeSettings | None:
+    """Which smaller vectors the options name; None where they name none.
+
+    Args:
+        vectors: lengths, e.g. "384,128,64".
+        quantize: precisions, e.g. "int8,binary".
+
+    Raises:
+        typer.BadParameter: something else.
+    """
+    if vectors is None and quantize is None:
+        return None
+    lengths = [part.strip() for part in (vectors or "").split(",") if part.strip()]
+    wrong = next((part for part in lengths if not part.isdecimal() or int(part) < 1), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"--vectors: {wrong!r} is no length; give numbers of dimensions, e.g. 384,128,64")
+    named = [part.strip() for part in (quantize or "").split(",") if part.strip()]
+    other = next((part for part in named if part not in PRECISIONS), None)
+    if other is not None:
+        raise typer.BadParameter(f"--quantize: {other!r} is no precision; there are {', '.join(PRECISIONS)}")
+    precisions = tuple(precision for precision in PRECISIONS if precision in named and precision != "float32")
+    return SizeSettings(tuple(map(int, lengths)), precisions)
 
 
 def opened(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import typer
 
+from multigrain.config.queries import USER_QUERIES, UserQueries, user_queries
+from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names
 from multigrain.tools.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
 
@@ -40,6 +42,8 @@ def ask_missing(start: Start, *, beside: Path) -> Start:
         start = replace(start, recipe=chosen)
         own = {} if chosen is None else recipe_values(chosen)
     start = _language_model(start, own.get("llm", {}), has_recipe=bool(own))
+    if start.recipe is None and not start.queries:
+        start = replace(start, queries=_queries())
     if start.base_model is None:
         base = own.get("training", {}).get("base_model", "auto")
         typer.echo(
@@ -120,6 +124,20 @@ def _usual_provider() -> str:
     endpoint_known = any(os.environ.get(name) for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"))
     embedded = any(find_spec(runtime) is not None for runtime in ("openvino_genai", "xllamacpp"))
     return "openai" if endpoint_known or not embedded else "local"
+
+
+def _queries() -> tuple[UserQueries, ...]:
+    typer.echo(
+        "\nWhat do your users type? Written queries should look like theirs. Several answers: questions, keywords"
+    )
+    for name, example in USER_QUERIES.items():
+        typer.echo(f"  {name:<12}{example}")
+    while True:
+        answer: str = typer.prompt("your users type", default="mixed")
+        try:
+            return user_queries(answer)
+        except ConfigError as error:
+            typer.echo(f"  {error}")
 
 
 def _yes(question: str) -> bool:

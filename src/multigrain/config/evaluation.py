@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from multigrain.config.llm import LLMConfig
 from multigrain.config.paths import EvaluationPath, RivalReference
 from multigrain.config.section import Section
+from multigrain.records import Precision
 
+_TRIED: Final[list[Precision]] = ["float16", "int8", "binary"]
 _SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
@@ -106,7 +108,12 @@ class EvaluationSetConfig(Section):
 class EvaluationConfig(Section):
     """How the proof is made."""
 
-    added: ClassVar[Mapping[str, Any]] = {"seen_documents": False, "rivals": []}
+    added: ClassVar[Mapping[str, Any]] = {
+        "seen_documents": False,
+        "rivals": [],
+        "vector_lengths": [],
+        "vector_precisions": _TRIED,
+    }
 
     queries: Literal["auto", "titles", "synthetic", "none"] = "auto"
     """Held-out queries: the documents' titles (human), or written by the LLM with another prompt
@@ -135,6 +142,13 @@ class EvaluationConfig(Section):
 
     forgetting_threshold: float = Field(default=0.01, ge=0, lt=1)
     """What the chosen model may lose on a forgetting set, on a scale of 0 to 1, before it counts as forgetting."""
+
+    vector_lengths: list[Annotated[int, Field(ge=1)]] | None = None
+    """Lengths to which the chosen model's vectors are cut to see what shorter ones lose (null: those of
+    training.matryoshka, else a half and a quarter; []: smaller vectors are not tried)."""
+
+    vector_precisions: list[Precision] = Field(default_factory=_TRIED.copy)
+    """How the numbers of vectors are stored to see what that loses; int8 and binary with and without rescoring."""
 
     batch_size: int = Field(default=64, ge=1)
     """Texts encoded at once."""

@@ -1,9 +1,10 @@
-"""The commented config that `multigrain init` writes: settings, their defaults and their descriptions."""
+"""The config that `multigrain init` writes: the few settings to decide, or every setting with its description."""
 
 from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -13,61 +14,60 @@ from multigrain.config import Config
 from multigrain.config.writers import KnownWriter
 
 _WIDTH = 100
-# What a person should look at first stands uncommented; the rest shows its default, commented out.
 _STARTERS: dict[str, dict[str, Any]] = {
     "local": {
         "llm": {"provider": "local", "model": "auto"},
         "synthesis": {"strategy": "stepwise", "query_types": {"summary": 1.0}, "negatives_share": 0.1},
     },
     "openai": {
-        "llm": {"provider": "openai", "model": "gpt-4o-mini", "base_url": "https://api.openai.com/v1"},
+        "llm": {
+            "provider": "openai",
+            "model": "gpt-4o-mini",
+            "base_url": "https://api.openai.com/v1",
+            "api_key_env": "OPENAI_API_KEY",
+        },
         "synthesis": {"strategy": "mgh"},
     },
 }
-# What most people look at before their first run; `multigrain init --full` and the reference have the rest.
-_FIRST: dict[str, tuple[str, ...]] = {
-    "documents": ("path", "text_field", "title_field", "chunk_size"),
-    "llm": ("provider", "model", "base_url", "api_key_env", "temperature", "concurrency", "prices"),
-    "synthesis": (
-        "strategy",
-        "query_types",
-        "languages",
-        "document_characters",
-        "queries_per_document",
-        "negatives_share",
-        "max_documents",
-        "max_cost",
-    ),
-    "audit": ("round_trip_rank", "negatives", "false_negative_margin"),
-    "training": (
-        "base_model",
-        "pooling",
-        "schedule",
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "max_seq_length",
-    ),
-    "evaluation": ("queries", "sets"),
+_FIRST_CHOICES: dict[str, dict[str, Any]] = {
+    "training": {"pooling": "keep", "schedule": "coarse-to-fine", "steps": "auto"},
 }
 _FULL_HEAD = "# multigrain config. Lines that start with `# ` and a key show the default; uncomment to change."
-_FIRST_HEAD = (
-    "# multigrain config: what to look at first. Lines that start with `# ` and a key show the default; uncomment to",
-    "# change. `multigrain init --full` writes every setting; docs/reference/config.md lists them.",
+_SHORT_HEAD = (
+    "# What you have to decide. Every other setting has a default: `multigrain init --full` writes them all.",
+    "# `multigrain plan {name}` estimates time and cost; `multigrain run {name}` starts.",
 )
+_REASONS: dict[str, str] = {
+    "documents.path": "A folder of text or Markdown files, or one .jsonl, .csv, .tsv or .parquet file.",
+    "documents.chunk_size": "Words a chunk: longer documents are cut, because models read only the start of a text.",
+    "llm.provider": "Who writes the queries. local: a model in this process. openai: any endpoint that speaks /v1.",
+    "llm.model": "Which language model writes. A larger one writes better queries.",
+    "llm.base_url": "The endpoint's address. It nearly always ends in /v1.",
+    "llm.api_key_env": "The environment variable that holds the key. Never write the key itself here.",
+    "llm.temperature": "The value that was measured to suit this model.",
+    "llm.concurrency": "How many requests run at once. More is faster until memory or the endpoint says stop.",
+    "synthesis.strategy": "How rows are written. stepwise suits tiny models, mgh larger ones.",
+    "synthesis.query_types": "What your users type. Written queries should look like theirs.",
+    "synthesis.languages": "The language your users write in.",
+    "synthesis.document_characters": "Measured for this model: how much of a document it can make use of.",
+    "synthesis.negatives_share": "The share of rows with written negatives; the rest are found in your documents.",
+    "training.base_model": "The embedding model to tune. auto: all-MiniLM-L6-v2, small and English.",
+    "training.max_seq_length": "Tokens read from each text while training. Shorter is faster.",
+}
+"""Why each setting of a short config stands there: one line each."""
 
 
-def config_template(
+def chosen_settings(
     *,
     documents: str,
     provider: str,
     model: str | None = None,
     base_url: str | None = None,
     base_model: str = "auto",
-    full: bool = False,
     writer: KnownWriter | None = None,
-) -> str:
-    """A config file's text.
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """What a new config sets, by section.
 
     Args:
         documents: the documents' path.
@@ -75,45 +75,77 @@ def config_template(
         model: the language model; None for the provider's usual one.
         base_url: the endpoint; None for the provider's usual one.
         base_model: what is tuned.
-        full: every setting, and not only those to look at first.
         writer: the local model, where it is known what it writes best.
+        more: settings that go before all of these.
     """
-    chosen: dict[str, dict[str, Any]] = {
-        "documents": {"path": documents},
-        "training": {"base_model": base_model, "pooling": "keep", "schedule": "coarse-to-fine", "steps": "auto"},
-        **_STARTERS[provider],
-    }
-    if writer is not None:
-        for section, values in writer.settings().items():
-            chosen[section] = {**chosen[section], **values}
     overrides = {"model": model, "base_url": base_url}
-    chosen["llm"] = {**chosen["llm"], **{key: value for key, value in overrides.items() if value is not None}}
+    chosen: dict[str, dict[str, Any]] = {"documents": {"path": documents}}
+    layers: tuple[Mapping[str, Mapping[str, Any]], ...] = (
+        _STARTERS[provider],
+        {} if writer is None else writer.settings(),
+        {"llm": {key: value for key, value in overrides.items() if value is not None}},
+        {"training": {"base_model": base_model}},
+        more or {},
+    )
+    for layer in layers:
+        for section, values in layer.items():
+            chosen[section] = {**chosen.get(section, {}), **values}
+    return chosen
+
+
+def short_template(
+    chosen: Mapping[str, Mapping[str, Any]], *, name: str = "config.yaml", reasons: Mapping[str, str] | None = None
+) -> str:
+    """The text of a config with chosen settings alone, each under one line that says why it is there.
+
+    Args:
+        chosen: see `chosen_settings`.
+        name: of the file, for the commands in its head.
+        reasons: by "SECTION.KEY"; they go before the usual ones.
+    """
+    why = {**_REASONS, **(reasons or {})}
+    lines = [line.format(name=name) for line in _SHORT_HEAD]
     defaults = Config()
-    parts = [
-        *([_FULL_HEAD] if full else _FIRST_HEAD),
-        "",
-        *_field(Config, "seed", defaults.seed, chosen=True, indent=""),
-    ]
+    for section in (key for key in Config.model_fields if key in chosen):
+        lines += ["", f"{section}:"]
+        kind = type(getattr(defaults, section))
+        for key in (key for key in kind.model_fields if key in chosen[section]):
+            lines += [f"  # {why[f'{section}.{key}']}", _line(kind, key, chosen[section][key], indent="  ")]
+    return "\n".join(lines) + "\n"
+
+
+def full_template(chosen: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of a config with every setting and its description; those that are not chosen are commented out.
+
+    Args:
+        chosen: see `chosen_settings`.
+    """
+    chosen = {
+        section: {**_FIRST_CHOICES.get(section, {}), **chosen.get(section, {})} for section in Config.model_fields
+    }
+    defaults = Config()
+    parts = [_FULL_HEAD, "", *_field(Config, "seed", defaults.seed, chosen=True, indent="")]
     for name, field in Config.model_fields.items():
         section = getattr(defaults, name)
-        if isinstance(section, BaseModel) and (full or name in _FIRST):
+        if isinstance(section, BaseModel):
             parts += ["", f"# {(type(section).__doc__ or field.description or '').strip()}", f"{name}:"]
             for key in type(section).model_fields:
-                picked = chosen.get(name, {})
-                if not full and key not in picked and key not in _FIRST[name]:
-                    continue
-                value = picked.get(key, getattr(section, key))
-                parts += _field(type(section), key, value, chosen=key in picked, indent="  ")
+                value = chosen[name].get(key, getattr(section, key))
+                parts += _field(type(section), key, value, chosen=key in chosen[name], indent="  ")
     return "\n".join(parts) + "\n"
 
 
 def _field(section: type[BaseModel], key: str, value: Any, *, chosen: bool, indent: str) -> list[str]:
     words = " ".join((section.model_fields[key].description or "").split())
     comment = [f"{indent}# {line}" for line in textwrap.wrap(words, _WIDTH)]
+    return [*comment, _line(section, key, value, indent=indent if chosen else f"{indent}# ")]
+
+
+def _line(section: type[BaseModel], key: str, value: Any, *, indent: str) -> str:
+    """A setting on one line of YAML."""
     plain = section.model_construct(**{key: value}).model_dump(mode="json", include={key}).get(key, value)
     shown = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
     value_text = shown.removesuffix("...\n").rstrip()
     if "\n" in value_text:
         value_text = json.dumps(plain, ensure_ascii=False)  # YAML too, and on one line
-    mark = "" if chosen else "# "
-    return [*comment, f"{indent}{mark}{key}: {value_text}"]
+    return f"{indent}{key}: {value_text}"

@@ -35,7 +35,7 @@ from multigrain.evaluation.results import (
     unselected_results,
 )
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
-from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings, SizeSettings
 from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.evaluation.stored import (
     COMPARISON_FILE,
@@ -45,6 +45,7 @@ from multigrain.evaluation.stored import (
     open_results,
     write_similarities,
 )
+from multigrain.evaluation.vector_sizes import plain_table, size_lines
 from multigrain.evaluation.verdict import (
     Conclusion,
     Forgetting,
@@ -180,6 +181,9 @@ def table_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield from _notes(comparison)
     yield from (f"{judged.sentence}." for judged in comparison.forgetting)
+    for table in comparison.results.vector_sizes:
+        yield ""
+        yield from size_lines(table)
 
 
 def _cell(comparison: Comparison, result: SetResult, model: str) -> str:
@@ -284,6 +288,7 @@ def compare_models(
     settings: CompareSettings,
     forgetting_threshold: float = 0.01,
     progress: Progress | None = None,
+    vector_sizes: SizeSettings | None = None,
 ) -> Comparison:
     """Score models on sets and compare them with the first of them.
 
@@ -294,14 +299,16 @@ def compare_models(
         settings: how to compare.
         forgetting_threshold: what a model may lose on a forgetting set, on a scale of 0 to 1.
         progress: who is told.
+        vector_sizes: which smaller vectors are tried; None for none.
 
     Raises:
-        EvaluationError: see `score_models`.
+        EvaluationError: see `score_models`; or every length is more than a model gives.
         ModelError: a model cannot be loaded, or needs remote code.
     """
     from multigrain.evaluation.scoring import score_models
 
-    scored = score_models(models, sets, encoding, progress=progress)
+    sizes = None if vector_sizes is None else (vector_sizes, settings)
+    scored = score_models(models, sets, encoding, progress=progress, vector_sizes=sizes)
     names = [model.name for model in models]
     return Comparison(
         results=unselected_results(
@@ -310,6 +317,7 @@ def compare_models(
             settings,
             forgetting_threshold=forgetting_threshold,
             facts=scored.facts,
+            vector_sizes=scored.vector_sizes,
         ),
         smallest=settings.smallest,
         rows=list(scored.rows()),
@@ -357,6 +365,7 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
         settings,
         forgetting_threshold=stored.results.forgetting_threshold,
         facts=stored.results.facts,
+        vector_sizes=stored.results.vector_sizes,
     )
 
 
@@ -416,6 +425,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "costs": {name: asdict(cost) for name, cost in comparison.results.costs.items()},
         "choice": plain_choice(choose_model(comparison.results, comparison.conclusions)),
         "scores": [plain_set(result) for result in comparison.results.sets],
+        "vector_sizes": list(map(plain_table, comparison.results.vector_sizes)),
         "forgetting": [
             {
                 "set": judged.result.name,

@@ -21,6 +21,7 @@ from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_simila
 from multigrain.evaluation.sets.written import WrittenQuality
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference, compare_paired
+from multigrain.evaluation.vector_sizes import SizeTable, plain_table
 from multigrain.storage.files import atomic_write
 
 BASE: Final = "base"
@@ -132,6 +133,7 @@ class EvaluationResults:
         facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
         rivals: what else was scored on the test queries; see `evaluation.choice`.
         costs: model, rivals among them, to what searching with it takes, where that was measured.
+        vector_sizes: how much smaller vectors lose, one table a set and model that were tried.
     """
 
     chosen: str
@@ -146,6 +148,7 @@ class EvaluationResults:
     facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
     rivals: tuple[Rival, ...] = ()
     costs: Mapping[str, ModelCost] = field(default_factory=dict)
+    vector_sizes: tuple[SizeTable, ...] = ()
 
     @property
     def base(self) -> str:
@@ -175,8 +178,10 @@ class EvaluationResults:
 
     @property
     def shown(self) -> tuple[SetResult, ...]:
-        """All sets as they are shown one after another: those that prove nothing, then the tests."""
-        return (*(result for result in self.sets if result.role != "test"), *self.with_role("test"))
+        """All sets as they are shown one after another: tests, what must not get worse, validation, minor tests."""
+        roles = ("test", "forgetting", "validation", None)
+        in_turn = sorted(self.sets, key=lambda result: (roles.index(result.role), result.evidence_rank))
+        return tuple(sorted(in_turn, key=self.is_minor))
 
     def selected_on(self, result: SetResult) -> bool:
         """Whether a set had a share in the model selection."""
@@ -284,6 +289,7 @@ def unselected_results(
     *,
     forgetting_threshold: float = 0.01,
     facts: Mapping[str, EncodingFacts] | None = None,
+    vector_sizes: Iterable[SizeTable] = (),
 ) -> EvaluationResults:
     """Results of models among which nothing was selected.
 
@@ -293,6 +299,7 @@ def unselected_results(
         settings: how they were compared.
         forgetting_threshold: what a model may lose on a forgetting set.
         facts: model to what decides its figures besides its weights.
+        vector_sizes: how much smaller vectors lose.
     """
     return EvaluationResults(
         chosen="",
@@ -304,6 +311,7 @@ def unselected_results(
         chosen_by="",
         forgetting_threshold=forgetting_threshold,
         facts=dict(facts or {}),
+        vector_sizes=tuple(vector_sizes),
     )
 
 
@@ -348,7 +356,11 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
 
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
-    values = {**asdict(results), "sets": [plain_set(result) for result in results.sets]}
+    values = {
+        **asdict(results),
+        "sets": [plain_set(result) for result in results.sets],
+        "vector_sizes": list(map(plain_table, results.vector_sizes)),
+    }
     atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
 

@@ -35,7 +35,8 @@ from multigrain.evaluation.retrieval import (
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, evaluate_sts
-from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.settings import CompareSettings, SizeSettings
+from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
@@ -59,6 +60,7 @@ class Scored:
         tasks: MTEB task to model to its result, for tasks that have one number and no parts.
         roles: what such tasks are for.
         facts: model to what decides its figures besides its weights; models without vectors have none.
+        vector_sizes: how much smaller vectors lose, for every model and retrieval set that were asked about.
     """
 
     sets: dict[str, EvaluationSet] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Scored:
     tasks: dict[str, dict[str, TaskScore]] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     facts: dict[str, EncodingFacts] = field(default_factory=dict)
+    vector_sizes: list[SizeTable] = field(default_factory=list)
 
     def note(self, name: str, facts: EncodingFacts, model: SentenceTransformer | None, sets: OpenedSets) -> None:
         """Take in how a model was used on sets, and how much of their documents it did not read."""
@@ -275,11 +278,24 @@ def score_retriever(name: str, retriever: Retriever, sets: OpenedSets, scored: S
 
 
 def score_models(
-    models: Sequence[ModelSpec], sets: OpenedSets, encoding: Encoding, *, progress: Progress | None = None
+    models: Sequence[ModelSpec],
+    sets: OpenedSets,
+    encoding: Encoding,
+    *,
+    progress: Progress | None = None,
+    vector_sizes: tuple[SizeSettings, CompareSettings] | None = None,
 ) -> Scored:
     """Score every model on every set, one model in memory at a time.
 
     BM25 has no vectors: it takes part in retrieval sets only.
+
+    Args:
+        models: which.
+        sets: what to score on.
+        encoding: how models are loaded and texts encoded.
+        progress: who is told.
+        vector_sizes: which smaller vectors are tried on the retrieval sets, and how these are compared with the whole
+            ones; None for no others.
 
     Raises:
         EvaluationError: two models have one name, a model gives unusable vectors, or a task's data is out of reach.
@@ -307,6 +323,11 @@ def score_models(
                 store=ScoreStore(encoding.scores, encoder.fingerprint),
             )
             scored.note(spec.name, facts_of(spec, model), model, sets)
+            if vector_sizes is not None:
+                scored.vector_sizes += [
+                    measure_sizes(encoder, retrieval_set, *vector_sizes, model=spec.name)
+                    for retrieval_set in sets.retrieval
+                ]
     return scored
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
+
+from multigrain.records import Precision
 
 SMALLEST_DIFFERENCE: Final = 0.01
 """The smallest difference that matters, on a scale of 0 to 1."""
@@ -24,3 +26,21 @@ class CompareSettings:
     confidence: float = 0.95
     smallest: float = SMALLEST_DIFFERENCE
     seed: int = 13
+
+
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+"""Finest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeSettings:
+    """Which sizes of vectors are tried, besides the whole ones in float32.
+
+    Attributes:
+        lengths: how many of a vector's numbers are kept; None for the lengths that the model was trained for or, where
+            there are none, a half and a quarter. The whole is always among them.
+        precisions: how each number is stored; float32 is always among them.
+    """
+
+    lengths: tuple[int, ...] | None = None
+    precisions: tuple[Precision, ...] = ("float16", "int8", "binary")

@@ -20,6 +20,7 @@ from multigrain.evaluation.results import BASE, EvaluationResults, read_results,
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.vector_sizes import read_tables
 from multigrain.sources.store import read_document_table
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
@@ -88,6 +89,7 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
                 settings,
                 forgetting_threshold=threshold,
                 facts={name: EncodingFacts(**facts) for name, facts in values.get("facts", {}).items()},
+                vector_sizes=read_tables(values.get("vector_sizes", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from multigrain.evaluation.results import SetResult
+from multigrain.evaluation.vector_sizes import SizeTable
 from multigrain.report.data import AnchorText
 from multigrain.training.log import TrainingLog
 
@@ -54,8 +55,17 @@ class Axis:
 def difference_axis(sets: Iterable[SetResult]) -> Axis:
     """One axis for all differences of some sets, with zero inside and room at both ends."""
     deltas = [delta for result in sets for delta in result.delta.values()]
-    low = min([0.0, *(delta.low for delta in deltas)])
-    high = max([0.0, *(delta.high for delta in deltas)])
+    return _axis_around_zero([delta.low for delta in deltas], [delta.high for delta in deltas])
+
+
+def loss_axis_of(table: SizeTable) -> Axis:
+    """One axis for what all sizes of vectors lose, with zero inside and room at both ends."""
+    losses = [size.loss for size in table.sizes if size.loss is not None]
+    return _axis_around_zero([loss.low for loss in losses], [loss.high for loss in losses])
+
+
+def _axis_around_zero(lows: Iterable[float], highs: Iterable[float]) -> Axis:
+    low, high = min([0.0, *lows]), max([0.0, *highs])
     room = max((high - low) * 0.12, 0.002)
     return Axis(low - room, high + room)
 

@@ -24,6 +24,7 @@ from multigrain.evaluation.choice import over
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.results import EvaluationResults
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
+from multigrain.evaluation.vector_sizes import CANDIDATES, million
 from multigrain.evaluation.verdict import (
     Conclusion,
     conclusion_on,
@@ -106,6 +107,7 @@ def new_environment(*, autoescape: bool, **options: Any) -> Environment:
         duration=lambda seconds: unbroken(figures.duration(seconds)),
         reason_words=reason_words,
         encoder_words=plain_encoder_name,
+        million=million,
     )
     return environment
 
@@ -129,12 +131,14 @@ def environment() -> Environment:
         difference_axis=charts.difference_axis,
         heat=charts.heat,
         loss_axis=charts.loss_axis,
+        loss_axis_of=charts.loss_axis_of,
         loss_chart=charts.loss_chart,
         stagger=charts.stagger,
         HUMAN_TITLES=HUMAN_TITLES,
         metric_title=metric_title,
         needed_queries=headline.needed_queries,
         points_allowed=points_allowed,
+        rescored_candidates=CANDIDATES,
         tone_of=headline.tone_of,
         is_small_and_local=messages.is_small_and_local,
         chart_width=charts.WIDTH,

@@ -35,8 +35,9 @@ from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
 from multigrain.evaluation.sets.run_sets import count_seen, domain_sets
 from multigrain.evaluation.sets.written import WrittenQuality, written_quality
-from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
+from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load
@@ -113,8 +114,6 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         cost=costs.get(chosen, ModelCost()),
         progress=context.progress,
     )
-    for encoder in encoders.values():
-        encoder.close()
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
     seen = count_seen(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
     results = EvaluationResults(
@@ -134,8 +133,26 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         rivals=beside.rivals(rivals, scored.sets, scored.scores, against, settings),
         costs={name: costs[name] for name in (BASE, *names) if name in costs} | beside.costs,
     )
+    results = replace(results, vector_sizes=_vector_sizes(context, results, scored, encoders[chosen], settings))
+    for encoder in encoders.values():
+        encoder.close()
     _write(context, results, scored, beside.rows(tests))
     return _headline(context, results, tested)
+
+
+def _vector_sizes(
+    context: RunContext, results: EvaluationResults, scored: Scored, encoder: CachedEncoder, settings: CompareSettings
+) -> tuple[SizeTable, ...]:
+    """What smaller vectors of the chosen model lose on the test set that proves most; the whole ones are at hand."""
+    config, headline = context.config, results.headline_set
+    lengths = config.evaluation.vector_lengths
+    if lengths == [] or headline is None or headline.name not in scored.sets:
+        return ()
+    chosen = scored.sets[headline.name]
+    trained = () if results.chosen == BASE else tuple(config.training.resolve(results.chosen).matryoshka)
+    sizes = SizeSettings(None if lengths is None else tuple(lengths), tuple(config.evaluation.vector_precisions))
+    with context.progress.task(f"Trying smaller vectors of {results.chosen}", None):
+        return (measure_sizes(encoder, chosen, sizes, settings, model=results.chosen, trained=trained),)
 
 
 def _quality(context: RunContext, result: SetResult, scored: Scored) -> WrittenQuality | None:
@@ -272,6 +289,8 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
             "{name: other, path: a BEIR folder, role: forgetting}"
         )
     counts["choice"] = plain_choice(choose_model(results, conclusions_of(results)))
+    for table in results.vector_sizes:
+        context.progress.say(table.sentence)
     for line in (*rival_lines(results), *advice(results, context.run.model_path)):
         context.progress.say(line)
     return counts

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from multigrain.config import Config
 from multigrain.display.progress import Progress
-from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
-from multigrain.sources.words import fold_words
 from multigrain.stages.run import run_stages
 from multigrain.stages.table import STAGES
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
+from multigrain.tools.speed import SECONDS_A_MODEL, TOKENS_A_QUERY, TRAINED_TOKEN, step_tokens, tokens_per_second
 
 SECONDS: Final = 420.0
 """What the whole demo is planned to take at most: where speed was read wrong by a third, it still ends within ten
@@ -30,13 +28,6 @@ FEWEST_DOCUMENTS: Final = 500
 """Documents that are taken however slow the machine is: fewer show nothing."""
 
 PLAN_FILE: Final = "demo.json"
-_PROBE_SECONDS: Final = 2.0
-_PROBE_TEXTS: Final = 32
-# A token that is trained on goes forward and backward, for so many times what it takes to embed one.
-_TRAINED_TOKEN: Final = 2.75  # measured without dropout; attention and the optimiser's step included
-_TOKENS_A_QUERY: Final = 16
-# To load a model, to plan its batches and to save it; and for the report.
-_SECONDS_A_MODEL: Final = 3.0
 _EVALUATION_SECONDS: Final = 200.0
 _BEFORE: Final = ("documents", "synthesis", "audit")
 _AFTER: Final = ("training", "evaluation", "report")
@@ -100,28 +91,11 @@ def plan_steps(config: Config, plan: DemoPlan, counts: Mapping[str, int], *, ela
     """
     wanted, tokens_per_second = config.training.steps_for(0), plan.tokens_per_second
     after = (_own_tokens(config, counts) + _other_tokens(config)) / tokens_per_second
-    after += _SECONDS_A_MODEL * (2 * len(config.training.candidates) + 1)
-    tokens = sum(_step_tokens(config, name) for name in config.training.candidates)
-    a_step = _TRAINED_TOKEN * tokens / tokens_per_second
+    after += SECONDS_A_MODEL * (2 * len(config.training.candidates) + 1)
+    tokens = sum(step_tokens(config.training.resolve(name)) for name in config.training.candidates)
+    a_step = TRAINED_TOKEN * tokens / tokens_per_second
     steps = max(min(wanted, FEWEST_STEPS), min(wanted, int((SECONDS - elapsed - after) / a_step)))
     return replace(plan, steps=steps, wanted=wanted, seconds=round(elapsed + after + steps * a_step, 1))
-
-
-def tokens_per_second(config: Config) -> float:
-    """How fast the base model embeds here: two seconds of texts as long as the config lets them be."""
-    model = base_model(config)
-    encoder = base_encoder(config, model)
-    length = int(model.max_seq_length or 0)
-    draw = random.Random(config.seed)
-    words = sorted({word for word in fold_words(__doc__ or "").split() if word.isalpha()})
-    texts = [" ".join(draw.choices(words, k=length)) for _ in range(_PROBE_TEXTS)]
-    with encoding_precision(config, model):
-        encoder.encode_documents(texts)  # libraries set themselves up at first use
-        started, rounds = time.perf_counter(), 0
-        while time.perf_counter() - started < _PROBE_SECONDS:
-            encoder.encode_documents(texts)
-            rounds += 1
-        return rounds * len(texts) * length / (time.perf_counter() - started)
 
 
 def run_demo(
@@ -182,7 +156,7 @@ def _own_tokens(config: Config, counts: Mapping[str, float]) -> float:
     """
     length = config.training.max_seq_length or 0
     models = len(config.training.candidates) + 1
-    queries = (counts["validation"] + counts["test"]) * _TOKENS_A_QUERY
+    queries = (counts["validation"] + counts["test"]) * TOKENS_A_QUERY
     return models * (counts["documents"] * length + queries) - counts["train"] * length
 
 
@@ -190,13 +164,6 @@ def _other_tokens(config: Config) -> float:
     """Tokens of the other sets, on which base and chosen model are compared."""
     length = config.training.max_seq_length or 0
     return 2 * sum(
-        (chosen.max_documents or 0) * length + (chosen.max_queries or 0) * _TOKENS_A_QUERY
+        (chosen.max_documents or 0) * length + (chosen.max_queries or 0) * TOKENS_A_QUERY
         for chosen in config.evaluation.sets
     )
-
-
-def _step_tokens(config: Config, name: str) -> float:
-    """Tokens of a step's batch."""
-    settings = config.training.resolve(name)
-    texts: dict[Any, int] = {"in-batch": 1, "listwise": 5}
-    return settings.batch_size * (_TOKENS_A_QUERY + texts.get(settings.schedule, 2) * (settings.max_seq_length or 0))

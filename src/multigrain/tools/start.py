@@ -6,16 +6,21 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from multigrain.config.file import parse_config
-from multigrain.config.template import config_template
+from multigrain.config.paths import ConfigFolder
+from multigrain.config.queries import UserQueries, query_types
+from multigrain.config.synthesis import QueryType
+from multigrain.config.template import chosen_settings, full_template, short_template
 from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
 from multigrain.storage.packages import resolve_gguf
+from multigrain.tools.first_look import look_at_first_documents
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 OLLAMA_URL: Final = "http://localhost:11434/v1"
@@ -33,7 +38,8 @@ class Start:
         base_url: the endpoint.
         model: the language model.
         base_model: the model that is tuned.
-        full: write every setting, and not only those to look at first.
+        full: write every setting, and not only those that have to be decided.
+        queries: what users type.
     """
 
     documents: str | None = None
@@ -43,6 +49,7 @@ class Start:
     model: str | None = None
     base_model: str | None = None
     full: bool = False
+    queries: tuple[UserQueries, ...] = ()
 
     def for_ollama(self) -> Start:
         """The same choices with Ollama replaced by its endpoint on this machine."""
@@ -56,15 +63,32 @@ class Start:
         return self.provider == "openai" or (self.provider is None and self.base_url is not None)
 
 
-def start_text(start: Start) -> str:
+@dataclass(frozen=True, slots=True)
+class StartText:
+    """A new config.
+
+    Attributes:
+        text: of the file.
+        notes: what somebody should know about it.
+    """
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def start_text(start: Start, *, path: Path = Path("config.yaml")) -> StartText:
     """The config's text.
+
+    Args:
+        start: what was chosen.
+        path: of the file that it is for; documents are looked for beside it.
 
     Raises:
         ConfigError: choices that do not go together, or values that no config may have.
     """
-    text = _template(start) if start.recipe is None else _recipe(start, start.recipe)
-    parse_config(yaml.safe_load(text), origin="these choices")
-    return text
+    made = _template(start, path) if start.recipe is None else StartText(_recipe(start, start.recipe))
+    parse_config(yaml.safe_load(made.text), origin="these choices")
+    return made
 
 
 def recipe_line(name: str) -> str:
@@ -83,18 +107,48 @@ def recipe_values(name: str) -> dict[str, Any]:
     return values
 
 
-def _template(start: Start) -> str:
+def _template(start: Start, path: Path) -> StartText:
     if start.provider == "local" and start.base_url is not None:
-        raise ConfigError("--base-url is an endpoint's: leave it out, or take --provider openai")
-    return config_template(
-        documents=start.documents or "documents",
+        raise ConfigError("--base-url is for an endpoint: leave it out, or use --provider openai")
+    documents, base_model = start.documents or "documents", start.base_model or "auto"
+    writer = None if start.wants_endpoint else _writer(start.model or "auto")
+    here = ConfigFolder(path.resolve().parent, frozenset())
+    named = parse_config({"documents": {"path": documents}}, origin="these choices", context=here).documents
+    first_look = look_at_first_documents(named, base_model=base_model)
+    settings = {**first_look.settings}
+    kinds, notes = _query_types(start.queries, writer)
+    if kinds:
+        settings["synthesis"] = {**settings.get("synthesis", {}), "query_types": kinds}
+    chosen = chosen_settings(
+        documents=documents,
         provider="openai" if start.wants_endpoint else "local",
         model=start.model,
         base_url=start.base_url,
-        base_model=start.base_model or "auto",
-        full=start.full,
-        writer=None if start.wants_endpoint else _writer(start.model or "auto"),
+        base_model=base_model,
+        writer=writer,
+        more=settings,
     )
+    short = short_template(chosen, name=str(path), reasons=first_look.reasons)
+    return StartText(full_template(chosen) if start.full else short, (*first_look.notes, *notes))
+
+
+def _query_types(
+    answers: tuple[UserQueries, ...], writer: KnownWriter | None
+) -> tuple[dict[QueryType, float], tuple[str, ...]]:
+    """The kinds of queries to write, without those that the writer is known to fail at; and what to say of these."""
+    if not answers:
+        return {}, ()
+    kinds = query_types(answers)
+    beyond = kinds.keys() & writer.fails_at if writer is not None else set()
+    if writer is None or not beyond:
+        return kinds, ()
+    left = {kind: weight for kind, weight in kinds.items() if kind not in beyond}
+    note = (
+        f"{writer.name} cannot write queries of kind {', '.join(sorted(beyond))}, so the config asks for "
+        f"{', '.join(left or writer.query_types)} instead; a larger model writes what your users type (--model, or "
+        "--provider openai)"
+    )
+    return left or dict(writer.query_types), (note,)
 
 
 def _writer(reference: str) -> KnownWriter | None:
@@ -112,6 +166,8 @@ def _recipe(start: Start, name: str) -> str:
         raise ConfigError(f"recipe {name!r} has llm.provider {own}: leave --provider and --base-url out, or --recipe")
     if start.full:
         raise ConfigError(f"recipe {name!r} is written as it is: leave --full out, or --recipe")
+    if start.queries:
+        raise ConfigError(f"recipe {name!r} has query kinds of its own: leave --queries out, or --recipe")
     if start.documents is not None and "path" not in values.get("documents", {}):
         raise ConfigError(f"recipe {name!r} brings its own documents: leave --documents out")
     replacements = {

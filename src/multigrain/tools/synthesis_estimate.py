@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from multigrain.audit.judges import JUDGE, REGENERATE, judgment_request
 from multigrain.config import Config, JudgeConfig, LLMConfig, PriceConfig
@@ -28,13 +28,21 @@ from multigrain.storage.packages import resolve_gguf
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import BRAINSTORM, first_requests
 from multigrain.synthesis.heldout import HELDOUT, write_heldout_queries
-from multigrain.synthesis.inputs import heldout_documents, heldout_units, load_inputs, read_inputs, training_units
+from multigrain.synthesis.inputs import (
+    Inputs,
+    heldout_documents,
+    heldout_units,
+    load_inputs,
+    read_inputs,
+    training_units,
+)
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.query_judge import QUERY_JUDGE, query_request
 from multigrain.synthesis.strategies.mix import MixedStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy
+from multigrain.tools.answer_length import assumed_length
 from multigrain.tools.paid_calls import (
     EmbeddingEstimate,
     RowCounts,
@@ -51,9 +59,6 @@ _QUERY: Final = " ".join(["word"] * 12)
 """Stands for a query that is not written yet: about as many words as queries have."""
 
 _ROUNDING: Final = 1e-6
-_FREE_TEXT_TOKENS: Final = 30
-_FIELD_TOKENS: Final = 70
-"""Assumed length of an answer, and of one field of a structured one, where the journal has no answers to go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +153,14 @@ class Estimate:
         )
 
 
-def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
+def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs | None = None) -> Estimate:
     """Estimate the rest of what a run asks: the brainstorm of tasks, rows, held-out queries, judges and teachers.
 
     Args:
         config: the run's.
         directory: the run directory; what its journals hold need not be asked again. It need not exist.
         prompts: how many requests to show.
+        inputs: what the run starts from, where it was read already.
 
     Raises:
         SourceError: what the run starts from cannot be used.
@@ -166,7 +172,7 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3) -> Estimate:
     templates.check()
     run = RunDirectory(directory)
     tasks_listed = config.start_from == "tasks" and run.is_complete("documents", documents_fingerprint(config))
-    inputs = read_inputs(config, run) if tasks_listed else load_inputs(config)
+    inputs = inputs or (read_inputs(config, run) if tasks_listed else load_inputs(config))
     trained, unseen = training_units(config, inputs), heldout_units(config, inputs)
     units = [*trained, *unseen]
     documents = heldout_documents(config, inputs)
@@ -262,7 +268,7 @@ class ModelEstimate:
             key = request_key(self._identity, asked_by, request)
             in_journal = self._journal is not None and self._journal.find(key) is not None
             name = request.asked_by or asked_by
-            length = min(self._usual.get(name) or _assumed_length(request), request.max_tokens)
+            length = min(self._usual.get(name) or assumed_length(request), request.max_tokens)
             most = times if at_most is None else at_most
             self.sums.setdefault(name, _Sums()).add(request, length, times, most, longer, in_journal=in_journal)
             self.requests.append(request)
@@ -433,17 +439,3 @@ async def _requests_of(unit: WritingUnit, strategy: Strategy) -> Sequence[Comple
     stand_in = ScriptedLLM()
     await _asked_for(unit, strategy, stand_in)
     return stand_in.requests
-
-
-def _assumed_length(request: CompletionRequest) -> float:
-    if request.schema is None:
-        return _FREE_TEXT_TOKENS
-    return _FIELD_TOKENS * max(1, _texts(request.schema))
-
-
-def _texts(schema: Mapping[str, Any]) -> int:
-    """How many texts an answer of a schema holds."""
-    if schema.get("type") == "array":
-        return int(schema.get("maxItems", schema.get("minItems", 1))) * _texts(schema.get("items", {}))
-    properties = schema.get("properties")
-    return sum(map(_texts, properties.values())) if properties else 1

@@ -1,0 +1,266 @@
+"""What a run will take and what it may bring: rows, tokens, dollars, time on this machine, gain, test queries.
+
+Asks no endpoint and writes nothing. The models that run in this process are measured for some seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from multigrain.config import Config
+from multigrain.config.writers import KnownWriter, known_writer
+from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
+from multigrain.records import Document, Split
+from multigrain.sources.words import count_words
+from multigrain.storage.packages import plain_encoder_name, resolve_encoder, resolve_gguf
+from multigrain.storage.rundir import RunDirectory
+from multigrain.synthesis.inputs import Inputs, load_inputs, training_units
+from multigrain.synthesis.synthesize import run_strategy
+from multigrain.tools.expected_gain import ExpectedGain, expected_gain, queries_to_show, smallest_shown
+from multigrain.tools.speed import (
+    SECONDS_A_MODEL,
+    TOKENS_A_QUERY,
+    TRAINED_TOKEN,
+    requests_per_second,
+    step_tokens,
+    tokens_per_second,
+)
+from multigrain.tools.synthesis_estimate import Estimate, dry_run
+
+_SAMPLE: Final = 200
+_TOKENS_A_WORD: Final = 1.4
+_READ_TOKENS: Final = 512  # the longest text that most base models read
+_PROBE_SECONDS: Final = 6.0
+_SHARES_TRIED: Final = 4  # of tuned weights, where merge is auto
+_LOOKS: Final = 4  # at validation queries while training, where early_stopping is auto
+_ENDPOINT_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTime:
+    """Seconds of each stage; None where the speed is not known.
+
+    Attributes:
+        synthesis: until all requests are answered.
+        audit: mostly to embed the documents.
+        training: of all candidates, with every learning rate that is tried.
+        evaluation: of the base and all candidates.
+        device: what was measured: "CPU" or "GPU".
+        assumed: whether `synthesis` takes 2 seconds a request for granted, because an endpoint is not asked.
+    """
+
+    synthesis: float | None
+    audit: float | None
+    training: float | None
+    evaluation: float | None
+    device: str
+    assumed: bool = False
+
+    @property
+    def total(self) -> float | None:
+        """All stages together; None where one is unknown."""
+        parts = (self.synthesis, self.audit, self.training, self.evaluation)
+        return None if None in parts else sum(part or 0.0 for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run takes and may bring.
+
+    Attributes:
+        documents: how many, by split; empty where the run does not start from documents.
+        writer: the language model.
+        base: the embedding model that is tuned.
+        estimate: requests, tokens and cost.
+        steps: of training, by candidate.
+        time: on this machine.
+        gain: by what was measured.
+        test_queries: how many there will be; None where that is not known yet.
+        queries_for_gain: how many show the mean gain four times in five; None where no gain is expected.
+        smallest_shown: the smallest difference, in points, that the test queries show four times in five.
+        notes: why something is not known.
+    """
+
+    documents: dict[str, int]
+    writer: str
+    base: str
+    estimate: Estimate
+    steps: dict[str, int]
+    time: PlannedTime
+    gain: ExpectedGain
+    test_queries: int | None
+    queries_for_gain: int | None
+    smallest_shown: float | None
+    notes: tuple[str, ...] = ()
+
+
+def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
+    """Plan a run.
+
+    Args:
+        config: the run's.
+        directory: the run directory; what its journal holds need not be asked again. It need not exist.
+        probe: measure the models for some seconds; else no time is told.
+
+    Raises:
+        SourceError, ConfigError, LLMError: as `dry_run`.
+    """
+    inputs = load_inputs(config) if config.start_from == "documents" else None
+    estimate = dry_run(config, directory, inputs=inputs)
+    documents: Sequence[Document] = () if inputs is None else inputs.documents
+    splits = Counter(str(document.split) for document in documents)
+    notes: list[str] = []
+    embedding = _embedding_speed(config, documents, notes) if probe else None
+    writing = _writing_speed(config, inputs, directory, notes) if probe else None
+    steps = {name: config.training.resolve(name).steps_for(estimate.rows) for name in config.training.candidates}
+    test = splits[str(Split.TEST)] or None if config.evaluation.queries != "none" else None
+    gain = expected_gain(_writer(config))
+    return Plan(
+        documents={"documents": len(documents), **splits} if documents else {},
+        writer=_writer_name(config),
+        base=plain_encoder_name(config.training.base_model),
+        estimate=estimate,
+        steps=steps,
+        time=_times(config, estimate, documents, splits, steps, embedding=embedding, writing=writing),
+        gain=gain,
+        test_queries=test,
+        queries_for_gain=queries_to_show(gain.mean) if gain.mean > 0 else None,
+        smallest_shown=None if test is None else round(smallest_shown(test), 1),
+        notes=tuple(notes),
+    )
+
+
+def _times(
+    config: Config,
+    estimate: Estimate,
+    documents: Sequence[Document],
+    splits: Mapping[str, int],
+    steps: Mapping[str, int],
+    *,
+    embedding: float | None,
+    writing: float | None,
+) -> PlannedTime:
+    """Seconds of each stage.
+
+    Args:
+        config: the run's.
+        estimate: of its requests.
+        documents: all of them.
+        splits: how many on each side.
+        steps: of each candidate.
+        embedding: tokens a second; None where unknown.
+        writing: requests a second; None where unknown.
+    """
+    left = estimate.requests - estimate.in_journal
+    assumed = config.llm.provider == "openai"
+    if assumed:
+        writing = config.llm.concurrency / _ENDPOINT_SECONDS
+    synthesis = 0.0 if not left else None if not writing else left / writing
+    if synthesis is not None and config.synthesis.budget_seconds is not None:
+        synthesis = min(synthesis, config.synthesis.budget_seconds)
+    device = _device()
+    if not embedding or not documents:
+        return PlannedTime(synthesis, None, None, None, device, assumed)
+    tokens = _tokens_a_text(documents)
+    models, asked = len(steps), splits["validation"] + splits["test"]
+    corpus = len(documents) * tokens
+    audit = (splits["train"] * tokens + estimate.rows * TOKENS_A_QUERY) / embedding
+    training = sum(_training_tokens(config, name, count, tokens, splits=splits) for name, count in steps.items())
+    return PlannedTime(
+        synthesis=synthesis,
+        audit=audit,
+        training=training / embedding + SECONDS_A_MODEL * models,
+        # The audit has embedded the training side by the base model.
+        evaluation=((models + 1) * (corpus + asked * TOKENS_A_QUERY) - splits["train"] * tokens) / embedding
+        + SECONDS_A_MODEL * (models + 1),
+        device=device,
+        assumed=assumed,
+    )
+
+
+def _training_tokens(config: Config, name: str, steps: int, tokens: float, *, splits: Mapping[str, int]) -> float:
+    """Tokens that a candidate's training embeds, those that are trained on counted for as many as they take."""
+    settings, chooses = config.training.resolve(name), splits["validation"] > 0
+    rates = len(settings.rates(choose=chooses))
+    trained = steps * step_tokens(settings, tokens_a_text=tokens) * TRAINED_TOKEN
+    looks = _LOOKS * (settings.looks_after(steps) is not None) + _SHARES_TRIED * (settings.merge == "auto")
+    searched = min(settings.validation_documents, sum(splits.values()))
+    looked_at = looks * chooses * searched * min(tokens, settings.max_seq_length or tokens)
+    return rates * (trained + looked_at)
+
+
+def _tokens_a_text(documents: Sequence[Document]) -> float:
+    step = max(1, len(documents) // _SAMPLE)
+    sample = [documents[place].text for place in range(0, len(documents), step)]
+    return sum(min(_READ_TOKENS, count_words(text) * _TOKENS_A_WORD + 2) for text in sample) / len(sample)
+
+
+def _device() -> str:
+    import torch
+
+    return "GPU" if torch.cuda.is_available() or torch.backends.mps.is_available() else "CPU"
+
+
+def _writer(config: Config) -> KnownWriter | None:
+    if config.llm.provider != "local":
+        return None
+    with suppress(MissingExtraError, ModelError):
+        return known_writer(str(resolve_gguf(config.llm.model)))
+    return None
+
+
+def _writer_name(config: Config) -> str:
+    """The language model, for people."""
+    if config.llm.provider == "scripted":
+        return "the scripted model"
+    if config.llm.provider == "openai":
+        return config.llm.model
+    if (known := _writer(config)) is not None:
+        return known.name
+    with suppress(MissingExtraError, ModelError):
+        return str(resolve_gguf(config.llm.model)).rsplit("/", 1)[-1]
+    return config.llm.model
+
+
+def _embedding_speed(config: Config, documents: Sequence[Document], notes: list[str]) -> float | None:
+    """Tokens that the base model embeds a second; None with a note where it is not on this machine."""
+    name = plain_encoder_name(config.training.base_model)
+    try:
+        if not _is_here(resolve_encoder(config.training.base_model)):
+            notes.append(f"{name} is not on this machine yet: a run downloads it, and then a plan tells the time too")
+            return None
+        return tokens_per_second(config, [document.text for document in documents[:_SAMPLE]])
+    except (EvaluationError, MissingExtraError, ModelError) as error:
+        notes.append(str(error))
+        return None
+
+
+def _is_here(reference: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(reference).is_dir():
+        return True
+    with suppress(ValueError):  # no hub id at all
+        return isinstance(try_to_load_from_cache(reference, "config.json"), str)
+    return False
+
+
+def _writing_speed(config: Config, inputs: Inputs | None, directory: Path, notes: list[str]) -> float | None:
+    """Requests that the embedded language model answers a second; None with a note where nobody knows."""
+    if config.llm.provider == "openai" or inputs is None:
+        return None
+    try:
+        if config.llm.provider == "local" and not isinstance(resolve_gguf(config.llm.model), Path):
+            notes.append(f"the language model {config.llm.model} is not on this machine yet: a run downloads it")
+            return None
+        strategy = run_strategy(config, RunDirectory(directory), ask=False)
+        units = training_units(config, inputs)
+        return requests_per_second(config, units, strategy, seconds=_PROBE_SECONDS)
+    except (MissingExtraError, ModelError, LLMError) as error:
+        notes.append(str(error))
+        return None
