@@ -25,11 +25,13 @@ from multigrain.evaluation.query_changes import (
     scores_of,
     summarise_changes,
 )
+from multigrain.evaluation.query_kinds import query_kinds, slice_lines, slice_sets
 from multigrain.evaluation.results import (
     EvaluationResults,
     ModelScores,
     SetResult,
     plain_set,
+    plain_slice,
     summarise_similarity,
     unselected_results,
 )
@@ -180,6 +182,7 @@ def table_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield from _notes(comparison)
     yield from (f"{judged.sentence}." for judged in comparison.forgetting)
+    yield from slice_lines(comparison.results)
     for table in comparison.results.vector_sizes:
         yield ""
         yield from size_lines(table)
@@ -309,6 +312,7 @@ def compare_models(
     sizes = None if vector_sizes is None else (vector_sizes, settings)
     scored = score_models(models, sets, encoding, progress=progress, vector_sizes=sizes)
     names = [model.name for model in models]
+    parts = [(each, query_kinds(each), scored.scores[each.name]) for each in scored.sets.values() if each.kinds]
     return Comparison(
         results=unselected_results(
             names,
@@ -317,6 +321,7 @@ def compare_models(
             forgetting_threshold=forgetting_threshold,
             facts=scored.facts,
             vector_sizes=scored.vector_sizes,
+            slices=slice_sets(parts, settings, base=names[0]),
         ),
         smallest=settings.smallest,
         rows=list(scored.rows()),
@@ -419,6 +424,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "facts": {name: asdict(facts) for name, facts in comparison.results.facts.items()},
         "forgetting_threshold": comparison.results.forgetting_threshold,
         "scores": [plain_set(result) for result in comparison.results.sets],
+        "slices": list(map(plain_slice, comparison.results.slices)),
         "vector_sizes": list(map(plain_table, comparison.results.vector_sizes)),
         "forgetting": [
             {

@@ -19,6 +19,7 @@ from multigrain.config.paths import STATIC_PREFIX
 from multigrain.display.text import one_line, visible
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.query_kinds import conclude_all_slices, slice_sentence
 from multigrain.evaluation.results import ModelScores
 from multigrain.evaluation.verdict import conclusions_of
 from multigrain.report import headline
@@ -260,6 +261,8 @@ def render_card(data: CardData) -> str:
             settings=data.settings,
             statement=headline.headline(data.report.evaluation, data.report.changes),
             scores=_scores(data),
+            slices=conclude_all_slices(data.report.evaluation) if data.report.evaluation.chosen != "base" else (),
+            slice_sentence=slice_sentence,
         )
     )
     return f"---\n{_front_matter(data)}---\n\n{body.rstrip()}\n"

@@ -21,6 +21,7 @@ from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import unbroken, visible
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.query_kinds import FEWEST, conclude_all_slices, slice_sentence
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.evaluation.vector_sizes import CANDIDATES, million
 from multigrain.evaluation.verdict import conclusion_on, conclusions_of, judge_forgetting, points_allowed
@@ -57,6 +58,8 @@ def render_report(data: ReportData) -> str:
             statement=headline.headline(data.evaluation, data.changes, conclusions),
             conclusion_on=partial(conclusion_on, conclusions),
             compared=len(conclusions),
+            slices=conclude_all_slices(data.evaluation),
+            several_sets=len({each.result.name for each in data.evaluation.slices}) > 1,
             forgetting=judge_forgetting(data.evaluation),
             style=style,
             scripts=scripts,
@@ -120,6 +123,8 @@ def environment() -> Environment:
         stagger=charts.stagger,
         HUMAN_TITLES=HUMAN_TITLES,
         metric_title=metric_title,
+        fewest_in_a_kind=FEWEST,
+        slice_sentence=slice_sentence,
         needed_queries=headline.needed_queries,
         points_allowed=points_allowed,
         rescored_candidates=CANDIDATES,
