@@ -59,6 +59,15 @@ KNOWN_WRITERS: Final = (
         fails_at=frozenset({"question"}),
     ),
     KnownWriter(
+        mark="0.5b-instruct",
+        name="Qwen2.5-0.5B-Instruct",
+        temperature=0.2,
+        concurrency=16,
+        query_types={"summary": 0.5, "question": 0.5},
+        document_characters=1200,
+        negatives_share=0.04,
+    ),
+    KnownWriter(
         mark="1.5b-instruct",
         name="Qwen2.5-1.5B-Instruct",
         temperature=0.2,
