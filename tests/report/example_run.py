@@ -27,6 +27,7 @@ from multigrain.dataset.store import write_examples, write_rejections
 from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.encoders.models import ModelSpec, parse_model
 from multigrain.evaluation.per_query import QueryRow, query_rows, write_per_query
+from multigrain.evaluation.query_kinds import query_kinds, slice_sets
 from multigrain.evaluation.results import CHOSEN_BY, EvaluationResults, summarise_set, write_results
 from multigrain.evaluation.retrieval import SetScores, score_ranking
 from multigrain.evaluation.rivals import ScoredRivals
@@ -337,7 +338,7 @@ def _write_results(
     run: RunDirectory, spec: ExampleRun, documents: tuple[tuple[str, str, str], ...], random: np.random.Generator
 ) -> None:
     rows: list[QueryRow] = []
-    results = []
+    results, slices = [], ()
     settings = CompareSettings(samples=_SAMPLES, seed=spec.seed)
     specs = [
         parse_model("bm25"),
@@ -364,6 +365,11 @@ def _write_results(
             beside.costs[specs[-1].name] = ModelCost(33_400_000, 384, 41.5, 133_600_000, 1_536_000_000)
         notes = (spec.text("note", _LEFT_OUT),) if each.role == "test" else ()
         results.append(replace(summary, notes=notes))
+        if each.role == "test":
+            evaluation_set = replace(evaluation_set, kinds={spec.text("kind", "team"): _teams(evaluation_set, spec)})
+            compared = {name: scores[name] for name in dict.fromkeys(("base", _tested(spec)))}
+            kinds = query_kinds(evaluation_set, set(list(evaluation_set.queries)[:20]))
+            slices = slice_sets([(evaluation_set, kinds, compared)], settings, base="base")
         for name, model_scores in scores.items():
             rows += query_rows(evaluation_set, name, model_scores)
     write_per_query(run.results_path / "per_query.parquet", rows)
@@ -376,6 +382,7 @@ def _write_results(
         confidence=0.95,
         seed=spec.seed,
         vector_sizes=_vector_sizes(spec),
+        slices=slices,
         facts={
             name: EncodingFacts("mean", max_tokens=256, dtype="float32", query_prompt=spec.text("prompt", "query: "))
             for name in ("base", *spec.candidates)
@@ -387,6 +394,16 @@ def _write_results(
     anchors = [_anchor(spec, name, text, random) for text in documents[3:60:28] for name in ("base", "tuned_ata")]
     (run.results_path / "anchors.json").write_text(json.dumps(anchors), encoding="utf-8")
     run.finish("results", "e5" * 32, {}, 61.9)
+
+
+def _tested(spec: ExampleRun) -> str:
+    return spec.chosen if spec.chosen != "base" else next(iter(spec.candidates))
+
+
+def _teams(evaluation_set: EvaluationSet, spec: ExampleRun) -> dict[str, str]:
+    return {
+        key: spec.text("team", "sales") if row % 3 else "support" for row, key in enumerate(evaluation_set.queries)
+    }
 
 
 def _vector_sizes(spec: ExampleRun) -> tuple[SizeTable, ...]:

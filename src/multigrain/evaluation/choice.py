@@ -14,8 +14,9 @@ model of the run; so rivals cost the tuned model's own claim nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from multigrain.display import numbers as figures
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
@@ -114,6 +115,15 @@ def plain_choice(chosen: Chosen | None) -> dict[str, str] | None:
     if chosen is None:
         return None
     return {"verdict": chosen.choice.value, "model": chosen.model, "reason": chosen.reason}
+
+
+def plain_rivals(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> dict[str, Any]:
+    """Rivals, costs and verdict as JSON-like values."""
+    return {
+        "rivals": [asdict(rival) for rival in results.rivals],
+        "costs": {name: asdict(cost) for name, cost in results.costs.items()},
+        "choice": plain_choice(choose_model(results, conclusions)),
+    }
 
 
 def advise(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> tuple[Decision, str]:

@@ -19,6 +19,7 @@ from multigrain.config.paths import STATIC_PREFIX
 from multigrain.display.text import one_line, visible
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.query_kinds import conclude_all_slices, slice_sentence
 from multigrain.evaluation.results import EvaluationResults, ModelScores
 from multigrain.evaluation.verdict import conclusions_of
 from multigrain.report import headline
@@ -264,6 +265,8 @@ def render_card(data: CardData) -> str:
             rivals={rival.name: rival for rival in data.report.evaluation.rivals},
             rival_sets=[result for result in tests if not data.report.evaluation.is_minor(result)],
             compared=_compared(data.report.evaluation),
+            slices=conclude_all_slices(data.report.evaluation) if data.report.evaluation.chosen != "base" else (),
+            slice_sentence=slice_sentence,
         )
     )
     return f"---\n{_front_matter(data)}---\n\n{body.rstrip()}\n"

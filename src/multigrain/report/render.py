@@ -22,6 +22,7 @@ from multigrain.display import numbers as figures
 from multigrain.display.text import unbroken, visible
 from multigrain.evaluation.choice import over
 from multigrain.evaluation.metrics import metric_title
+from multigrain.evaluation.query_kinds import FEWEST, conclude_all_slices, slice_sentence
 from multigrain.evaluation.results import EvaluationResults
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.evaluation.vector_sizes import CANDIDATES, million
@@ -66,6 +67,8 @@ def render_report(data: ReportData) -> str:
             conclusion_on=partial(conclusion_on, conclusions),
             compared=len(conclusions),
             rival_over=partial(_rival_over, data.evaluation),
+            slices=conclude_all_slices(data.evaluation),
+            several_sets=len({each.result.name for each in data.evaluation.slices}) > 1,
             forgetting=judge_forgetting(data.evaluation),
             style=style,
             scripts=scripts,
@@ -136,6 +139,8 @@ def environment() -> Environment:
         stagger=charts.stagger,
         HUMAN_TITLES=HUMAN_TITLES,
         metric_title=metric_title,
+        fewest_in_a_kind=FEWEST,
+        slice_sentence=slice_sentence,
         needed_queries=headline.needed_queries,
         points_allowed=points_allowed,
         rescored_candidates=CANDIDATES,

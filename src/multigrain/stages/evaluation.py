@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -27,13 +27,22 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import advise, choose_model, plain_choice, rival_lines
 from multigrain.evaluation.cost import model_cost
 from multigrain.evaluation.per_query import QueryRow, write_per_query
-from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, choose, selection_words, write_results
+from multigrain.evaluation.query_kinds import conclude_slices, query_kinds, slice_sentence, slice_sets
+from multigrain.evaluation.results import (
+    BASE,
+    EvaluationResults,
+    SetResult,
+    Slice,
+    choose,
+    selection_words,
+    write_results,
+)
 from multigrain.evaluation.retrieval import DEPTH
 from multigrain.evaluation.rivals import rivals_of, sample_texts, score_rivals
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
-from multigrain.evaluation.sets.run_sets import count_seen, domain_sets
+from multigrain.evaluation.sets.run_sets import domain_sets, seen_queries
 from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
@@ -115,12 +124,16 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         progress=context.progress,
     )
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
-    seen = count_seen(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
+    seen = seen_queries(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
     results = EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),
         sets=tuple(
-            replace(result, seen_queries=seen.get(result.name), quality=_quality(context, result, scored))
+            replace(
+                result,
+                seen_queries=len(seen[result.name]) if result.name in seen else None,
+                quality=_quality(context, result, scored),
+            )
             for result in scored.results(settings)
         ),
         bootstrap_samples=settings.samples,
@@ -133,11 +146,39 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         rivals=beside.rivals(rivals, scored.sets, scored.scores, against, settings),
         costs={name: costs[name] for name in (BASE, *names) if name in costs} | beside.costs,
     )
-    results = replace(results, vector_sizes=_vector_sizes(context, results, scored, encoders[chosen], settings))
+    results = replace(
+        results,
+        vector_sizes=_vector_sizes(context, results, scored, encoders[chosen], settings),
+        slices=_slices(results, scored, seen, settings, tested),
+    )
     for encoder in encoders.values():
         encoder.close()
     _write(context, results, scored, beside.rows(tests))
     return _headline(context, results, tested)
+
+
+def _slices(
+    results: EvaluationResults,
+    scored: Scored,
+    seen: Mapping[str, Collection[str]],
+    settings: CompareSettings,
+    tested: str,
+) -> tuple[Slice, ...]:
+    """The tested model by kind of query, on the test set that proves most and on those whose columns were named."""
+    shown = [
+        result.name
+        for result in results.with_role("test")
+        if result.name in scored.scores and (result == results.headline_set or scored.sets[result.name].kinds)
+    ]
+    parts = [
+        (
+            scored.sets[name],
+            query_kinds(scored.sets[name], seen.get(name)),
+            {model: scored.scores[name][model] for model in (BASE, tested)},
+        )
+        for name in shown
+    ]
+    return slice_sets(parts, settings, base=BASE)
 
 
 def _vector_sizes(
@@ -289,6 +330,8 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
             "{name: other, path: a BEIR folder, role: forgetting}"
         )
     counts["choice"] = plain_choice(choose_model(results, conclusions_of(results)))
+    if concluded := conclude_slices(results, tested):
+        context.progress.say(slice_sentence(concluded, tested))
     for table in results.vector_sizes:
         context.progress.say(table.sentence)
     for line in (*rival_lines(results), *advice(results, context.run.model_path)):
