@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -59,7 +60,7 @@ class Coverage:
         width: of the interval, mean.
         percentile: a percentile bootstrap over queries held it; None where that was not run.
         bca: scipy's BCa bootstrap over clusters held it; None likewise.
-        false_claims: the test at 5% found a difference between models that do not differ.
+        false_claims: the test at 5% found a difference between models that do not differ; None likewise.
     """
 
     queries: int
@@ -70,7 +71,7 @@ class Coverage:
     width: float
     percentile: float | None
     bca: float | None
-    false_claims: float
+    false_claims: float | None
 
 
 def true_mean(ties: float | None) -> float:
@@ -120,7 +121,7 @@ def measure(queries: int, ties: float | None, per_cluster: int, trials: int, see
         width=float(np.mean(widths)),
         percentile=shares["percentile"],
         bca=shares["bca"],
-        false_claims=shares["claims"] or 0.0,
+        false_claims=shares["claims"],
     )
 
 
@@ -133,7 +134,8 @@ def _bootstrap(sums: tuple[Floats, Floats], rng: np.random.Generator, method: An
     def mean(totals: Floats, sizes: Floats, axis: int = -1) -> Floats:
         return np.asarray(totals.sum(axis=axis) / sizes.sum(axis=axis))
 
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # a trial in which nothing differs
         interval = stats.bootstrap(
             sums, mean, paired=True, vectorized=True, n_resamples=_RESAMPLES, method=method, rng=rng
         ).confidence_interval
@@ -165,7 +167,7 @@ def main() -> int:
             continue
         beside = [f"{share:.1%}" if share is not None else "–" for share in (row.percentile, row.bca)]
         ties = "normal" if row.ties is None else f"{row.ties:.0%}"
-        claims = f"{row.false_claims:.1%}" if row.percentile is not None else "–"
+        claims = f"{row.false_claims:.1%}" if row.false_claims is not None else "–"
         print(
             f"{row.queries:7,} {ties:>6} {row.per_cluster:12} {row.covered:9.1%} {row.width:7.3f} {beside[0]:>20} "
             f"{beside[1]:>16} {claims:>14}",

@@ -8,11 +8,12 @@ import pytest
 from multigrain.audit.check import Problem
 from multigrain.audit.checks import check_negative, check_row, check_rows
 from multigrain.audit.evaluation_sets import Contamination, EvaluationTexts
-from multigrain.audit.language import check_language, main_language
+from multigrain.audit.language import check_language
 from multigrain.audit.structure import check_structure, mend
 from multigrain.config import AuditChecks, AuditConfig, DecontaminationConfig
 from multigrain.errors import SourceError
 from multigrain.records import Level, SynthesizedRow
+from multigrain.sources.language import main_language
 from multigrain.stages.labels import dump_labels, read_labels
 
 QUERIES = [

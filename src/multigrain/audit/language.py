@@ -1,19 +1,18 @@
-"""The check of languages: in which one a text is, as far as a classifier of short texts can be sure of it."""
+"""The check of languages: whether a text is surely in another one than it should be."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from functools import cache, lru_cache
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 from multigrain.audit.check import CheckedText, Problem
 from multigrain.config import AuditConfig
 from multigrain.records import SynthesizedRow
+from multigrain.sources.language import identify, main_language
 
 # Short English titles come out as another language one time in six, but never with less probability of English
 # than this: of 2,254 package synopses two have less than .01, none less than .001.
 _SURELY_NOT: Final = 0.005
-_SURELY: Final = 0.8
 _FEWEST_LETTERS: Final = 12
 
 
@@ -51,26 +50,6 @@ def _languages(row: SynthesizedRow, config: AuditConfig) -> Collection[str]:
     return () if language is None else (language,)
 
 
-@lru_cache(maxsize=1024)
-def main_language(text: str) -> str | None:
-    """The language of a passage, or None where that is not clear."""
-    shares = identify(text)
-    best = max(shares, key=lambda code: shares[code])
-    return best if shares[best] >= _SURELY else None
-
-
-def identify(text: str) -> Mapping[str, float]:
-    """Probabilities by language code."""
-    return {code: float(share) for code, share in _identifier().rank(text.replace("\x00", " "))}
-
-
 def _shortest(text: str) -> int:
     # A word of Chinese or Japanese is a character or two.
     return 4 if any(ord(character) > 0x2E80 for character in text) else _FEWEST_LETTERS
-
-
-@cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

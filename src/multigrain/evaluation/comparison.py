@@ -14,6 +14,7 @@ import numpy as np
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.choice import plain_rivals
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import (
@@ -25,11 +26,13 @@ from multigrain.evaluation.query_changes import (
     scores_of,
     summarise_changes,
 )
+from multigrain.evaluation.query_kinds import query_kinds, slice_lines, slice_sets
 from multigrain.evaluation.results import (
     EvaluationResults,
     ModelScores,
     SetResult,
     plain_set,
+    plain_slice,
     summarise_similarity,
     unselected_results,
 )
@@ -180,6 +183,7 @@ def table_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield from _notes(comparison)
     yield from (f"{judged.sentence}." for judged in comparison.forgetting)
+    yield from slice_lines(comparison.results)
     for table in comparison.results.vector_sizes:
         yield ""
         yield from size_lines(table)
@@ -309,6 +313,7 @@ def compare_models(
     sizes = None if vector_sizes is None else (vector_sizes, settings)
     scored = score_models(models, sets, encoding, progress=progress, vector_sizes=sizes)
     names = [model.name for model in models]
+    parts = [(each, query_kinds(each), scored.scores[each.name]) for each in scored.sets.values() if each.kinds]
     return Comparison(
         results=unselected_results(
             names,
@@ -317,6 +322,7 @@ def compare_models(
             forgetting_threshold=forgetting_threshold,
             facts=scored.facts,
             vector_sizes=scored.vector_sizes,
+            slices=slice_sets(parts, settings, base=names[0]),
         ),
         smallest=settings.smallest,
         rows=list(scored.rows()),
@@ -328,7 +334,8 @@ def compare_models(
 
 def _compared_again(stored: StoredResults, base: str, settings: CompareSettings) -> EvaluationResults:
     """Every set that holds the base model, its differences made anew from what each query and pair came to."""
-    table = rows_by_query(stored.rows)
+    rivals = {rival.name for rival in stored.results.rivals} - {base}  # not the run's: no part of its family
+    table = rows_by_query([row for row in stored.rows if row.model not in rivals])
     models = dict.fromkeys(model for _, model in table)
     for similarities in stored.similarities.values():
         models |= dict.fromkeys(similarities)
@@ -418,7 +425,9 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "models": list(comparison.results.models),
         "facts": {name: asdict(facts) for name, facts in comparison.results.facts.items()},
         "forgetting_threshold": comparison.results.forgetting_threshold,
+        **plain_rivals(comparison.results, comparison.conclusions),
         "scores": [plain_set(result) for result in comparison.results.sets],
+        "slices": list(map(plain_slice, comparison.results.slices)),
         "vector_sizes": list(map(plain_table, comparison.results.vector_sizes)),
         "forgetting": [
             {

@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
+from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Evidence, Role, evidence_of
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.sets.written import WrittenQuality
@@ -116,6 +117,22 @@ class SetResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The queries of one kind.
+
+    Attributes:
+        kind: what tells queries apart, e.g. "length".
+        value: which of them these are, e.g. "1 to 3 words".
+        result: the set with these queries alone; without differences where they are too few. Its intervals allow for
+            the number of slices.
+    """
+
+    kind: str
+    value: str
+    result: SetResult
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationResults:
     """Every set and every model, compared with the first: what `evaluation.json` holds.
 
@@ -130,7 +147,10 @@ class EvaluationResults:
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
         facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
+        rivals: what else was scored on the test queries; see `evaluation.choice`.
+        costs: model, rivals among them, to what searching with it takes, where that was measured.
         vector_sizes: how much smaller vectors lose, one table a set and model that were tried.
+        slices: the models by kind of query.
     """
 
     chosen: str
@@ -143,7 +163,10 @@ class EvaluationResults:
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
     facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
+    costs: Mapping[str, ModelCost] = field(default_factory=dict)
     vector_sizes: tuple[SizeTable, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
     @property
     def base(self) -> str:
@@ -173,8 +196,10 @@ class EvaluationResults:
 
     @property
     def shown(self) -> tuple[SetResult, ...]:
-        """All sets as they are shown one after another: those that prove nothing, then the tests."""
-        return (*(result for result in self.sets if result.role != "test"), *self.with_role("test"))
+        """All sets as they are shown one after another: tests, what must not get worse, validation, minor tests."""
+        roles = ("test", "forgetting", "validation", None)
+        in_turn = sorted(self.sets, key=lambda result: (roles.index(result.role), result.evidence_rank))
+        return tuple(sorted(in_turn, key=self.is_minor))
 
     def selected_on(self, result: SetResult) -> bool:
         """Whether a set had a share in the model selection."""
@@ -283,6 +308,7 @@ def unselected_results(
     forgetting_threshold: float = 0.01,
     facts: Mapping[str, EncodingFacts] | None = None,
     vector_sizes: Iterable[SizeTable] = (),
+    slices: Iterable[Slice] = (),
 ) -> EvaluationResults:
     """Results of models among which nothing was selected.
 
@@ -293,6 +319,7 @@ def unselected_results(
         forgetting_threshold: what a model may lose on a forgetting set.
         facts: model to what decides its figures besides its weights.
         vector_sizes: how much smaller vectors lose.
+        slices: the models by kind of query.
     """
     return EvaluationResults(
         chosen="",
@@ -305,6 +332,7 @@ def unselected_results(
         forgetting_threshold=forgetting_threshold,
         facts=dict(facts or {}),
         vector_sizes=tuple(vector_sizes),
+        slices=tuple(slices),
     )
 
 
@@ -347,12 +375,31 @@ def read_sets(values: Iterable[dict[str, Any]]) -> tuple[SetResult, ...]:
     return TypeAdapter(tuple[SetResult, ...]).validate_python(list(map(_from_plain_set, values)))
 
 
+def plain_slice(part: Slice) -> dict[str, Any]:
+    """A slice as JSON-like values: its kind and value, and what `plain_set` makes of it."""
+    return {"kind": part.kind, "value": part.value, "result": plain_set(part.result)}
+
+
+def _from_plain_slice(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "result": _from_plain_set(values["result"])}
+
+
+def read_slices(values: Iterable[dict[str, Any]]) -> tuple[Slice, ...]:
+    """Slices from what `plain_slice` made of them.
+
+    Raises:
+        ValueError, KeyError, TypeError: they are something else.
+    """
+    return TypeAdapter(tuple[Slice, ...]).validate_python(list(map(_from_plain_slice, values)))
+
+
 def write_results(path: Path, results: EvaluationResults) -> None:
     """Write `evaluation.json`, whole or not at all."""
     values = {
         **asdict(results),
         "sets": [plain_set(result) for result in results.sets],
         "vector_sizes": list(map(plain_table, results.vector_sizes)),
+        "slices": list(map(plain_slice, results.slices)),
     }
     atomic_write(path, json.dumps(values, indent=2, ensure_ascii=False))
 
@@ -366,6 +413,7 @@ def read_results(path: Path) -> EvaluationResults:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["sets"] = list(map(_from_plain_set, values["sets"]))
+        values["slices"] = list(map(_from_plain_slice, values.get("slices", ())))
         results = TypeAdapter(EvaluationResults).validate_python(values)
     except OSError as error:
         raise EvaluationError(f"{path}: no evaluation results ({error.strerror}); evaluate first") from None

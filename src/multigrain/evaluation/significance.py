@@ -9,8 +9,9 @@ than as many queries that have nothing to do with each other. So whole clusters 
 - The interval is Student's, from the clusters' sums (the cluster-robust standard error of a mean; a query that shares
   nothing is a cluster of its own, which makes it the ordinary paired one). Its degrees of freedom are those of the
   *effective* number of clusters, the queries' number squared over the sum of squared sizes: fewer where one cluster is
-  large. Percentile, BCa and studentised bootstraps were tried first: with 30 queries, ties among them, they cover 85
-  to 93% where this covers 94 to 95% (`python -m benchmarks.interval_coverage`).
+  large. Percentile, BCa and studentised bootstraps were tried first: with 30 queries, scipy's BCa over clusters covers
+  84 to 93% where this covers 94 to 96%, and a percentile bootstrap over clustered queries 75 to 80%
+  (`python -m benchmarks.interval_coverage`).
 - The test gives a random sign to each cluster.
 
 Where hardly any query differs (fewer than about ten clusters), no interval from these queries alone is wide enough;

@@ -16,7 +16,14 @@ import pyarrow.parquet as pq
 from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.per_query import QueryRow, read_per_query
-from multigrain.evaluation.results import BASE, EvaluationResults, read_results, read_sets, unselected_results
+from multigrain.evaluation.results import (
+    BASE,
+    EvaluationResults,
+    read_results,
+    read_sets,
+    read_slices,
+    unselected_results,
+)
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
@@ -90,6 +97,7 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
                 forgetting_threshold=threshold,
                 facts={name: EncodingFacts(**facts) for name, facts in values.get("facts", {}).items()},
                 vector_sizes=read_tables(values.get("vector_sizes", ())),
+                slices=read_slices(values.get("slices", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from multigrain.audit.language import main_language
 from multigrain.config import DocumentsConfig
 from multigrain.errors import MultigrainError
+from multigrain.sources.language import main_language
 from multigrain.sources.source import data_source
 from multigrain.sources.words import count_words
 

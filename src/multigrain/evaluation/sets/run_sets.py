@@ -85,20 +85,23 @@ def _seen_set(config: Config, run: RunDirectory, documents: Sequence[Document]) 
         yield sample(whole, max_queries=_MOST_SEEN, seed=config.seed)
 
 
-def count_seen(sets: Iterable[EvaluationSet], documents: Iterable[Document]) -> dict[str, int]:
-    """How many of each set's queries a document answers that was tuned on, by the set's name.
+def seen_queries(sets: Iterable[EvaluationSet], documents: Iterable[Document]) -> dict[str, frozenset[str]]:
+    """The ids of each set's queries that a document answers that was tuned on, by the set's name.
 
     Args:
         sets: of a run, or of anywhere: documents are known by their texts.
         documents: of the run.
     """
     tuned_on = {_text_key(document.text) for document in documents if document.split is Split.TRAIN}
-    counts = {}
+    found = {}
     for chosen in sets:
         seen = {identifier for identifier, text in chosen.corpus.items() if _text_key(text) in tuned_on}
-        relevant = ([key for key, grade in grades.items() if grade > 0] for grades in chosen.qrels.values())
-        counts[chosen.name] = sum(any(key in seen for key in keys) for keys in relevant)
-    return counts
+        found[chosen.name] = frozenset(
+            query_id
+            for query_id, grades in chosen.qrels.items()
+            if any(grade > 0 and key in seen for key, grade in grades.items())
+        )
+    return found
 
 
 def _text_key(text: str) -> bytes:
