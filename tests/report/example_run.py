@@ -24,11 +24,13 @@ from multigrain.audit.run import AuditResult
 from multigrain.audit.summary import summarise
 from multigrain.curriculum.schedule import Boundary
 from multigrain.dataset.store import write_examples, write_rejections
-from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.facts import EncodingFacts, ModelCost
+from multigrain.encoders.models import ModelSpec, parse_model
 from multigrain.evaluation.per_query import QueryRow, query_rows, write_per_query
 from multigrain.evaluation.query_kinds import query_kinds, slice_sets
 from multigrain.evaluation.results import CHOSEN_BY, EvaluationResults, summarise_set, write_results
-from multigrain.evaluation.retrieval import score_ranking
+from multigrain.evaluation.retrieval import SetScores, score_ranking
+from multigrain.evaluation.rivals import ScoredRivals
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
@@ -337,18 +339,36 @@ def _write_results(
 ) -> None:
     rows: list[QueryRow] = []
     results, slices = [], ()
+    settings = CompareSettings(samples=_SAMPLES, seed=spec.seed)
+    specs = [
+        parse_model("bm25"),
+        parse_model("hybrid"),
+        ModelSpec(spec.text("rival", "a stronger model"), "hub/model"),
+    ]
+    gone = ModelSpec(spec.text("rival", "a model of the moon"), "hub/moon")
+    beside = ScoredRivals(skipped={gone.name: spec.text("skipped", "it is nowhere to be had")})
+    own: dict[str, dict[str, SetScores]] = {}
+    tests: dict[str, EvaluationSet] = {}
+    drawing = np.random.default_rng(spec.seed + 1)
     for each in _sets(spec):
-        evaluation_set, own = _evaluation_set(each, spec, documents)
+        evaluation_set, positions = _evaluation_set(each, spec, documents)
         ranks = _draw(each, spec, random)
-        scores = {name: score_ranking(_ranking(own, ranks[name], documents), evaluation_set) for name in ranks}
-        summary = summarise_set(evaluation_set, scores, CompareSettings(samples=_SAMPLES, seed=spec.seed))
+        scores = {name: score_ranking(_ranking(positions, ranks[name], documents), evaluation_set) for name in ranks}
+        summary = summarise_set(evaluation_set, scores, settings)
+        if each.role == "test":
+            own[evaluation_set.name], tests[evaluation_set.name] = scores, evaluation_set
+            for rival, worst in zip(specs, (6, 3, 1), strict=True):
+                drawn = np.maximum(ranks["base"] + drawing.integers(-3, worst, each.queries), 1)
+                scored = score_ranking(_ranking(positions, drawn, documents), evaluation_set)
+                beside.scores[rival.name] = {evaluation_set.name: scored}
+                beside.costs[rival.name] = ModelCost(None, None, 9_000.0, 200_000, 1_500_000_000)
+            beside.costs[specs[-1].name] = ModelCost(33_400_000, 384, 41.5, 133_600_000, 1_536_000_000)
         notes = (spec.text("note", _LEFT_OUT),) if each.role == "test" else ()
         results.append(replace(summary, notes=notes))
         if each.role == "test":
             evaluation_set = replace(evaluation_set, kinds={spec.text("kind", "team"): _teams(evaluation_set, spec)})
             compared = {name: scores[name] for name in dict.fromkeys(("base", _tested(spec)))}
             kinds = query_kinds(evaluation_set, set(list(evaluation_set.queries)[:20]))
-            settings = CompareSettings(samples=_SAMPLES, seed=spec.seed)
             slices = slice_sets([(evaluation_set, kinds, compared)], settings, base="base")
         for name, model_scores in scores.items():
             rows += query_rows(evaluation_set, name, model_scores)
@@ -367,6 +387,8 @@ def _write_results(
             name: EncodingFacts("mean", max_tokens=256, dtype="float32", query_prompt=spec.text("prompt", "query: "))
             for name in ("base", *spec.candidates)
         },
+        rivals=beside.rivals([*specs, gone], tests, own, ("base", spec.chosen), settings),
+        costs={"base": ModelCost(22_700_000, 384, 96.0, 90_900_000, 1_536_000_000)} | beside.costs,
     )
     write_results(run.results_path / "evaluation.json", evaluation)
     anchors = [_anchor(spec, name, text, random) for text in documents[3:60:28] for name in ("base", "tuned_ata")]

@@ -121,7 +121,7 @@ def test_the_page_reads_whole_without_scripts(browser, address):
     page = context.new_page()
     page.goto(address)
     assert page.locator("h1").inner_text().startswith("Tuning raised nDCG@10")
-    assert page.locator("section").count() == 11
+    assert page.locator("section").count() == 12
     assert not page.locator(".explorer").is_visible()
     assert "needs JavaScript" in page.locator("#explorer").inner_text()
     assert page.locator(".token").first.is_visible()

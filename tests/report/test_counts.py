@@ -45,7 +45,7 @@ def _as_titles(run) -> None:
     evaluation = json.loads((run.results_path / "evaluation.json").read_text())
     for each in evaluation["sets"]:
         if each["role"] == "test":
-            each |= {"name": "test", "label": "human-written titles", "queries": 5, "documents": 45}
+            each |= {"name": "test", "label": "human-written titles", "queries": 5, "documents": 45, "clusters": 5}
     (run.results_path / "evaluation.json").write_text(json.dumps(evaluation))
     table = pq.read_table(run.documents_path).slice(0, 45).to_pylist()
     titles = ["A", "B", "B", "C", "D", "E", None, None]

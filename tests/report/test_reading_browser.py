@@ -78,7 +78,7 @@ def test_a_fall_is_not_dressed_up_as_a_choice(visit, fallen_address, address):
     page = visit(fallen_address)
     assert "no gain shown; looks worse, too few queries to be sure" in page.locator(".badge").inner_text()
     assert page.locator(".advice").inner_text().startswith("model/ holds tuned_mean, although it did not beat")
-    assert page.locator(".chip.gained").count() == 0
+    assert page.locator("#result .chip.gained").count() == 0
     assert page.locator("tr.chosen .chip").first.inner_text() == "in model/"
     assert page.locator(".hero .label").text_content() == "0 = same as base"
     assert "takes about 1,700 queries" in page.locator(".set .note").first.inner_text()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from multigrain.config.llm import LLMConfig
-from multigrain.config.paths import EvaluationPath
+from multigrain.config.paths import EvaluationPath, RivalReference
 from multigrain.config.section import Section
 from multigrain.records import Precision
 
@@ -110,6 +110,7 @@ class EvaluationConfig(Section):
 
     added: ClassVar[Mapping[str, Any]] = {
         "seen_documents": False,
+        "rivals": [],
         "vector_lengths": [],
         "vector_precisions": _TRIED,
     }
@@ -123,6 +124,11 @@ class EvaluationConfig(Section):
     """Report people's queries on documents that were tuned on as well, as they are searched in use: the titles of
     training documents, where at least half of them have one. No model is trained on them. And say of every set how
     many of its queries are answered by documents that were tuned on."""
+
+    rivals: list[RivalReference] = Field(default_factory=lambda: ["bm25", "hybrid"])
+    """What else might have done it, on the same test queries: bm25; hybrid (BM25 and the model of model/ together, by
+    reciprocal rank); a ready-made model's hub id, folder, package:NAME, or openai:NAME[@ADDRESS]. NAME=MODEL names it.
+    One that can't be had is named and skipped ([]: none)."""
 
     llm: LLMConfig | None = None
     """Another language model for the held-out queries, with the keys of `llm` (null: the one that writes the
@@ -149,6 +155,11 @@ class EvaluationConfig(Section):
 
     sets: list[EvaluationSetConfig] = Field(default_factory=list)
     """More sets: labelled ones of your own, to test or to choose by, and unrelated ones to check for forgetting."""
+
+    @property
+    def rival_references(self) -> list[str]:
+        """The models that `rivals` names, without names of their own."""
+        return [rival.partition("=")[2] or rival for rival in self.rivals]
 
     @property
     def choosing_sets(self) -> list[EvaluationSetConfig]:

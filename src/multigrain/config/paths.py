@@ -64,6 +64,11 @@ def model_reference(reference: str, info: ValidationInfo) -> str:
     return str(info.context.path(reference))
 
 
+def _rival_reference(text: str, info: ValidationInfo) -> str:
+    name, named, reference = text.rpartition("=")
+    return f"{name}{named}{model_reference(reference, info)}"
+
+
 def _file_or_name(name: str, info: ValidationInfo) -> str:
     """A file beside the config, where there is one or it is plainly a path; else a hub id, or a set's name."""
     context = info.context
@@ -86,6 +91,8 @@ FilePath = Annotated[Path, AfterValidator(_file_path)]
 InputPath = Annotated[Path, AfterValidator(_input_path)]
 """A file, a folder, or a data set of the hub."""
 ModelReference = Annotated[str, AfterValidator(model_reference)]
+RivalReference = Annotated[str, AfterValidator(_rival_reference)]
+"""A model's reference, or NAME=REFERENCE."""
 FileOrName = Annotated[str, AfterValidator(_file_or_name)]
 EvaluationPath = Annotated[str, AfterValidator(_evaluation_path)]
 LossOptions = Annotated[dict[str, Any], AfterValidator(_loss_options)]

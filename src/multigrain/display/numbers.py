@@ -99,6 +99,23 @@ def rate(items_a_second: float) -> str:
     return f"{items_a_second:.1f}/s" if items_a_second >= 1 else f"{items_a_second * 60:.1f}/min"
 
 
+def size(amount: float) -> str:
+    """Bytes in the unit that fits: "91 MB", "1.5 GB"; three digits at most before the point."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 999.5:
+            return f"{amount:.1f} {unit}" if amount < 9.95 and unit != "bytes" else f"{amount:.0f} {unit}"
+        amount /= 1_000
+    return f"{amount:,.1f} TB"
+
+
+def amount(number: float) -> str:
+    """A large number of things in a few digits: "9.5", "384", "22.7 million", "1.2 billion"."""
+    for unit, each in (("billion", 1e9), ("million", 1e6)):
+        if number >= each:
+            return f"{number / each:.3g} {unit}"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def clock(timestamp: str) -> str:
     """An ISO 8601 time in UTC, to the minute: "2026-03-01 09:30 UTC"; other text as it is."""
     date, separator, rest = timestamp.partition("T")

@@ -1,9 +1,11 @@
-"""What decides a model's figures besides its weights, said where the figures are. Importing it loads no library."""
+"""What decides a model's figures besides its weights, and what it costs. Importing it loads no library."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from multigrain.display import numbers as figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,52 @@ class EncodingFacts:
         parts += before or ["no prompts"]
         parts += [f"{share:.0%} of the texts of {name} are longer and were cut" for name, share in self.cut.items()]
         return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What searching with a model takes; None where it is not known, as of a model that runs elsewhere.
+
+    Attributes:
+        parameters: weights that it has.
+        dimensions: of its vectors.
+        texts_per_second: documents that it embeds, or indexes, on this machine.
+        memory: bytes of its weights, or of an index of words.
+        index: bytes of a million documents' vectors in float32, or of a million documents' words.
+    """
+
+    parameters: int | None = None
+    dimensions: int | None = None
+    texts_per_second: float | None = None
+    memory: int | None = None
+    index: int | None = None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.parameters is not None:
+            parts.append(f"{figures.amount(self.parameters)} parameters")
+        if self.dimensions is not None:
+            parts.append(f"{self.dimensions} dimensions")
+        if self.texts_per_second is not None:
+            parts.append(f"{figures.amount(self.texts_per_second)} texts a second here")
+        if self.memory is not None:
+            parts.append(f"{figures.size(self.memory)} of memory")
+        if self.index is not None:
+            parts.append(f"{figures.size(self.index)} for a million documents")
+        return ", ".join(parts)
+
+    def beside(self, other: ModelCost) -> ModelCost:
+        """What both take together, one searched after the other."""
+        speeds = (self.texts_per_second, other.texts_per_second)
+        return ModelCost(
+            parameters=_sum(self.parameters, other.parameters),
+            dimensions=self.dimensions or other.dimensions,
+            texts_per_second=None if None in speeds else 1 / sum(1 / speed for speed in speeds if speed),
+            memory=_sum(self.memory, other.memory),
+            index=_sum(self.index, other.index),
+        )
+
+
+def _sum(*parts: int | None) -> int | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None

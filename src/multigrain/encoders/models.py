@@ -23,6 +23,8 @@ from multigrain.model.loading import is_raw
 from multigrain.model.prompts import set_prompts
 
 BM25: Final = "bm25"
+HYBRID: Final = "hybrid"
+"""BM25 and a run's own model together; a rival, which no command can load by itself."""
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
 _NAMED_PROMPT: Final = re.compile(r"(?P<name>[\w./@:-]+)=")

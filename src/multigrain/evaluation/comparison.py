@@ -14,6 +14,7 @@ import numpy as np
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.choice import plain_rivals
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import (
@@ -333,7 +334,8 @@ def compare_models(
 
 def _compared_again(stored: StoredResults, base: str, settings: CompareSettings) -> EvaluationResults:
     """Every set that holds the base model, its differences made anew from what each query and pair came to."""
-    table = rows_by_query(stored.rows)
+    rivals = {rival.name for rival in stored.results.rivals} - {base}  # not the run's: no part of its family
+    table = rows_by_query([row for row in stored.rows if row.model not in rivals])
     models = dict.fromkeys(model for _, model in table)
     for similarities in stored.similarities.values():
         models |= dict.fromkeys(similarities)
@@ -423,6 +425,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "models": list(comparison.results.models),
         "facts": {name: asdict(facts) for name, facts in comparison.results.facts.items()},
         "forgetting_threshold": comparison.results.forgetting_threshold,
+        **plain_rivals(comparison.results, comparison.conclusions),
         "scores": [plain_set(result) for result in comparison.results.sets],
         "slices": list(map(plain_slice, comparison.results.slices)),
         "vector_sizes": list(map(plain_table, comparison.results.vector_sizes)),

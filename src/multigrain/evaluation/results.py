@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.retrieval import SetScores
+from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Evidence, Role, evidence_of
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.sets.written import WrittenQuality
@@ -146,6 +147,8 @@ class EvaluationResults:
         forgetting_threshold: what a model may lose on a forgetting set.
         chosen_on: the validation sets that chose, by name; empty where all of them did.
         facts: model to what decides its figures besides its weights; results of earlier versions say nothing of it.
+        rivals: what else was scored on the test queries; see `evaluation.choice`.
+        costs: model, rivals among them, to what searching with it takes, where that was measured.
         vector_sizes: how much smaller vectors lose, one table a set and model that were tried.
         slices: the models by kind of query.
     """
@@ -160,6 +163,8 @@ class EvaluationResults:
     forgetting_threshold: float = 0.01
     chosen_on: tuple[str, ...] = ()
     facts: Mapping[str, EncodingFacts] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
+    costs: Mapping[str, ModelCost] = field(default_factory=dict)
     vector_sizes: tuple[SizeTable, ...] = ()
     slices: tuple[Slice, ...] = ()
 
@@ -191,8 +196,10 @@ class EvaluationResults:
 
     @property
     def shown(self) -> tuple[SetResult, ...]:
-        """All sets as they are shown one after another: those that prove nothing, then the tests."""
-        return (*(result for result in self.sets if result.role != "test"), *self.with_role("test"))
+        """All sets as they are shown one after another: tests, what must not get worse, validation, minor tests."""
+        roles = ("test", "forgetting", "validation", None)
+        in_turn = sorted(self.sets, key=lambda result: (roles.index(result.role), result.evidence_rank))
+        return tuple(sorted(in_turn, key=self.is_minor))
 
     def selected_on(self, result: SetResult) -> bool:
         """Whether a set had a share in the model selection."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
 DEPTH: Final = 100
 """How far down a ranking is kept: enough for the metrics at 10 and for the rank of the first relevant document."""
 
+RECIPROCAL_RANK: Final = 60
+"""The constant of reciprocal rank fusion, as its authors set it."""
+
 _NDCG: Final = "ndcg_at_10"
 
 
@@ -185,7 +188,7 @@ class _Embedded:
 
 
 class BM25Retriever:
-    """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it.
+    """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it. The last corpus' index is kept for the next call.
 
     Args:
         stopwords: a language that bm25s has stop words for, or None to keep all words.
@@ -193,6 +196,7 @@ class BM25Retriever:
 
     def __init__(self, stopwords: str | None = "en") -> None:
         self._stopwords = stopwords
+        self._indexed: tuple[list[str], LexicalIndex] | None = None
 
     def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
         """Positions of the best documents, best first; `NO_ROW` where no further one shares a word with the query.
@@ -205,7 +209,37 @@ class BM25Retriever:
         Returns:
             (len(queries), min(depth, len(documents))).
         """
-        return LexicalIndex(documents, stopwords=self._stopwords)(queries, depth)
+        if self._indexed is None or self._indexed[0] != documents:
+            self._indexed = (documents, LexicalIndex(documents, stopwords=self._stopwords))
+        return self._indexed[1](queries, depth)
+
+
+class HybridRetriever:
+    """Joins rankings by reciprocal rank (Cormack et al., SIGIR 2009): a document scores the sum of 1 / (60 + rank).
+
+    Args:
+        parts: what ranks; each as deep as is asked for.
+    """
+
+    def __init__(self, parts: Sequence[Retriever]) -> None:
+        self._parts = parts
+
+    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
+        """Positions of the best documents, best first: (len(queries), min(depth, len(documents))).
+
+        `NO_ROW` where no part ranks a further one.
+        """
+        rankings = [part.rank(queries, documents, depth) for part in self._parts]
+        joined = np.full((len(queries), min(depth, len(documents))), NO_ROW, dtype=np.int64)
+        for row in range(len(queries)):
+            scores: dict[int, float] = {}
+            for ranking in rankings:
+                for rank, position in enumerate(ranking[row].tolist(), start=1):
+                    if position != NO_ROW:
+                        scores[position] = scores.get(position, 0.0) + 1 / (RECIPROCAL_RANK + rank)
+            best = sorted(scores, key=lambda position: (-scores[position], position))[:depth]
+            joined[row, : len(best)] = best
+        return joined
 
 
 def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192) -> SetScores:

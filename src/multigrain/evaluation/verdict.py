@@ -320,14 +320,18 @@ def _tests_of_chosen(results: EvaluationResults, conclusions: Sequence[Conclusio
     ]
 
 
-def recommendation(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> tuple[Decision, str]:
+def recommendation(
+    results: EvaluationResults, conclusions: Sequence[Conclusion], *, rival: str = ""
+) -> tuple[Decision, str]:
     """The decision, and the words that follow "model/ holds MODEL".
 
     Args:
         results: that chose the model.
         conclusions: of these results, see `conclusions_of`.
+        rival: a model to take instead of those of the run; empty where there is none.
     """
     decision = decide(results, conclusions)
+    keep = f"take {rival}" if rival else _KEEP
     if decision == "use":
         forgot = any(judged.verdict is ForgettingVerdict.FORGOT for judged in judge_forgetting(results))
         reserves = ["the unrelated set's, where it got worse"] if forgot else []
@@ -336,13 +340,14 @@ def recommendation(results: EvaluationResults, conclusions: Sequence[Conclusion]
             for conclusion in _tests_of_chosen(results, conclusions)
             if conclusion.is_below_zero and not results.is_minor(conclusion.result)
         ]
-        return decision, "; use it" + (f", but not for text like {' or '.join(reserves)}" if reserves else "")
+        use = f"it is better than the base model, and {rival} is better still" if rival else "use it"
+        return decision, f"; {use}" + (f", but not for text like {' or '.join(reserves)}" if reserves else "")
     return decision, {
         "base": " model, unchanged: no tuned model did better on the validation queries",
-        "worse": f", although it is worse than the base model on the test queries: {_KEEP}",
-        "looks worse": f", although a test set's whole interval lies below zero: {_KEEP}",
-        "no better on validation": f", although it did not beat the base model on the validation queries: {_KEEP}",
-        "no gain": f", although the test shows no gain: {_KEEP}",
+        "worse": f", although it is worse than the base model on the test queries: {keep}",
+        "looks worse": f", although a test set's whole interval lies below zero: {keep}",
+        "no better on validation": f", although it did not beat the base model on the validation queries: {keep}",
+        "no gain": f", although the test shows no gain: {keep}",
         "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
         "untested": "; test it on queries of your own before you use it",
     }[decision]

@@ -29,6 +29,13 @@ class LexicalIndex:
         if self._index is not None:
             self._index.index(words, show_progress=False)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index's numbers, without its words."""
+        if self._index is None:
+            return 0
+        return sum(int(self._index.scores[part].nbytes) for part in ("data", "indices", "indptr"))
+
     def __call__(self, queries: Sequence[str], depth: int) -> Indices:
         """Corpus rows by score, best first: (n, min(depth, rows)); `NO_ROW` where no more share a word.
 

@@ -20,7 +20,7 @@ from multigrain.display.text import one_line, visible
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.query_kinds import conclude_all_slices, slice_sentence
-from multigrain.evaluation.results import ModelScores
+from multigrain.evaluation.results import EvaluationResults, ModelScores
 from multigrain.evaluation.verdict import conclusions_of
 from multigrain.report import headline
 from multigrain.report.data import ReportData
@@ -249,6 +249,7 @@ def write_card(run: RunDirectory) -> Path:
 
 def render_card(data: CardData) -> str:
     """The card as Markdown, with the hub's YAML on top; equal data gives an equal card."""
+    tests = data.report.evaluation.with_role("test")
     body = (
         _environment()
         .get_template("card.md.jinja")
@@ -261,11 +262,19 @@ def render_card(data: CardData) -> str:
             settings=data.settings,
             statement=headline.headline(data.report.evaluation, data.report.changes),
             scores=_scores(data),
+            rivals={rival.name: rival for rival in data.report.evaluation.rivals},
+            rival_sets=[result for result in tests if not data.report.evaluation.is_minor(result)],
+            compared=_compared(data.report.evaluation),
             slices=conclude_all_slices(data.report.evaluation) if data.report.evaluation.chosen != "base" else (),
             slice_sentence=slice_sentence,
         )
     )
     return f"---\n{_front_matter(data)}---\n\n{body.rstrip()}\n"
+
+
+def _compared(evaluation: EvaluationResults) -> set[str]:
+    """The models of the table of rivals: these, the base and the model of the card."""
+    return {evaluation.base, evaluation.chosen, *(rival.name for rival in evaluation.rivals)}
 
 
 def _front_matter(data: CardData) -> str:

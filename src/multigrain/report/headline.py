@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from multigrain.display import numbers as figures
+from multigrain.evaluation.choice import Chosen, advise, choose_model
 from multigrain.evaluation.query_changes import QueryChanges
 from multigrain.evaluation.results import NDCG, EvaluationResults
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
@@ -18,7 +19,6 @@ from multigrain.evaluation.verdict import (
     left_to_gain,
     lesser_claims,
     queries_to_tell,
-    recommendation,
     rough,
 )
 
@@ -39,6 +39,7 @@ class Statement:
         title: one sentence with the two figures.
         details: sentences that say on what, how sure, and what else to know.
         advice: what `model/` holds, and what to do with it.
+        choice: the verdict over base, tuned model and rivals; None where there is no test set, or no rival.
     """
 
     verdict: Verdict | None
@@ -47,6 +48,7 @@ class Statement:
     title: str
     details: tuple[str, ...]
     advice: str
+    choice: Chosen | None = None
 
 
 def tone_of(conclusion: Conclusion | None) -> Tone:
@@ -70,11 +72,13 @@ def headline(
         changes: outcomes by query; give the share of queries whose right document comes first.
         conclusions: of these results, where they are at hand.
     """
+    conclusions = conclusions_of(results) if conclusions is None else conclusions
+    choice = choose_model(results, conclusions) if results.rivals else None
     if results.chosen == results.base:
         title = "No tuned model did better on validation: the base model stays"
-        return Statement(None, "unclear", "base model kept", title, (), "model/ holds the base model, unchanged.")
-    conclusions = conclusions_of(results) if conclusions is None else conclusions
-    _, words = recommendation(results, conclusions)
+        kept = "model/ holds the base model, unchanged."
+        return Statement(None, "unclear", "base model kept", title, (), kept, choice)
+    _, words = advise(results, conclusions)
     advice = f"model/ holds {results.chosen}{words}."
     tested = results.headline_set
     if tested is None:
@@ -84,11 +88,11 @@ def headline(
     conclusion = conclusion_on(conclusions, tested.name, results.chosen)
     if conclusion is None:
         title = f"{results.chosen} was not compared with the base model on {tested.name}"
-        return Statement(None, "unclear", "not compared", title, (), advice)
+        return Statement(None, "unclear", "not compared", title, (), advice, choice)
     badge, title = _badge_and_title(conclusion)
     others = map(_elsewhere, lesser_claims(results, conclusions))
     details = (*_how_sure(conclusion, results.confidence), *others, *_what_else(conclusion, changes))
-    return Statement(conclusion.verdict, tone_of(conclusion), badge, title, details, advice)
+    return Statement(conclusion.verdict, tone_of(conclusion), badge, title, details, advice, choice)
 
 
 def _badge_and_title(conclusion: Conclusion) -> tuple[str, str]:

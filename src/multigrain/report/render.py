@@ -20,11 +20,19 @@ from markupsafe import Markup
 from multigrain.audit.checks import reason_words
 from multigrain.display import numbers as figures
 from multigrain.display.text import unbroken, visible
+from multigrain.evaluation.choice import over
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.query_kinds import FEWEST, conclude_all_slices, slice_sentence
+from multigrain.evaluation.results import EvaluationResults
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
 from multigrain.evaluation.vector_sizes import CANDIDATES, million
-from multigrain.evaluation.verdict import conclusion_on, conclusions_of, judge_forgetting, points_allowed
+from multigrain.evaluation.verdict import (
+    Conclusion,
+    conclusion_on,
+    conclusions_of,
+    judge_forgetting,
+    points_allowed,
+)
 from multigrain.report import charts, explorer, headline, messages
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data
@@ -58,6 +66,7 @@ def render_report(data: ReportData) -> str:
             statement=headline.headline(data.evaluation, data.changes, conclusions),
             conclusion_on=partial(conclusion_on, conclusions),
             compared=len(conclusions),
+            rival_over=partial(_rival_over, data.evaluation),
             slices=conclude_all_slices(data.evaluation),
             several_sets=len({each.result.name for each in data.evaluation.slices}) > 1,
             forgetting=judge_forgetting(data.evaluation),
@@ -69,6 +78,11 @@ def render_report(data: ReportData) -> str:
             policy=policy,
         )
     )
+
+
+def _rival_over(results: EvaluationResults, model: str, set_name: str, rival: str) -> Conclusion | None:
+    """A rival against a model of the run on one set."""
+    return conclusion_on(over(results, model), set_name, rival)
 
 
 def new_environment(*, autoescape: bool, **options: Any) -> Environment:
@@ -91,6 +105,8 @@ def new_environment(*, autoescape: bool, **options: Any) -> Environment:
         interval=figures.interval,
         count=figures.count,
         percent=figures.percent,
+        amount=figures.amount,
+        size=figures.size,
         duration=lambda seconds: unbroken(figures.duration(seconds)),
         reason_words=reason_words,
         encoder_words=plain_encoder_name,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,9 +20,13 @@ from sentence_transformers import SentenceTransformer
 
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
+from multigrain.encoders.facts import ModelCost
+from multigrain.encoders.models import Encoding
 from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.per_query import write_per_query
+from multigrain.evaluation.choice import advise, choose_model, plain_choice, rival_lines
+from multigrain.evaluation.cost import model_cost
+from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_kinds import conclude_slices, query_kinds, slice_sentence, slice_sets
 from multigrain.evaluation.results import (
     BASE,
@@ -34,6 +38,7 @@ from multigrain.evaluation.results import (
     write_results,
 )
 from multigrain.evaluation.retrieval import DEPTH
+from multigrain.evaluation.rivals import rivals_of, sample_texts, score_rivals
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
@@ -42,7 +47,7 @@ from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
-from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, recommendation, rough
+from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.encoder import load
 from multigrain.model.loading import is_raw
@@ -76,7 +81,11 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     if twice:
         raise EvaluationError(f"evaluation.sets: {twice.pop()!r} is what the run's own set is called; rename it")
     encoders: dict[str, CachedEncoder] = {}
+    costs: dict[str, ModelCost] = {}
     scored = Scored()
+    rivals = rivals_of(config)
+    tests = [opened for opened in (*domain, *others.retrieval) if opened.role == "test"] if rivals else []
+    texts = sample_texts(tests)
 
     def score(name: str, sets: OpenedSets) -> None:
         batch_size = config.evaluation.batch_size
@@ -85,6 +94,8 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
             encoders[name] = _behind_cache(context, name, model)
         with encoding_precision(config, model):
             score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
+            if texts and name not in costs:
+                costs[name] = model_cost(model, SentenceTransformerEncoder(model, batch_size=batch_size), texts)
         guessed = name == BASE and is_raw(config.training.base_model)
         scored.note(name, encoding_facts(model, guessed=guessed), model, sets)
 
@@ -99,6 +110,19 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     if others:
         for name in (BASE, tested):
             score(name, others)
+    against = tuple(dict.fromkeys((BASE, chosen)))
+    beside = score_rivals(
+        rivals,
+        tests,
+        Encoding(
+            config.evaluation.batch_size,
+            context.embeddings or run.vectors_path,
+            trust_remote_code=config.training.trust_remote_code,
+        ),
+        model=encoders[chosen],
+        cost=costs.get(chosen, ModelCost()),
+        progress=context.progress,
+    )
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
     seen = seen_queries(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
     results = EvaluationResults(
@@ -118,7 +142,9 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         chosen_by=selection_words(chosen_on) if chosen_on else "being the only candidate",
         forgetting_threshold=config.evaluation.forgetting_threshold,
         chosen_on=tuple(chosen_on),
-        facts=scored.facts,
+        facts=scored.facts | beside.facts,
+        rivals=beside.rivals(rivals, scored.sets, scored.scores, against, settings),
+        costs={name: costs[name] for name in (BASE, *names) if name in costs} | beside.costs,
     )
     results = replace(
         results,
@@ -127,7 +153,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     )
     for encoder in encoders.values():
         encoder.close()
-    _write(context, results, scored)
+    _write(context, results, scored, beside.rows(tests))
     return _headline(context, results, tested)
 
 
@@ -227,9 +253,9 @@ def _validation_scores(scored: Scored, names: Sequence[str], chosen_on: Sequence
     return {name: fmean(scored.scores[set_name][name].ndcg_at_10 for set_name in chosen_on) for name in names}
 
 
-def _write(context: RunContext, results: EvaluationResults, scored: Scored) -> None:
+def _write(context: RunContext, results: EvaluationResults, scored: Scored, of_rivals: Iterable[QueryRow]) -> None:
     run = context.run
-    write_per_query(run.results_path / PER_QUERY_FILE, scored.rows())
+    write_per_query(run.results_path / PER_QUERY_FILE, chain(scored.rows(), of_rivals))
     write_similarities(run.results_path / SIMILARITIES_FILE, scored.similarity, scored.similarities)
     write_results(run.results_path / RESULTS_FILE, results)
     _write_anchors(context, results.models[1:], next(iter(scored.sets.values()), None))
@@ -303,11 +329,12 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
             "forgetting: not checked; name a labelled set of another domain under evaluation.sets, e.g. "
             "{name: other, path: a BEIR folder, role: forgetting}"
         )
+    counts["choice"] = plain_choice(choose_model(results, conclusions_of(results)))
     if concluded := conclude_slices(results, tested):
         context.progress.say(slice_sentence(concluded, tested))
     for table in results.vector_sizes:
         context.progress.say(table.sentence)
-    for line in advice(results, context.run.model_path):
+    for line in (*rival_lines(results), *advice(results, context.run.model_path)):
         context.progress.say(line)
     return counts
 
@@ -331,7 +358,9 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
                 f"{result.name}: {result.queries} {result.unit} cannot tell {results.chosen} from {results.base}; to "
                 f"be sure within a point takes about {rough(conclusion.queries_needed):,}"
             )
-    decision, words = recommendation(results, conclusions)
+    if results.rivals and (verdict := choose_model(results, conclusions)) is not None:
+        yield f"verdict: {verdict}"
+    decision, words = advise(results, conclusions)
     line = f"model: {model} holds {results.chosen}{words}"
     if decision in ("use", "untested", "base"):
         loader = "multigrain.load" if needs_multigrain(model) else "SentenceTransformer"

@@ -230,6 +230,8 @@ def results_fingerprint(context: RunContext) -> str:
         config.evaluation.fingerprinted(exclude={"batch_size"}),
         [_set_content(settings) for settings in config.evaluation.sets],
         config.seed,
+        # Only where there are any: results without rivals stay what they are.
+        *([_model_content(rival) for rival in rivals] if (rivals := config.evaluation.rival_references) else ()),
     )
 
 

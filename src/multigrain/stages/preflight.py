@@ -53,6 +53,13 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
     check_implementation(config.training.attn_implementation)
 
 
+def check_rivals(config: Config, _: RunDirectory) -> None:
+    """See that every rival is named as one can be; whether it can be had is seen when it is needed."""
+    from multigrain.evaluation.rivals import rivals_of
+
+    rivals_of(config)
+
+
 def check_models(context: RunContext) -> None:
     """See that every model which training needs is there, and can be tuned as asked.
 

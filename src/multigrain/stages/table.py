@@ -22,6 +22,7 @@ from multigrain.stages.fingerprints import (
 from multigrain.stages.preflight import (
     check_audit_settings,
     check_models,
+    check_rivals,
     check_sets,
     check_teachers,
     check_training_settings,
@@ -134,6 +135,7 @@ _EVALUATION: Final = Stage(
     requires=(_TRAINING,),
     begun="results/evaluation.json",
     shown=("chosen",),
+    check_settings=check_rivals,
     check_inputs=check_sets,
 )
 _REPORT: Final = Stage(name="report", command="report", module="multigrain.stages.report", requires=(_EVALUATION,))

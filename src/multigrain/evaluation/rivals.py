@@ -1,0 +1,194 @@
+"""Rivals of a run's models on its test queries: BM25, BM25 and the tuned model together, ready-made models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from multigrain.config import Config
+from multigrain.display.progress import Progress
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.facts import EncodingFacts, ModelCost
+from multigrain.encoders.models import BM25, HYBRID, Encoding, ModelSpec, facts_of, open_encoder, parse_model
+from multigrain.encoders.protocol import Encoder
+from multigrain.encoders.served import SERVED
+from multigrain.errors import EvaluationError, MultigrainError
+from multigrain.evaluation.cost import SAMPLE, lexical_cost, model_cost
+from multigrain.evaluation.per_query import QueryRow, query_rows
+from multigrain.evaluation.results import BASE
+from multigrain.evaluation.retrieval import (
+    BM25Retriever,
+    DenseRetriever,
+    HybridRetriever,
+    Retriever,
+    SetScores,
+    evaluate_retriever,
+)
+from multigrain.evaluation.rival import Rival, RivalScores
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import compare_paired
+
+_UNTUNED: Final = (BM25, HYBRID)
+
+
+def rivals_of(config: Config) -> list[ModelSpec]:
+    """The rivals that a config names.
+
+    Raises:
+        EvaluationError: one cannot be understood, or has the name of another or of a model of the run.
+    """
+    taken = {BASE, *config.training.candidates}
+    specs = []
+    for text in config.evaluation.rivals:
+        spec = parse_model(text)
+        if spec.name in taken:
+            raise EvaluationError(f"evaluation.rivals: {spec.name!r} is taken; name it: OTHER={text}")
+        taken.add(spec.name)
+        specs.append(spec)
+    return specs
+
+
+@dataclass
+class ScoredRivals:
+    """What came out.
+
+    Attributes:
+        scores: rival to test set to its scores; a rival that was skipped has none.
+        costs: rival to what it costs.
+        facts: rival to what decides its figures besides its weights; those without vectors have none.
+        skipped: rival to why it could not be had.
+    """
+
+    scores: dict[str, dict[str, SetScores]] = field(default_factory=dict)
+    costs: dict[str, ModelCost] = field(default_factory=dict)
+    facts: dict[str, EncodingFacts] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def rows(self, sets: Sequence[EvaluationSet]) -> Iterator[QueryRow]:
+        """Every query of every set, for every rival."""
+        for chosen in sets:
+            for name, by_set in self.scores.items():
+                if chosen.name in by_set:
+                    yield from query_rows(chosen, name, by_set[chosen.name])
+
+    def rivals(
+        self,
+        specs: Sequence[ModelSpec],
+        sets: Mapping[str, EvaluationSet],
+        own: Mapping[str, Mapping[str, SetScores]],
+        against: Sequence[str],
+        settings: CompareSettings,
+    ) -> tuple[Rival, ...]:
+        """The rivals with their paired differences from models of the run.
+
+        Args:
+            specs: all of them, those that were skipped too.
+            sets: the test sets, by name.
+            own: test set to model of the run to its scores.
+            against: models of the run.
+            settings: how to compare.
+        """
+        return tuple(
+            Rival(
+                name=spec.name,
+                reference=spec.reference,
+                tunable=spec.reference not in _UNTUNED and not spec.reference.startswith(SERVED),
+                sets={
+                    set_name: RivalScores(
+                        score=scores.ndcg_at_10,
+                        metrics=scores.metrics,
+                        over={
+                            name: compare_paired(
+                                own[set_name][name].ndcg_by_query,
+                                scores.ndcg_by_query,
+                                settings,
+                                sets[set_name].clusters,
+                            )
+                            for name in against
+                            if name in own[set_name]
+                        },
+                    )
+                    for set_name, scores in self.scores.get(spec.name, {}).items()
+                },
+                skipped=self.skipped.get(spec.name, ""),
+            )
+            for spec in specs
+        )
+
+
+def score_rivals(
+    specs: Sequence[ModelSpec],
+    sets: Sequence[EvaluationSet],
+    encoding: Encoding,
+    *,
+    model: Encoder,
+    cost: ModelCost,
+    progress: Progress,
+) -> ScoredRivals:
+    """Score rivals on test sets, one model in memory at a time. One that cannot be had is named and skipped.
+
+    Args:
+        specs: the rivals.
+        sets: the test sets.
+        encoding: how models are loaded; its cache keeps their vectors, so that an interrupted call goes on.
+        model: the run's model that is searched together with BM25.
+        cost: that model's.
+        progress: who is told.
+    """
+    scored, lexical = ScoredRivals(), BM25Retriever()
+    if not sets:
+        return scored
+    texts = _sample(sets[0])
+    for spec in specs:
+        try:
+            with (
+                progress.task(f"Evaluating {spec.name}", len(sets), unit="sets") as task,
+                _opened(spec, encoding, texts, scored, lexical=lexical, model=model, cost=cost) as retriever,
+            ):
+                for chosen in sets:
+                    scores = evaluate_retriever(retriever, chosen)
+                    scored.scores.setdefault(spec.name, {})[chosen.name] = scores
+                    task.advance(note=f"{chosen.name} nDCG@10 {scores.ndcg_at_10:.3f}")
+        except MultigrainError as error:
+            for found in (scored.scores, scored.costs, scored.facts):
+                found.pop(spec.name, None)
+            scored.skipped[spec.name] = str(error)
+            progress.say(f"rival {spec.name} is skipped: {error}")
+    return scored
+
+
+@contextmanager
+def _opened(
+    spec: ModelSpec,
+    encoding: Encoding,
+    texts: Sequence[str],
+    scored: ScoredRivals,
+    *,
+    lexical: Retriever,
+    model: Encoder,
+    cost: ModelCost,
+) -> Iterator[Retriever]:
+    """A rival as something that ranks, its cost and facts noted."""
+    if spec.reference in _UNTUNED:
+        words = lexical_cost(texts)
+        scored.costs[spec.name] = words if spec.reference == BM25 else words.beside(cost)
+        yield lexical if spec.reference == BM25 else HybridRetriever((lexical, DenseRetriever(model)))
+        return
+    with open_encoder(spec, encoding) as (encoder, loaded):
+        uncached = encoder if loaded is None else SentenceTransformerEncoder(loaded, batch_size=encoding.batch_size)
+        scored.costs[spec.name] = model_cost(loaded, uncached, texts)
+        scored.facts[spec.name] = facts_of(spec, loaded)
+        yield DenseRetriever(encoder)
+
+
+def _sample(chosen: EvaluationSet) -> list[str]:
+    documents = list(chosen.corpus.values())
+    return documents[:: max(1, len(documents) // SAMPLE)][:SAMPLE]
+
+
+def sample_texts(sets: Sequence[EvaluationSet]) -> list[str]:
+    """Documents of the first set to measure costs on; none where there is no set."""
+    return _sample(sets[0]) if sets else []
