@@ -20,8 +20,6 @@ from pathlib import Path
 
 __all__ = ["FetchError", "debian_file", "debian_package", "split_archive", "unpack_ar", "wheel_files"]
 
-_MIRROR = "http://deb.debian.org/debian"
-
 
 class FetchError(Exception):
     """Something could not be fetched, or is not what it was."""
@@ -39,7 +37,7 @@ def debian_file(path: str, cache: Path, *, suite: str) -> str:
         FetchError: the mirror cannot be reached or has no such file.
     """
     kept = cache / f"{suite}-{path.replace('/', '-')}"
-    return lzma.decompress(_fetched(f"{_MIRROR}/dists/{suite}/main/{path}", kept)).decode()
+    return lzma.decompress(_fetched(f"dists/{suite}/main/{path}", kept, suite=suite)).decode()
 
 
 def debian_package(name: str, cache: Path, *, suite: str) -> Mapping[str, bytes]:
@@ -53,7 +51,7 @@ def debian_package(name: str, cache: Path, *, suite: str) -> Mapping[str, bytes]
     if stanza is None:
         raise FetchError(f"Debian {suite} has no package {name}")
     fields = dict(line.split(": ", 1) for line in stanza.split("\n") if ": " in line and not line.startswith(" "))
-    raw = _fetched(f"{_MIRROR}/{fields['Filename']}", cache / Path(fields["Filename"]).name)
+    raw = _fetched(fields["Filename"], cache / Path(fields["Filename"]).name, suite=suite)
     if hashlib.sha256(raw).hexdigest() != fields["SHA256"]:
         raise FetchError(f"{fields['Filename']}: wrong checksum; delete {cache} and fetch again")
     members = unpack_ar(raw)
@@ -61,6 +59,23 @@ def debian_package(name: str, cache: Path, *, suite: str) -> Mapping[str, bytes]
     with tarfile.open(fileobj=BytesIO(data)) as archive:
         files = {member.name.removeprefix("./"): archive.extractfile(member) for member in archive if member.isfile()}
         return {path: handle.read() for path, handle in files.items() if handle is not None}
+
+
+def _mirror(suite: str) -> str:
+    """Where this machine's apt takes a suite from; asked where something has to be fetched.
+
+    Raises:
+        FetchError: there is no apt, or its sources do not name the suite.
+    """
+    try:
+        command = ["apt-get", "--print-uris", "update"]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise FetchError(f"apt-get does not tell where it takes packages from ({error}); a Debian is needed") from None
+    found = re.search(rf"^'(\S+)/dists/{re.escape(suite)}/InRelease'", printed, re.MULTILINE)
+    if found is None:
+        raise FetchError(f"apt's sources name no suite {suite}; give one of theirs with --suite")
+    return found[1]
 
 
 def unpack_ar(raw: bytes) -> dict[str, bytes]:
@@ -147,9 +162,10 @@ def _wheel(requirement: str, cache: Path) -> Path:
     return sorted(folder.glob(pattern))[0]
 
 
-def _fetched(url: str, kept: Path) -> bytes:
+def _fetched(path: str, kept: Path, *, suite: str) -> bytes:
     if kept.exists():
         return kept.read_bytes()
+    url = f"{_mirror(suite)}/{path}"
     try:
         with urllib.request.urlopen(url, timeout=120) as answer:
             raw: bytes = answer.read()
