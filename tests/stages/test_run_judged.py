@@ -13,6 +13,7 @@ from tests.stages.chat_endpoint import WORDS, ChatEndpoint, graded_answer, run_v
 from multigrain.config.file import parse_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.comparison import compare_stored
+from multigrain.evaluation.results import read_results
 from multigrain.stages import run
 
 pytestmark = pytest.mark.usefixtures("api_key")
@@ -41,6 +42,28 @@ def test_documents_without_titles_are_evaluated_on_written_queries_and_labelled_
         quality = each["quality"]
         assert (quality["queries"], quality["within"]) == (each["queries"], 20)
         assert f"for {quality['found']} of {each['queries']} (" in finished.report_path.read_text()
+
+
+def test_a_run_says_what_smaller_vectors_lose_and_for_which_kinds_of_queries_it_is_better(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, endpoint: ChatEndpoint
+) -> None:
+    values = run_values(corpus_file, small_bert, endpoint.url)
+    values["evaluation"] |= {"vector_precisions": ["int8"], "bootstrap_samples": 200}
+    finished = run(parse_config(values), tmp_path / "run")
+
+    results = read_results(finished.results_path / "evaluation.json")
+    headline = results.headline_set
+    assert headline is not None
+    (table,) = results.vector_sizes
+    assert (table.set, table.model, table.queries) == (headline.name, results.chosen, headline.queries)
+    assert table.whole.score == pytest.approx(headline.models[results.chosen].score)
+    whole = table.whole.length
+    assert {(size.length, size.precision) for size in table.sizes} == {
+        (length, precision) for length in (whole, whole // 2, whole // 4) for precision in ("float32", "int8")
+    }
+    assert {part.result.name for part in results.slices} <= {headline.name}
+    assert "Smaller vectors" in finished.report_path.read_text()
+    assert table.sentence.split(":")[1].split(";")[0].strip() in (finished.model_path / "README.md").read_text()
 
 
 def test_another_model_writes_the_held_out_queries(

@@ -13,15 +13,15 @@ documents. What is searched is what would be stored:
 
 A size is enough where it loses less than the smallest difference that matters, by the rule of all claims: the whole
 interval of its loss lies below it, and so does the test after Holm's correction over the table. Besides, it takes
-`FEWEST` clusters of queries: of fewer, none may differ by chance where three in a hundred do, which would be about as
-much as may be lost.
+`DIFFERING` clusters of queries that differ at all, as an interval from fewer is too narrow, or else `MANY` clusters:
+of fewer, none may differ though three in a hundred do, which would be about as much as may be lost.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,12 +43,14 @@ Floats = NDArray[np.float32]
 CANDIDATES: Final = 40
 """How many are rescored: four times the ten that count, sentence-transformers' own advice being a few times."""
 
-FEWEST: Final = 100
+DIFFERING: Final = 10
+MANY: Final = 100
 
 _BITS: Final = {"float32": 32, "float16": 16, "int8": 8, "binary": 1}
 _QUERIES: Final = 256  # rescored at once
 _MOST_NUMBERS: Final = 100_000_000
 _MOST_QUERIES: Final = 2_000
+_MOST_SIGNS: Final = 2_000  # behind each p-value: enough for a correction over fifty sizes
 _UNIT: Final = 1e-3
 
 
@@ -126,7 +128,7 @@ class SizeTable:
         advised, on = self.advised, f"vectors of {self.model} on {self.set}"
         if advised is self.whole:
             clusters = f" in {self.clusters:,} clusters" if self.clusters < self.queries else ""
-            few = f"; {self.queries:,} queries{clusters} are too few for that" if self.clusters < FEWEST else ""
+            few = f"; {self.queries:,} queries{clusters} are too few for that" if self.clusters < MANY else ""
             return (
                 f"{on}: no smaller vector is shown to lose less than {allowed}{few}; keep {advised.words} "
                 f"({advised.bytes:,} bytes){'' if few else f', or test on more queries than {self.queries:,}'}"
@@ -281,21 +283,31 @@ def _compared(
     settings: CompareSettings,
 ) -> Iterator[VectorSize]:
     """The whole vectors, and every size against them."""
+    settings = replace(settings, samples=min(settings.samples, _MOST_SIGNS))
     whole = by_size.pop((width, "float32", False))
     yield VectorSize(width, "float32", False, _bytes(width, "float32"), float(whole.mean()), None, None, True)
     losses = {key: _loss(scores - whole, settings, clusters) for key, scores in by_size.items()}
     corrected = holm([loss.p_value for loss in losses.values()])
-    many = len(set(clusters)) >= FEWEST
     sizes = []
     for (key, loss), adjusted_p in zip(losses.items(), corrected, strict=True):
         length, precision, rescored = key
-        enough = many and loss.low > -settings.smallest and adjusted_p < 1 - settings.confidence
+        enough = (
+            _can_tell(by_size[key] - whole, clusters)
+            and loss.low > -settings.smallest
+            and adjusted_p < 1 - settings.confidence
+        )
         size = _bytes(length, precision)
         sizes.append(
             VectorSize(length, precision, rescored, size, float(by_size[key].mean()), loss, adjusted_p, enough)
         )
     order = list(PRECISIONS)
     yield from sorted(sizes, key=lambda size: (-size.bytes, -size.length, order.index(size.precision), size.rescored))
+
+
+def _can_tell(differences: NDArray[np.float64], clusters: Sequence[str]) -> bool:
+    """Whether an interval of these differences can be relied on: enough clusters differ, or there are many."""
+    differing = {cluster for cluster, each in zip(clusters, differences, strict=True) if each}
+    return len(differing) >= DIFFERING or len(set(clusters)) >= MANY
 
 
 def _loss(differences: NDArray[np.float64], settings: CompareSettings, clusters: Sequence[str]) -> PairedDifference:
