@@ -14,6 +14,7 @@ from multigrain.config.file import parse_config
 from multigrain.tools.first_look import look_at_first_documents, suggest
 
 ENGLISH = "The log files of a server are rotated every week, and the old ones are kept for a month. "
+WORDS = 19  # of them in it
 GERMAN = "Die Protokolle eines Servers werden jede Woche gewechselt, und die alten bleiben einen Monat lang liegen. "
 FRENCH = "Les journaux du serveur sont changés chaque semaine, et les anciens sont gardés pendant un mois entier. "
 
@@ -25,11 +26,11 @@ def test_what_is_suggested_is_a_config_and_reads_nearly_all_texts(repeats: list[
 
     config = parse_config(made.settings)
     assert set(made.reasons) == {f"{name}.{key}" for name, values in made.settings.items() for key in values}
-    long = [count for count in repeats if count * 17 * 1.4 > 256]
+    long = [count for count in repeats if count * WORDS * 1.4 > 256]
     assert (config.documents.chunk_size is not None) == (len(long) > len(repeats) / 10)
     assert config.training.max_seq_length in (64, 128, 256)
     if config.documents.chunk_size is None:
-        fit = sum(count * 17 * 1.4 <= config.training.max_seq_length + 1 for count in repeats)
+        fit = sum(count * WORDS * 1.4 <= config.training.max_seq_length + 1 for count in repeats)
         assert fit >= 0.85 * len(repeats) - 1
     assert "languages" not in made.settings.get("synthesis", {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from multigrain.config import Config
+from multigrain.evaluation.choice import choose_model, plain_choice
 from multigrain.evaluation.results import BASE, EvaluationResults, SetResult, read_results
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting
@@ -47,6 +48,7 @@ def demo_summary(
             for conclusion in conclusions_of(results)
             if conclusion.result.name == test.name
         },
+        "choice": plain_choice(choose_model(results, conclusions_of(results))),
         "chosen": BASE if results.chosen == BASE else f"tuned_{results.chosen}",
         "validation": {
             name: round(scores.score, 4)
