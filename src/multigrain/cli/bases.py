@@ -24,7 +24,7 @@ def bases(
     """Compare bases, untuned, on the config's validation queries, and say which to tune; before anything is paid for.
 
     The documents are read; no language model is asked. A candidate that can't be had is named and skipped. Vectors are
-    kept in the run directory: interrupted, the same command goes on.
+    kept in the run directory: interrupted, the same command continues.
     """
     settings = load_config(config)
     quieten_libraries()
