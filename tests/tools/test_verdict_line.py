@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
+from multigrain.evaluation.rival import Rival, RivalScores
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.verdict import Verdict
 from multigrain.report.headline import headline
@@ -47,3 +49,15 @@ def test_the_line_says_what_the_report_says(first: float, second: float, p_value
 def test_without_a_test_or_with_the_base_kept_there_are_no_figures() -> None:
     assert verdict_of(results(0.1, 0.2, 0.0, chosen="base")).line() == "verdict: base_kept model=base"
     assert verdict_of(results(0.1, 0.2, 0.0, role="validation")).line() == "verdict: not_tested model=tuned"
+
+
+def test_the_line_names_what_to_do_where_rivals_were_compared() -> None:
+    measured = results(0.05, 0.1, 0.0)
+    rival = Rival("bm25", "bm25", sets={"my set": RivalScores(0.9, {}, {"base": gain(0.4), "tuned": gain(0.3)})})
+    verdict = verdict_of(replace(measured, rivals=(rival,)))
+    assert (verdict.verdict, verdict.choice, verdict.choice_model) == ("better", "take the rival", "bm25")
+    assert verdict.line().endswith("choice=\"take the rival\" choice_model=bm25")
+
+
+def gain(mean: float) -> PairedDifference:
+    return PairedDifference(mean, mean - 0.01, mean + 0.01, 0.0)

@@ -359,7 +359,7 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
                 f"be sure within a point takes about {rough(conclusion.queries_needed):,}"
             )
     if results.rivals and (verdict := choose_model(results, conclusions)) is not None:
-        yield f"verdict: {verdict}"
+        yield f"choice: {verdict}"
     decision, words = advise(results, conclusions)
     line = f"model: {model} holds {results.chosen}{words}"
     if decision in ("use", "untested", "base"):

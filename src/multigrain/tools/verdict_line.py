@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from multigrain.evaluation.choice import choose_model
 from multigrain.evaluation.results import EvaluationResults, read_results
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.evaluation.verdict import Verdict, conclusion_on, conclusions_of
@@ -40,6 +41,9 @@ class RunVerdict:
         low: lower end of its interval.
         high: upper end.
         confidence: of the interval.
+        choice: where there are rivals, what to do: keep the base model, take the tuned model, take the rival, or tune
+            the rival. What `model/` holds is another matter.
+        choice_model: with which model.
     """
 
     verdict: VerdictWord
@@ -54,6 +58,8 @@ class RunVerdict:
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
+    choice: str | None = None
+    choice_model: str | None = None
 
     def line(self) -> str:
         """The verdict as `verdict: WORD key=value …`; a value with spaces stands in quotes."""
@@ -68,12 +74,15 @@ def run_verdict(run: RunDirectory) -> RunVerdict:
 
 def verdict_of(results: EvaluationResults) -> RunVerdict:
     """The verdict that results allow; `evaluation.verdict` decides."""
+    conclusions = conclusions_of(results)
+    chosen = choose_model(results, conclusions) if results.rivals else None
+    choice, choice_model = (None, None) if chosen is None else (chosen.choice.value, chosen.model)
     if results.chosen == results.base:
-        return RunVerdict("base_kept", results.chosen)
+        return RunVerdict("base_kept", results.chosen, choice=choice, choice_model=choice_model)
     tested = results.headline_set
-    conclusion = None if tested is None else conclusion_on(conclusions_of(results), tested.name, results.chosen)
+    conclusion = None if tested is None else conclusion_on(conclusions, tested.name, results.chosen)
     if tested is None or conclusion is None:
-        return RunVerdict("not_tested", results.chosen)
+        return RunVerdict("not_tested", results.chosen, choice=choice, choice_model=choice_model)
     difference = conclusion.difference
     return RunVerdict(
         verdict=_WORDS[conclusion.verdict],
@@ -88,6 +97,8 @@ def verdict_of(results: EvaluationResults) -> RunVerdict:
         low=round(difference.low, 4),
         high=round(difference.high, 4),
         confidence=results.confidence,
+        choice=choice,
+        choice_model=choice_model,
     )
 
 
