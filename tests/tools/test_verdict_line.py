@@ -56,7 +56,7 @@ def test_the_line_names_what_to_do_where_rivals_were_compared() -> None:
     rival = Rival("bm25", "bm25", sets={"my set": RivalScores(0.9, {}, {"base": gain(0.4), "tuned": gain(0.3)})})
     verdict = verdict_of(replace(measured, rivals=(rival,)))
     assert (verdict.verdict, verdict.choice, verdict.choice_model) == ("better", "take the rival", "bm25")
-    assert verdict.line().endswith("choice=\"take the rival\" choice_model=bm25")
+    assert verdict.line().endswith('choice="take the rival" choice_model=bm25')
 
 
 def gain(mean: float) -> PairedDifference:

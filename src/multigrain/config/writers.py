@@ -55,7 +55,7 @@ KNOWN_WRITERS: Final = (
         concurrency=16,
         query_types={"summary": 1.0},
         document_characters=400,
-        negatives_share=0.0,  # four in five are turned away, and those of one row in 25 take half of the time
+        negatives_share=0.0,  # four in five are turned away (docs/results.md)
         fails_at=frozenset({"question"}),
     ),
     KnownWriter(
