@@ -43,10 +43,10 @@ class OpenVinoLLM:
     all of them. The cache is `concurrency` times `context_tokens`, and no more requests are in work at once, so each
     finds room.
 
-    **Precision.** Weights are as the file has them. Activations are float32, but bfloat16 where the processor has AMX and
-    the file 300 MB or more. There a model of 1.5B parameters writes three times as fast in bfloat16, one of 0.5B 1.6 times;
-    one of 135M, which spends its time on single tokens, only six tenths as fast. OpenVINO itself would take bfloat16
-    for AVX512-BF16 too, with which it is slower than float32 and fewer answers are of use.
+    **Precision.** Weights are as the file has them. Activations are float32, but bfloat16 where the processor has AMX
+    and the file 300 MB or more. There a model of 1.5B parameters writes three times as fast in bfloat16, one of 0.5B
+    1.6 times; one of 135M, which spends its time on single tokens, only six tenths as fast. OpenVINO itself would take
+    bfloat16 for AVX512-BF16 too, with which it is slower than float32 and fewer answers are of use.
 
     **Schemas.** The library lets any white space stand between the parts of a JSON answer, and small models sometimes
     write nothing else up to their limit. Such an answer is asked for again, with the next seed.
