@@ -148,3 +148,24 @@ def test_what_one_part_does_not_rank_is_taken_from_the_other(animals: Evaluation
     assert evaluate_retriever(HybridRetriever([bm25, missing]), animals) == alone
     assert evaluate_retriever(bm25, replace(animals, corpus={**animals.corpus, "cat": "a bee"})) != alone
     assert evaluate_retriever(bm25, animals) == alone, "another corpus has an index of its own"
+
+
+def test_the_reason_names_the_set_that_shows_it() -> None:
+    results = _results(OPEN)
+    models = {"base": ModelScores(0.5), "tuned": ModelScores(0.55)}
+    large = SetResult("large", "test", HUMAN_TITLES, 3_000, 900, models, {"tuned": UP})
+    results = replace(results, sets=(*results.sets, large))
+    chosen = choose_model(results, conclusions_of(results))
+    assert chosen is not None
+    assert chosen.choice is Choice.TAKE_TUNED
+    assert chosen.reason.startswith("it is better than the base model on large")
+
+
+def test_a_rival_is_not_taken_on_lesser_evidence_than_decides() -> None:
+    results = _results(UP, _rival("bm25", UP, UP))
+    models = {"base": ModelScores(0.5), "tuned": ModelScores(0.55)}
+    judged = SetResult("judged", "test", "people's judgments", 300, 900, models, {"tuned": UP})
+    alone = replace(results, sets=(replace(results.sets[0], provenance=SYNTHETIC_ESTIMATE), judged))
+    chosen = choose_model(alone, conclusions_of(alone))
+    assert chosen is not None
+    assert chosen.choice is Choice.TAKE_TUNED, "it was not scored on the set that decides"

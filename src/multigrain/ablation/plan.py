@@ -160,7 +160,8 @@ def _paid(matrix: Matrix, folders: Mapping[str, ArmFolders]) -> Iterator[_Paid]:
         whole = _with_every_teacher({arm.name: arm.config for arm in arms})
         asks = whole.audit != written.audit or any(teachers_of(arm.config.training.resolve(CANDIDATE)) for arm in arms)
         if asks and not all(_trained(matrix, folder.data, arm) for arm in arms):
-            before = dry_run(written, folder.data, prompts=0)
+            audited = whole.model_copy(update={"training": written.training})
+            before = dry_run(audited if _has(folder.data, "audit") else written, folder.data, prompts=0)
             yield _Paid.of(dry_run(whole, folder.data, prompts=0)).less(_Paid.of(before))
 
 

@@ -97,9 +97,21 @@ class _Ablation:
         return [_manifest(path) for path in (*written, *audited, *self.out.glob("data/*/teachers/*/manifest.json"))]
 
     def paid(self) -> list[float]:
-        """What each of them cost, in US dollars, where that is known."""
-        costs = (manifest.counts.get("cost") for manifest in self.shared())
-        return [cost for cost in costs if cost is not None]
+        """What was paid, in US dollars, where that is known: for each writing, and for what is asked about its rows.
+
+        Audit and teachers of a folder have one journal, and each says what all of it cost until then.
+        """
+        written = [_manifest(path).counts.get("cost") for path in self.out.glob("writing/*/*/manifest.json")]
+        costs = [cost for cost in written if cost is not None]
+        for folder in self.out.glob("data/*"):
+            journal = 0.0
+            for path in (*folder.glob(f"{_AUDIT.folder}/manifest.json"), *folder.glob("teachers/*/manifest.json")):
+                counts = _manifest(path).counts
+                embedded = [each["cost"] or 0.0 for each in counts.get("embeddings", {}).values()]
+                costs += embedded
+                journal = max(journal, (counts.get("cost") or 0.0) - sum(embedded))
+            costs += [journal] if journal else []
+        return costs
 
     def spent(self) -> float:
         """Seconds of work in all that is complete, over every session that contributed."""

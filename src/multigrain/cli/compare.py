@@ -113,12 +113,13 @@ def compare(
     if as_json:
         print_json(comparison_values(comparison))
     else:
-        for line in _lines(comparison, show):
+        for line in _lines(comparison, show, kinds=bool(slice_by)):
             typer.echo(line)
 
 
-def _lines(comparison: Comparison, show: int) -> Iterator[str]:
+def _lines(comparison: Comparison, show: int, *, kinds: bool = False) -> Iterator[str]:
     from multigrain.evaluation.comparison import fact_lines, sentences
+    from multigrain.evaluation.query_kinds import slice_lines
 
     if not comparison.conclusions and not comparison.tasks:
         yield str(comparison)
@@ -127,6 +128,8 @@ def _lines(comparison: Comparison, show: int) -> Iterator[str]:
         if number < len(comparison.conclusions):
             yield from _changes(comparison, comparison.conclusions[number], show)
     yield from fact_lines(comparison.results)
+    if kinds:
+        yield from slice_lines(comparison.results)
 
 
 def _changes(comparison: Comparison, conclusion: Conclusion, show: int) -> Iterator[str]:

@@ -71,7 +71,9 @@ def short_lines(planned: Plan) -> Iterator[str]:
         yield f"cost        unknown: set the price of {' and '.join(estimate.unpriced)} under llm.prices"
     else:
         most = "" if not estimate.cost_at_most else f", at most {dollars(estimate.cost_at_most)}"
-        yield f"cost        about {dollars(estimate.cost)}{most}"
+        unknown = " and ".join(estimate.unpriced)
+        left_out = f"; nobody knows what {unknown} costs, which is left out" if unknown else ""
+        yield f"cost        about {dollars(estimate.cost)}{most}{left_out}"
     parts = {
         "writing": time.synthesis,
         "audit": time.audit,

@@ -21,7 +21,15 @@ from typing import Any
 from multigrain.display import numbers as figures
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.rival import Rival
-from multigrain.evaluation.verdict import Conclusion, Decision, Verdict, conclude, decide, recommendation
+from multigrain.evaluation.verdict import (
+    Conclusion,
+    Decision,
+    Verdict,
+    conclude,
+    decide,
+    deciding_tests,
+    recommendation,
+)
 
 
 class Choice(StrEnum):
@@ -104,7 +112,8 @@ def choose_model(results: EvaluationResults, conclusions: Sequence[Conclusion]) 
         )
     compared = "no rival is shown to be better" if any(rival.sets for rival in results.rivals) else ""
     if tuned:
-        reason = f"it is better than the base model on {tests[0].name}"
+        shown = next(each for each in deciding_tests(results, conclusions) if each.verdict is Verdict.BETTER)
+        reason = f"it is better than the base model on {shown.result.name}"
         return Chosen(Choice.TAKE_TUNED, own, "; ".join(filter(None, (reason, compared))))
     reason = "no tuned model is shown to be better" if results.chosen != results.base else "validation chose it"
     return Chosen(Choice.KEEP_BASE, own, "; ".join(filter(None, (reason, compared))))
@@ -154,8 +163,8 @@ def rival_lines(results: EvaluationResults) -> Iterator[str]:
 def _better(results: EvaluationResults, model: str) -> list[Conclusion]:
     """The rivals that are better than a model of the run on a set that decides and worse on none, the best first."""
     concluded = over(results, model)
-    ranks = {conclusion.result.name: conclusion.result.evidence_rank for conclusion in concluded}
-    deciding = [each for each in concluded if ranks[each.result.name] == min(ranks.values())]
+    best = min((result.evidence_rank for result in results.with_role("test")), default=0)
+    deciding = [each for each in concluded if each.result.evidence_rank == best]
     worse = {each.model for each in deciding if each.verdict is Verdict.WORSE}
     found = [each for each in deciding if each.verdict is Verdict.BETTER and each.model not in worse]
     return sorted(found, key=lambda each: -each.difference.mean)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from multigrain.config import Config
+from multigrain.config.paths import STATIC_PREFIX
 from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
 from multigrain.records import Document, Split
@@ -231,7 +232,7 @@ def _embedding_speed(config: Config, documents: Sequence[Document], notes: list[
     """Tokens that the base model embeds a second; None with a note where it is not on this machine."""
     name = plain_encoder_name(config.training.base_model)
     try:
-        if not _is_here(resolve_encoder(config.training.base_model)):
+        if not _is_here(resolve_encoder(config.training.base_model.removeprefix(STATIC_PREFIX))):
             notes.append(f"{name} is not on this machine yet: a run downloads it, and then a plan tells the time too")
             return None
         return tokens_per_second(config, [document.text for document in documents[:_SAMPLE]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ SECONDS_A_MODEL: Final = 3.0
 
 _PROBE_SECONDS: Final = 2.0
 _PROBE_TEXTS: Final = 32
+_LONGEST: Final = 512
+"""Words of a text that is tried at most: models that read thousands of tokens would take minutes for a few."""
+
 _MOST_ROWS: Final = 8
 _TEXTS_A_ROW: Final[Mapping[Any, int]] = {"in-batch": 1, "listwise": 5}
 
@@ -44,12 +48,15 @@ def tokens_per_second(config: Config, sample: Sequence[str] = ()) -> float:
     """
     model = base_model(config)
     encoder = base_encoder(config, model)
-    length = int(model.max_seq_length or 0)
+    own = model.max_seq_length
+    length = min(config.training.max_seq_length or _LONGEST, _LONGEST)
+    if own and math.isfinite(own):  # a static model reads texts of any length
+        length = min(length, int(own))
     draw = random.Random(config.seed)
     words = sorted({word for text in sample or (__doc__ or "",) for word in fold_words(text).split()})
     texts = [" ".join(draw.choices(words, k=length)) for _ in range(_PROBE_TEXTS)]
     with encoding_precision(config, model):
-        encoder.encode_documents(texts)  # libraries set themselves up at first use
+        encoder.encode_documents(texts[:4])  # libraries set themselves up at first use
         started, rounds = time.perf_counter(), 0
         while time.perf_counter() - started < _PROBE_SECONDS:
             encoder.encode_documents(texts)

@@ -145,3 +145,12 @@ def test_rows_of_an_earlier_version_have_no_cluster(tmp_path: Path) -> None:
     write_per_query(path, query_rows(made, "base", score_ranking({key: ["d1"] for key in made.queries}, made)))
     pq.write_table(pq.read_table(path).drop_columns(["cluster"]), path)
     assert [row.cluster for row in read_per_query(path)] == [None] * 6
+
+
+def test_a_sample_keeps_columns_of_its_own_queries_alone() -> None:
+    queries = {f"q{n}": f"query {n}" for n in range(20)}
+    qrels = {key: {"d": 1} for key in queries}
+    columns = {key: "rare" if key == "q7" else "usual" for key in queries}
+    whole = EvaluationSet("s", "test", "judged", {"d": "text"}, queries, qrels, asked_by=columns, kinds={"k": columns})
+    part = sample(whole, max_queries=5, seed=3)
+    assert set(part.asked_by) == set(part.kinds["k"]) == set(part.queries)

@@ -297,7 +297,12 @@ def sample(
     qrels = {query_id: grades for query_id, grades in evaluation_set.qrels.items() if query_id in queries}
     judged = frozenset(document_id for grades in qrels.values() for document_id in grades)
     corpus = _keep(evaluation_set.corpus, rng, max_documents, judged)
-    return replace(evaluation_set, corpus=corpus, queries=queries, qrels=qrels)
+    asked_by = {key: value for key, value in evaluation_set.asked_by.items() if key in queries}
+    kinds = {
+        name: {key: value for key, value in values.items() if key in queries}
+        for name, values in evaluation_set.kinds.items()
+    }
+    return replace(evaluation_set, corpus=corpus, queries=queries, qrels=qrels, asked_by=asked_by, kinds=kinds)
 
 
 def _keep(
