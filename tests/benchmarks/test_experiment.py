@@ -36,6 +36,8 @@ def test_every_matrix_can_be_planned(path: Path, tmp_path: Path, corpus_file: Pa
     config["llm"] = {"provider": "scripted"}
     config["training"] |= {"base_model": str(small_bert), "max_seq_length": 32}
     config["evaluation"]["sets"] = []
+    if config["evaluation"]["queries"] == "none":  # judged by sets alone, which are not here
+        config["evaluation"]["queries"] = "titles"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / path.name).write_text(yaml.safe_dump(values | {"config": "config.yaml"}))
     done = CliRunner().invoke(

