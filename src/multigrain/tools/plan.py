@@ -24,6 +24,7 @@ from multigrain.synthesis.inputs import Inputs, load_inputs, training_units
 from multigrain.synthesis.synthesize import run_strategy
 from multigrain.tools.expected_gain import ExpectedGain, expected_gain, queries_to_show, smallest_shown
 from multigrain.tools.speed import (
+    READ_TOKENS,
     SECONDS_A_MODEL,
     TOKENS_A_QUERY,
     TRAINED_TOKEN,
@@ -35,7 +36,6 @@ from multigrain.tools.synthesis_estimate import Estimate, dry_run
 
 _SAMPLE: Final = 200
 _TOKENS_A_WORD: Final = 1.4
-_READ_TOKENS: Final = 512  # the longest text that most base models read
 _PROBE_SECONDS: Final = 6.0
 _SHARES_TRIED: Final = 4  # of tuned weights, where merge is auto
 _LOOKS: Final = 4  # at validation queries while training, where early_stopping is auto
@@ -198,7 +198,7 @@ def _training_tokens(config: Config, name: str, steps: int, tokens: float, *, sp
 def _tokens_a_text(documents: Sequence[Document]) -> float:
     step = max(1, len(documents) // _SAMPLE)
     sample = [documents[place].text for place in range(0, len(documents), step)]
-    return sum(min(_READ_TOKENS, count_words(text) * _TOKENS_A_WORD + 2) for text in sample) / len(sample)
+    return sum(min(READ_TOKENS, count_words(text) * _TOKENS_A_WORD + 2) for text in sample) / len(sample)
 
 
 def _device() -> str:

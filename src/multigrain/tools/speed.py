@@ -28,8 +28,9 @@ SECONDS_A_MODEL: Final = 3.0
 
 _PROBE_SECONDS: Final = 2.0
 _PROBE_TEXTS: Final = 32
-_LONGEST: Final = 512
-"""Words of a text that is tried at most: models that read thousands of tokens would take minutes for a few."""
+READ_TOKENS: Final = 512
+"""Tokens of a text that are counted at most, and words of one that is tried: most base models read no more, and those that
+read thousands would take minutes for a few texts."""
 
 _MOST_ROWS: Final = 8
 _TEXTS_A_ROW: Final[Mapping[Any, int]] = {"in-batch": 1, "listwise": 5}
@@ -49,7 +50,7 @@ def tokens_per_second(config: Config, sample: Sequence[str] = ()) -> float:
     model = base_model(config)
     encoder = base_encoder(config, model)
     own = model.max_seq_length
-    length = min(config.training.max_seq_length or _LONGEST, _LONGEST)
+    length = min(config.training.max_seq_length or READ_TOKENS, READ_TOKENS)
     if own and math.isfinite(own):  # a static model reads texts of any length
         length = min(length, int(own))
     draw = random.Random(config.seed)
