@@ -29,8 +29,8 @@ SECONDS_A_MODEL: Final = 3.0
 _PROBE_SECONDS: Final = 2.0
 _PROBE_TEXTS: Final = 32
 READ_TOKENS: Final = 512
-"""Tokens of a text that are counted at most, and words of one that is tried: most base models read no more, and those that
-read thousands would take minutes for a few texts."""
+"""Tokens of a text that are counted at most, and words of one that is tried: most base models read no more, and those
+that read thousands would take minutes for a few texts."""
 
 _MOST_ROWS: Final = 8
 _TEXTS_A_ROW: Final[Mapping[Any, int]] = {"in-batch": 1, "listwise": 5}
