@@ -239,7 +239,7 @@ def test_a_type_that_loses_too_much_is_refused() -> None:
     module._check_costs((cost,), "q4_0")
 
 
-def test_the_pip_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pip_line(minilm_ata: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'multigrain\[gguf\]'"):
-        export(SentenceTransformer(modules=[]), tmp_path)
+        export(minilm_ata, tmp_path)
