@@ -1,10 +1,10 @@
-"""Search a corpus in Qdrant or LanceDB (both in this process) with a model exported by `multigrain export --to fastembed`.
+"""Search a corpus in Qdrant or LanceDB, in this process, with what `multigrain export --to fastembed` wrote.
 
     pip install fastembed qdrant-client lancedb
     python examples/fastembed_stores.py qdrant  handbook-fastembed corpus.jsonl ./store "how do I rotate the logs?"
     python examples/fastembed_stores.py lancedb handbook-fastembed corpus.jsonl ./store "how do I rotate the logs?"
 
-The corpus is JSON lines with `id` and `text`. Neither torch nor multigrain is needed here: the folder brings the reader.
+The corpus is JSON lines with `id` and `text`. Neither torch nor multigrain is needed: the folder has a reader.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from importlib import util
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,8 @@ Found = list[tuple[float, dict[str, Any]]]
 
 def open_model(folder: Path) -> Any:
     """The exported model, with `query_embed` and `passage_embed`, which put its prompts before texts."""
-    spec = util.spec_from_file_location("fastembed_model", folder / "fastembed_model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    reader = util.module_from_spec(spec)
-    spec.loader.exec_module(reader)
-    return reader.load(folder)
+    sys.path.insert(0, str(folder))
+    return import_module("fastembed_model").load(folder)
 
 
 def search_qdrant(model: Any, documents: list[dict[str, Any]], store: Path, query: str, limit: int = 5) -> Found:

@@ -104,7 +104,7 @@ def test_mistakes(app: typer.Typer, small_bert: Path, run: RunDirectory, tmp_pat
 
     refused(
         ConfigError,
-        "--to 'keras': no exporter has this name; there are fastembed, folder",
+        "--to 'keras': no exporter has this name; there are fastembed",
         small_bert,
         "--to",
         "keras",

@@ -7,7 +7,7 @@
     passages = list(model.passage_embed(["Rotate logs with logrotate."]))
 
 `model.onnx` holds the encoder, its pooling and what follows, so fastembed pools and normalises nothing. It reads how
-long a text may be from `model_max_length` in `tokenizer_config.json`, and no prompt from anywhere: `export.json` has them.
+long a text may be from `model_max_length` in `tokenizer_config.json`, and no prompts: `export.json` has them.
 """
 
 from __future__ import annotations

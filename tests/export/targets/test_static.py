@@ -66,7 +66,7 @@ def test_other_vectors_and_a_missing_package_are_refused(
     job = ExportJob(model=small, source="tiny", destination=tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(module, "_TOLERANCE", -1.0)
-        with pytest.raises(ExportError, match="model2vec and sentence-transformers are .* apart"):
+        with pytest.raises(ExportError, match=r"model2vec and sentence-transformers are .* apart"):
             export_model(job, "static")
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'multigrain\[static\]'"):

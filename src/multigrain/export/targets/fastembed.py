@@ -55,7 +55,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
         facts=facts,
         lines=(
             f"fastembed gives the model's vectors within {difference:.1e}",
-            f"open it with load() of {READER_FILE} in the folder: query_embed and passage_embed put prompts before texts",
+            f"open it with load() of {READER_FILE}: query_embed and passage_embed put prompts before texts",
         ),
     )
 
