@@ -89,10 +89,7 @@ def query_kinds(chosen: EvaluationSet, seen: Collection[str] | None = None) -> d
     """
     answers = {key: [each for each, grade in chosen.qrels[key].items() if grade > 0] for key in chosen.queries}
     kinds: dict[str, dict[str, str]] = {
-        "form": {
-            key: "questions" if _QUESTION.fullmatch(text.strip()) else "no questions"
-            for key, text in chosen.queries.items()
-        },
+        "form": {key: "questions" if is_question(text) else "no questions" for key, text in chosen.queries.items()},
         "length": {key: _band(count_words(text), _LENGTHS) for key, text in chosen.queries.items()},
         "answers": {key: _band(len(found), _ANSWERS) for key, found in answers.items()},
         "language": _languages(chosen, answers),
@@ -101,6 +98,11 @@ def query_kinds(chosen: EvaluationSet, seen: Collection[str] | None = None) -> d
         kinds["documents"] = {key: "tuned on" if key in seen else "not tuned on" for key in chosen.queries}
     kinds |= {name: _common(values) for name, values in chosen.kinds.items()}
     return {name: values for name, values in kinds.items() if len(set(values.values())) > 1}
+
+
+def is_question(text: str) -> bool:
+    """Whether a query is a question, by its first word or its mark."""
+    return _QUESTION.fullmatch(text.strip()) is not None
 
 
 def _band(count: int, bands: Sequence[tuple[int, str]]) -> str:
