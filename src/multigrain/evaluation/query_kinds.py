@@ -251,7 +251,15 @@ def slice_sentence(concluded: Sequence[SliceConclusion], model: str) -> str:
 
 
 def slice_lines(results: EvaluationResults) -> Iterator[str]:
-    """The kinds of queries as a Markdown table a model, and what they come to."""
+    """The kinds of queries as a Markdown table a model, and what they come to; of one model alone its scores."""
+    if len(results.models) == 1 and results.slices:
+        yield ""
+        yield f"| kind of query | queries | {results.base} |"
+        yield "|---|---|---|"
+        for kind in results.slices:
+            score = kind.result.models[results.base].score
+            name = f"{kind.result.name}: {kind.kind}: {kind.value}".replace("|", r"\|")
+            yield f"| {name} | {kind.result.queries:,} | {score:.3f} |"
     for model in results.models[1:]:
         concluded = conclude_slices(results, model)
         if not concluded:
