@@ -46,9 +46,9 @@ NOT_RUN = {
     "multigrain export runs/handbook --to gguf --dtype q8_0 --out handbook-gguf": (
         "llama.cpp has no tokenizer like the small model's; tests/export/targets/test_gguf.py"
     ),
-    "multigrain export runs/handbook --to fastembed --out handbook-fastembed": "tests/export, where fastembed is there",
+    "multigrain export runs/handbook --to fastembed --out handbook-fastembed": "tests/export",
     'python examples/fastembed_stores.py qdrant handbook-fastembed corpus.jsonl ./store "rotate logs"': "tests/export",
-    'python examples/fastembed_stores.py lancedb handbook-fastembed corpus.jsonl ./tables "rotate logs"': "tests/export",
+    'python examples/fastembed_stores.py lancedb handbook-fastembed corpus.jsonl ./db "rotate logs"': "tests/export",
     "multigrain export runs/handbook --to static --out handbook-static": (
         "model2vec takes no tokenizer of whole words apart; tests/export/targets/test_static.py"
     ),
