@@ -39,12 +39,19 @@ NOT_RUN = {
         "needs a server; tests/encoders/test_served.py has one"
     ),
     "multigrain verify runs/handbook --served http://localhost:8080": "needs a server; tests/cli/test_verify.py",
+    "npm install @huggingface/transformers": "needs Node; tests/export/targets/test_transformers_js.py installs it",
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/recipes/test_cluster.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
     "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",
     "multigrain export runs/handbook --to openvino --out handbook-openvino": "needs openvino, tests/export when there",
     "multigrain export runs/handbook --to gguf --dtype q8_0 --out handbook-gguf": (
         "llama.cpp has no tokenizer like the small model's; tests/export/targets/test_gguf.py"
+    ),
+    "multigrain export runs/handbook --to fastembed --out handbook-fastembed": "tests/export",
+    'python examples/fastembed_stores.py qdrant handbook-fastembed corpus.jsonl ./store "rotate logs"': "tests/export",
+    'python examples/fastembed_stores.py lancedb handbook-fastembed corpus.jsonl ./db "rotate logs"': "tests/export",
+    "multigrain export runs/handbook --to static --out handbook-static": (
+        "model2vec takes no tokenizer of whole words apart; tests/export/targets/test_static.py"
     ),
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
     "torchrun --nproc-per-node 8 -m multigrain train config.yaml": "8 GPUs; tests/training runs 2 processes",

@@ -23,7 +23,10 @@ EXPORTERS: Final[Registry[Exporter]] = Registry(
     group="multigrain.exporters",
     built_in={name: f"{targets.__name__}.{path.stem}:export" for name, path in _MODULES.items()},
     named_by="--to",
-    extras={"gguf": "gguf", "onnx": "onnx", "openvino": "openvino", "transformers-js": "onnx"},
+    extras={
+        **{name: name for name in ("fastembed", "gguf", "static", "onnx", "openvino")},
+        "transformers-js": "onnx",
+    },
 )
 
 
