@@ -14,7 +14,6 @@ from multigrain.errors import LLMError
 from multigrain.llm.local.batching import Batcher
 from multigrain.llm.protocol import CompletionFailure
 
-
 FILLER = (None, None)
 
 
