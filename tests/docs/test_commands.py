@@ -38,6 +38,7 @@ NOT_RUN = {
     "multigrain evaluate here=runs/mine/model served=openai:mine@http://localhost:8080/v1 --set data/mine": (
         "needs a server; tests/encoders/test_served.py has one"
     ),
+    "multigrain verify runs/handbook --served http://localhost:8080": "needs a server; tests/cli/test_verify.py",
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/recipes/test_cluster.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
     "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.model_options import retrieval_sets
 from multigrain.cli.options import JsonOption, is_config, require_fitting, run_of
 from multigrain.errors import RunDirectoryError
 from multigrain.export.registry import EXPORTERS, forms
 
 if TYPE_CHECKING:
-    from multigrain.evaluation.sets.retrieval_set import EvaluationSet
     from multigrain.export.job import DistilSettings, FinishedRun
 
 # Which of our forms heed an option.
@@ -100,7 +100,7 @@ def export(
         model=encoder.eval(),
         source=model,
         destination=destination,
-        sets=_sets(run, sets or [], max_queries, max_documents, seed),
+        sets=retrieval_sets(run, sets or [], max_queries, max_documents, seed),
         int8=int8,
         distil=_distil_settings(run, texts, distil_steps, seed) if distil else None,
         dtype=dtype,
@@ -121,21 +121,6 @@ def _require_fitting(context: typer.Context, to: str) -> None:
     for option, heeding in _HEEDED.items():
         if to in EXPORTERS.built_in and to not in heeding:
             require_fitting(context, {option}, f"is for --to {' and '.join(heeding)}; --to {to} has no use for it")
-
-
-def _sets(
-    run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
-) -> tuple[EvaluationSet, ...]:
-    from multigrain.evaluation.sets.loading import open_sets, parse_set
-    from multigrain.evaluation.sets.retrieval_set import sample
-
-    if not named:
-        limits = {"max_queries": max_queries, "max_documents": max_documents}
-        return tuple(sample(heldout, **limits, seed=seed) for heldout in run.sets) if run else ()
-    opened = open_sets([parse_set(option, "test", max_queries, max_documents) for option in named], seed=seed)
-    if opened.similarity or opened.tasks:
-        raise typer.BadParameter("a loss is measured on retrieval sets: BEIR folders or package:NAME/FILE")
-    return opened.retrieval
 
 
 def _distil_settings(run: FinishedRun | None, texts: Path | None, steps: int, seed: int) -> DistilSettings:

@@ -89,10 +89,7 @@ def query_kinds(chosen: EvaluationSet, seen: Collection[str] | None = None) -> d
     """
     answers = {key: [each for each, grade in chosen.qrels[key].items() if grade > 0] for key in chosen.queries}
     kinds: dict[str, dict[str, str]] = {
-        "form": {
-            key: "questions" if _QUESTION.fullmatch(text.strip()) else "no questions"
-            for key, text in chosen.queries.items()
-        },
+        "form": {key: "questions" if is_question(text) else "no questions" for key, text in chosen.queries.items()},
         "length": {key: _band(count_words(text), _LENGTHS) for key, text in chosen.queries.items()},
         "answers": {key: _band(len(found), _ANSWERS) for key, found in answers.items()},
         "language": _languages(chosen, answers),
@@ -101,6 +98,11 @@ def query_kinds(chosen: EvaluationSet, seen: Collection[str] | None = None) -> d
         kinds["documents"] = {key: "tuned on" if key in seen else "not tuned on" for key in chosen.queries}
     kinds |= {name: _common(values) for name, values in chosen.kinds.items()}
     return {name: values for name, values in kinds.items() if len(set(values.values())) > 1}
+
+
+def is_question(text: str) -> bool:
+    """Whether a query is a question, by its first word or its mark."""
+    return _QUESTION.fullmatch(text.strip()) is not None
 
 
 def _band(count: int, bands: Sequence[tuple[int, str]]) -> str:
@@ -249,7 +251,15 @@ def slice_sentence(concluded: Sequence[SliceConclusion], model: str) -> str:
 
 
 def slice_lines(results: EvaluationResults) -> Iterator[str]:
-    """The kinds of queries as a Markdown table a model, and what they come to."""
+    """The kinds of queries as a Markdown table a model, and what they come to; of one model alone its scores."""
+    if len(results.models) == 1 and results.slices:
+        yield ""
+        yield f"| kind of query | queries | {results.base} |"
+        yield "|---|---|---|"
+        for kind in results.slices:
+            score = kind.result.models[results.base].score
+            name = f"{kind.result.name}: {kind.kind}: {kind.value}".replace("|", r"\|")
+            yield f"| {name} | {kind.result.queries:,} | {score:.3f} |"
     for model in results.models[1:]:
         concluded = conclude_slices(results, model)
         if not concluded:

@@ -153,7 +153,9 @@ class Estimate:
         )
 
 
-def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs | None = None) -> Estimate:
+def dry_run(
+    config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs | None = None, judge_rows: bool = True
+) -> Estimate:
     """Estimate the rest of what a run asks: the brainstorm of tasks, rows, held-out queries, judges and teachers.
 
     Args:
@@ -161,6 +163,8 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs
         directory: the run directory; what its journals hold need not be asked again. It need not exist.
         prompts: how many requests to show.
         inputs: what the run starts from, where it was read already.
+        judge_rows: count what `audit.query_judge` is asked of rows, which the audit does; of held-out queries it is
+            asked as they are written.
 
     Raises:
         SourceError: what the run starts from cannot be used.
@@ -193,7 +197,8 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs
         if (judge := config.audit.query_judge) is not None and config.start_from != "pairs":
             writer.add_judged_queries(documents, len(documents) if judge.heldout else 0, config)
             sample, _ = _sample(trained)
-            own.add_judged_queries([unit.document for unit in sample], counts.rows, config)
+            if judge_rows:
+                own.add_judged_queries([unit.document for unit in sample], counts.rows, config)
         own.add_rewritten(trained, rows_asked_again(config, counts), strategy, engine)
         own.add_judgments(trained, judged_passages(config, counts), config, templates)
     longest = max((unit.document.text for unit in _sample(trained)[0]), key=len, default="")
