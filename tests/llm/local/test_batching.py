@@ -153,6 +153,20 @@ def test_nothing_is_lost_and_no_slot_is_doubled_while_requests_come_from_many_th
     assert max(most) <= 3 + 1  # the filler
 
 
+def test_without_a_filler_the_pipeline_is_only_stepped(gate: threading.Event) -> None:
+    """Beside a filler, the numbers that `echo` gives for prompts would be others."""
+    gate.set()
+
+    class Stepped(Pipeline):
+        def generate(self, prompts: Any, settings: Any) -> None:
+            raise AssertionError("a filler")
+
+    batcher = Batcher(lambda: Stepped(gate), slots=2, filler=None)
+    for _ in range(3):
+        assert [batcher.submit(None, None).result(timeout=10).tokens for _ in range(4)] == [[1, 2]] * 4
+    batcher.close()
+
+
 def test_the_last_tokens_are_waited_for_where_the_status_comes_first(gate: threading.Event) -> None:
     gate.set()
     held: list[Any] = []

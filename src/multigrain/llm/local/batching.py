@@ -69,7 +69,8 @@ class Batcher:
     Args:
         opened: opens the pipeline; called in the constructor, and again after a step that failed.
         slots: requests in work at once; the others wait.
-        filler: prompt and settings of a request of a few tokens.
+        filler: prompt and settings of a request of a few tokens; None steps instead, for requests whose `echo` has
+            prompts scored: beside a request without it, their numbers would be another prompt's.
         patience: seconds in which the process may do nothing while there is work.
     """
 
@@ -78,7 +79,7 @@ class Batcher:
         opened: Callable[[], Any],
         slots: int,
         *,
-        filler: tuple[Any, Any],
+        filler: tuple[Any, Any] | None,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._opened = opened
@@ -178,19 +179,31 @@ class Batcher:
         """Have the pipeline work in a thread of its own; returns once others may join."""
         with self._changed:
             self._began, self._joinable = time.monotonic(), True
+            if self._filler is None:
+                self._admit()
         self._generating = threading.Thread(target=self._work, name="multigrain-llm-steps", daemon=True)
         self._generating.start()
-        while self._began is not None and self._broken is None and not self._pipeline.has_non_finished_requests():
+        while (
+            self._filler is not None
+            and self._began is not None
+            and self._broken is None
+            and not self._pipeline.has_non_finished_requests()
+        ):
             time.sleep(_POLL_SECONDS / 10)
 
     def _work(self) -> None:
         problem: Exception | None = None
-        pipeline, (prompt, settings) = self._pipeline, self._filler
+        pipeline = self._pipeline
         try:
-            pipeline.generate([prompt], [settings])
+            if self._filler is not None:
+                prompt, settings = self._filler
+                pipeline.generate([prompt], [settings])
+            else:
+                while pipeline.has_non_finished_requests():
+                    pipeline.step()
             with self._changed:
                 self._joinable = False
-            while pipeline.has_non_finished_requests():  # what joined in the moment in which `generate` returned
+            while pipeline.has_non_finished_requests():  # what joined in the last moment
                 pipeline.step()
         except Exception as error:  # the library raises C++ exceptions of any kind
             problem = error

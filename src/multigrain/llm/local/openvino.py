@@ -215,7 +215,8 @@ class OpenVinoLLM:
         settings = self._genai.GenerationConfig(
             max_new_tokens=_FILLER_TOKENS, ignore_eos=True, do_sample=False, apply_chat_template=False
         )
-        return _Loaded(Batcher(opened, self._concurrency, filler=(_tensor([_FILLER]), settings)))
+        filler = (_tensor([_FILLER]), settings) if prefix_cache else None  # the one that scores prompts has no cache
+        return _Loaded(Batcher(opened, self._concurrency, filler=filler))
 
     def _prompt(self, loaded: _Loaded, request: CompletionRequest) -> str:
         messages = request.messages[:-1] if request.prefill else request.messages
