@@ -13,6 +13,7 @@ from typing import Self
 
 from multigrain.ablation.matrix import CANDIDATE, Arm, ArmFolders, Matrix, shared_folders
 from multigrain.config import CandidateConfig, Config
+from multigrain.config.evaluation import EvaluationConfig
 from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import base_model, encoding_precision
@@ -176,7 +177,7 @@ def _with_every_teacher(arms: Mapping[str, Config]) -> Config:
         for number, training in enumerate(settings)
     }
     training = first.training.model_copy(update={"candidates": candidates})
-    return first.model_copy(update={"training": training})
+    return first.model_copy(update={"training": training, "evaluation": _without_rivals(first)})
 
 
 def _written_alone(config: Config) -> Config:
@@ -187,7 +188,12 @@ def _written_alone(config: Config) -> Config:
     training = config.training.model_copy(
         update={"teacher": [], "loss": "infonce", "candidates": {CANDIDATE: CandidateConfig()}}
     )
-    return config.model_copy(update={"audit": audit, "training": training})
+    return config.model_copy(update={"audit": audit, "training": training, "evaluation": _without_rivals(config)})
+
+
+def _without_rivals(config: Config) -> EvaluationConfig:
+    """Arms are scored beside each other, and beside no rivals."""
+    return config.evaluation.model_copy(update={"rivals": []})
 
 
 def _trained(matrix: Matrix, folder: Path, arm: Arm) -> bool:

@@ -44,13 +44,13 @@ from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy
 from multigrain.tools.answer_length import assumed_length
 from multigrain.tools.paid_calls import (
-    EmbeddingEstimate,
     RowCounts,
     Times,
     embeddings,
     judged_passages,
     rows_asked_again,
 )
+from multigrain.tools.rival_calls import EmbeddingEstimate
 
 Item = TypeVar("Item")
 
@@ -97,7 +97,7 @@ class Estimate:
         cost_at_most: with `requests_at_most` and every answer at its whole budget.
         strategies: what each strategy of a mix has in it, by name; so have those who ask for tasks and for held-out
             queries, judges, and who is asked for negatives again.
-        embeddings: what embedders behind endpoints are asked as teachers, at most, by their references.
+        embeddings: what embedders behind endpoints are asked as teachers and rivals, at most, by their references.
         unpriced: models that are asked and whose price nobody knows, by reference or name.
         prompts: the first requests' messages, as they would be sent.
         local: where an embedded model would run, and what it takes of the memory; None without one, or where its file
@@ -205,7 +205,7 @@ def dry_run(
     asked = max((unit.query or _QUERY for unit in _sample(trained)[0]), key=len, default="")
     return Estimate.of(
         [own] if writer is own else [own, writer],
-        embeddings=embeddings(config, counts, query=asked, passage=longest),
+        embeddings=embeddings(config, counts, inputs, query=asked, passage=longest),
         prompts=prompts,
         local=_local(config.llm),
     )
