@@ -103,6 +103,11 @@ def test_a_probe_that_tells_written_from_mined_is_found(run: RunDirectory) -> No
     run.audit_path.write_text(json.dumps(values | {"probe": None, "kept": 60, "written": 200}))
     found = _by_name(run)["audit"]
     assert (found.status, found.figure) == ("found", 0.3)
+    run.audit_path.write_text(json.dumps(values | {"probe": None, "kept": 60, "written": 60}))
+    found = _by_name(run)["audit"]
+    assert (found.status, found.figure) == ("found", 1.0)
+    assert found.command == f"multigrain plan {run.path}/config.yaml --run {run.path}"
+    assert "queries_per_document" in found.advice
 
 
 def test_a_base_that_is_nearly_perfect_leaves_nothing_to_gain(run: RunDirectory) -> None:
