@@ -18,6 +18,7 @@ from multigrain.config.file import load_config
 from multigrain.dataset.store import open_examples
 from multigrain.display import numbers as figures
 from multigrain.errors import ConfigError, RunDirectoryError
+from multigrain.evaluation.choice import choose_model
 from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.query_kinds import conclude_all_slices, is_question
 from multigrain.evaluation.results import NDCG, EvaluationResults, SetResult, read_results
@@ -94,7 +95,20 @@ class Finding:
     command: str
 
 
-def diagnose(path: Path, *, moved: ModelMoved | None = None) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a run shows.
+
+    Attributes:
+        findings: of each cause, the most frequent first.
+        choice: the verdict over base, tuned model and rivals, in words; empty where the run compared no rivals.
+    """
+
+    findings: tuple[Finding, ...]
+    choice: str = ""
+
+
+def diagnose(path: Path, *, moved: ModelMoved | None = None) -> Diagnosis:
     """What speaks for and against each cause, the most frequent first.
 
     Args:
@@ -109,7 +123,9 @@ def diagnose(path: Path, *, moved: ModelMoved | None = None) -> tuple[Finding, .
     if not run.config_path.is_file():
         raise RunDirectoryError(f"{path}: no run is here (it holds no {run.config_path.name}); `multigrain status`")
     seen = _Seen(run, moved)
-    return tuple(_finding(cause, _LOOKS[cause.name](seen), path) for cause in CAUSES)
+    chosen = None if seen.results is None else choose_model(seen.results, seen.conclusions)
+    findings = tuple(_finding(cause, _LOOKS[cause.name](seen), path) for cause in CAUSES)
+    return Diagnosis(findings, "" if chosen is None or not seen.results or not seen.results.rivals else str(chosen))
 
 
 def _finding(cause: Cause, evidence: Evidence, path: Path) -> Finding:
