@@ -38,10 +38,14 @@ NOT_RUN = {
     "multigrain evaluate here=runs/mine/model served=openai:mine@http://localhost:8080/v1 --set data/mine": (
         "needs a server; tests/encoders/test_served.py has one"
     ),
+    "multigrain verify runs/handbook --served http://localhost:8080": "needs a server; tests/cli/test_verify.py",
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/recipes/test_cluster.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
     "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",
     "multigrain export runs/handbook --to openvino --out handbook-openvino": "needs openvino, tests/export when there",
+    "multigrain export runs/handbook --to gguf --dtype q8_0 --out handbook-gguf": (
+        "llama.cpp has no tokenizer like the small model's; tests/export/targets/test_gguf.py"
+    ),
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
     "torchrun --nproc-per-node 8 -m multigrain train config.yaml": "8 GPUs; tests/training runs 2 processes",
     "torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29500 -m multigrain train "

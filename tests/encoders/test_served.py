@@ -136,7 +136,8 @@ def test_what_no_attempt_can_change_is_said_once_without_the_key(
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"<html>", "its answer holds no vectors"),
+        (b"<html>", "answers with a web page instead of vectors"),
+        (b"data:", "its answer holds no vectors"),
         ({"data": []}, "0 vectors for 1 texts"),
         ({"data": [{"index": 0, "embedding": []}]}, "1 vectors for 1 texts|holds no vectors"),
         ({"data": [{"index": 0, "embedding": [float("nan"), 1.0]}]}, "not finite"),

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
+from multigrain.cli.model_options import retrieval_sets
 from multigrain.cli.options import JsonOption, is_config, require_fitting, run_of
 from multigrain.errors import RunDirectoryError
 from multigrain.export.registry import EXPORTERS, forms
 
 if TYPE_CHECKING:
-    from multigrain.evaluation.sets.retrieval_set import EvaluationSet
     from multigrain.export.job import DistilSettings, FinishedRun
 
 # Which of our forms heed an option.
-_HEEDED = {"int8": ("onnx",), "distil": ("vllm", "tei"), "dtype": ("vllm", "tei")}
+_HEEDED = {"int8": ("onnx",), "distil": ("gguf", "vllm", "tei"), "dtype": ("gguf", "vllm", "tei")}
 
 
 def export(
@@ -44,7 +44,7 @@ def export(
         typer.Option(
             "--set",
             metavar="SET",
-            help="[NAME=]PATH of a labelled set that int8 and --distil are measured on: a BEIR folder or "
+            help="[NAME=]PATH of a labelled set that int8, gguf and --distil are measured on: a BEIR folder or "
             "package:NAME/FILE. Default: the run's validation queries.",
         ),
     ] = None,
@@ -52,7 +52,7 @@ def export(
     max_documents: Annotated[int | None, typer.Option(min=1, help="Take a seeded sample of documents.")] = None,
     distil: Annotated[
         bool,
-        typer.Option("--distil", help="vllm, tei: teach the encoder the model's vectors with mean pooling first."),
+        typer.Option("--distil", help="gguf, vllm, tei: teach the encoder the vectors with mean pooling first."),
     ] = False,
     distil_steps: Annotated[int, typer.Option(min=1, help="Steps of --distil, of 32 texts each.")] = 300,
     texts: Annotated[
@@ -60,8 +60,11 @@ def export(
         typer.Option(metavar="PATH", help="Documents to distil on. Default: the run's documents and queries."),
     ] = None,
     dtype: Annotated[
-        Literal["float32", "float16", "bfloat16"] | None,
-        typer.Option(help="vllm, tei: of the weights. Default: as loaded."),
+        Literal["float32", "float16", "bfloat16", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None,
+        typer.Option(
+            help="Of the weights. vllm, tei: float32, float16, bfloat16; default: as loaded. gguf: the others; "
+            "default: f32."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of samples and of --distil.")] = 13,
     trust_remote_code: Annotated[
@@ -69,7 +72,7 @@ def export(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a model to production: ONNX, OpenVINO, a self-contained folder, vLLM, text-embeddings-inference.
+    """Bring a model to production: ONNX, OpenVINO, GGUF, a self-contained folder, vLLM, text-embeddings-inference.
 
     Every export is compared with the model before it appears, and fails loudly where vectors differ.
     """
@@ -97,7 +100,7 @@ def export(
         model=encoder.eval(),
         source=model,
         destination=destination,
-        sets=_sets(run, sets or [], max_queries, max_documents, seed),
+        sets=retrieval_sets(run, sets or [], max_queries, max_documents, seed),
         int8=int8,
         distil=_distil_settings(run, texts, distil_steps, seed) if distil else None,
         dtype=dtype,
@@ -118,21 +121,6 @@ def _require_fitting(context: typer.Context, to: str) -> None:
     for option, heeding in _HEEDED.items():
         if to in EXPORTERS.built_in and to not in heeding:
             require_fitting(context, {option}, f"is for --to {' and '.join(heeding)}; --to {to} has no use for it")
-
-
-def _sets(
-    run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
-) -> tuple[EvaluationSet, ...]:
-    from multigrain.evaluation.sets.loading import open_sets, parse_set
-    from multigrain.evaluation.sets.retrieval_set import sample
-
-    if not named:
-        limits = {"max_queries": max_queries, "max_documents": max_documents}
-        return tuple(sample(heldout, **limits, seed=seed) for heldout in run.sets) if run else ()
-    opened = open_sets([parse_set(option, "test", max_queries, max_documents) for option in named], seed=seed)
-    if opened.similarity or opened.tasks:
-        raise typer.BadParameter("a loss is measured on retrieval sets: BEIR folders or package:NAME/FILE")
-    return opened.retrieval
 
 
 def _distil_settings(run: FinishedRun | None, texts: Path | None, steps: int, seed: int) -> DistilSettings:

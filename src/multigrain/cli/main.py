@@ -26,7 +26,7 @@ _PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Start": ("init", "bases", "plan", "run", "demo", "status", "doctor", "plugins"),
     "One stage": tuple(dict.fromkeys(stage.command for stage in STAGES.values())),
     "Proof": ("compare", "label", "ablate", "anchors"),
-    "The model": ("export", "card", "push"),
+    "The model": ("export", "verify", "card", "push"),
     "Data": ("mine", "dataset", "journal", "batch"),
 }
 """Every subcommand, under the heading that help shows it by. Its module is named like it, and holds a function of that
@@ -39,7 +39,8 @@ app = typer.Typer(
     "sentence-transformers model is trained on them from easy to hard; a report says what that gained.",
     epilog="Start with `multigrain init` and `multigrain run config.yaml`; without documents, with `multigrain demo`. "
     "Exit codes: 0 done, 2 config or usage, 3 documents, 4 missing extra, 5 language model, 6 run directory, "
-    "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 11 pushing to the hub, 130 interrupted.",
+    "7 stage order, 8 embedding model, 9 evaluation, 10 cluster, 11 pushing to the hub, 12 a server gives other "
+    "vectors, 130 interrupted.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -14,6 +14,8 @@ from multigrain.evaluation.settings import PRECISIONS, SizeSettings
 
 if TYPE_CHECKING:
     from multigrain.evaluation.sets.loading import OpenedSets
+    from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+    from multigrain.export.job import FinishedRun
 
 MODELS_HELP = (
     "a folder, a hub id, package:NAME, bm25, or openai:NAME[@URL] for one that an OpenAI-compatible endpoint serves; "
@@ -131,3 +133,24 @@ def opened(
     if not configs:
         raise typer.BadParameter("nothing to score models on: name sets with --set")
     return open_sets(configs, seed=seed)
+
+
+def retrieval_sets(
+    run: FinishedRun | None, named: list[str], max_queries: int | None, max_documents: int | None, seed: int
+) -> tuple[EvaluationSet, ...]:
+    """The retrieval sets that options name; without any, those of a run.
+
+    Raises:
+        typer.BadParameter: one is no retrieval set.
+        EvaluationError: a set cannot be read or scored.
+    """
+    from multigrain.evaluation.sets.loading import open_sets, parse_set
+    from multigrain.evaluation.sets.retrieval_set import sample
+
+    if not named:
+        limits = {"max_queries": max_queries, "max_documents": max_documents}
+        return tuple(sample(heldout, **limits, seed=seed) for heldout in run.sets) if run else ()
+    opened = open_sets([parse_set(option, "test", max_queries, max_documents) for option in named], seed=seed)
+    if opened.similarity or opened.tasks:
+        raise typer.BadParameter("a loss is measured on retrieval sets: BEIR folders or package:NAME/FILE")
+    return opened.retrieval

@@ -1,4 +1,4 @@
-"""Embedding models behind an OpenAI-compatible endpoint: OpenAI's own, or what vLLM, TEI, Ollama and others serve."""
+"""Embedding models behind an endpoint: OpenAI's own, or what vLLM, TEI, llama.cpp, Ollama and others serve."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import logging
 import math
 import random
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import aiohttp
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from multigrain.config import fingerprint
 from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.encoders.vectors import VectorCheck
+from multigrain.encoders.wires import OPENAI, Wire
 from multigrain.errors import EndpointRefusedError, EndpointUnreachableError, EvaluationError
 from multigrain.llm.complaints import read_complaint
 from multigrain.llm.endpoint import Endpoint, find_endpoint
@@ -41,13 +42,14 @@ _TOO_MUCH: Final = frozenset({400, 413, 422})
 """What endpoints answer to too many texts at once, or to one that is too long."""
 _TOO_LARGE: Final = b"too large to process"
 """So says llama.cpp's server of a long text, with status 500."""
+_PROMPT_NAME: Final = re.compile(rb"prompt[-_ ]name", re.IGNORECASE)
+"""So says a server that has no prompt of a name."""
 _KEPT_SHARE: Final = 0.75
 _BLANK: Final = " "
 """What stands for an empty text, which OpenAI's endpoint turns down."""
-_OPTIONAL: Final = {"encoding_format": "float"}
-"""Parameters that not every endpoint knows, and that a request can do without."""
 _Answer: TypeAlias = list[float] | str
 """A text's vector, or why it has none."""
+_Result = TypeVar("_Result")
 _SHORTEST: Final = 32
 """Characters below which a text is not cut any further: something else must be wrong with it."""
 
@@ -75,10 +77,19 @@ class EmbeddingUsage:
     tokens: int = 0
 
 
-class ServedEncoder(RoleEncoder):
-    """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`.
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What the requests of one call share: their connections, how many are under way, and whose texts they are."""
 
-    Vectors are normalised. Requests that fail for a passing reason are sent again. Batches that the endpoint finds too
+    session: aiohttp.ClientSession
+    slots: asyncio.Semaphore
+    role: Role
+
+
+class ServedEncoder(RoleEncoder):
+    """An embedding model behind an endpoint that speaks OpenAI's `/embeddings`, or another protocol (`wires.WIRES`).
+
+    Requests that fail for a passing reason are sent again. Batches that the endpoint finds too
     large are halved, and how many texts it takes is remembered where it says so; a text that is longer than the model
     reads is cut until it is taken, as a model that runs here would cut it, and a warning says how many there were. An
     optional parameter that the endpoint does not know is left out from then on. A text that it cannot embed costs
@@ -90,9 +101,13 @@ class ServedEncoder(RoleEncoder):
         batch_size: texts a request.
         query_prompt: put before every query.
         document_prompt: put before every document.
+        prompt_names: the prompt that the server itself is to put before a role's texts, sent as `prompt_name`.
+        wire: the protocol.
+        normalise: give every vector length 1; False for what the server gives.
 
     Attributes:
         usage: what was embedded so far.
+        cut: texts that the server refused as they were, and took when they were cut, prompts included.
 
     Raises:
         ConfigError: no such address can be, or OpenAI's own endpoint has no key.
@@ -104,28 +119,43 @@ class ServedEncoder(RoleEncoder):
     """
 
     def __init__(
-        self, reference: str, *, batch_size: int = BATCH_SIZE, query_prompt: str = "", document_prompt: str = ""
+        self,
+        reference: str,
+        *,
+        batch_size: int = BATCH_SIZE,
+        query_prompt: str = "",
+        document_prompt: str = "",
+        prompt_names: Mapping[Role, str] | None = None,
+        wire: Wire = OPENAI,
+        normalise: bool = True,
     ) -> None:
         self._model, address = served_name(reference)
         self._endpoint: Endpoint = find_endpoint(address, KEY_VARIABLE, setting=f"model {reference}: its endpoint")
         self._batch_size = batch_size
         self._prompts: dict[Role, str] = {"query": query_prompt, "document": document_prompt}
+        self._prompt_names = dict(prompt_names or {})
+        self._wire = wire
+        self._normalise = normalise
         self._chance = random.Random(0)
-        self._cut = 0
-        self._optional = dict(_OPTIONAL)
+        self.cut: set[str] = set()
+        self._optional = dict(wire.optional)
         self._check = VectorCheck(self._where())
         self.usage = EmbeddingUsage()
 
     @property
     def fingerprint(self) -> str:
         """A hash of all that decides the vectors, as far as it can be known from here: address, name, prompts."""
-        return fingerprint("served", self._endpoint.url, self._model, tuple(self._prompts.values()))
+        # Only what differs from the first form is added: vectors that were kept are found again.
+        own: list[Any] = [] if self._wire is OPENAI else [self._wire.name]
+        own += [] if self._normalise else ["as it is"]
+        own += sorted(self._prompt_names.items())
+        return fingerprint("served", self._endpoint.url, self._model, tuple(self._prompts.values()), *own)
 
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
-        return _finish(self._embed_all([self._prompts[role] + text or _BLANK for text in texts], role))
+        return finish(self._embed_all([self._prompts[role] + text or _BLANK for text in texts], role))
 
     async def _embed_all(self, texts: list[str], role: Role) -> Floats:
-        before, slots = self._cut, asyncio.Semaphore(_IN_FLIGHT)
+        before, slots = len(self.cut), asyncio.Semaphore(_IN_FLIGHT)
         async with (
             aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS), cookie_jar=aiohttp.DummyCookieJar()
@@ -133,11 +163,11 @@ class ServedEncoder(RoleEncoder):
             asyncio.TaskGroup() as group,
         ):
             tasks = [
-                group.create_task(self._embed(session, slots, texts[start : start + self._batch_size]))
+                group.create_task(self._embed(_Call(session, slots, role), texts[start : start + self._batch_size]))
                 for start in range(0, len(texts), self._batch_size)
             ]
-        if self._cut > before:
-            _LOG.warning("%s: %d texts are longer than it reads and were cut", self._model, self._cut - before)
+        if len(self.cut) > before:
+            _LOG.warning("%s: %d texts are longer than it reads and were cut", self._model, len(self.cut) - before)
         answers = [answer for task in tasks for answer in task.result()]
         reasons = {number: answer for number, answer in enumerate(answers) if isinstance(answer, str)}
         widths = {number: len(answer) for number, answer in enumerate(answers) if not isinstance(answer, str)}
@@ -152,60 +182,56 @@ class ServedEncoder(RoleEncoder):
         missing = [0.0] * width
         rows = [missing if isinstance(answer, str) else answer for answer in answers]
         table = np.array(rows, dtype=np.float32).reshape(len(texts), -1 if rows else 0)
-        return unit_length(self._check(table, texts, role, reasons=reasons))
+        checked = self._check(table, texts, role, reasons=reasons)
+        return unit_length(checked) if self._normalise else checked
 
-    async def _embed(
-        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, texts: Sequence[str]
-    ) -> list[_Answer]:
+    async def _embed(self, call: _Call, texts: Sequence[str]) -> list[_Answer]:
         """Embed one batch, in parts or cut as the endpoint demands: for each text its vector, or why it has none."""
         if len(texts) > self._batch_size:  # what was learnt since the batch was made
-            return await self._in_parts(session, slots, texts, self._batch_size)
-        async with slots:
-            status, body = await self._post(session, texts)
+            return await self._in_parts(call, texts, self._batch_size)
+        async with call.slots:
+            status, body = await self._post(call, texts)
         if status == 200:
             return self._vectors(body, texts)
-        if not _is_too_much(status, body) and not _is_about_a_text(status, body):
+        passing_over = _is_too_much(status, body) or _is_about_a_text(status, body)
+        if not passing_over or (self._prompt_names and _PROMPT_NAME.search(body)):
             raise self._refusal(status, body)
         if len(texts) > 1:
             named = _named_limit(body, len(texts))
             self._batch_size = min(self._batch_size, named or self._batch_size)
-            return await self._in_parts(session, slots, texts, named or (len(texts) + 1) // 2)
+            return await self._in_parts(call, texts, named or (len(texts) + 1) // 2)
         if _is_about_a_text(status, body):
             return [self._message(body)]
-        return [await self._embed_cut(session, slots, texts[0], body)]
+        return [await self._embed_cut(call, texts[0], body)]
 
-    async def _in_parts(
-        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, texts: Sequence[str], size: int
-    ) -> list[_Answer]:
-        parts = [
-            await self._embed(session, slots, texts[start : start + size]) for start in range(0, len(texts), size)
-        ]
+    async def _in_parts(self, call: _Call, texts: Sequence[str], size: int) -> list[_Answer]:
+        parts = [await self._embed(call, texts[start : start + size]) for start in range(0, len(texts), size)]
         return [answer for part in parts for answer in part]
 
-    async def _embed_cut(
-        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, text: str, complaint: bytes
-    ) -> _Answer:
+    async def _embed_cut(self, call: _Call, text: str, complaint: bytes) -> _Answer:
         start = text
         while len(start) > _SHORTEST:
             start = start[: int(_KEPT_SHARE * len(start))]
-            async with slots:
-                status, body = await self._post(session, [start])
+            async with call.slots:
+                status, body = await self._post(call, [start])
             if status == 200:
-                self._cut += 1
+                self.cut.add(text)
                 return self._vectors(body, [start])[0]
             if not _is_too_much(status, body):
                 raise self._refusal(status, body)
         return f"turned down: {self._message(complaint)}"
 
-    async def _post(self, session: aiohttp.ClientSession, texts: Sequence[str]) -> tuple[int, bytes]:
+    async def _post(self, call: _Call, texts: Sequence[str]) -> tuple[int, bytes]:
         """Send a batch until it is answered by something that another attempt would not change."""
         failure, attempt = "", 0
         while attempt < _ATTEMPTS:
             pause: float | None = None
-            sent = {"model": self._model, "input": list(texts), **self._optional}
+            sent = {**self._wire.request(self._model, texts), **self._optional}
+            if name := self._prompt_names.get(call.role):
+                sent["prompt_name"] = name
             try:
-                async with session.post(
-                    self._endpoint.address("embeddings"),
+                async with call.session.post(
+                    self._endpoint.address(self._wire.path),
                     json=sent,
                     headers=self._endpoint.headers,
                     proxy=self._endpoint.proxy,
@@ -233,7 +259,7 @@ class ServedEncoder(RoleEncoder):
     def _learns(self, body: bytes, sent: dict[str, Any]) -> bool:
         """Leave out an optional parameter that the endpoint names in its refusal; whether there was one."""
         words = body.decode("utf-8", "replace").lower()
-        named = [name for name in _OPTIONAL if name in words and name in sent]
+        named = [name for name in self._wire.optional if name in words and name in sent]
         for name in named:
             self._optional.pop(name, None)
         return bool(named)
@@ -241,14 +267,21 @@ class ServedEncoder(RoleEncoder):
     def _vectors(self, body: bytes, texts: Sequence[str]) -> list[_Answer]:
         try:
             answer = json.loads(body)
-            if isinstance(answer, dict) and "data" not in answer and (complaint := read_complaint(200, answer)):
-                raise EndpointRefusedError(f"{self._where()} answers: {self._endpoint.redact(complaint.sentence)}")
-            data = answer if isinstance(answer, list) else answer["data"]  # llama.cpp's own path has the list alone
-            numbers = {item.get("index") for item in data}
+            if isinstance(answer, dict) and not answer.keys() & {"data", "embeddings"}:
+                complaint = read_complaint(200, answer)
+                if complaint:
+                    raise EndpointRefusedError(f"{self._where()} answers: {self._endpoint.redact(complaint.sentence)}")
+            data = self._wire.items(answer)
+            numbers = {item.get("index") for item in data if isinstance(item, dict)}
             if len(numbers) == len(data) > 1:  # some servers number none, or all alike: then the order is theirs
                 data = sorted(data, key=lambda item: int(item["index"]))
-            vectors = [_read_vector(item["embedding"]) for item in data]
+            vectors = [_read_vector(item["embedding"] if isinstance(item, dict) else item) for item in data]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if body.lstrip()[:1] == b"<":
+                raise EvaluationError(
+                    f"{self._where()} answers with a web page instead of vectors: is the address that of the server's "
+                    "API?"
+                ) from None
             raise EvaluationError(
                 f"{self._where()}: its answer holds no vectors ({type(error).__name__}: {error})"
             ) from None
@@ -323,7 +356,7 @@ def _is_too_much(status: int, body: bytes) -> bool:
     return status in _TOO_MUCH or (status == 500 and _TOO_LARGE in body)
 
 
-def _finish(work: Coroutine[Any, Any, Floats]) -> Floats:
+def finish(work: Coroutine[Any, Any, _Result]) -> _Result:
     """Wait for work that must not need an event loop of the caller's, which a notebook has and a script has not.
 
     Raises:

@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from multigrain.display.progress import Progress
 from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, unit_length
 from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
 from multigrain.export.job import ExportJob
@@ -86,12 +88,27 @@ def measure_costs(job: ExportJob, before: Encoder, after: Encoder, form: str) ->
     Raises:
         EvaluationError: fewer than two queries, or unusable vectors.
     """
-    costs = []
-    for evaluation_set in job.sets:
-        with job.progress.task(f"Measuring {form} on {evaluation_set.name}", None):
-            model, export = (evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after))
-        clusters = evaluation_set.clusters
-        lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, CompareSettings(seed=_SEED), clusters)
-        queries, figures = len(evaluation_set.queries), (model.ndcg_at_10, export.ndcg_at_10)
-        costs.append(Cost(evaluation_set.name, queries, *figures, lost.mean, lost.low, lost.high))
-    return tuple(costs)
+    return tuple(measure_cost(before, after, each, job.progress, form) for each in job.sets)
+
+
+def measure_cost(
+    before: Encoder, after: Encoder, evaluation_set: EvaluationSet, progress: Progress, form: str
+) -> Cost:
+    """The cost on one set.
+
+    Args:
+        before: the model.
+        after: another form of it.
+        evaluation_set: at least two queries.
+        progress: who is told.
+        form: what progress calls the other form.
+
+    Raises:
+        EvaluationError: fewer than two queries, or unusable vectors.
+    """
+    with progress.task(f"Measuring {form} on {evaluation_set.name}", None):
+        model, export = (evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after))
+    clusters = evaluation_set.clusters
+    lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, CompareSettings(seed=_SEED), clusters)
+    figures = (model.ndcg_at_10, export.ndcg_at_10)
+    return Cost(evaluation_set.name, len(evaluation_set.queries), *figures, lost.mean, lost.low, lost.high)

@@ -21,7 +21,7 @@ EXPORTERS: Final[Registry[Exporter]] = Registry(
     group="multigrain.exporters",
     built_in={name: f"{targets.__name__}.{name}:export" for name in _MODULES},
     named_by="--to",
-    extras={"onnx": "onnx", "openvino": "openvino"},
+    extras={"gguf": "gguf", "onnx": "onnx", "openvino": "openvino"},
 )
 
 

@@ -32,6 +32,7 @@ from multigrain.model.replacing import pooling_name
 SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
 
 _FLAGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+_DTYPES: Final = ("float32", "float16", "bfloat16")
 _FOLDER_TOLERANCE: Final = 1e-5
 # Servers insist on a limit.
 _NO_LIMIT: Final = 512
@@ -62,19 +63,8 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
     Raises:
         ExportError: the model needs something that the server cannot compute.
     """
-    model, facts, lines = job.model, dict[str, Any](), list[str]()
-    _require_expressible(model, server)
-    pooling = pooling_name(model)
-    if pooling not in SERVABLE_POOLINGS:
-        if job.distil is None:
-            raise ExportError(_refusal(pooling, server))
-        distilled = distil_to_mean(job, job.distil)
-        model = distilled.model
-        facts["distilled"] = [asdict(cost) for cost in distilled.costs]
-        facts["distilled_from"] = pooling
-        lines += [f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs]
-        if not distilled.costs:
-            lines.append("distilled, and the loss was not measured: name a labelled set with --set")
+    _require_expressible(job.model, server)
+    model, facts, lines = servable(job, server.name)
     model = _in_dtype(model, job.dtype)
     difference = write_server_folder(model, folder)
     architecture = type(model.transformers_model).__name__
@@ -95,31 +85,67 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
     return Exported(facts=facts, lines=(*lines, "serve it:", f"  {command}"))
 
 
-def _require_expressible(model: SentenceTransformer, server: Server) -> None:
-    """Refuse what a server would leave out in silence."""
-    transformer = require_text_encoder(model)
-    architecture, config = type(transformer.model).__name__, cast("Any", transformer.model.config)
+def servable(job: ExportJob, server: str) -> tuple[SentenceTransformer, dict[str, Any], list[str]]:
+    """A job's model where its pooling is one that servers compute, else one distilled from it to mean pooling.
+
+    Args:
+        job: what is exported.
+        server: what errors call the server.
+
+    Returns:
+        The model, and what there is to say of distilling: facts and lines, empty where there was none.
+
+    Raises:
+        ExportError: the pooling is another one, and `job.distil` is None.
+    """
+    pooling = pooling_name(job.model)
+    if pooling in SERVABLE_POOLINGS:
+        return job.model, {}, []
+    if job.distil is None:
+        raise ExportError(_refusal(pooling, server))
+    distilled = distil_to_mean(job, job.distil)
+    lines = [f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs]
+    if not distilled.costs:
+        lines.append("distilled, and the loss was not measured: name a labelled set with --set")
+    costs = [asdict(cost) for cost in distilled.costs]
+    return distilled.model, {"distilled": costs, "distilled_from": pooling}, lines
+
+
+def require_plain(model: SentenceTransformer, server: str) -> None:
+    """Refuse what servers leave out in silence: modules after the pooling, pooling without the prompt, adapters.
+
+    Raises:
+        ExportError: the model has one of these.
+    """
+    require_text_encoder(model)
     later = [type(module).__name__ for module in list(model.children())[2:] if not isinstance(module, Normalize)]
     if later:
-        raise ExportError(f"{server.name}: {', '.join(later)} after the pooling is not exported; --to onnx keeps it")
+        raise ExportError(f"{server}: {', '.join(later)} after the pooling is not exported; --to onnx keeps it")
     pools_prompt = bool(getattr(model[1], "include_prompt", True))
     if not pools_prompt and (query_prompt(model) or document_prompt(model)):
         raise ExportError(
-            f"{server.name} pools the prompt's tokens too, and this model leaves them out; --to onnx keeps that"
+            f"{server} pools the prompt's tokens too, and this model leaves them out; --to onnx keeps that"
         )
+    if has_adapters(model):
+        raise ExportError(f"{server}: merge the LoRA adapter into the weights first")
+
+
+def _require_expressible(model: SentenceTransformer, server: Server) -> None:
+    """Refuse what a server would leave out in silence."""
+    require_plain(model, server.name)
+    transformer = require_text_encoder(model)
+    architecture, config = type(transformer.model).__name__, cast("Any", transformer.model.config)
     causal = getattr(config, "is_causal", None), getattr(config, "use_bidirectional_attention", None)
     if (causal[0] is False or causal[1] is True) and architecture in DECODERS - server.bidirectional:
         raise ExportError(
             f"{server.name} runs {architecture} with causal attention only, and this one attends both ways; "
             "use --to vllm, onnx or folder"
         )
-    if has_adapters(model):
-        raise ExportError(f"{server.name}: merge the LoRA adapter into the weights first")
 
 
-def _refusal(pooling: str, server: Server) -> str:
+def _refusal(pooling: str, server: str) -> str:
     return (
-        f"{server.name} computes {', '.join(SERVABLE_POOLINGS)} pooling and this model has {pooling} pooling, which "
+        f"{server} computes {', '.join(SERVABLE_POOLINGS)} pooling and this model has {pooling} pooling, which "
         "other pooling would silently change. Possible are: --distil (a short training that teaches the same encoder "
         "with mean pooling these vectors, and says what it costs), --to onnx, --to folder, examples/serve_fastapi.py"
     )
@@ -165,6 +191,8 @@ def _write_json(path: Path, content: Any) -> None:
 def _in_dtype(model: SentenceTransformer, dtype: str | None) -> SentenceTransformer:
     if dtype is None or dtype == weights_dtype(model):
         return model
+    if dtype not in _DTYPES:
+        raise ExportError(f"--dtype {dtype}: is for GGUF files; give {', '.join(_DTYPES)}")
     turned = copy.deepcopy(model).to(getattr(torch, dtype))
     cast("Transformer", turned[0]).model.config.dtype = getattr(torch, dtype)
     return turned

@@ -1,0 +1,1 @@
+"""Models as GGUF files, and llama.cpp that reads them again."""

@@ -1,0 +1,118 @@
+"""Write a mean-, cls- or last-pooled model as a GGUF file, by the package `gguf`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from multigrain.errors import ExportError
+from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
+from multigrain.export.llama_cpp.architectures import Architecture, architecture_of, write_common
+from multigrain.export.llama_cpp.vocabulary import write_vocabulary
+from multigrain.model.prompts import document_prompt, query_prompt
+from multigrain.model.replacing import pooling_name
+
+TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
+"""Types of weights that the package gguf writes and llama.cpp computes with."""
+
+_LEFT_OUT: Final = ("pooler.", "embeddings.position_ids", "rotary_emb.")
+# Read one row at a time or added to, never multiplied with: they stay as they are.
+_EXACT: Final = ("position_embd.weight", "token_types.weight")
+
+
+def read_tokens(model: SentenceTransformer) -> int:
+    """Tokens of a text that a GGUF of a model reads: its limit, or that of its positions."""
+    positions = getattr(require_text_encoder(model).model.config, "max_position_embeddings", None)
+    limits = [limit for limit in (token_limit(model), positions) if limit]
+    if not limits:
+        raise ExportError("GGUF: a file says how many tokens are read, and the model has no limit: set max_seq_length")
+    return min(limits)
+
+
+def write_gguf(model: SentenceTransformer, path: Path, dtype: str, *, name: str) -> None:
+    """Write a model.
+
+    Args:
+        model: pooled by mean, cls or last.
+        path: the file.
+        dtype: one of `TYPES`: of matrices; vectors stay float32. Rows that do not divide into blocks are float16.
+        name: what the file says it is.
+
+    Raises:
+        ExportError: its architecture or its tokenizer is none that llama.cpp has.
+    """
+    import gguf
+
+    transformer: Any = require_text_encoder(model).model
+    architecture = architecture_of(transformer)
+    limit = read_tokens(model)
+    writer = gguf.GGUFWriter(path, architecture.name)
+    try:
+        writer.add_type(gguf.GGUFType.MODEL)
+        writer.add_name(name)
+        writer.add_quantized_by(f"multigrain {version('multigrain')}")
+        writer.add_file_type(_file_type(dtype))
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        write_common(writer, transformer.config, limit)
+        architecture.write(writer, transformer)
+        writer.add_pooling_type(gguf.PoolingType[pooling_name(model).upper()])
+        _write_notes(writer, model)
+        write_vocabulary(writer, model.tokenizer, transformer.get_input_embeddings().weight.shape[0])
+        _write_weights(writer, transformer, architecture, dtype, limit)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+
+
+def _write_notes(writer: Any, model: SentenceTransformer) -> None:
+    """What llama.cpp does not act on, and whoever asks it has to."""
+    writer.add_string("multigrain.query_prompt", query_prompt(model))
+    writer.add_string("multigrain.document_prompt", document_prompt(model))
+    writer.add_bool("multigrain.normalised", is_normalised(model))
+
+
+def _write_weights(writer: Any, transformer: Any, architecture: Architecture, dtype: str, limit: int) -> None:
+    import gguf
+
+    number = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture.name)
+    names = gguf.get_tensor_name_map(number, transformer.config.num_hidden_layers)
+    for own, weight in transformer.state_dict().items():
+        if own.startswith(_LEFT_OUT) or "rotary_emb." in own:
+            continue
+        name = _name(names, own)
+        if name is None:
+            raise ExportError(f"GGUF: llama.cpp has no place for {own} in {architecture.name}; --to onnx keeps it")
+        held = architecture.change(own, weight.detach().to("cpu", torch.float32), transformer.config)
+        if name == "position_embd.weight":
+            held = held[:limit]
+        data, kind = _quantised(held.contiguous().numpy(), dtype if name not in _EXACT else "f32")
+        writer.add_tensor(name, data, raw_dtype=kind)
+
+
+def _name(names: Any, own: str) -> str | None:
+    """llama.cpp's name of a weight. Its table has the names of models with a head, whose encoder is `model`."""
+    suffixes = (".weight", ".bias")
+    found: str | None = names.get_name(own, try_suffixes=suffixes)
+    return found or names.get_name(f"model.{own}", try_suffixes=suffixes)
+
+
+def _quantised(data: Any, dtype: str) -> tuple[Any, Any]:
+    from gguf import GGMLQuantizationType, QuantError, quantize
+
+    kind = GGMLQuantizationType[dtype.upper()] if data.ndim > 1 else GGMLQuantizationType.F32
+    try:
+        return quantize(data, kind), kind
+    except (QuantError, ValueError):  # rows that are no multiple of a block
+        return quantize(data, GGMLQuantizationType.F16), GGMLQuantizationType.F16
+
+
+def _file_type(dtype: str) -> Any:
+    from gguf import LlamaFileType
+
+    return LlamaFileType["ALL_F32" if dtype == "f32" else f"MOSTLY_{dtype.upper()}"]
