@@ -50,6 +50,7 @@ SHAPES: Final[Mapping[str, Any]] = {
     "plan": tools.Planned,
     "plugins": tools.Plugins,
     "push": tools.Pushed,
+    "verify": tools.ServerVerified,
     "status": runs.RunStanding | runs.RunsStanding,
 }
 """Command, as it is typed, to the shape of what its `--json` prints."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from multigrain.cli.shapes.base import Open, Shape
 from multigrain.cli.shapes.evaluation import Choice, Conclusion
@@ -281,3 +281,25 @@ class Plugins(Shape):
     """What `plugins` prints."""
 
     parts: list[NamedPart]
+
+
+class ServerVerified(Open):
+    """What `verify` prints; further keys hold what was asked, the costs and the notes."""
+
+    model: str
+    served: str
+    """The address, without what may be secret."""
+    protocol: str
+    served_model: str
+    server_tells: dict[str, JsonValue]
+    """What the server says of itself."""
+    prompts: str
+    same: bool
+    """Whether the vectors are the same."""
+    texts: int
+    tolerance: float
+    max_difference: float | None
+    """The largest distance of two vectors of one text; null where they cannot be compared."""
+    mean_cosine: float | None
+    reasons: list[dict[str, JsonValue]]
+    """Why they differ, with what to do."""
