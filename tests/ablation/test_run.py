@@ -181,8 +181,8 @@ def test_a_plan_counts_judges_and_teachers_of_every_arm_once_for_each_data_set(
 ) -> None:
     from multigrain.ablation.plan import plan_ablation
 
-    def requests(**vary: list[Any]) -> int:
-        chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random"], **vary})
+    def requests(queries: str = "titles", **vary: list[Any]) -> int:
+        chosen = matrix(corpus_file, small_bert, queries, vary={"schedule": ["random"], **vary})
         return plan_ablation(chosen, tmp_path / "out").requests
 
     written = requests()
@@ -195,6 +195,13 @@ def test_a_plan_counts_judges_and_teachers_of_every_arm_once_for_each_data_set(
     apart = requests(**{"audit.judge": [None, {}]})
     assert apart == written + judged, "rows are written once for both data sets"
     assert requests(**{"audit.judge": [{}], "source": ["mined", "hybrid"]}) == written + 2 * judged
+    written = requests("synthetic")
+    rows = requests("synthetic", **{"audit.query_judge": [{"heldout": False}]}) - written
+    with_heldout = requests("synthetic", **{"audit.query_judge": [{}]}) - written
+    assert with_heldout > rows > 0
+    judged = requests("synthetic", **{"audit.judge": [{}]}) - written
+    twice = requests("synthetic", **{"audit.query_judge": [{}], "audit.judge": [None, {}]}) - written
+    assert twice == with_heldout + rows + judged, "held-out queries are judged once, where they are written"
 
 
 def test_writing_that_would_cost_more_than_the_budget_is_left_out(

@@ -103,7 +103,11 @@ def test_mistakes(app: typer.Typer, small_bert: Path, run: RunDirectory, tmp_pat
             CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
     refused(
-        ConfigError, "--to 'keras': no exporter has this name; there are folder, gguf", small_bert, "--to", "keras"
+        ConfigError,
+        "--to 'keras': no exporter has this name; there are fastembed",
+        small_bert,
+        "--to",
+        "keras",
     )
     refused(ModelError, "no such model folder", tmp_path / "missing", "--to", "vllm", "--out", tmp_path / "x")
     run.invalidate("results")

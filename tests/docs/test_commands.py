@@ -46,6 +46,12 @@ NOT_RUN = {
     "multigrain export runs/handbook --to gguf --dtype q8_0 --out handbook-gguf": (
         "llama.cpp has no tokenizer like the small model's; tests/export/targets/test_gguf.py"
     ),
+    "multigrain export runs/handbook --to fastembed --out handbook-fastembed": "tests/export",
+    'python examples/fastembed_stores.py qdrant handbook-fastembed corpus.jsonl ./store "rotate logs"': "tests/export",
+    'python examples/fastembed_stores.py lancedb handbook-fastembed corpus.jsonl ./db "rotate logs"': "tests/export",
+    "multigrain export runs/handbook --to static --out handbook-static": (
+        "model2vec takes no tokenizer of whole words apart; tests/export/targets/test_static.py"
+    ),
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
     "torchrun --nproc-per-node 8 -m multigrain train config.yaml": "8 GPUs; tests/training runs 2 processes",
     "torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29500 -m multigrain train "

@@ -166,3 +166,13 @@ def test_slices_survive_the_file_and_are_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["cat", "owl house", "show me owls"])
 def test_what_asks_nothing_is_no_question(text: str) -> None:
     assert query_kinds(asked([text, "why?"]))["form"]["q0"] == "no questions"
+
+
+def test_one_model_alone_has_its_scores_by_kind_of_query() -> None:
+    chosen = asked(["how do cats sleep", "sleepy cat", "what is it?", "the mat"])
+    found = scored(chosen, [True, False, True, True])
+    slices = slice_sets([(chosen, {"form": query_kinds(chosen)["form"]}, {"base": found})], SETTINGS, base="base")
+    lines = list(slice_lines(unselected_results(["base"], (), SETTINGS, slices=slices)))
+
+    assert lines[1:3] == ["| kind of query | queries | base |", "|---|---|---|"]
+    assert lines[3:] == ["| s: form: no questions | 2 | 0.500 |", "| s: form: questions | 2 | 1.000 |"]

@@ -40,7 +40,9 @@ from multigrain.llm.protocol import UnusableAnswer
 from multigrain.records import LEVELS, Document, GradedExample, Level, Negative, Origin, Rejection, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
+from multigrain.training.curves import CurvePoint, SimilarityCurves
 from multigrain.training.log import TrainingLog, TrainingStep
+from multigrain.training.notices import notices_of
 
 MODULES = (
     "argparse", "bisect", "calendar", "configparser", "csv", "datetime", "decimal", "difflib", "fractions",
@@ -299,7 +301,7 @@ def _write_training_log(run: RunDirectory, spec: ExampleRun, name: str, random: 
         loss = floor + 1.3 * np.exp(-step / 22) + float(random.normal(0, 0.06))
         warm = min(1.0, step / 12) * min(1.0, (steps - step) / (steps - 12))
         history.append(TrainingStep(step, loss, 2e-5 * warm, level))
-    TrainingLog(
+    log = TrainingLog(
         candidate=name,
         pooling=spec.text("pooling", pooling),
         schedule=spec.text("schedule", schedule),
@@ -312,8 +314,31 @@ def _write_training_log(run: RunDirectory, spec: ExampleRun, name: str, random: 
         history=tuple(history),
         boundaries=tuple(Boundary(1 + 30 * i, i + 1) for i in range(4)) if graded else (),
         seconds=58.3,
-    ).save(run.candidate_path(name) / "training_log.json")
+        weights_moved=0.0024,
+        curves=_curves(spec, steps),
+    )
+    log = replace(log, notices=notices_of(log))
+    log.save(run.candidate_path(name) / "training_log.json")
     run.finish(f"models/{name}", "7e" * 32, {"steps": steps}, 58.3)
+
+
+def _curves(spec: ExampleRun, steps: int) -> SimilarityCurves:
+    """Positives lose a little similarity, negatives more of it."""
+
+    def point(step: int) -> CurvePoint:
+        share = step / steps
+        positive = 0.71 - 0.05 * share
+        levels = tuple(mean - (0.06 + 0.02 * level) * share for level, mean in enumerate(LEVEL_MEANS))
+        margins = tuple(positive - level for level in levels)
+        return CurvePoint(step, positive, levels, margins, 0.8 + 0.1 * share, 0.7 + 0.1 * share, 0.03 * share)
+
+    return SimilarityCurves(
+        sample=spec.text("sample", "validation queries (human-written summary lines)"),
+        held_out=True,
+        rows=32,
+        documents=64,
+        points=tuple(point(step) for step in range(0, steps + 1, 30)),
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,23 @@ from hypothesis import strategies as st
 from multigrain.curriculum.schedule import Boundary
 from multigrain.evaluation.results import SetResult
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.report.charts import Axis, area, difference_axis, heat, loss_axis, loss_chart, stagger
+from multigrain.report.charts import (
+    WIDTH,
+    Axis,
+    area,
+    curve_axis,
+    curve_chart,
+    difference_axis,
+    heat,
+    loss_axis,
+    loss_chart,
+    stagger,
+)
 from multigrain.report.data import (
     AnchorText,
     AnchorToken,
 )
+from multigrain.training.curves import CurvePoint, SimilarityCurves
 from multigrain.training.log import TrainingLog, TrainingStep
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -144,3 +157,27 @@ def test_a_short_run_has_a_running_mean_and_not_single_losses():
     assert chart.smooth != chart.raw
     assert min(losses[-10:]) < chart.mean < max(losses[-10:])
     assert chart.peak == 1e-5
+
+
+def _curves(levels):
+    def point(step):
+        values = tuple(None if level is None else level - step / 100 for level in levels)
+        margins = tuple(None if value is None else 0.8 - value for value in values)
+        return CurvePoint(step, 0.8 - step / 200, values, margins, 0.9, 0.6, 0.0)
+
+    return SimilarityCurves("rows", True, 12, 24, tuple(point(step) for step in (0, 5, 10)))
+
+
+def test_similarity_curves_share_one_axis_and_fall_where_similarity_does():
+    run = replace(_run([1.0] * 10), curves=_curves((0.1, 0.2, 0.3, None)))
+    other = replace(_run([1.0] * 10), curves=_curves((-0.4, 0.2, 0.3, 0.5)))
+    axis = curve_axis([run, other, _run([1.0])])
+    assert axis.low < -0.5 < 0.8 < axis.high
+    chart = curve_chart(run.curves, axis, 100)
+    assert [level for level, _ in chart.levels] == [1, 2, 3]
+    for line in (chart.positive, *(line for _, line in chart.levels)):
+        points = [tuple(map(float, part.split())) for part in line[1:].split("L")]
+        assert [x for x, _ in points] == [0, WIDTH / 2, WIDTH]
+        heights = [y for _, y in points]
+        assert heights == sorted(heights)  # downwards on the page
+        assert 0 <= heights[0] <= heights[-1] <= 100

@@ -11,6 +11,7 @@ from multigrain.display import numbers as figures
 from multigrain.errors import RunDirectoryError
 from multigrain.evaluation.results import EvaluationResults
 from multigrain.report import load_report_data, render_report, write_report
+from multigrain.training.log import Notice
 
 from .example_run import ExampleRun, build_run
 from .hostile import ATTACK, attack
@@ -85,6 +86,21 @@ def test_what_the_language_model_cost_stands_in_the_overview(page, example):
     assert "$" not in render_report(free).partition('id="result"')[0].rpartition("Written by")[2]
     limited = dataclasses.replace(free, synthesis=dataclasses.replace(free.synthesis, stopped_by_limit=True))
     assert "The spending limit ended the writing." in render_report(limited)
+
+
+def test_what_a_training_shows_of_itself_stands_below_its_curves(example) -> None:
+    data = load_report_data(example)
+    page = render_report(data)
+    for run in data.training:
+        (notice,) = run.notices
+        assert notice.name == "similarity fell, margins grew"
+        assert page.count(html.escape(notice.words)) == len(data.training)
+        assert run.curves.sample in page
+    warned = dataclasses.replace(
+        data.training[0], notices=(Notice("collapsed", warns=True, words="Vectors <b>fell</b>."),)
+    )
+    page = render_report(dataclasses.replace(data, training=(warned,)))
+    assert '<b class="worse">Collapsed.</b> Vectors &lt;b&gt;fell&lt;/b&gt;.' in page
 
 
 def test_further_metrics_stand_below_the_test_sets(page, example):

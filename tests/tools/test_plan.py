@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.evaluation.sets.test_clusters import folder_of
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
+from multigrain.config import EvaluationSetConfig
 from multigrain.config.file import parse_config
 from multigrain.config.writers import KNOWN_WRITERS
 from multigrain.display.numbers import count
@@ -74,6 +76,13 @@ def test_a_plan_counts_what_a_run_will_do_and_measures_this_machine(
     assert plan.time.total == pytest.approx(sum(part or 0 for part in parts))
     assert plan.notes == ()
     assert not (tmp_path / "run").exists()
+    labelled = folder_of(tmp_path / "labelled", ["ann", "bob", "cid"])
+    sets = [EvaluationSetConfig(name="ours", path=str(labelled), role="test")]
+    tested = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"sets": sets})})
+    assert plan_run(tested, tmp_path / "run", probe=False).test_queries == 3
+    elsewhere = [EvaluationSetConfig(name="theirs", path="mteb:SciFact", role="test")]
+    unread = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"sets": elsewhere})})
+    assert plan_run(unread, tmp_path / "run", probe=False).test_queries is None
     more = config.model_copy(update={"training": config.training.model_copy(update={"steps": 300})})
     longer = plan_run(more, tmp_path / "run")
     assert (longer.time.training or 0) > (plan.time.training or 0)

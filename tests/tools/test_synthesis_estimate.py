@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.evaluation.sets.test_clusters import folder_of
 
 from multigrain.config import PriceConfig
 from multigrain.config.file import parse_config
 from multigrain.engine.local import LocalEngine
+from multigrain.llm.prices import about_text_tokens
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.llm.session.journal import Journal
 from multigrain.llm.session.session import JournaledClient
-from multigrain.records import Document
+from multigrain.records import Document, Split
 from multigrain.storage.packages import is_installed
+from multigrain.synthesis.inputs import load_inputs
 from multigrain.synthesis.strategies.one_call import MghStrategy
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
 from multigrain.synthesis.strategies.stepwise import StepwiseStrategy
@@ -137,3 +140,37 @@ def test_judgments_are_counted_for_the_audit_and_for_a_teacher_once(
 
     judged = estimate.strategies["judge"].requests if "judge" in estimate.strategies else 0
     assert judged == (3 if passages is None else pytest.approx(passages * estimate.rows, abs=1))
+
+
+def test_rivals_behind_endpoints_are_counted_with_the_documents_and_test_queries(
+    tmp_path: Path, corpus_file: Path
+) -> None:
+    free = {"llm": {"provider": "scripted"}, "synthesis": {"strategy": "mined-bands"}}
+
+    def embedded(**values: Any) -> Estimate:
+        evaluation = {"queries": "titles", "rivals": ["bm25", "openai:text-embedding-3-small"], **values}
+        return dry_run(
+            parse_config({"documents": {"path": str(corpus_file)}, **free, "evaluation": evaluation}),
+            tmp_path / "run",
+        )
+
+    whole, alone = embedded(), embedded(seen_documents=False)
+    inputs = load_inputs(parse_config({"documents": {"path": str(corpus_file)}, **free}))
+    tested = [document for document in inputs.documents if document.split is Split.TEST]
+    counted = alone.embeddings["openai:text-embedding-3-small"]
+    assert counted.texts == len(inputs.documents) + len(tested)
+    assert counted.requests == 2
+    assert counted.tokens == sum(about_text_tokens(document.text) for document in inputs.documents) + sum(
+        about_text_tokens(document.title or "") for document in tested
+    )
+    assert counted.cost == pytest.approx(counted.tokens * 0.02 / 1e6)
+    assert alone.cost == pytest.approx(counted.cost)
+    assert whole.embeddings["openai:text-embedding-3-small"].texts == 2 * len(inputs.documents) - sum(
+        document.split is Split.VALIDATION for document in inputs.documents
+    )
+    folder = folder_of(tmp_path / "labelled", ["ann", "bob", "cid"])
+    with_set = embedded(seen_documents=False, sets=[{"name": "ours", "path": str(folder), "role": "test"}])
+    assert with_set.embeddings["openai:text-embedding-3-small"].texts == counted.texts + 6
+    unpriced = embedded(rivals=["openai:mine@http://localhost:8080/v1"])
+    assert unpriced.unpriced == ("openai:mine@http://localhost:8080/v1",)
+    assert not embedded(rivals=["bm25"]).embeddings

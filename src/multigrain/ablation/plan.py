@@ -13,6 +13,7 @@ from typing import Self
 
 from multigrain.ablation.matrix import CANDIDATE, Arm, ArmFolders, Matrix, shared_folders
 from multigrain.config import CandidateConfig, Config
+from multigrain.config.evaluation import EvaluationConfig
 from multigrain.display.numbers import dollars, rough_duration
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import base_model, encoding_precision
@@ -155,13 +156,15 @@ def _paid(matrix: Matrix, folders: Mapping[str, ArmFolders]) -> Iterator[_Paid]:
     for folder, arms in alike.items():
         written = _written_alone(arms[0].config)
         if folder.writing not in counted and not _has(folder.writing, "synthesis"):
-            yield _Paid.of(dry_run(written, folder.writing, prompts=0))
+            yield _Paid.of(dry_run(written, folder.writing, prompts=0, judge_rows=False))
         counted.add(folder.writing)
         whole = _with_every_teacher({arm.name: arm.config for arm in arms})
-        asks = whole.audit != written.audit or any(teachers_of(arm.config.training.resolve(CANDIDATE)) for arm in arms)
+        judges = whole.audit.query_judge is not None or whole.audit != written.audit
+        asks = judges or any(teachers_of(arm.config.training.resolve(CANDIDATE)) for arm in arms)
         if asks and not all(_trained(matrix, folder.data, arm) for arm in arms):
             audited = whole.model_copy(update={"training": written.training})
-            before = dry_run(audited if _has(folder.data, "audit") else written, folder.data, prompts=0)
+            is_audited = _has(folder.data, "audit")
+            before = dry_run(audited if is_audited else written, folder.data, prompts=0, judge_rows=is_audited)
             yield _Paid.of(dry_run(whole, folder.data, prompts=0)).less(_Paid.of(before))
 
 
@@ -174,17 +177,23 @@ def _with_every_teacher(arms: Mapping[str, Config]) -> Config:
         for number, training in enumerate(settings)
     }
     training = first.training.model_copy(update={"candidates": candidates})
-    return first.model_copy(update={"training": training})
+    return first.model_copy(update={"training": training, "evaluation": _without_rivals(first)})
 
 
 def _written_alone(config: Config) -> Config:
-    """The same rows, and nobody is asked about them when they are written."""
+    """The same rows, and nobody is asked about them when they are written, but of held-out queries."""
     repair = [way for way in config.audit.repair if way != "regenerate"]
-    audit = config.audit.model_copy(update={"judge": None, "query_judge": None, "repair": repair})
+    of_queries = config.audit.query_judge if config.audit.query_judge and config.audit.query_judge.heldout else None
+    audit = config.audit.model_copy(update={"judge": None, "query_judge": of_queries, "repair": repair})
     training = config.training.model_copy(
         update={"teacher": [], "loss": "infonce", "candidates": {CANDIDATE: CandidateConfig()}}
     )
-    return config.model_copy(update={"audit": audit, "training": training})
+    return config.model_copy(update={"audit": audit, "training": training, "evaluation": _without_rivals(config)})
+
+
+def _without_rivals(config: Config) -> EvaluationConfig:
+    """Arms are scored beside each other, and beside no rivals."""
+    return config.evaluation.model_copy(update={"rivals": []})
 
 
 def _trained(matrix: Matrix, folder: Path, arm: Arm) -> bool:

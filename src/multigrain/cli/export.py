@@ -44,8 +44,8 @@ def export(
         typer.Option(
             "--set",
             metavar="SET",
-            help="[NAME=]PATH of a labelled set that int8, gguf and --distil are measured on: a BEIR folder or "
-            "package:NAME/FILE. Default: the run's validation queries.",
+            help="[NAME=]PATH of a labelled set that int8, gguf, static and --distil are measured on: a BEIR folder, "
+            "or package:NAME/FILE. Default: the run's validation queries.",
         ),
     ] = None,
     max_queries: Annotated[int | None, typer.Option(min=2, help="Take a seeded sample of queries.")] = None,
@@ -72,7 +72,7 @@ def export(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a model to production: ONNX, OpenVINO, GGUF, a self-contained folder, vLLM, text-embeddings-inference.
+    """Bring a model to production: ONNX, OpenVINO, GGUF, fastembed, a static model, a self-contained folder, servers.
 
     Every export is compared with the model before it appears, and fails loudly where vectors differ.
     """

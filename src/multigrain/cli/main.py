@@ -25,7 +25,7 @@ _GOES_ON: Final = "interrupted; nothing that was finished is lost, the same comm
 _PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Start": ("init", "bases", "plan", "run", "demo", "status", "doctor", "plugins"),
     "One stage": tuple(dict.fromkeys(stage.command for stage in STAGES.values())),
-    "Proof": ("compare", "label", "ablate", "anchors"),
+    "Proof": ("compare", "diagnose", "label", "ablate", "anchors"),
     "The model": ("export", "verify", "card", "push"),
     "Data": ("mine", "dataset", "journal", "batch"),
 }

@@ -95,6 +95,7 @@ class TrainingConfig(Section):
     added: ClassVar[Mapping[str, Any]] = {
         "teacher": [],
         "early_stopping": None,
+        "keep": "best",
         "save_max_seq_length": True,
         "validation_documents": 1000,
     }
@@ -193,6 +194,10 @@ class TrainingConfig(Section):
     """Steps after which validation queries are asked, again and again: the weights that answered them best are kept,
     and after two times without a gain training ends. auto: a quarter of the run where steps is auto and there are
     such queries, else never. null: never. Not with fsdp."""
+
+    keep: Literal["best", "last"] = "best"
+    """best: of the steps after which early_stopping asks, keep the weights that answered validation queries best.
+    last: keep those of the last step, whatever they answered."""
 
     validation_documents: int = Field(default=1000, ge=10)
     """Documents that validation queries search while rates, steps and shares are chosen: the right ones, and those

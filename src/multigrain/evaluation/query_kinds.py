@@ -91,9 +91,7 @@ def query_kinds(chosen: EvaluationSet, seen: Collection[str] | None = None) -> d
     """
     answers = {key: [each for each, grade in chosen.qrels[key].items() if grade > 0] for key in chosen.queries}
     kinds: dict[str, dict[str, str]] = {
-        "form": {
-            key: _FORMS[0] if _QUESTION.fullmatch(text.strip()) else _FORMS[1] for key, text in chosen.queries.items()
-        },
+        "form": {key: _FORMS[0 if is_question(text) else 1] for key, text in chosen.queries.items()},
         "length": {key: _band(count_words(text), _LENGTHS) for key, text in chosen.queries.items()},
         "answers": {key: _band(len(found), _ANSWERS) for key, found in answers.items()},
         "language": _languages(chosen, answers),
@@ -110,6 +108,11 @@ def is_built_in(kind: str, value: str) -> bool:
     if kind == "language":
         return value == _OTHER or re.fullmatch("[a-z]{2,3}", value) is not None
     return value in ({"form": set(_FORMS), "documents": set(_SEEN)} | bands).get(kind, set())
+
+
+def is_question(text: str) -> bool:
+    """Whether a query is a question, by its first word or its mark."""
+    return _QUESTION.fullmatch(text.strip()) is not None
 
 
 def _band(count: int, bands: Sequence[tuple[int, str]]) -> str:
@@ -258,7 +261,15 @@ def slice_sentence(concluded: Sequence[SliceConclusion], model: str) -> str:
 
 
 def slice_lines(results: EvaluationResults) -> Iterator[str]:
-    """The kinds of queries as a Markdown table a model, and what they come to."""
+    """The kinds of queries as a Markdown table a model, and what they come to; of one model alone its scores."""
+    if len(results.models) == 1 and results.slices:
+        yield ""
+        yield f"| kind of query | queries | {results.base} |"
+        yield "|---|---|---|"
+        for kind in results.slices:
+            score = kind.result.models[results.base].score
+            name = f"{kind.result.name}: {kind.kind}: {kind.value}".replace("|", r"\|")
+            yield f"| {name} | {kind.result.queries:,} | {score:.3f} |"
     for model in results.models[1:]:
         concluded = conclude_slices(results, model)
         if not concluded:

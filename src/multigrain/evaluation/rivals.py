@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -127,6 +127,7 @@ def score_rivals(
     model: Encoder,
     cost: ModelCost,
     progress: Progress,
+    too_dear: Callable[[str, Iterable[str]], str] = lambda reference, texts: "",
 ) -> ScoredRivals:
     """Score rivals on test sets, one model in memory at a time. One that cannot be had is named and skipped.
 
@@ -137,6 +138,7 @@ def score_rivals(
         model: the run's model that is searched together with BM25.
         cost: that model's.
         progress: who is told.
+        too_dear: why what a model, by its reference, would read is more than may be spent; empty where it is not.
     """
     scored, lexical = ScoredRivals(), BM25Retriever()
     if not sets:
@@ -144,6 +146,8 @@ def score_rivals(
     texts = _sample(sets[0])
     for spec in specs:
         try:
+            if words := too_dear(spec.reference, _read_by_a_rival(sets)):
+                raise EvaluationError(words)
             with (
                 progress.task(f"Evaluating {spec.name}", len(sets), unit="sets") as task,
                 _opened(spec, encoding, texts, scored, lexical=lexical, model=model, cost=cost) as retriever,
@@ -158,6 +162,12 @@ def score_rivals(
             scored.skipped[spec.name] = str(error)
             progress.say(f"rival {spec.name} is skipped: {error}")
     return scored
+
+
+def _read_by_a_rival(sets: Sequence[EvaluationSet]) -> Iterator[str]:
+    """Every text once, as the cache of vectors keeps them."""
+    yield from dict.fromkeys(text for chosen in sets for text in chosen.corpus.values())
+    yield from dict.fromkeys(text for chosen in sets for text in chosen.queries.values())
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Embedder:
         file: the graph in it: model.onnx, or model_int8.onnx where it was quantised.
         providers: onnxruntime's execution providers; None for the CPU.
         threads: that one forward pass may use; None for all.
+        session: what runs the graph instead, by onnxruntime's call `run`; then no file is opened.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Embedder:
         *,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
+        session: Any = None,
     ) -> None:
         folder = Path(folder)
         self.settings: dict[str, Any] = json.loads((folder / "export.json").read_text(encoding="utf-8"))
@@ -49,7 +51,7 @@ class Embedder:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(
+        self.session = session or onnxruntime.InferenceSession(
             str(folder / file), options, providers=list(providers or ["CPUExecutionProvider"])
         )
 

@@ -21,7 +21,7 @@ EXPORTERS: Final[Registry[Exporter]] = Registry(
     group="multigrain.exporters",
     built_in={name: f"{targets.__name__}.{name}:export" for name in _MODULES},
     named_by="--to",
-    extras={"gguf": "gguf", "onnx": "onnx", "openvino": "openvino"},
+    extras={"fastembed": "fastembed", "gguf": "gguf", "static": "static", "onnx": "onnx", "openvino": "openvino"},
 )
 
 

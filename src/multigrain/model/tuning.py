@@ -46,6 +46,17 @@ def _dropouts(module: nn.Module) -> list[tuple[str, float]]:
 
 
 @contextmanager
+def as_in_use(model: nn.Module) -> Iterator[None]:
+    """Without dropout for a while, though the model is being tuned."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
 def quick_attention(model: nn.Module, *, enabled: bool) -> Iterator[None]:
     """Let a model's attention choose the type in which a CPU computes it faster; at the end it is SDPA again.
 

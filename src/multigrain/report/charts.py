@@ -17,6 +17,7 @@ from multigrain.evaluation.results import SetResult
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.vector_sizes import SizeTable
 from multigrain.report.data import AnchorText
+from multigrain.training.curves import SimilarityCurves
 from multigrain.training.log import TrainingLog
 
 WIDTH: Final = 1000
@@ -203,6 +204,60 @@ def thinned(values: Sequence[T]) -> Sequence[T]:
     if len(values) <= MOST_POINTS:
         return values
     return [values[round(i * (len(values) - 1) / (MOST_POINTS - 1))] for i in range(MOST_POINTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class CurveChart:
+    """How similar positives and negatives were to their queries, over one candidate's steps.
+
+    Attributes:
+        positive: path of the positives.
+        levels: path of the negatives by level, 1 to 4; a level without any is left out.
+        steps: the step axis, from 0.
+    """
+
+    positive: str
+    levels: tuple[tuple[int, str], ...]
+    steps: Axis
+
+
+def curve_axis(runs: Iterable[TrainingLog]) -> Axis:
+    """One axis of cosines for the curves of all candidates."""
+    values = [
+        value
+        for run in runs
+        if run.curves is not None
+        for point in run.curves.points
+        for value in (point.positive, *point.levels)
+        if value is not None
+    ]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = max((high - low) * 0.06, 0.01)
+    return Axis(low - room, high + room)
+
+
+def curve_chart(curves: SimilarityCurves, axis: Axis, height: float) -> CurveChart:
+    """Lay out one candidate's similarity curves.
+
+    Args:
+        curves: with a point before the first step.
+        axis: of the cosines.
+        height: of the plot, in pixels.
+    """
+    steps = Axis(0, max(curves.points[-1].step, 1))
+
+    def path(values: Sequence[float | None]) -> str:
+        places = [(steps.at(point.step), value) for point, value in zip(curves.points, values, strict=True)]
+        known = [(x, axis.at(value)) for x, value in places if value is not None]
+        return _line([x for x, _ in known], [y for _, y in known], height) if known else ""
+
+    of_levels = list(zip(*(point.levels for point in curves.points), strict=True))
+    drawn = ((level, path(values)) for level, values in enumerate(of_levels, start=1))
+    return CurveChart(
+        positive=path([point.positive for point in curves.points]),
+        levels=tuple((level, line) for level, line in drawn if line),
+        steps=steps,
+    )
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:

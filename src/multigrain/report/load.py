@@ -81,7 +81,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
         excerpts=_excerpts(run.documents_path, changes, config),
         documents=documents,
         synthesis=_counts(run, "synthesis", SynthesisCounts),
-        audit=_json(run.audit_path, AuditSummary),
+        audit=read_artifact(run.audit_path, AuditSummary),
         drops=_drops(run.rejects_path),
         similarity=similarity,
         rows=rows,
@@ -89,9 +89,9 @@ def load_report_data(run: RunDirectory) -> ReportData:
         training=tuple(
             log
             for name in evaluation.models
-            if (log := _json(run.candidate_path(name) / "training_log.json", TrainingLog)) is not None
+            if (log := read_artifact(run.candidate_path(name) / "training_log.json", TrainingLog)) is not None
         ),
-        anchors=_json(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
+        anchors=read_artifact(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
         reproduction=load_reproduction(run, config, _config_values(config), finished),
         held_out=count_held_out(_held_out(run.documents_path, evaluation)),
         near_duplicates=near_duplicates(_groups(run.documents_path, documents)),
@@ -100,7 +100,12 @@ def load_report_data(run: RunDirectory) -> ReportData:
     )
 
 
-def _json(path: Path, kind: type[T]) -> T | None:
+def read_artifact(path: Path, kind: type[T]) -> T | None:
+    """A JSON file of a run as a record; None where there is none.
+
+    Raises:
+        RunDirectoryError: it is there but cannot be understood.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -136,6 +136,8 @@ def environment() -> Environment:
     environment.globals.update(
         Axis=charts.Axis,
         area=charts.area,
+        curve_axis=charts.curve_axis,
+        curve_chart=charts.curve_chart,
         difference_axis=charts.difference_axis,
         heat=charts.heat,
         loss_axis=charts.loss_axis,

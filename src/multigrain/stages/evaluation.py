@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
@@ -56,6 +57,7 @@ from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
+from multigrain.stages.spending import too_dear
 from multigrain.storage.files import atomic_directory, atomic_write
 
 _ANCHOR_TEXTS = 6
@@ -122,6 +124,7 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
         model=encoders[chosen],
         cost=costs.get(chosen, ModelCost()),
         progress=context.progress,
+        too_dear=partial(too_dear, config, run),
     )
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
     seen = seen_queries(scored.sets.values(), documents) if config.evaluation.seen_documents else {}

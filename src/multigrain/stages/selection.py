@@ -8,12 +8,11 @@ as large. So a look costs what the pool costs, whatever the corpus holds. The mo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,6 +23,7 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.reference import encoding_precision
 from multigrain.evaluation.retrieval import DenseRetriever, evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
+from multigrain.model.tuning import as_in_use
 from multigrain.storage.files import atomic_write
 
 _PATIENCE: Final = 2
@@ -100,7 +100,7 @@ class Looks:
         # What an interrupted training saw beyond the checkpoint that it goes on from, it will see again.
         self.scores = {seen: score for seen, score in self.scores.items() if seen < step}
         best = max(self.scores.values(), default=-1.0)
-        with _as_in_use(self.model):
+        with as_in_use(self.model):
             score = validation_score(self.model, self.pools, self.config)
         self.scores[step] = score
         if score > best:
@@ -116,9 +116,19 @@ class Looks:
         """The step with the highest score; of equal ones the earliest."""
         return max(self.scores, key=lambda step: (self.scores[step], -step))
 
+    def keep(self, which: Literal["best", "last"]) -> int:
+        """Leave the model with the weights to keep, and say after which step they were.
+
+        Args:
+            which: best puts the best weights back; last leaves those that are there.
+        """
+        if which == "last":
+            return max(self.scores)
+        self._restore()
+        return self.best
+
     @torch.no_grad()
-    def restore(self) -> None:
-        """Put the best weights back into the model."""
+    def _restore(self) -> None:
         kept = load_file(str(self._weights_path))
         for name, weight in self.model.named_parameters():
             if name in kept:
@@ -143,17 +153,6 @@ def validation_score(model: SentenceTransformer, sets: Sequence[EvaluationSet], 
 def scores_in_words(scores: Mapping[str, float]) -> str:
     """Scores by what they belong to: "0.25: 0.712, 1: 0.704"."""
     return ", ".join(f"{name}: {score:.3f}" for name, score in scores.items())
-
-
-@contextmanager
-def _as_in_use(model: SentenceTransformer) -> Iterator[None]:
-    """Without dropout for a while."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def _trained(model: SentenceTransformer) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from multigrain.config import TeacherConfig
 from multigrain.dataset.store import open_examples, writing_examples
-from multigrain.errors import ModelError
+from multigrain.errors import ConfigError, ModelError
 from multigrain.llm.prices import cost_of
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages.base import RunContext, Stage, complete_stage
@@ -19,9 +19,10 @@ from multigrain.stages.fingerprints import (
     teacher_fingerprint,
     teachers_of,
 )
+from multigrain.stages.spending import too_dear
 from multigrain.storage.files import remove
 from multigrain.teachers.build import open_teachers
-from multigrain.teachers.score import ScoreCounts, score_rows
+from multigrain.teachers.score import ScoreCounts, score_rows, texts_to_read
 from multigrain.teachers.spending import embedding_price
 
 
@@ -56,6 +57,11 @@ def _score(context: RunContext, teachers: Sequence[TeacherConfig]) -> dict[str, 
         ) as opened,
         writing_examples(path) as table,
     ):
+        for teacher, each in zip(teachers, opened, strict=True):
+            if each.usage is not None and (
+                words := too_dear(config, run, teacher.model, texts_to_read(examples, each.known))
+            ):
+                raise ConfigError(f"training.teacher: {words}; what was scored is kept")
         for example in score_rows(examples, opened, counts):
             table.add([example])
             task.advance()

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import Merge, TrainingConfig
@@ -31,14 +30,19 @@ from multigrain.stages.fingerprints import (
     scored_path,
     teachers_of,
 )
+from multigrain.stages.observing import CurveWatch, validation_sample
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.selection import Looks, scores_in_words, validation_pools, validation_score
 from multigrain.storage.files import atomic_directory, atomic_write
 from multigrain.storage.parquet import StoredTable
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.shards import is_table
 from multigrain.training.checkpoints import abandoned_checkpoints
-from multigrain.training.log import TrainingLog
+from multigrain.training.curves import sample_of_rows, sample_size
+from multigrain.training.log import read_log
 from multigrain.training.merging import WeightMerge, merge_shares
+from multigrain.training.moved import WeightsBefore
+from multigrain.training.notices import notices_of
 from multigrain.training.processes import as_main_says, is_main_process
 from multigrain.training.train import train_candidate
 
@@ -82,10 +86,11 @@ def training_rows(run: RunDirectory, settings: TrainingConfig) -> StoredTable[Gr
 
 
 def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint: str) -> dict[str, Any]:
-    validation = _validation(context, settings)
+    seen = _validation(context, settings)
+    validation = seen if settings.chooses else ()
     rates = settings.rates(choose=bool(validation))
     attempts = [_Attempt(context, name, _at(settings, rate), fingerprint, len(rates)) for rate in rates]
-    pools = _Pools(context, settings, validation)
+    pools = _Pools(context, settings, validation, seen)
     kept = as_main_says([attempt.is_kept for attempt in attempts])
     outcomes = [attempt.kept() if done else attempt.tune(pools) for attempt, done in zip(attempts, kept, strict=True)]
     if not is_main_process():
@@ -96,14 +101,18 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     counts = outcomes[best].counts
     with atomic_directory(context.run.candidate_path(name)) as folder:
         shutil.copytree(attempts[best].model_path, folder, dirs_exist_ok=True)
+        log = read_log(folder / _LOG)
         if len(rates) > 1:
             scores = {f"{rate:g}": outcome.score or 0.0 for rate, outcome in zip(rates, outcomes, strict=True)}
             counts |= {"learning_rate": rates[best], "rates_by_validation": scores}
             context.progress.say(
                 f"{name}: learning rate {rates[best]:g} chosen by validation nDCG@10 ({scores_in_words(scores)})"
             )
-            log = TypeAdapter(TrainingLog).validate_json((folder / _LOG).read_bytes())
-            replace(log, rates=scores).save(folder / _LOG)
+            log = replace(log, rates=scores)
+            log.save(folder / _LOG)
+        for notice in log.notices:
+            context.progress.say(f"{name}: {notice.words}")
+        counts |= {"notices": [notice.name for notice in log.notices]}
     for attempt in attempts:
         attempt.clear()
     return counts
@@ -116,11 +125,17 @@ def _at(settings: TrainingConfig, rate: float) -> TrainingConfig:
 
 @dataclass
 class _Pools:
-    """What validation queries search while a candidate is tuned; made once, with the first base model at hand."""
+    """What validation queries search while a candidate is tuned; made once, with the first base model at hand.
+
+    Attributes:
+        whole: the validation sets, where anything is chosen by them.
+        seen: the same, also where nothing is: the similarity curves ask them.
+    """
 
     context: RunContext
     settings: TrainingConfig
     whole: tuple[EvaluationSet, ...]
+    seen: tuple[EvaluationSet, ...]
     _made: tuple[EvaluationSet, ...] | None = None
 
     def of(self, model: SentenceTransformer) -> tuple[EvaluationSet, ...]:
@@ -213,6 +228,8 @@ class _Attempt:
             )
         pools = validation.of(model)
         looks = self._looks(model, pools, steps) if validation.whole else None
+        curves = self._curves(model, validation.seen, examples, steps)
+        before = WeightsBefore(model)
         merge = settings.merge_where(choose=bool(validation.whole))
         weights = self._weights(model, merge)
         with (
@@ -231,7 +248,7 @@ class _Attempt:
                 on_step=_Advance(task, context.progress, self.title),
                 on_note=lambda line: context.progress.say(f"{self.title}: {line}"),
                 on_interrupt=lambda: context.progress.remark(_STOPPING),
-                watch=looks,
+                watches=[watch for watch in (curves, looks) if watch is not None],
             )
         counts: dict[str, Any] = {"candidate": self.name, "rows": log.rows, "steps": log.steps}
         if not is_main_process():
@@ -241,13 +258,14 @@ class _Attempt:
         context.progress.say(f"{self.title}: {took}")
         counts |= {"first_loss": first, "last_loss": last}
         score = None
+        taken = kept_step = log.history[-1].step
         if looks is not None and looks.scores:
-            looks.restore()
-            log = replace(log, kept_step=looks.best, validation=dict(looks.scores))
-            counts |= {"kept_step": looks.best}
-            score = looks.scores[looks.best]
+            kept_step = looks.keep(settings.keep)
+            log = replace(log, kept_step=kept_step, validation=dict(looks.scores))
+            counts |= {"kept_step": kept_step}
+            score = looks.scores[kept_step]
             by_step = scores_in_words({str(step): value for step, value in looks.scores.items()})
-            context.progress.say(f"{self.title}: step {looks.best} kept (validation nDCG@10 by step {by_step})")
+            context.progress.say(f"{self.title}: step {kept_step} kept (validation nDCG@10 by step {by_step})")
         if weights is not None and merge is not None:
             share, scores = _merge(context, model, weights, merge, pools)
             tried = scores_in_words(scores)
@@ -260,6 +278,10 @@ class _Attempt:
             score = max(scores.values(), default=score)
         elif score is None and self.rates > 1:
             score = validation_score(model, pools, context.config)
+        changed = kept_step != taken or log.merged not in (None, 1.0)
+        seen = None if curves is None else curves.curves(kept_step, changed=changed)
+        log = replace(log, weights_moved=before.moved(model), curves=seen)
+        log = replace(log, notices=notices_of(log))
         with atomic_directory(self.model_path) as folder:
             save_candidate(model, folder, settings)
             log.save(folder / _LOG)
@@ -275,6 +297,22 @@ class _Attempt:
                 raise
             self.context.progress.say(f"{self.title}: merged with nothing: {error}")
             return None
+
+    def _curves(
+        self,
+        model: SentenceTransformer,
+        validation: Sequence[EvaluationSet],
+        examples: Sequence[GradedExample],
+        steps: int,
+    ) -> CurveWatch | None:
+        if self.settings.fsdp:  # what is tuned then lies in shards, and this model waits for them
+            return None
+        config = self.context.config
+        rows, every = sample_size(steps, self.settings.batch_size)
+        asked = None
+        if is_main_process():
+            asked = validation_sample(validation, rows, config) or sample_of_rows(examples, rows, seed=config.seed)
+        return CurveWatch(model, asked, config, self.settings.max_seq_length, every, self._kept / "curves.json")
 
     def _looks(self, model: SentenceTransformer, pools: Sequence[EvaluationSet], steps: int) -> Looks | None:
         every = self.settings.looks_after(steps)
@@ -334,11 +372,11 @@ class _Advance:
 
 
 def _validation(context: RunContext, settings: TrainingConfig) -> tuple[EvaluationSet, ...]:
-    """The validation queries, where there is something to choose and they are there; else none."""
-    if not settings.chooses:
+    """The validation queries, where there are any."""
+    if not settings.chooses and not is_table(context.run.documents_path):
         return ()
     sets = validation_sets(context.config, context.run)
-    if not sets:
+    if settings.chooses and not sets:
         check_selection(context.config, ["training"], none_held_out=True)
     return sets
 

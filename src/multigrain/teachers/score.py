@@ -73,6 +73,25 @@ class KeptTeacher:
         return {pair: known[key] for pair, key in keys.items() if key in known}, len(missing)
 
 
+def texts_to_read(examples: Iterable[GradedExample], known: PairScores) -> Iterator[str]:
+    """The texts, each once, of the pairs that a teacher has not scored yet.
+
+    Args:
+        examples: the rows; read once.
+        known: the scores that it has given.
+    """
+    seen: set[int] = set()
+    listed = iter(examples)
+    while chunk := list(islice(listed, ROWS_AT_ONCE)):
+        keys = {pair_key(row.query, text): (row.query, text) for row in chunk for text in _texts(row)}
+        scored = known.find(list(keys))
+        for key, pair in keys.items():
+            for text in pair if key not in scored else ():
+                if (number := hash(text)) not in seen:
+                    seen.add(number)
+                    yield text
+
+
 def score_rows(
     examples: Iterable[GradedExample],
     teachers: Sequence[KeptTeacher],

@@ -22,6 +22,7 @@ from multigrain.synthesis.partners import MULTI_PASSAGE
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.teachers.protocol import ROWS_AT_ONCE, TEXTS_AT_ONCE
 from multigrain.teachers.spending import embedding_price, is_served
+from multigrain.tools.rival_calls import EmbeddingEstimate, rival_embeddings
 
 _AS_KEPT: Final = 1 + len(LEVELS)
 """Passages of a row: its positive and its levels."""
@@ -102,35 +103,22 @@ def rows_asked_again(config: Config, counts: RowCounts) -> int:
     return times if audit.regenerate_budget is None else min(times, audit.regenerate_budget)
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingEstimate:
-    """What one embedder behind an endpoint is asked as a teacher, at most; what is on the disk already is in it.
-
-    Attributes:
-        texts: queries and passages, each once.
-        requests: that they go in; those that are halved or sent again not counted.
-        tokens: of the texts, as if all were as long as the longest that was looked at.
-        cost: US dollars; None where the price is unknown.
-    """
-
-    texts: int
-    requests: int
-    tokens: int
-    cost: float | None
-
-
-def embeddings(config: Config, counts: RowCounts, *, query: str, passage: str) -> dict[str, EmbeddingEstimate]:
-    """What each served embedder is asked as a teacher, by its reference.
+def embeddings(
+    config: Config, counts: RowCounts, inputs: Inputs, *, query: str, passage: str
+) -> dict[str, EmbeddingEstimate]:
+    """What each served embedder is asked as a teacher and as a rival, by its reference.
 
     Args:
         config: the run's.
         counts: of its rows.
+        inputs: what it starts from.
         query: as long as queries are at most.
         passage: as long as passages are at most.
     """
+    found = rival_embeddings(config, inputs, query=query)
     rows, passages = counts.rows, _scored_passages(config, counts)
     if not rows:
-        return {}
+        return found
     a_row = math.ceil(passages / rows)
     if config.audit.negatives == "mined":  # a text is embedded once, and all but written positives are documents
         passages = min(passages, counts.documents + rows)
@@ -138,7 +126,6 @@ def embeddings(config: Config, counts: RowCounts, *, query: str, passage: str) -
     full, rest = divmod(rows, ROWS_AT_ONCE)
     requests = full * _requests_for(ROWS_AT_ONCE, a_row) + (_requests_for(rest, a_row) if rest else 0)
     requests += math.ceil(counts.given / BATCH_SIZE)  # a few rows may have most of the answers that were given
-    found: dict[str, EmbeddingEstimate] = {}
     for teacher in served_teachers(config):
         prompts = teacher.prompts.resolved({})
         tokens = rows * about_text_tokens((prompts.get("query") or "") + query)
@@ -147,7 +134,7 @@ def embeddings(config: Config, counts: RowCounts, *, query: str, passage: str) -
         cost = None if price is None else cost_of(price, prompt_tokens=tokens, completion_tokens=0)
         before = found.get(teacher.model)
         own = EmbeddingEstimate(rows + passages, requests, tokens, cost)
-        found[teacher.model] = own if before is None else _sum(before, own)
+        found[teacher.model] = own if before is None else before + own
     return found
 
 
@@ -204,8 +191,3 @@ def _requests_for(rows: int, passages_a_row: int) -> int:
 def _batches(texts: int) -> int:
     full, rest = divmod(texts, TEXTS_AT_ONCE)
     return full * math.ceil(TEXTS_AT_ONCE / BATCH_SIZE) + math.ceil(rest / BATCH_SIZE)
-
-
-def _sum(one: EmbeddingEstimate, other: EmbeddingEstimate) -> EmbeddingEstimate:
-    cost = None if one.cost is None or other.cost is None else one.cost + other.cost
-    return EmbeddingEstimate(one.texts + other.texts, one.requests + other.requests, one.tokens + other.tokens, cost)

@@ -18,6 +18,7 @@ from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
 from multigrain.records import Document, Split
 from multigrain.sources.words import count_words
+from multigrain.stages.fingerprints import set_paths
 from multigrain.storage.packages import plain_encoder_name, resolve_encoder, resolve_gguf
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.inputs import Inputs, load_inputs, training_units
@@ -119,7 +120,7 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
     embedding = _embedding_speed(config, documents, notes) if probe else None
     writing = _writing_speed(config, inputs, directory, notes) if probe else None
     steps = {name: config.training.resolve(name).steps_for(estimate.rows) for name in config.training.candidates}
-    test = splits[str(Split.TEST)] or None if config.evaluation.queries != "none" else None
+    test = _test_queries(config, splits, notes)
     gain = expected_gain(_writer(config))
     return Plan(
         documents={"documents": len(documents), **splits} if documents else {},
@@ -127,13 +128,34 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
         base=plain_encoder_name(config.training.base_model),
         estimate=estimate,
         steps=steps,
-        time=_times(config, estimate, documents, splits, steps, embedding=embedding, writing=writing),
+        time=_times(config, estimate, documents, splits, steps, test=test, embedding=embedding, writing=writing),
         gain=gain,
         test_queries=test,
         queries_for_gain=queries_to_show(gain.mean) if gain.mean > 0 else None,
         smallest_shown=None if test is None else round(smallest_shown(test), 1),
         notes=tuple(notes),
     )
+
+
+def _test_queries(config: Config, splits: Mapping[str, int], notes: list[str]) -> int | None:
+    """Queries of the set that the verdict will speak of: a labelled test set's, else those of the held-out documents.
+
+    None where that is not known, with a note where a labelled set cannot be read here.
+    """
+    labelled = next((each for each in config.evaluation.sets if each.role == "test"), None)
+    if labelled is None:
+        return splits[str(Split.TEST)] or None if config.evaluation.queries != "none" else None
+    if not set_paths(labelled):
+        notes.append(f"how many test queries {labelled.name} has is known when it is read, as a run does")
+        return None
+    from multigrain.evaluation.sets.loading import open_sets
+
+    try:
+        opened = open_sets([labelled], seed=config.seed)
+    except EvaluationError as error:
+        notes.append(str(error))
+        return None
+    return sum(len(found.queries) for found in opened.retrieval) + sum(len(pairs.pairs) for pairs in opened.similarity)
 
 
 def _times(
@@ -143,6 +165,7 @@ def _times(
     splits: Mapping[str, int],
     steps: Mapping[str, int],
     *,
+    test: int | None,
     embedding: float | None,
     writing: float | None,
 ) -> PlannedTime:
@@ -154,6 +177,7 @@ def _times(
         documents: all of them.
         splits: how many on each side.
         steps: of each candidate.
+        test: queries that are tested; None where unknown.
         embedding: tokens a second; None where unknown.
         writing: requests a second; None where unknown.
     """
@@ -168,7 +192,7 @@ def _times(
     if not embedding or not documents:
         return PlannedTime(synthesis, None, None, None, device, assumed)
     tokens = _tokens_a_text(documents)
-    models, asked = len(steps), splits["validation"] + splits["test"]
+    models, asked = len(steps), splits["validation"] + (test or 0)
     corpus = len(documents) * tokens
     audit = (splits["train"] * tokens + estimate.rows * TOKENS_A_QUERY) / embedding
     training = sum(_training_tokens(config, name, count, tokens, splits=splits) for name, count in steps.items())

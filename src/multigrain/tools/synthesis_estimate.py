@@ -44,13 +44,13 @@ from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy
 from multigrain.tools.answer_length import assumed_length
 from multigrain.tools.paid_calls import (
-    EmbeddingEstimate,
     RowCounts,
     Times,
     embeddings,
     judged_passages,
     rows_asked_again,
 )
+from multigrain.tools.rival_calls import EmbeddingEstimate
 
 Item = TypeVar("Item")
 
@@ -97,7 +97,7 @@ class Estimate:
         cost_at_most: with `requests_at_most` and every answer at its whole budget.
         strategies: what each strategy of a mix has in it, by name; so have those who ask for tasks and for held-out
             queries, judges, and who is asked for negatives again.
-        embeddings: what embedders behind endpoints are asked as teachers, at most, by their references.
+        embeddings: what embedders behind endpoints are asked as teachers and rivals, at most, by their references.
         unpriced: models that are asked and whose price nobody knows, by reference or name.
         prompts: the first requests' messages, as they would be sent.
         local: where an embedded model would run, and what it takes of the memory; None without one, or where its file
@@ -153,7 +153,9 @@ class Estimate:
         )
 
 
-def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs | None = None) -> Estimate:
+def dry_run(
+    config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs | None = None, judge_rows: bool = True
+) -> Estimate:
     """Estimate the rest of what a run asks: the brainstorm of tasks, rows, held-out queries, judges and teachers.
 
     Args:
@@ -161,6 +163,8 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs
         directory: the run directory; what its journals hold need not be asked again. It need not exist.
         prompts: how many requests to show.
         inputs: what the run starts from, where it was read already.
+        judge_rows: count what `audit.query_judge` is asked of rows, which the audit does; of held-out queries it is
+            asked as they are written.
 
     Raises:
         SourceError: what the run starts from cannot be used.
@@ -193,14 +197,15 @@ def dry_run(config: Config, directory: Path, *, prompts: int = 3, inputs: Inputs
         if (judge := config.audit.query_judge) is not None and config.start_from != "pairs":
             writer.add_judged_queries(documents, len(documents) if judge.heldout else 0, config)
             sample, _ = _sample(trained)
-            own.add_judged_queries([unit.document for unit in sample], counts.rows, config)
+            if judge_rows:
+                own.add_judged_queries([unit.document for unit in sample], counts.rows, config)
         own.add_rewritten(trained, rows_asked_again(config, counts), strategy, engine)
         own.add_judgments(trained, judged_passages(config, counts), config, templates)
     longest = max((unit.document.text for unit in _sample(trained)[0]), key=len, default="")
     asked = max((unit.query or _QUERY for unit in _sample(trained)[0]), key=len, default="")
     return Estimate.of(
         [own] if writer is own else [own, writer],
-        embeddings=embeddings(config, counts, query=asked, passage=longest),
+        embeddings=embeddings(config, counts, inputs, query=asked, passage=longest),
         prompts=prompts,
         local=_local(config.llm),
     )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from multigrain.curriculum.schedule import Boundary
 from multigrain.storage.files import atomic_write
+from multigrain.training.curves import SimilarityCurves
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,31 @@ class TrainingStep:
     source: str = "graded"
 
 
+NoticeName = Literal[
+    "weights hardly moved",
+    "vectors equal the base's",
+    "collapsed",
+    "loss at its floor",
+    "validation fell",
+    "similarity fell, margins grew",
+]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a training shows of itself.
+
+    Attributes:
+        name: which of the things that are looked for.
+        warns: whether something may be wrong; else it is normal and only said.
+        words: what was measured, and what to do.
+    """
+
+    name: NoticeName
+    warns: bool
+    words: str
+
+
 @dataclass(frozen=True)
 class TrainingLog:
     """A candidate's training, as `training_log.json` holds it.
@@ -45,6 +74,12 @@ class TrainingLog:
         kept_step: the step whose weights were kept, where validation queries chose one; else None.
         validation: nDCG@10 of the validation queries by the step after which they were asked, 0 to 1.
         rates: the best of these by the peak learning rate, where several were tried.
+        keep: whether the weights that answered validation queries best were to be kept, or the last ones.
+        weights_moved: length of the change of the weights that learn, relative to their length, in the model that is
+            saved; None where it was not measured.
+        lengths: vector lengths that were trained at once; 0 for the whole alone.
+        curves: similarities on a sample that stays the same; None where there is none.
+        notices: what the training shows of itself.
     """
 
     candidate: str
@@ -67,7 +102,17 @@ class TrainingLog:
     kept_step: int | None = None
     validation: dict[int, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
+    keep: str = "best"
+    weights_moved: float | None = None
+    lengths: int = 0
+    curves: SimilarityCurves | None = None
+    notices: tuple[Notice, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write the log as JSON."""
         atomic_write(path, json.dumps(asdict(self), indent=2))
+
+
+def read_log(path: Path) -> TrainingLog:
+    """A log as `TrainingLog.save` wrote it."""
+    return TypeAdapter(TrainingLog).validate_json(path.read_bytes())

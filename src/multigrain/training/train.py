@@ -92,7 +92,7 @@ def train_candidate(
     on_step: StepListener | None = None,
     on_note: Callable[[str], None] = lambda line: None,
     on_interrupt: Callable[[], None] | None = None,
-    watch: Watch | None = None,
+    watches: Sequence[Watch] = (),
 ) -> TrainingLog:
     """Tune a model in place.
 
@@ -111,7 +111,7 @@ def train_candidate(
         on_step: told of every step.
         on_note: told of each line on the sets that are mixed in, e.g. what is left out of them.
         on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
-        watch: may end training before its last step.
+        watches: look at the model now and then; each may end training before its last step.
 
     Raises:
         ConfigError: the loss is unknown, has wrong options, or cannot be trained on the schedule's rows; or sharding
@@ -144,8 +144,8 @@ def train_candidate(
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
         trainer.add_callback(interrupt)
-        if watch is not None:
-            trainer.add_callback(_Watching(watch, steps))
+        if watches:
+            trainer.add_callback(_Watching(watches, steps))
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if interrupt.requested and trainer.state.global_step < steps:
         raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
@@ -290,16 +290,18 @@ def _losses(
 class _Watching(TrainerCallback):
     """Lets the main process look at the model as it is, and all processes end together."""
 
-    def __init__(self, watch: Watch, steps: int) -> None:
-        self.watch = watch
+    def __init__(self, watches: Sequence[Watch], steps: int) -> None:
+        self.watches = watches
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after every optimiser step."""
         step = int(state.global_step)
-        if not self.watch.is_due(step, self.steps):
+        due = [watch for watch in self.watches if watch.is_due(step, self.steps)]
+        if not due:
             return
-        ends = [is_main_process() and self.watch.look(step)]
+        looked = [watch.look(step) for watch in due] if is_main_process() else []  # all of them, whoever ends it
+        ends = [any(looked)]
         if process_count() > 1:
             distributed.broadcast_object_list(ends)
         if ends[0]:
@@ -359,4 +361,6 @@ def _log_of(history: list[dict[str, Any]], settings: _Settings, plan: TrainingPl
         history=tuple(steps),
         boundaries=tuple(boundaries(schedule, len(plan.sources))) if has_levels else (),
         seconds=round(seconds, 3),
+        lengths=len(config.matryoshka),
+        keep=config.keep,
     )

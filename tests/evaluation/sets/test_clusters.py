@@ -100,6 +100,14 @@ def test_a_column_says_who_asked_and_others_of_what_kind_a_query_is(tmp_path: Pa
         load_evaluation_set(parse_set(str(folder), "test", cluster_by="team"), seed=1)
 
 
+def test_a_column_with_one_value_is_refused_when_the_set_is_read(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", ["ann"] * 6)
+    with pytest.raises(EvaluationError, match="all 6 queries have 'ann' in the column 'person'"):
+        load_evaluation_set(parse_set(str(folder), "test", cluster_by="person"), seed=1)
+    mixed = folder_of(tmp_path / "mixed", ["ann"] * 5 + [None])
+    assert len(set(load_evaluation_set(parse_set(str(mixed), "test", cluster_by="person"), seed=1).clusters)) == 2
+
+
 def test_only_files_of_queries_have_columns() -> None:
     with pytest.raises(ValidationError, match="cluster_by names columns of a file of queries"):
         EvaluationSetConfig(name="s", path="mteb:SciFact", cluster_by="person")

@@ -41,6 +41,7 @@ SHAPES: Final[Mapping[str, Any]] = {
     "dataset convert": tools.Converted,
     "dataset push": tools.DatasetPushed,
     "demo": tools.Demo,
+    "diagnose": tools.Causes,
     "doctor": tools.Diagnosis,
     "export": tools.Export,
     "journal": runs.JournalUsage,

@@ -10,11 +10,12 @@ from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.verdict import Verdict
 from multigrain.llm.build import LocalPlan
+from multigrain.tools.diagnosis import Status
 from multigrain.tools.doctor import Finding
 from multigrain.tools.expected_gain import ExpectedGain
-from multigrain.tools.paid_calls import EmbeddingEstimate
 from multigrain.tools.plan import PlannedTime
 from multigrain.tools.plugins import NamedPart
+from multigrain.tools.rival_calls import EmbeddingEstimate
 from multigrain.tools.synthesis_estimate import StrategyShare
 
 
@@ -303,3 +304,26 @@ class ServerVerified(Open):
     mean_cosine: float | None
     reasons: list[dict[str, JsonValue]]
     """Why they differ, with what to do."""
+
+
+class Cause(Shape):
+    """A reason why tuning may not have helped."""
+
+    cause: str
+    question: str
+    status: Status
+    evidence: str
+    """With its figures, in words."""
+    figure: float | None
+    """The one that decides."""
+    advice: str
+    """Empty where the cause is ruled out, and so is `command`."""
+    command: str
+
+
+class Causes(Shape):
+    """What `diagnose` prints."""
+
+    run: str
+    found: int
+    causes: list[Cause]

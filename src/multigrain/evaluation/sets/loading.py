@@ -62,7 +62,15 @@ def load_evaluation_set(config: EvaluationSetConfig, *, seed: int) -> Evaluation
     else:
         folder = Path(config.path).expanduser()
         whole = read_beir(folder, name=name, role=role, cluster_by=cluster_by, slice_by=slice_by)
-    return sample(whole, max_queries=config.max_queries, max_documents=config.max_documents, seed=seed)
+    chosen = sample(whole, max_queries=config.max_queries, max_documents=config.max_documents, seed=seed)
+    if len(chosen.queries) > 1 and len(set(chosen.asked_by.values())) == 1:
+        (value,) = set(chosen.asked_by.values())
+        raise EvaluationError(
+            f"evaluation set {name!r}: all {len(chosen.queries):,} queries have {value!r} in the column "
+            f"{cluster_by!r}, and one cluster says nothing of others; name a column with different values, or leave "
+            "cluster_by out"
+        )
+    return chosen
 
 
 def open_sets(configs: Sequence[EvaluationSetConfig], *, seed: int) -> OpenedSets:

@@ -32,7 +32,7 @@ SEEN: Final = "seen documents"
 """What the set of people's queries is called that documents answer which were tuned on."""
 
 _ROLES: dict[Split, Role] = {Split.VALIDATION: "validation", Split.TEST: "test"}
-_MOST_SEEN: Final = 2000  # queries; more of them would tell hardly more
+MOST_SEEN: Final = 2000  # queries; more of them would tell hardly more
 
 
 def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
@@ -82,7 +82,7 @@ def _seen_set(config: Config, run: RunDirectory, documents: Sequence[Document]) 
     if unasked:
         provenance = f"{HUMAN_TITLES} of documents that were tuned on"
         whole = from_queries(unasked, documents, name=SEEN, role="test", provenance=provenance)
-        yield sample(whole, max_queries=_MOST_SEEN, seed=config.seed)
+        yield sample(whole, max_queries=MOST_SEEN, seed=config.seed)
 
 
 def seen_queries(sets: Iterable[EvaluationSet], documents: Iterable[Document]) -> dict[str, frozenset[str]]:

@@ -32,11 +32,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
     model, _ = write_onnx_folder(job, folder)
     graph = openvino.convert_model(str(folder / ONNX_FILE))
     openvino.save_model(graph, str(folder / OPENVINO_FILE), compress_to_fp16=False)
-    # float32 throughout: left to itself, the CPU plug-in computes in bfloat16 where there are units for it.
-    compiled = openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    reader = Embedder(folder)
-    reader.session = _Session(compiled)
-    difference = check_parity(model, reader, what=f"{job.source} as OpenVINO")
+    difference = check_parity(model, open_folder(folder), what=f"{job.source} as OpenVINO")
     for path in folder.glob(f"{ONNX_FILE}*"):
         path.unlink()
     (folder / "embedder.py").unlink()  # it reads ONNX
@@ -49,6 +45,23 @@ def export(job: ExportJob, folder: Path) -> Exported:
             "inputs are input_ids and attention_mask of tokenizer.json; the output is sentence_embedding",
         ),
     )
+
+
+def open_folder(folder: Path, *, threads: int | None = None) -> Embedder:
+    """A folder that `export` wrote, computed by OpenVINO.
+
+    Args:
+        folder: it and the graph in it.
+        threads: that one forward pass may use; None for all.
+    """
+    import openvino
+
+    # float32 throughout: left to itself, the CPU plug-in computes in bfloat16 where there are units for it.
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    session = _Session(openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", options))
+    return Embedder(folder, session=session)
 
 
 class _Session:
