@@ -110,6 +110,8 @@ def compare_demos(sources: dict[str, Path], folder: Path, seeds: list[int]) -> d
             output, peak = watched(command, sources[side])
             summaries[side][seed] = json.loads(output.splitlines()[-1])
             memory[side] = max(memory[side], peak)
+            told = {key: summaries[side][seed][key] for key in ("seconds", "rows", "delta")}
+            print(json.dumps({"side": side, "seed": seed, **told}), file=sys.stderr, flush=True)
 
     def ratio(stage: str) -> float:
         now, before = ([summaries[side][seed]["seconds"][stage] for seed in seeds] for side in SIDES)

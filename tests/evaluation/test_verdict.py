@@ -93,6 +93,8 @@ def test_what_is_claimed_contradicts_neither_its_interval_nor_its_p_value(
         ([(-0.01, 0.03)], None, "not shown"),
         ([(-0.01, 0.03)], False, "no better on validation"),
         ([(-0.03, 0.01)], True, "no gain"),
+        ([(-0.005, 0.009)], True, "no gain"),
+        ([(-0.005, 0.009), (-0.01, 0.03)], True, "not shown"),
         ([(0.0, 0.0)], None, "no gain"),
         ([], True, "untested"),
         ([], False, "no better on validation"),
@@ -104,6 +106,15 @@ def test_the_test_queries_go_before_the_validation_queries(
     sets = [set_result(*each, name=f"t{place}") for place, each in enumerate(tests)]
     found = results(*sets, beat_base=beat_base)
     assert decide(found, conclusions_of(found)) == decision
+
+
+def test_where_a_rival_is_to_be_taken_nobody_is_sent_for_more_queries() -> None:
+    for interval in ((-0.01, 0.03), (-0.005, 0.009), (-0.05, -0.01)):
+        found = results(set_result(*interval))
+        _, said = recommendation(found, conclusions_of(found), rival="bm25")
+        assert "take bm25" in said
+        assert "more queries" not in said
+        assert "keep the base model" not in said
 
 
 def test_a_gain_that_cost_the_unrelated_set_is_used_with_a_reserve() -> None:

@@ -33,7 +33,7 @@ def planned(speed: float, elapsed: float) -> DemoPlan:
 def test_a_plan_is_within_its_time_or_as_short_as_can_be(speed: float, elapsed: float) -> None:
     plan = planned(speed, elapsed)
 
-    assert FEWEST_STEPS <= plan.steps <= plan.wanted == 24
+    assert FEWEST_STEPS <= plan.steps <= plan.wanted == DEMO.training.steps
     assert FEWEST_DOCUMENTS <= plan.documents <= 2_000
     assert plan.seconds <= SECONDS + 1 or plan.steps == FEWEST_STEPS
     assert ("since more would take too long" in plan.sentence()) == (plan.steps < plan.wanted)

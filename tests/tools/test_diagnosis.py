@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from multigrain.cli.main import app
 from multigrain.errors import RunDirectoryError
+from multigrain.evaluation.choice import choose_model
 from multigrain.evaluation.results import read_results, write_results
 from multigrain.evaluation.stored import RESULTS_FILE
+from multigrain.evaluation.verdict import conclusions_of
 from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.causes import CAUSES
 from multigrain.tools.diagnosis import Finding, diagnose
@@ -37,7 +39,7 @@ def run(example: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 
 def _by_name(run: RunDirectory, **options: Any) -> dict[str, Finding]:
-    findings = diagnose(run.path, **options)
+    findings = diagnose(run.path, **options).findings
     assert [finding.cause for finding in findings] == [cause.name for cause in CAUSES]
     return {finding.cause: finding for finding in findings}
 
@@ -103,6 +105,11 @@ def test_a_probe_that_tells_written_from_mined_is_found(run: RunDirectory) -> No
     run.audit_path.write_text(json.dumps(values | {"probe": None, "kept": 60, "written": 200}))
     found = _by_name(run)["audit"]
     assert (found.status, found.figure) == ("found", 0.3)
+    run.audit_path.write_text(json.dumps(values | {"probe": None, "kept": 60, "written": 60}))
+    found = _by_name(run)["audit"]
+    assert (found.status, found.figure) == ("found", 1.0)
+    assert found.command == f"multigrain plan {run.path}/config.yaml --run {run.path}"
+    assert "queries_per_document" in found.advice
 
 
 def test_a_base_that_is_nearly_perfect_leaves_nothing_to_gain(run: RunDirectory) -> None:
@@ -154,6 +161,10 @@ def test_the_command_prints_each_cause_and_json_has_the_same(run: RunDirectory, 
         assert f"{number}. {cause.question} " in shown.output
     values = json.loads(CliRunner().invoke(app, ["diagnose", str(run.path), "--json"]).stdout)
     assert [each["cause"] for each in values["causes"]] == [cause.name for cause in CAUSES]
+    results = read_results(run.results_path / RESULTS_FILE)
+    chosen = choose_model(results, conclusions_of(results))
+    assert values["choice"] == (str(chosen) if results.rivals else "")
+    assert (f"choice: {chosen}" in shown.output) == bool(results.rivals)
     assert values["found"] == sum(each["status"] == "found" for each in values["causes"])
 
     refused = CliRunner().invoke(app, ["diagnose", str(tmp_path / "nowhere")])

@@ -24,9 +24,9 @@ def demo(
 ) -> None:
     """Tune a small model on the docstrings of your installed Python packages, and prove it.
 
-    Real from end to end, with no key, no hub and no GPU: an embedded language model writes queries for docstrings,
-    negatives come at four levels, all-MiniLM-L6-v2 is trained three ways (ATA pooling, mean pooling, and in-batch
-    negatives only), and all are compared on summary lines that people wrote for docstrings never seen before.
+    Real from end to end, with no key, no hub and no GPU. An embedded language model writes queries for docstrings, and
+    negatives of four levels are mined. all-MiniLM-L6-v2 is trained with ATA pooling and with mean pooling. All are
+    compared on summary lines that people wrote for docstrings never seen before.
 
     Two seconds at the start measure the machine: a slow one trains fewer steps, to end within ten minutes.
     """

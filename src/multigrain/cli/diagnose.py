@@ -39,10 +39,12 @@ def diagnose(
         from multigrain.tools.moved import vectors_moved
 
         moved = vectors_moved
-    findings = causes_of(run, moved=moved)
+    diagnosis = causes_of(run, moved=moved)
+    findings = diagnosis.findings
     counts = Counter(finding.status for finding in findings)
     if as_json:
-        print_json({"run": str(run), "found": counts["found"], "causes": list(map(asdict, findings))})
+        causes = list(map(asdict, findings))
+        print_json({"run": str(run), "found": counts["found"], "causes": causes, "choice": diagnosis.choice})
     else:
         for number, finding in enumerate(findings, start=1):
             typer.echo(f"{number}. {finding.question} {finding.status.capitalize()}.")
@@ -53,3 +55,5 @@ def diagnose(
             f"{counts['found']} found, {counts['ruled out']} ruled out, {counts['cannot tell']} cannot be told from "
             "this run"
         )
+        if diagnosis.choice:
+            typer.echo(f"choice: {diagnosis.choice}")

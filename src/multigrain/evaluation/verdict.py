@@ -261,8 +261,8 @@ Decision = Literal[
 ]
 """base: validation chose the base model. use: a gain is claimed on a test set that decides. worse: a loss is, or no
 gain is and a loss on another. looks worse: no gain is, and an interval lies below zero. no better on validation: it
-did not beat the base model where it was chosen. not shown: it points up. no gain: it does not even point up. untested:
-there is no test set."""
+did not beat the base model where it was chosen. not shown: it points up, on too few queries to tell. no gain: it does
+not even point up, or nothing that matters was gained. untested: there is no test set."""
 
 
 def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Decision:
@@ -288,7 +288,8 @@ def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Dec
         return "no better on validation"
     if not tests:
         return "untested"
-    return "not shown" if any(conclusion.difference.mean > _ABOUT_ZERO for conclusion in tests) else "no gain"
+    unsettled = [conclusion for conclusion in tests if conclusion.verdict is Verdict.UNDECIDED]
+    return "not shown" if any(conclusion.difference.mean > _ABOUT_ZERO for conclusion in unsettled) else "no gain"
 
 
 def deciding_tests(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> list[Conclusion]:
@@ -348,7 +349,8 @@ def recommendation(
         "looks worse": f", although a test set's whole interval lies below zero: {keep}",
         "no better on validation": f", although it did not beat the base model on the validation queries: {keep}",
         "no gain": f", although the test shows no gain: {keep}",
-        "not shown": "; it may be better, but that is not shown: test it on more queries before you use it",
+        "not shown": "; it may be better, but that is not shown: "
+        + (f"{keep}, which is" if rival else "test it on more queries before you use it"),
         "untested": "; test it on queries of your own before you use it",
     }[decision]
 

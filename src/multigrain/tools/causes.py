@@ -62,7 +62,7 @@ CAUSES: Final = (
     Cause(
         "nothing to gain",
         "Was there anything to gain?",
-        "multigrain bases {run}/config.yaml",
+        "multigrain bases {run}/config.yaml --run {run}",
         "compare other bases before you tune this one again",
     ),
     Cause(

@@ -18,6 +18,7 @@ from multigrain.config.file import load_config
 from multigrain.dataset.store import open_examples
 from multigrain.display import numbers as figures
 from multigrain.errors import ConfigError, RunDirectoryError
+from multigrain.evaluation.choice import choose_model
 from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.query_kinds import conclude_all_slices, is_question
 from multigrain.evaluation.results import NDCG, EvaluationResults, SetResult, read_results
@@ -60,13 +61,15 @@ class Evidence:
         status: found, ruled out, or cannot tell.
         words: the evidence, with its figures.
         figure: the one that decides, where there is one; shares and nDCG@10 from 0 to 1.
-        missing: a command that would get the evidence; empty for the cause's own.
+        missing: another command than the cause's own, such as one that would get the evidence.
+        advice: what to do, where the cause's own advice does not fit.
     """
 
     status: Status
     words: str
     figure: float | None = None
     missing: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,20 @@ class Finding:
     command: str
 
 
-def diagnose(path: Path, *, moved: ModelMoved | None = None) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a run shows.
+
+    Attributes:
+        findings: of each cause, the most frequent first.
+        choice: the verdict over base, tuned model and rivals, in words; empty where the run compared no rivals.
+    """
+
+    findings: tuple[Finding, ...]
+    choice: str = ""
+
+
+def diagnose(path: Path, *, moved: ModelMoved | None = None) -> Diagnosis:
     """What speaks for and against each cause, the most frequent first.
 
     Args:
@@ -107,12 +123,14 @@ def diagnose(path: Path, *, moved: ModelMoved | None = None) -> tuple[Finding, .
     if not run.config_path.is_file():
         raise RunDirectoryError(f"{path}: no run is here (it holds no {run.config_path.name}); `multigrain status`")
     seen = _Seen(run, moved)
-    return tuple(_finding(cause, _LOOKS[cause.name](seen), path) for cause in CAUSES)
+    chosen = None if seen.results is None else choose_model(seen.results, seen.conclusions)
+    findings = tuple(_finding(cause, _LOOKS[cause.name](seen), path) for cause in CAUSES)
+    return Diagnosis(findings, "" if chosen is None or not seen.results or not seen.results.rivals else str(chosen))
 
 
 def _finding(cause: Cause, evidence: Evidence, path: Path) -> Finding:
     done = evidence.status == "ruled out"
-    advice = "" if done else cause.advice if evidence.status == "found" else "get what is missing"
+    advice = "" if done else evidence.advice or ("get what is missing" if evidence.missing else cause.advice)
     command = "" if done else (evidence.missing or cause.command).format(run=path)
     return Finding(cause.name, cause.question, evidence.status, evidence.words, evidence.figure, advice, command)
 
@@ -190,7 +208,7 @@ class _Seen:
 
 def _noise(seen: _Seen) -> Evidence:
     if seen.results is None:
-        return Evidence("cannot tell", "the run has not been evaluated", missing="multigrain run {run}/config.yaml")
+        return Evidence("cannot tell", "the run has not been evaluated", missing="multigrain run {run}")
     found = seen.conclusion
     if found is None:
         words = "no test set compares a tuned model with the base"
@@ -239,9 +257,15 @@ def _audit(seen: _Seen) -> Evidence:
     if audit.probe is not None and audit.probe.warns:
         words += f"; a classifier tells written negatives from mined ones (AUC {audit.probe.auc:.2f})"
         return Evidence("found", words, round(share, 4))
-    few = audit.kept < _FEW_ROWS
-    words += "; so few rows teach little" if few else ""
-    return Evidence("found" if few or share < _KEPT_SHARE else "ruled out", words, round(share, 4))
+    if share < _KEPT_SHARE:
+        return Evidence("found", words, round(share, 4))
+    if audit.kept < _FEW_ROWS:
+        more = "give it more documents, or more queries a document (synthesis.queries_per_document)"
+        words += "; so few rows teach little"
+        return Evidence(
+            "found", words, round(share, 4), missing="multigrain plan {run}/config.yaml --run {run}", advice=more
+        )
+    return Evidence("ruled out", words, round(share, 4))
 
 
 def _notices(seen: _Seen, names: Sequence[str]) -> list[str]:
@@ -283,7 +307,7 @@ def _nothing_moved(seen: _Seen) -> Evidence:
 
 def _nothing_to_gain(seen: _Seen) -> Evidence:
     if seen.results is None or seen.tested is None:
-        return Evidence("cannot tell", "the base has not been tested", missing="multigrain run {run}/config.yaml")
+        return Evidence("cannot tell", "the base has not been tested", missing="multigrain run {run}")
     result = seen.tested[0]
     score = result.models[seen.results.base].score
     words = f"the base's {result.metric} on {result.name} is {figures.score(score)}"
@@ -292,7 +316,7 @@ def _nothing_to_gain(seen: _Seen) -> Evidence:
 
 def _kinds(seen: _Seen) -> Evidence:
     if seen.results is None:
-        return Evidence("cannot tell", "the run has not been evaluated", missing="multigrain run {run}/config.yaml")
+        return Evidence("cannot tell", "the run has not been evaluated", missing="multigrain run {run}")
     concluded = conclude_all_slices(seen.results)
     if not any(each.conclusion is not None for each in concluded):
         return Evidence("cannot tell", "too few queries of each kind", missing="multigrain label {run}")
@@ -309,7 +333,7 @@ def _kinds(seen: _Seen) -> Evidence:
 
 def _elsewhere(seen: _Seen) -> Evidence:
     if seen.results is None:
-        return Evidence("cannot tell", "the run has not been evaluated", missing="multigrain run {run}/config.yaml")
+        return Evidence("cannot tell", "the run has not been evaluated", missing="multigrain run {run}")
     judged = judge_forgetting(seen.results)
     if not judged:
         if seen.results.chosen == seen.results.base:

@@ -90,7 +90,11 @@ def test_weights_and_activations_are_as_precise_on_every_processor(monkeypatch: 
     monkeypatch.setattr(
         llm,
         "_genai",
-        SimpleNamespace(SchedulerConfig=genai.SchedulerConfig, ContinuousBatchingPipeline=pipeline),
+        SimpleNamespace(
+            SchedulerConfig=genai.SchedulerConfig,
+            GenerationConfig=genai.GenerationConfig,
+            ContinuousBatchingPipeline=pipeline,
+        ),
     )
     asyncio.run(llm.load())
     asyncio.run(llm.aclose())

@@ -1,4 +1,4 @@
-"""A thread that feeds OpenVINO's continuous batching: requests join as they come and leave as they end."""
+"""Threads that feed OpenVINO's continuous batching: requests join as they come and leave as they end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from multigrain.llm.protocol import CompletionFailure
 _TRIES: Final = 2
 _PATIENCE_SECONDS: Final = 120.0
 _LEAST_BUSY: Final = 0.02
-"""Processor time a second of a step that is at work, however slow it is."""
+"""Processor time a second of a pipeline that is at work, however slow it is."""
+
+_POLL_SECONDS: Final = 0.01
+_ENDS: Final[dict[str, Literal["stop", "length"]]] = {"STOP": "stop", "LENGTH": "length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +47,45 @@ class _Job:
     answer: Future[Generated] = field(default_factory=Future)
     handle: Any = None
     tries: int = 0
+    tokens: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
 
 
 class Batcher:
-    """Runs one pipeline from one thread.
+    """Keeps one pipeline busy.
+
+    A step of the pipeline holds Python's global lock in openvino-genai 2026.4.1, and with it every other thread of the
+    process for most of the time; `generate` does not. So one thread is inside `generate` for as long as there is
+    work, and another one adds requests to it and collects what has ended. `generate` wants a request of its own to
+    begin with: a short filler that nobody reads.
 
     What a request does wrong may surface only in a step, and then the whole pipeline is unusable: a schema that
     cannot be followed does that. So a schema that is new waits until nothing else is being written, and after a failed
-    step the pipeline is opened anew, for everybody but whoever brought the schema.
+    step the pipeline is opened again, for everybody but whoever brought the schema.
 
-    A step can also never come back: openvino-genai 2026.4.1 was once seen to stand still in one, at no processor time.
+    A step can also never come back: openvino-genai 2026.4.1 was seen to stand still in one, at no processor time.
     Then every request fails with an `LLMError`, for another runtime to take over.
 
     Args:
         opened: opens the pipeline; called in the constructor, and again after a step that failed.
         slots: requests in work at once; the others wait.
-        patience: seconds of one step in which the process may do nothing.
+        filler: prompt and settings of a request of a few tokens; None steps instead, for requests whose `echo` has
+            prompts scored: beside a request without it, their numbers would be another prompt's.
+        patience: seconds in which the process may do nothing while there is work.
     """
 
-    def __init__(self, opened: Callable[[], Any], slots: int, patience: float = _PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        opened: Callable[[], Any],
+        slots: int,
+        *,
+        filler: tuple[Any, Any] | None,
+        patience: float = _PATIENCE_SECONDS,
+    ) -> None:
         self._opened = opened
         self._pipeline: Any = opened()
         self._slots = slots
+        self._filler = filler
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
         self._proven: set[str] = set()
@@ -74,7 +94,11 @@ class Batcher:
         self._closing = False
         self._broken: Exception | None = None
         self._patience = patience
-        self._step_began: float | None = None
+        self._generating: threading.Thread | None = None
+        self._began: float | None = None
+        self._joinable = False
+        self._problem: Exception | None = None
+        self._own_seconds = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="multigrain-llm", daemon=True)
         self._thread.start()
@@ -113,7 +137,7 @@ class Batcher:
             self._closing = True
             dropped, self._waiting = list(self._waiting), deque()
             self._changed.notify()
-            stands_still = self._broken is not None and self._step_began is not None
+            stands_still = self._broken is not None and self._began is not None
         for job in dropped:
             job.answer.cancel()
         if not stands_still:
@@ -124,53 +148,90 @@ class Batcher:
         try:
             while self._turn():
                 pass
+            if self._generating is not None and self._broken is None:
+                self._generating.join()
         finally:
             self._ended.set()
 
     def _turn(self) -> bool:
-        """One step, with what comes before and after it; False where nothing is left to do."""
+        """Collect what has ended and admit what waits; False where nothing is left to do."""
         with self._changed:
             while not (self._waiting or self._running or self._closing):
                 self._changed.wait()
-            if not (self._waiting or self._running):
+            if self._broken is not None or not (self._waiting or self._running):
                 return False
-            self._admit()
-            self._step_began = time.monotonic()
+            working = self._began is not None
+        self._settle(more_may_come=working)
+        if not working:
+            if self._problem is not None:
+                self._start_anew(self._problem)
+            elif self._waiting:
+                self._generate()
+            return True
+        with self._changed:
+            if self._joinable:
+                self._admit()
+            self._own_seconds = time.thread_time()
+            self._changed.wait(_POLL_SECONDS)
+        return True
+
+    def _generate(self) -> None:
+        """Have the pipeline work in a thread of its own; returns once others may join."""
+        with self._changed:
+            self._began, self._joinable = time.monotonic(), True
+            if self._filler is None:
+                self._admit()
+        self._generating = threading.Thread(target=self._work, name="multigrain-llm-steps", daemon=True)
+        self._generating.start()
+        while (
+            self._filler is not None
+            and self._began is not None
+            and self._broken is None
+            and not self._pipeline.has_non_finished_requests()
+        ):
+            time.sleep(_POLL_SECONDS / 10)
+
+    def _work(self) -> None:
         problem: Exception | None = None
+        pipeline = self._pipeline
         try:
-            if self._pipeline.has_non_finished_requests():
-                self._pipeline.step()
+            if self._filler is not None:
+                prompt, settings = self._filler
+                pipeline.generate([prompt], [settings])
+            else:
+                while pipeline.has_non_finished_requests():
+                    pipeline.step()
+            with self._changed:
+                self._joinable = False
+            while pipeline.has_non_finished_requests():  # what joined in the last moment
+                pipeline.step()
         except Exception as error:  # the library raises C++ exceptions of any kind
             problem = error
         with self._changed:
-            self._step_began = None
-            if self._broken is not None:
-                return False
-        if problem is not None:
-            self._start_anew(problem)
-        self._settle()
-        return True
+            self._began, self._joinable, self._problem = None, False, problem
+            self._changed.notify_all()
 
     def _watch(self) -> None:
-        """Give up a step that lasts while the whole process does nothing."""
+        """Give up where there is work and the whole process does nothing."""
         watched: float | None = None
         since = busy = 0.0
         while not self._ended.wait(self._patience / 10):
-            began, now, used = self._step_began, time.monotonic(), time.process_time()
+            began, now, used = self._began, time.monotonic(), time.process_time() - self._own_seconds
             if began is None or began != watched or used - busy > _LEAST_BUSY * (now - since):
                 watched, since, busy = began, now, used
             elif now - since > self._patience and self._give_up(began):
                 return
 
-    def _give_up(self, step: float) -> bool:
+    def _give_up(self, began: float) -> bool:
         with self._changed:
-            if self._step_began != step:
+            if self._began != began:
                 return False
             jobs = [*self._running, *self._waiting]
             self._waiting.clear()
             self._closing = True
+            self._changed.notify_all()
             self._broken = LLMError(
-                f"OpenVINO stands still: {self._patience:.0f} s in one step, at no processor time "
+                f"OpenVINO stands still: {self._patience:.0f} s without any work, although requests wait "
                 f"(llm.runtime: llamacpp does without it; what was answered is kept)"
             )
         _fail_all(jobs, self._broken)
@@ -194,7 +255,12 @@ class Batcher:
             if alone:
                 return
 
-    def _settle(self) -> None:
+    def _settle(self, *, more_may_come: bool) -> None:
+        """Answer what has ended.
+
+        Args:
+            more_may_come: whether the pipeline is still at work.
+        """
         for job in list(self._running):
             if job.answer.cancelled():
                 job.handle.cancel()
@@ -203,21 +269,30 @@ class Batcher:
             status = job.handle.get_status().name
             if status == "RUNNING":
                 continue
-            self._running.remove(job)
             if status != "FINISHED":
                 # No output, or a piece that looks like any other: only the status tells.
+                self._running.remove(job)
                 _fail(job, CompletionFailure("too_long", f"the request does not fit the model's cache ({status})"))
                 continue
+            if (end := _read(job)) is None:  # the status comes before the last tokens
+                if not more_may_come:
+                    self._running.remove(job)
+                    _fail(job, CompletionFailure("server_error", "the runtime ended the request without an answer"))
+                continue
+            self._running.remove(job)
             if job.schema is not None:
                 self._proven.add(job.schema)
-            (output,) = job.handle.read_all()
-            end: Literal["stop", "length"] = "length" if output.finish_reason.name == "LENGTH" else "stop"
-            _answer(job, Generated(list(output.generated_ids), list(output.generated_log_probs), end))
+            _answer(job, Generated(job.tokens, job.log_probabilities, end))
 
     def _start_anew(self, error: Exception) -> None:
-        again, self._running = self._running, []
+        self._problem = None
+        with self._changed:
+            again, self._running = self._running, []
+            if not again:  # the filler itself failed: that is held against whoever waits
+                again = list(self._waiting)
+                self._waiting.clear()
         for job in list(again):
-            job.handle = None
+            job.handle, job.tokens, job.log_probabilities = None, [], []
             job.tries += 1
             unproven = job.schema is not None and job.schema not in self._proven
             if unproven or job.tries >= _TRIES:
@@ -235,6 +310,18 @@ class Batcher:
             return
         with self._changed:
             self._waiting.extendleft(reversed(again))
+
+
+def _read(job: _Job) -> Literal["stop", "length"] | None:
+    """Take what has been written; says how it ended, or None where it has not yet."""
+    if not job.handle.can_read():
+        return None
+    for output in job.handle.read_all():
+        job.tokens += output.generated_ids
+        job.log_probabilities += output.generated_log_probs
+        if output.finish_reason.name in _ENDS:
+            return _ENDS[output.finish_reason.name]
+    return None
 
 
 def _answer(job: _Job, generated: Generated) -> None:

@@ -32,6 +32,9 @@ _READING_COUNTS: Final = 300_000_000
 """Bytes of a file from which on reading prompts takes longer than writing single tokens, measured with AMX."""
 
 _BLANKS: Final = 32
+_FILLER: Final = 1
+_FILLER_TOKENS: Final = 8
+_FILLER_BLOCKS: Final = 2
 
 
 class OpenVinoLLM:
@@ -188,14 +191,14 @@ class OpenVinoLLM:
             return self._scorer
 
     def _load(self, *, prefix_cache: bool) -> _Loaded:
-        blocks = self._concurrency * (-(-self._context_tokens // _BLOCK_TOKENS) + 1)
+        blocks = self._concurrency * (-(-self._context_tokens // _BLOCK_TOKENS) + 1) + _FILLER_BLOCKS
         check_memory(
             self._file, openvino_bytes(self._file, blocks * _BLOCK_TOKENS, copy_bytes(self._file)), "OpenVINO"
         )
         path = readable_file(self._file)
         scheduler = self._genai.SchedulerConfig()
         scheduler.num_kv_blocks = blocks
-        scheduler.max_num_seqs = self._concurrency
+        scheduler.max_num_seqs = self._concurrency + 1  # the filler's
         scheduler.max_num_batched_tokens = max(_BATCHED_TOKENS, self._concurrency)
         scheduler.enable_prefix_caching = prefix_cache
         precision = "bf16" if cpu_has_amx() and path.stat().st_size >= _READING_COUNTS else "f32"
@@ -210,7 +213,11 @@ class OpenVinoLLM:
                     f"the file may be damaged or of a kind that it does not know; set llm.runtime: llamacpp"
                 ) from None
 
-        return _Loaded(Batcher(opened, self._concurrency))
+        settings = self._genai.GenerationConfig(
+            max_new_tokens=_FILLER_TOKENS, ignore_eos=True, do_sample=False, apply_chat_template=False
+        )
+        filler = (_tensor([_FILLER]), settings) if prefix_cache else None  # the one that scores prompts has no cache
+        return _Loaded(Batcher(opened, self._concurrency, filler=filler))
 
     def _prompt(self, loaded: _Loaded, request: CompletionRequest) -> str:
         messages = request.messages[:-1] if request.prefill else request.messages
@@ -236,9 +243,6 @@ class _Loaded:
     """A pipeline in its thread, and its tokenizer."""
 
     def __init__(self, batcher: Batcher) -> None:
-        import openvino
-
-        self._tensor = openvino.Tensor
         self.batcher = batcher
         self._tokenizer = batcher.tokenizer()
         self.end_token = int(self._tokenizer.get_eos_token_id())
@@ -264,10 +268,15 @@ class _Loaded:
         return str(self._tokenizer.decode(tokens))
 
     async def ask(self, prompt: list[int], settings: Any, schema: str | None) -> Generated:
-        import numpy as np
+        return await asyncio.wrap_future(self.batcher.submit(_tensor(prompt), settings, schema))
 
-        ids = self._tensor(np.array([prompt], dtype=np.int64))
-        return await asyncio.wrap_future(self.batcher.submit(ids, settings, schema))
+
+def _tensor(tokens: list[int]) -> Any:
+    """Token ids as OpenVINO takes them: (1, tokens)."""
+    import numpy as np
+    import openvino
+
+    return openvino.Tensor(np.array([tokens], dtype=np.int64))
 
 
 def _too_long(tokens: int, limit: int) -> CompletionFailure:
