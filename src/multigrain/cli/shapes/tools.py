@@ -327,3 +327,5 @@ class Causes(Shape):
     run: str
     found: int
     causes: list[Cause]
+    choice: str | None
+    """The verdict over base, tuned model and rivals, in words; empty or null without one."""
