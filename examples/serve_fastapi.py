@@ -8,32 +8,116 @@
     client.embeddings.create(model="handbook", input=["how do I rotate the logs?"])
 
 Where the model has prompts, `extra_body={"prompt_name": "query"}` puts one of them before every text. Requests that
-arrive together are embedded one batch after the other: one process is one model on one device. For more, run several
-behind a load balancer. Set API_KEY to ask callers for it.
+wait are embedded together, in batches of BATCH_TOKENS tokens. At most MOST_WAITING texts wait: further requests get
+status 503 and may come again. One process is one model on one device: for more, run several behind a load balancer.
+Set API_KEY to ask callers for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import os
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 import multigrain
+from multigrain.encoders.batches import TOKENS, token_batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sentence_transformers import SentenceTransformer
+
 MOST_TEXTS = 2048  # a request, as OpenAI's own endpoint
+MOST_WAITING = 4096  # texts
+GPU_TOKENS = 32_768  # of a batch; a CPU is fastest on as much as its caches hold
+
+
+@dataclass(eq=False)
+class Job:
+    """One text that waits for its vector."""
+
+    text: str
+    prompt: str | None
+    answer: asyncio.Future[tuple[Any, int]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Batcher:
+    """Embeds the texts of all requests that wait, one batch at a time: what arrives meanwhile is the next batches'."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self.model = model
+        default = TOKENS if model.device.type == "cpu" else GPU_TOKENS
+        self.tokens = int(os.environ.get("BATCH_TOKENS", default))
+        self.most_waiting = int(os.environ.get("MOST_WAITING", MOST_WAITING))
+        self.waiting: list[Job] = []
+        self.unfinished = 0
+        self.arrived = asyncio.Event()
+
+    async def embed(self, texts: list[str], prompt: str | None) -> tuple[list[Any], int]:
+        """The texts' vectors, and how many tokens were read."""
+        if self.unfinished and self.unfinished + len(texts) > self.most_waiting:
+            raise HTTPException(503, f"{self.unfinished} texts wait already; try again", {"Retry-After": "1"})
+        jobs = [Job(text, prompt) for text in texts]
+        self.unfinished += len(jobs)
+        try:
+            self.waiting += jobs
+            self.arrived.set()
+            answers = await asyncio.gather(*(job.answer for job in jobs))
+        finally:
+            self.unfinished -= len(jobs)
+        return [vector for vector, _ in answers], sum(tokens for _, tokens in answers)
+
+    async def run(self) -> None:
+        """Embed what waits, for ever."""
+        while True:
+            await self.arrived.wait()
+            self.arrived.clear()
+            jobs, self.waiting = [job for job in self.waiting if not job.answer.done()], []
+            for batch in await asyncio.to_thread(self.batches, jobs):
+                try:
+                    vectors = await asyncio.to_thread(self.vectors, [job for job, _ in batch])
+                except Exception as error:  # whatever a model raises is the answer to this batch alone
+                    for job, _ in batch:
+                        if not job.answer.done():
+                            job.answer.set_exception(error)
+                    continue
+                for (job, tokens), vector in zip(batch, vectors, strict=True):
+                    if not job.answer.done():
+                        job.answer.set_result((vector, tokens))
+
+    def batches(self, jobs: list[Job]) -> list[list[tuple[Job, int]]]:
+        """Jobs of one prompt together, by tokens, each with its number of tokens."""
+        batches = []
+        for _, group in groupby(sorted(jobs, key=lambda job: job.prompt or ""), lambda job: job.prompt):
+            own = list(group)
+            lengths = self.lengths(own)
+            split = token_batches(lengths, self.tokens)
+            batches += [[(own[place], lengths[place]) for place in places] for places in split]
+        return batches
+
+    def lengths(self, jobs: list[Job]) -> list[int]:
+        """Tokens of each text that are read."""
+        limit = self.model.max_seq_length
+        texts = [(self.model.prompts[job.prompt] if job.prompt else "") + job.text for job in jobs]
+        tokens = self.model.tokenizer(texts, truncation=limit is not None, max_length=limit)
+        return [len(ids) for ids in tokens["input_ids"]]
+
+    def vectors(self, jobs: list[Job]) -> Any:
+        """Vectors of one batch, in float32."""
+        texts, prompt = [job.text for job in jobs], jobs[0].prompt
+        vectors = self.model.encode(texts, prompt_name=prompt, batch_size=len(texts), show_progress_bar=False)
+        return np.asarray(vectors, dtype="<f4")
 
 
 class EmbeddingRequest(BaseModel):
@@ -51,9 +135,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the model once, before the first request."""
     path = os.environ["MODEL"]
     app.state.name = os.environ.get("MODEL_NAME", Path(path).parent.name or path)
-    app.state.model = multigrain.load(path)
-    app.state.lock = Lock()
+    app.state.batcher = Batcher(multigrain.load(path))
+    work = asyncio.create_task(app.state.batcher.run())
     yield
+    work.cancel()
 
 
 app = FastAPI(title="multigrain embeddings", lifespan=lifespan)
@@ -70,7 +155,7 @@ def allowed(authorization: Annotated[str, Header()] = "") -> None:
 async def openai_error(request: Any, error: HTTPException) -> JSONResponse:
     """Errors in the form that OpenAI clients read."""
     body = {"message": error.detail, "type": "invalid_request_error", "param": None, "code": None}
-    return JSONResponse({"error": body}, status_code=error.status_code)
+    return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
 
 @app.get("/health")
@@ -88,7 +173,7 @@ async def models() -> dict[str, Any]:
 @app.post("/v1/embeddings", dependencies=[Depends(allowed)])
 async def embeddings(request: EmbeddingRequest) -> dict[str, Any]:
     """Embed one text or several."""
-    model = app.state.model
+    model = app.state.batcher.model
     texts = [request.input] if isinstance(request.input, str) else request.input
     if len(texts) > MOST_TEXTS:
         raise HTTPException(400, f"{len(texts)} texts in one request; send at most {MOST_TEXTS}")
@@ -97,15 +182,7 @@ async def embeddings(request: EmbeddingRequest) -> dict[str, Any]:
     if request.prompt_name is not None and request.prompt_name not in model.prompts:
         raise HTTPException(400, f"no prompt {request.prompt_name!r}; this model has: {', '.join(model.prompts)}")
 
-    def embed() -> tuple[np.ndarray[Any, Any], int]:
-        with app.state.lock:  # fast tokenizers set their padding for each call, and are shared
-            prompt = model.prompts[request.prompt_name] if request.prompt_name else ""
-            asked, limit = [prompt + text for text in texts], model.max_seq_length
-            tokens = model.tokenizer(asked, truncation=limit is not None, max_length=limit)
-            vectors = model.encode(texts, prompt_name=request.prompt_name, show_progress_bar=False)
-        return np.asarray(vectors, dtype="<f4"), sum(map(len, tokens["input_ids"]))
-
-    vectors, used = await run_in_threadpool(embed)
+    vectors, used = await app.state.batcher.embed(texts, request.prompt_name)
     return {
         "object": "list",
         "model": app.state.name,

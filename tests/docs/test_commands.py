@@ -39,6 +39,27 @@ NOT_RUN = {
         "needs a server; tests/encoders/test_served.py has one"
     ),
     "multigrain verify runs/handbook --served http://localhost:8080": "needs a server; tests/cli/test_verify.py",
+    'docker run -p 8080:80 -v "$PWD/handbook-tei:/model" ghcr.io/huggingface/text-embeddings-inference:cpu-1.9 '
+    "--model-id /model --dtype float32 --auto-truncate": "needs Docker",
+    "vllm serve handbook-vllm --runner pooling --dtype float32 --max-model-len 128 --served-model-name handbook": (
+        "needs vLLM"
+    ),
+    "ollama create handbook -f handbook-gguf/Modelfile": "needs Ollama",
+    "python -m sglang.launch_server --model-path handbook-vllm --is-embedding --dtype float32 --port 30000": (
+        "needs a GPU"
+    ),
+    "infinity_emb v2 --model-id handbook-vllm --dtype float32 --port 7997": "needs Infinity",
+    **dict.fromkeys(
+        (
+            "multigrain verify handbook-tei --served http://localhost:8080",
+            "multigrain verify handbook-vllm --served http://localhost:8000",
+            "multigrain verify runs/handbook --served http://localhost:11434 --name handbook",
+            "multigrain verify handbook-vllm --served http://localhost:30000",
+            "multigrain verify handbook-vllm --served http://localhost:7997",
+        ),
+        "needs that server; tests/export/verify has those that run here",
+    ),
+    "npm install @huggingface/transformers": "needs Node; tests/export/targets/test_transformers_js.py installs it",
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/recipes/test_cluster.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
     "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import os
 import socket
@@ -10,11 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from openai import AuthenticationError, BadRequestError, OpenAI
 from sentence_transformers import SentenceTransformer
 
@@ -88,6 +93,63 @@ def test_what_it_refuses(address: str) -> None:
             client.embeddings.create(model="handbook", input="a", extra_body={"prompt_name": "nonsense"})
     with OpenAI(base_url=address, api_key="wrong", max_retries=0) as client, pytest.raises(AuthenticationError):
         client.embeddings.create(model="handbook", input="a")
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("serve_fastapi")
+
+
+def test_requests_that_wait_share_batches_and_each_gets_its_own_vectors(
+    example: ModuleType, tuned: tuple[Path, SentenceTransformer]
+) -> None:
+    model = tuned[1]
+    texts = [f"{text} {number}" * (1 + number % 5) for number in range(20) for text in TEXTS]
+    sizes: list[int] = []
+
+    async def ask() -> list[tuple[list[Any], int]]:
+        batcher = example.Batcher(model)
+        embed = batcher.vectors
+        batcher.vectors = lambda jobs: (sizes.append(len(jobs)), embed(jobs))[1]
+        work = asyncio.create_task(batcher.run())
+        names = [("query", "document", None)[number % 3] for number in range(len(texts))]
+        answers = await asyncio.gather(*(batcher.embed([text], name) for text, name in zip(texts, names, strict=True)))
+        assert batcher.unfinished == 0
+        work.cancel()
+        return list(answers)
+
+    answers = asyncio.run(ask())
+    for number, ((vector,), tokens) in enumerate(answers):
+        prompt = "query: " if number % 3 == 0 else ""
+        np.testing.assert_allclose(vector, model.encode(prompt + texts[number], prompt=""), atol=1e-5)
+        assert tokens == len(model.tokenizer(prompt + texts[number], truncation=True, max_length=64)["input_ids"])
+    assert sum(sizes) == len(texts)
+    assert len(sizes) < len(texts) / 4
+
+
+def test_no_more_texts_wait_than_may_and_a_failure_is_its_batchs_own(
+    example: ModuleType, tuned: tuple[Path, SentenceTransformer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOST_WAITING", "3")
+
+    async def ask() -> None:
+        batcher = example.Batcher(tuned[1])
+        first = asyncio.create_task(batcher.embed(["a", "b"], None))
+        await asyncio.sleep(0)
+        with pytest.raises(HTTPException, match="2 texts wait already") as caught:
+            await batcher.embed(["c", "d"], None)
+        assert (caught.value.status_code, caught.value.headers) == (503, {"Retry-After": "1"})
+        work = asyncio.create_task(batcher.run())
+        assert len((await first)[0]) == 2
+        embed, batcher.vectors = batcher.vectors, lambda jobs: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            await batcher.embed(["e"], None)
+        batcher.vectors = embed
+        assert len((await batcher.embed(["a", "b", "c", "d"], None))[0]) == 4, "nothing waits any more"
+        work.cancel()
+
+    asyncio.run(ask())
 
 
 def test_index_and_search(tuned: tuple[Path, SentenceTransformer], tmp_path: Path) -> None:

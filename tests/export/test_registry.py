@@ -50,7 +50,17 @@ def job(destination: Path, source: str = "abc") -> ExportJob:
 
 
 def test_every_built_in_can_be_loaded() -> None:
-    assert set(EXPORTERS.built_in) == {"fastembed", "folder", "gguf", "onnx", "openvino", "static", "tei", "vllm"}
+    assert set(EXPORTERS.built_in) == {
+        "fastembed",
+        "folder",
+        "gguf",
+        "onnx",
+        "openvino",
+        "static",
+        "transformers-js",
+        "tei",
+        "vllm",
+    }
     for name in EXPORTERS.built_in:
         assert callable(EXPORTERS.get(name))
 

@@ -22,10 +22,12 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.job import DistilSettings, ExportJob
 from multigrain.export.targets.tei import export as export_tei
 from multigrain.export.targets.vllm import export as export_vllm
+from multigrain.model.attention.direction import is_bidirectional, set_attention
 from multigrain.model.encoder import build_encoder
 from multigrain.model.replacing import pooling_name
 
 QWEN = {"head_dim": 8, "num_key_value_heads": 2}
+YARN = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 10000.0, "original_max_position_embeddings": 64}
 
 
 def job(model: SentenceTransformer, folder: Path, **options: Any) -> ExportJob:
@@ -81,6 +83,50 @@ def test_what_the_servers_read(pooling: str, config: str, tiny_folder: Callable[
     assert words[words.index("--max-model-len") + 1] == "32"
 
 
+DECODERS = {
+    "Qwen3Config": ("use_bidirectional_attention", QWEN),
+    "LlamaConfig": ("use_bidirectional_attention", {"num_key_value_heads": 2}),
+    "MistralConfig": ("use_bidirectional_attention", {"num_key_value_heads": 2}),
+    "Qwen2Config": ("is_causal", {"num_key_value_heads": 2}),
+}
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("name", DECODERS)
+def test_what_tei_reads_of_a_decoder(
+    name: str, both_ways: bool, tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its own keys (backends/candle/src/models): attention both ways, and the base of rotary positions at the top."""
+    key, shape = DECODERS[name]
+    folder = tiny_folder(getattr(transformers, name), **shape)
+    model = build_encoder(str(folder), pooling="mean", max_seq_length=32, device="cpu")
+    set_attention(model, "bidirectional" if both_ways else "causal")
+    done = export_tei(job(model, tmp_path / "a"), tmp_path / "a")
+
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config[key] is (both_ways if key == "use_bidirectional_attention" else not both_ways)
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"]
+    again = SentenceTransformer(str(tmp_path / "a"), device="cpu")
+    assert is_bidirectional(again.transformers_model) == both_ways
+    words = shlex.split(done.facts["serve"])
+    on_cpu = name == "Qwen3Config"  # the others run on CUDA alone, in half precision
+    assert ("--gpus" in words, words[words.index("--dtype") + 1]) == (not on_cpu, "float32" if on_cpu else "float16")
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_what_tei_reads_of_gemma(both_ways: bool, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    model = build_encoder(
+        str(tiny_folder(transformers.Gemma3TextConfig, **QWEN)), pooling="mean", max_seq_length=32, device="cpu"
+    )
+    set_attention(model, "bidirectional" if both_ways else "causal")
+    done = export_tei(job(model, tmp_path / "a"), tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["use_bidirectional_attention"] is both_ways
+    assert (config["rope_local_base_freq"], config["rope_theta"]) == (10_000, 1_000_000)
+    assert config["_sliding_window_pattern"]
+    assert any("up to 1.9.3" in line for line in done.lines) != both_ways
+
+
 def test_tei_command_and_half_precision(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     model = build_encoder(str(tiny_folder(BertConfig)), pooling="mean", device="cpu")
     done = export_tei(job(model, tmp_path / "a"), tmp_path / "a")
@@ -114,7 +160,11 @@ def refusals(tiny_folder: Callable[..., Path]) -> list[tuple[Callable[..., Any],
     return [
         (export_vllm, build("ata"), "this model has ata pooling, .* --distil .* --to onnx"),
         (export_tei, build("weighted-mean"), "this model has weighted-mean pooling"),
-        (export_tei, build("mean", "Qwen3Config", **QWEN, is_causal=False), "causal attention only"),
+        (
+            export_tei,
+            build("mean", "Qwen3Config", **QWEN, rope_parameters=YARN),
+            "leaves out the scaling of positions",
+        ),
         (export_vllm, prompted, "pools the prompt's tokens too"),
         (export_vllm, dense, "Dense after the pooling is not exported"),
     ]

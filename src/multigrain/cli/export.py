@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multigrain.export.job import DistilSettings, FinishedRun
 
 # Which of our forms heed an option.
-_HEEDED = {"int8": ("onnx",), "distil": ("gguf", "vllm", "tei"), "dtype": ("gguf", "vllm", "tei")}
+_HEEDED = {"int8": ("onnx", "transformers-js"), "distil": ("gguf", "vllm", "tei"), "dtype": ("gguf", "vllm", "tei")}
 
 
 def export(
@@ -38,7 +38,7 @@ def export(
         typer.Option("--out", "-o", metavar="DIR", help="Default: RUN/exports/FORM, or NAME-FORM for a model."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies in --out.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="onnx: write a quantised graph too.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="onnx, transformers-js: write a quantised graph too.")] = False,
     sets: Annotated[
         list[str] | None,
         typer.Option(

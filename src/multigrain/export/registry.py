@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from multigrain.export.job import Exported, Exporter, ExportJob
 
 # Listed, not imported: an exporter's libraries are loaded when it is asked for.
-_MODULES: Final = {path.stem: path for folder in targets.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))}
+_MODULES: Final = {
+    path.stem.replace("_", "-"): path for folder in targets.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))
+}
 
 EXPORTERS: Final[Registry[Exporter]] = Registry(
     kind="exporter",
     group="multigrain.exporters",
-    built_in={name: f"{targets.__name__}.{name}:export" for name in _MODULES},
+    built_in={name: f"{targets.__name__}.{path.stem}:export" for name, path in _MODULES.items()},
     named_by="--to",
-    extras={"fastembed": "fastembed", "gguf": "gguf", "static": "static", "onnx": "onnx", "openvino": "openvino"},
+    extras={
+        **{name: name for name in ("fastembed", "gguf", "static", "onnx", "openvino")},
+        "transformers-js": "onnx",
+    },
 )
 
 

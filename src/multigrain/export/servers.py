@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -49,12 +49,16 @@ class Server:
         architectures: transformers classes it names as embedding models.
         bidirectional: those of them that it also runs as decoders made bidirectional (`is_causal: false`).
         command: the line that serves a folder.
+        settings: keys of config.json that it reads and transformers does not write.
+        notes: what has to be known of a model there.
     """
 
     name: str
     architectures: frozenset[str]
     bidirectional: frozenset[str]
     command: Callable[[ExportJob, SentenceTransformer], str]
+    settings: Callable[[SentenceTransformer], dict[str, Any]] = lambda model: {}
+    notes: Callable[[SentenceTransformer], list[str]] = lambda model: []
 
 
 def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
@@ -66,7 +70,7 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
     _require_expressible(job.model, server)
     model, facts, lines = servable(job, server.name)
     model = _in_dtype(model, job.dtype)
-    difference = write_server_folder(model, folder)
+    difference = write_server_folder(model, folder, server.settings(model))
     architecture = type(model.transformers_model).__name__
     if architecture not in server.architectures:
         lines.append(f"{server.name} does not name {architecture} among the embedding models it runs: try it first")
@@ -80,6 +84,7 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
         lines.append(
             "the model does not normalise its vectors; text-embeddings-inference does unless a request says no"
         )
+    lines += server.notes(model)
     command = server.command(job, model)
     facts |= {"max_difference": difference, "pooling": pooling_name(model), "prompts": prompts, "serve": command}
     return Exported(facts=facts, lines=(*lines, "serve it:", f"  {command}"))
@@ -135,8 +140,7 @@ def _require_expressible(model: SentenceTransformer, server: Server) -> None:
     require_plain(model, server.name)
     transformer = require_text_encoder(model)
     architecture, config = type(transformer.model).__name__, cast("Any", transformer.model.config)
-    causal = getattr(config, "is_causal", None), getattr(config, "use_bidirectional_attention", None)
-    if (causal[0] is False or causal[1] is True) and architecture in DECODERS - server.bidirectional:
+    if attends_both_ways(config) and architecture in DECODERS - server.bidirectional:
         raise ExportError(
             f"{server.name} runs {architecture} with causal attention only, and this one attends both ways; "
             "use --to vllm, onnx or folder"
@@ -151,8 +155,19 @@ def _refusal(pooling: str, server: str) -> str:
     )
 
 
-def write_server_folder(model: SentenceTransformer, folder: Path) -> float:
+def attends_both_ways(config: Any) -> bool:
+    """Whether a decoder's config says that it attends both ways."""
+    causal, both_ways = (getattr(config, key, None) for key in ("is_causal", "use_bidirectional_attention"))
+    return causal is False or both_ways is True
+
+
+def write_server_folder(model: SentenceTransformer, folder: Path, settings: Mapping[str, Any] | None = None) -> float:
     """Write a mean-, cls- or last-pooled model in the form that servers read, and open it again.
+
+    Args:
+        model: the model.
+        folder: where to.
+        settings: more keys of config.json.
 
     Returns:
         The largest difference between the model's vectors and those of the folder.
@@ -178,6 +193,8 @@ def write_server_folder(model: SentenceTransformer, folder: Path) -> float:
     limit = token_limit(model) or getattr(config, "max_position_embeddings", None) or _NO_LIMIT
     # Lower-casing is the tokenizer's own in tokenizer.json.
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": int(limit), "do_lower_case": False})
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _write_json(folder / "config.json", written | dict(settings or {}))
     again = SentenceTransformer(str(folder), device=str(model.device))
     again.to(next(model.parameters()).dtype)
     return check_parity(model, cast("QueryDocumentEncoder", again), what="the folder", tolerance=_FOLDER_TOLERANCE)

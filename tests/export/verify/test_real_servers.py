@@ -1,0 +1,139 @@
+"""`verify` against servers that others made, run here: llama.cpp's, OpenVINO GenAI's pipeline, and our example."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from multigrain.encoders.server import find_server
+from multigrain.export.job import ExportJob
+from multigrain.export.llama_cpp.runtime import context_tokens
+from multigrain.export.targets import gguf
+from multigrain.export.verify.check import VerifyJob, verify
+from multigrain.export.verify.prompting import Prompting
+
+from .test_wrong_servers import verified
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.fixture(scope="module")
+def gguf_file(minilm: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("xllamacpp")
+    folder = tmp_path_factory.mktemp("gguf")
+    gguf.export(ExportJob(model=minilm, source="minilm", destination=folder), folder)
+    return next(folder.glob("*.gguf"))
+
+
+def llama_cpp(file: Path, pooling: str = "") -> Any:
+    """llama.cpp's own HTTP server, with two threads at most."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(file)
+    parameters.embedding = True
+    parameters.n_parallel = 4
+    parameters.kv_unified = True
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = context_tokens(128, 4)
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    parameters.verbosity = -1
+    if pooling:
+        parameters.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling}")
+    return xllamacpp.Server(parameters)
+
+
+@pytest.mark.parametrize("protocol", ["auto", "openai"])
+def test_llama_cpp_gives_the_folders_vectors(protocol: Any, gguf_file: Path, minilm: SentenceTransformer) -> None:
+    server = llama_cpp(gguf_file)
+    found_server = find_server(server.listening_address, protocol)
+    assert found_server.wire.name == ("llamacpp" if protocol == "auto" else "openai")
+    found = verify(VerifyJob(model=minilm, source="it", server=found_server, tolerance=1e-2, batch_size=4))
+    assert found.same, list(found.lines())
+    assert found.max_difference is not None
+    # Attention in llama.cpp's own precision: half.
+    assert found.max_difference < 5e-3
+    assert any("refuses long texts" in note for note in found.notes)
+
+
+def test_llama_cpp_with_another_pooling_is_named(gguf_file: Path, minilm: SentenceTransformer) -> None:
+    server = llama_cpp(gguf_file, "CLS")
+    job = VerifyJob(model=minilm, source="it", server=find_server(server.listening_address), batch_size=4)
+    (reason,) = verify(job).reasons
+    assert reason.kind == "pooling"
+    assert "cls pooling, and the folder has mean" in reason.finding
+
+
+@pytest.fixture(scope="module")
+def example(minilm: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("served")
+    minilm.save_pretrained(str(folder / "model"), create_model_card=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "serve_fastapi:app", "--port", str(port)]
+    environment = {**os.environ, "MODEL": str(folder / "model"), "MODEL_NAME": "served"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(2400):
+            assert process.poll() is None
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/health"):
+                    break
+            except URLError:
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.parametrize(("prompting", "kinds"), [("sent", []), ("named", []), ("added", ["prompt"])])
+def test_the_example_server(prompting: Prompting, kinds: list[str], example: str, minilm: SentenceTransformer) -> None:
+    job = VerifyJob(model=minilm, source="it", server=find_server(example), prompting=prompting)
+    assert job.server.model == "served"
+    assert [reason.kind for reason in verify(job).reasons] == kinds
+
+
+def test_openvino_genai_cuts_at_the_tokenizers_length_and_not_at_the_models(
+    minilm: SentenceTransformer, tmp_path: Path
+) -> None:
+    """Its TextEmbeddingPipeline reads 512 tokens of a folder whose sentence_bert_config.json says 128."""
+    genai = pytest.importorskip("openvino_genai")
+    openvino = pytest.importorskip("openvino")
+    tokenizers = pytest.importorskip("openvino_tokenizers")
+    import torch
+
+    backbone: Any = minilm.transformers_model
+    tokens = minilm.tokenizer(["a b c", "d"], padding=True, return_tensors="pt")
+    inputs = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+    with torch.no_grad():
+        graph = openvino.convert_model(backbone, example_input=inputs)
+    graph.outputs[0].get_tensor().set_names({"last_hidden_state"})
+    openvino.save_model(graph, tmp_path / "openvino_model.xml", compress_to_fp16=False)
+    openvino.save_model(tokenizers.convert_tokenizer(minilm.tokenizer), tmp_path / "openvino_tokenizer.xml")
+    options = genai.TextEmbeddingPipeline.Config()
+    options.pooling_type = genai.TextEmbeddingPipeline.PoolingType.MEAN
+    options.normalize = True
+    pipeline = genai.TextEmbeddingPipeline(str(tmp_path), "CPU", options, INFERENCE_PRECISION_HINT="f32")
+    lock = threading.Lock()
+
+    def vectors(texts: list[str], body: dict[str, Any]) -> Any:
+        with lock:
+            return np.array(pipeline.embed_documents(list(texts)))
+
+    found = verified(minilm, vectors)
+    assert [reason.kind for reason in found.reasons] == ["truncation"], list(found.lines())
