@@ -40,10 +40,12 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The command and config references are made from the code; a test says when they are stale.
+# The references of commands, settings and JSON are made from the code; a test says when they are stale.
 reference: $(VENV)/ready
 	$(BIN)/python -m typer multigrain.cli.main utils docs --name multigrain --output docs/reference/cli.md
 	$(BIN)/python docs/reference/make_config.py > docs/reference/config.md
+	$(BIN)/python docs/reference/make_json.py > docs/reference/json.md
+	$(BIN)/python docs/reference/make_json.py --schema > docs/reference/json-schema.json
 
 docs: reference
 	$(BIN)/mkdocs build --strict

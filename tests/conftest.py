@@ -6,7 +6,9 @@ import json
 import os
 import random
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,31 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _json_is_of_the_documented_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a command prints for `--json` in a test is held against its shape."""
+    from multigrain.cli import console
+
+    plain = console.json_line
+
+    def checked(values: Mapping[str, Any]) -> str:
+        from typer._click.globals import get_current_context
+
+        line, context = plain(values), get_current_context(silent=True)
+        if context is not None:
+            from tests.json_shapes import check_shape, shape_name
+
+            # Not by how it was typed: a test may have an app of one command.
+            called = context.command.callback
+            words = tuple(dict.fromkeys([called.__module__.rpartition(".")[2], called.__name__]))
+            read = json.loads(line)
+            check_shape(shape_name(words, read, dry_run=bool(context.params.get("dry_run"))), read)
+        return line
+
+    monkeypatch.setattr(console, "json_line", checked)
+
 
 SUBJECTS = ["river", "engine", "garden", "market", "signal", "bridge", "planet", "fabric", "recipe", "valley"]
 VERBS = ["flows", "turns", "grows", "opens", "fades", "stands", "moves", "folds", "warms", "sleeps"]

@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
+from multigrain.display.install import install_line
 from multigrain.display.suggest import suggestion
 from multigrain.errors import ConfigError, MissingExtraError
 
@@ -105,9 +106,7 @@ class Registry(Generic[Part]):
         except ModuleNotFoundError as error:
             if name not in self.extras or error.name is None or error.name.startswith("multigrain"):
                 raise
-            raise MissingExtraError(
-                error.name, f"{self.named_by} {name}", f'pip install "multigrain[{self.extras[name]}]"'
-            ) from None
+            raise MissingExtraError(error.name, f"{self.named_by} {name}", install_line(self.extras[name])) from None
 
 
 def added_parts(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:

@@ -74,6 +74,10 @@ NOT_RUN = {
         "model2vec takes no tokenizer of whole words apart; tests/export/targets/test_static.py"
     ),
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
+    "sbatch examples/slurm/tune.sbatch config.yaml": "needs Slurm; tests/examples/test_jobs.py has stand-ins",
+    "docker build --tag multigrain:0.1.0 .": "needs a builder; tests/examples/test_jobs.py lints",
+    "kubectl apply -f examples/kubernetes/tune.yaml": "needs a cluster; tests/examples/test_jobs.py validates",
+    "pytest tests/report/test_paper_browser.py -k hundred_thousand": "a test itself",
     "torchrun --nproc-per-node 8 -m multigrain train config.yaml": "8 GPUs; tests/training runs 2 processes",
     "torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29500 -m multigrain train "
     "config.yaml": "4 machines; tests/training runs 2 processes",

@@ -10,6 +10,7 @@ import pytest
 
 from multigrain.records import Origin
 from multigrain.report import load_report_data, render_report
+from multigrain.report.explorer import MAX_ROWS
 
 pytestmark = pytest.mark.browser
 
@@ -179,16 +180,16 @@ def _many(rows, number):
     return tuple(dataclasses.replace(rows[i % len(rows)], id=f"{i:064x}", query=f"query {i}") for i in range(number))
 
 
-def test_fifty_thousand_rows_cost_as_many_elements_as_fifty(explore, example, rows, tmp_path):
+def test_as_many_rows_as_fit_cost_as_many_elements_as_fifty(explore, example, rows, tmp_path):
     path = tmp_path / "large.html"
-    many = _many(rows, 50_000)
+    many = _many(rows, MAX_ROWS)
     path.write_text(render_report(dataclasses.replace(load_report_data(example), rows=many)), encoding="utf-8")
     page = explore(path.as_uri())
-    _found(page, 50_000)
+    _found(page, MAX_ROWS)
     assert page.locator(".option").count() < 40
     page.locator(".list").press("End")
-    assert page.locator(".open-row h3").text_content() == "query 49999"
+    assert page.locator(".open-row h3").text_content() == f"query {MAX_ROWS - 1}"
     assert page.locator("[role=option][aria-selected=true]").is_visible()
     assert page.locator(".option").count() < 40
     page.fill("[name=search]", "query 4242")
-    _found(page, sum(["query", "4242"][1] in f"query {i}" for i in range(50_000)))
+    _found(page, sum(["query", "4242"][1] in f"query {i}" for i in range(MAX_ROWS)))

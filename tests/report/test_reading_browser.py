@@ -63,7 +63,13 @@ def test_every_button_can_be_read_at_rest_under_the_pointer_and_with_the_focus(e
     assert min(page.evaluate(CONTRAST, ".mark:hover")) >= 4.5
     page.locator(".mark").click()
     buttons = page.locator("button:visible").all()
-    assert {button.inner_text() for button in buttons} == {"Unmark", "Download marks", "Clear marks", "Copy"}
+    assert {button.inner_text() for button in buttons} == {
+        "Unmark",
+        "Download marks",
+        "Clear marks",
+        "Copy",
+        "Print this summary",
+    }
     for button in buttons:
         page.mouse.move(0, 0)
         for state in (button.hover, button.focus):

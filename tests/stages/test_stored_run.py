@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
@@ -84,13 +85,18 @@ def test_it_is_reported_compared_and_described(stored: Path) -> None:
     held = RunDirectory(stored / "run")
     held.report_path.unlink()
 
-    reported = runner.invoke(app, ["report", folder])
+    reported = runner.invoke(app, ["report", folder, "--share", "--json"])
     compared = runner.invoke(app, ["compare", folder, "--json"])
     status = runner.invoke(app, ["status", folder, "--json"])
     journal = runner.invoke(app, ["journal", folder, "--json"])
 
     assert [each.exit_code for each in (reported, compared, status, journal)] == [0, 0, 0, 0], reported.output
     assert held.report_path.is_file()
+    assert json.loads(reported.stdout)["shared_report"] == str(held.shared_report_path)
+    queries = (row["query"] for row in pq.read_table(held.results_path / "per_query.parquet").to_pylist())
+    copy = held.shared_report_path.read_text(encoding="utf-8")
+    assert not any(query in copy for query in queries)
+    assert str(stored) not in copy
     scores = {each["name"]: each["models"] for each in _results(stored)["sets"]}  # type: ignore[attr-defined]
     conclusions = json.loads(compared.stdout)["comparisons"]
     assert {each["set"] for each in conclusions} == {"test"}

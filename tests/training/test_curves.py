@@ -21,10 +21,10 @@ def test_the_sample_costs_a_fortieth_of_the_training_or_is_the_smallest(steps: i
     rows, every = sample_size(steps, batch_size)
     points = -(-steps // every)
 
-    assert 12 <= rows <= 64
+    assert 10 <= rows <= 64
     assert points <= 16
-    read = rows * 3 * (points + 2)  # before the first step, and of the model that is saved
-    assert read <= 0.025 * steps * batch_size * 9 or (rows, points <= 4) == (12, True)
+    read = rows * 2.5 * (points + 2)  # before the first step, and of the model that is saved
+    assert read <= 0.025 * steps * batch_size * 9 or (rows, points <= 4) == (10, True)
 
 
 def test_a_sample_of_rows_has_their_own_levels_and_the_seed_decides_it() -> None:

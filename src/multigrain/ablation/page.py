@@ -12,7 +12,8 @@ from multigrain.ablation.table import AblationTable, Side, TableRow
 from multigrain.display import numbers as figures
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.report import charts, headline
-from multigrain.report.render import digest, environment, static_text
+from multigrain.report.assets import digest, static_text
+from multigrain.report.render import environment
 
 _HEADINGS = {
     "test": ("Test", "Used for nothing but these figures."),

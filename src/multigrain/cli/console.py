@@ -23,8 +23,13 @@ def console() -> Console:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print one object on one line of stdout."""
-    typer.echo(json.dumps(values, ensure_ascii=False, default=str))
+    """Print one object on one line of stdout; `cli.shapes` says what is in it."""
+    typer.echo(json_line(values))
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """An object as one line of JSON; paths and the like as text."""
+    return json.dumps(values, ensure_ascii=False, default=str)
 
 
 def quieten_libraries() -> None:

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from multigrain.cli.console import console
+from multigrain.cli.console import console, terminal_progress
 from multigrain.cli.options import CONFIG_HERE, JsonOption, RedoOption, RunOption, run_directory
 from multigrain.cli.stages import run_command
 from multigrain.errors import RunDirectoryError
+from multigrain.storage.rundir import RunDirectory
 
 
 def report(
@@ -22,11 +23,28 @@ def report(
         ),
     ] = None,
     run: RunOption = None,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share",
+            help="Also write report-share.html: the figures without queries, documents, negatives and file paths.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     redo: RedoOption = False,
 ) -> None:
     """Draw the report: one self-contained page."""
-    run_command(config or _the_run_here(), run, "report", as_json=as_json, redo=redo)
+    run_command(
+        config or _the_run_here(), run, "report", as_json=as_json, redo=redo, then=_write_copy if share else None
+    )
+
+
+def _write_copy(run: RunDirectory) -> dict[str, str]:
+    from multigrain.report.render import write_shared_report
+
+    path = write_shared_report(run)
+    terminal_progress().say(f"copy without texts: {path}")
+    return {"shared_report": str(path)}
 
 
 def _the_run_here() -> Path:

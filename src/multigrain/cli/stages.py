@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def run_command(
     redo: bool,
     max_cost: float | None = None,
     max_tokens: int | None = None,
+    then: Callable[[RunDirectory], dict[str, str]] | None = None,
 ) -> RunDirectory:
     """Run the stages of a subcommand.
 
@@ -37,6 +39,7 @@ def run_command(
         redo: run changed stages again.
         max_cost: goes before `synthesis.max_cost`.
         max_tokens: goes before `synthesis.max_total_tokens`.
+        then: what to do with the run at the end; what it returns joins the summary object.
     """
     config = with_limits(load_config(config_path), max_cost, max_tokens)
     stages = stages_of(command)
@@ -56,13 +59,14 @@ def run_command(
         verdict = run_verdict(completed)
         if not as_json:
             typer.echo(verdict.line())
+    more = then(completed) if then is not None and is_main_process() else {}
     if as_json and is_main_process():
         summary: dict[str, Any] = {"run": str(completed.path)} | stage_summaries(completed, config, stages)
         if "report" in stages:
             summary["report"] = str(completed.report_path)
         if verdict is not None:
             summary["verdict"] = asdict(verdict)
-        print_json(summary)
+        print_json(summary | more)
     return completed
 
 

@@ -47,7 +47,7 @@ _REASONS: dict[str, str] = {
     "llm.temperature": "The value that was measured to suit this model.",
     "llm.concurrency": "How many requests run at once. More is faster until memory or the endpoint says stop.",
     "synthesis.strategy": "How rows are written. stepwise suits tiny models, mgh larger ones.",
-    "synthesis.query_types": "What your users type. Written queries should look like theirs.",
+    "synthesis.query_types": "What your users type, with weights: search, keywords, question, summary, claim, …",
     "synthesis.languages": "The language your users write in.",
     "synthesis.document_characters": "Measured for this model: how much of a document it can make use of.",
     "synthesis.negatives_share": "The share of rows with written negatives; the rest are found in your documents.",

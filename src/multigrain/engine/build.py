@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from multigrain.config import EngineConfig
+from multigrain.display.install import install_line
 from multigrain.engine.local import LocalEngine
 from multigrain.engine.protocol import Engine
 from multigrain.errors import MissingExtraError
@@ -24,7 +25,7 @@ def build_engine(config: EngineConfig, *, concurrency: int = 8) -> Engine:
     if config.kind == "local":
         return LocalEngine(concurrency=concurrency)
     if importlib.util.find_spec("ray") is None:
-        raise MissingExtraError("ray", "engine.kind: ray", 'pip install "multigrain[ray]"')
+        raise MissingExtraError("ray", "engine.kind: ray", install_line("ray"))
     from multigrain.engine.ray import RayEngine
 
     return RayEngine(config, concurrency=concurrency)

@@ -37,6 +37,8 @@ _OTHER: Final = "other"
 _LANGUAGE_SHARE: Final = 0.05  # rarer ones are as likely mistakes of the classifier
 _CHARACTERS: Final = 2_000
 _LETTERS: Final = 20  # below which a query's language is its document's
+_FORMS: Final = ("questions", "no questions")
+_SEEN: Final = ("tuned on", "not tuned on")
 _LENGTHS: Final = ((3, "1 to 3 words"), (8, "4 to 8 words"), (10**9, "9 words and more"))
 _ANSWERS: Final = ((1, "1"), (4, "2 to 4"), (10**9, "5 and more"))
 _QUESTION: Final = re.compile(
@@ -89,15 +91,23 @@ def query_kinds(chosen: EvaluationSet, seen: Collection[str] | None = None) -> d
     """
     answers = {key: [each for each, grade in chosen.qrels[key].items() if grade > 0] for key in chosen.queries}
     kinds: dict[str, dict[str, str]] = {
-        "form": {key: "questions" if is_question(text) else "no questions" for key, text in chosen.queries.items()},
+        "form": {key: _FORMS[0 if is_question(text) else 1] for key, text in chosen.queries.items()},
         "length": {key: _band(count_words(text), _LENGTHS) for key, text in chosen.queries.items()},
         "answers": {key: _band(len(found), _ANSWERS) for key, found in answers.items()},
         "language": _languages(chosen, answers),
     }
     if seen is not None:
-        kinds["documents"] = {key: "tuned on" if key in seen else "not tuned on" for key in chosen.queries}
+        kinds["documents"] = {key: _SEEN[0] if key in seen else _SEEN[1] for key in chosen.queries}
     kinds |= {name: _common(values) for name, values in chosen.kinds.items()}
     return {name: values for name, values in kinds.items() if len(set(values.values())) > 1}
+
+
+def is_built_in(kind: str, value: str) -> bool:
+    """Whether a kind of query, and its value, are ones that `query_kinds` finds itself: no text of a user's column."""
+    bands = {"length": {name for _, name in _LENGTHS}, "answers": {name for _, name in _ANSWERS}}
+    if kind == "language":
+        return value == _OTHER or re.fullmatch("[a-z]{2,3}", value) is not None
+    return value in ({"form": set(_FORMS), "documents": set(_SEEN)} | bands).get(kind, set())
 
 
 def is_question(text: str) -> bool:

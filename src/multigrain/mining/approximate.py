@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from multigrain.display.install import install_line
 from multigrain.encoders.protocol import Floats
 from multigrain.errors import MissingExtraError
 from multigrain.mining.best import NO_ROW, Indices, Mask, Rows
@@ -49,7 +50,7 @@ class ApproximateSearch:
 
     def __init__(self, corpus: Rows, *, threads: int = 0) -> None:
         if importlib.util.find_spec("usearch") is None:
-            raise MissingExtraError("usearch", "approximate search", 'pip install "multigrain[ann]"')
+            raise MissingExtraError("usearch", "approximate search", install_line("ann"))
         from usearch.index import Index
 
         self._corpus = corpus

@@ -12,6 +12,7 @@ from sentence_transformers.base.modules import Transformer
 from torch import nn
 
 from multigrain.config import LoraConfig, QuantizeName, TrainingConfig
+from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.attention.direction import set_attention
 
@@ -65,7 +66,7 @@ def add_adapters(model: SentenceTransformer, settings: LoraConfig, *, seed: int 
         ModelError: the model is no transformer, has adapters already, or has no layer of the names given.
     """
     if find_spec("peft") is None:
-        raise MissingExtraError("peft", "training.lora", 'pip install "multigrain[lora]"')
+        raise MissingExtraError("peft", "training.lora", install_line("lora"))
     from peft import LoraConfig as PeftLoraConfig
 
     transformer = model[0]

@@ -19,6 +19,7 @@ from transformers import AutoConfig
 
 from multigrain.config import AttentionImplementation, AttentionName
 from multigrain.config.paths import STATIC_PREFIX
+from multigrain.display.install import install_line
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
 from multigrain.model.attention.direction import is_decoder
@@ -161,7 +162,7 @@ def adapted_base(folder: Path) -> str | None:
 
 def _require_peft(reference: str, folder: Path) -> None:
     if adapted_base(folder) is not None and find_spec("peft") is None:
-        raise MissingExtraError("peft", f"{reference}, which holds adapters,", 'pip install "multigrain[lora]"')
+        raise MissingExtraError("peft", f"{reference}, which holds adapters,", install_line("lora"))
 
 
 def unloadable(reference: str, error: Exception, *, adapted: str | None = None) -> ModelError:

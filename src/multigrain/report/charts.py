@@ -11,15 +11,20 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from multigrain.evaluation.results import SetResult
+from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.vector_sizes import SizeTable
 from multigrain.report.data import AnchorText
 from multigrain.training.curves import SimilarityCurves
 from multigrain.training.log import TrainingLog
 
 WIDTH: Final = 1000
+MOST_POINTS: Final = 1_000
+"""Steps that a curve has points for: as many as a wide screen tells apart, however long the training was."""
+T = TypeVar("T")
+
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -55,18 +60,18 @@ class Axis:
 
 def difference_axis(sets: Iterable[SetResult]) -> Axis:
     """One axis for all differences of some sets, with zero inside and room at both ends."""
-    deltas = [delta for result in sets for delta in result.delta.values()]
-    return _axis_around_zero([delta.low for delta in deltas], [delta.high for delta in deltas])
+    return axis_of([delta for result in sets for delta in result.delta.values()])
 
 
 def loss_axis_of(table: SizeTable) -> Axis:
     """One axis for what all sizes of vectors lose, with zero inside and room at both ends."""
-    losses = [size.loss for size in table.sizes if size.loss is not None]
-    return _axis_around_zero([loss.low for loss in losses], [loss.high for loss in losses])
+    return axis_of([size.loss for size in table.sizes if size.loss is not None])
 
 
-def _axis_around_zero(lows: Iterable[float], highs: Iterable[float]) -> Axis:
-    low, high = min([0.0, *lows]), max([0.0, *highs])
+def axis_of(differences: Sequence[PairedDifference]) -> Axis:
+    """One axis for some differences and their intervals, with zero inside and room at both ends."""
+    low = min([0.0, *(each.low for each in differences)])
+    high = max([0.0, *(each.high for each in differences)])
     room = max((high - low) * 0.12, 0.002)
     return Axis(low - room, high + room)
 
@@ -173,12 +178,13 @@ def loss_chart(run: TrainingLog, axis: Axis, height: float, strip: float) -> Los
     steps = Axis(min(1, logged[0].step), max(run.steps, logged[-1].step))
     means = _running_mean([step.loss for step in logged])
     peak = max((step.learning_rate for step in logged), default=0.0) or 1.0
-    xs = [steps.at(step.step) for step in logged]
+    drawn = thinned(list(zip(logged, means, strict=True)))
+    xs = [steps.at(step.step) for step, _ in drawn]
     edges = itertools.pairwise([*(float(boundary.step) for boundary in run.boundaries), steps.high])
     return LossChart(
-        raw=_line(xs, [axis.at(step.loss) for step in logged], height),
-        smooth=_line(xs, [axis.at(mean) for mean in means], height),
-        learning_rate=_line(xs, [100 * step.learning_rate / peak for step in logged], strip),
+        raw=_line(xs, [axis.at(step.loss) for step, _ in drawn], height),
+        smooth=_line(xs, [axis.at(mean) for _, mean in drawn], height),
+        learning_rate=_line(xs, [100 * step.learning_rate / peak for step, _ in drawn], strip),
         zones=tuple(
             LevelZone(boundary.level, steps.at(start), steps.span(start, end))
             for boundary, (start, end) in zip(run.boundaries, edges, strict=True)
@@ -191,6 +197,13 @@ def loss_chart(run: TrainingLog, axis: Axis, height: float, strip: float) -> Los
         peak=peak,
         lost=len(run.history) - len(logged),
     )
+
+
+def thinned(values: Sequence[T]) -> Sequence[T]:
+    """At most `MOST_POINTS` of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= MOST_POINTS:
+        return values
+    return [values[round(i * (len(values) - 1) / (MOST_POINTS - 1))] for i in range(MOST_POINTS)]
 
 
 @dataclass(frozen=True, slots=True)

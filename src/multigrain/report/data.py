@@ -166,6 +166,7 @@ class ReportData:
         held_out: by split, the documents and titles that test queries come from.
         near_duplicates: how many groups of near-duplicates there are, and the ids in the first of them.
         answers: what came back from the language model; None where the run keeps no journal.
+        is_shared: whether texts and paths were left out, see `report.sharing`.
         written_order: kept rows whose four written negatives kept their order, and kept rows with four written ones.
     """
 
@@ -188,3 +189,4 @@ class ReportData:
     near_duplicates: tuple[int, tuple[tuple[str, ...], ...]] = (0, ())
     answers: Answers | None = None
     written_order: tuple[int, int] = (0, 0)
+    is_shared: bool = False

@@ -7,10 +7,9 @@ scripts whose hashes it names, and nothing load at all.
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import re
 from functools import cache, partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from multigrain.audit.checks import reason_words
-from multigrain.display import numbers as figures
+from multigrain.display import numbers
 from multigrain.display.text import unbroken, visible
 from multigrain.evaluation.choice import over
 from multigrain.evaluation.metrics import metric_title
@@ -33,9 +32,12 @@ from multigrain.evaluation.verdict import (
     judge_forgetting,
     points_allowed,
 )
-from multigrain.report import charts, explorer, headline, messages
+from multigrain.report import charts, explorer, figures, headline, messages
+from multigrain.report.assets import digest, static_text
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data
+from multigrain.report.sharing import without_texts
+from multigrain.report.summary import summarise_sets
 from multigrain.storage.files import atomic_write
 from multigrain.storage.packages import plain_encoder_name
 from multigrain.storage.rundir import RunDirectory
@@ -67,6 +69,9 @@ def render_report(data: ReportData) -> str:
             conclusion_on=partial(conclusion_on, conclusions),
             compared=len(conclusions),
             rival_over=partial(_rival_over, data.evaluation),
+            summary=summarise_sets(data.evaluation, conclusions),
+            figures=figures.draw_figures(data, conclusions, environment()),
+            file_name=re.sub(r"[^\w-]+", "-", data.title).strip("-")[:40] or "run",
             slices=conclude_all_slices(data.evaluation),
             several_sets=len({each.result.name for each in data.evaluation.slices}) > 1,
             forgetting=judge_forgetting(data.evaluation),
@@ -101,13 +106,13 @@ def new_environment(*, autoescape: bool, **options: Any) -> Environment:
         **options,
     )
     environment.filters.update(
-        score=figures.score,
-        interval=figures.interval,
-        count=figures.count,
-        percent=figures.percent,
-        amount=figures.amount,
-        size=figures.size,
-        duration=lambda seconds: unbroken(figures.duration(seconds)),
+        score=numbers.score,
+        interval=numbers.interval,
+        count=numbers.count,
+        percent=numbers.percent,
+        amount=numbers.amount,
+        size=numbers.size,
+        duration=lambda seconds: unbroken(numbers.duration(seconds)),
         reason_words=reason_words,
         encoder_words=plain_encoder_name,
         million=million,
@@ -120,10 +125,10 @@ def environment() -> Environment:
     """The page's templates, with every value escaped."""
     environment = new_environment(autoescape=True, finalize=_visible)
     environment.filters.update(
-        mark=figures.mark,
-        points=figures.points,
-        dollars=figures.dollars,
-        clock=figures.clock,
+        mark=numbers.mark,
+        points=numbers.points,
+        dollars=numbers.dollars,
+        clock=numbers.clock,
         action_words=messages.action_words,
         model_words=messages.model_words,
         model_size=messages.model_size,
@@ -157,17 +162,6 @@ def _visible(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
-@cache
-def static_text(name: str) -> str:
-    """One of the page's own style sheets or scripts."""
-    return files("multigrain.report").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def digest(text: str) -> str:
-    """The hash by which a content security policy names a text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def write_report(run: RunDirectory) -> Path:
     """Draw the page from the run's artifacts and put it in the run directory, whole or not at all.
 
@@ -180,3 +174,17 @@ def write_report(run: RunDirectory) -> Path:
     """
     atomic_write(run.report_path, render_report(load_report_data(run)))
     return run.report_path
+
+
+def write_shared_report(run: RunDirectory) -> Path:
+    """Write a copy of the page without texts of the run and without file paths, to be passed on.
+
+    Returns:
+        The copy's path.
+
+    Raises:
+        StageOrderError: the run has not been evaluated yet.
+        RunDirectoryError: an artifact is there but cannot be understood.
+    """
+    atomic_write(run.shared_report_path, render_report(without_texts(load_report_data(run))))
+    return run.shared_report_path

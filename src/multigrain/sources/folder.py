@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from multigrain.config import DocumentsConfig
+from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError, SourceError
 from multigrain.records import Document
 from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, RICH_SUFFIXES, document_files, existing_path
@@ -192,4 +193,4 @@ def _converter(suffix: str) -> Any:
 
 
 def _no_markitdown(suffix: str) -> MissingExtraError:
-    return MissingExtraError("markitdown", f"reading {suffix} files", 'pip install "multigrain[documents]"')
+    return MissingExtraError("markitdown", f"reading {suffix} files", install_line("documents"))

@@ -66,7 +66,13 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
         line += f"; left out: {', '.join(left_out)}" + (named if counts["left_out"] else "")
     yield line
     alike = counts["documents"] - counts["groups"]
-    if alike:
+    if cut := counts.get("chunked", 0):
+        longer = "text was" if cut == 1 else "texts were"
+        yield (
+            f"documents: {cut} {longer} longer than documents.chunk_size={config.documents.chunk_size} words, and "
+            "each chunk counts as a document; chunks of one text stay on one side of the split"
+        )
+    elif alike:
         yield f"documents: {alike} nearly {'repeats' if alike == 1 else 'repeat'} another, on whose side they stay"
     is_tested = any(labelled.role == "test" for labelled in config.evaluation.sets)
     if counts["test"] < _FEW and config.evaluation.queries != "none" and not is_tested:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
+from multigrain.display.install import install_line
 from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
 from multigrain.llm.prices import find_price
 from multigrain.llm.session.budget import require_price
@@ -141,7 +142,7 @@ def _check_model(settings: TrainingConfig) -> None:
         trust_remote_code=settings.trust_remote_code,
     )
     if settings.lora is not None and find_spec("peft") is None:
-        raise MissingExtraError("peft", "training.lora", 'pip install "multigrain[lora]"')
+        raise MissingExtraError("peft", "training.lora", install_line("lora"))
     quantization(settings.quantize)
     if is_asymmetric(settings.base_model):
         from multigrain.model.encoder import build_candidate

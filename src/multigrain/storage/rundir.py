@@ -13,7 +13,7 @@
       models/NAME/             a sentence-transformers folder a candidate, training_log.json in it
       model/                   a copy of the chosen candidate
       results/                 evaluation.json, per_query.parquet, anchors.json
-      report.html
+      report.html              beside it report-share.html, the copy without texts, where one was asked for
       demo.json                the steps that `multigrain demo` planned, and the speed that it measured
       failure.json             why the last attempt failed, where one did
 
@@ -153,6 +153,9 @@ class RunDirectory:
 
     report_path = _PathInside("report.html")
     """The report page."""
+
+    shared_report_path = _PathInside("report-share.html")
+    """The copy of the report page without texts."""
 
     _lock_path = _PathInside("lock")
     _failure_path = _PathInside("failure.json")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from multigrain.config import Config, LLMConfig
 from multigrain.config.writers import known_writer
+from multigrain.display.install import install_line
 from multigrain.errors import MultigrainError
 from multigrain.llm.build import LocalPlan, local_plan
 from multigrain.sources.source import look_at_input
@@ -134,7 +135,7 @@ def _extras() -> Iterator[Finding]:
         if is_installed(package):
             yield Finding(f"extra {extra}", "ok", f"{package} {_version(package)}")
         else:
-            advice = f'for {purpose}: pip install "multigrain[{extra}]"'
+            advice = f"for {purpose}: {install_line(extra)}"
             yield Finding(f"extra {extra}", "note", f"{package} is not installed", advice)
 
 
@@ -222,7 +223,7 @@ def _llm(config: LLMConfig, hub: Finding, *, named: bool) -> Finding:
     model = resolve_gguf(config.model)
     if not (is_installed("xllamacpp") or is_installed("openvino-genai")):
         state: State = "problem" if named else "note"
-        advice = 'pip install "multigrain[local]", or name an endpoint under llm'
+        advice = f"{install_line('local')}, or name an endpoint under llm"
         return Finding("language model", state, "no embedded runtime is installed", advice)
     if isinstance(model, Path):
         return _embedded(local_plan(config))

@@ -87,8 +87,8 @@ class Estimate:
     Attributes:
         rows: rows to write.
         requests: completions that rows, held-out queries and judges need, corrections not counted, about.
-        requests_at_most: completions that a run cannot pass, corrections not counted: what judges turn away is chosen
-            anew, and judged too.
+        requests_at_most: completions that a run cannot pass, corrections not counted: what judges reject is chosen
+            again, and judged too.
         in_journal: the part of `requests` that is answered already and costs nothing.
         prompt_tokens: tokens to read for the rest, about.
         completion_tokens: tokens to write, about.

@@ -18,11 +18,11 @@ from multigrain.encoders.protocol import Floats, Role, unit_length
 from multigrain.records import LEVELS, GradedExample
 
 _COST: Final = 0.025  # of the texts that training reads, at most, where that leaves _FEWEST_ROWS
-_FEWEST_ROWS: Final = 12
+_FEWEST_ROWS: Final = 10
 _MOST_ROWS: Final = 64
 _MOST_POINTS: Final = 16
 _PASSES: Final = 9  # a step reads three texts a query, and learning from a text costs three times reading it
-_TEXTS: Final = 3  # of the sample for each of its rows: a query, its positive, one more document
+_TEXTS: Final = 2.5  # of the sample for each of its rows: a query, its positive, half of another document
 _DIGITS: Final = 6
 
 Levels = tuple[tuple[int, ...], ...]
@@ -112,7 +112,7 @@ def sample_size(steps: int, batch_size: int) -> tuple[int, int]:
         batch_size: queries of a step.
 
     Returns:
-        Rows, 12 to 64, and steps between two points: a quarter of the run or less, so that every level has its end.
+        Rows, 10 to 64, and steps between two points: a quarter of the run or less, so that every level has its end.
         Together they read no more than a fortieth of what training does, but in a very short one.
     """
     texts = _COST * _PASSES * steps * batch_size

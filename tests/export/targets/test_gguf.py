@@ -232,6 +232,14 @@ def test_what_cannot_be_written_is_said_in_one_line(tiny_folder: Callable[..., P
         assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_without_its_tokenizer_is_refused(minilm_reference: str, tmp_path: Path) -> None:
+    load(minilm_reference, device="cpu").save_pretrained(str(tmp_path / "model"))
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        (tmp_path / "model" / name).unlink(missing_ok=True)
+    with pytest.raises(ExportError, match=r"special tokens only: the folder's tokenizer\.json is missing"):
+        export(load(str(tmp_path / "model"), device="cpu"), tmp_path)
+
+
 def test_a_type_that_loses_too_much_is_refused() -> None:
     cost = Cost("handbook", 300, 0.9, 0.885, 0.015, 0.01, 0.02)
     with pytest.raises(ExportError, match="--dtype q8_0 loses too much, 1 points allowed: nDCG@10 on handbook"):

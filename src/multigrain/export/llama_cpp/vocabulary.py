@@ -39,6 +39,8 @@ def write_vocabulary(writer: Writer, tokenizer: Any, rows: int) -> None:
         raise ExportError(
             f"GGUF: its {type(tokenizer).__name__} has no tokenizer.json; only fast tokenizers are written"
         )
+    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # transformers makes one up without a word
+        raise ExportError("GGUF: its tokenizer has special tokens only: the folder's tokenizer.json is missing")
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     tokens, types = _tokens(tokenizer, rows)
     kind = parts["model"]["type"]

@@ -13,6 +13,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 
+from multigrain.display.install import install_line
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export.cost import Cost, ExportedEncoder, measure_costs
@@ -63,7 +64,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
     """
     for package in ("gguf", "xllamacpp"):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "exporting to GGUF", "pip install 'multigrain[gguf]'")
+            raise MissingExtraError(package, "exporting to GGUF", install_line("gguf"))
     dtype = job.dtype or "f32"
     if dtype not in TYPES:
         raise ExportError(f"--dtype {dtype}: is none of a GGUF file; give {', '.join(TYPES)}")

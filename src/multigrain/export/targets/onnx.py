@@ -19,6 +19,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
+from multigrain.display.install import install_line
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
@@ -76,7 +77,7 @@ def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer
     """
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "exporting to ONNX", "pip install 'multigrain[onnx]'")
+            raise MissingExtraError(package, "exporting to ONNX", install_line("onnx"))
     model = in_float32(job.model)
     graph = EmbeddingGraph(model)
     write_tokenizer(model, folder / "tokenizer.json")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError
 from multigrain.export.embedder import Embedder
 from multigrain.export.job import Exported, ExportJob
@@ -25,7 +26,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
         MissingExtraError: openvino, or the extra `onnx`, is not installed.
     """
     if find_spec("openvino") is None:
-        raise MissingExtraError("openvino", "exporting to OpenVINO", "pip install 'multigrain[openvino]'")
+        raise MissingExtraError("openvino", "exporting to OpenVINO", install_line("openvino"))
     import openvino
 
     model, _ = write_onnx_folder(job, folder)

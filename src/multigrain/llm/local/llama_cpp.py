@@ -14,6 +14,7 @@ from typing import Any, Final
 import joblib  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
+from multigrain.display.install import install_line
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.local.gguf_file import GgufFile
 from multigrain.llm.local.memory import check_memory, llama_cpp_bytes
@@ -213,7 +214,7 @@ def _import_xllamacpp() -> ModuleType:
     try:
         import xllamacpp
     except ModuleNotFoundError:
-        raise MissingExtraError("xllamacpp", "the local language model", 'pip install "multigrain[local]"') from None
+        raise MissingExtraError("xllamacpp", "the local language model", install_line("local")) from None
     return xllamacpp  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import joblib  # type: ignore[import-untyped]
 
+from multigrain.display.install import install_line
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.local.batching import Batcher, Generated
 from multigrain.llm.local.gguf_file import GgufFile
@@ -84,7 +85,7 @@ class OpenVinoLLM:
             import openvino_genai
         except ImportError as error:
             raise MissingExtraError(
-                "openvino-genai", f"llm.runtime: openvino ({error})", 'pip install "multigrain[local]"'
+                "openvino-genai", f"llm.runtime: openvino ({error})", install_line("local")
             ) from None
         self._genai = openvino_genai
         self._file = file

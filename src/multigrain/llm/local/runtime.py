@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from multigrain.display.install import install_line
 from multigrain.errors import LLMError, MissingExtraError
 from multigrain.llm.local.gguf_file import GgufFile
 from multigrain.llm.local.llama_cpp import LlamaCppLLM
@@ -56,7 +57,7 @@ def choose_runtime(file: GgufFile, wanted: Runtime = "auto", extra_body: Mapping
     obstacle = _obstacle(file, extra_body or {})
     if wanted == "openvino":
         if not is_installed("openvino-genai"):
-            raise MissingExtraError("openvino-genai", "llm.runtime: openvino", 'pip install "multigrain[local]"')
+            raise MissingExtraError("openvino-genai", "llm.runtime: openvino", install_line("local"))
         if obstacle:
             raise LLMError(f"llm.runtime: openvino cannot run {file.path.name}: {obstacle}; set llm.runtime: auto")
         return Choice("openvino", "llm.runtime says so")

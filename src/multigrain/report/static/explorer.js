@@ -1,5 +1,5 @@
 // The data explorer. Rows arrive packed (see explorer.py), are filtered by index, and only those in view have elements,
-// so that 50,000 rows scroll like fifty. Every text is written through textContent.
+// so that 25,000 rows scroll like fifty. Every text is written through textContent.
 const root = document.querySelector(".explorer");
 
 const ROW_HEIGHT = 64; // pixels; the style sheet says the same
@@ -355,7 +355,7 @@ class Explorer {
   }
 }
 
-// Unpacking waits until the reader comes near: the page opens as fast with 50,000 rows as with fifty.
+// Unpacking waits until the reader comes near: the page opens as fast with 25,000 rows as with fifty.
 if (root) {
   const waiting = document.querySelector("#explorer .waiting");
   waiting.textContent = "";

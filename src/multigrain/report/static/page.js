@@ -59,6 +59,16 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "-20% 0px -70% 0px" });
 for (const section of document.querySelectorAll("section[id]")) watcher.observe(section);
 
+// The summary alone on paper: page 1 of the whole report, where a browser has no scripts.
+for (const row of document.querySelectorAll(".print-row")) {
+  row.hidden = false;
+  row.querySelector(".print").addEventListener("click", () => {
+    document.documentElement.dataset.paper = "summary";
+    print();
+  });
+}
+addEventListener("afterprint", () => { delete document.documentElement.dataset.paper; });
+
 // Paper cannot be clicked: open what belongs to the argument; examples and sample rows stay as the reader left them.
 let opened = [];
 addEventListener("beforeprint", () => {
