@@ -74,6 +74,10 @@ NOT_RUN = {
         "model2vec takes no tokenizer of whole words apart; tests/export/targets/test_static.py"
     ),
     "serve deploy serve.yaml": "needs a Ray cluster with GPUs",
+    "uv pip compile pyproject.toml --extra local --only-binary :all: --python-version 3.14 --python-platform linux": (
+        "asks a package index"
+    ),
+    'uv pip install ".[local]"': "installs; tests/docs/test_install.py knows the extras",
     "sbatch examples/slurm/tune.sbatch config.yaml": "needs Slurm; tests/examples/test_jobs.py has stand-ins",
     "docker build --tag multigrain:0.1.0 .": "needs a builder; tests/examples/test_jobs.py lints",
     "kubectl apply -f examples/kubernetes/tune.yaml": "needs a cluster; tests/examples/test_jobs.py validates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 import multigrain.export
+from multigrain.display.install import install_line
 from multigrain.errors import ConfigError, ExportError, MissingExtraError
 from multigrain.export.job import ExportJob
 from multigrain.export.registry import EXPORTERS, check_destination, export_model
 
 PLUGIN = """
+from multigrain.display.install import install_line
 from multigrain.errors import ExportError
 from multigrain.export.job import Exported, ExportJob
 
@@ -72,7 +75,7 @@ def test_a_form_whose_extra_is_missing_names_it(name: str, monkeypatch: pytest.M
         monkeypatch.delattr(multigrain.export, module.rpartition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails as if it were not there
 
-    with pytest.raises(MissingExtraError, match=rf'--to {name} needs .*pip install "multigrain\[{name}\]"'):
+    with pytest.raises(MissingExtraError, match=f"--to {name} needs .*{re.escape(install_line(name))}"):
         EXPORTERS.get(name)
 
 

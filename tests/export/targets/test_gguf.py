@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.export.tiny import byte_pairs, sentence_pieces, tiny_model
 from tokenizers import normalizers
 from transformers import BertConfig, MPNetConfig
 
+from multigrain.display.install import install_line
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.cost import Cost
@@ -249,5 +251,5 @@ def test_a_type_that_loses_too_much_is_refused() -> None:
 
 def test_the_pip_line(minilm_ata: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'multigrain\[gguf\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("gguf"))):
         export(minilm_ata, tmp_path)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.display.install import install_line
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export.graph import EmbeddingGraph, token_limit
 from multigrain.export.job import Exported, ExportJob
@@ -28,7 +29,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
         MissingExtraError: fastembed, or the extra `onnx`, is not installed.
     """
     if find_spec("fastembed") is None:
-        raise MissingExtraError("fastembed", "exporting to fastembed", "pip install 'multigrain[fastembed]'")
+        raise MissingExtraError("fastembed", "exporting to fastembed", install_line("fastembed"))
     if token_limit(job.model) is None:
         raise ExportError("fastembed insists on a limit of tokens, and the model has none: set max_seq_length")
     if EmbeddingGraph(job.model).takes_prompt_length:

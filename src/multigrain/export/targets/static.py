@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
+from multigrain.display.install import install_line
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export.cost import measure_costs
@@ -46,7 +47,7 @@ def export(job: ExportJob, folder: Path) -> Exported:
     """
     for package in ("model2vec", "skeletoken"):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "a static model", "pip install 'multigrain[static]'")
+            raise MissingExtraError(package, "a static model", install_line("static"))
     model = in_float32(job.model)
     with job.progress.task("Embedding every token of the vocabulary", None):
         distilled = _distil(model)
