@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import itertools
 import threading
 import time
@@ -60,8 +61,9 @@ class Batcher:
     begin with: a short filler that nobody reads.
 
     What a request does wrong may surface only in a step, and then the whole pipeline is unusable: a schema that
-    cannot be followed does that. So a schema that is new waits until nothing else is being written, and after a failed
-    step the pipeline is opened again, for everybody but whoever brought the schema.
+    cannot be followed does that. So a schema that is new waits until nothing else is being written, and is tried
+    alone, in steps: a pipeline can be freed after a failed step, but not after a failed `generate`. Then the pipeline
+    is opened again, for everybody but whoever brought the schema.
 
     A step can also never come back: openvino-genai 2026.4.1 was seen to stand still in one, at no processor time.
     Then every request fails with an `LLMError`, for another runtime to take over.
@@ -96,8 +98,8 @@ class Batcher:
         self._patience = patience
         self._generating: threading.Thread | None = None
         self._began: float | None = None
-        self._joinable = False
-        self._problem: Exception | None = None
+        self._joinable = self._stepping = False
+        self._problem: str | None = None
         self._own_seconds = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="multigrain-llm", daemon=True)
@@ -178,13 +180,16 @@ class Batcher:
     def _generate(self) -> None:
         """Have the pipeline work in a thread of its own; returns once others may join."""
         with self._changed:
-            self._began, self._joinable = time.monotonic(), True
-            if self._filler is None:
+            self._began = time.monotonic()
+            alone = bool(self._waiting) and self._is_unproven(self._waiting[0])
+            self._stepping = alone or self._filler is None
+            if self._stepping:
                 self._admit()
+            self._joinable = not alone
         self._generating = threading.Thread(target=self._work, name="multigrain-llm-steps", daemon=True)
         self._generating.start()
         while (
-            self._filler is not None
+            not self._stepping
             and self._began is not None
             and self._broken is None
             and not self._pipeline.has_non_finished_requests()
@@ -192,24 +197,26 @@ class Batcher:
             time.sleep(_POLL_SECONDS / 10)
 
     def _work(self) -> None:
-        problem: Exception | None = None
-        pipeline = self._pipeline
+        # Neither a local name nor an exception's traceback may keep the pipeline: it would be freed in any thread.
+        problem: str | None = None
         try:
-            if self._filler is not None:
+            if not self._stepping and self._filler is not None:
                 prompt, settings = self._filler
-                pipeline.generate([prompt], [settings])
+                self._pipeline.generate([prompt], [settings])
             else:
-                while pipeline.has_non_finished_requests():
-                    pipeline.step()
+                self._steps()
             with self._changed:
                 self._joinable = False
-            while pipeline.has_non_finished_requests():  # what joined in the last moment
-                pipeline.step()
+            self._steps()  # what joined in the last moment
         except Exception as error:  # the library raises C++ exceptions of any kind
-            problem = error
+            problem = _one_line(error)
         with self._changed:
             self._began, self._joinable, self._problem = None, False, problem
             self._changed.notify_all()
+
+    def _steps(self) -> None:
+        while self._pipeline.has_non_finished_requests():
+            self._pipeline.step()
 
     def _watch(self) -> None:
         """Give up where there is work and the whole process does nothing."""
@@ -240,7 +247,7 @@ class Batcher:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._slots:
             job = self._waiting[0]
-            alone = job.schema is not None and job.schema not in self._proven
+            alone = self._is_unproven(job)
             if alone and self._running:
                 return
             self._waiting.popleft()
@@ -254,6 +261,9 @@ class Batcher:
             self._running.append(job)
             if alone:
                 return
+
+    def _is_unproven(self, job: _Job) -> bool:
+        return job.schema is not None and job.schema not in self._proven
 
     def _settle(self, *, more_may_come: bool) -> None:
         """Answer what has ended.
@@ -284,7 +294,7 @@ class Batcher:
                 self._proven.add(job.schema)
             _answer(job, Generated(job.tokens, job.log_probabilities, end))
 
-    def _start_anew(self, error: Exception) -> None:
+    def _start_anew(self, problem: str) -> None:
         self._problem = None
         with self._changed:
             again, self._running = self._running, []
@@ -294,22 +304,29 @@ class Batcher:
         for job in list(again):
             job.handle, job.tokens, job.log_probabilities = None, [], []
             job.tries += 1
-            unproven = job.schema is not None and job.schema not in self._proven
+            unproven = self._is_unproven(job)
             if unproven or job.tries >= _TRIES:
                 again.remove(job)
-                _fail(job, CompletionFailure("bad_request" if unproven else "server_error", _one_line(error)))
+                _fail(job, CompletionFailure("bad_request" if unproven else "server_error", problem))
+        if not self._stepping:
+            _never_free(self._pipeline)
         self._pipeline = None
         try:
             self._pipeline = self._opened()
-        except Exception as problem:  # whatever it is, those who wait must hear of it
+        except Exception as error:  # whatever it is, those who wait must hear of it
             with self._changed:
                 again += self._waiting
                 self._waiting.clear()
-                self._closing, self._broken = True, problem
-            _fail_all(again, problem)
+                self._closing, self._broken = True, error
+            _fail_all(again, error)
             return
         with self._changed:
             self._waiting.extendleft(reversed(again))
+
+
+def _never_free(pipeline: Any) -> None:
+    """Keep a pipeline whose `generate` has failed: freeing it brings the process down (openvino-genai 2026.4.1)."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(pipeline))
 
 
 def _read(job: _Job) -> Literal["stop", "length"] | None:
