@@ -115,6 +115,10 @@ def test_figures_and_data_are_saved_by_the_keyboard(browser, address, example, s
     names = [link.get_attribute("download") for link in links.all()]
     assert len(names) == len(set(names)) == 19
     for place, name in enumerate(names):
+        if place % 8 == 7:  # Chromium asks people before the eleventh file of one visit
+            page = context.new_page()
+            page.goto(address)
+            links = page.locator(".downloads a")
         with page.expect_download() as started:
             links.nth(place).press("Enter")
         assert started.value.suggested_filename == name
