@@ -240,7 +240,7 @@ def _queries(seen: _Seen) -> Evidence:
     ratio = max(lengths) / max(min(lengths), 1.0)
     unlike = abs(questions[0] - questions[1])
     words = (
-        f"queries of the rows have {lengths[0]:.0f} words in the middle, those of people {lengths[1]:.0f}; "
+        f"queries of the rows have {lengths[0]:.0f} words (median), those of people {lengths[1]:.0f}; "
         f"{questions[0]:.0%} are questions, of people's {questions[1]:.0%}"
     )
     return Evidence("found" if ratio >= _LONGER or unlike > _UNLIKE else "ruled out", words, round(unlike, 4))
