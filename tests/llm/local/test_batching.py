@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -224,3 +225,46 @@ def test_a_pipeline_whose_work_always_fails_fails_those_who_wait(gate: threading
             answer.result(timeout=10)
     batcher.close()
     assert len(opened) <= 5
+
+
+def test_pipelines_that_cannot_be_freed_do_not_fill_the_memory(gate: threading.Event) -> None:
+    class Failing(Pipeline):
+        def generate(self, prompts: Any, settings: Any) -> None:
+            raise RuntimeError("no such operation")
+
+    opened = []
+
+    def open_again() -> Pipeline:
+        opened.append(Failing(gate))
+        return opened[-1]
+
+    batcher = Batcher(open_again, slots=2, filler=FILLER)
+
+    def ask_on() -> None:
+        for _ in range(20):
+            with contextlib.suppress(CompletionFailure):
+                batcher.submit(None, None).result(timeout=10)
+
+    with pytest.raises(LLMError, match=r"again and again \(no such operation\): set llm\.runtime: llamacpp"):
+        ask_on()
+    batcher.close()
+    assert len(opened) <= 5
+
+
+def test_a_request_that_the_pipeline_forgets_fails_alone(gate: threading.Event) -> None:
+    gate.set()
+
+    class Forgetful(Pipeline):
+        def has_non_finished_requests(self) -> bool:
+            return any(request.status == "RUNNING" for request in self.requests if self.requests.index(request) != 1)
+
+    batcher = Batcher(lambda: Forgetful(gate), slots=2, filler=FILLER)
+    batcher._pipeline.step = lambda: [  # all but the first real one
+        (setattr(request, "status", "FINISHED"), request.unread.append(written("STOP", 2)))
+        for place, request in enumerate(list(batcher._pipeline.requests))
+        if place != 1 and request.status == "RUNNING"
+    ]
+    with pytest.raises(CompletionFailure, match="without an answer"):
+        batcher.submit(None, None).result(timeout=10)
+    assert batcher.submit(None, None).result(timeout=10).tokens == [2]
+    batcher.close()

@@ -17,6 +17,9 @@ from multigrain.errors import LLMError
 from multigrain.llm.protocol import CompletionFailure
 
 _TRIES: Final = 2
+_MOST_KEPT: Final = 3
+"""Pipelines that may stay in memory because their `generate` failed."""
+
 _PATIENCE_SECONDS: Final = 120.0
 _LEAST_BUSY: Final = 0.02
 """Processor time a second of a pipeline that is at work, however slow it is."""
@@ -101,6 +104,7 @@ class Batcher:
         self._joinable = self._stepping = False
         self._problem: str | None = None
         self._own_seconds = 0.0
+        self._kept = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="multigrain-llm", daemon=True)
         self._thread.start()
@@ -163,7 +167,7 @@ class Batcher:
             if self._broken is not None or not (self._waiting or self._running):
                 return False
             working = self._began is not None
-        self._settle(more_may_come=working)
+        self._settle(more_may_come=working or self._problem is not None)
         if not working:
             if self._problem is not None:
                 self._start_anew(self._problem)
@@ -194,6 +198,7 @@ class Batcher:
             and self._broken is None
             and not self._pipeline.has_non_finished_requests()
         ):
+            self._own_seconds = time.thread_time()
             time.sleep(_POLL_SECONDS / 10)
 
     def _work(self) -> None:
@@ -269,7 +274,7 @@ class Batcher:
         """Answer what has ended.
 
         Args:
-            more_may_come: whether the pipeline is still at work.
+            more_may_come: whether the pipeline is still at work, or its requests will be asked again.
         """
         for job in list(self._running):
             if job.answer.cancelled():
@@ -277,14 +282,13 @@ class Batcher:
                 self._running.remove(job)
                 continue
             status = job.handle.get_status().name
-            if status == "RUNNING":
-                continue
-            if status != "FINISHED":
+            if status not in ("RUNNING", "FINISHED"):
                 # No output, or a piece that looks like any other: only the status tells.
                 self._running.remove(job)
                 _fail(job, CompletionFailure("too_long", f"the request does not fit the model's cache ({status})"))
                 continue
-            if (end := _read(job)) is None:  # the status comes before the last tokens
+            end = None if status == "RUNNING" else _read(job)
+            if end is None:  # also where the status came before the last tokens
                 if not more_may_come:
                     self._running.remove(job)
                     _fail(job, CompletionFailure("server_error", "the runtime ended the request without an answer"))
@@ -310,8 +314,11 @@ class Batcher:
                 _fail(job, CompletionFailure("bad_request" if unproven else "server_error", problem))
         if not self._stepping:
             _never_free(self._pipeline)
+            self._kept += 1
         self._pipeline = None
         try:
+            if self._kept > _MOST_KEPT:
+                raise LLMError(f"OpenVINO fails again and again ({problem}): set llm.runtime: llamacpp")
             self._pipeline = self._opened()
         except Exception as error:  # whatever it is, those who wait must hear of it
             with self._changed:
