@@ -125,6 +125,7 @@ chances = st.dictionaries(st.sampled_from([*"0123456789", " 4", "x", "10", "-1"]
 
 
 @given(chances, st.integers(0, 5))
+@example({"6": 0.125}, 3)
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_likely_the_mean_lies_between_the_grades_that_are(weights: dict[str, float], value: int) -> None:
     total = sum(weights.values()) + 0.5

@@ -84,7 +84,9 @@ def expected_number(
     if _number(token) != value or not _LEAST_MASS <= mass <= 1 + 0.01 or sum(weights.values()) > 1 + 0.01:
         return None
     mean = sum(number * weight for number, weight in told) / mass
-    return min(max(mean, float(low)), float(high))
+    likely = [number for number, weight in told if weight > 0]
+    # A mean of rounded products may leave the numbers that it is of by a last bit.
+    return min(max(mean, float(min(likely))), float(max(likely)))
 
 
 def _choices(token: str, entry: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
