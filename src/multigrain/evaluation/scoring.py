@@ -75,8 +75,11 @@ class Scored:
     def note(self, name: str, facts: EncodingFacts, model: SentenceTransformer | None, sets: OpenedSets) -> None:
         """Take in how a model was used on sets, and how much of their documents it did not read."""
         cut = dict(self.facts[name].cut) if name in self.facts else {}
+        shares: dict[int, float] = {}  # a run's own sets share their documents
         for chosen in sets.retrieval if model is not None else ():
-            if model is not None and (share := share_cut(model, list(chosen.corpus.values()))):
+            if model is not None and id(chosen.corpus) not in shares:
+                shares[id(chosen.corpus)] = share_cut(model, list(chosen.corpus.values()))
+            if share := shares.get(id(chosen.corpus), 0.0):
                 cut[chosen.name] = share
         self.facts[name] = replace(facts, cut=cut)
 
