@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from multigrain.audit.check import Check, CheckedText, MeasuredRow, Problem
     from multigrain.config import Config, LLMConfig, SynthesisConfig
     from multigrain.config.file import load_config
+    from multigrain.encoders.loading import load
     from multigrain.errors import MultigrainError
     from multigrain.evaluation.metrics import Metric
     from multigrain.export.job import Exported, ExportJob
     from multigrain.llm.answers import ask
     from multigrain.llm.protocol import CompletionRequest, LLMClient, Message, UnusableAnswer
     from multigrain.llm.scripted import ScriptedLLM
-    from multigrain.model.encoder import load
     from multigrain.model.pooling import AnchorTokenPooling, PoolingKind, TokenPooling
     from multigrain.records import Document, GradedExample, Level, SynthesizedRow
     from multigrain.sources.source import DataSource
@@ -45,7 +45,7 @@ _HOMES = {
     "multigrain.llm.protocol": ("CompletionRequest", "LLMClient", "Message", "UnusableAnswer"),
     "multigrain.llm.scripted": ("ScriptedLLM",),
     "multigrain.llm.answers": ("ask",),
-    "multigrain.model.encoder": ("load",),
+    "multigrain.encoders.loading": ("load",),
     "multigrain.model.pooling": ("AnchorTokenPooling", "PoolingKind", "TokenPooling"),
     "multigrain.records": ("Document", "GradedExample", "Level", "SynthesizedRow"),
     "multigrain.sources.source": ("DataSource",),

@@ -18,10 +18,13 @@ from multigrain.config.audit import (
 from multigrain.config.bases import (
     AttentionImplementation,
     AttentionName,
+    DocumentVectorsConfig,
     LoraConfig,
     PromptsConfig,
     QuantizeName,
+    QueryAdapterConfig,
 )
+from multigrain.config.candidates import CandidateConfig, Merge, RowSharing, ScheduleName
 from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
 from multigrain.config.documents import DocumentsConfig, PairsConfig
 from multigrain.config.evaluation import EvaluationSetConfig
@@ -30,13 +33,7 @@ from multigrain.config.poolings import PoolingName
 from multigrain.config.root import Config, EngineConfig, fingerprint
 from multigrain.config.synthesis import QueryType, SynthesisConfig, TasksConfig
 from multigrain.config.teachers import TeacherConfig
-from multigrain.config.training import (
-    CandidateConfig,
-    Merge,
-    RowSharing,
-    ScheduleName,
-    TrainingConfig,
-)
+from multigrain.config.training import TrainingConfig
 
 __all__ = [
     "AttentionImplementation",
@@ -48,6 +45,7 @@ __all__ = [
     "Config",
     "CrossEncoderConfig",
     "DecontaminationConfig",
+    "DocumentVectorsConfig",
     "DocumentsConfig",
     "EndpointConfig",
     "EngineConfig",
@@ -64,6 +62,7 @@ __all__ = [
     "ProbeConfig",
     "PromptsConfig",
     "QuantizeName",
+    "QueryAdapterConfig",
     "QueryJudgeConfig",
     "QueryType",
     "Repair",

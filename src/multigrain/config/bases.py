@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from multigrain.config.paths import FilePath
 from multigrain.config.section import Section
 
 AttentionName = Literal["keep", "causal", "bidirectional"]
 AttentionImplementation = Literal["eager", "sdpa", "flash_attention_2"]
 QuantizeName = Literal["none", "4bit"]
 AdaptersName = Literal["merged", "apart"]
+SideName = Literal["both", "query"]
 
 
 class AtaConfig(Section):
@@ -50,6 +52,58 @@ class LoraConfig(Section):
     targets: Literal["auto", "all-linear"] | list[str] = "auto"
     """Names of the layers that get adapters, e.g. [q_proj, v_proj]. auto: every projection of attention and
     feed-forward that the architecture has; all-linear: every linear layer."""
+
+
+AUTOMATIC_RANKS: Final = (8, 32, 128)
+"""Ranks of a query adapter from which validation queries choose where it is auto; 32 where there are none."""
+_AUTOMATIC_RANK: Final = 32
+_Rank = Annotated[int, Field(ge=1)]
+
+
+class QueryAdapterConfig(Section):
+    """A small map behind the base model that moves query vectors.
+
+    It begins as the identity and keeps the length of every vector; `training.merge` says how much of it is kept.
+    """
+
+    kind: Literal["linear", "low-rank", "mlp"] = "low-rank"
+    """linear: a whole matrix. low-rank: a product of two thin ones. mlp: the same with a ReLU between them."""
+
+    rank: _Rank | Annotated[list[_Rank], Field(min_length=1)] | Literal["auto"] = "auto"
+    """Width between the two matrices of low-rank and mlp, or a list of which validation queries choose one. auto: 8,
+    32 and 128, and 32 where there are no validation queries."""
+
+    def ranks(self, *, choose: bool) -> tuple[int, ...]:
+        """The ranks to train with; one for a whole matrix, which has none.
+
+        Args:
+            choose: whether there are validation queries to choose by; else there is one rank.
+        """
+        if self.kind == "linear":
+            return (0,)
+        if self.rank == "auto":
+            return AUTOMATIC_RANKS if choose else (_AUTOMATIC_RANK,)
+        several = tuple(dict.fromkeys(self.rank)) if isinstance(self.rank, list) else (self.rank,)
+        return several if choose else several[:1]
+
+
+class DocumentVectorsConfig(Section):
+    """Where a store's vectors of the run's documents are, as the base model behind an endpoint gave them."""
+
+    path: FilePath
+    """A .npy file, a .parquet file (as LanceDB and others write), or a .jsonl file of points (Qdrant's scroll)."""
+
+    id: str = "id"
+    """The column, or key, of a document's identifier; of points also a path, e.g. payload.id."""
+
+    vector: str = "vector"
+    """The column, or key, of its vector."""
+
+    ids: FilePath | None = None
+    """For .npy: a file with an identifier a line, one for each row. null: rows stand in the order of the documents."""
+
+    normalise: bool = False
+    """Scale vectors to length 1, for a store that compares by cosine and keeps them as they came."""
 
 
 class PromptsConfig(Section):

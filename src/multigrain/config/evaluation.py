@@ -105,6 +105,19 @@ class EvaluationSetConfig(Section):
         return self
 
 
+class ReembeddingConfig(Section):
+    """What embedding your corpus once takes, which a tuned model asks for unless it keeps the base's documents."""
+
+    documents: Annotated[int, Field(ge=1)] | None = None
+    """Texts of the corpus in use (null: the run's documents)."""
+
+    price: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million tokens (null: the price of a base behind an endpoint, where it is known)."""
+
+    texts_per_second: Annotated[float, Field(gt=0)] | None = None
+    """That your machine embeds (null: as measured on this one)."""
+
+
 class EvaluationConfig(Section):
     """How the proof is made."""
 
@@ -113,6 +126,7 @@ class EvaluationConfig(Section):
         "rivals": [],
         "vector_lengths": [],
         "vector_precisions": _TRIED,
+        "reembedding": ReembeddingConfig(),
     }
 
     queries: Literal["auto", "titles", "synthetic", "none"] = "auto"
@@ -149,6 +163,10 @@ class EvaluationConfig(Section):
 
     vector_precisions: list[Precision] = Field(default_factory=_TRIED.copy)
     """How the numbers of vectors are stored to see what that loses; int8 and binary with and without rescoring."""
+
+    reembedding: ReembeddingConfig = Field(default_factory=ReembeddingConfig)
+    """What embedding your corpus again takes; shown where a candidate has side: query, e.g. {documents: 5000000,
+    price: 0.02}."""
 
     batch_size: int = Field(default=64, ge=1)
     """Texts encoded at once."""

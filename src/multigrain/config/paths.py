@@ -13,6 +13,10 @@ from pydantic import AfterValidator, ValidationInfo
 
 HUB_MARK: Final = "hf:"
 STATIC_PREFIX: Final = "static:"
+ADAPTER_FILE: Final = "query_adapter.json"
+"""What marks a folder that holds an adapter for a model behind an endpoint."""
+SERVED_PREFIX: Final = "openai:"
+"""What references of models behind an endpoint begin with: `openai:MODEL`, or `openai:MODEL@http://host:8080/v1`."""
 """Before a base's reference, it asks for a static model that starts from the base's token embeddings."""
 
 _PLAIN_PATHS: Final = ("./", "../", "~")

@@ -13,80 +13,31 @@ from multigrain.config.bases import (
     AtaConfig,
     AttentionImplementation,
     AttentionName,
+    DocumentVectorsConfig,
     FsdpConfig,
     LoraConfig,
     PromptsConfig,
     QuantizeName,
+    QueryAdapterConfig,
+    SideName,
 )
+from multigrain.config.candidates import CandidateConfig, LearningRate, Merge, RowSharing, ScheduleName
 from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
-from multigrain.config.paths import LossOptions, ModelReference
-from multigrain.config.poolings import POOLING_NAMES, POOLING_WORDS, READS_ATTENTION, PoolingName
+from multigrain.config.paths import SERVED_PREFIX, LossOptions, ModelReference
+from multigrain.config.poolings import POOLING_WORDS, READS_ATTENTION, PoolingName
 from multigrain.config.section import Section
 from multigrain.config.teachers import Teachers
 
-ScheduleName = Literal[
-    "coarse-to-fine",
-    "reverse",
-    "random",
-    "mixed",
-    "cumulative",
-    "fixed-1",
-    "fixed-2",
-    "fixed-3",
-    "fixed-4",
-    "listwise",
-    "in-batch",
-    "custom",
-]
-RowSharing = Literal["all", "split"]
 # Where steps is auto. A level sees every row once; fewer steps than this are hardly more than the warm-up, and more
 # are, on a CPU, a wait that nobody asked for.
 _VISITS_A_ROW: Final = 4
 _FEWEST_STEPS: Final = 20
 _MOST_STEPS: Final = 200
-_Share = Annotated[float, Field(gt=0, le=1)]
-_Rate = Annotated[float, Field(gt=0)]
-Merge = _Share | list[_Share] | Literal["auto"]
-LearningRate = _Rate | Annotated[list[_Rate], Field(min_length=1)] | Literal["auto"]
 AUTOMATIC_RATES: Final = (2e-5, 5e-6)
 """Peak learning rates from which validation queries choose where it is auto; the first one where there are none."""
+ADAPTER_RATES: Final = (1e-3, 2e-4)
+"""The same for a query adapter, which is small and begins at nothing."""
 _AUTOMATIC_LOOKS: Final = 4
-
-
-class CandidateConfig(Section):
-    """One model to train; what is left out is taken from `training`."""
-
-    pooling: PoolingName | None = Field(default=None, description=f"One of {POOLING_NAMES}.")
-
-    ata: AtaConfig | None = None
-    """Options of ATA pooling of its own."""
-
-    schedule: ScheduleName | None = None
-    """The order in which levels are visited."""
-
-    learning_rate: LearningRate | None = None
-    """Peak learning rate, or a list of which validation queries choose one."""
-
-    loss: str | None = None
-    """The loss; its options are shared by all candidates that name none."""
-
-    loss_options: LossOptions | None = None
-    """Options of the loss."""
-
-    teacher: Teachers | None = None
-    """Whose scores the loss learns from."""
-
-    rows: RowSharing | None = None
-    """Whether each level sees all rows, or its own."""
-
-    merge: Merge | None = None
-    """How much of the tuned weights to keep; 1 for all."""
-
-    attention: AttentionName | None = None
-    """Decoders only: keep, causal or bidirectional."""
-
-    lora: LoraConfig | None = None
-    """Low-rank adapters of its own."""
 
 
 class TrainingConfig(Section):
@@ -98,11 +49,27 @@ class TrainingConfig(Section):
         "keep": "best",
         "save_max_seq_length": True,
         "validation_documents": 1000,
+        "side": "both",
+        "query_adapter": None,
+        "document_vectors": None,
     }
     changed: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-5, "merge": None, "dropout": None}
 
     base_model: ModelReference = "auto"
-    """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2)."""
+    """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2). openai:NAME or openai:NAME@URL is a model behind
+    an endpoint, for which a query_adapter is trained."""
+
+    side: SideName = "both"
+    """query: tune how queries are embedded, and keep the base model's document vectors, so that no corpus is embedded
+    again. both: tune one model for queries and documents."""
+
+    query_adapter: QueryAdapterConfig | None = None
+    """With side: query, leave the base model as it is and tune a small map of query vectors behind it, e.g.
+    {kind: low-rank, rank: 32} or {}. Trained on vectors that are computed once, in seconds."""
+
+    document_vectors: DocumentVectorsConfig | None = None
+    """For a base behind an endpoint: a store's vectors of the run's documents, which are then not embedded again, e.g.
+    {path: vectors.parquet, id: id, vector: vector}."""
 
     trust_remote_code: bool = False
     """Run code that comes with the base model. Off unless you trust its author."""
@@ -188,7 +155,8 @@ class TrainingConfig(Section):
 
     learning_rate: LearningRate = "auto"
     """Peak learning rate (linear warm-up, then linear decay); a list, of which validation queries choose one: the
-    model is tuned once with each; or auto: 2e-5 and 5e-6, and 2e-5 where there are no validation queries."""
+    model is tuned once with each; or auto: 2e-5 and 5e-6, and 2e-5 where there are no validation queries (for a query
+    adapter 1e-3 and 2e-4)."""
 
     early_stopping: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
     """Steps after which validation queries are asked, again and again: the weights that answered them best are kept,
@@ -309,22 +277,58 @@ class TrainingConfig(Section):
                 f"adapters: apart are saved without the model's config, so that attention: {self.attention} would be "
                 "lost; use adapters: merged"
             )
+        if self.base_model.startswith(SERVED_PREFIX) and self.query_adapter is None:
+            return (
+                f"base_model: {self.base_model} is behind an endpoint, where only a query adapter can be tuned; "
+                "set side: query and query_adapter: {}"
+            )
+        if self.query_adapter is not None and (unable := self._unable_behind_base()):
+            return f"query_adapter moves the vectors of a base that stays as it is; {unable}"
+        if self.side == "query" and (unable := self._unable_on_one_side()):
+            return f"side: query keeps a second, frozen model for documents, and {unable}"
         if self.fsdp and self.quantize != "none":
             return "fsdp shards no 4-bit weights; use lora alone (quantize: none)"
         if self.fsdp and self.loss == "guided":
             return "fsdp would leave the guide of loss: guided on the CPU; use masked"
         return ""
 
+    def _unable_on_one_side(self) -> str:
+        """What cannot be had where queries alone are tuned, in words; empty where all can."""
+        if self.fsdp:
+            return "fsdp shards models of one transformer; use fsdp: false"
+        if self.quantize != "none":
+            return f"quantize: {self.quantize} cannot be saved beside it; use lora alone (quantize: none)"
+        if self.adapters == "apart":
+            return "adapters: apart cannot be saved beside it; use adapters: merged"
+        return ""
+
+    def _unable_behind_base(self) -> str:
+        """What goes against a query adapter, in words; empty where nothing does."""
+        if self.side == "both":
+            return "set side: query"
+        changed = {
+            "lora": self.lora is not None,
+            "pooling": self.pooling != "keep",
+            "attention": self.attention != "keep",
+            "matryoshka": bool(self.matryoshka),
+        }
+        named = next((key for key, is_set in changed.items() if is_set), "")
+        if named:
+            return f"leave {named} out"
+        return "loss: guided reads texts again; use infonce or masked" if self.loss == "guided" else ""
+
     @property
     def must_choose(self) -> str:
         """The key that leaves something to choose which nothing but validation queries can; empty where none does."""
-        lists = {"merge": self.merge, "learning_rate": self.learning_rate}
+        ranks = None if self.query_adapter is None else self.query_adapter.rank
+        lists = {"merge": self.merge, "learning_rate": self.learning_rate, "query_adapter.rank": ranks}
         return next((key for key, value in lists.items() if isinstance(value, list) and len(set(value)) > 1), "")
 
     @property
     def chooses(self) -> bool:
         """Whether validation queries, where there are any, choose anything in the candidate's training."""
-        automatic = "auto" in (self.merge, self.learning_rate)
+        several_ranks = self.query_adapter is not None and len(self.query_adapter.ranks(choose=True)) > 1
+        automatic = "auto" in (self.merge, self.learning_rate) or several_ranks
         return bool(self.must_choose) or automatic or self.looks_after(_AUTOMATIC_LOOKS) is not None
 
     def rates(self, *, choose: bool) -> tuple[float, ...]:
@@ -333,7 +337,8 @@ class TrainingConfig(Section):
         Args:
             choose: whether there are validation queries to choose by; else there is one rate.
         """
-        rates = AUTOMATIC_RATES if self.learning_rate == "auto" else self.learning_rate
+        automatic = AUTOMATIC_RATES if self.query_adapter is None else ADAPTER_RATES
+        rates = automatic if self.learning_rate == "auto" else self.learning_rate
         several = tuple(dict.fromkeys(rates)) if isinstance(rates, list | tuple) else (float(rates),)
         return several if choose else several[:1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +42,7 @@ class CachedEncoder(RoleEncoder):
         try:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._store = sqlite3.connect(self.path or ":memory:", timeout=60)
+            self._store = sqlite3.connect(self.path or ":memory:", timeout=60, check_same_thread=False)
             self._store.execute("PRAGMA journal_mode=WAL")
             self._store.execute("PRAGMA synchronous=NORMAL")
             self._store.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
@@ -66,20 +66,46 @@ class CachedEncoder(RoleEncoder):
         by_key = {_key(role, text): text for text in texts}
         vectors = self._stored(list(by_key))
         missing = [key for key in by_key if key not in vectors]
-        for start in range(0, len(missing), self._chunk):
-            chunk = missing[start : start + self._chunk]
+        vectors.update(self._embedded({key: by_key[key] for key in missing}, role))
+        self._require_one_width(texts, [len(vectors[_key(role, text)]) for text in texts])
+        return np.stack([vectors[_key(role, text)] for text in texts])
+
+    def missing(self, texts: Sequence[str], role: Role) -> list[str]:
+        """The texts, each once, that would have to be embedded."""
+        by_key = {_key(role, text): text for text in texts}
+        stored = self._stored(list(by_key))
+        return [text for key, text in by_key.items() if key not in stored]
+
+    def add(self, texts: Sequence[str], vectors: Floats, role: Role) -> None:
+        """Keep vectors that come from elsewhere.
+
+        Args:
+            texts: what they are of.
+            vectors: (len(texts), dimensions), as the encoder would give them.
+            role: as what.
+        """
+        self._keep({_key(role, text): vector for text, vector in zip(texts, vectors, strict=True)})
+
+    def _embedded(self, by_key: Mapping[bytes, str], role: Role) -> dict[bytes, Floats]:
+        """Embed texts that are not known yet, and keep them."""
+        keys, vectors = list(by_key), {}
+        for start in range(0, len(keys), self._chunk):
+            chunk = keys[start : start + self._chunk]
             embedded = np.ascontiguousarray(
                 encode_as(self._encoder, [by_key[key] for key in chunk], role), dtype=np.float32
             )
-            with self._store:
-                self._store.executemany(
-                    "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-                    # Zeros stand for a text that could not be embedded: another run tries, and says, it again.
-                    [(key, vector.tobytes()) for key, vector in zip(chunk, embedded, strict=True) if vector.any()],
-                )
-            vectors.update(zip(chunk, embedded, strict=True))
-        self._require_one_width(texts, [len(vectors[_key(role, text)]) for text in texts])
-        return np.stack([vectors[_key(role, text)] for text in texts])
+            found = dict(zip(chunk, embedded, strict=True))
+            self._keep(found)
+            vectors.update(found)
+        return vectors
+
+    def _keep(self, vectors: Mapping[bytes, Floats]) -> None:
+        with self._store:
+            self._store.executemany(
+                "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+                # Zeros stand for a text that could not be embedded: another run tries, and says, it again.
+                [(key, vector.tobytes()) for key, vector in vectors.items() if vector.any()],
+            )
 
     def _require_one_width(self, texts: Sequence[str], widths: Sequence[int]) -> None:
         """A server may have another model behind the same name by now."""

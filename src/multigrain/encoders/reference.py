@@ -134,7 +134,8 @@ def _encoder_of(
 def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransformer:
     """The base model with its own pooling and attention; it reads the same prompts, and as much, as the tuned ones.
 
-    Where all weights are tuned, tuned models are in float32, and so is what they are compared with.
+    Where all weights are tuned, tuned models are in float32, and so is what they are compared with; so are documents
+    that stay the base's.
 
     Args:
         config: the run's.
@@ -154,7 +155,8 @@ def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransfor
     own = model.max_seq_length
     if tokens is not None and isinstance(own, int) and tokens < own:  # static embeddings read texts of any length
         model.max_seq_length = tokens
-    whole = any(training.resolve(name).lora is None for name in training.candidates)
+    candidates = map(training.resolve, training.candidates)
+    whole = any(candidate.lora is None or candidate.side == "query" for candidate in candidates)
     return model.float() if whole else model
 
 

@@ -9,8 +9,9 @@ import logging
 import math
 import random
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ import aiohttp
 import numpy as np
 
 from multigrain.config import fingerprint
+from multigrain.config.paths import SERVED_PREFIX
 from multigrain.encoders.protocol import Floats, Role, RoleEncoder, unit_length
 from multigrain.encoders.vectors import VectorCheck
 from multigrain.encoders.wires import OPENAI, Wire
@@ -28,8 +30,7 @@ from multigrain.llm.prices import about_text_tokens
 from multigrain.llm.retry import RETRIED_STATUS, Backoff, retry_after_seconds
 from multigrain.llm.wire import read_count
 
-SERVED: Final = "openai:"
-"""What references of served models begin with: `openai:MODEL`, or `openai:MODEL@http://host:8080/v1`."""
+SERVED: Final = SERVED_PREFIX
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
 BATCH_SIZE: Final = 64
 """Texts a request, where nobody says."""
@@ -47,7 +48,7 @@ _PROMPT_NAME: Final = re.compile(rb"prompt[-_ ]name", re.IGNORECASE)
 _KEPT_SHARE: Final = 0.75
 _BLANK: Final = " "
 """What stands for an empty text, which OpenAI's endpoint turns down."""
-_Answer: TypeAlias = list[float] | str
+Answer: TypeAlias = list[float] | str
 """A text's vector, or why it has none."""
 _Result = TypeVar("_Result")
 _SHORTEST: Final = 32
@@ -79,11 +80,24 @@ class EmbeddingUsage:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What the requests of one call share: their connections, how many are under way, and whose texts they are."""
+    """What the requests of one call share: their connections, how many are under way, and whose texts they are.
+
+    Once one has failed for good, none is begun or sent again; those that are under way are waited for, since their
+    answers are paid for.
+    """
 
     session: aiohttp.ClientSession
     slots: asyncio.Semaphore
     role: Role
+    failed: asyncio.Event
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """A place among the requests under way."""
+        async with self.slots:
+            if self.failed.is_set():
+                raise asyncio.CancelledError
+            yield
 
 
 class ServedEncoder(RoleEncoder):
@@ -108,6 +122,7 @@ class ServedEncoder(RoleEncoder):
     Attributes:
         usage: what was embedded so far.
         cut: texts that the server refused as they were, and took when they were cut, prompts included.
+        on_answer: told of every batch as soon as it is answered: its role, its texts as they were sent, the answers.
 
     Raises:
         ConfigError: no such address can be, or OpenAI's own endpoint has no key.
@@ -141,6 +156,16 @@ class ServedEncoder(RoleEncoder):
         self._optional = dict(wire.optional)
         self._check = VectorCheck(self._where())
         self.usage = EmbeddingUsage()
+        self.on_answer: Callable[[Role, Sequence[str], Sequence[Answer]], None] = lambda role, texts, answers: None
+
+    @property
+    def prompts(self) -> Mapping[Role, str]:
+        """What is put before texts, by role."""
+        return self._prompts
+
+    def prompted(self, text: str, role: Role) -> str:
+        """A text as it is sent."""
+        return self._prompts[role] + text or _BLANK
 
     @property
     def fingerprint(self) -> str:
@@ -152,23 +177,21 @@ class ServedEncoder(RoleEncoder):
         return fingerprint("served", self._endpoint.url, self._model, tuple(self._prompts.values()), *own)
 
     def _encode(self, texts: Sequence[str], role: Role) -> Floats:
-        return finish(self._embed_all([self._prompts[role] + text or _BLANK for text in texts], role))
+        return finish(self._embed_all([self.prompted(text, role) for text in texts], role))
 
     async def _embed_all(self, texts: list[str], role: Role) -> Floats:
         before, slots = len(self.cut), asyncio.Semaphore(_IN_FLIGHT)
-        async with (
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS), cookie_jar=aiohttp.DummyCookieJar()
-            ) as session,
-            asyncio.TaskGroup() as group,
-        ):
-            tasks = [
-                group.create_task(self._embed(_Call(session, slots, role), texts[start : start + self._batch_size]))
-                for start in range(0, len(texts), self._batch_size)
-            ]
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS), cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            call = _Call(session, slots, role, asyncio.Event())
+            batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
+            results = await asyncio.gather(*(self._part(call, batch) for batch in batches), return_exceptions=True)
+        if failures := [result for result in results if isinstance(result, BaseException)]:
+            raise next((each for each in failures if not isinstance(each, asyncio.CancelledError)), failures[0])
         if len(self.cut) > before:
             _LOG.warning("%s: %d texts are longer than it reads and were cut", self._model, len(self.cut) - before)
-        answers = [answer for task in tasks for answer in task.result()]
+        answers = [answer for result in results if not isinstance(result, BaseException) for answer in result]
         reasons = {number: answer for number, answer in enumerate(answers) if isinstance(answer, str)}
         widths = {number: len(answer) for number, answer in enumerate(answers) if not isinstance(answer, str)}
         width = next(iter(widths.values()), 1 if answers else 0)
@@ -185,14 +208,21 @@ class ServedEncoder(RoleEncoder):
         checked = self._check(table, texts, role, reasons=reasons)
         return unit_length(checked) if self._normalise else checked
 
-    async def _embed(self, call: _Call, texts: Sequence[str]) -> list[_Answer]:
+    async def _part(self, call: _Call, texts: Sequence[str]) -> list[Answer]:
+        try:
+            return await self._embed(call, texts)
+        except BaseException:
+            call.failed.set()
+            raise
+
+    async def _embed(self, call: _Call, texts: Sequence[str]) -> list[Answer]:
         """Embed one batch, in parts or cut as the endpoint demands: for each text its vector, or why it has none."""
         if len(texts) > self._batch_size:  # what was learnt since the batch was made
             return await self._in_parts(call, texts, self._batch_size)
-        async with call.slots:
+        async with call.slot():
             status, body = await self._post(call, texts)
         if status == 200:
-            return self._vectors(body, texts)
+            return self._answered(call, texts, self._vectors(body, texts))
         passing_over = _is_too_much(status, body) or _is_about_a_text(status, body)
         if not passing_over or (self._prompt_names and _PROMPT_NAME.search(body)):
             raise self._refusal(status, body)
@@ -202,17 +232,21 @@ class ServedEncoder(RoleEncoder):
             return await self._in_parts(call, texts, named or (len(texts) + 1) // 2)
         if _is_about_a_text(status, body):
             return [self._message(body)]
-        return [await self._embed_cut(call, texts[0], body)]
+        return self._answered(call, texts, [await self._embed_cut(call, texts[0], body)])
 
-    async def _in_parts(self, call: _Call, texts: Sequence[str], size: int) -> list[_Answer]:
+    def _answered(self, call: _Call, texts: Sequence[str], answers: list[Answer]) -> list[Answer]:
+        self.on_answer(call.role, texts, answers)
+        return answers
+
+    async def _in_parts(self, call: _Call, texts: Sequence[str], size: int) -> list[Answer]:
         parts = [await self._embed(call, texts[start : start + size]) for start in range(0, len(texts), size)]
         return [answer for part in parts for answer in part]
 
-    async def _embed_cut(self, call: _Call, text: str, complaint: bytes) -> _Answer:
+    async def _embed_cut(self, call: _Call, text: str, complaint: bytes) -> Answer:
         start = text
         while len(start) > _SHORTEST:
             start = start[: int(_KEPT_SHARE * len(start))]
-            async with call.slots:
+            async with call.slot():
                 status, body = await self._post(call, [start])
             if status == 200:
                 self.cut.add(text)
@@ -248,6 +282,8 @@ class ServedEncoder(RoleEncoder):
                 failure = f"no answer within {_TIMEOUT_SECONDS:g} s"
             except (aiohttp.ClientError, OSError) as error:
                 failure = self._endpoint.redact(str(error) or type(error).__name__)
+            if call.failed.is_set():
+                break
             if attempt < _ATTEMPTS - 1:
                 await asyncio.sleep(pause if pause is not None else Backoff().wait_seconds(attempt, self._chance))
             attempt += 1
@@ -264,7 +300,7 @@ class ServedEncoder(RoleEncoder):
             self._optional.pop(name, None)
         return bool(named)
 
-    def _vectors(self, body: bytes, texts: Sequence[str]) -> list[_Answer]:
+    def _vectors(self, body: bytes, texts: Sequence[str]) -> list[Answer]:
         try:
             answer = json.loads(body)
             if isinstance(answer, dict) and not answer.keys() & {"data", "embeddings"}:
@@ -302,6 +338,11 @@ class ServedEncoder(RoleEncoder):
             advice = self._message(body)
         return EndpointRefusedError(f"{self._where()} answers {status}: {advice}")
 
+    @property
+    def where(self) -> str:
+        """The model and its address, for messages."""
+        return self._where()
+
     def _where(self) -> str:
         return f"embedding model {self._model} at {self._endpoint.url}"
 
@@ -325,7 +366,7 @@ def _tokens_read(answer: Any) -> int:
     return read_count(usage.get("prompt_tokens")) or read_count(usage.get("total_tokens"))
 
 
-def _read_vector(value: Any) -> _Answer:
+def _read_vector(value: Any) -> Answer:
     """A vector, in any of the forms that servers send: numbers, base64 of float32, or either as a list of one."""
     if value is None:
         return "its answer holds null for it"

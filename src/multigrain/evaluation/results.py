@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
+from multigrain.evaluation.reembedding import Reembedding
 from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Evidence, Role, evidence_of
@@ -151,6 +152,7 @@ class EvaluationResults:
         costs: model, rivals among them, to what searching with it takes, where that was measured.
         vector_sizes: how much smaller vectors lose, one table a set and model that were tried.
         slices: the models by kind of query.
+        reembedding: what models that keep the base's document vectors spare; None where none does.
     """
 
     chosen: str
@@ -167,6 +169,7 @@ class EvaluationResults:
     costs: Mapping[str, ModelCost] = field(default_factory=dict)
     vector_sizes: tuple[SizeTable, ...] = ()
     slices: tuple[Slice, ...] = ()
+    reembedding: Reembedding | None = None
 
     @property
     def base(self) -> str:

@@ -7,7 +7,7 @@ that every runtime has and no loop that depends on the data. It holds the last l
 from __future__ import annotations
 
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.base.modules import Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, finfo, log1p, nn, ones, softmax
 from torch import bool as torch_bool
@@ -30,6 +30,11 @@ def require_text_encoder(model: SentenceTransformer) -> Transformer:
         ExportError: the model begins with something else, reads chats or images, or has other lengths for queries.
     """
     first = model[0]
+    if isinstance(first, Router):
+        raise ExportError(
+            "its Router embeds queries and documents by modules of their own, and this form holds one way for both: "
+            "use --to folder"
+        )
     if not isinstance(first, Transformer):
         raise ExportError(
             f"it begins with {type(first).__name__}, and only models that begin with a Transformer can be exported"

@@ -32,8 +32,9 @@ from multigrain.model.loading import is_raw, load_any, require_positions
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import set_prompts
+from multigrain.model.query_side import with_base_documents
 from multigrain.model.replacing import pooling_name, replace_pooling
-from multigrain.model.routes import model_parts, text_transformers
+from multigrain.model.routes import has_routes, model_parts, text_transformers
 
 
 def build_encoder(
@@ -149,12 +150,31 @@ def build_candidate(settings: TrainingConfig, *, seed: int = 0, device: str | No
         _recompute_activations(model)
     if settings.lora is None:
         merge_adapters(model)  # a base that is adapters over another is tuned as the model that they make together
-        return model.float()
-    if model.dtype == torch.float16 and settings.quantize == "none" and supports_native_bf16(computed_on):
+        model = model.float()
+    elif model.dtype == torch.float16 and settings.quantize == "none" and supports_native_bf16(computed_on):
         for name, parameter in model.named_parameters():
             if "lora_" not in name:
                 parameter.data = parameter.data.bfloat16()
-    return model
+    return model if settings.side == "both" else _beside_its_base(model, settings, device=device)
+
+
+def _beside_its_base(
+    tuned: SentenceTransformer, settings: TrainingConfig, *, device: str | None
+) -> SentenceTransformer:
+    """A model to be tuned, with the base as it is for documents: its own pooling and attention, no adapters."""
+    base = build_encoder(
+        settings.base_model,
+        max_seq_length=settings.length_in_use,
+        trust_remote_code=settings.trust_remote_code,
+        device=device,
+        prompts=settings.prompts,
+        append_eos=settings.append_eos,
+    )
+    merge_adapters(base)
+    try:
+        return with_base_documents(tuned, base.float())
+    except ModelError as error:
+        raise ModelError(f"{settings.base_model}: {error}") from None
 
 
 @contextmanager
@@ -277,6 +297,10 @@ def describe_encoder(model: SentenceTransformer, reference: str) -> str:
     total = sum(parameter.numel() for parameter in model.parameters())
     tuned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     first = model[0]
+    if has_routes(model) and tuned < total:
+        return (
+            f"a Router, {_count(total)} weights, of which {_count(tuned)} are tuned: documents keep the base's vectors"
+        )
     if not isinstance(first, Transformer):
         return f"{type(first).__name__}, {_count(total)} weights"
     config = first.model.config

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from multigrain.config import AttentionImplementation, AttentionName
-from multigrain.config.paths import STATIC_PREFIX
+from multigrain.config.paths import ADAPTER_FILE, SERVED_PREFIX, STATIC_PREFIX
 from multigrain.display.install import install_line
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
@@ -200,6 +200,9 @@ def locate(reference: str) -> str:
     """
     source = resolve_encoder(reference)
     folder = Path(source).expanduser()
+    if reference.startswith(SERVED_PREFIX) or (folder / ADAPTER_FILE).is_file():
+        what = "a query adapter for a model" if folder.is_dir() else "a model"
+        raise ModelError(f"{reference}: {what} behind an endpoint, and what is asked for needs a model that runs here")
     if folder.is_dir():
         if not any((folder / name).is_file() for name in ("modules.json", "config.json", _ADAPTERS)):
             raise ModelError(
@@ -218,10 +221,12 @@ def is_raw(reference: str) -> bool:
 
     So is a reranker or a sparse encoder: sentence-transformers leaves its modules out and takes its transformer alone.
     """
-    if reference.startswith(STATIC_PREFIX):
+    if reference.startswith((STATIC_PREFIX, SERVED_PREFIX)):
         return False
     source = resolve_encoder(reference)
     folder = Path(source).expanduser()
+    if (folder / ADAPTER_FILE).is_file():
+        return False
     if folder.is_dir():
         kind = _read_json(folder / "config_sentence_transformers.json", {}).get("model_type", _KIND)
         return kind != _KIND or (not (folder / "modules.json").is_file() and not is_model2vec(folder))

@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 from jinja2 import Environment
 
-from multigrain.config.paths import STATIC_PREFIX
+from multigrain.config.paths import ADAPTER_FILE, SERVED_PREFIX, STATIC_PREFIX
 from multigrain.display.text import one_line, visible
 from multigrain.errors import MultigrainError, RunDirectoryError
 from multigrain.evaluation.metrics import metric_title
@@ -63,6 +63,8 @@ class Folder:
         prompts: those that are not empty, by kind.
         needs_multigrain: whether loading takes classes of this package.
         has_adapters: whether it holds adapters, and needs peft and the base to load.
+        routed: whether queries and documents take modules of their own.
+        endpoint: the base behind an endpoint that it holds an adapter for; empty for a model that runs here.
     """
 
     modules: tuple[str, ...]
@@ -72,6 +74,8 @@ class Folder:
     prompts: dict[str, str]
     needs_multigrain: bool
     has_adapters: bool
+    routed: bool = False
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def load_card_data(run: RunDirectory) -> CardData:
         RunDirectoryError: an artifact is missing or cannot be understood.
     """
     report = load_report_data(run)
-    if not (run.model_path / "modules.json").is_file():
+    if not any((run.model_path / name).is_file() for name in ("modules.json", ADAPTER_FILE)):
         raise RunDirectoryError(f"{run.model_path}: no model in it; `multigrain evaluate` puts the chosen one there")
     try:
         values = yaml.safe_load(report.reproduction.config or "") or {}
@@ -128,6 +132,8 @@ def load_card_data(run: RunDirectory) -> CardData:
 
 def _base(reference: str) -> BaseModel:
     named = encoder_name(reference)
+    if reference.startswith(SERVED_PREFIX):
+        return BaseModel(named.partition("@http")[0], None, None)
     try:
         folder = Path(resolve_encoder(reference.removeprefix(STATIC_PREFIX))).expanduser()
     except MultigrainError:
@@ -162,7 +168,12 @@ def needs_multigrain(model: Path) -> bool:
     Raises:
         RunDirectoryError: there is no model in the folder.
     """
-    return any(kind.startswith("multigrain.") for kind in _module_types(_json(model / "modules.json")))
+    if (model / ADAPTER_FILE).is_file():
+        return True
+    types = _module_types(_json(model / "modules.json"))
+    for router in model.rglob("router_config.json"):
+        types += map(str, _json(router).get("types", {}).values())
+    return any(kind.startswith("multigrain.") for kind in types)
 
 
 def _module_types(modules: list[dict[str, Any]]) -> list[str]:
@@ -172,7 +183,10 @@ def _module_types(modules: list[dict[str, Any]]) -> list[str]:
 def _folder(path: Path) -> Folder:
     from multigrain.model.replacing import pooling_of
 
-    modules = _json(path / "modules.json")
+    if (path / ADAPTER_FILE).is_file():
+        return _adapter_folder(_json(path / ADAPTER_FILE))
+    listed = _json(path / "modules.json")
+    modules = _query_route(path, listed)
     types = _module_types(modules)
     settings = _json(path / "config_sentence_transformers.json", {})
     prompts = {kind: text for kind, text in (settings.get("prompts") or {}).items() if text}
@@ -190,8 +204,9 @@ def _folder(path: Path) -> Folder:
             pooling, dimension = name, values.get("embedding_dimension")
         elif kind.endswith(".StaticEmbedding"):
             pooling = "mean of static token vectors"
-    transformer = _json(path / "sentence_bert_config.json", {})
-    tokenizer = _json(path / "tokenizer_config.json", {})
+    first = path / str(modules[0].get("path", "")) if modules else path
+    transformer = _json(first / "sentence_bert_config.json", {})
+    tokenizer = _json(first / "tokenizer_config.json", {})
     longest = transformer.get("max_seq_length") or tokenizer.get("model_max_length")
     return Folder(
         modules=tuple(kind.rsplit(".", 1)[-1] for kind in types),
@@ -201,7 +216,32 @@ def _folder(path: Path) -> Folder:
         prompts=prompts,
         needs_multigrain=needs_multigrain(path),
         has_adapters=any(path.rglob("adapter_config.json")),
+        routed=modules is not listed,
     )
+
+
+def _adapter_folder(note: dict[str, Any]) -> Folder:
+    prompts = {kind: str(note.get(f"{kind}_prompt") or "") for kind in ("query", "document")}
+    return Folder(
+        modules=(f"{note['base']}", f"{note['kind']} adapter of queries"),
+        pooling="the endpoint's own",
+        dimension=int(note["dimensions"]),
+        max_tokens=None,
+        prompts={kind: text for kind, text in prompts.items() if text},
+        needs_multigrain=True,
+        has_adapters=False,
+        endpoint=str(note["base"]),
+    )
+
+
+def _query_route(path: Path, modules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A model's modules as its queries meet them: those of a Router's query route instead of the Router itself."""
+    if not modules or not str(modules[0].get("type", "")).endswith(".Router"):
+        return modules
+    folder = str(modules[0].get("path", ""))
+    router = _json(path / folder / "router_config.json")
+    types, route = router.get("types", {}), router.get("structure", {}).get("query", [])
+    return [{"type": types[name], "path": f"{folder}/{name}" if folder else name} for name in route] + modules[1:]
 
 
 def _old_mode(values: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from multigrain.dataset.store import (
 )
 from multigrain.display.progress import Task
 from multigrain.encoders.protocol import Encoder, Floats
-from multigrain.encoders.reference import open_reference, reference_name
+from multigrain.encoders.reference import reference_name
 from multigrain.errors import SourceError
 from multigrain.llm.session.usage import read_usage
 from multigrain.mining.vectors import corpus_vectors
@@ -30,6 +30,7 @@ from multigrain.records import Split
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.labels import apply_labels, read_labels
+from multigrain.stages.models import open_audit_reference
 from multigrain.storage.files import atomic_write, remove
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.sequences import DiskList, View
@@ -43,7 +44,7 @@ def run(context: RunContext, stage: Stage) -> None:
     """Audit the synthesized rows into the graded data set."""
 
     def work() -> dict[str, Any]:
-        with open_reference(context.config, cache=context.vectors) as reference:
+        with open_audit_reference(context) as reference:
             return _audit(context, reference)
 
     stage.complete(context, work)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
@@ -17,18 +18,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sentence_transformers import SentenceTransformer
-
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.facts import ModelCost
 from multigrain.encoders.models import Encoding
-from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
+from multigrain.encoders.reference import encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import advise, choose_model, plain_choice, rival_lines
 from multigrain.evaluation.cost import model_cost
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_kinds import conclude_slices, query_kinds, slice_sentence, slice_sets
+from multigrain.evaluation.reembedding import Reembedding, reembedding
 from multigrain.evaluation.results import (
     BASE,
     EvaluationResults,
@@ -50,14 +50,13 @@ from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARIT
 from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
 from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, rough
 from multigrain.model.anchors import anchors
-from multigrain.model.encoder import load
-from multigrain.model.loading import is_raw
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, Stage
+from multigrain.stages.models import RunModels
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
-from multigrain.stages.spending import too_dear
+from multigrain.stages.spending import base_price, too_dear
 from multigrain.storage.files import atomic_directory, atomic_write
 
 _ANCHOR_TEXTS = 6
@@ -68,10 +67,15 @@ _ROUND_TRIP = 20
 
 def run(context: RunContext, stage: Stage) -> None:
     """Score the base model and every candidate, choose among all of them, and put that one in `model/`."""
-    stage.complete(context, lambda: _evaluate(context, list(context.config.training.candidates)))
+
+    def work() -> dict[str, Any]:
+        with closing(RunModels(context)) as models:
+            return _evaluate(context, models, list(context.config.training.candidates))
+
+    stage.complete(context, work)
 
 
-def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
+def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
     config, run = context.config, context.run
     documents = read_document_table(run.documents_path)
@@ -79,29 +83,36 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     others = open_sets(config.evaluation.sets, seed=config.seed)
     if not domain and not others:
         raise EvaluationError(NOTHING_TO_EVALUATE_ON)
-    twice = {opened.name for opened in domain} & {settings.name for settings in config.evaluation.sets}
-    if twice:
+    if twice := {opened.name for opened in domain} & {settings.name for settings in config.evaluation.sets}:
         raise EvaluationError(f"evaluation.sets: {twice.pop()!r} is what the run's own set is called; rename it")
     encoders: dict[str, CachedEncoder] = {}
     costs: dict[str, ModelCost] = {}
     scored = Scored()
     rivals = rivals_of(config)
-    tests = [opened for opened in (*domain, *others.retrieval) if opened.role == "test"] if rivals else []
-    texts = sample_texts(tests)
+    one_sided = [name for name in names if config.training.resolve(name).side == "query"]
+    texts = sample_texts([*_tests(domain, others)]) if rivals or one_sided else []
+    tests = [*_tests(domain, others)] if rivals else []
 
     def score(name: str, sets: OpenedSets) -> None:
         batch_size = config.evaluation.batch_size
-        model = _model(context, name)
+        model = models.model(name)
         if name not in encoders:
-            encoders[name] = _behind_cache(context, name, model)
+            encoders[name] = models.encoder(name, model, encoders.get(BASE))
         with encoding_precision(config, model):
             score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
             if texts and name not in costs:
-                costs[name] = model_cost(model, SentenceTransformerEncoder(model, batch_size=batch_size), texts)
-        guessed = name == BASE and is_raw(config.training.base_model)
-        scored.note(name, encoding_facts(model, guessed=guessed), model, sets)
+                here = None if models.is_served else model
+                uncached = encoders[name] if here is None else SentenceTransformerEncoder(here, batch_size=batch_size)
+                costs[name] = model_cost(here, uncached, texts)
+        scored.note(name, models.facts(name, model), None if models.is_served else model, sets)
 
     choosing = tuple(opened for opened in others.retrieval if opened.role == "validation")
+    if models.is_served:
+        asked = (*domain, *others.retrieval)
+        models.journal.reserve(
+            [text for opened in asked for text in opened.queries.values()],
+            [text for opened in asked for text in opened.corpus.values()],
+        )
     for name in (BASE, *names):
         score(name, OpenedSets(retrieval=(*domain, *choosing)))
     own = [settings.name for settings in config.evaluation.choosing_sets]
@@ -151,13 +162,36 @@ def _evaluate(context: RunContext, names: Sequence[str]) -> dict[str, Any]:
     )
     results = replace(
         results,
+        reembedding=_reembedding(context, [d.text for d in documents], costs, one_sided) if one_sided else None,
         vector_sizes=_vector_sizes(context, results, scored, encoders[chosen], settings),
         slices=_slices(results, scored, seen, settings, tested),
     )
     for encoder in encoders.values():
-        encoder.close()
-    _write(context, results, scored, beside.rows(tests))
+        if not models.is_served or encoder is not models.journal:
+            encoder.close()
+    _write(context, models, results, scored, beside.rows(tests))
     return _headline(context, results, tested)
+
+
+def _tests(domain: Sequence[EvaluationSet], others: OpenedSets) -> Iterator[EvaluationSet]:
+    yield from (opened for opened in (*domain, *others.retrieval) if opened.role == "test")
+
+
+def _reembedding(
+    context: RunContext, texts: Sequence[str], costs: Mapping[str, ModelCost], one_sided: Sequence[str]
+) -> Reembedding | None:
+    """What candidates that keep the base's documents spare, at the user's figures or those of this machine."""
+    config, asked = context.config, context.config.evaluation.reembedding
+    price = base_price(config)
+    measured = costs[BASE].texts_per_second if BASE in costs else None
+    return reembedding(
+        texts,
+        documents=asked.documents,
+        price=asked.price if asked.price is not None or price is None else price.prompt,
+        texts_per_second=asked.texts_per_second or measured,
+        needed_by=[name for name in config.training.candidates if name not in one_sided],
+        spared_by=one_sided,
+    )
 
 
 def _slices(
@@ -213,23 +247,6 @@ def _quality(context: RunContext, result: SetResult, scored: Scored) -> WrittenQ
     return written_quality(ranks, within=within, judged=judged, passed=passed)
 
 
-def _model(context: RunContext, name: str) -> SentenceTransformer:
-    return base_model(context.config) if name == BASE else _candidate(context, name)
-
-
-def _behind_cache(context: RunContext, name: str, model: SentenceTransformer) -> CachedEncoder:
-    """A model that embeds each text once; what the audit embedded with the base model, the base model need not."""
-    if name == BASE:
-        base = base_encoder(context.config, model)
-        return CachedEncoder(base, base.fingerprint, context.vectors)
-    encoder = SentenceTransformerEncoder(model, batch_size=context.config.evaluation.batch_size)
-    return CachedEncoder(encoder, encoder.fingerprint)
-
-
-def _candidate(context: RunContext, name: str) -> SentenceTransformer:
-    return load(str(context.run.candidate_path(name)), trust_remote_code=context.config.training.trust_remote_code)
-
-
 def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on: Sequence[str]) -> str:
     """The model that answers validation queries best; of equal ones the base model, which needs no tuning."""
     if not chosen_on:
@@ -256,15 +273,21 @@ def _validation_scores(scored: Scored, names: Sequence[str], chosen_on: Sequence
     return {name: fmean(scored.scores[set_name][name].ndcg_at_10 for set_name in chosen_on) for name in names}
 
 
-def _write(context: RunContext, results: EvaluationResults, scored: Scored, of_rivals: Iterable[QueryRow]) -> None:
+def _write(
+    context: RunContext,
+    models: RunModels,
+    results: EvaluationResults,
+    scored: Scored,
+    of_rivals: Iterable[QueryRow],
+) -> None:
     run = context.run
     write_per_query(run.results_path / PER_QUERY_FILE, chain(scored.rows(), of_rivals))
     write_similarities(run.results_path / SIMILARITIES_FILE, scored.similarity, scored.similarities)
     write_results(run.results_path / RESULTS_FILE, results)
-    _write_anchors(context, results.models[1:], next(iter(scored.sets.values()), None))
+    _write_anchors(context, models, results.models[1:], next(iter(scored.sets.values()), None))
     with atomic_directory(run.model_path) as folder:
         if results.chosen == BASE:
-            base_model(context.config).save_pretrained(str(folder), create_model_card=False)
+            models.save_base(folder)
             return
         # Links where the file system has them: the chosen model costs no disk of its own.
         shutil.copytree(run.candidate_path(results.chosen), folder, dirs_exist_ok=True, copy_function=_link_or_copy)
@@ -277,11 +300,13 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _write_anchors(context: RunContext, names: Sequence[str], shown: EvaluationSet | None) -> None:
+def _write_anchors(
+    context: RunContext, run_models: RunModels, names: Sequence[str], shown: EvaluationSet | None
+) -> None:
     """Anchor tokens of a few texts of a set under the first candidate with ATA pooling, where there is one."""
     path = context.run.results_path / "anchors.json"
     path.unlink(missing_ok=True)  # of other candidates, before this stage was redone
-    models = ((name, _candidate(context, name)) for name in names)
+    models = ((name, run_models.model(name)) for name in names)
     name, model = next(((name, model) for name, model in models if pooling_name(model) == "ata"), ("", None))
     if model is None:
         return
@@ -337,6 +362,9 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
         context.progress.say(slice_sentence(concluded, tested))
     for table in results.vector_sizes:
         context.progress.say(table.sentence)
+    if results.reembedding is not None:
+        counts["reembedding"] = asdict(results.reembedding)
+        context.progress.say(f"embedding again: {results.reembedding.sentence}")
     for line in (*rival_lines(results), *advice(results, context.run.model_path)):
         context.progress.say(line)
     return counts

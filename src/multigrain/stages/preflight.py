@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
+from multigrain.config.paths import SERVED_PREFIX
 from multigrain.display.install import install_line
 from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
-from multigrain.llm.prices import find_price
+from multigrain.llm.prices import find_price, price_of
 from multigrain.llm.session.budget import require_price
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.records import Split
@@ -102,9 +104,25 @@ def check_base_models(config: Config) -> None:
     Raises:
         ModelError: one is not, or cannot.
         MissingExtraError: a package is not installed.
+        ConfigError: one is behind an endpoint whose address cannot be, or that has no key.
     """
+    if config.training.base_model.startswith(SERVED_PREFIX):
+        _check_served_base(config)
+        return
     for name in config.training.candidates:
         _check_model(config.training.resolve(name))
+
+
+def _check_served_base(config: Config) -> None:
+    """See that a base behind an endpoint has an address and a key; it is not asked."""
+    from multigrain.encoders.served import ServedEncoder
+
+    ServedEncoder(config.training.base_model)
+    if config.engine.kind != "local":
+        raise ConfigError(
+            f"engine.kind: {config.engine.kind} cannot keep what an endpoint embeds in one place; with "
+            f"training.base_model: {config.training.base_model} use engine: {{kind: local}}"
+        )
 
 
 def check_unwritten_prices(config: Config, run: RunDirectory) -> None:
@@ -123,6 +141,10 @@ def check_prices(config: Config) -> None:
     """
     limit, other = config.synthesis.max_cost, config.evaluation.llm
     require_price(find_price(config.llm), limit, model=config.llm.model)
+    if (base := config.training.base_model).startswith(SERVED_PREFIX):
+        name, address = base.removeprefix(SERVED_PREFIX).partition("@http")[::2]
+        price = price_of(name, base_url=f"http{address}" if address else None, prices=config.llm.prices)
+        require_price(price, limit, model=name)
     if other is not None and config.start_from != "pairs" and config.evaluation.queries in ("auto", "synthetic"):
         require_price(find_price(other), limit, model=other.model, section="evaluation.llm")
 
@@ -145,6 +167,11 @@ def _check_model(settings: TrainingConfig) -> None:
         raise MissingExtraError("peft", "training.lora", install_line("lora"))
     quantization(settings.quantize)
     if is_asymmetric(settings.base_model):
+        if settings.side == "query":
+            raise ModelError(
+                f"{settings.base_model}: side: query needs a base that embeds queries and documents by one model, and "
+                "this one has a Router"
+            )
         from multigrain.model.encoder import build_candidate
         from multigrain.model.loading import require_positions
         from multigrain.model.routes import text_transformers
@@ -214,10 +241,10 @@ def check_selection(config: Config, stages: Sequence[str], *, none_held_out: boo
     for name in candidates if "training" in stages else ():
         settings = config.training.resolve(name)
         if key := settings.must_choose:
-            one = {"merge": "share", "learning_rate": "rate"}[key]
+            one = {"merge": "share", "learning_rate": "rate", "query_adapter.rank": "rank"}[key]
             raise ConfigError(
-                f"training.{key}: {getattr(settings, key)} needs validation queries to choose by, and {lack}, or give "
-                f"one {one}"
+                f"training.{key}: {attrgetter(key)(settings)} needs validation queries to choose by, and {lack}, or "
+                f"give one {one}"
             )
     if "evaluation" in stages and len(candidates) > 1:
         raise EvaluationError(

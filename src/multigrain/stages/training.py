@@ -1,6 +1,7 @@
 """Stage 4: train every candidate on the graded data set, and merge it with its base unless the config says otherwise.
 
-Validation queries choose the learning rate, the step and the share to merge, never test queries.
+Validation queries choose the learning rate, a query adapter's rank, the step and the share to merge, never test
+queries.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from multigrain.display.progress import Progress, Task
 from multigrain.errors import ModelError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
-from multigrain.model.encoder import build_candidate, describe_encoder, reading_at_most, save_candidate
+from multigrain.model.encoder import reading_at_most
 from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
@@ -33,6 +34,8 @@ from multigrain.stages.fingerprints import (
 from multigrain.stages.observing import CurveWatch, validation_sample
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.selection import Looks, scores_in_words, validation_pools, validation_score
+from multigrain.stages.trainees import Trainee, open_trainee
+from multigrain.stages.variants import Variant, best_by, variants_of
 from multigrain.storage.files import atomic_directory, atomic_write
 from multigrain.storage.parquet import StoredTable
 from multigrain.storage.rundir import RunDirectory
@@ -88,27 +91,36 @@ def training_rows(run: RunDirectory, settings: TrainingConfig) -> StoredTable[Gr
 def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint: str) -> dict[str, Any]:
     seen = _validation(context, settings)
     validation = seen if settings.chooses else ()
-    rates = settings.rates(choose=bool(validation))
-    attempts = [_Attempt(context, name, _at(settings, rate), fingerprint, len(rates)) for rate in rates]
+    variants = variants_of(settings, choose=bool(validation))
+    attempts = [_Attempt(context, name, variant, fingerprint, len(variants)) for variant in variants]
     pools = _Pools(context, settings, validation, seen)
     kept = as_main_says([attempt.is_kept for attempt in attempts])
     outcomes = [attempt.kept() if done else attempt.tune(pools) for attempt, done in zip(attempts, kept, strict=True)]
     if not is_main_process():
         return outcomes[0].counts
-    # Of equal scores the lowest rate: it moved the base the least.
-    order = sorted(range(len(rates)), key=lambda place: (-(outcomes[place].score or 0.0), rates[place]))
-    best = order[0]
+    # Of equal scores the lowest rate, then the lowest rank: it moved the base the least.
+    scored = {
+        (variant.rate, variant.rank): outcome.score or 0.0 for variant, outcome in zip(variants, outcomes, strict=True)
+    }
+    best = min(range(len(variants)), key=lambda place: (-(outcomes[place].score or 0.0), variants[place].order))
     counts = outcomes[best].counts
     with atomic_directory(context.run.candidate_path(name)) as folder:
         shutil.copytree(attempts[best].model_path, folder, dirs_exist_ok=True)
         log = read_log(folder / _LOG)
-        if len(rates) > 1:
-            scores = {f"{rate:g}": outcome.score or 0.0 for rate, outcome in zip(rates, outcomes, strict=True)}
-            counts |= {"learning_rate": rates[best], "rates_by_validation": scores}
-            context.progress.say(
-                f"{name}: learning rate {rates[best]:g} chosen by validation nDCG@10 ({scores_in_words(scores)})"
-            )
-            log = replace(log, rates=scores)
+        if len(variants) > 1:
+            by_rate, by_rank = (best_by(scored, part) for part in (0, 1))
+            if len(by_rate) > 1:
+                rate = variants[best].rate
+                counts |= {"learning_rate": rate, "rates_by_validation": by_rate}
+                context.progress.say(
+                    f"{name}: learning rate {rate:g} chosen by validation nDCG@10 ({scores_in_words(by_rate)})"
+                )
+                log = replace(log, rates=by_rate)
+            if len(by_rank) > 1:
+                rank = variants[best].rank
+                counts |= {"rank": rank, "ranks_by_validation": by_rank}
+                context.progress.say(f"{name}: rank {rank} chosen by validation nDCG@10 ({scores_in_words(by_rank)})")
+                log = replace(log, ranks=by_rank)
             log.save(folder / _LOG)
         for notice in log.notices:
             context.progress.say(f"{name}: {notice.words}")
@@ -116,11 +128,6 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     for attempt in attempts:
         attempt.clear()
     return counts
-
-
-def _at(settings: TrainingConfig, rate: float) -> TrainingConfig:
-    """The settings with one learning rate."""
-    return settings.model_copy(update={"learning_rate": rate})
 
 
 @dataclass
@@ -161,24 +168,27 @@ class _Outcome:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A candidate, tuned once with one learning rate; kept beside the checkpoints until the best one is known."""
+    """A candidate, tuned once as one of its variants; kept beside the checkpoints until the best one is known."""
 
     context: RunContext
     name: str
-    settings: TrainingConfig
+    variant: Variant
     fingerprint: str
-    rates: int
+    variants: int
+
+    @property
+    def settings(self) -> TrainingConfig:
+        """Of the variant."""
+        return self.variant.settings
 
     @property
     def title(self) -> str:
         """What progress calls it."""
-        rate = f" at {self.settings.rates(choose=False)[0]:g}" if self.rates > 1 else ""
-        return f"{self.name}{rate}"
+        return f"{self.name}{self.variant.words}"
 
     @property
     def _folder(self) -> str:
-        rate = f"-lr{self.settings.rates(choose=False)[0]:g}" if self.rates > 1 else ""
-        return _checkpoint_folder(self.name, self.fingerprint, self.settings) + rate
+        return _checkpoint_folder(self.name, self.fingerprint, self.settings) + self.variant.folder
 
     @property
     def _kept(self) -> Path:
@@ -216,10 +226,14 @@ class _Attempt:
         return outcome
 
     def _tune(self, validation: _Pools) -> _Outcome:
-        context, settings = self.context, self.settings
+        with open_trainee(self.context, self.settings) as trainee:
+            return self._tune_trainee(trainee, validation)
+
+    def _tune_trainee(self, trainee: Trainee, validation: _Pools) -> _Outcome:
+        context, settings, model = self.context, self.settings, trainee.model
         examples = training_rows(context.run, settings)
-        model = build_candidate(settings, seed=context.config.seed)
-        context.progress.say(f"{self.title}: {describe_encoder(model, settings.base_model)}")
+        context.progress.say(f"{self.title}: {trainee.words}")
+        trainee.prepare(examples)
         steps = settings.steps_for(len(examples))
         if (passes := steps * settings.batch_size / max(len(examples), 1)) > _OFTEN:
             context.progress.say(
@@ -267,7 +281,8 @@ class _Attempt:
             by_step = scores_in_words({str(step): value for step, value in looks.scores.items()})
             context.progress.say(f"{self.title}: step {kept_step} kept (validation nDCG@10 by step {by_step})")
         if weights is not None and merge is not None:
-            share, scores = _merge(context, model, weights, merge, pools)
+            shares = merge_shares(merge, identity=settings.query_adapter is not None)
+            share, scores = _merge(context, model, weights, shares, pools)
             tried = scores_in_words(scores)
             context.progress.say(
                 f"{self.title}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
@@ -276,14 +291,16 @@ class _Attempt:
             log = replace(log, merged=share)
             counts |= {"merged": share, "merged_by_validation": scores}
             score = max(scores.values(), default=score)
-        elif score is None and self.rates > 1:
+        elif score is None and self.variants > 1:
             score = validation_score(model, pools, context.config)
         changed = kept_step != taken or log.merged not in (None, 1.0)
         seen = None if curves is None else curves.curves(kept_step, changed=changed)
-        log = replace(log, weights_moved=before.moved(model), curves=seen)
+        # An adapter begins at nothing, which no change is a share of.
+        moved = before.moved(model) if settings.query_adapter is None else None
+        log = replace(log, weights_moved=moved, curves=seen)
         log = replace(log, notices=notices_of(log))
         with atomic_directory(self.model_path) as folder:
-            save_candidate(model, folder, settings)
+            trainee.save(folder)
             log.save(folder / _LOG)
         return _Outcome(counts, score)
 
@@ -385,16 +402,15 @@ def _merge(
     context: RunContext,
     model: SentenceTransformer,
     weights: WeightMerge,
-    merge: Merge,
+    shares: Sequence[float],
     pools: Sequence[EvaluationSet],
 ) -> tuple[float, dict[str, float]]:
-    """Merge a tuned model in place, with the weights that were taken of it before.
+    """Merge a tuned model in place, with the weights that were taken of it before, at the best of some shares.
 
     Returns:
         The share of the tuned weights, and the nDCG@10 on the validation queries of every share that was tried (of
         several sets: the mean over sets); none for a fixed share.
     """
-    shares = merge_shares(merge)
     scores: dict[float, float] = {}
     if pools and len(shares) > 1:
         with context.progress.task("Choosing the share to merge", len(shares)) as task:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.config import Config
-from multigrain.model.encoder import build_candidate
 from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
+from multigrain.stages.trainees import open_trainee
 from multigrain.stages.training import training_rows
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.estimate import TrainingEstimate, estimate_training
@@ -35,6 +35,6 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
         if not context.run.is_complete(folder, fingerprint):
             settings = config.training.resolve(name)
             examples = training_rows(context.run, settings)
-            model = build_candidate(settings, seed=context.config.seed)
-            estimates.append(estimate_training(model, examples, settings, name=name, seed=config.seed))
+            with open_trainee(context, settings) as trainee:
+                estimates.append(estimate_training(trainee.model, examples, settings, name=name, seed=config.seed))
     return estimates

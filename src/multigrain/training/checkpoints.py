@@ -12,12 +12,15 @@ from typing import Final
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
 _PARTS: Final = ("optimizer.pt", "scheduler.pt", "modules.json")
 _SHARDED_PARTS: Final = ("optimizer.bin", "scheduler.pt", "pytorch_model_fsdp.bin")
+LEARNING: Final = "learning.safetensors"
+"""What holds the weights that learn, where the others are left out of checkpoints."""
+_LEARNING_PARTS: Final = ("optimizer.pt", "scheduler.pt", LEARNING)
 # The trainer writes its state last: a folder without a whole one was being written when the process died.
 _STATE: Final = "trainer_state.json"
 
 
 def last_complete_checkpoint(
-    folder: Path, *, processes: int = 1, remove: bool = True, sharded: bool = False
+    folder: Path, *, processes: int = 1, remove: bool = True, sharded: bool = False, learning: bool = False
 ) -> Path | None:
     """The newest checkpoint that was written to its end; unfinished ones are removed.
 
@@ -26,12 +29,14 @@ def last_complete_checkpoint(
         processes: that train together, each of which keeps its own random state.
         remove: whether this process is the one to remove unfinished ones.
         sharded: whether training is (`fsdp`): its checkpoints are of other files.
+        learning: whether checkpoints hold the weights that learn alone (`side: query`).
     """
     if not folder.is_dir():
         return None
+    parts = _SHARDED_PARTS if sharded else _LEARNING_PARTS if learning else _PARTS
     numbered = {int(name[1]): path for path in folder.iterdir() if (name := _NAME.fullmatch(path.name))}
     for _, path in sorted(numbered.items(), reverse=True):
-        if _is_complete(path, processes, _SHARDED_PARTS if sharded else _PARTS):
+        if _is_complete(path, processes, parts):
             return path
         if remove:
             shutil.rmtree(path)

@@ -74,6 +74,7 @@ class TrainingLog:
         kept_step: the step whose weights were kept, where validation queries chose one; else None.
         validation: nDCG@10 of the validation queries by the step after which they were asked, 0 to 1.
         rates: the best of these by the peak learning rate, where several were tried.
+        ranks: the same by the rank of a query adapter.
         keep: whether the weights that answered validation queries best were to be kept, or the last ones.
         weights_moved: length of the change of the weights that learn, relative to their length, in the model that is
             saved; None where it was not measured.
@@ -102,6 +103,7 @@ class TrainingLog:
     kept_step: int | None = None
     validation: dict[int, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
+    ranks: dict[str, float] = field(default_factory=dict)
     keep: str = "best"
     weights_moved: float | None = None
     lengths: int = 0

@@ -20,10 +20,15 @@ _LORA_UP: Final = (".lora_B.", ".lora_embedding_B.")
 _LORA_OTHER: Final = (".lora_magnitude_vector", ".lora_E.", ".lora_ranknum.")
 
 
-def merge_shares(merge: Merge) -> tuple[float, ...]:
-    """The tuned shares to choose from; one alone leaves nothing to choose."""
+def merge_shares(merge: Merge, *, identity: bool = False) -> tuple[float, ...]:
+    """The tuned shares to choose from; one alone leaves nothing to choose.
+
+    Args:
+        merge: as the config says.
+        identity: whether auto may choose to keep nothing of what was tuned.
+    """
     if merge == "auto":
-        return AUTOMATIC_SHARES
+        return (0.0, *AUTOMATIC_SHARES) if identity else AUTOMATIC_SHARES
     shares: Sequence[float] = merge if isinstance(merge, list) else [merge]
     return tuple(dict.fromkeys(shares))
 

@@ -23,6 +23,7 @@ from multigrain.curriculum.schedule import boundaries
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import document_prompt, query_prompt
+from multigrain.model.query_side import frozen_documents
 from multigrain.model.routes import has_routes
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
@@ -47,6 +48,7 @@ from multigrain.training.targets import score_targets
 from multigrain.training.trackers import keep_logs
 from multigrain.training.trainers import (
     AdapterTrainer,
+    QuerySideTrainer,
     ShardingTrainer,
     fsdp_arguments,
     gather_into,
@@ -135,11 +137,16 @@ def train_candidate(
     trainer = _build_trainer(trained, settings, plan, checkpoints, recorder)
     keep_logs(trainer, checkpoints.with_name(f"{checkpoints.name}-logs") if logs is None else logs)
     last = last_complete_checkpoint(
-        checkpoints, processes=process_count(), remove=is_main_process(), sharded=config.fsdp
+        checkpoints,
+        processes=process_count(),
+        remove=is_main_process(),
+        sharded=config.fsdp,
+        learning=config.side == "query",
     )
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
         dropout_set_to(trained, _dropout(config, training_device(config, model))),
+        frozen_documents(trained),
         quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
@@ -257,8 +264,7 @@ def _build_trainer(
         run_name=settings.name,
         **fsdp_arguments(config, model),
     )
-    plain = SentenceTransformerTrainer if config.lora is None else AdapterTrainer
-    trainer = (ShardingTrainer if config.fsdp else plain)(
+    trainer = _trainer_class(config)(
         model=model,
         args=arguments,
         train_dataset=plan.dataset,
@@ -269,6 +275,14 @@ def _build_trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
+
+
+def _trainer_class(config: TrainingConfig) -> type[SentenceTransformerTrainer]:
+    if config.fsdp:
+        return ShardingTrainer
+    if config.side == "query":
+        return QuerySideTrainer
+    return SentenceTransformerTrainer if config.lora is None else AdapterTrainer
 
 
 def _passage_columns(plan: TrainingPlan) -> list[str]:
@@ -322,6 +336,8 @@ class _StepRecorder(TrainerCallback):
 
 
 def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
+    if config.query_adapter is not None:  # a few thousand weights: nothing is gained
+        return False
     if config.precision == "auto":
         return supports_native_bf16(training_device(config, model))
     return config.precision == "bf16"

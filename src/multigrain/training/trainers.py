@@ -1,4 +1,4 @@
-"""Trainers for what sentence-transformers' own cannot resume: adapters, and models that are sharded (FSDP2).
+"""Trainers for what sentence-transformers' own cannot resume: adapters, one side of a Router, sharded models (FSDP2).
 
 The trainer shards a twin of the model, block by block, by its own switches. Its checkpoints are written and read here:
 it would save one process's shards as if they were the model, and cannot read a sharded checkpoint.
@@ -7,18 +7,21 @@ it would save one process's shards as if they were the model, and cannot read a 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import load_fsdp_model
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
 
 from multigrain.config import TrainingConfig
 from multigrain.errors import ModelError
 from multigrain.model.loading import load_any
+from multigrain.training.checkpoints import LEARNING
 from multigrain.training.processes import is_main_process
 
 
@@ -129,6 +132,36 @@ class AdapterTrainer(SentenceTransformerTrainer):
                 f"{checkpoint_path}: holds no weights of {missing[0]}; delete the checkpoint to train from the start"
             )
         own.load_state_dict({name: saved[name] for name in learning}, strict=False)
+
+
+class QuerySideTrainer(SentenceTransformerTrainer):
+    """The trainer whose checkpoints hold the weights that learn, and nothing of what is frozen beside them.
+
+    sentence-transformers writes the frozen route into every checkpoint too, and finds no adapters in a route again.
+    """
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = self._learning()
+        save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, folder / LEARNING)
+
+    @torch.no_grad()
+    def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
+        del model  # the trainer names it where it holds several
+        saved, weights = load_file(Path(checkpoint_path) / LEARNING), self._learning()
+        if saved.keys() != weights.keys():
+            lacking = min(saved.keys() ^ weights.keys())
+            raise ModelError(
+                f"{checkpoint_path}: {lacking} is not in both the checkpoint and the model; delete the checkpoint to "
+                "train from the start"
+            )
+        for name, weight in weights.items():
+            weight.copy_(saved[name])
+
+    def _learning(self) -> dict[str, nn.Parameter]:
+        own: nn.Module = getattr(self.model, "_orig_mod", self.model)
+        return {name: weight for name, weight in own.named_parameters() if weight.requires_grad}
 
 
 def _blocks(model: SentenceTransformer) -> list[str]:

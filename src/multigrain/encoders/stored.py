@@ -1,0 +1,64 @@
+"""Vectors that are computed once, as modules of a sentence-transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import InputModule, Module, Router
+from torch import Tensor
+
+from multigrain.encoders.protocol import Encoder, Role, encode_as
+from multigrain.errors import ModelError
+
+
+class StoredVectors(InputModule):
+    """An encoder as the first module of a model: texts become its vectors, with the prompts that are its own.
+
+    Args:
+        encoder: embeds; one that keeps what it has embedded.
+        role: as what texts are embedded.
+    """
+
+    def __init__(self, encoder: Encoder, role: Role) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.encoder = encoder
+        self.role: Role = role
+
+    def preprocess(self, inputs: Any, prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        """The vectors of texts. The encoder puts prompts before them, so that `prompt` is dropped."""
+        del prompt, kwargs
+        vectors = encode_as(self.encoder, list(inputs), self.role)
+        return {"sentence_embedding": torch.from_numpy(vectors.copy())}
+
+    def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        """What `preprocess` gave."""
+        del kwargs
+        return features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What decides the vectors."""
+        return {"encoder": self.encoder.fingerprint, "role": self.role}
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Refused: the encoder is saved in its own way.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError("stored vectors are no part of a model's folder; save what was trained behind them")
+
+
+def model_of(encoder: Encoder, *behind_queries: Module, similarity: Any = "cosine") -> SentenceTransformer:
+    """A model over an encoder's vectors, on the CPU.
+
+    Args:
+        encoder: embeds; one that keeps what it has embedded.
+        behind_queries: modules that queries' vectors go through.
+        similarity: by what vectors are compared.
+    """
+    queries: Sequence[Module] = (StoredVectors(encoder, "query"), *behind_queries)
+    router = Router.for_query_document(list(queries), [StoredVectors(encoder, "document")])
+    return SentenceTransformer(modules=[router], device="cpu", similarity_fn_name=similarity)

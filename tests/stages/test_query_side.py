@@ -1,0 +1,63 @@
+"""Whole trainings and evaluations of candidates whose queries alone are tuned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from tests.stages.test_training import _prepared, _values, trained
+
+from multigrain.errors import ModelError
+from multigrain.stages.table import STAGES
+
+CANDIDATES = {
+    "full": {"side": "both"},
+    "queries": {"side": "query"},
+    "lora": {"side": "query", "lora": {"r": 4}, "merge": "auto"},
+    "adapter": {"side": "query", "query_adapter": {"rank": [2, 4]}, "learning_rate": [1e-2, 1e-3], "merge": "auto"},
+}
+
+
+def test_base_query_side_and_full_tuning_stand_side_by_side(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, candidates=CANDIDATES))
+    manifests = dict(zip(CANDIDATES, trained(context), strict=True))
+    STAGES["evaluation"].run(context)
+
+    counts = manifests["adapter"].counts
+    assert set(counts["ranks_by_validation"]) == {"2", "4"}
+    assert set(counts["rates_by_validation"]) == {"0.01", "0.001"}
+    assert "0" in counts["merged_by_validation"], "the identity is among the candidates"
+    assert counts["merged_by_validation"][f"{counts['merged']:g}"] == max(counts["merged_by_validation"].values())
+    log = json.loads((context.run.candidate_path("adapter") / "training_log.json").read_text())
+    assert log["ranks"] == counts["ranks_by_validation"]
+
+    results = json.loads((context.run.results_path / "evaluation.json").read_text())
+    assert results["models"] == ["base", *CANDIDATES]
+    base = SentenceTransformer(str(small_bert), device="cpu")
+    texts = ["river flows w1", "engine turns w2 w3"]
+    for name in ("queries", "lora", "adapter"):
+        model = SentenceTransformer(str(context.run.candidate_path(name)), device="cpu")
+        assert np.array_equal(model.encode_document(texts), base.encode_document(texts)), name
+    assert not np.array_equal(
+        SentenceTransformer(str(context.run.candidate_path("full")), device="cpu").encode_document(texts),
+        base.encode_document(texts),
+    )
+
+
+def test_documents_that_are_no_longer_the_bases_are_noticed(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, side="query", steps=2))
+    trained(context)
+    folder = context.run.candidate_path("tuned")
+    (document,) = folder.rglob("document_0_Transformer/model.safetensors")
+    (query,) = folder.rglob("query_0_Transformer/model.safetensors")
+    document.write_bytes(query.read_bytes())
+
+    with pytest.raises(ModelError, match="its document vectors are not those of"):
+        STAGES["evaluation"].run(context)

@@ -1,0 +1,203 @@
+"""A base model behind an endpoint: an adapter is trained on its vectors, and nothing is embedded twice."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sentence_transformers import SentenceTransformer
+from tests.encoders.embedding_server import EmbeddingServer, embedded
+from tests.encoders.test_encoder import static_model
+from tests.stages.test_training import _prepared, _values, trained
+
+import multigrain
+from multigrain.encoders.journaled import PROBE
+from multigrain.errors import ConfigError, EndpointRefusedError, EvaluationError, ModelError
+from multigrain.sources.store import read_document_table
+from multigrain.stages.base import RunContext
+from multigrain.stages.models import RunModels
+from multigrain.stages.table import STAGES
+
+
+@pytest.fixture
+def server(small_bert: Path, api_key: None) -> Iterator[EmbeddingServer]:
+    serving = EmbeddingServer(SentenceTransformer(str(small_bert), device="cpu"))
+    yield serving
+    serving.close()
+
+
+def _context(
+    folder: Path, corpus: Path, server: EmbeddingServer, *, max_cost: float | None = None, **training: Any
+) -> RunContext:
+    adapter = {"side": "query", "query_adapter": {"kind": "mlp", "rank": 4}, "merge": "auto", "learning_rate": 1e-2}
+    values = _values(corpus, Path("unused"), **{"base_model": server.model, **adapter, **training})
+    values["synthesis"] = {"max_cost": max_cost}
+    values["llm"] = {"prices": {"served": {"prompt": 20.0, "completion": 0.0}}}
+    return _prepared(folder, values)
+
+
+def _asked(server: EmbeddingServer, first: int = 0) -> Counter[str]:
+    return Counter(text for body in server.bodies[first:] for text in body["input"] if text != PROBE)
+
+
+def _reader(folder: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("adapter_reader_copy", folder / "adapter_reader.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load(folder)
+
+
+def test_an_adapter_is_trained_evaluated_and_read_without_embedding_a_text_twice(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    context = _context(tmp_path / "run", corpus_file, server, merge=None)
+    (manifest,) = trained(context)
+    STAGES["evaluation"].run(context)
+
+    assert max(_asked(server).values()) <= 2, "at most once as a query and once as a document"
+    results = json.loads((context.run.results_path / "evaluation.json").read_text())
+    assert results["models"] == ["base", "tuned"]
+    assert manifest.counts["steps"] == 6
+
+    folder = context.run.candidate_path("tuned")
+    assert sum(path.stat().st_size for path in folder.iterdir() if "log" not in path.name) < 50_000
+    queries = ["river w1", "engine w2 w3"]
+    base = SentenceTransformer(str(small_bert), device="cpu").encode(queries)
+    model = multigrain.load(str(folder))
+    adapted = model.encode_query(queries)
+    assert np.abs(adapted - base).max() > 1e-3
+    np.testing.assert_allclose(model.encode_document(queries), base, atol=1e-6)
+    np.testing.assert_allclose(_reader(folder)(base), adapted, atol=1e-5)
+    np.testing.assert_allclose(_reader(folder)(2 * base[0]), 2 * adapted[0], atol=2e-1)
+    graph = onnxruntime.InferenceSession(folder / "query_adapter.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(graph.run(None, {"vectors": base})[0], adapted, atol=1e-5)
+    with pytest.raises(ValueError, match="vectors of 3 dimensions: the adapter moves 32"):
+        _reader(folder)(np.ones((1, 3)))
+
+    other = static_model(1)
+    server.refuse = lambda number, body: (200, embedded(body["input"], other), {})
+    with pytest.raises(
+        EvaluationError, match=r"vectors changed since .* has 8 dimensions, and had 32; train the adapter"
+    ):
+        multigrain.load(str(folder)).encode_query(queries)
+
+
+def test_a_failure_half_way_costs_nothing_that_was_answered(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer
+) -> None:
+    context = _context(tmp_path / "run", corpus_file, server)
+    context = RunContext(context.config.updated({"evaluation": {"batch_size": 8}}), context.run)
+    server.refuse = lambda number, body: (401, {"error": "no"}, {}) if number >= 6 else None
+    with pytest.raises(EndpointRefusedError):
+        trained(context)
+    answered = {text for body in server.bodies[:6] for text in body["input"]}
+    server.refuse, first = (lambda number, body: None), len(server.bodies)
+    trained(context)
+    STAGES["evaluation"].run(context)
+
+    assert len(answered) > 20
+    again = answered & _asked(server, first).keys() - {PROBE}
+    both_roles = {text for text in again if _asked(server, first)[text] == 1}
+    assert again == both_roles
+    assert all(text.startswith("the ") or text.startswith("river") for text in again), "queries are in another role"
+
+
+def test_more_than_may_be_spent_is_refused_before_a_text_is_sent(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer
+) -> None:
+    context = _context(tmp_path / "run", corpus_file, server, max_cost=1e-4)
+    with pytest.raises(ConfigError, match=r"training.base_model: openai:served.* would read for about \$0\.0"):
+        trained(context)
+    assert not _asked(server)
+
+
+def test_a_base_behind_an_endpoint_needs_an_adapter(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer
+) -> None:
+    with pytest.raises(ConfigError, match="is behind an endpoint, where only a query adapter can be tuned"):
+        _context(tmp_path / "run", corpus_file, server, query_adapter=None)
+    with pytest.raises(
+        ModelError, match="a model behind an endpoint, and what is asked for needs a model that runs here"
+    ):
+        multigrain.load(server.model)
+
+
+def _store(folder: Path, form: str, ids: list[str], vectors: np.ndarray) -> dict[str, str]:
+    path = folder / f"vectors.{form}"
+    if form == "parquet":
+        pq.write_table(pa.table({"id": ids, "vector": list(vectors)}), path)
+    elif form == "npy":
+        np.save(path, vectors)
+        (folder / "ids.txt").write_text("\n".join(ids))
+        return {"path": str(path), "ids": str(folder / "ids.txt")}
+    else:
+        points = (
+            {"id": n, "vector": v.tolist(), "payload": {"doc": i}}
+            for n, (i, v) in enumerate(zip(ids, vectors, strict=True))
+        )
+        path.write_text("\n".join(map(json.dumps, points)))
+        return {"path": str(path), "id": "payload.doc"}
+    return {"path": str(path)}
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy", "jsonl"])
+def test_a_stores_vectors_are_not_embedded_again(
+    form: str, tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    context = _context(tmp_path / "run", corpus_file, server)
+    documents = read_document_table(context.run.documents_path)[5:]
+    vectors = SentenceTransformer(str(small_bert), device="cpu").encode([document.text for document in documents])
+    settings = _store(tmp_path, form, [document.id for document in documents], vectors)
+    context = _context(tmp_path / "run", corpus_file, server, document_vectors=settings)
+    models = RunModels(context)
+    texts = [document.text for document in documents]
+    np.testing.assert_allclose(models.journal.encode_documents(texts), vectors, atol=1e-6)
+    assert len(_asked(server)) == 3, "a sample was compared"
+    models.close()
+    RunModels(context).journal.encode_documents(texts)
+    assert len(_asked(server)) == 3, "what was taken in once is there"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("width", "holds vectors of 16 dimensions, and .* gives 32: they are of different models"),
+        ("length", "holds vectors of length 5 to 5, and they are compared at length 1; .* set normalise: true"),
+        ("model", r"holds other vectors than .* gives \(document .*: cosine 0.*: another model, prompt or text"),
+        ("ids", "holds a vector of none of the run's 60 documents; its identifiers must be"),
+        ("column", "cannot be read with id: key and vector: vector"),
+        ("gone", "no such file"),
+    ],
+)
+def test_vectors_that_are_not_the_endpoints_are_refused_in_one_line(
+    fault: str, words: str, tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    documents = read_document_table(_context(tmp_path / "run", corpus_file, server).run.documents_path)
+    vectors = SentenceTransformer(str(small_bert), device="cpu").encode([document.text for document in documents])
+    ids = [document.id for document in documents]
+    if fault == "width":
+        vectors = vectors[:, :16]
+    elif fault == "length":
+        vectors = 5 * vectors
+    elif fault == "model":
+        vectors = vectors[::-1].copy()
+    elif fault == "ids":
+        ids = [f"other-{identifier}" for identifier in ids]
+    settings = _store(tmp_path, "parquet", ids, vectors)
+    settings |= {"id": "key"} if fault == "column" else {}
+    settings |= {"path": str(tmp_path / "gone.parquet")} if fault == "gone" else {}
+    context = _context(tmp_path / "run", corpus_file, server, document_vectors=settings)
+    with pytest.raises(ConfigError, match=words) as refused:
+        _ = RunModels(context).journal
+    assert "\n" not in str(refused.value)
