@@ -3,10 +3,10 @@
     python benchmarks/adapter_speed.py [--rows 1000] [--documents 100000] [--dimensions 384] [--json]
 
 A stand-in for an endpoint gives vectors by rule: a document's are random and of length 1, a query's are those of its
-document, turned by the identity and a matrix of rank 8, with noise. The store's export is a .npy file. A fresh process then
-does what `multigrain train` does: it takes the store's vectors in, asks for the queries', trains three ranks at two
-learning rates, and lets validation queries choose rank, step and strength. `seconds` and `megabytes` (the most that
-the process held) are of that process, imports among them.
+document, turned by the identity and a matrix of rank 8, with noise. The store's export is a .npy file. A fresh
+process then does what `multigrain train` does: it takes the store's vectors in, asks for the queries', trains three
+ranks at two learning rates, and lets validation queries choose rank, step and strength. `seconds` and `megabytes`
+(the most that the process held) are of that process, imports among them.
 """
 
 from __future__ import annotations

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from multigrain.encoders.adapted import AdapterNote, save_adapted
 from multigrain.errors import RunDirectoryError, StageOrderError
 from multigrain.export.hub import files_to_push
+from multigrain.model.encoder import load
+from multigrain.model.query_adapter import QueryAdapter
+from multigrain.model.query_side import with_base_documents
 from multigrain.report.card import write_card
 from multigrain.storage.rundir import RunDirectory
 
@@ -148,3 +152,43 @@ def test_what_would_be_pushed_is_the_model_and_its_card_alone(with_model: RunDir
 
     assert {"README.md", "modules.json", "model.safetensors", "1_Pooling/config.json"} <= names
     assert not names & {"training_log.json", ".hidden"}
+
+
+def _tune(run: RunDirectory, **training: object) -> None:
+    """Have a run's config say how its models were tuned, and its results what that spares."""
+    config = yaml.safe_load(run.config_path.read_text())
+    config["training"] |= training
+    run.config_path.write_text(yaml.safe_dump(config))
+    path = run.results_path / "evaluation.json"
+    results = json.loads(path.read_text())
+    spared = {"texts": 9_000, "tokens": 900_000, "cost": 0.018, "hours": 0.5, "needed_by": [], "spared_by": ["tuned"]}
+    path.write_text(json.dumps({**results, "reembedding": spared}))
+
+
+def test_the_card_of_a_model_whose_queries_alone_were_tuned(own_run: RunDirectory, small_bert: Path) -> None:
+    sides = [load(str(small_bert), device="cpu") for _ in range(2)]
+    with_base_documents(*sides).save_pretrained(str(own_run.model_path), create_model_card=False)
+    _tune(own_run, side="query")
+    body = write_card(own_run).read_text()
+
+    assert "| Modules | Transformer → Pooling → Normalize |" in body
+    assert "| Pooling | mean |" in body
+    assert "as it was: vectors in an index of it stay valid" in body
+    assert "SentenceTransformer(" in body
+    spared = "tuned keeps the base's document vectors: embedding 9,000 texts (about 900 thousand tokens"
+    assert f"Embedding the corpus again: {spared}" in body.replace("900,000", "900 thousand")
+
+
+def test_the_card_of_an_adapter_for_a_model_behind_an_endpoint(own_run: RunDirectory) -> None:
+    base = "openai:embedder@http://127.0.0.1:1/v1"
+    own_run.model_path.mkdir(parents=True)
+    note = AdapterNote(base, "low-rank", 2, 8, "query: ", "", "a probe", [1.0] + [0.0] * 7, "2026-01-01")
+    save_adapted(own_run.model_path, note, QueryAdapter(8, "low-rank", 2))
+    _tune(own_run, base_model=base, side="query", query_adapter={})
+    front, body = _parts(write_card(own_run).read_text())
+
+    assert "anchor-token-aware-pooling" not in front["tags"]  # type: ignore[operator]
+    assert "asks openai:embedder; the key is read from OPENAI_API_KEY" in body
+    assert "low-rank adapter of queries" in body
+    assert "Pooling by anchor tokens" not in body
+    assert "| Vector length | 8 |" in body

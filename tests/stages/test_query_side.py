@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from tests.stages.test_training import _prepared, _values, trained
 
 from multigrain.errors import ModelError
+from multigrain.evaluation.results import read_results
 from multigrain.stages.table import STAGES
 
 CANDIDATES = {
@@ -24,7 +25,9 @@ CANDIDATES = {
 def test_base_query_side_and_full_tuning_stand_side_by_side(
     tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
-    context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, candidates=CANDIDATES))
+    values = _values(corpus_file, small_bert, candidates=CANDIDATES)
+    values["evaluation"]["reembedding"] = {"documents": 5_000, "price": 0.02}
+    context = _prepared(tmp_path / "run", values)
     manifests = dict(zip(CANDIDATES, trained(context), strict=True))
     STAGES["evaluation"].run(context)
 
@@ -38,6 +41,14 @@ def test_base_query_side_and_full_tuning_stand_side_by_side(
 
     results = json.loads((context.run.results_path / "evaluation.json").read_text())
     assert results["models"] == ["base", *CANDIDATES]
+    assert results["reembedding"]["needed_by"] == ["full"]
+    assert results["reembedding"]["spared_by"] == ["queries", "lora", "adapter"]
+    assert results["reembedding"]["cost"] == pytest.approx(results["reembedding"]["tokens"] * 0.02 / 1e6)
+    assert results["reembedding"]["texts"] == 5_000
+    assert results["reembedding"]["hours"] > 0
+    sentence = read_results(context.run.results_path / "evaluation.json").reembedding.sentence
+    assert sentence.startswith("full needs 5,000 texts (about ")
+    assert sentence.endswith("embedded again; queries, lora and adapter keep the base's document vectors")
     base = SentenceTransformer(str(small_bert), device="cpu")
     texts = ["river flows w1", "engine turns w2 w3"]
     for name in ("queries", "lora", "adapter"):

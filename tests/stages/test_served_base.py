@@ -70,6 +70,8 @@ def test_an_adapter_is_trained_evaluated_and_read_without_embedding_a_text_twice
     assert results["models"] == ["base", "tuned"]
     assert manifest.counts["steps"] == 6
 
+    assert results["reembedding"]["spared_by"] == ["tuned"]
+
     folder = context.run.candidate_path("tuned")
     assert sum(path.stat().st_size for path in folder.iterdir() if "log" not in path.name) < 50_000
     queries = ["river w1", "engine w2 w3"]

@@ -126,7 +126,7 @@ class EvaluationConfig(Section):
         "rivals": [],
         "vector_lengths": [],
         "vector_precisions": _TRIED,
-        "reembedding": ReembeddingConfig(),
+        "reembedding": {"documents": None, "price": None, "texts_per_second": None},
     }
 
     queries: Literal["auto", "titles", "synthetic", "none"] = "auto"

@@ -12,6 +12,7 @@ from typing import Final
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config.poolings import KEEP, POOLINGS, check_pooling
+from multigrain.encoders.adapted import is_adapted, load_adapted
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
 from multigrain.encoders.facts import EncodingFacts
@@ -149,6 +150,11 @@ def load_model(spec: ModelSpec, encoding: Encoding) -> SentenceTransformer:
         ModelError: it cannot be loaded, or needs remote code.
         MissingExtraError: its package is not installed.
     """
+    if is_adapted(spec.reference):
+        if spec.pooling != KEEP:
+            raise EvaluationError(f"model {spec.reference}: its base is behind an endpoint, which pools; leave @ out")
+        model = load_adapted(spec.reference, batch_size=encoding.batch_size)
+        return model
     model = build_encoder(
         spec.reference,
         pooling=spec.pooling,

@@ -318,10 +318,11 @@ def _compared(evaluation: EvaluationResults) -> set[str]:
 
 
 def _front_matter(data: CardData) -> str:
+    of_anchors = data.folder.needs_multigrain and not data.folder.endpoint
     values: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "tags": [*_TAGS, *(["anchor-token-aware-pooling"] if data.folder.needs_multigrain else [])],
+        "tags": [*_TAGS, *(["anchor-token-aware-pooling"] if of_anchors else [])],
     }
     if data.base.hub_id is not None:
         values["base_model"] = data.base.hub_id

@@ -60,6 +60,7 @@ _TRAINING_PACE: Final = {
     "fsdp_config",
     "mix",
     "teacher",
+    "document_vectors",
 }
 """Settings of training that decide how it is watched and what it costs, and not what comes out; and the sets to mix
 in and the teachers, which are known by their content."""

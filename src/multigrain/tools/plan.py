@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from multigrain.config import Config
-from multigrain.config.paths import STATIC_PREFIX
+from multigrain.config.paths import SERVED_PREFIX, STATIC_PREFIX
 from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
 from multigrain.records import Document, Split
@@ -255,6 +255,11 @@ def _writer_name(config: Config) -> str:
 def _embedding_speed(config: Config, documents: Sequence[Document], notes: list[str]) -> float | None:
     """Tokens that the base model embeds a second; None with a note where it is not on this machine."""
     name = plain_encoder_name(config.training.base_model)
+    if config.training.base_model.startswith(SERVED_PREFIX):
+        notes.append(
+            f"{name} is behind an endpoint: its speed is not measured, and a run says what it sends before it does"
+        )
+        return None
     try:
         if not _is_here(resolve_encoder(config.training.base_model.removeprefix(STATIC_PREFIX))):
             notes.append(f"{name} is not on this machine yet: a run downloads it, and then a plan tells the time too")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.config import Config
+from multigrain.config.paths import SERVED_PREFIX
+from multigrain.errors import ConfigError
 from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
 from multigrain.stages.trainees import open_trainee
@@ -24,7 +26,13 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
         StageOrderError: there is no data set yet.
         RunMismatchError: it was made with other settings.
         ModelError: the base model cannot be loaded or trained.
+        ConfigError: it is behind an endpoint.
     """
+    if config.training.base_model.startswith(SERVED_PREFIX):
+        raise ConfigError(
+            f"training.base_model: {config.training.base_model}: a dry run asks no endpoint; an adapter takes "
+            "seconds to train, and `multigrain train` says what it sends before it does"
+        )
     context = RunContext(config, RunDirectory(directory))
     training = STAGES["training"]
     training.check_requirements(context)
