@@ -110,7 +110,7 @@ class QueryAdapter(Module):
 
 
 def _array(weight: Tensor) -> NDArray[np.float32]:
-    return np.asarray(weight.detach().float().cpu().numpy(), dtype=np.float32)
+    return np.array(weight.detach().float().cpu().numpy(), dtype=np.float32)  # a copy: training goes on
 
 
 def _dense(
