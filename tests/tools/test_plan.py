@@ -26,6 +26,7 @@ from multigrain.tools.expected_gain import (
     smallest_shown,
 )
 from multigrain.tools.plan import plan_run
+from multigrain.tools.speed import busy_notes
 
 RESULTS = (Path(__file__).resolve().parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
 
@@ -74,7 +75,8 @@ def test_a_plan_counts_what_a_run_will_do_and_measures_this_machine(
     parts = (plan.time.synthesis, plan.time.audit, plan.time.training, plan.time.evaluation)
     assert all(part is not None and part > 0 for part in parts)
     assert plan.time.total == pytest.approx(sum(part or 0 for part in parts))
-    assert plan.notes == ()
+    (rates,) = (note for note in plan.notes if "this machine is busy" not in note)
+    assert rates.startswith("training is done at each learning rate, 2e-05 and 5e-06")
     assert not (tmp_path / "run").exists()
     labelled = folder_of(tmp_path / "labelled", ["ann", "bob", "cid"])
     sets = [EvaluationSetConfig(name="ours", path=str(labelled), role="test")]
@@ -102,6 +104,27 @@ def test_an_endpoint_is_not_asked_and_what_is_not_here_is_said(tmp_path: Path, c
     assert plan.time.total is None
     assert plan.estimate.cost is None
     assert "nobody/has-this is not on this machine yet" in plan.notes[0]
+
+
+def test_times_of_a_busy_machine_are_said_to_be_that() -> None:
+    assert busy_notes(10.0, 9.0) == busy_notes(10.0, 19.0) == busy_notes(0.0, 0.0) == []
+    assert "measuring got 5% of one core" in busy_notes(430.0, 22.0)[0]
+
+
+def test_a_long_plan_says_what_makes_it_shorter(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multigrain.tools.plan.tokens_per_second", lambda config, sample: 0.1)
+    config = parse_config(
+        {
+            "documents": {"path": str(corpus_file)},
+            "llm": {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"},
+            "training": {"base_model": str(small_bert), "steps": 90},
+        }
+    )
+    notes = plan_run(config, tmp_path / "run").notes
+
+    assert any(note.startswith("for a first try: training.steps: 45 trains less") for note in notes), notes
 
 
 def test_the_command_prints_a_plan_and_as_json(tmp_path: Path, corpus_file: Path) -> None:

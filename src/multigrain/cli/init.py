@@ -25,7 +25,12 @@ def init(
     path: Annotated[Path, typer.Argument(metavar="[CONFIG]", help="The file to write.")] = Path("config.yaml"),
     documents: Annotated[
         str | None,
-        typer.Option("--documents", "-d", help="Your documents: a folder, or a .jsonl, .csv or .parquet file."),
+        typer.Option(
+            "--documents",
+            "-d",
+            help="Your documents: a folder, or a .jsonl, .csv or .parquet file. Or labelled queries: such a file with "
+            "queries and answers, or a BEIR folder.",
+        ),
     ] = None,
     provider: Annotated[
         Literal["local", "openai", "ollama"] | None,

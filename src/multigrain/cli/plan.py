@@ -49,11 +49,15 @@ def plan_lines(planned: Plan) -> Iterator[str]:
             f"{count(number)} {name}" for name, number in planned.documents.items() if name != "documents"
         )
         yield f"documents   {count(planned.documents['documents'])}: {splits}"
-    yield f"rows        {count(estimate.rows)}, written by {planned.writer}"
-    yield (
-        f"requests    about {count(estimate.requests)}: {count(estimate.prompt_tokens)} tokens to read, "
-        f"{count(estimate.completion_tokens)} to write"
-    )
+    if not estimate.requests:
+        yield f"rows        {count(estimate.rows)}; no language model is asked"
+    else:
+        yield f"rows        {count(estimate.rows)}, written by {planned.writer}"
+    if estimate.requests:
+        yield (
+            f"requests    about {count(estimate.requests)}: {count(estimate.prompt_tokens)} tokens to read, "
+            f"{count(estimate.completion_tokens)} to write"
+        )
     yield from short_lines(planned)
     steps = ", ".join(f"{name} {count(number)} steps" for name, number in planned.steps.items())
     yield f"training    {planned.base}: {steps}"
@@ -73,7 +77,10 @@ def short_lines(planned: Plan) -> Iterator[str]:
         most = "" if not estimate.cost_at_most else f", at most {dollars(estimate.cost_at_most)}"
         unknown = " and ".join(estimate.unpriced)
         left_out = f"; nobody knows what {unknown} costs, which is left out" if unknown else ""
-        yield f"cost        about {dollars(estimate.cost)}{most}{left_out}"
+        if estimate.cost or most or left_out:
+            yield f"cost        about {dollars(estimate.cost)}{most}{left_out}"
+        else:
+            yield "cost        nothing: no endpoint is asked"
     parts = {
         "writing": time.synthesis,
         "audit": time.audit,

@@ -55,7 +55,10 @@ def ask_missing(start: Start, *, beside: Path) -> Start:
 
 def _documents(beside: Path) -> str:
     likely = _likely_folder(beside)
-    typer.echo("Your documents: a folder of text files, or one .jsonl, .csv, .tsv or .parquet file.")
+    typer.echo(
+        "Your documents: a folder of text files, or one .jsonl, .csv, .tsv or .parquet file.\n"
+        "Or labelled queries: such a file with queries and answers, or a BEIR folder."
+    )
     while True:
         answer: str = typer.prompt("documents", default=likely).strip()
         path = Path(answer).expanduser()

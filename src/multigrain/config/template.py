@@ -37,6 +37,7 @@ _SHORT_HEAD = (
     "# What you have to decide. Every other setting has a default: `multigrain init --full` writes them all.",
     "# `multigrain plan {name}` estimates time and cost; `multigrain run {name}` starts.",
 )
+_START_REASON = "You have queries with their answers. documents: queries are written for texts instead."
 _REASONS: dict[str, str] = {
     "documents.path": "A folder of text or Markdown files, or one .jsonl, .csv, .tsv or .parquet file.",
     "documents.chunk_size": "Words a chunk: longer documents are cut, because models read only the start of a text.",
@@ -59,7 +60,7 @@ _REASONS: dict[str, str] = {
 
 def chosen_settings(
     *,
-    documents: str,
+    documents: str | None,
     provider: str,
     model: str | None = None,
     base_url: str | None = None,
@@ -70,7 +71,7 @@ def chosen_settings(
     """What a new config sets, by section.
 
     Args:
-        documents: the documents' path.
+        documents: the documents' path; None where pairs are what a run starts from.
         provider: "local" or "openai".
         model: the language model; None for the provider's usual one.
         base_url: the endpoint; None for the provider's usual one.
@@ -79,7 +80,7 @@ def chosen_settings(
         more: settings that go before all of these.
     """
     overrides = {"model": model, "base_url": base_url}
-    chosen: dict[str, dict[str, Any]] = {"documents": {"path": documents}}
+    chosen: dict[str, dict[str, Any]] = {} if documents is None else {"documents": {"path": documents}}
     layers: tuple[Mapping[str, Mapping[str, Any]], ...] = (
         _STARTERS[provider],
         {} if writer is None else writer.settings(),
@@ -105,6 +106,8 @@ def short_template(
     """
     why = {**_REASONS, **(reasons or {})}
     lines = [line.format(name=name) for line in _SHORT_HEAD]
+    if "pairs" in chosen:
+        lines += ["", f"# {_START_REASON}", "start_from: pairs"]
     defaults = Config()
     for section in (key for key in Config.model_fields if key in chosen):
         lines += ["", f"{section}:"]
@@ -120,11 +123,13 @@ def full_template(chosen: Mapping[str, Mapping[str, Any]]) -> str:
     Args:
         chosen: see `chosen_settings`.
     """
+    starts = "pairs" if "pairs" in chosen else "documents"
     chosen = {
         section: {**_FIRST_CHOICES.get(section, {}), **chosen.get(section, {})} for section in Config.model_fields
     }
     defaults = Config()
     parts = [_FULL_HEAD, "", *_field(Config, "seed", defaults.seed, chosen=True, indent="")]
+    parts += ["", *_field(Config, "start_from", starts, chosen=starts == "pairs", indent="")]
     for name, field in Config.model_fields.items():
         section = getattr(defaults, name)
         if isinstance(section, BaseModel):
@@ -142,10 +147,14 @@ def _field(section: type[BaseModel], key: str, value: Any, *, chosen: bool, inde
 
 
 def _line(section: type[BaseModel], key: str, value: Any, *, indent: str) -> str:
-    """A setting on one line of YAML."""
+    """A setting on one line of YAML; of a list of sections, one line each."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return "\n".join([f"{indent}{key}:", *(f"{indent}  - {_flow(item)}" for item in value)])
     plain = section.model_construct(**{key: value}).model_dump(mode="json", include={key}).get(key, value)
+    return f"{indent}{key}: {_flow(plain)}"
+
+
+def _flow(plain: Any) -> str:
     shown = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
-    value_text = shown.removesuffix("...\n").rstrip()
-    if "\n" in value_text:
-        value_text = json.dumps(plain, ensure_ascii=False)  # YAML too, and on one line
-    return f"{indent}{key}: {value_text}"
+    text = shown.removesuffix("...\n").rstrip()
+    return json.dumps(plain, ensure_ascii=False) if "\n" in text else text  # YAML too, and on one line

@@ -238,7 +238,7 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
         return path.parent.parent, path
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels/test.tsv")
-    splits = _splits(path)
+    splits = find_splits(path)
     named = f"{path / 'qrels'}/{split or 'test'}.tsv"
     if split is not None and split not in splits and _UNNAMED not in splits:
         raise SourceError(f"{named}: no such file; {option} can be: {', '.join(splits) or 'none'}")
@@ -256,7 +256,7 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
 _UNNAMED: Final = ""
 
 
-def _splits(folder: Path) -> dict[str, Path]:
+def find_splits(folder: Path) -> dict[str, Path]:
     """The files of judgments in the folder of a set, by split; that of no split is under an empty name.
 
     They lie in qrels/, as BEIR has it; in default/ or data/, as data sets of the hub have it; or beside the corpus, as

@@ -15,6 +15,7 @@ from multigrain.config import DocumentsConfig
 from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError, SourceError
 from multigrain.records import Document
+from multigrain.sources.beir import is_beir
 from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, RICH_SUFFIXES, document_files, existing_path
 from multigrain.sources.source import DataSource
 from multigrain.storage.packages import is_installed
@@ -96,6 +97,11 @@ def _checked(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise SourceError(f"documents.path {folder}: not a folder; set documents.kind to what it holds")
     paths = document_files(folder)
+    if not paths and is_beir(folder):
+        raise SourceError(
+            f"documents.path {folder}: a BEIR folder: set documents.path to its corpus.jsonl and name the folder "
+            "under evaluation.sets; or set start_from: pairs and pairs.path"
+        )
     if not paths:
         raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder")
     return paths

@@ -11,7 +11,7 @@ from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.files import existing_path
 from multigrain.sources.source import DataSource
-from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column
+from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
@@ -64,6 +64,8 @@ def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Documen
     identifiers: set[str] = set()
     text_column, id_column, title_column = _columns(config)
     for row in rows:
+        if isinstance(text_column, Column) and text_column.among(row.values) is None:
+            _refuse_pairs(row)
         text = row.text(text_column, option="documents.text_field")
         identifier = row.identifier(id_column) or f"row-{row.number}"
         if identifier in identifiers:
@@ -71,6 +73,16 @@ def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Documen
         title = row.first(title_column)
         identifiers.add(identifier)
         yield Document(id=identifier, text=text or "", title=title.strip() or None if isinstance(title, str) else None)
+
+
+def _refuse_pairs(row: Row) -> None:
+    """Say what to do with a table that has queries and answers, and no column with a text."""
+    columns = pair_columns(row.values)
+    if columns is not None:
+        raise SourceError(
+            f"{row.place}: queries with their answers ({columns[0]!r}, {columns[1]!r}): set start_from: pairs and "
+            f"pairs.path; or documents.text_field: {columns[1]}, and queries are written for the answers"
+        )
 
 
 JSONL: Final = TableSource("jsonl")

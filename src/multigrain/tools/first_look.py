@@ -14,10 +14,10 @@ from multigrain.sources.language import main_language
 from multigrain.sources.source import data_source
 from multigrain.sources.words import count_words
 
-_DOCUMENTS: Final = 50
+LOOKED_AT: Final = 50
 _CHARACTERS: Final = 2000  # of a document, to tell its language by
 _TOKENS_A_WORD: Final = 1.4
-_READ_TOKENS: Final = 256  # what all-MiniLM-L6-v2 reads of a text, and more than half of all base models' limit
+READ_TOKENS: Final = 256  # what all-MiniLM-L6-v2 reads of a text, and more than half of all base models' limit
 _CHUNK_WORDS: Final = 180  # as many tokens, about
 _LENGTHS: Final = (64, 128, 256)
 _MOSTLY: Final = 0.8
@@ -82,7 +82,7 @@ def look_at_first_documents(config: DocumentsConfig, *, base_model: str = "auto"
         view = data_source(config).glance(config)
         if isinstance(view, str):
             return Suggestions()
-        texts = [text for text in islice(view[0], _DOCUMENTS) if len(text.strip()) >= config.min_characters]
+        texts = [text for text in islice(view[0], LOOKED_AT) if len(text.strip()) >= config.min_characters]
     except MultigrainError:
         return Suggestions()
     return suggest(texts, base_model=base_model) if texts else Suggestions()
@@ -97,15 +97,15 @@ def suggest(texts: Sequence[str], *, base_model: str = "auto") -> Suggestions:
     """
     words = sorted(map(count_words, texts))
     tokens = [round(count * _TOKENS_A_WORD) for count in words]
-    long = sum(count > _READ_TOKENS for count in tokens)
+    long = sum(count > READ_TOKENS for count in tokens)
     settings: dict[str, dict[str, Any]] = {"documents": {}, "synthesis": {}, "training": {}}
     reasons: dict[str, str] = {}
     if long > _SEVERAL * len(texts):
         settings["documents"]["chunk_size"] = _CHUNK_WORDS
         reasons["documents.chunk_size"] = (
-            f"Words a chunk. {long} of {len(texts)} documents are longer than the {_READ_TOKENS} tokens a model reads."
+            f"Words a chunk. {long} of {len(texts)} documents are longer than the {READ_TOKENS} tokens a model reads."
         )
-        tokens = [min(count, _READ_TOKENS) for count in tokens]
+        tokens = [min(count, READ_TOKENS) for count in tokens]
     nearly_all = tokens[int(0.95 * (len(tokens) - 1))]
     length = next((length for length in _LENGTHS if nearly_all <= length), _LENGTHS[-1])
     settings["training"]["max_seq_length"] = length

@@ -5,6 +5,7 @@ Asks no endpoint and writes nothing. The models that run in this process are mea
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from multigrain.tools.speed import (
     SECONDS_A_MODEL,
     TOKENS_A_QUERY,
     TRAINED_TOKEN,
+    busy_notes,
     requests_per_second,
     step_tokens,
     tokens_per_second,
@@ -41,6 +43,7 @@ _PROBE_SECONDS: Final = 6.0
 _SHARES_TRIED: Final = 4  # of tuned weights, where merge is auto
 _LOOKS: Final = 4  # at validation queries while training, where early_stopping is auto
 _ENDPOINT_SECONDS: Final = 2.0
+_LONG_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +115,40 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
     Raises:
         SourceError, ConfigError, LLMError: as `dry_run`.
     """
-    inputs = load_inputs(config) if config.start_from == "documents" else None
+    inputs = None if config.start_from == "tasks" else load_inputs(config)
     estimate = dry_run(config, directory, inputs=inputs)
     documents: Sequence[Document] = () if inputs is None else inputs.documents
     splits = Counter(str(document.split) for document in documents)
+    asked = Counter(str(query.split) for query in inputs.queries) if inputs is not None and inputs.queries else splits
     notes: list[str] = []
+    clocks = time.perf_counter(), time.process_time()
     embedding = _embedding_speed(config, documents, notes) if probe else None
-    writing = _writing_speed(config, inputs, directory, notes) if probe else None
+    writes = estimate.requests > estimate.in_journal
+    writing = _writing_speed(config, inputs, directory, notes) if probe and writes else None
+    if (embedding or writing) and _device() == "CPU":
+        notes += busy_notes(time.perf_counter() - clocks[0], time.process_time() - clocks[1])
     steps = {name: config.training.resolve(name).steps_for(estimate.rows) for name in config.training.candidates}
-    test = _test_queries(config, splits, notes)
+    rates = {
+        rate for name in steps for rate in config.training.resolve(name).rates(choose=asked[str(Split.VALIDATION)] > 0)
+    }
+    if len(rates) > 1:
+        shown = " and ".join(f"{rate:g}" for rate in sorted(rates, reverse=True))
+        notes.append(
+            f"training is done at each learning rate, {shown}: validation chooses; training.learning_rate names one"
+        )
+    test = _test_queries(config, asked, notes)
     gain = expected_gain(_writer(config))
+    took = _times(
+        config, estimate, documents, splits, steps, asked=asked, test=test, embedding=embedding, writing=writing
+    )
+    notes += _advice(config, estimate, steps, took)
     return Plan(
         documents={"documents": len(documents), **splits} if documents else {},
         writer=_writer_name(config),
         base=plain_encoder_name(config.training.base_model),
         estimate=estimate,
         steps=steps,
-        time=_times(config, estimate, documents, splits, steps, test=test, embedding=embedding, writing=writing),
+        time=took,
         gain=gain,
         test_queries=test,
         queries_for_gain=queries_to_show(gain.mean) if gain.mean > 0 else None,
@@ -142,6 +162,8 @@ def _test_queries(config: Config, splits: Mapping[str, int], notes: list[str]) -
 
     None where that is not known, with a note where a labelled set cannot be read here.
     """
+    if config.start_from == "pairs":
+        notes.append("your queries are given: what that gains was not measured, the gain below is of written queries")
     labelled = next((each for each in config.evaluation.sets if each.role == "test"), None)
     if labelled is None:
         return splits[str(Split.TEST)] or None if config.evaluation.queries != "none" else None
@@ -165,6 +187,7 @@ def _times(
     splits: Mapping[str, int],
     steps: Mapping[str, int],
     *,
+    asked: Mapping[str, int],
     test: int | None,
     embedding: float | None,
     writing: float | None,
@@ -177,6 +200,7 @@ def _times(
         documents: all of them.
         splits: how many on each side.
         steps: of each candidate.
+        asked: queries of each side.
         test: queries that are tested; None where unknown.
         embedding: tokens a second; None where unknown.
         writing: requests a second; None where unknown.
@@ -192,7 +216,7 @@ def _times(
     if not embedding or not documents:
         return PlannedTime(synthesis, None, None, None, device, assumed)
     tokens = _tokens_a_text(documents)
-    models, asked = len(steps), splits["validation"] + (test or 0)
+    models, queries = len(steps), asked["validation"] + (test or 0)
     corpus = len(documents) * tokens
     audit = (splits["train"] * tokens + estimate.rows * TOKENS_A_QUERY) / embedding
     training = sum(_training_tokens(config, name, count, tokens, splits=splits) for name, count in steps.items())
@@ -201,11 +225,25 @@ def _times(
         audit=audit,
         training=training / embedding + SECONDS_A_MODEL * models,
         # The audit has embedded the training side by the base model.
-        evaluation=((models + 1) * (corpus + asked * TOKENS_A_QUERY) - splits["train"] * tokens) / embedding
+        evaluation=((models + 1) * (corpus + queries * TOKENS_A_QUERY) - splits["train"] * tokens) / embedding
         + SECONDS_A_MODEL * (models + 1),
         device=device,
         assumed=assumed,
     )
+
+
+def _advice(config: Config, estimate: Estimate, steps: Mapping[str, int], took: PlannedTime) -> list[str]:
+    """What makes a long run shorter: the setting that its longest stage goes by."""
+    if took.total is None or took.total < _LONG_SECONDS:
+        return []
+    rows, fewer = max(50, estimate.rows // 10), max(1, min(50, max(steps.values(), default=1) // 2))
+    stages = {
+        f"synthesis.max_documents: {rows} writes fewer queries": took.synthesis or 0.0,
+        f"training.steps: {fewer} trains less": took.training or 0.0,
+        f"{config.start_from}.limit takes a sample": (took.audit or 0.0) + (took.evaluation or 0.0),
+    }
+    first, second = sorted(stages, key=lambda name: stages[name], reverse=True)[:2]
+    return [f"for a first try: {first}, and {second}"]
 
 
 def _training_tokens(config: Config, name: str, steps: int, tokens: float, *, splits: Mapping[str, int]) -> float:

@@ -28,6 +28,7 @@ SECONDS_A_MODEL: Final = 3.0
 
 _PROBE_SECONDS: Final = 2.0
 _PROBE_TEXTS: Final = 32
+_IDLE_SHARE: Final = 0.5  # of one core, which measuring takes at least where nobody else wants it
 READ_TOKENS: Final = 512
 """Tokens of a text that are counted at most, and words of one that is tried: most base models read no more, and those
 that read thousands would take minutes for a few texts."""
@@ -107,6 +108,22 @@ def requests_per_second(config: Config, units: Sequence[WritingUnit], strategy: 
             return client.answers / (time.perf_counter() - started) if done else 0.0
         finally:
             engine.run(client.aclose())
+
+
+def busy_notes(wall: float, computed: float) -> list[str]:
+    """A note where other programs had so much of the machine that what was measured is not its own speed.
+
+    Args:
+        wall: seconds that measuring took.
+        computed: seconds that this process computed in that time, over all cores.
+    """
+    share = computed / wall if wall > 0 else 1.0
+    if share >= _IDLE_SHARE:
+        return []
+    return [
+        f"this machine is busy: measuring got {share:.0%} of one core. The times are for a run that gets no more; "
+        "plan again when it is idle"
+    ]
 
 
 class _CountingClient:

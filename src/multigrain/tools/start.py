@@ -21,6 +21,7 @@ from multigrain.errors import ConfigError, MissingExtraError, ModelError
 from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
 from multigrain.storage.packages import resolve_gguf
 from multigrain.tools.first_look import look_at_first_documents
+from multigrain.tools.labelled_input import LabelledInput, look_for_labels
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 OLLAMA_URL: Final = "http://localhost:11434/v1"
@@ -114,11 +115,16 @@ def _template(start: Start, path: Path) -> StartText:
     writer = None if start.wants_endpoint else _writer(start.model or "auto")
     here = ConfigFolder(path.resolve().parent, frozenset())
     named = parse_config({"documents": {"path": documents}}, origin="these choices", context=here).documents
-    first_look = look_at_first_documents(named, base_model=base_model)
-    settings = {**first_look.settings}
+    labels = None if named.path is None else look_for_labels(named.path, shown=documents, base_model=base_model)
+    if labels is not None and labels.trains:
+        return _from_pairs(start, path, labels, base_model)
+    first_look = labels or look_at_first_documents(named, base_model=base_model)
+    settings, reasons = {**first_look.settings}, {**first_look.reasons}
     kinds, notes = _query_types(start.queries, writer)
     if kinds:
         settings["synthesis"] = {**settings.get("synthesis", {}), "query_types": kinds}
+    if writer is not None and (notes or not start.queries):
+        reasons["synthesis.query_types"] = f"What {writer.name} writes well. A larger model writes questions, too."
     chosen = chosen_settings(
         documents=documents,
         provider="openai" if start.wants_endpoint else "local",
@@ -128,8 +134,32 @@ def _template(start: Start, path: Path) -> StartText:
         writer=writer,
         more=settings,
     )
-    short = short_template(chosen, name=str(path), reasons=first_look.reasons)
+    short = short_template(chosen, name=str(path), reasons=reasons)
     return StartText(full_template(chosen) if start.full else short, (*first_look.notes, *notes))
+
+
+def _from_pairs(start: Start, path: Path, labels: LabelledInput, base_model: str) -> StartText:
+    """A config that starts from given queries. Negatives are mined, or an endpoint that is named writes them."""
+    settings, reasons, notes = {**labels.settings}, {**labels.reasons}, labels.notes
+    if start.wants_endpoint:
+        chosen = chosen_settings(
+            documents=None,
+            provider="openai",
+            model=start.model,
+            base_url=start.base_url,
+            base_model=base_model,
+            more=settings,
+        )
+    else:
+        settings["synthesis"] = {"strategy": "mined-bands"}
+        reasons["synthesis.strategy"] = (
+            "Hard negatives are found among your documents. mgh: a language model writes them."
+        )
+        chosen = {**settings, "training": {"base_model": base_model, **settings.get("training", {})}}
+    if start.queries:
+        notes = (*notes, "--queries is for queries that are written, and yours are given")
+    short = short_template(chosen, name=str(path), reasons=reasons)
+    return StartText(full_template(chosen) if start.full else short, notes)
 
 
 def _query_types(

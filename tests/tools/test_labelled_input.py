@@ -1,0 +1,124 @@
+"""What `multigrain init` makes of labelled queries, and what it says of a path that holds them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from multigrain.cli.main import app
+from multigrain.config.file import load_config, parse_config
+from multigrain.errors import SourceError
+from multigrain.evaluation.sets.loading import open_sets
+from multigrain.sources.load import read_documents
+from multigrain.sources.pairs import load_pairs
+from multigrain.tools.labelled_input import ENOUGH_TO_TRAIN, look_for_labels
+from multigrain.tools.plan import plan_run
+from multigrain.tools.start import Start, start_text
+
+
+@pytest.fixture
+def tickets(tmp_path: Path) -> Path:
+    """What a help desk exports: columns that nobody asked for, quotes, and line ends in cells."""
+    path = tmp_path / "tickets.csv"
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        table = csv.writer(file)
+        table.writerow(["Ticket ID", "Created at", "Question", "Answer", "Tags"])
+        for n in range(30):
+            question, answer = f'How do I open "drawer {n}"?', f"Pull handle {n},\n\nthen press the button number {n}."
+            table.writerow([f"#{n}", "05/01/2026 18:59", question, answer, "a, b"])
+    return path
+
+
+def beir(folder: Path, **splits: int) -> Path:
+    """A BEIR folder with so many judged queries of each split."""
+    (folder / "qrels").mkdir(parents=True)
+    texts = [
+        f"Shelf {n} holds the tools of section {n}, and what belongs to them." for n in range(sum(splits.values()))
+    ]
+    for name, words in (("corpus", texts), ("queries", [f"where is tool {n}" for n in range(len(texts))])):
+        rows = (json.dumps({"_id": f"{name[0]}{n}", "text": text}) for n, text in enumerate(words))
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    first = 0
+    for split, count in splits.items():
+        lines = [f"q{n}\tc{n}\t1" for n in range(first, first + count)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+        first += count
+    return folder
+
+
+def test_a_table_of_questions_and_answers_trains_and_tests(tickets: Path) -> None:
+    done = CliRunner().invoke(app, ["init", str(tickets.parent / "c.yaml"), "--documents", str(tickets)])
+    config = load_config(tickets.parent / "c.yaml")
+
+    assert done.exit_code == 0
+    assert "the columns 'Question' and 'Answer' are taken for queries and their answers" in done.stderr
+    assert (config.start_from, config.synthesis.strategy) == ("pairs", "mined-bands")
+    corpus = load_pairs(config.pairs, config.documents, seed=config.seed)
+    assert {query.text for query in corpus.queries} == {f'How do I open "drawer {n}"?' for n in range(30)}
+    assert {str(query.split) for query in corpus.queries} == {"train", "validation", "test"}
+
+
+def test_an_endpoint_writes_the_negatives_of_given_queries(tickets: Path) -> None:
+    made = start_text(Start(str(tickets), base_url="http://h:1/v1", full=True), path=tickets.parent / "c.yaml")
+    config = parse_config(yaml.safe_load(made.text))
+
+    assert (config.start_from, config.llm.base_url, config.synthesis.strategy) == ("pairs", "http://h:1/v1", "mgh")
+
+
+def test_few_labels_of_a_beir_folder_test_and_choose(tmp_path: Path) -> None:
+    beir(tmp_path / "labels", train=20, test=12, dev=8)
+    made = start_text(Start("labels"), path=tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(made.text)
+    config = load_config(tmp_path / "c.yaml")
+
+    assert config.start_from == "documents"
+    assert len(list(read_documents(config.documents)[0])) == 40
+    assert "too few to start from" in made.notes[0]
+    opened = open_sets(config.evaluation.sets, seed=1).retrieval
+    assert {each.role: len(each.queries) for each in opened} == {"test": 12, "validation": 8}
+    assert len(made.text.splitlines()) <= 40
+
+
+def test_many_labels_of_a_beir_folder_train(tmp_path: Path) -> None:
+    beir(tmp_path / "labels", train=ENOUGH_TO_TRAIN, test=5)
+    made = start_text(Start("labels"), path=tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(made.text)
+    config = load_config(tmp_path / "c.yaml")
+
+    assert config.start_from == "pairs"
+    assert len(load_pairs(config.pairs, config.documents, seed=1).queries) == ENOUGH_TO_TRAIN
+    assert [(each.role, Path(each.path or "").name) for each in config.evaluation.sets] == [("test", "test.tsv")]
+
+
+def test_what_holds_no_labels_is_left_alone(tmp_path: Path, corpus_file: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\ntext\n")
+    for path in (tmp_path, corpus_file, tmp_path / "nowhere.csv", tmp_path / "a.md"):
+        assert look_for_labels(path, shown="x") is None
+
+
+def test_labels_named_as_documents_are_refused_with_what_to_do(tmp_path: Path, tickets: Path) -> None:
+    folder = beir(tmp_path / "labels", test=12)
+    for path, words in (
+        (tickets, "start_from: pairs and pairs.path; or documents.text_field: Answer"),
+        (folder, "a BEIR"),
+    ):
+        config = parse_config({"documents": {"path": str(path)}})
+        with pytest.raises(SourceError, match=words):
+            list(read_documents(config.documents)[0])
+
+
+def test_a_plan_of_given_queries_knows_its_test_and_asks_nobody(tickets: Path) -> None:
+    config = parse_config(
+        {"start_from": "pairs", "pairs": {"path": str(tickets)}, "synthesis": {"strategy": "mined-bands"}}
+    )
+    plan = plan_run(config, tickets.parent / "run", probe=False)
+
+    corpus = load_pairs(config.pairs, config.documents, seed=config.seed)
+    assert plan.test_queries == sum(str(query.split) == "test" for query in corpus.queries)
+    assert plan.estimate.requests == 0
+    assert "your queries are given" in plan.notes[0]
