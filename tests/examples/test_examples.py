@@ -14,16 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+import torch
 from fastapi import HTTPException
 from openai import AuthenticationError, BadRequestError, OpenAI
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
+from multigrain.config import TrainingConfig
 from multigrain.model.encoder import build_encoder
+from multigrain.model.reranker import build_reranker, save_reranker
 from multigrain.storage.packages import is_installed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -45,12 +48,27 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SentenceTrans
 
 
 @pytest.fixture(scope="module")
-def address(tuned: tuple[Path, SentenceTransformer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a uvicorn process of its own serves the model."""
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CrossEncoder]:
+    """A cross-encoder on all-MiniLM-L6-v2 whose head is random, as a folder and as it is."""
+    folder = tmp_path_factory.mktemp("reranker")
+    settings = TrainingConfig(kind="reranker", max_seq_length=64)
+    model = build_reranker(settings.resolve("tuned"), seed=3, device="cpu")
+    save_reranker(model, folder)
+    return folder, model
+
+
+@pytest.fixture(scope="module")
+def address(
+    tuned: tuple[Path, SentenceTransformer],
+    reranker: tuple[Path, CrossEncoder],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """Where a uvicorn process of its own serves the models."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "MODEL": str(tuned[0]), "MODEL_NAME": "handbook", "API_KEY": "let-me-in"}
+    environment |= {"RERANKER": str(reranker[0])}
     log = (tmp_path_factory.mktemp("log") / "uvicorn.log").open("w+")
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "serve_fastapi:app", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -93,6 +111,30 @@ def test_what_it_refuses(address: str) -> None:
             client.embeddings.create(model="handbook", input="a", extra_body={"prompt_name": "nonsense"})
     with OpenAI(base_url=address, api_key="wrong", max_retries=0) as client, pytest.raises(AuthenticationError):
         client.embeddings.create(model="handbook", input="a")
+
+
+def test_one_endpoint_embeds_and_reranks(address: str, reranker: tuple[Path, CrossEncoder]) -> None:
+    query, model = "how do I rotate the logs?", reranker[1]
+    scores = model.predict([(query, text) for text in TEXTS])
+    best_first = sorted(range(len(TEXTS)), key=lambda number: -scores[number])
+
+    def post(path: str, **body: Any) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer let-me-in"}
+        data = json.dumps({"query": query, **body}).encode()
+        with urlopen(Request(address.removesuffix("/v1") + path, data, headers)) as answer:
+            return json.load(answer)
+
+    answer = post("/v1/rerank", documents=[TEXTS[0], {"text": TEXTS[1]}, TEXTS[2]], top_n=2, return_documents=True)
+    assert [each["index"] for each in answer["results"]] == best_first[:2]
+    assert [each["document"]["text"] for each in answer["results"]] == [TEXTS[number] for number in best_first[:2]]
+    got = [each["relevance_score"] for each in answer["results"]]
+    np.testing.assert_allclose(got, [scores[number] for number in best_first[:2]], atol=1e-5)
+    listed = post("/rerank", texts=TEXTS, raw_scores=True)
+    assert [each["index"] for each in listed] == best_first
+    logits = model.predict([(query, text) for text in TEXTS], activation_fn=torch.nn.Identity())
+    np.testing.assert_allclose([each["score"] for each in listed], sorted(logits, reverse=True), atol=1e-4)
+    with pytest.raises(HTTPError, match="400"):
+        post("/v1/rerank", documents=[])
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import SEEN
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.report.headline import headline
-from multigrain.stages import selection, training
+from multigrain.stages import attempts, selection, training
 from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
 
@@ -32,7 +32,7 @@ def _scores(monkeypatch: pytest.MonkeyPatch, values: Iterator[float]) -> list[fl
         given.append(next(values))
         return given[-1]
 
-    monkeypatch.setattr(selection, "validation_score", score)
+    monkeypatch.setattr(training, "validation_score", score)
     return given
 
 
@@ -71,7 +71,7 @@ def test_the_best_step_is_kept_and_training_ends_where_nothing_is_gained(
 def test_of_several_rates_the_best_on_validation_is_kept_and_a_finished_one_is_not_trained_again(
     tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, begun = training.train_candidate, []
+    train, begun = attempts.train_candidate, []
 
     def interrupted(*args: Any, **options: Any) -> Any:
         begun.append(options["checkpoints"].name)
@@ -79,7 +79,7 @@ def test_of_several_rates_the_best_on_validation_is_kept_and_a_finished_one_is_n
             raise KeyboardInterrupt
         return train(*args, **options)
 
-    monkeypatch.setattr(training, "train_candidate", interrupted)
+    monkeypatch.setattr(attempts, "train_candidate", interrupted)
     rates = [1e-6, 5e-3]
     context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, learning_rate=rates))
     with pytest.raises(KeyboardInterrupt):

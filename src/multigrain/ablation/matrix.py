@@ -215,6 +215,8 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
         place[key] = value
     origin = ", ".join(f"{axis}={shown(value)}" for axis, value in values.items())
     config = parse_config(settings, origin=origin)
+    if config.training.kind == "reranker":
+        raise ConfigError(f"{origin}: arms are embedders, and training.kind is reranker; train rerankers in a run")
     try:
         check_losses(config.training)
     except ConfigError as error:

@@ -27,6 +27,8 @@ from multigrain.cli.model_options import (
     SmallestOption,
     TrustOption,
     opened,
+    parse_depths,
+    parse_reranker,
     parse_sizes,
 )
 from multigrain.cli.options import JsonOption, RedoOption, RunOption, require_fitting
@@ -74,6 +76,17 @@ def evaluate(
             help="Score vectors stored as these as well: float16, int8, binary (the last two also rescored).",
         ),
     ] = None,
+    rerank: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Sort what each model finds again by this reranker: a folder or a hub id of a cross-encoder; "
+            "NAME=MODEL names it. With bm25 among the models, hybrid too. Repeat for more.",
+        ),
+    ] = None,
+    depths: Annotated[
+        str, typer.Option(metavar="NUMBER,...", help="With --rerank: how many documents of each query it sorts again.")
+    ] = "10,30,100",
     forgetting_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="What a model may lose on a forgetting set, on a scale of 0 to 1.")
     ] = 0.01,
@@ -111,6 +124,7 @@ def evaluate(
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
     from multigrain.evaluation.comparison import compare_models, comparison_values, table_lines, write_comparison
     from multigrain.evaluation.settings import CompareSettings
+    from multigrain.teachers.build import load_reranker
 
     models = with_poolings(list(map(parse_model, targets)), [check_pooling(name) for name in pooling or []])
     models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])
@@ -135,6 +149,8 @@ def evaluate(
         forgetting_threshold=forgetting_threshold,
         progress=terminal_progress(),
         vector_sizes=parse_sizes(vectors, quantize),
+        rerankers=[load_reranker(*parse_reranker(text), trust_remote_code=trust_remote_code) for text in rerank or ()],
+        depths=parse_depths(depths),
     )
     lines = list(table_lines(comparison))
     if out is not None:

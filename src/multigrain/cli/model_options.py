@@ -103,6 +103,25 @@ def parse_sizes(vectors: str | None, quantize: str | None) -> SizeSettings | Non
     return SizeSettings(tuple(map(int, lengths)), precisions)
 
 
+def parse_reranker(text: str) -> tuple[str, str]:
+    """The reference and the name of a reranker, `[NAME=]MODEL`."""
+    name, named, reference = text.partition("=")
+    return (reference, name) if named else (text, text.rstrip("/"))
+
+
+def parse_depths(text: str) -> list[int]:
+    """Depths, e.g. "10,30,100".
+
+    Raises:
+        typer.BadParameter: something else.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = next((part for part in parts or [text] if not part.isdecimal() or int(part) < 1), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"--depths: {wrong!r} is no depth; give numbers of documents, e.g. 10,30,100")
+    return [int(part) for part in parts]
+
+
 def opened(
     sets: Sequence[str] | None,
     forgetting: Sequence[str] | None,

@@ -24,7 +24,7 @@ from multigrain.config.bases import (
     QuantizeName,
     QueryAdapterConfig,
 )
-from multigrain.config.candidates import CandidateConfig, Merge, RowSharing, ScheduleName
+from multigrain.config.candidates import CandidateConfig, Merge, ModelKind, RowSharing, ScheduleName
 from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
 from multigrain.config.documents import DocumentsConfig, PairsConfig
 from multigrain.config.evaluation import EvaluationSetConfig
@@ -55,6 +55,7 @@ __all__ = [
     "LoraConfig",
     "Merge",
     "MixSourceConfig",
+    "ModelKind",
     "PairsConfig",
     "PhaseConfig",
     "PoolingName",

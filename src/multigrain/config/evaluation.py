@@ -14,7 +14,14 @@ from multigrain.config.section import Section
 from multigrain.records import Precision
 
 _TRIED: Final[list[Precision]] = ["float16", "int8", "binary"]
+FirstStageName = Literal["base", "tuned", "bm25", "hybrid"]
+_FIRST_STAGES: Final[list[FirstStageName]] = ["base", "tuned", "bm25", "hybrid"]
 _SIMILARITY_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
+
+
+def unnamed(reference: str) -> str:
+    """What NAME=REFERENCE refers to."""
+    return reference.partition("=")[2] or reference
 
 
 class EvaluationSetConfig(Section):
@@ -118,6 +125,23 @@ class ReembeddingConfig(Section):
     """That your machine embeds (null: as measured on this one)."""
 
 
+class RerankingConfig(Section):
+    """Two-step search on the test queries: what first stages find, sorted again by rerankers."""
+
+    models: list[RivalReference] = Field(default_factory=list)
+    """Ready-made rerankers beside the run's own: hub ids or folders of cross-encoders. NAME=MODEL names one."""
+
+    first_stages: list[FirstStageName] = Field(default_factory=_FIRST_STAGES.copy, min_length=1)
+    """What finds documents: base, tuned (the chosen or best tuned embedder), bm25, hybrid (BM25 and that embedder
+    together)."""
+
+    depths: list[Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=lambda: [10, 30, 100], min_length=1)
+    """How many documents of each query are sorted again."""
+
+    max_queries: int | None = Field(default=200, ge=2)
+    """Take a seeded sample of this many queries of each test set (null: all)."""
+
+
 class EvaluationConfig(Section):
     """How the proof is made."""
 
@@ -127,6 +151,7 @@ class EvaluationConfig(Section):
         "vector_lengths": [],
         "vector_precisions": _TRIED,
         "reembedding": {"documents": None, "price": None, "texts_per_second": None},
+        "reranking": RerankingConfig().model_dump(mode="json"),
     }
 
     queries: Literal["auto", "titles", "synthetic", "none"] = "auto"
@@ -171,13 +196,16 @@ class EvaluationConfig(Section):
     batch_size: int = Field(default=64, ge=1)
     """Texts encoded at once."""
 
+    reranking: RerankingConfig = Field(default_factory=RerankingConfig)
+    """Two-step search, where the run trains a reranker or names one, e.g. {depths: [10, 50, 200]}."""
+
     sets: list[EvaluationSetConfig] = Field(default_factory=list)
     """More sets: labelled ones of your own, to test or to choose by, and unrelated ones to check for forgetting."""
 
     @property
     def rival_references(self) -> list[str]:
         """The models that `rivals` names, without names of their own."""
-        return [rival.partition("=")[2] or rival for rival in self.rivals]
+        return list(map(unnamed, self.rivals))
 
     @property
     def choosing_sets(self) -> list[EvaluationSetConfig]:

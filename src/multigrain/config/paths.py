@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, ValidationInfo
 
 HUB_MARK: Final = "hf:"
+CANDIDATE: Final = "candidate:"
+"""Before the name of a candidate of the run, it refers to that candidate once it is trained."""
 STATIC_PREFIX: Final = "static:"
 ADAPTER_FILE: Final = "query_adapter.json"
 """What marks a folder that holds an adapter for a model behind an endpoint."""

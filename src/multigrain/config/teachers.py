@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from multigrain.config.bases import PromptsConfig
-from multigrain.config.paths import ModelReference
+from multigrain.config.paths import CANDIDATE, ModelReference
 from multigrain.config.section import Section
 
 JUDGE: Final = "judge"
@@ -22,7 +22,8 @@ class TeacherConfig(Section):
 
     model: ModelReference
     """judge (the run's language model, which grades from 0 to 5 as the audit's judge does), or a model: a folder, a
-    hub id, package:NAME, or openai:MODEL for an embedder behind an endpoint."""
+    hub id, package:NAME, openai:MODEL for an embedder behind an endpoint, or candidate:NAME for a candidate of the
+    run. {candidate: NAME} says the same."""
 
     kind: Literal["auto", "embedder", "cross-encoder", "judge"] = "auto"
     """auto: judge where the model is judge; a cross-encoder where the model was saved as one; else an embedder."""
@@ -39,6 +40,15 @@ class TeacherConfig(Section):
     probabilities: bool = False
     """judge only: not the grade that the model writes, but the mean over the probabilities that it gives each grade,
     where its endpoint tells them. The audit's judge then asks for them too, so that a passage is paid for once."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_candidate_is_a_model(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "candidate" not in values:
+            return values
+        if "model" in values:
+            raise ValueError("a teacher is a model or a candidate, not both")
+        return {"model": f"{CANDIDATE}{values['candidate']}", **{k: v for k, v in values.items() if k != "candidate"}}
 
     @model_validator(mode="after")
     def _only_judges_have_probabilities(self) -> Self:

@@ -21,7 +21,18 @@ from multigrain.config.bases import (
     QueryAdapterConfig,
     SideName,
 )
-from multigrain.config.candidates import CandidateConfig, LearningRate, Merge, RowSharing, ScheduleName
+from multigrain.config.candidates import (
+    CandidateConfig,
+    LearningRate,
+    Merge,
+    ModelKind,
+    RowSharing,
+    ScheduleName,
+    Steps,
+    for_rerankers,
+    in_order,
+    wrong_in_kind,
+)
 from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
 from multigrain.config.paths import SERVED_PREFIX, LossOptions, ModelReference
 from multigrain.config.poolings import POOLING_WORDS, READS_ATTENTION, PoolingName
@@ -33,7 +44,7 @@ from multigrain.config.teachers import Teachers
 _VISITS_A_ROW: Final = 4
 _FEWEST_STEPS: Final = 20
 _MOST_STEPS: Final = 200
-AUTOMATIC_RATES: Final = (2e-5, 5e-6)
+AUTOMATIC_RATES: Final[Mapping[ModelKind, tuple[float, ...]]] = {"embedder": (2e-5, 5e-6), "reranker": (5e-5,)}
 """Peak learning rates from which validation queries choose where it is auto; the first one where there are none."""
 ADAPTER_RATES: Final = (1e-3, 2e-4)
 """The same for a query adapter, which is small and begins at nothing."""
@@ -41,10 +52,12 @@ _AUTOMATIC_LOOKS: Final = 4
 
 
 class TrainingConfig(Section):
-    """How the embedding model is tuned."""
+    """How the models are tuned."""
 
     added: ClassVar[Mapping[str, Any]] = {
+        "kind": "embedder",
         "teacher": [],
+        "teacher_margin": None,
         "early_stopping": None,
         "keep": "best",
         "save_max_seq_length": True,
@@ -54,6 +67,10 @@ class TrainingConfig(Section):
         "document_vectors": None,
     }
     changed: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-5, "merge": None, "dropout": None}
+
+    kind: ModelKind = "embedder"
+    """embedder: turns a text into a vector. reranker: a cross-encoder, which reads a query and a passage together and
+    scores the pair; it sorts again what an embedder or BM25 found. Candidates may be of either kind."""
 
     base_model: ModelReference = "auto"
     """A hub id, a folder, package:NAME, or auto (all-MiniLM-L6-v2). openai:NAME or openai:NAME@URL is a model behind
@@ -117,7 +134,7 @@ class TrainingConfig(Section):
     """all: every level draws from all rows. split: rows are distributed to the levels, in proportion to their
     steps, so that each row is seen at one level only."""
 
-    steps: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    steps: Steps = "auto"
     """Optimiser steps of the whole run. auto: as many as meet each graded row about four times, once a level, but 20
     at least and 200 at most."""
 
@@ -131,16 +148,24 @@ class TrainingConfig(Section):
     loss: str = "infonce"
     """infonce, masked (in-batch negatives above a cosine are left out), guided (a second model leaves them out),
     listmle and wasserstein (rank all four levels at once: schedule: listwise), or the name of a plug-in. distil,
-    margin-mse and graded learn from a teacher's scores."""
+    margin-mse and graded learn from a teacher's scores. Of rerankers: lambda (theirs where none is named), listnet and
+    binary learn from levels, distil and graded from a teacher's scores."""
 
     loss_options: LossOptions = Field(default_factory=dict)
     """Options of the loss: masked takes threshold; guided takes guide (a model) and margin; listmle takes in_batch;
-    wasserstein takes grades; distil takes teacher_temperature and infonce_share; graded takes in_batch."""
+    wasserstein takes grades; distil takes teacher_temperature and infonce_share; graded takes in_batch. Of rerankers:
+    lambda, listnet and binary take grades; distil takes teacher_temperature."""
 
     teacher: Teachers = Field(default_factory=list)
     """Whose scores distil, margin-mse and graded learn from: judge (the run's language model), a cross-encoder or a
     larger embedder (a folder, a hub id, package:NAME, or openai:MODEL), or a list of them, mixed by rank. Or with
-    options: {model: …, kind: …, batch_tokens: …}. Every row's passages are scored once, after the audit."""
+    options: {model: …, kind: …, batch_tokens: …}. {candidate: NAME} is another candidate of this run, which is trained
+    first. Every row's passages are scored once, after the audit."""
+
+    teacher_margin: float | None = None
+    """Replace negatives that the teacher scores above the positive less this (on its own scale: log-odds of a
+    cross-encoder, 0 to 5 of a judge) by the row's passages that it scores highest below. null: off. Any loss may have
+    it."""
 
     mini_batch_size: int | None = Field(default=None, ge=1)
     """Texts a forward pass, with gradients cached: a batch of any size in the memory of one pass, in about twice the
@@ -156,7 +181,7 @@ class TrainingConfig(Section):
     learning_rate: LearningRate = "auto"
     """Peak learning rate (linear warm-up, then linear decay); a list, of which validation queries choose one: the
     model is tuned once with each; or auto: 2e-5 and 5e-6, and 2e-5 where there are no validation queries (for a query
-    adapter 1e-3 and 2e-4)."""
+    adapter 1e-3 and 2e-4, for a reranker 5e-5)."""
 
     early_stopping: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
     """Steps after which validation queries are asked, again and again: the weights that answered them best are kept,
@@ -182,7 +207,8 @@ class TrainingConfig(Section):
     takes a tenth to a third of the time, elsewhere as null. null: the base model's own, often 0.1."""
 
     max_seq_length: int | None = Field(default=256, ge=8)
-    """Tokens of a text that are read while training, at most as many as the base model reads (null: as many)."""
+    """Tokens of a text that are read while training, at most as many as the base model reads (null: as many). Of a
+    reranker the tokens of a pair, which it is saved with."""
 
     save_max_seq_length: bool = False
     """Save max_seq_length as the limit of the tuned model, and compare the base model at it too. false: what is saved
@@ -250,17 +276,20 @@ class TrainingConfig(Section):
             raise ValueError(f"mix: two sources share a name among {', '.join(names)}")
         if not self.mix and not self.graded_weight:
             raise ValueError("graded_weight: 0 leaves nothing to train on; name sources under mix")
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal parts")
         if self.attn_implementation == "flash_attention_2" and self.precision == "float32":
             raise ValueError("attn_implementation: flash_attention_2 computes in bf16; use precision: auto or bf16")
-        for name in self.candidates:
-            if problem := self.resolve(name)._conflict():
+        for name, candidate in self.candidates.items():
+            settings = self.resolve(name)
+            problem = settings._conflict() or wrong_in_kind(settings, candidate)
+            if problem:
                 raise ValueError(problem if name == "tuned" else f"candidate {name!r}: {problem}")
+        _ = self.in_order  # says what is wrong with candidates that are made from others
         return self
 
     def _conflict(self) -> str:
         """Settings of one candidate that cannot go together, in words; empty where all do."""
+        if self.batch_size % self.accumulation:
+            return f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal parts"
         if self.schedule == "custom" and not self.curriculum:
             return "schedule: custom needs curriculum, a list of {until: …, levels: …}"
         if self.rows == "split" and self.schedule in ("listwise", "in-batch"):
@@ -270,6 +299,8 @@ class TrainingConfig(Section):
                 f"pooling: {self.pooling} reads attention, which attn_implementation: eager does not show; use sdpa "
                 "or flash_attention_2"
             )
+        if self.teacher_margin is not None and not self.teacher:
+            return "teacher_margin judges negatives by a teacher's scores; set teacher, or leave it out"
         if self.quantize != "none" and self.lora is None:
             return f"quantize: {self.quantize} tunes adapters only; set lora"
         if self.lora is not None and self.adapters == "apart" and self.attention != "keep":
@@ -337,7 +368,7 @@ class TrainingConfig(Section):
         Args:
             choose: whether there are validation queries to choose by; else there is one rate.
         """
-        automatic = AUTOMATIC_RATES if self.query_adapter is None else ADAPTER_RATES
+        automatic = AUTOMATIC_RATES[self.kind] if self.query_adapter is None else ADAPTER_RATES
         rates = automatic if self.learning_rate == "auto" else self.learning_rate
         several = tuple(dict.fromkeys(rates)) if isinstance(rates, list | tuple) else (float(rates),)
         return several if choose else several[:1]
@@ -381,6 +412,25 @@ class TrainingConfig(Section):
         visits = _VISITS_A_ROW * rows * weights / self.graded_weight
         return min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(visits / self.batch_size)))
 
+    @property
+    def embedders(self) -> tuple[str, ...]:
+        """The names of the candidates that embed."""
+        return tuple(name for name in self.candidates if self.resolve(name).kind == "embedder")
+
+    @property
+    def rerankers(self) -> tuple[str, ...]:
+        """The names of the candidates that rerank."""
+        return tuple(name for name in self.candidates if self.resolve(name).kind == "reranker")
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """The names of all candidates, each after those that it is made from.
+
+        Raises:
+            ValueError: one is made from a candidate that is not there, from one of the wrong kind, or from itself.
+        """
+        return in_order({name: self.resolve(name) for name in self.candidates})
+
     def resolve(self, name: str) -> TrainingConfig:
         """The settings of one candidate, with its overrides applied and no further candidates.
 
@@ -390,4 +440,5 @@ class TrainingConfig(Section):
         candidate = self.candidates[name]
         values = {key: getattr(candidate, key) for key in type(candidate).model_fields}
         overrides = {key: value for key, value in values.items() if value is not None}
-        return self.model_copy(update={**overrides, "candidates": {name: CandidateConfig()}})
+        reranker = for_rerankers(self.kind, self.loss) if (candidate.kind or self.kind) == "reranker" else {}
+        return self.model_copy(update={**reranker, **overrides, "candidates": {name: CandidateConfig()}})

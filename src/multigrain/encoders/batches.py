@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from transformers import PreTrainedTokenizerBase
@@ -16,6 +17,8 @@ from transformers import PreTrainedTokenizerBase
 TOKENS: Final = 1_536
 """Tokens of a batch on a CPU, padding included: of 192 to 6,144 the fastest, by a seventh, for a model of 22 million
 weights (`benchmarks/demo_speed.py --only encoding`)."""
+
+_GPU_TOKENS: Final = 65_536
 
 _MOST_CHARACTERS: Final = 8
 """More than texts of any language have on average: so many characters nearly always hold all tokens that are read."""
@@ -35,6 +38,11 @@ def about_tokens(characters: int, *, at_most: int | None) -> int:
     """
     tokens = characters // _ASSUMED_CHARACTERS + _SPECIAL_TOKENS
     return tokens if at_most is None else min(tokens, at_most)
+
+
+def pair_tokens(device: torch.device) -> int:
+    """Tokens of a batch of pairs that a reranker scores at once, padding included, on a device."""
+    return TOKENS if device.type == "cpu" else _GPU_TOKENS
 
 
 def token_batches(lengths: Sequence[int], budget: int, *, texts: int | None = None) -> Iterator[list[int]]:

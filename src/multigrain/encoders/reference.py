@@ -155,7 +155,7 @@ def base_model(config: Config, *, tokens: int | None = None) -> SentenceTransfor
     own = model.max_seq_length
     if tokens is not None and isinstance(own, int) and tokens < own:  # static embeddings read texts of any length
         model.max_seq_length = tokens
-    candidates = map(training.resolve, training.candidates)
+    candidates = map(training.resolve, training.embedders or training.candidates)
     whole = any(candidate.lora is None or candidate.side == "query" for candidate in candidates)
     return model.float() if whole else model
 

@@ -15,6 +15,7 @@ from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import plain_rivals
+from multigrain.evaluation.deployment import plain_reranking, reranking_lines
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import (
@@ -55,11 +56,13 @@ from multigrain.evaluation.verdict import (
     conclusion_on,
     describe_conclusion,
     judge_forgetting,
+    plain_conclusion,
 )
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need
     from multigrain.encoders.models import Encoding, ModelSpec
+    from multigrain.evaluation.reranking import Reranker
     from multigrain.evaluation.sets.loading import OpenedSets
 
 _NOTHING: Final = "Nothing to compare: no set was scored for more than one model."
@@ -187,6 +190,9 @@ def table_lines(comparison: Comparison) -> Iterator[str]:
     for table in comparison.results.vector_sizes:
         yield ""
         yield from size_lines(table)
+    if comparison.results.reranking:
+        yield ""
+        yield from reranking_lines(comparison.results)
 
 
 def _cell(comparison: Comparison, result: SetResult, model: str) -> str:
@@ -292,6 +298,8 @@ def compare_models(
     forgetting_threshold: float = 0.01,
     progress: Progress | None = None,
     vector_sizes: SizeSettings | None = None,
+    rerankers: Sequence[Reranker] = (),
+    depths: Sequence[int] = (),
 ) -> Comparison:
     """Score models on sets and compare them with the first of them.
 
@@ -303,11 +311,14 @@ def compare_models(
         forgetting_threshold: what a model may lose on a forgetting set, on a scale of 0 to 1.
         progress: who is told.
         vector_sizes: which smaller vectors are tried; None for none.
+        rerankers: what sorts again what the models find on retrieval sets.
+        depths: how many documents of each query are sorted again.
 
     Raises:
         EvaluationError: see `score_models`; or every length is more than a model gives.
         ModelError: a model cannot be loaded, or needs remote code.
     """
+    from multigrain.evaluation.rerank_models import rerank_models
     from multigrain.evaluation.scoring import score_models
 
     sizes = None if vector_sizes is None else (vector_sizes, settings)
@@ -323,6 +334,7 @@ def compare_models(
             facts=scored.facts,
             vector_sizes=scored.vector_sizes,
             slices=slice_sets(parts, settings, base=names[0]),
+            reranking=rerank_models(models, sets, encoding, rerankers, depths, settings, progress=progress),
         ),
         smallest=settings.smallest,
         rows=list(scored.rows()),
@@ -370,6 +382,7 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
         forgetting_threshold=stored.results.forgetting_threshold,
         facts=stored.results.facts,
         vector_sizes=stored.results.vector_sizes,
+        reranking=stored.results.reranking,
     )
 
 
@@ -391,27 +404,6 @@ def _searched(rows: Sequence[QueryRow], texts: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys(row.set for row in rows) if name not in elsewhere]
 
 
-def plain_conclusion(conclusion: Conclusion) -> dict[str, Any]:
-    """A conclusion as JSON-like values."""
-    return {
-        "set": conclusion.result.name,
-        "role": conclusion.result.role,
-        "label": conclusion.result.provenance,
-        "metric": conclusion.result.metric,
-        "base": conclusion.base,
-        "model": conclusion.model,
-        "queries": conclusion.result.queries,
-        "base_score": conclusion.base_score,
-        "score": conclusion.score,
-        "difference": asdict(conclusion.difference),
-        "wins": conclusion.wins,
-        "losses": conclusion.losses,
-        "adjusted_p": conclusion.adjusted_p,
-        "verdict": conclusion.verdict.value,
-        "queries_needed": conclusion.queries_needed,
-    }
-
-
 def comparison_values(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values, as `--json` prints them."""
     return {
@@ -429,6 +421,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "scores": [plain_set(result) for result in comparison.results.sets],
         "slices": list(map(plain_slice, comparison.results.slices)),
         "vector_sizes": list(map(plain_table, comparison.results.vector_sizes)),
+        "reranking": plain_reranking(comparison.results),
         "forgetting": [
             {
                 "set": judged.result.name,

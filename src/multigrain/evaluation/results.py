@@ -15,6 +15,7 @@ from multigrain.encoders.facts import EncodingFacts, ModelCost
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
 from multigrain.evaluation.reembedding import Reembedding
+from multigrain.evaluation.reranked import RerankTable
 from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Evidence, Role, evidence_of
@@ -153,6 +154,7 @@ class EvaluationResults:
         vector_sizes: how much smaller vectors lose, one table a set and model that were tried.
         slices: the models by kind of query.
         reembedding: what models that keep the base's document vectors spare; None where none does.
+        reranking: two-step search, one table a test set; see `evaluation.deployment`.
     """
 
     chosen: str
@@ -170,6 +172,7 @@ class EvaluationResults:
     vector_sizes: tuple[SizeTable, ...] = ()
     slices: tuple[Slice, ...] = ()
     reembedding: Reembedding | None = None
+    reranking: tuple[RerankTable, ...] = ()
 
     @property
     def base(self) -> str:
@@ -312,6 +315,7 @@ def unselected_results(
     facts: Mapping[str, EncodingFacts] | None = None,
     vector_sizes: Iterable[SizeTable] = (),
     slices: Iterable[Slice] = (),
+    reranking: Iterable[RerankTable] = (),
 ) -> EvaluationResults:
     """Results of models among which nothing was selected.
 
@@ -323,6 +327,7 @@ def unselected_results(
         facts: model to what decides its figures besides its weights.
         vector_sizes: how much smaller vectors lose.
         slices: the models by kind of query.
+        reranking: two-step search.
     """
     return EvaluationResults(
         chosen="",
@@ -336,6 +341,7 @@ def unselected_results(
         facts=dict(facts or {}),
         vector_sizes=tuple(vector_sizes),
         slices=tuple(slices),
+        reranking=tuple(reranking),
     )
 
 

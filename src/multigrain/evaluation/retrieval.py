@@ -257,24 +257,33 @@ def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block:
 
 
 def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> SetScores:
-    """Score any retriever on a set.
+    """Score any retriever on a set; see `rank_documents`."""
+    return score_ranking(rank_documents(retriever, evaluation_set, DEPTH), evaluation_set)
+
+
+def rank_documents(retriever: Retriever, evaluation_set: EvaluationSet, depth: int) -> dict[str, list[str]]:
+    """What a retriever finds for each query of a set: query id to document ids, best first.
 
     Documents with equal scores are ranked by descending id, as trec_eval does. A document that has its query's own id
     is left out of the query's ranking, as BEIR and MTEB do; see `EvaluationSet.own_documents`.
+
+    Args:
+        retriever: ranks.
+        evaluation_set: queries and documents.
+        depth: how many documents of each query are kept.
     """
     document_ids = sorted(evaluation_set.corpus, reverse=True)
     texts = [evaluation_set.corpus[document_id] for document_id in document_ids]
     own = evaluation_set.own_documents
-    ranks = retriever.rank(list(evaluation_set.queries.values()), texts, DEPTH + bool(own))
-    ranking = {
+    ranks = retriever.rank(list(evaluation_set.queries.values()), texts, depth + bool(own))
+    return {
         query_id: [
             document_ids[position]
             for position in positions
             if position != NO_ROW and not (query_id in own and document_ids[position] == query_id)
-        ][:DEPTH]
+        ][:depth]
         for query_id, positions in zip(evaluation_set.queries, ranks.tolist(), strict=True)
     }
-    return score_ranking(ranking, evaluation_set)
 
 
 def score_ranking(ranking: Mapping[str, Sequence[str]], evaluation_set: EvaluationSet) -> SetScores:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from multigrain.encoders.facts import EncodingFacts
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.per_query import QueryRow, read_per_query
+from multigrain.evaluation.reranked import read_reranking
 from multigrain.evaluation.results import (
     BASE,
     EvaluationResults,
@@ -98,6 +99,7 @@ def _written(folder: Path) -> tuple[EvaluationResults, dict[str, tuple[Role | No
                 facts={name: EncodingFacts(**facts) for name, facts in values.get("facts", {}).items()},
                 vector_sizes=read_tables(values.get("vector_sizes", ())),
                 slices=read_slices(values.get("slices", ())),
+                reranking=read_reranking(values.get("reranking", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{path}: not of this version ({error}); evaluate again") from None

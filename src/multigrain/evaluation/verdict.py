@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from multigrain.evaluation.results import EvaluationResults, SetResult
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
@@ -387,3 +387,24 @@ def _claim(conclusion: Conclusion, smallest: float) -> str:
     if conclusion.queries_needed is None:
         return words
     return f"{words}; to be sure within {points_allowed(smallest)} takes about {rough(conclusion.queries_needed):,}"
+
+
+def plain_conclusion(conclusion: Conclusion) -> dict[str, Any]:
+    """A conclusion as JSON-like values."""
+    return {
+        "set": conclusion.result.name,
+        "role": conclusion.result.role,
+        "label": conclusion.result.provenance,
+        "metric": conclusion.result.metric,
+        "base": conclusion.base,
+        "model": conclusion.model,
+        "queries": conclusion.result.queries,
+        "base_score": conclusion.base_score,
+        "score": conclusion.score,
+        "difference": asdict(conclusion.difference),
+        "wins": conclusion.wins,
+        "losses": conclusion.losses,
+        "adjusted_p": conclusion.adjusted_p,
+        "verdict": conclusion.verdict.value,
+        "queries_needed": conclusion.queries_needed,
+    }

@@ -358,7 +358,7 @@ def check_reference(
         except ModelError as error:
             raise ModelError(f"{reference}: its adapters were tuned on {error}") from None
         return
-    folder = _transformer_folder(Path(source))
+    folder = transformer_folder(Path(source))
     if is_model2vec(Path(source)) or folder is None:
         return
     source = str(folder) if folder.is_dir() else source
@@ -385,7 +385,7 @@ def require_positions(config: Any, limit: int, reference: str) -> None:
         raise ModelError(f"{reference}: max_seq_length {limit} is more than the {positions} tokens the model can read")
 
 
-def _transformer_folder(folder: Path) -> Path | None:
+def transformer_folder(folder: Path) -> Path | None:
     """The folder of a folder's transformer; None where it has none. A hub id stays what it is."""
     modules = folder / "modules.json"
     if not modules.is_file():

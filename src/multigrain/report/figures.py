@@ -27,6 +27,7 @@ from multigrain.evaluation.verdict import Conclusion, conclusion_on
 from multigrain.report import charts, headline
 from multigrain.report.assets import static_text
 from multigrain.report.data import ReportData
+from multigrain.report.pipelines import shown_pipelines
 
 _WIDTH: Final = 760
 _LEFT, _ROOM = 230, 300  # pixels before the drawing, and of it
@@ -105,6 +106,7 @@ def draw_figures(data: ReportData, conclusions: Sequence[Conclusion], templates:
     drawn = (
         _results(data, conclusions, pen),
         _rivals(data, pen),
+        _pipelines(data, pen),
         _kinds(data, pen),
         _sizes(data, pen),
         _queries(data, pen),
@@ -256,6 +258,28 @@ def _costs(data: ReportData, name: str) -> tuple[Cell, ...]:
     if cost is None:
         return (None,) * 5
     return cost.parameters, cost.dimensions, cost.texts_per_second, cost.memory, cost.index
+
+
+def _pipelines(data: ReportData, pen: _Pen) -> Figure | None:
+    tables = shown_pipelines(data.evaluation)
+    if not tables:
+        return None
+    rows = [
+        (
+            *(shown.table.set, row.pipeline.first_stage, row.pipeline.reranker, row.pipeline.depth),
+            *(row.pipeline.score, *_interval(row.pipeline.over), *_claim(row.conclusion)),
+            *(row.pipeline.milliseconds, "yes" if row.deployed else "no"),
+        )
+        for shown in tables
+        for row in shown.rows
+    ]
+    columns = (
+        "set", "first_stage", "reranker", "depth", "score", "difference", "low", "high", "adjusted_p", "verdict",
+        "milliseconds", "deploy",
+    )  # fmt: skip
+    title = "Quality over the time of a query"
+    drawn = pen.draw("scatter", title, 44 + 320 * len(tables), tables=tables)
+    return Figure("pipelines", title, drawn, _csv(columns, rows))
 
 
 def _kinds(data: ReportData, pen: _Pen) -> Figure | None:

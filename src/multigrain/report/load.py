@@ -88,7 +88,7 @@ def load_report_data(run: RunDirectory) -> ReportData:
         samples=tuple(rows[i] for i in evenly_spaced(len(rows), _SAMPLES)),
         training=tuple(
             log
-            for name in evaluation.models
+            for name in _trained(run, evaluation)
             if (log := read_artifact(run.candidate_path(name) / "training_log.json", TrainingLog)) is not None
         ),
         anchors=read_artifact(run.results_path / "anchors.json", tuple[AnchorText, ...]) or (),
@@ -98,6 +98,13 @@ def load_report_data(run: RunDirectory) -> ReportData:
         answers=count_answers(run.journal_path),
         written_order=written_order,
     )
+
+
+def _trained(run: RunDirectory, evaluation: EvaluationResults) -> list[str]:
+    """The candidates whose training is shown: those that were evaluated, and the run's rerankers."""
+    rerankers = {each.reranker for table in evaluation.reranking for each in table.pipelines if each.reranker}
+    there = sorted(name for name in rerankers if "/" not in name and run.candidate_path(name).is_dir())
+    return [*evaluation.models, *there]
 
 
 def read_artifact(path: Path, kind: type[T]) -> T | None:

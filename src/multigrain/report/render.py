@@ -36,6 +36,7 @@ from multigrain.report import charts, explorer, figures, headline, messages
 from multigrain.report.assets import digest, static_text
 from multigrain.report.data import ReportData
 from multigrain.report.load import load_report_data
+from multigrain.report.pipelines import shown_pipelines
 from multigrain.report.sharing import without_texts
 from multigrain.report.summary import summarise_sets
 from multigrain.storage.files import atomic_write
@@ -69,6 +70,7 @@ def render_report(data: ReportData) -> str:
             conclusion_on=partial(conclusion_on, conclusions),
             compared=len(conclusions),
             rival_over=partial(_rival_over, data.evaluation),
+            pipelines=shown_pipelines(data.evaluation),
             summary=summarise_sets(data.evaluation, conclusions),
             figures=figures.draw_figures(data, conclusions, environment()),
             file_name=re.sub(r"[^\w-]+", "-", data.title).strip("-")[:40] or "run",

@@ -26,6 +26,7 @@ from multigrain.encoders.reference import encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import advise, choose_model, plain_choice, rival_lines
 from multigrain.evaluation.cost import model_cost
+from multigrain.evaluation.deployment import plain_reranking, reranking_lines
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_kinds import conclude_slices, query_kinds, slice_sentence, slice_sets
 from multigrain.evaluation.reembedding import Reembedding, reembedding
@@ -56,6 +57,7 @@ from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.models import RunModels
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
+from multigrain.stages.reranking import measure_reranking
 from multigrain.stages.spending import base_price, too_dear
 from multigrain.storage.files import atomic_directory, atomic_write
 
@@ -70,7 +72,7 @@ def run(context: RunContext, stage: Stage) -> None:
 
     def work() -> dict[str, Any]:
         with closing(RunModels(context)) as models:
-            return _evaluate(context, models, list(context.config.training.candidates))
+            return _evaluate(context, models, list(context.config.training.embedders))
 
     stage.complete(context, work)
 
@@ -118,7 +120,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
     own = [settings.name for settings in config.evaluation.choosing_sets]
     chosen_on = own or [opened.name for opened in scored.sets.values() if opened.role == "validation"]
     chosen = _choose(context, scored, names, chosen_on)
-    tested = chosen if chosen != BASE else _best_tuned(scored, names, chosen_on)
+    tested = chosen if chosen != BASE or not names else _best_tuned(scored, names, chosen_on)
     others = replace(others, retrieval=tuple(opened for opened in others.retrieval if opened.role != "validation"))
     if others:
         for name in (BASE, tested):
@@ -165,6 +167,16 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
         reembedding=_reembedding(context, [d.text for d in documents], costs, one_sided) if one_sided else None,
         vector_sizes=_vector_sizes(context, results, scored, encoders[chosen], settings),
         slices=_slices(results, scored, seen, settings, tested),
+        reranking=measure_reranking(
+            context,
+            {
+                name: (encoders[name], partial(_uncached, context, models, name))
+                for name in dict.fromkeys((BASE, tested))
+            },
+            [scored.sets[each.name] for each in results.with_role("test") if _is_reranked(results, each, scored)],
+            tested=tested,
+            settings=settings,
+        ),
     )
     for encoder in encoders.values():
         if not models.is_served or encoder is not models.journal:
@@ -189,9 +201,21 @@ def _reembedding(
         documents=asked.documents,
         price=asked.price if asked.price is not None or price is None else price.prompt,
         texts_per_second=asked.texts_per_second or measured,
-        needed_by=[name for name in config.training.candidates if name not in one_sided],
+        needed_by=[name for name in config.training.embedders if name not in one_sided],
         spared_by=one_sided,
     )
+
+
+def _is_reranked(results: EvaluationResults, result: SetResult, scored: Scored) -> bool:
+    """Whether two-step search is measured on a test set: it has queries, and decides something."""
+    return result.name in scored.sets and not results.is_minor(result)
+
+
+def _uncached(context: RunContext, models: RunModels, name: str) -> SentenceTransformerEncoder | None:
+    """A model without a cache, to be timed; None where it runs elsewhere."""
+    if models.is_served:
+        return None
+    return SentenceTransformerEncoder(models.model(name), batch_size=context.config.evaluation.batch_size)
 
 
 def _slices(
@@ -251,7 +275,7 @@ def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on
     """The model that answers validation queries best; of equal ones the base model, which needs no tuning."""
     if not chosen_on:
         check_selection(context.config, ["evaluation"], none_held_out=True)
-        return names[0]
+        return next(iter(names), BASE)
     scores = _validation_scores(scored, (BASE, *names), chosen_on)
     chosen = choose(scores)
     listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
@@ -365,7 +389,9 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
     if results.reembedding is not None:
         counts["reembedding"] = asdict(results.reembedding)
         context.progress.say(f"embedding again: {results.reembedding.sentence}")
-    for line in (*rival_lines(results), *advice(results, context.run.model_path)):
+    if results.reranking:
+        counts["reranking"] = {table["set"]: table["deploy"] for table in plain_reranking(results)}
+    for line in (*rival_lines(results), *reranking_lines(results), *advice(results, context.run.model_path)):
         context.progress.say(line)
     return counts
 

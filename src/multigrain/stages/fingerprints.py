@@ -18,6 +18,8 @@ from multigrain.config import (
     TrainingConfig,
     fingerprint,
 )
+from multigrain.config.candidates import candidate_named
+from multigrain.config.evaluation import unnamed
 from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import MultigrainError
 from multigrain.sources.files import existing_path, files_fingerprint
@@ -170,7 +172,7 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
         _FORMATS["models"],
         dataset_fingerprint(data or context),
         settings.fingerprinted(exclude=_TRAINING_PACE),
-        _model_content(settings.base_model),
+        _base_content(context, settings, data),
         [mix_fingerprint(source) for source in settings.mix],
         context.config.seed,
         # Only where there are any: a model that no such set had a share in keeps its fingerprint.
@@ -178,13 +180,20 @@ def candidate_fingerprint(context: RunContext, name: str, *, data: RunContext | 
             [choosing_set.fingerprinted(exclude={"name"}), _set_content(choosing_set)]
             for choosing_set in choosing_sets
         ),
-        *([scores_fingerprint(data or context, teachers)] if (teachers := teachers_of(settings)) else ()),
+        *([scores_fingerprint(context, teachers, data=data)] if (teachers := teachers_of(settings)) else ()),
     )
 
 
+def _base_content(context: RunContext, settings: TrainingConfig, data: RunContext | None) -> str | None:
+    """What the base is: the content of its files or, of a candidate of the run, what decides it."""
+    named = candidate_named(settings.base_model)
+    return _model_content(settings.base_model) if named is None else candidate_fingerprint(context, named, data=data)
+
+
 def teachers_of(settings: TrainingConfig) -> list[TeacherConfig]:
-    """The teachers whose scores a candidate learns from; none where its loss takes no scores."""
-    return settings.teacher if settings.teacher and takes_scores(settings) else []
+    """The teachers whose scores a candidate learns from, or by which its negatives are judged; none without either."""
+    asked = takes_scores(settings) or settings.teacher_margin is not None
+    return settings.teacher if settings.teacher and asked else []
 
 
 def scores_folder(teachers: Sequence[TeacherConfig]) -> str:
@@ -197,13 +206,34 @@ def scored_path(run: RunDirectory, teachers: Sequence[TeacherConfig]) -> Path:
     return run.path / scores_folder(teachers) / "graded.parquet"
 
 
-def scores_fingerprint(context: RunContext, teachers: Sequence[TeacherConfig]) -> str:
-    """Of the graded rows with teachers' scores."""
+def any_candidate(teachers: Sequence[TeacherConfig]) -> bool:
+    """Whether a teacher is a candidate of the run, which has to be trained before rows are scored."""
+    return any(candidate_named(teacher.model) is not None for teacher in teachers)
+
+
+def scores_fingerprint(
+    context: RunContext, teachers: Sequence[TeacherConfig], *, data: RunContext | None = None
+) -> str:
+    """Of the graded rows with teachers' scores.
+
+    Args:
+        context: the run.
+        teachers: which.
+        data: the context that made the data set, where it is another.
+    """
     return fingerprint(
         _FORMATS["teachers"],
-        dataset_fingerprint(context),
-        [teacher_fingerprint(context.config, teacher) for teacher in teachers],
+        dataset_fingerprint(data or context),
+        [taught_by(context, teacher, data=data) for teacher in teachers],
     )
+
+
+def taught_by(context: RunContext, teacher: TeacherConfig, *, data: RunContext | None = None) -> str:
+    """Of what one teacher says, a candidate of the run among them; see `teacher_fingerprint`."""
+    named = candidate_named(teacher.model)
+    if named is None:
+        return teacher_fingerprint((data or context).config, teacher)
+    return fingerprint(_teacher_settings(teacher), candidate_fingerprint(context, named, data=data))
 
 
 def teacher_fingerprint(config: Config, teacher: TeacherConfig) -> str:
@@ -233,6 +263,7 @@ def results_fingerprint(context: RunContext) -> str:
         config.seed,
         # Only where there are any: results without rivals stay what they are.
         *([_model_content(rival) for rival in rivals] if (rivals := config.evaluation.rival_references) else ()),
+        *(_model_content(unnamed(reranker)) for reranker in config.evaluation.reranking.models),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
+from multigrain.config.candidates import candidate_named
 from multigrain.config.paths import SERVED_PREFIX
 from multigrain.display.install import install_line
 from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
@@ -50,17 +51,25 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
     if any(candidate.teacher for candidate in settings) and not any(map(teachers_of, settings)):
         raise ConfigError(
             f"training.teacher: loss {settings[0].loss!r} learns nothing from a teacher; set training.loss to distil, "
-            "margin-mse or graded, or leave teacher out"
+            "margin-mse or graded, set teacher_margin, or leave teacher out"
         )
     check_trackers(config.training)
     check_implementation(config.training.attn_implementation)
 
 
 def check_rivals(config: Config, _: RunDirectory) -> None:
-    """See that every rival is named as one can be; whether it can be had is seen when it is needed."""
+    """See that every rival and reranker is named as one can be; whether it is there is seen when it is needed."""
+    from multigrain.encoders.cross_encoder import is_cross_encoder
     from multigrain.evaluation.rivals import rivals_of
+    from multigrain.stages.reranking import rerankers_of
 
     rivals_of(config)
+    for name, reranker in rerankers_of(config).items():
+        if candidate_named(reranker.model) is None and not is_cross_encoder(reranker.model):
+            raise ModelError(
+                f"evaluation.reranking.models {name!r}: {reranker.model} is no cross-encoder that is available here: "
+                "give a folder or a hub id of one"
+            )
 
 
 def check_models(context: RunContext) -> None:
@@ -94,7 +103,8 @@ def check_teachers(context: RunContext) -> None:
     training = context.config.training
     for name in training.candidates:
         for teacher in teachers_of(training.resolve(name)):
-            if not (teacher.is_judge or is_served(teacher) or is_pair_model(teacher)):
+            there = candidate_named(teacher.model) is not None or teacher.is_judge or is_served(teacher)
+            if not (there or is_pair_model(teacher)):
                 check_reference(teacher.model, trust_remote_code=training.trust_remote_code)
 
 
@@ -110,7 +120,14 @@ def check_base_models(config: Config) -> None:
         _check_served_base(config)
         return
     for name in config.training.candidates:
-        _check_model(config.training.resolve(name))
+        settings = config.training.resolve(name)
+        if settings.kind == "embedder":
+            _check_model(settings)
+        elif candidate_named(settings.base_model) is None:
+            from multigrain.model.reranker import check_reranker_base
+
+            trusted, tokens = settings.trust_remote_code, settings.max_seq_length
+            check_reranker_base(settings.base_model, max_seq_length=tokens, trust_remote_code=trusted)
 
 
 def _check_served_base(config: Config) -> None:
@@ -237,7 +254,7 @@ def check_selection(config: Config, stages: Sequence[str], *, none_held_out: boo
     lack = _lack_of_queries(config, none_held_out=none_held_out)
     if lack is None:
         return
-    candidates = config.training.candidates
+    candidates, embedders = config.training.candidates, config.training.embedders
     for name in candidates if "training" in stages else ():
         settings = config.training.resolve(name)
         if key := settings.must_choose:
@@ -246,9 +263,9 @@ def check_selection(config: Config, stages: Sequence[str], *, none_held_out: boo
                 f"training.{key}: {attrgetter(key)(settings)} needs validation queries to choose by, and {lack}, or "
                 f"give one {one}"
             )
-    if "evaluation" in stages and len(candidates) > 1:
+    if "evaluation" in stages and len(embedders) > 1:
         raise EvaluationError(
-            f"{len(candidates)} candidates ({', '.join(candidates)}) need validation queries to choose by, and "
+            f"{len(embedders)} candidates ({', '.join(embedders)}) need validation queries to choose by, and "
             f"{lack}, or train one candidate"
         )
 

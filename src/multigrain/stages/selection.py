@@ -8,7 +8,7 @@ as large. So a look costs what the pool costs, whatever the corpus holds. The mo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from multigrain.config import Config, TrainingConfig
 from multigrain.encoders.encoder import SentenceTransformerEncoder
@@ -73,15 +73,13 @@ class Looks:
 
     Args:
         model: the model that is tuned.
-        pools: what is asked.
-        config: the run's.
+        score: asks the validation queries; gives nDCG@10, 0 to 1.
         every: steps between two looks.
         folder: where scores and the best weights are kept.
     """
 
-    model: SentenceTransformer
-    pools: Sequence[EvaluationSet]
-    config: Config
+    model: SentenceTransformer | CrossEncoder
+    score: Callable[[], float]
     every: int
     folder: Path
     scores: dict[int, float] = field(default_factory=dict, init=False)
@@ -101,7 +99,7 @@ class Looks:
         self.scores = {seen: score for seen, score in self.scores.items() if seen < step}
         best = max(self.scores.values(), default=-1.0)
         with as_in_use(self.model):
-            score = validation_score(self.model, self.pools, self.config)
+            score = self.score()
         self.scores[step] = score
         if score > best:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +153,7 @@ def scores_in_words(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {score:.3f}" for name, score in scores.items())
 
 
-def _trained(model: SentenceTransformer) -> dict[str, torch.Tensor]:
+def _trained(model: SentenceTransformer | CrossEncoder) -> dict[str, torch.Tensor]:
     return {
         name: weight.detach().cpu().contiguous().clone()
         for name, weight in model.named_parameters()

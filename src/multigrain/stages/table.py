@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from multigrain.config import Config
+from multigrain.config import Config, TeacherConfig
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.fingerprints import (
+    any_candidate,
     candidate_fingerprint,
     candidate_folder,
     dataset_fingerprint,
@@ -61,13 +62,18 @@ class _TeachersStage(Stage):
     """Scoring: a folder for the teachers that candidates learn from; none where no candidate has any."""
 
     def folders(self, config: Config | None, run: RunDirectory | None = None) -> tuple[str, ...]:
-        lists = [] if config is None else map(teachers_of, map(config.training.resolve, config.training.candidates))
-        return tuple(dict.fromkeys(scores_folder(teachers) for teachers in lists if teachers))
+        lists = [] if config is None else _lists(config)
+        return tuple(dict.fromkeys(map(scores_folder, lists)))
 
     def fingerprints(self, context: RunContext) -> dict[str, str]:
-        training = context.config.training
-        lists = [teachers_of(training.resolve(name)) for name in training.candidates]
-        return {scores_folder(teachers): scores_fingerprint(context, teachers) for teachers in lists if teachers}
+        return {scores_folder(teachers): scores_fingerprint(context, teachers) for teachers in _lists(context.config)}
+
+
+def _lists(config: Config) -> list[list[TeacherConfig]]:
+    """The teachers of each candidate, but for those with a candidate among them, which score while others train."""
+    training = config.training
+    lists = [teachers_of(training.resolve(name)) for name in training.candidates]
+    return [teachers for teachers in lists if teachers and not any_candidate(teachers)]
 
 
 def _of_steps(run: RunDirectory, config: Config | None) -> str:

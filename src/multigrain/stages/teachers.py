@@ -13,10 +13,11 @@ from multigrain.llm.prices import cost_of
 from multigrain.llm.session.usage import read_usage
 from multigrain.stages.base import RunContext, Stage, complete_stage
 from multigrain.stages.fingerprints import (
+    any_candidate,
     scored_path,
     scores_fingerprint,
     scores_folder,
-    teacher_fingerprint,
+    taught_by,
     teachers_of,
 )
 from multigrain.stages.spending import too_dear
@@ -27,19 +28,31 @@ from multigrain.teachers.spending import embedding_price
 
 
 def run(context: RunContext, _: Stage) -> None:
-    """Score the graded rows by every teacher that a candidate learns from."""
+    """Score the graded rows by every teacher that is there; candidates of the run score once they are trained."""
     training = context.config.training
     for name in training.candidates:
-        if teachers := teachers_of(training.resolve(name)):
-            complete_stage(
-                context,
-                scores_folder(teachers),
-                scores_fingerprint(context, teachers),
-                partial(_score, context, teachers),
-            )
+        teachers = teachers_of(training.resolve(name))
+        if teachers and not any_candidate(teachers):
+            score_rows_by(context, teachers)
 
 
-def _score(context: RunContext, teachers: Sequence[TeacherConfig]) -> dict[str, Any]:
+def score_rows_by(context: RunContext, teachers: Sequence[TeacherConfig], *, data: RunContext | None = None) -> None:
+    """Score the graded rows by teachers, unless they have been.
+
+    Args:
+        context: the run.
+        teachers: which; candidates among them are trained.
+        data: the context that made the data set, where it is another.
+    """
+    complete_stage(
+        context,
+        scores_folder(teachers),
+        scores_fingerprint(context, teachers, data=data),
+        partial(_score, context, teachers, data),
+    )
+
+
+def _score(context: RunContext, teachers: Sequence[TeacherConfig], data: RunContext | None) -> dict[str, Any]:
     config, run = context.config, context.run
     examples = open_examples(run.dataset_path)
     path = scored_path(run, teachers)
@@ -52,7 +65,7 @@ def _score(context: RunContext, teachers: Sequence[TeacherConfig]) -> dict[str, 
             config,
             run,
             teachers,
-            partial(teacher_fingerprint, config),
+            partial(taught_by, context, data=data),
             vectors=context.embeddings or vectors,
         ) as opened,
         writing_examples(path) as table,

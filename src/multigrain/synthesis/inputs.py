@@ -121,7 +121,7 @@ def parts_to_ask(config: Config) -> frozenset[Split]:
     if evaluation.queries != "auto":
         return frozenset(HELD_OUT)
     is_tested = any(labelled.role == "test" for labelled in evaluation.sets)
-    chooses = len(training.candidates) > 1 or any(training.resolve(name).chooses for name in training.candidates)
+    chooses = len(training.embedders) > 1 or any(training.resolve(name).chooses for name in training.candidates)
     needs = {Split.TEST: not is_tested, Split.VALIDATION: not evaluation.choosing_sets and (chooses or not is_tested)}
     return frozenset(part for part, needed in needs.items() if needed)
 

@@ -9,10 +9,13 @@ from typing import Final
 
 from multigrain.audit.judges import open_judge
 from multigrain.config import Config, TeacherConfig
+from multigrain.config.candidates import candidate_named
+from multigrain.encoders.batches import pair_tokens
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.cross_encoder import is_cross_encoder, load_cross_encoder
 from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import EmbeddingUsage, ServedEncoder
+from multigrain.evaluation.reranking import Reranker
 from multigrain.model.encoder import build_encoder
 from multigrain.model.precision import supports_native_bf16
 from multigrain.storage.rundir import RunDirectory
@@ -52,13 +55,71 @@ def open_teachers(
         for teacher in teachers:
             name = fingerprint(teacher)
             known = stack.enter_context(closing(PairScores(scores_path(run, name))))
-            opened.append(_open(config, run, teacher, name, vectors, stack, known))
+            opened.append(_open(config, run, _at_hand(run, teacher), name, vectors, stack, known))
         yield opened
+
+
+def open_reranker(
+    config: Config, run: RunDirectory, name: str, teacher: TeacherConfig, known: PairScores, fingerprint: str
+) -> Reranker:
+    """A cross-encoder as what sorts documents again, with the scores that it has given in this run.
+
+    Args:
+        config: the run's.
+        run: where a candidate lies.
+        name: what tables call it.
+        teacher: which.
+        known: the scores that it has given.
+        fingerprint: of what it says.
+
+    Raises:
+        ModelError: it cannot be loaded, or scores no pairs.
+    """
+    model, trusted = _at_hand(run, teacher).model, config.training.trust_remote_code
+    return load_reranker(model, name, trust_remote_code=trusted, known=known, fingerprint=fingerprint)
+
+
+def load_reranker(
+    reference: str,
+    name: str,
+    *,
+    trust_remote_code: bool = False,
+    known: PairScores | None = None,
+    fingerprint: str = "",
+) -> Reranker:
+    """A cross-encoder as what sorts documents again.
+
+    Args:
+        reference: a folder or a hub id.
+        name: what tables call it.
+        trust_remote_code: run code that comes with it.
+        known: keeps its scores; None keeps none.
+        fingerprint: of what it says, where its scores are kept.
+
+    Raises:
+        ModelError: it cannot be loaded, or scores no pairs.
+    """
+    model = load_cross_encoder(reference, setting="reranker", trust_remote_code=trust_remote_code)
+    teacher = CrossEncoderTeacher(model, pair_tokens(model.device), fingerprint)
+
+    def kept(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        if known is None:
+            return teacher.scores(pairs)
+        scores, _ = KeptTeacher(teacher, known).scores(pairs)
+        return [scores[pair] for pair in pairs]
+
+    return Reranker(name, kept, teacher.scores)
 
 
 def scores_path(run: RunDirectory, fingerprint: str) -> Path:
     """The file of the scores that one teacher has given in a run."""
     return run.path / "teachers" / f"scores-{fingerprint[:24]}.sqlite"
+
+
+def _at_hand(run: RunDirectory, teacher: TeacherConfig) -> TeacherConfig:
+    """A teacher by the folder that it lies in, where it is a candidate of the run."""
+    named = candidate_named(teacher.model)
+    return teacher if named is None else teacher.model_copy(update={"model": str(run.candidate_path(named))})
 
 
 def is_pair_model(teacher: TeacherConfig) -> bool:

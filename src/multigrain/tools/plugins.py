@@ -14,6 +14,7 @@ REGISTRIES: Final = (
     "multigrain.config.synthesis:STRATEGIES",
     "multigrain.audit.checks:CHECKS",
     "multigrain.training.losses.registry:LOSSES",
+    "multigrain.training.losses.registry:RERANKER_LOSSES",
     "multigrain.config.poolings:POOLINGS",
     "multigrain.config.documents:DATA_SOURCES",
     "multigrain.evaluation.metrics:METRICS",

@@ -138,6 +138,41 @@ def scored_source(
     return TrainingSource(GRADED, dataset, ListPool(keys, further, banded), weight, targets.threshold)
 
 
+def listed_source(
+    examples: Sequence[GradedExample],
+    shape: GradedShape,
+    folder: Path,
+    grades: Sequence[float],
+    *,
+    weight: float = 1.0,
+) -> TrainingSource:
+    """The run's own rows as lists of passages whose labels are the grades of their levels, for rerankers.
+
+    Args:
+        examples: graded rows.
+        shape: triples (long form: each row with its negative of level 1 first, and so on), or lists (all four).
+        folder: where the data set's file is written.
+        grades: of the positive, and of levels 1 to 4.
+        weight: how many steps it gets, relative to the others.
+    """
+    banded = shape == "triples"
+    columns = ("query", "positive", *(f"{PASSAGE}{number}" for number in range(1, 2 if banded else 5)), LABEL)
+    positive, *of_level = grades
+
+    def listed() -> Iterator[tuple[Any, ...]]:
+        for levels in [LEVELS[number : number + 1] for number in range(len(LEVELS))] if banded else [LEVELS]:
+            for example in examples:
+                passages = [example.negatives[level - 1].text for level in levels]
+                labels = [positive, *(of_level[level - 1] for level in levels)]
+                yield example.query, example.positive, *passages, labels
+
+    dataset = _memory_mapped(folder / f"{GRADED}.arrow", columns, listed())
+    keys = [(text_key(example.query), text_key(example.positive)) for example in examples]
+    return TrainingSource(
+        GRADED, dataset, ListPool(keys, [further_positive_keys(row) for row in examples], banded), weight
+    )
+
+
 def pair_source(
     name: str, rows: Iterable[PairRow], folder: Path, *, weight: float, with_negatives: bool
 ) -> TrainingSource:

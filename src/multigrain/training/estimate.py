@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
@@ -52,12 +52,17 @@ class TrainingEstimate:
 
 
 def estimate_training(
-    model: SentenceTransformer, examples: Sequence[GradedExample], config: TrainingConfig, *, name: str, seed: int
+    model: SentenceTransformer | CrossEncoder,
+    examples: Sequence[GradedExample],
+    config: TrainingConfig,
+    *,
+    name: str,
+    seed: int,
 ) -> TrainingEstimate:
     """Take a few steps with a model and add up what all of them will take. The model is changed by them.
 
     Args:
-        model: as `build_candidate` made it.
+        model: as `build_candidate` or `build_reranker` made it.
         examples: graded rows.
         config: the candidate's settings.
         name: the candidate's name.

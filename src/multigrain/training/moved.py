@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import torch
-from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 _SAMPLED: Final = 1_000_000  # numbers, of all weights together
 
@@ -18,13 +17,13 @@ class WeightsBefore:
         model: before it is tuned.
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: nn.Module) -> None:
         learning = [weight for weight in model.parameters() if weight.requires_grad]
         # An odd stride meets every column of a matrix in turn.
         self._stride = max(1, sum(weight.numel() for weight in learning) // _SAMPLED) | 1
         self._before = self._sampled(model)
 
-    def moved(self, model: SentenceTransformer) -> float | None:
+    def moved(self, model: nn.Module) -> float | None:
         """Length of the change, relative to the length of the weights; None where no weight is there to compare.
 
         Args:
@@ -38,7 +37,7 @@ class WeightsBefore:
         length = sum(float(self._before[name].square().sum()) for name in shared)
         return float((change / max(length, 1e-30)) ** 0.5)
 
-    def _sampled(self, model: SentenceTransformer) -> dict[str, Tensor]:
+    def _sampled(self, model: nn.Module) -> dict[str, Tensor]:
         return {
             name: weight.detach().reshape(-1)[:: self._stride].to("cpu", torch.float64, copy=True)
             for name, weight in model.named_parameters()

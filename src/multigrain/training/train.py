@@ -1,4 +1,4 @@
-"""Tune one candidate with the sentence-transformers trainer, level after level."""
+"""Tune one candidate, an embedder or a reranker, with sentence-transformers' trainer, level after level."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import torch
 from sentence_transformers import (
+    CrossEncoder,
+    CrossEncoderTrainer,
+    CrossEncoderTrainingArguments,
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
@@ -35,14 +38,16 @@ from multigrain.training.data import (
     TrainingPlan,
     TrainingSource,
     graded_source,
+    listed_source,
     mix_source,
     plan_training,
     schedule_of,
     scored_source,
 )
+from multigrain.training.false_negatives import JudgedRows
 from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import TrainingLog, TrainingStep
-from multigrain.training.losses.registry import build_loss, graded_shape, learned_targets
+from multigrain.training.losses.registry import build_loss, graded_shape, learned_targets, level_grades
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
 from multigrain.training.targets import score_targets
 from multigrain.training.trackers import keep_logs
@@ -58,6 +63,7 @@ from multigrain.training.trainers import (
 
 _DOCUMENT_COLUMNS: Final = ("positive", "negative", *(f"negative_{int(level)}" for level in LEVELS))
 
+Model = SentenceTransformer | CrossEncoder
 StepListener = Callable[[int, int, float], None]
 """Is told of every step: its number, the number of steps, the loss."""
 
@@ -83,7 +89,7 @@ class _Settings:
 
 
 def train_candidate(
-    model: SentenceTransformer,
+    model: Model,
     examples: Sequence[GradedExample],
     config: TrainingConfig,
     *,
@@ -103,7 +109,7 @@ def train_candidate(
     sharded (`fsdp`) the main process alone does, and the others end without weights.
 
     Args:
-        model: base model with the candidate's pooling.
+        model: base model with the candidate's pooling, or with a reranker's head.
         examples: graded rows; may be none where `config` trains on a mix alone.
         config: the candidate's settings (`TrainingConfig.resolve`).
         name: the candidate's name, for its log.
@@ -133,7 +139,7 @@ def train_candidate(
     plan = plan_training(sources, config, seed=seed, processes=process_count())
     steps = len(plan.sources)
     recorder = _StepRecorder(steps, on_step)
-    trained = twin_to_shard(model) if config.fsdp else model
+    trained: Any = twin_to_shard(cast("SentenceTransformer", model)) if config.fsdp else model
     trainer = _build_trainer(trained, settings, plan, checkpoints, recorder)
     keep_logs(trainer, checkpoints.with_name(f"{checkpoints.name}-logs") if logs is None else logs)
     last = last_complete_checkpoint(
@@ -160,7 +166,7 @@ def train_candidate(
     if any(step.loss != step.loss for step in log.history):
         raise ModelError(f"candidate {name!r}: the loss is not a number; lower training.learning_rate")
     if config.fsdp:
-        gather_into(model, trainer)
+        gather_into(cast("SentenceTransformer", model), trainer)
     trainer.accelerator.wait_for_everyone()
     if is_main_process():
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -216,61 +222,68 @@ def training_sources(
             on_note(line)
     if not config.graded_weight:
         return mixed
+    if config.teacher_margin is not None:
+        examples = JudgedRows(examples, config.teacher_margin)
     shape, weight = graded_shape(config), config.graded_weight
     learned = learned_targets(config)
+    if config.kind == "reranker" and (grades := level_grades(config)) is not None:
+        return [listed_source(examples, shape, folder, grades, weight=weight)]
     if learned is None:
         return [graded_source(examples, shape, folder, weight=weight), *mixed]
     return [scored_source(examples, shape, folder, score_targets(examples, learned), weight=weight), *mixed]
 
 
 def _build_trainer(
-    model: SentenceTransformer,
+    model: Any,
     settings: _Settings,
     plan: TrainingPlan,
     checkpoints: Path,
     recorder: TrainerCallback,
-) -> SentenceTransformerTrainer:
+) -> Any:
     config = settings.config
     device = training_device(config, model)
-    first = plan.dataset if len(plan.rows) == 1 else next(iter(plan.dataset.values()))
-    # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.
-    model.model_card_data.widget = [{"text": first[0]["query"]}]
     sampling: Any = CurriculumSampling(plan.batches)
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(checkpoints),
+    common: dict[str, Any] = {
+        "output_dir": str(checkpoints),
         # The planned batches are the whole run, so the trainer sees one epoch; see CurriculumBatchSampler.
-        num_train_epochs=1,
-        per_device_train_batch_size=config.batch_size // (process_count() * config.accumulation),
-        gradient_accumulation_steps=config.accumulation,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": config.batch_size // (process_count() * config.accumulation),
+        "gradient_accumulation_steps": config.accumulation,
         # One data set takes the first hook; several take the second, which ignores what the first made.
-        batch_sampler=sampling,
-        multi_dataset_batch_sampler=sampling,
-        learning_rate=config.rates(choose=False)[0],
-        lr_scheduler_type="linear",
-        warmup_steps=round(config.warmup_share * len(plan.sources)),
-        bf16=settings.bf16,
-        use_cpu=device.type == "cpu",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=config.checkpoint_every,
-        save_total_limit=2,
-        seed=settings.seed,
-        dataloader_pin_memory=device.type == "cuda",
-        disable_tqdm=True,
-        prompts=column_prompts(model, _passage_columns(plan)),
-        router_mapping=column_routes(model, _passage_columns(plan)),
-        report_to=list(config.report_to) or "none",
-        run_name=settings.name,
-        **fsdp_arguments(config, model),
-    )
-    trainer = _trainer_class(config)(
-        model=model,
-        args=arguments,
-        train_dataset=plan.dataset,
-        loss=_losses(model, config, plan),
-        callbacks=[recorder],
-    )
+        "batch_sampler": sampling,
+        "multi_dataset_batch_sampler": sampling,
+        "learning_rate": config.rates(choose=False)[0],
+        "lr_scheduler_type": "linear",
+        "warmup_steps": round(config.warmup_share * len(plan.sources)),
+        "bf16": settings.bf16,
+        "use_cpu": device.type == "cpu",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "save_total_limit": 2,
+        "seed": settings.seed,
+        "dataloader_pin_memory": device.type == "cuda",
+        "disable_tqdm": True,
+        "report_to": list(config.report_to) or "none",
+        "run_name": settings.name,
+    }
+    parts = {"model": model, "train_dataset": plan.dataset, "loss": _losses(model, config, plan)}
+    trainer: Any
+    if config.kind == "reranker":
+        model.model_card_data.generate_widget_examples = False
+        trainer = CrossEncoderTrainer(args=CrossEncoderTrainingArguments(**common), callbacks=[recorder], **parts)
+    else:
+        first = plan.dataset if len(plan.rows) == 1 else next(iter(plan.dataset.values()))
+        # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.
+        model.model_card_data.widget = [{"text": first[0]["query"]}]
+        arguments = SentenceTransformerTrainingArguments(
+            prompts=column_prompts(model, _passage_columns(plan)),
+            router_mapping=column_routes(model, _passage_columns(plan)),
+            **common,
+            **fsdp_arguments(config, model),
+        )
+        trainer = _trainer_class(config)(args=arguments, callbacks=[recorder], **parts)
     # Progress is ours to show; the trainer's own printers would write between its lines.
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -290,9 +303,7 @@ def _passage_columns(plan: TrainingPlan) -> list[str]:
     return [name for dataset in datasets for name in dataset.column_names if name.startswith(PASSAGE)]
 
 
-def _losses(
-    model: SentenceTransformer, config: TrainingConfig, plan: TrainingPlan
-) -> nn.Module | dict[str, nn.Module]:
+def _losses(model: Model, config: TrainingConfig, plan: TrainingPlan) -> nn.Module | dict[str, nn.Module]:
     processes = process_count()
     if len(plan.rows) == 1:
         return build_loss(model, config, processes=processes, graded=GRADED in plan.rows, threshold=plan.threshold)
@@ -335,7 +346,7 @@ class _StepRecorder(TrainerCallback):
             self.listener(int(state.global_step), self.steps, float(logs["loss"]))
 
 
-def _use_bf16(config: TrainingConfig, model: SentenceTransformer) -> bool:
+def _use_bf16(config: TrainingConfig, model: Model) -> bool:
     if config.query_adapter is not None:  # a few thousand weights: nothing is gained
         return False
     if config.precision == "auto":

@@ -15,7 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import load_fsdp_model
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import CrossEncoder, SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
 
 from multigrain.config import TrainingConfig
@@ -25,7 +25,7 @@ from multigrain.training.checkpoints import LEARNING
 from multigrain.training.processes import is_main_process
 
 
-def training_device(config: TrainingConfig, model: SentenceTransformer) -> torch.device:
+def training_device(config: TrainingConfig, model: SentenceTransformer | CrossEncoder) -> torch.device:
     """Where steps are computed. A model that will be sharded waits on the CPU, since one device may not hold it."""
     device = torch.accelerator.current_accelerator() if config.fsdp and torch.accelerator.is_available() else None
     return model.device if device is None else device

@@ -97,6 +97,47 @@ class Sizes(Shape):
     sentence: str
 
 
+class NamedPipeline(Shape):
+    """A first stage, alone or under a reranker."""
+
+    name: str
+    first_stage: str
+    reranker: str
+    """Empty for the first stage alone."""
+    depth: int
+    """How many documents of each query are sorted again."""
+
+
+class PipelineScores(NamedPipeline):
+    """A first stage, alone or under a reranker, on one set."""
+
+    score: float
+    metrics: dict[str, float]
+    over: PairedDifference | None
+    """From the reference; null for the reference itself."""
+    milliseconds: float | None
+    """Of one query on this machine; null where it was not measured."""
+
+
+class DeployedPipeline(NamedPipeline):
+    """What to deploy, and why."""
+
+    reason: str
+
+
+class Reranking(Shape):
+    """Search in two steps on one set."""
+
+    set: str
+    queries: int
+    clusters: int
+    documents: int
+    reference: str
+    """The first stage that all are compared with."""
+    pipelines: list[PipelineScores]
+    deploy: DeployedPipeline
+
+
 class ForgettingJudged(Shape):
     """A model on an unrelated set."""
 
@@ -125,6 +166,7 @@ class Comparison(Shape):
     scores: list[SetScores]
     slices: list[KindScores]
     vector_sizes: list[Sizes]
+    reranking: list[Reranking]
     forgetting: list[ForgettingJudged]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -18,13 +18,16 @@ from multigrain.errors import ConfigError, ModelError
 from multigrain.plugins import Registry
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
     from torch import nn
 
 
 Targets: TypeAlias = Literal["similarity", "probability"]
 """What a loss learns of a teacher's scores: as cosines, on the scale of the reference model's, or as probabilities
 that a passage answers; see `training.targets`."""
+
+
+_Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class NoOptions(Section):
@@ -63,16 +66,19 @@ class LossPlugin:
     """A loss as it is registered.
 
     Attributes:
-        build: makes it for a model.
+        build: makes it for a model: a SentenceTransformer, or a CrossEncoder where it is a reranker's.
         options: a pydantic model of `training.loss_options`; unknown keys are refused where it forbids extras.
         shapes: of rows that it can be trained on: pairs (query, positive), triples (and a negative), lists (and all
             four negatives, level 1 first).
         caches: whether it heeds `mini_batch_size`.
         targets: what of a teacher's scores it takes as labels; None for a loss that has no teacher. Such a loss is
             given lists in place of triples: query, positive and the passages of one band of scores.
+
+    A reranker's loss is always given lists, whose labels are a teacher's scores or, without `targets`, the option
+    `grades`: of the positive and of levels 4 to 1.
     """
 
-    build: Callable[[SentenceTransformer, LossSettings], nn.Module]
+    build: Callable[[Any, LossSettings], nn.Module]
     options: type[BaseModel] = NoOptions
     shapes: tuple[GradedShape, ...] = ("pairs", "triples")
     caches: bool = False
@@ -118,6 +124,27 @@ class DistilOptions(Section):
 
     infonce_share: float = Field(default=0.1, ge=0, lt=1)
     """Weight of InfoNCE over the positives of the batch."""
+
+
+class GradesOptions(Section):
+    """Options of a reranker's list-wise losses."""
+
+    grades: tuple[float, float, float, float, float] = (3.0, 2.0, 1.0, 1.0, 0.0)
+    """Relevance of the positive and of levels 4 to 1."""
+
+
+class BinaryOptions(Section):
+    """Options of a reranker's binary loss."""
+
+    grades: tuple[_Probability, _Probability, _Probability, _Probability, _Probability] = (1.0, 0.0, 0.0, 0.0, 0.0)
+    """Probability that the positive, and negatives of levels 4 to 1, answer."""
+
+
+class RerankerDistilOptions(Section):
+    """Options of a reranker's distillation."""
+
+    teacher_temperature: float | None = Field(default=None, gt=0)
+    """Divides the teacher's scores, once they are on the scale of cosines; null is `training.temperature`."""
 
 
 class GradedOptions(Section):
@@ -217,6 +244,30 @@ def _guided(model: SentenceTransformer, settings: LossSettings) -> nn.Module:
         raise ModelError(f"training.loss_options.guide {settings.options.guide}: {error}") from None
 
 
+def _binary(model: CrossEncoder, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.pairs import PairLoss
+
+    return PairLoss(model)
+
+
+def _listnet(model: CrossEncoder, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.pairs import ListLoss
+
+    return ListLoss(model)
+
+
+def _lambda(model: CrossEncoder, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.pairs import LambdaListLoss
+
+    return LambdaListLoss(model)
+
+
+def _reranker_distil(model: CrossEncoder, settings: LossSettings) -> nn.Module:
+    from multigrain.training.losses.pairs import ListLoss
+
+    return ListLoss(model, temperature=settings.options.teacher_temperature or settings.temperature)
+
+
 _SCORED: Final[tuple[GradedShape, ...]] = ("triples", "lists")
 _ALL_SHAPES: Final = ("pairs", "triples", "lists")
 _INFONCE: Final = LossPlugin(_infonce, shapes=_ALL_SHAPES, caches=True)
@@ -233,6 +284,21 @@ LOSSES: Final[Registry[LossPlugin]] = Registry(
         "distil": LossPlugin(_distil, DistilOptions, shapes=_SCORED, caches=True, targets="similarity"),
         "margin-mse": LossPlugin(_margin, shapes=_SCORED, caches=True, targets="similarity"),
         "graded": LossPlugin(_graded, GradedOptions, shapes=_SCORED, caches=True, targets="probability"),
+    },
+    named_by="training.loss",
+    instance_of=LossPlugin,
+)
+
+
+RERANKER_LOSSES: Final[Registry[LossPlugin]] = Registry(
+    kind="reranker loss",
+    group="multigrain.reranker_losses",
+    built_in={
+        "lambda": LossPlugin(_lambda, GradesOptions, shapes=_SCORED),
+        "listnet": LossPlugin(_listnet, GradesOptions, shapes=_SCORED),
+        "binary": LossPlugin(_binary, BinaryOptions, shapes=_SCORED),
+        "distil": LossPlugin(_reranker_distil, RerankerDistilOptions, shapes=_SCORED, targets="similarity"),
+        "graded": LossPlugin(_binary, shapes=_SCORED, targets="probability"),
     },
     named_by="training.loss",
     instance_of=LossPlugin,
@@ -262,13 +328,26 @@ def takes_scores(config: TrainingConfig) -> bool:
 def learned_targets(config: TrainingConfig) -> Targets | None:
     """What the loss of a candidate takes of a teacher's scores; None for nothing, and for a loss that is not there."""
     try:
-        return LOSSES.get(config.loss).targets
+        return _losses(config).get(config.loss).targets
     except ConfigError:
         return None
 
 
+def level_grades(config: TrainingConfig) -> tuple[float, ...] | None:
+    """What a reranker's loss takes as labels of the positive and of levels 1 to 4; None where a teacher gives them.
+
+    Raises:
+        ConfigError: see `check_losses`.
+    """
+    plugin, options = _resolve(config)
+    if plugin.targets is not None:
+        return None
+    positive, *levels = getattr(options, "grades", (1.0, 0.0, 0.0, 0.0, 0.0))
+    return (positive, *reversed(levels))
+
+
 def build_loss(
-    model: SentenceTransformer,
+    model: SentenceTransformer | CrossEncoder,
     config: TrainingConfig,
     *,
     processes: int,
@@ -301,16 +380,21 @@ def build_loss(
         threshold=threshold,
     )
     loss = plugin.build(model, settings)
-    if not config.matryoshka:
+    if not config.matryoshka or config.kind == "reranker":
         return loss
     from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-    longest = model.get_embedding_dimension()
+    embedder = cast("SentenceTransformer", model)
+    longest = embedder.get_embedding_dimension()
     if longest is not None and max(config.matryoshka) > longest:
         raise ModelError(
             f"training.matryoshka: {max(config.matryoshka)} is more than the {longest} of the model's vectors"
         )
-    return MatryoshkaLoss(model, loss, sorted({*config.matryoshka, *([longest] if longest else [])}, reverse=True))
+    return MatryoshkaLoss(
+        cast("SentenceTransformer", model),
+        loss,
+        sorted({*config.matryoshka, *([longest] if longest else [])}, reverse=True),
+    )
 
 
 def guide_of(config: TrainingConfig) -> str | None:
@@ -319,8 +403,12 @@ def guide_of(config: TrainingConfig) -> str | None:
     return options.guide if isinstance(options, GuidedOptions) else None
 
 
+def _losses(config: TrainingConfig) -> Registry[LossPlugin]:
+    return RERANKER_LOSSES if config.kind == "reranker" else LOSSES
+
+
 def _resolve(config: TrainingConfig) -> tuple[LossPlugin, BaseModel]:
-    plugin = LOSSES.get(config.loss)
+    plugin = _losses(config).get(config.loss)
     if plugin.targets is not None and not config.teacher:
         raise ConfigError(
             f"training.loss: {config.loss!r} learns from a teacher's scores; set training.teacher to judge, to a "

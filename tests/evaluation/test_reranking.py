@@ -1,0 +1,137 @@
+"""Two-step search: what is asked, what comes first, which pair is named, and the command that any models take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from tests.encoders.test_encoder import static_model
+from typer.testing import CliRunner
+
+from multigrain.cli.evaluate import evaluate
+from multigrain.config import TrainingConfig
+from multigrain.display.progress import SilentProgress
+from multigrain.evaluation.deployment import deployment, plain_reranking
+from multigrain.evaluation.first_stages import dense_stage, hybrid_stage, rerank_stages, word_stage
+from multigrain.evaluation.reranked import Pipeline, RerankTable, read_reranking
+from multigrain.evaluation.reranking import Reranker, ScoredPairs
+from multigrain.evaluation.results import unselected_results
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.settings import CompareSettings
+from multigrain.evaluation.significance import PairedDifference
+from multigrain.model.reranker import build_reranker, save_reranker
+
+
+def test_pairs_are_asked_once_and_only_the_first_documents_move(animals: EvaluationSet) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def length(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        asked.extend(pairs)
+        return [len(text) for _, text in pairs]
+
+    ranking = {"q1": ["dog", "cat", "bee", "owl"], "q2": ["cat", "owl"]}
+    pairs = ScoredPairs(animals, length)
+    pairs.add([ranking, {"q1": ["cat", "dog", "owl"]}], 3)
+    pairs.add([ranking], 3)
+
+    assert sorted(asked) == sorted({(animals.queries[q], animals.corpus[d]) for q, d in pairs.known})
+    assert len(asked) == len(pairs.known) == 6
+    assert pairs.sort(ranking, 3)["q1"] == ["bee", "cat", "dog", "owl"]
+    assert pairs.sort(ranking, 1) == ranking
+
+
+def test_every_first_stage_is_compared_with_the_reference_alone(animals: EvaluationSet, word_hash) -> None:
+    documents = list(animals.corpus.values())
+    words = word_stage(documents, 4)
+    dense = dense_stage("hashes", word_hash, documents, 4, uncached=word_hash)
+    answers = {"cat sleeps warm": "cat", "owl hunts night": "owl", "bees nectar": "bee"}
+
+    def oracle(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        return [float(text == animals.corpus[answers[query]]) for query, text in pairs]
+
+    table = rerank_stages(
+        [dense, words, hybrid_stage(words, dense)],
+        [Reranker("oracle", oracle, oracle), Reranker("reverse", lambda pairs: [-score for score in oracle(pairs)])],
+        animals,
+        [4, 1],
+        CompareSettings(samples=100),
+        reference="hashes",
+        progress=SilentProgress(),
+    )
+
+    found = {(each.first_stage, each.reranker, each.depth): each for each in table.pipelines}
+    assert len(found) == 3 + 3 * 2 * 2
+    assert found["hashes", "oracle", 4].score >= found["hashes", "", 0].score > found["hashes", "reverse", 4].score
+    assert found["bm25", "oracle", 1].score == found["bm25", "", 0].score, "one document cannot be sorted"
+    assert table.alone.over is None
+    assert found["hashes", "reverse", 4].over.mean < 0
+    assert found["hybrid", "oracle", 4].milliseconds > 0
+    assert found["hybrid", "reverse", 4].milliseconds is None, "it has no way of being asked as a service is"
+
+
+def pipeline(depth: int, score: float, low: float, milliseconds: float) -> Pipeline:
+    gain = PairedDifference(score - 0.6, low, 2 * (score - 0.6) - low, 1e-4 if low > 0 else 0.5)
+    return Pipeline("tuned", "r", depth, score, {}, gain, milliseconds)
+
+
+def table(*pipelines: Pipeline) -> RerankTable:
+    alone = Pipeline("tuned", "", 0, 0.6, {}, None, 5.0)
+    return RerankTable("test", 100, 100, 1000, "tuned", (alone, *pipelines))
+
+
+def test_the_fastest_of_the_best_that_are_better_is_deployed() -> None:
+    shown = deployment(
+        table(pipeline(10, 0.63, 0.01, 50), pipeline(30, 0.645, 0.02, 140), pipeline(100, 0.65, 0.03, 500)),
+        confidence=0.95,
+    )
+
+    assert shown.pipeline.depth == 30, "10 loses two points on the best, 100 gains half a point for 360 ms"
+    assert "140 ms a query" in str(shown)
+    assert "tuned + r, 100 reaches .650" in str(shown)
+
+
+def test_nothing_is_deployed_over_the_embedder_that_is_not_better() -> None:
+    shown = deployment(table(pipeline(10, 0.7, -0.01, 1)), confidence=0.95)
+
+    assert (shown.pipeline.name, shown.pipeline.depth) == ("tuned", 0)
+
+
+def test_tables_are_read_as_they_were_written() -> None:
+    tables = (table(pipeline(10, 0.63, 0.01, 50)),)
+    results = unselected_results(["tuned"], [], CompareSettings(), reranking=tables)
+
+    assert read_reranking(json.loads(json.dumps(plain_reranking(results)))) == tables
+
+
+def test_any_reranker_sorts_what_any_models_find(tmp_path: Path, small_bert: Path) -> None:
+    static_model(0).save(str(tmp_path / "model"))
+    settings = TrainingConfig(kind="reranker", base_model=str(small_bert), max_seq_length=32)
+    save_reranker(build_reranker(settings.resolve("tuned"), device="cpu"), tmp_path / "reranker")
+    words = ["cat", "dog", "owl"]
+    (tmp_path / "q.tsv").write_text("".join(f"q-{word}\t{word}\n" for word in words))
+    (tmp_path / "d.csv").write_text("id,text\n" + "".join(f"{word},the {word} lives\n" for word in words))
+    (tmp_path / "r.trec").write_text("".join(f"q-{word} 0 {word} 1\n" for word in words))
+    app = typer.Typer()
+    app.command()(evaluate)
+    arguments = [
+        *(f"one={tmp_path / 'model'}", "bm25", "--samples", "200", "--out", str(tmp_path / "out")),
+        *("--set", f"own={tmp_path / 'q.tsv'},{tmp_path / 'd.csv'},{tmp_path / 'r.trec'}"),
+        *("--rerank", f"mine={tmp_path / 'reranker'}", "--depths", "2,3"),
+    ]
+
+    found = CliRunner().invoke(app, [*arguments, "--json"])
+
+    assert found.exit_code == 0, found.output
+    (shown,) = json.loads(found.stdout.strip().splitlines()[-1])["reranking"]
+    assert shown["reference"] == "one"
+    names = ["one", "bm25", "hybrid"]
+    assert [each["name"] for each in shown["pipelines"]] == [
+        *names,
+        *(f"{name} + mine, {depth}" for name in names for depth in (2, 3)),
+    ]
+    assert shown["deploy"]["name"] in {each["name"] for each in shown["pipelines"]}
+    told = CliRunner().invoke(app, [*arguments[:-1], "nine"])
+    assert told.exit_code != 0
+    assert "'nine' is no depth" in " ".join(told.output.split())

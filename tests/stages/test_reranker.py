@@ -1,0 +1,167 @@
+"""A run with an embedder, a reranker and an embedder that learns from it: one data set, one evaluation, one report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from tests.stages.test_audit import settings
+
+from multigrain.config import Config
+from multigrain.config.file import parse_config
+from multigrain.dataset.store import open_examples
+from multigrain.errors import ConfigError
+from multigrain.evaluation.results import read_results
+from multigrain.evaluation.retrieval import score_ranking
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.records import ScoreScale
+from multigrain.sources.store import read_document_table
+from multigrain.stages.run import run_stages
+from multigrain.storage.rundir import RunDirectory
+from multigrain.teachers.models import CrossEncoderTeacher
+
+STAGES = ["documents", "synthesis", "audit", "teachers", "training", "evaluation", "report"]
+
+
+def config_of(corpus: Path, model: Path, **candidates: Any) -> Config:
+    values = settings(corpus, model)
+    values["training"] |= {
+        "steps": 4,
+        "batch_size": 4,
+        "merge": None,
+        "learning_rate": 1e-3,
+        "early_stopping": None,
+        "candidates": candidates,
+    }
+    values["evaluation"] = {
+        "bootstrap_samples": 200,
+        "vector_lengths": [],
+        "seen_documents": False,
+        "rivals": [],
+        "reranking": {"depths": [3, 10], "max_queries": None},
+    }
+    return parse_config(values)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    small_bert: Path, tmp_path_factory: pytest.TempPathFactory, session_corpus: Path
+) -> tuple[Config, RunDirectory]:
+    config = config_of(
+        session_corpus,
+        small_bert,
+        distilled={"loss": "distil", "teacher": {"candidate": "reranker"}},
+        plain={},
+        reranker={"kind": "reranker", "base_model": "candidate:plain", "max_seq_length": 48},
+    )
+    return config, run_stages(config, tmp_path_factory.mktemp("reranker") / "run", STAGES)
+
+
+def test_one_run_trains_a_reranker_on_a_tuned_embedder_and_an_embedder_on_the_reranker(
+    finished: tuple[Config, RunDirectory],
+) -> None:
+    config, run = finished
+
+    assert config.training.in_order.index("plain") < config.training.in_order.index("reranker")
+    assert config.training.in_order[-1] == "distilled"
+    (scored,) = run.path.glob("teachers/*/graded.parquet")
+    rows = list(open_examples(scored))
+    reranker = CrossEncoder(str(run.candidate_path("reranker")), device="cpu")
+    pairs = [(row.query, row.positive) for row in rows]
+    assert {row.scale for row in rows} == {ScoreScale.LOGIT}
+    expected = CrossEncoderTeacher(reranker, 10_000, "").scores(pairs)
+    assert [row.positive_score for row in rows] == pytest.approx(expected, abs=1e-4)
+
+
+def test_every_first_stage_is_scored_under_the_reranker_and_one_pair_is_named(
+    finished: tuple[Config, RunDirectory],
+) -> None:
+    config, run = finished
+    results = read_results(run.results_path / "evaluation.json")
+
+    assert set(results.models) == {"base", "plain", "distilled"}, "a reranker embeds nothing"
+    (table,) = results.reranking
+    tested = table.reference
+    assert [(each.first_stage, each.reranker, each.depth) for each in table.pipelines] == [
+        *((first, "", 0) for first in ("base", tested, "bm25", "hybrid")),
+        *((first, "reranker", depth) for first in ("base", tested, "bm25", "hybrid") for depth in (3, 10)),
+    ]
+    assert all(each.milliseconds is not None and each.milliseconds > 0 for each in table.pipelines)
+    # By hand: the tuned embedder's first ten, sorted by the reranker alone.
+    documents = read_document_table(run.documents_path)
+    asked = next(each for each in domain_sets(config, run, documents) if each.name == table.set)
+    by_hand = {
+        each.depth: each.score for each in table.pipelines if (each.first_stage, each.reranker) == (tested, "reranker")
+    }
+    for depth in (3, 10):
+        assert by_hand[depth] == pytest.approx(_by_hand(run, asked, tested, depth), abs=1e-6)
+    manifest = run.manifest("results")
+    assert manifest is not None
+    assert manifest.counts["reranking"]["test"]["name"] in {each.name for each in table.pipelines}
+    page = run.report_path.read_text(encoding="utf-8")
+    assert 'id="pipelines"' in page
+    assert f"{tested} + reranker, 10" in page
+
+
+def _by_hand(run: RunDirectory, asked: EvaluationSet, name: str, depth: int) -> float:
+    embedder = SentenceTransformer(str(run.candidate_path(name)), device="cpu")
+    reranker = CrossEncoder(str(run.candidate_path("reranker")), device="cpu")
+    keys = sorted(asked.corpus, reverse=True)
+    vectors = embedder.encode([asked.corpus[key] for key in keys], normalize_embeddings=True)
+    ranking = {}
+    for query, text in asked.queries.items():
+        cosines = vectors @ embedder.encode(text, normalize_embeddings=True)
+        found = [keys[place] for place in np.argsort(-cosines, kind="stable")]
+        scores = reranker.predict([(text, asked.corpus[key]) for key in found[:depth]])
+        ranking[query] = [found[place] for place in np.argsort(-scores, kind="stable")] + found[depth:]
+    return score_ranking(ranking, asked).ndcg_at_10
+
+
+def test_an_evaluation_that_is_made_again_asks_the_reranker_nothing_it_has_said(
+    finished: tuple[Config, RunDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = finished
+    asked: list[int] = []
+    scores = CrossEncoderTeacher.scores
+
+    def counting(self: CrossEncoderTeacher, pairs: Any) -> list[float]:
+        asked.append(len(pairs))
+        return scores(self, pairs)
+
+    monkeypatch.setattr(CrossEncoderTeacher, "scores", counting)
+    before = json.loads((run.results_path / "evaluation.json").read_text(encoding="utf-8"))["reranking"]
+    (run.results_path / "manifest.json").unlink()
+    run_stages(config, run.path, ["evaluation"])
+
+    after = json.loads((run.results_path / "evaluation.json").read_text(encoding="utf-8"))["reranking"]
+    assert [each["score"] for each in after[0]["pipelines"]] == [each["score"] for each in before[0]["pipelines"]]
+    assert set(asked) == {3, 10}, "only what is timed, query by query"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "words"),
+    [
+        ({"a": {"teacher": {"candidate": "b"}, "loss": "distil"}}, "'b', and there is none of that name"),
+        (
+            {
+                "a": {"loss": "distil", "teacher": {"candidate": "r"}},
+                "r": {"kind": "reranker", "base_model": "candidate:a"},
+            },
+            "made from each other: ",
+        ),
+        ({"a": {"base_model": "auto"}}, "base_model of its own is for rerankers"),
+        ({"r": {"kind": "reranker", "pooling": "ata"}}, "pooling: a reranker has none"),
+        ({"r": {"kind": "reranker", "schedule": "in-batch"}}, "gives a reranker nothing to compare"),
+        ({"r": {"kind": "reranker", "lora": {"r": 4}}}, "lora: a reranker is tuned as a whole"),
+    ],
+)
+def test_candidates_that_cannot_be_are_one_line(
+    tmp_path: Path, corpus_file: Path, candidates: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config_of(corpus_file, tmp_path, **candidates)
