@@ -65,16 +65,19 @@ class EmbeddingGraph(nn.Module):
 
     Args:
         model: an encoder; its modules are shared, not copied.
+        states: give the states of tokens too, for readers that pool by themselves.
 
     Attributes:
+        outputs: the names of what `forward` returns.
         takes_prompt_length: whether `forward` must be told how many tokens are prompt, which the pooling leaves out.
 
     Raises:
         ExportError: see `require_text_encoder`.
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, *, states: bool = False) -> None:
         super().__init__()
+        self.outputs = ("sentence_embedding", "last_hidden_state") if states else ("sentence_embedding",)
         self.transformer = require_text_encoder(model)
         self.rest = nn.ModuleList(list(model.children())[1:])
         poolings = [module for module in self.rest if is_pooling(module)]
@@ -82,7 +85,9 @@ class EmbeddingGraph(nn.Module):
             raise ExportError("it has no pooling over tokens")
         self.takes_prompt_length = not all(module.include_prompt for module in poolings)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_length: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, prompt_length: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Embed token numbers.
 
         Args:
@@ -91,7 +96,7 @@ class EmbeddingGraph(nn.Module):
             prompt_length: () int64, leading tokens that are prompt; only where `takes_prompt_length`.
 
         Returns:
-            (batch, dimension) float32.
+            (batch, dimension) float32; where states are asked for, (batch, tokens, width) float32 too.
         """
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if isinstance(self.transformer, ReceivingTransformer):
@@ -101,6 +106,7 @@ class EmbeddingGraph(nn.Module):
             features[RECEIVED_FEATURE] = observer.take()
         else:
             features = self.transformer(features)
+        states = features["token_embeddings"]
         for module in self.rest:
             if prompt_length is not None and isinstance(module, AnchorTokenPooling):
                 features["prompt_length"] = prompt_length
@@ -108,7 +114,7 @@ class EmbeddingGraph(nn.Module):
                 rest = attention_mask.cumsum(1) > prompt_length
                 features["attention_mask"] = attention_mask * rest.to(attention_mask.dtype)
             features = module(features)
-        return features["sentence_embedding"]
+        return (features["sentence_embedding"], states)[: len(self.outputs)]
 
 
 class _TracedAttention(ReceivedAttention):

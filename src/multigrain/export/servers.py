@@ -1,16 +1,13 @@
 """Folders that embedding servers read, or a clear refusal with what is possible.
 
-Both read the older form of a sentence-transformers folder, which sentence-transformers itself no longer writes:
-pooling as `pooling_mode_*` flags, module types under `sentence_transformers.models`, the length limit in
-`sentence_bert_config.json`. Read in their sources: text-embeddings-inference 0d124dc (router/src/lib.rs), vLLM 0036026
-(vllm/transformers_utils/config.py).
+Both read the older form of a sentence-transformers folder (`older_form.py`). Read in their sources:
+text-embeddings-inference 0d124dc (router/src/lib.rs), vLLM 0036026 (vllm/transformers_utils/config.py).
 """
 
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,24 +15,20 @@ from typing import Any, Final, cast
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from torch import nn
 
 from multigrain.errors import ExportError
 from multigrain.export.distil import distil_to_mean
-from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
+from multigrain.export.graph import is_normalised, require_text_encoder
 from multigrain.export.job import Exported, ExportJob
-from multigrain.export.parity import QueryDocumentEncoder, check_parity
+from multigrain.export.older_form import POOLING_FLAGS, check_older_form, write_older_form
 from multigrain.model.adapters import has_adapters
 from multigrain.model.prompts import document_prompt, query_prompt
 from multigrain.model.replacing import pooling_name
 
-SERVABLE_POOLINGS: Final = ("mean", "cls", "last")
+SERVABLE_POOLINGS: Final = tuple(POOLING_FLAGS)
 
-_FLAGS: Final = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 _DTYPES: Final = ("float32", "float16", "bfloat16")
-_FOLDER_TOLERANCE: Final = 1e-5
-# Servers insist on a limit.
-_NO_LIMIT: Final = 512
 DECODERS: Final = frozenset({"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "Gemma3TextModel"})
 """Decoders that both servers run as embedding models."""
 
@@ -70,7 +63,8 @@ def export_for(server: Server, job: ExportJob, folder: Path) -> Exported:
     _require_expressible(job.model, server)
     model, facts, lines = servable(job, server.name)
     model = _in_dtype(model, job.dtype)
-    difference = write_server_folder(model, folder, server.settings(model))
+    write_older_form(model, folder, server.settings(model))
+    difference = check_older_form(model, folder)
     architecture = type(model.transformers_model).__name__
     if architecture not in server.architectures:
         lines.append(f"{server.name} does not name {architecture} among the embedding models it runs: try it first")
@@ -116,14 +110,21 @@ def servable(job: ExportJob, server: str) -> tuple[SentenceTransformer, dict[str
     return distilled.model, {"distilled": costs, "distilled_from": pooling}, lines
 
 
-def require_plain(model: SentenceTransformer, server: str) -> None:
+def require_plain(
+    model: SentenceTransformer, server: str, *, computed: tuple[type[nn.Module], ...] = (Normalize,)
+) -> None:
     """Refuse what servers leave out in silence: modules after the pooling, pooling without the prompt, adapters.
+
+    Args:
+        model: the model.
+        server: what errors call the server.
+        computed: modules after the pooling that the server computes.
 
     Raises:
         ExportError: the model has one of these.
     """
     require_text_encoder(model)
-    later = [type(module).__name__ for module in list(model.children())[2:] if not isinstance(module, Normalize)]
+    later = [type(module).__name__ for module in list(model.children())[2:] if not isinstance(module, computed)]
     if later:
         raise ExportError(f"{server}: {', '.join(later)} after the pooling is not exported; --to onnx keeps it")
     pools_prompt = bool(getattr(model[1], "include_prompt", True))
@@ -159,50 +160,6 @@ def attends_both_ways(config: Any) -> bool:
     """Whether a decoder's config says that it attends both ways."""
     causal, both_ways = (getattr(config, key, None) for key in ("is_causal", "use_bidirectional_attention"))
     return causal is False or both_ways is True
-
-
-def write_server_folder(model: SentenceTransformer, folder: Path, settings: Mapping[str, Any] | None = None) -> float:
-    """Write a mean-, cls- or last-pooled model in the form that servers read, and open it again.
-
-    Args:
-        model: the model.
-        folder: where to.
-        settings: more keys of config.json.
-
-    Returns:
-        The largest difference between the model's vectors and those of the folder.
-
-    Raises:
-        ExportError: the folder gives other vectors.
-    """
-    model.save_pretrained(str(folder), create_model_card=True)
-    pooling = cast("Pooling", model[1])
-    types = ("Transformer", "Pooling", "Normalize") if is_normalised(model) else ("Transformer", "Pooling")
-    paths = [f"{number}_{name}" if number else "" for number, name in enumerate(types)]
-    modules = [
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for number, (name, path) in enumerate(zip(types, paths, strict=True))
-    ]
-    _write_json(folder / "modules.json", modules)
-    flags = {flag: name == pooling_name(model) for name, flag in _FLAGS.items()}
-    width = int(pooling.get_embedding_dimension() or 0)
-    _write_json(
-        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True}
-    )
-    config = require_text_encoder(model).model.config
-    limit = token_limit(model) or getattr(config, "max_position_embeddings", None) or _NO_LIMIT
-    # Lower-casing is the tokenizer's own in tokenizer.json.
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": int(limit), "do_lower_case": False})
-    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    _write_json(folder / "config.json", written | dict(settings or {}))
-    again = SentenceTransformer(str(folder), device=str(model.device))
-    again.to(next(model.parameters()).dtype)
-    return check_parity(model, cast("QueryDocumentEncoder", again), what="the folder", tolerance=_FOLDER_TOLERANCE)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _in_dtype(model: SentenceTransformer, dtype: str | None) -> SentenceTransformer:

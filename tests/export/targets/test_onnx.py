@@ -102,6 +102,10 @@ print(float(abs(found - np.load(sys.argv[1] + "/expected.npy")).max()))
     assert float(ran.stdout) < 1e-5
     settings_file = json.loads((tmp_path / "export.json").read_text())
     assert (settings_file["pooling"], settings_file["max_tokens"], settings_file["normalised"]) == ("ata", 128, True)
+    # sentence-transformers' backends have no such pooling, and the folder does not look as if they had.
+    assert 'backend="onnx") does not open it: it computes the pooling itself' in done.lines[-1]
+    assert not (tmp_path / "modules.json").exists()
+    assert [output.name for output in Embedder(tmp_path).session.get_outputs()] == ["sentence_embedding"]
 
 
 @pytest.mark.parametrize("pooling", ["ata", pytest.param("mean", marks=pytest.mark.slow)])

@@ -23,6 +23,7 @@ from multigrain.display.install import install_line
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
+from multigrain.export.backend_form import BackendForm, backend_form, write_backend_form
 from multigrain.export.cost import ExportedEncoder, measure_costs
 from multigrain.export.graph import EmbeddingGraph, is_normalised, token_limit
 from multigrain.export.job import Exported, ExportJob
@@ -45,8 +46,9 @@ def export(job: ExportJob, folder: Path) -> Exported:
         ExportError: the architecture cannot be traced, or the graph gives other vectors.
         MissingExtraError: the extra `onnx` is not installed.
     """
-    model, difference = write_onnx_folder(job, folder)
-    facts: dict[str, Any] = {"max_difference": difference, "files": [ONNX_FILE]}
+    backend = backend_form(job, "onnx")
+    model, difference = write_onnx_folder(job, folder, backend)
+    facts: dict[str, Any] = {"max_difference": difference, "files": [ONNX_FILE], **backend.facts}
     lines = [f"{ONNX_FILE}: the model's vectors within {difference:.1e}; pooling and normalisation are in the graph"]
     if job.int8:
         job.progress.say("export: quantising to int8")
@@ -61,12 +63,22 @@ def export(job: ExportJob, folder: Path) -> Exported:
         if not costs:
             lines.append(f"{INT8_FILE}: its loss was not measured; name a labelled set with --set")
     note_facts(folder, facts)
-    lines.append("use it from embedder.py in the folder: numpy, onnxruntime and tokenizers are all it needs")
+    lines += [
+        "use it from embedder.py in the folder: numpy, onnxruntime and tokenizers are all it needs",
+        backend.line,
+    ]
     return Exported(facts=facts, lines=tuple(lines))
 
 
-def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer, float]:
+def write_onnx_folder(
+    job: ExportJob, folder: Path, backend: BackendForm | None = None
+) -> tuple[SentenceTransformer, float]:
     """Write the float32 graph with its tokenizer, settings and reader, and check it.
+
+    Args:
+        job: what is exported.
+        folder: where to.
+        backend: whether sentence-transformers' backend shall open the folder too; None for no.
 
     Returns:
         The model in float32, and the largest difference between its vectors and the graph's.
@@ -79,7 +91,9 @@ def write_onnx_folder(job: ExportJob, folder: Path) -> tuple[SentenceTransformer
         if find_spec(package) is None:
             raise MissingExtraError(package, "exporting to ONNX", install_line("onnx"))
     model = in_float32(job.model)
-    graph = EmbeddingGraph(model)
+    graph = EmbeddingGraph(model, states=backend is not None and backend.opens)
+    if backend is not None and backend.opens:
+        write_backend_form(model, folder)
     write_tokenizer(model, folder / "tokenizer.json")
     settings = export_settings(model, job.source, pools_prompt=not graph.takes_prompt_length)
     note_facts(folder, settings)
@@ -132,7 +146,7 @@ def write_graph(graph: EmbeddingGraph, path: Path) -> None:
                 dynamo=True,
                 dynamic_shapes=shapes,
                 input_names=list(shapes),
-                output_names=["sentence_embedding"],
+                output_names=list(graph.outputs),
                 verbose=False,
             )
             if program is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError
+from multigrain.export.backend_form import backend_form
 from multigrain.export.embedder import Embedder
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
@@ -29,7 +30,8 @@ def export(job: ExportJob, folder: Path) -> Exported:
         raise MissingExtraError("openvino", "exporting to OpenVINO", install_line("openvino"))
     import openvino
 
-    model, _ = write_onnx_folder(job, folder)
+    backend = backend_form(job, "openvino")
+    model, _ = write_onnx_folder(job, folder, backend)
     graph = openvino.convert_model(str(folder / ONNX_FILE))
     openvino.save_model(graph, str(folder / OPENVINO_FILE), compress_to_fp16=False)
     difference = check_parity(model, open_folder(folder), what=f"{job.source} as OpenVINO")
@@ -37,12 +39,14 @@ def export(job: ExportJob, folder: Path) -> Exported:
         path.unlink()
     (folder / "embedder.py").unlink()  # it reads ONNX
     facts: dict[str, Any] = {"max_difference": difference, "files": [OPENVINO_FILE, "openvino_model.bin"]}
+    facts |= backend.facts
     note_facts(folder, facts)
     return Exported(
         facts=facts,
         lines=(
             f"{OPENVINO_FILE}: the model's vectors within {difference:.1e}, computed in float32",
             "inputs are input_ids and attention_mask of tokenizer.json; the output is sentence_embedding",
+            backend.line,
         ),
     )
 
