@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
 from tests.export.tiny import byte_pairs, sentence_pieces, tiny_model
 from tokenizers import normalizers
 from transformers import BertConfig, MPNetConfig
@@ -25,8 +26,9 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.export.cost import Cost
 from multigrain.export.job import DistilSettings, Exported, ExportJob
 from multigrain.export.llama_cpp import file as file_module
-from multigrain.export.llama_cpp.architectures import with_table_gelu
 from multigrain.export.llama_cpp.check import SCRIPTS
+from multigrain.export.llama_cpp.file import write_gguf
+from multigrain.export.llama_cpp.gelu import ONE_FOR_ONE, THREE_FOR_ONE
 from multigrain.export.llama_cpp.runtime import LlamaCppEmbedder
 from multigrain.export.parity import PARITY_TEXTS
 from multigrain.export.registry import export_model
@@ -36,6 +38,16 @@ from multigrain.model.replacing import pooling_name
 
 GROUPED = {"head_dim": 16, "num_key_value_heads": 2}
 WINDOWS = {**GROUPED, "query_pre_attn_scalar": 16, "num_hidden_layers": 7, "sliding_window": 16}
+# Lengths at which every rule of these positions matters to texts of 128 tokens.
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
 MODELS: dict[str, tuple[str, Callable[[], Any], str, dict[str, Any]]] = {
     "modernbert": (
         "ModernBertConfig",
@@ -54,9 +66,28 @@ MODELS: dict[str, tuple[str, Callable[[], Any], str, dict[str, Any]]] = {
     "qwen2": ("Qwen2Config", lambda: byte_pairs("qwen2"), "lasttoken", {"num_key_value_heads": 2}),
     "llama": ("LlamaConfig", lambda: byte_pairs("llama-bpe", begins=True), "lasttoken", GROUPED),
     "llama-both-ways": ("LlamaConfig", lambda: byte_pairs("smollm"), "mean", {**GROUPED, "is_causal": False}),
+    "llama-by-factors": (
+        "LlamaConfig",
+        lambda: byte_pairs("llama-bpe", begins=True),
+        "lasttoken",
+        {**GROUPED, "rope_parameters": LLAMA3},
+    ),
+    "qwen3-yarn": ("Qwen3Config", lambda: byte_pairs("qwen2"), "lasttoken", {**GROUPED, "rope_parameters": YARN}),
+    "llama-yarn": (
+        "LlamaConfig",
+        lambda: byte_pairs("llama-bpe", begins=True),
+        "mean",
+        {**GROUPED, "rope_parameters": {**YARN, "attention_factor": 1.3, "beta_fast": 24.0}},
+    ),
     "mistral": ("MistralConfig", sentence_pieces, "mean", {**GROUPED, "sliding_window": None}),
     "gemma3": ("Gemma3TextConfig", lambda: sentence_pieces(prefix=False), "mean", WINDOWS),
     "gemma3-both-ways": (
+        "Gemma3TextConfig",
+        lambda: sentence_pieces(prefix=False),
+        "mean",
+        {**WINDOWS, "use_bidirectional_attention": True},
+    ),
+    "embedding-gemma": (
         "Gemma3TextConfig",
         lambda: sentence_pieces(prefix=False),
         "mean",
@@ -70,7 +101,17 @@ TABLE_GELU = 1e-3
 
 def make(name: str, folder: Path) -> SentenceTransformer:
     config, tokenizer, pooling, settings = MODELS[name]
-    return tiny_model(folder, getattr(transformers, config), tokenizer(), pooling, **settings)
+    model = tiny_model(folder, getattr(transformers, config), tokenizer(), pooling, **settings)
+    if name == "embedding-gemma":
+        add_dense(model)
+    return model
+
+
+def add_dense(model: SentenceTransformer, *, bias: bool = False) -> None:
+    """Two Dense layers between pooling and normalising, as EmbeddingGemma has them."""
+    width = model[0].model.config.hidden_size
+    for place, sizes in ((2, (width, 4 * width)), (3, (4 * width, width))):
+        model.insert(place, Dense(*sizes, bias=bias, activation_function=torch.nn.Identity()))
 
 
 def export(model: SentenceTransformer, folder: Path, **options: Any) -> Exported:
@@ -85,10 +126,11 @@ def keys_of(folder: Path) -> dict[str, Any]:
     return {name: field.contents() for name, field in GGUFReader(path).fields.items() if name not in wanted}
 
 
-def many_texts() -> list[str]:
+def many_texts(leave_out: Sequence[str] = ()) -> list[str]:
     """Some 200 texts of several scripts, of one letter to several times what a model reads."""
     draw = random.Random(7)
-    words = [word for text in (*PARITY_TEXTS, *SCRIPTS.values()) for word in text.split() if len(word) < 60]
+    scripts = [text for text in SCRIPTS.values() if text not in leave_out]
+    words = [word for text in (*PARITY_TEXTS, *scripts) for word in text.split() if len(word) < 60]
     return [*PARITY_TEXTS, *(" ".join(draw.choices(words, k=1 + number * number // 90)) for number in range(200))]
 
 
@@ -102,7 +144,7 @@ def difference(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> f
 def test_architectures(name: str, tmp_path: Path) -> None:
     model = make(name, tmp_path)
     done = export(model, tmp_path)
-    table_gelu = name.startswith("gemma")
+    table_gelu = "gemma" in name
     assert done.facts["max_difference"] < (TABLE_GELU if table_gelu else 1e-4)
     texts = many_texts()
     embedder = LlamaCppEmbedder(tmp_path / "out" / done.facts["file"], model, threads=1)
@@ -113,7 +155,8 @@ def test_architectures(name: str, tmp_path: Path) -> None:
     keys = keys_of(tmp_path / "out")
     architecture = keys["general.architecture"]
     assert keys[f"{architecture}.pooling_type"] == {"mean": 1, "cls": 2, "last": 3}[pooling_name(model)]
-    assert keys[f"{architecture}.attention.causal"] is (name in ("qwen3", "qwen2", "llama", "mistral", "gemma3"))
+    both_ways = name.startswith("modernbert") or "both-ways" in name or name == "embedding-gemma"
+    assert keys[f"{architecture}.attention.causal"] is not both_ways
     assert keys["tokenizer.ggml.add_eos_token"] is (model.tokenizer("a")["input_ids"][-1] == 3)
 
 
@@ -121,18 +164,28 @@ def test_architectures(name: str, tmp_path: Path) -> None:
 def test_minilm_on_many_texts(minilm_reference: str, tmp_path: Path) -> None:
     model = load(minilm_reference, device="cpu")
     done = export(model, tmp_path)
-    embedder = LlamaCppEmbedder(tmp_path / "out" / done.facts["file"], model, threads=1)
-    like = copy.deepcopy(model)
-    with_table_gelu(like[0].model)
-    # In these scripts llama.cpp drops vowel signs.
-    others = [SCRIPTS[name] for name in done.facts["read_otherwise"]]
-    texts = [text for text in many_texts() if not any(word in text for other in others for word in other.split())]
-    assert len(texts) > 50
-    for batch in (1, 16):
-        found = embedder.encode(texts, batch_size=batch)
-        assert difference(like.encode(texts), found) < 1e-4  # the file is right
-        assert 1e-4 < difference(model.encode(texts), found) < TABLE_GELU  # what llama.cpp's GELU changes
+    assert done.facts["neurons_written"] == 3
     assert set(done.facts["read_otherwise"]) == {"Bengali", "Hindi", "Korean", "words of more than 100 letters"}
+    embedder = LlamaCppEmbedder(tmp_path / "out" / done.facts["file"], model, threads=1)
+    # In these scripts llama.cpp drops vowel signs.
+    texts = many_texts(leave_out=[SCRIPTS[name] for name in done.facts["read_otherwise"]])
+    assert len(texts) >= 200
+    assert max(len(model.tokenizer(text)["input_ids"]) for text in texts) > 256
+    for batch in (1, 16):
+        assert difference(model.encode(texts), embedder.encode(texts, batch_size=batch)) < 1e-4
+    # The premise: llama.cpp's own GELU is further away.
+    plain = tmp_path / "plain.gguf"
+    write_gguf(model, plain, "f32", name="plain", terms=ONE_FOR_ONE)
+    assert difference(model.encode(texts), LlamaCppEmbedder(plain, model, threads=1).encode(texts)) > 2e-4
+
+
+def test_neurons_whose_approximations_add_up_to_gelu() -> None:
+    states = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    exact = torch.nn.functional.gelu(states)
+    approximate = [torch.nn.functional.gelu(term.inner * states, approximate="tanh") for term in THREE_FOR_ONE]
+    found = torch.stack([term.outer * one for term, one in zip(THREE_FOR_ONE, approximate, strict=True)]).sum(0)
+    assert float((found - exact).abs().max()) < 1.1e-5
+    assert float((torch.nn.functional.gelu(states, approximate="tanh") - exact).abs().max()) > 4e-4
 
 
 def test_minilm_types_losses_and_what_is_written(
@@ -220,7 +273,16 @@ def test_what_cannot_be_written_is_said_in_one_line(tiny_folder: Callable[..., P
     left.tokenizer.truncation_side = "left"
     window = make("qwen3", tmp_path / "b")
     window[0].model.config.layer_types = ["sliding_attention"] * 3
+    stretched = make("qwen3", tmp_path / "c")
+    stretched[0].model.config.rope_parameters = LLAMA3
+    dense = make("gemma3-both-ways", tmp_path / "d")
+    add_dense(dense, bias=True)
+    elsewhere = make("qwen3-both-ways", tmp_path / "e")
+    add_dense(elsewhere)
     cases: list[tuple[SentenceTransformer, dict[str, Any], str]] = [
+        (stretched, {}, "llama.cpp has no positions of type 'llama3' here"),
+        (dense, {}, r"computes Dense layers .* of no bias and no activation"),
+        (elsewhere, {}, r"computes Dense layers behind the pooling in EmbeddingGemma \(Gemma 3, both ways\) alone"),
         (words(MPNetConfig, pad_token_id=1), {}, "GGUF: MPNetModel is not among the architectures written"),
         (words(BertConfig), {}, "GGUF: llama.cpp has no tokenizer like this WordLevel one"),
         (left, {}, "cuts texts on the left"),

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 
 from multigrain.errors import ExportError
+from multigrain.export.llama_cpp.positions import write_positions
 from multigrain.model.attention.direction import is_bidirectional, is_decoder
 
 # A GGUFWriter, and a transformers config: neither has types.
@@ -21,7 +21,6 @@ Writer = Any
 Config = Any
 
 _GEMMA_PATTERN: Final = 6
-_GELU_END: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,18 @@ class Architecture:
         name: its own name for it, which starts every key; also that of the package gguf's table of tensor names.
         write: writes the keys that this architecture has beside the common ones.
         change: a weight as llama.cpp holds it, given its name here, its value and the config.
-        table_gelu: whether llama.cpp computes GELU otherwise than transformers, see `TableGelu`.
+        table_gelu: whether llama.cpp computes GELU otherwise than transformers, see `gelu.py`.
+        feed_forward: in which weights the neurons of the feed-forward layers begin, and in which they end; empty
+            where nothing is known of them.
+        dense: whether it computes two Dense layers after the pooling, of no bias and no activation.
     """
 
     name: str
     write: Callable[[Writer, nn.Module], None]
     change: Callable[[str, Tensor, Config], Tensor] = lambda name, weight, config: weight
     table_gelu: bool = False
+    feed_forward: tuple[str, ...] = ()
+    dense: bool = False
 
 
 def architecture_of(model: nn.Module) -> Architecture:
@@ -56,19 +60,20 @@ def architecture_of(model: nn.Module) -> Architecture:
     return _TABLE[kind]
 
 
-def write_common(writer: Writer, config: Config, limit: int) -> None:
+def write_common(writer: Writer, config: Config, limit: int, terms: int) -> None:
     """Write the keys that every architecture has.
 
     Args:
         writer: a GGUFWriter.
         config: the transformer's.
         limit: tokens of a text that are read; llama.cpp refuses more.
+        terms: neurons that each of the feed-forward layers' is written as.
     """
     # With a cache of keys and values it refuses a text that fills its context to the last token.
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(limit + is_decoder(config))
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_feed_forward_length(terms * config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
 
 
@@ -103,14 +108,7 @@ def _decoder(writer: Writer, model: nn.Module) -> None:
     _require_activation(config.hidden_act, "silu")
     if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         raise ExportError("GGUF: llama.cpp has no sliding window in this architecture; --to onnx keeps it")
-    parameters = config.rope_parameters
-    kind = parameters.get("rope_type", "default")
-    if kind == "linear":
-        writer.add_rope_scaling_type(_gguf().RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(parameters["factor"])
-    elif kind != "default":
-        raise ExportError(f"GGUF: positions of type {kind!r} are not written; --to onnx keeps them")
-    writer.add_rope_freq_base(parameters["rope_theta"])
+    write_positions(writer, model)
     _attention(writer, config)
     writer.add_causal_attention(not is_bidirectional(model))
 
@@ -168,36 +166,15 @@ def _shifted(name: str, weight: Tensor, config: Config) -> Tensor:
     return weight + 1 if name.endswith("norm.weight") else weight
 
 
-def _gguf() -> Any:
-    import gguf
-
-    return gguf
-
-
 _TABLE: Final = {
-    "BertModel": Architecture("bert", _bert, table_gelu=True),
+    "BertModel": Architecture(
+        "bert", _bert, table_gelu=True, feed_forward=("intermediate.dense", r"layer\.\d+\.output\.dense")
+    ),
     "ModernBertModel": Architecture("modern-bert", _modern_bert),
     "Qwen2Model": Architecture("qwen2", _decoder),
     "Qwen3Model": Architecture("qwen3", _decoder),
     "LlamaModel": Architecture("llama", _decoder, _interleaved),
     "MistralModel": Architecture("llama", _decoder, _interleaved),
     "Gemma3TextModel": Architecture("gemma3", _gemma, _shifted, table_gelu=True),
-    "Gemma3TextModel, both ways": Architecture("gemma-embedding", _gemma, _shifted, table_gelu=True),
+    "Gemma3TextModel, both ways": Architecture("gemma-embedding", _gemma, _shifted, table_gelu=True, dense=True),
 }
-
-
-class TableGelu(nn.Module):
-    """GELU as llama.cpp computes it on a CPU: the tanh approximation, from a table of float16 to float16."""
-
-    def forward(self, states: Tensor) -> Tensor:
-        """One number at a time; beyond 10 it is the number itself, below -10 nothing."""
-        found = nn.functional.gelu(states.half().float(), approximate="tanh").half().float()
-        return torch.where(states <= -_GELU_END, 0.0, torch.where(states >= _GELU_END, states, found))
-
-
-def with_table_gelu(model: nn.Module) -> None:
-    """Have a transformer compute GELU as llama.cpp does, in place."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if "GELU" in type(child).__name__:
-                setattr(module, name, TableGelu())

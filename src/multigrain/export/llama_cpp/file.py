@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
+from torch import Tensor
 
 from multigrain.errors import ExportError
 from multigrain.export.graph import is_normalised, require_text_encoder, token_limit
 from multigrain.export.llama_cpp.architectures import Architecture, architecture_of, write_common
+from multigrain.export.llama_cpp.gelu import Term, terms_of
 from multigrain.export.llama_cpp.vocabulary import write_vocabulary
 from multigrain.model.prompts import document_prompt, query_prompt
 from multigrain.model.replacing import pooling_name
@@ -20,6 +25,7 @@ TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 """Types of weights that the package gguf writes and llama.cpp computes with."""
 
 _LEFT_OUT: Final = ("pooler.", "embeddings.position_ids", "rotary_emb.")
+_DENSE: Final = ("dense_2", "dense_3")
 # Read one row at a time or added to, never multiplied with: they stay as they are.
 _EXACT: Final = ("position_embd.weight", "token_types.weight")
 
@@ -33,7 +39,9 @@ def read_tokens(model: SentenceTransformer) -> int:
     return min(limits)
 
 
-def write_gguf(model: SentenceTransformer, path: Path, dtype: str, *, name: str) -> None:
+def write_gguf(
+    model: SentenceTransformer, path: Path, dtype: str, *, name: str, terms: Sequence[Term] | None = None
+) -> None:
     """Write a model.
 
     Args:
@@ -41,6 +49,7 @@ def write_gguf(model: SentenceTransformer, path: Path, dtype: str, *, name: str)
         path: the file.
         dtype: one of `TYPES`: of matrices; vectors stay float32. Rows that do not divide into blocks are float16.
         name: what the file says it is.
+        terms: what each neuron of the feed-forward layers is written as; None for those of `terms_of`.
 
     Raises:
         ExportError: its architecture or its tokenizer is none that llama.cpp has.
@@ -50,6 +59,8 @@ def write_gguf(model: SentenceTransformer, path: Path, dtype: str, *, name: str)
     transformer: Any = require_text_encoder(model).model
     architecture = architecture_of(transformer)
     limit = read_tokens(model)
+    if terms is None:
+        terms = terms_of(transformer.config, architecture, dtype)
     writer = gguf.GGUFWriter(path, architecture.name)
     try:
         writer.add_type(gguf.GGUFType.MODEL)
@@ -57,12 +68,13 @@ def write_gguf(model: SentenceTransformer, path: Path, dtype: str, *, name: str)
         writer.add_quantized_by(f"multigrain {version('multigrain')}")
         writer.add_file_type(_file_type(dtype))
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        write_common(writer, transformer.config, limit)
+        write_common(writer, transformer.config, limit, len(terms))
         architecture.write(writer, transformer)
         writer.add_pooling_type(gguf.PoolingType[pooling_name(model).upper()])
         _write_notes(writer, model)
         write_vocabulary(writer, model.tokenizer, transformer.get_input_embeddings().weight.shape[0])
-        _write_weights(writer, transformer, architecture, dtype, limit)
+        _write_weights(writer, transformer, architecture, dtype, limit, terms)
+        _write_dense(writer, model, dtype)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -77,7 +89,46 @@ def _write_notes(writer: Any, model: SentenceTransformer) -> None:
     writer.add_bool("multigrain.normalised", is_normalised(model))
 
 
-def _write_weights(writer: Any, transformer: Any, architecture: Architecture, dtype: str, limit: int) -> None:
+def dense_layers(model: SentenceTransformer) -> list[Dense]:
+    """The Dense layers behind a model's pooling, which llama.cpp computes in EmbeddingGemma alone.
+
+    Raises:
+        ExportError: it would leave them, or a part of them, out.
+    """
+    later = list(model.children())[2:]
+    found = [module for module in later if isinstance(module, Dense)]
+    if not found:
+        return []
+    transformer = require_text_encoder(model).model
+    width = transformer.config.hidden_size
+    plain = all(
+        not layer.bias
+        and not layer.use_residual
+        and isinstance(layer.activation_function, torch.nn.Identity)
+        and layer.module_input_name == layer.module_output_name == "sentence_embedding"
+        for layer in found
+    )
+    placed = later[: len(found)] == found and len(found) == len(_DENSE)
+    sized = found[0].in_features == found[-1].out_features == width
+    if not (architecture_of(transformer).dense and plain and placed and sized):
+        raise ExportError(
+            "GGUF: llama.cpp computes Dense layers behind the pooling in EmbeddingGemma (Gemma 3, both ways) alone: "
+            f"two, from and to {width} numbers, of no bias and no activation; --to onnx keeps what this model has"
+        )
+    return found
+
+
+def _write_dense(writer: Any, model: SentenceTransformer, dtype: str) -> None:
+    for name, layer in zip(_DENSE, dense_layers(model), strict=False):
+        writer.add_dense_features_dims(name, layer.in_features, layer.out_features)
+        weight = layer.linear.weight.detach().to("cpu", torch.float32).contiguous().numpy()
+        data, kind = _quantised(weight, dtype)
+        writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+
+
+def _write_weights(
+    writer: Any, transformer: Any, architecture: Architecture, dtype: str, limit: int, terms: Sequence[Term]
+) -> None:
     import gguf
 
     number = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture.name)
@@ -89,10 +140,23 @@ def _write_weights(writer: Any, transformer: Any, architecture: Architecture, dt
         if name is None:
             raise ExportError(f"GGUF: llama.cpp has no place for {own} in {architecture.name}; --to onnx keeps it")
         held = architecture.change(own, weight.detach().to("cpu", torch.float32), transformer.config)
+        held = _in_terms(held, own, architecture, terms)
         if name == "position_embd.weight":
             held = held[:limit]
         data, kind = _quantised(held.contiguous().numpy(), dtype if name not in _EXACT else "f32")
         writer.add_tensor(name, data, raw_dtype=kind)
+
+
+def _in_terms(weight: Tensor, own: str, architecture: Architecture, terms: Sequence[Term]) -> Tensor:
+    """A weight of a feed-forward layer, each of whose neurons becomes several."""
+    if len(terms) == 1 or not architecture.feed_forward:
+        return weight
+    begins, ends = (re.search(pattern, own) for pattern in architecture.feed_forward)
+    if begins:
+        return torch.cat([term.inner * weight for term in terms])
+    if ends and weight.ndim > 1:
+        return torch.cat([term.outer * weight for term in terms], dim=1)
+    return weight
 
 
 def _name(names: Any, own: str) -> str | None:

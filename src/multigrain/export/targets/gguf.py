@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
 
 from multigrain.display.install import install_line
 from multigrain.encoders.encoder import SentenceTransformerEncoder
@@ -19,9 +20,10 @@ from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export.cost import Cost, ExportedEncoder, measure_costs
 from multigrain.export.graph import is_normalised, require_text_encoder
 from multigrain.export.job import Exported, ExportJob
-from multigrain.export.llama_cpp.architectures import architecture_of, with_table_gelu
+from multigrain.export.llama_cpp.architectures import architecture_of
 from multigrain.export.llama_cpp.check import check_tokens, own_texts
-from multigrain.export.llama_cpp.file import TYPES, read_tokens, write_gguf
+from multigrain.export.llama_cpp.file import TYPES, dense_layers, read_tokens, write_gguf
+from multigrain.export.llama_cpp.gelu import ONE_FOR_ONE, Term, terms_of, with_table_gelu
 from multigrain.export.llama_cpp.runtime import LlamaCppEmbedder, context_tokens
 from multigrain.export.parity import PARITY_TEXTS, PARITY_TOLERANCE, check_parity, model_vectors
 from multigrain.export.servers import require_plain, servable
@@ -68,25 +70,28 @@ def export(job: ExportJob, folder: Path) -> Exported:
     dtype = job.dtype or "f32"
     if dtype not in TYPES:
         raise ExportError(f"--dtype {dtype}: is none of a GGUF file; give {', '.join(TYPES)}")
-    require_plain(job.model, _SERVER)
-    architecture_of(require_text_encoder(job.model).model)
+    require_plain(job.model, _SERVER, computed=(Normalize, Dense))
+    architecture = architecture_of(require_text_encoder(job.model).model)
+    dense_layers(job.model)
     model, facts, lines = servable(job, _SERVER)
     model = in_float32(model)
     if getattr(model.tokenizer, "truncation_side", "right") != "right":
         raise ExportError("GGUF: its tokenizer cuts texts on the left, and llama.cpp does not cut; --to onnx keeps it")
     file = folder / f"{_file_name(job.source)}-{dtype}.gguf"
     job.progress.say(f"export: writing {file.name}")
-    write_gguf(model, file, dtype, name=_file_name(job.source))
+    terms = terms_of(require_text_encoder(model).model.config, architecture, dtype)
+    write_gguf(model, file, dtype, name=_file_name(job.source), terms=terms)
     job.progress.say("export: comparing llama.cpp's tokens and vectors with the model's")
     embedder = LlamaCppEmbedder(file, model)
     otherwise = check_tokens(embedder, model.tokenizer, own_texts(job.sets))
-    difference = _difference(model, embedder, dtype, job.source)
+    difference = _difference(model, embedder, dtype, job.source, terms)
     costs = measure_costs(job, SentenceTransformerEncoder(model), _encoder(model, embedder, file), dtype)
     _check_costs(costs, dtype)
     _write_modelfile(folder, file, model)
     facts |= {
         "max_difference": difference,
         "dtype": dtype,
+        "neurons_written": len(terms),
         "file": file.name,
         "bytes": file.stat().st_size,
         "costs": [asdict(cost) for cost in costs],
@@ -98,7 +103,9 @@ def export(job: ExportJob, folder: Path) -> Exported:
     return Exported(facts=facts, lines=tuple(lines))
 
 
-def _difference(model: SentenceTransformer, embedder: LlamaCppEmbedder, dtype: str, source: str) -> float:
+def _difference(
+    model: SentenceTransformer, embedder: LlamaCppEmbedder, dtype: str, source: str, terms: Sequence[Term]
+) -> float:
     """The largest difference from the model, when the file has been shown to be right.
 
     Where llama.cpp approximates GELU, it is compared with a model that does so too: what remains is the file's.
@@ -109,7 +116,7 @@ def _difference(model: SentenceTransformer, embedder: LlamaCppEmbedder, dtype: s
     if not architecture_of(transformer).table_gelu:
         return check_parity(model, embedder, what=what, tolerance=limit)
     like = copy.deepcopy(model)
-    with_table_gelu(cast("Transformer", like[0]).model)
+    with_table_gelu(cast("Transformer", like[0]).model, terms)
     check_parity(like, embedder, what=what, tolerance=limit)
     texts = list(PARITY_TEXTS)
     expected = np.concatenate(model_vectors(model, texts, len(texts)))
@@ -161,6 +168,11 @@ def _lines(model: SentenceTransformer, facts: dict[str, Any], costs: tuple[Cost,
         f"{facts['file']}: {size:.0f} MB; llama.cpp gives the model's vectors within {facts['max_difference']:.1e}, "
         f"{pooling_name(model)} pooling"
     ]
+    if facts["neurons_written"] > len(ONE_FOR_ONE):
+        lines.append(
+            f"a neuron of its feed-forward layers is written as {facts['neurons_written']}, whose approximate GELUs "
+            "add up to the model's own; --dtype f16 writes each once"
+        )
     lines += [f"{facts['dtype']}: {cost}" for cost in costs]
     if not costs:
         lines.append(f"{facts['dtype']}: its loss was not measured; name a labelled set with --set")
