@@ -48,7 +48,11 @@ NOT_RUN = {
     "python -m sglang.launch_server --model-path handbook-vllm --is-embedding --dtype float32 --port 30000": (
         "needs a GPU"
     ),
-    "infinity_emb v2 --model-id handbook-vllm --dtype float32 --port 7997": "needs Infinity",
+    "infinity_emb v2 --model-id handbook-vllm --dtype float32 --no-bettertransformer --url-prefix /v1 --port 7997": (
+        "needs Infinity; tests/export/verify/test_real_servers.py"
+    ),
+    "MULTIGRAIN_TEST_OPTIMUM_ONNX=onnx-env/bin/python MULTIGRAIN_TEST_OPTIMUM_OPENVINO=openvino-env/bin/python "
+    "pytest -m slow tests/export/targets/test_backends.py": "a test itself",
     **dict.fromkeys(
         (
             "multigrain verify handbook-tei --served http://localhost:8080",

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -23,7 +24,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.encoders.server import find_server
 from multigrain.export.job import ExportJob
 from multigrain.export.llama_cpp.runtime import context_tokens
-from multigrain.export.targets import gguf
+from multigrain.export.targets import gguf, vllm
 from multigrain.export.verify.check import VerifyJob, verify
 from multigrain.export.verify.prompting import Prompting
 
@@ -79,21 +80,17 @@ def test_llama_cpp_with_another_pooling_is_named(gguf_file: Path, minilm: Senten
     assert "cls pooling, and the folder has mean" in reason.finding
 
 
-@pytest.fixture(scope="module")
-def example(minilm: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("served")
-    minilm.save_pretrained(str(folder / "model"), create_model_card=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "serve_fastapi:app", "--port", str(port)]
-    environment = {**os.environ, "MODEL": str(folder / "model"), "MODEL_NAME": "served"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@contextmanager
+def running(command: list[str], port: int, path: str, environment: dict[str, str]) -> Iterator[str]:
+    """A server in a process of its own, as soon as it answers at a path."""
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(2400):
             assert process.poll() is None
             try:
-                with urlopen(f"http://127.0.0.1:{port}/health"):
+                with urlopen(f"http://127.0.0.1:{port}{path}"):
                     break
             except URLError:
                 time.sleep(0.1)
@@ -103,11 +100,45 @@ def example(minilm: SentenceTransformer, tmp_path_factory: pytest.TempPathFactor
         process.wait(60)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def example(minilm: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("served")
+    minilm.save_pretrained(str(folder / "model"), create_model_card=False)
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "serve_fastapi:app", "--port", str(port)]
+    with running(command, port, "/health", {"MODEL": str(folder / "model"), "MODEL_NAME": "served"}) as address:
+        yield address
+
+
 @pytest.mark.parametrize(("prompting", "kinds"), [("sent", []), ("named", []), ("added", ["prompt"])])
 def test_the_example_server(prompting: Prompting, kinds: list[str], example: str, minilm: SentenceTransformer) -> None:
     job = VerifyJob(model=minilm, source="it", server=find_server(example), prompting=prompting)
     assert job.server.model == "served"
     assert [reason.kind for reason in verify(job).reasons] == kinds
+
+
+INFINITY = os.environ.get("MULTIGRAIN_TEST_INFINITY")
+"""The program `infinity_emb` of an environment of its own: it wants sentence-transformers 3 and numpy 1.
+`pip install "infinity-emb[server,torch]==0.0.78" "transformers<5"`"""
+
+
+@pytest.mark.skipif(INFINITY is None, reason="no Infinity: $MULTIGRAIN_TEST_INFINITY names no program")
+def test_infinity_gives_the_folders_vectors(minilm: SentenceTransformer, tmp_path: Path) -> None:
+    folder, port = tmp_path / "handbook-vllm", free_port()
+    vllm.export(ExportJob(model=minilm, source="minilm", destination=folder), folder)
+    command = [str(INFINITY), "v2", "--model-id", str(folder), "--dtype", "float32", "--device", "cpu"]
+    command += ["--no-bettertransformer", "--url-prefix", "/v1", "--port", str(port)]
+    alone = {"PYTHONPATH": "", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    with running(command, port, "/health", alone) as address:
+        found = verify(VerifyJob(model=minilm, source="it", server=find_server(address), batch_size=8))
+        assert found.same, list(found.lines())
 
 
 VLLM = os.environ.get("MULTIGRAIN_TEST_VLLM")
