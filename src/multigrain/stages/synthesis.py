@@ -233,7 +233,7 @@ def _write_rows(
     failed: Counter[str] = Counter()
     last: dict[str, str] = {}
     first = FirstRows(config.audit, config.synthesis.unfit_share)
-    with writing.context.progress.task("Writing queries and negatives", len(units)) as task:
+    with writing.context.progress.task(_what_is_written(config), len(units)) as task:
         for outcome in synthesize(
             units,
             strategy,
@@ -378,6 +378,13 @@ def _heldout(
                 values[outcome.unit] = outcome.value
             task.advance()
     return values
+
+
+def _what_is_written(config: Config) -> str:
+    """What progress calls the rows: the queries of pairs are given, and mined-bands writes no negatives."""
+    if config.start_from != "pairs":
+        return "Writing queries and negatives"
+    return "Preparing rows" if set(config.synthesis.strategy_weights) == {"mined-bands"} else "Writing negatives"
 
 
 def _note(written: int, failed: int, cost: float | None) -> str:

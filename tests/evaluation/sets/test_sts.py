@@ -42,6 +42,7 @@ def test_a_collapsed_model_orders_nothing() -> None:
     ("rows", "header", "message"),
     [
         (ROWS, "a\tb\tscore", "sts.tsv:2: no column with the first sentence (sentence1, "),
+        (ROWS, "Question\tAnswer\tscore", "sts.tsv:2: queries with their answers ('Question', 'Answer') are no set"),
         ([*ROWS, ("x", "y", "high")], None, "sts.tsv:5: score 'high' is not a number"),
         (
             [*ROWS, ("x", " ", "3")],

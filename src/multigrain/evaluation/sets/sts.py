@@ -18,7 +18,7 @@ from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.storage.columns import GRADE, SENTENCES
+from multigrain.storage.columns import GRADE, SENTENCES, pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
@@ -87,6 +87,11 @@ def read_sts(path: Path, *, name: str, role: Role, provenance: str = GIVEN_SCORE
     reading = Reading("pairs")
     with as_evaluation_error():
         for row in read_rows(path):
+            if SENTENCES[0].among(row.values) is None and (columns := pair_columns(row.values)) is not None:
+                raise EvaluationError(
+                    f"{row.place}: queries with their answers ({columns[0]!r}, {columns[1]!r}) are no set: start_from:"
+                    " pairs holds a part of them out for the test; or name three files: queries, documents and qrels"
+                )
             reading.see(row, using(*SENTENCES, GRADE))
             texts = [_sentence(row, position) for position in range(len(SENTENCES))]
             score = row.values[row.column(GRADE)]
