@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule, Module, Router
 from torch import Tensor
 
-from multigrain.encoders.protocol import Encoder, Role, encode_as
+from multigrain.encoders.protocol import Encoder, Floats, Role, encode_as
 from multigrain.errors import ModelError
+
+_REMEMBERED: Final = 10_000
+"""Vectors that are kept in memory: training reads the same ones again and again, and a cache's disk is slower."""
 
 
 class StoredVectors(InputModule):
@@ -26,12 +30,20 @@ class StoredVectors(InputModule):
         super().__init__()  # type: ignore[no-untyped-call]
         self.encoder = encoder
         self.role: Role = role
+        self._remembered: dict[str, Floats] = {}
 
     def preprocess(self, inputs: Any, prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """The vectors of texts. The encoder puts prompts before them, so that `prompt` is dropped."""
         del prompt, kwargs
-        vectors = encode_as(self.encoder, list(inputs), self.role)
-        return {"sentence_embedding": torch.from_numpy(vectors.copy())}
+        texts = list(inputs)
+        new = [text for text in dict.fromkeys(texts) if text not in self._remembered]
+        known = {text: self._remembered[text] for text in texts if text in self._remembered}
+        if new:
+            known |= zip(new, encode_as(self.encoder, new, self.role), strict=True)
+            if len(self._remembered) + len(new) > _REMEMBERED:
+                self._remembered.clear()
+            self._remembered |= dict(list(known.items())[-_REMEMBERED:])
+        return {"sentence_embedding": torch.from_numpy(np.stack([known[text] for text in texts]))}
 
     def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """What `preprocess` gave."""
