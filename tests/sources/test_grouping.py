@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.sources.words import count_words, fold_words, word_ngrams
+from multigrain.sources.words import _WORD, count_words, fold_words, folded_words, word_ngrams
 
 _BASES = "कखतरअকতகதకతكتبשלמaé"
 _MARKS = [
@@ -53,3 +53,8 @@ def test_nothing_but_words_and_single_spaces_is_left(text: str) -> None:
     assert found == " ".join(found.split(" "))
     assert found.split() == [word for word in found.split(" ") if word]
     assert {word for gram in word_ngrams(text) for word in gram.split()} == set(found.split())
+
+
+@given(st.text(max_size=200) | st.text(st.sampled_from("aB9_ é„“–—'ßİſＫ水ก\u0301\u20dd\x1c\u2028"), max_size=40))
+def test_texts_without_marks_are_divided_faster_and_not_otherwise(text: str) -> None:
+    assert folded_words(text) == _WORD.findall(text.casefold())

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from multigrain.sources.words import word_ngrams
+from multigrain.sources.words import folded_words, ngrams_of
 
 _Indices: TypeAlias = npt.NDArray[np.int64]
 
@@ -41,7 +41,7 @@ def near_duplicate_groups(
     with _Signatures() as signatures:
         source = iter(texts)
         while block := list(islice(source, _BLOCK)):
-            signatures.add(sorted(word_ngrams(text)) for text in block)
+            signatures.add([ngrams_of(folded_words(text)) for text in block])
         parents = np.arange(len(signatures), dtype=np.int64)
         for bucket in signatures.buckets():
             _join_bucket(parents, bucket, signatures, similarity)
@@ -72,16 +72,12 @@ class _Signatures:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, shingles: Iterable[list[str]]) -> None:
-        """The next block of texts, each by its shingles."""
+    def add(self, shingles: list[list[str]]) -> None:
+        """The next block of texts, each by its shingles, in any order and any number of times."""
         from rensa import RMinHash
 
-        def signature(parts: list[str]) -> npt.NDArray[np.uint32]:
-            minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
-            minhash.update(parts)
-            return np.asarray(minhash.digest(), dtype=np.uint32)
-
-        block = np.stack([signature(parts) for parts in shingles])
+        signatures = RMinHash.digest_matrix_from_token_sets(shingles, _PERMUTATIONS, _SEED)
+        block = np.asarray(signatures.to_rows(), dtype=np.uint32)
         self._signatures.write(block.tobytes())
         halves = block.view(np.uint64).reshape(len(block), _BANDS, -1)  # (texts, bands, 2)
         # Two bands that are equal have equal hashes; signatures decide, so that others may have them too.

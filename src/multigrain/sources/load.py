@@ -6,7 +6,7 @@ import hashlib
 import random
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,8 +16,9 @@ from multigrain.records import Document, Split
 from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.source import data_source
+from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_words
-from multigrain.storage.sequences import DiskList
+from multigrain.storage.sequences import DiskList, RangeSequence
 from multigrain.storage.text import storable
 
 _MIN_DOCUMENTS = 10
@@ -73,27 +74,21 @@ def prepare_corpus(
         SourceError: fewer than 10 usable documents, or a split that came out empty.
     """
     usable, dropped, left_out = _clean(documents, config.min_characters)
-    read = len(usable) + dropped["too_short"] + dropped["repeated"]
-    if len(usable) < _MIN_DOCUMENTS:
+    read = len(usable.documents) + dropped["too_short"] + dropped["repeated"]
+    if len(usable.documents) < _MIN_DOCUMENTS:
         raise SourceError(
-            f"{source}: {len(usable)} usable documents of {read} read ({dropped['too_short']} shorter than "
+            f"{source}: {len(usable.documents)} usable documents of {read} read ({dropped['too_short']} shorter than "
             f"documents.min_characters={config.min_characters}, {dropped['repeated']} repeated); "
             f"at least {_MIN_DOCUMENTS} are needed"
         )
-    if config.limit is not None and len(usable) > config.limit:
-        chosen = sorted(random.Random(seed).sample(range(len(usable)), config.limit))
-        usable = DiskList(usable[position] for position in chosen)
-    parts, families, places = _chunk(usable, config, dropped)
+    if config.limit is not None and len(usable.documents) > config.limit:
+        usable = usable.at(sorted(random.Random(seed).sample(range(len(usable.documents)), config.limit)))
+    parts, places, together = _cut(usable, config, dropped)
     groups = near_duplicate_groups(
-        (document.text for document in parts),
-        config.near_duplicate_similarity,
-        # The chunks of a document stand one after another.
-        together=(pair for pair in pairwise(range(len(parts))) if families[pair[0]] == families[pair[1]]),
+        (document.text for document in parts), config.near_duplicate_similarity, together=together
     )
     sides = split_groups(groups, places, config)
-    split = DiskList(
-        replace(document, group=group, split=sides[group]) for document, group in zip(parts, groups, strict=True)
-    )
+    split = _Split(parts, groups, sides)
     count = Counter(sides[group] for group in groups)
     if not count[Split.TRAIN]:
         raise SourceError(
@@ -111,15 +106,55 @@ def prepare_corpus(
     return Corpus(split, counts)
 
 
-def _clean(documents: Iterable[Document], min_characters: int) -> tuple[DiskList[Document], dict[str, int], list[str]]:
+@dataclass(frozen=True)
+class _Usable:
+    """Documents that can be used.
+
+    Attributes:
+        documents: in the order in which they were read.
+        places: of each, see `text_place`.
+        longest: characters of the longest.
+    """
+
+    documents: DiskList[Document]
+    places: array[float]
+    longest: int
+
+    def at(self, positions: Sequence[int]) -> _Usable:
+        """Some of them."""
+        documents = document_list(self.documents[position] for position in positions)
+        return _Usable(documents, array("d", (self.places[position] for position in positions)), self.longest)
+
+
+class _Split(RangeSequence[Document]):
+    """Documents with their groups and sides, which are put together when they are asked for."""
+
+    def __init__(self, documents: Sequence[Document], groups: Sequence[int], sides: dict[int, Split]) -> None:
+        self._documents, self._groups, self._sides = documents, groups, sides
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __iter__(self) -> Iterator[Document]:
+        return map(self._placed, self._documents, self._groups)
+
+    def read_range(self, start: int, stop: int) -> list[Document]:
+        return list(map(self._placed, self._documents[start:stop], self._groups[start:stop]))
+
+    def _placed(self, document: Document, group: int) -> Document:
+        return Document(document.id, document.text, document.title, group, self._sides[group])
+
+
+def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable, dict[str, int], list[str]]:
     """The documents that can be used, counts of the others, and the ids of the first few of these."""
     left_out: list[str] = []
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
     keys: set[bytes] = set()
-    usable: DiskList[Document] = DiskList()
+    usable, places, longest = document_list(), array("d"), 0
     for document in documents:
         text = storable(document.text).strip()
-        key = _identity(text)
+        folded = fold_words(text).encode()
+        key = _digest(folded)
         if len(text) < min_characters or key in keys:
             counts["too_short" if len(text) < min_characters else "repeated"] += 1
             if len(left_out) < _NAMED:
@@ -127,23 +162,27 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[DiskList
             continue
         keys.add(key)
         title = storable(document.title).strip() or None if document.title is not None else None
-        usable.append(replace(document, id=storable(document.id), text=text, title=title))
-    return usable, counts, left_out
+        usable.append(Document(storable(document.id), text, title, document.group, document.split))
+        places.append(_place(folded))
+        longest = max(longest, len(text))
+    return _Usable(usable, places, longest), counts, left_out
 
 
-def _chunk(
-    documents: Iterable[Document], config: DocumentsConfig, counts: dict[str, int]
-) -> tuple[DiskList[Document], array[int], array[float]]:
-    """The chunks of the documents, each once and none too long.
+def _cut(
+    usable: _Usable, config: DocumentsConfig, counts: dict[str, int]
+) -> tuple[Sequence[Document], array[float], Iterable[tuple[int, int]]]:
+    """The documents, or their chunks, each once and none too long.
 
     Returns:
-        The chunks; for each the number of the document that it comes from; and the place of that one's whole text.
+        The chunks; for each the place of the whole text that it comes from; and pairs of chunks that stand one after
+        another and come from one document.
     """
-    chunks: DiskList[Document] = DiskList()
+    if config.chunk_size is None and usable.longest <= config.max_characters:
+        return usable.documents, usable.places, ()
+    chunks = document_list()
     families, places = array("q"), array("d")
     keys: set[bytes] = set()
-    for family, document in enumerate(documents):
-        place = text_place(document.text)
+    for family, (document, place) in enumerate(zip(usable.documents, usable.places, strict=True)):
         parts = [document]
         if config.chunk_size is not None:
             parts = chunk_document(
@@ -155,24 +194,25 @@ def _chunk(
             )
             counts["chunked"] += len(parts) > 1
         for part in parts:
-            key = _identity(part.text)
-            if key in keys:  # the same imprint at the foot of every file
-                counts["repeated"] += 1
-                continue
-            keys.add(key)
             text = part.text
+            if config.chunk_size is not None:  # whole documents are different from each other already
+                key = _digest(fold_words(text).encode())
+                if key in keys:  # the same imprint at the foot of every file
+                    counts["repeated"] += 1
+                    continue
+                keys.add(key)
             if len(text) > config.max_characters:
                 counts["cut"] += 1
                 text = cut_text(text, config.max_characters)
             chunks.append(replace(part, text=text))
             families.append(family)
             places.append(place)
-    return chunks, families, places
+    return chunks, places, (pair for pair in pairwise(range(len(chunks))) if families[pair[0]] == families[pair[1]])
 
 
-def _identity(text: str) -> bytes:
+def _digest(folded: bytes) -> bytes:
     """The same for texts that are the same but for case, punctuation and spaces; 16 bytes, however long they are."""
-    return hashlib.blake2b(fold_words(text).encode(), digest_size=16).digest()
+    return hashlib.blake2b(folded, digest_size=16).digest()
 
 
 def split_groups(groups: Sequence[int], places: Sequence[float], config: DocumentsConfig) -> dict[int, Split]:
@@ -200,15 +240,21 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
         missing = _FEWEST_GROUPS - sum(other is side for other in sides.values()) if share > 0 else 0
+        if missing <= 0:
+            continue
         spare = sorted((group for group, other in sides.items() if other is Split.TRAIN), key=smallest.__getitem__)
-        for group in spare[: max(missing, 0)]:
+        for group in spare[:missing]:
             sides[group] = side
     return sides
 
 
 def text_place(text: str) -> float:
     """A text's place between 0 and 1, by hash."""
-    return int.from_bytes(hashlib.sha256(fold_words(text).encode()).digest()[:8]) / 2**64
+    return _place(fold_words(text).encode())
+
+
+def _place(folded: bytes) -> float:
+    return int.from_bytes(hashlib.sha256(folded).digest()[:8]) / 2**64
 
 
 def titles_suffice(documents: Sequence[Document]) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.storage.files import atomic_write
 from multigrain.storage.parquet import StoredTable, attributes, write_table
+from multigrain.storage.sequences import DiskList
 
 _SCHEMA = pa.schema(
     [
@@ -23,6 +26,14 @@ _SCHEMA = pa.schema(
     ]
 )
 
+_PACK: Final = attrgetter("id", "text", "title", "group", "split.value")
+_SPLITS: Final = {split.value: split for split in Split}
+
+
+def _unpack(values: tuple[Any, ...]) -> Document:
+    identifier, text, title, group, split = values
+    return Document(identifier, text, title, group, _SPLITS[split])
+
 
 def write_document_table(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as Parquet, whole or not at all."""
@@ -32,9 +43,14 @@ def write_document_table(path: Path, documents: Iterable[Document]) -> None:
 def open_document_table(path: Path) -> StoredTable[Document]:
     """Documents that `write_document_table` wrote, in their order, read as they are asked for.
 
-    Going through them in order is fast. To ask for them at random, put them into a `DiskList` first.
+    Going through them in order is fast. To ask for them at random, put them into a `document_list` first.
     """
     return StoredTable(path, _SCHEMA, lambda row: Document(**{**row, "split": Split(row["split"])}))
+
+
+def document_list(documents: Iterable[Document] = ()) -> DiskList[Document]:
+    """Documents in a temporary file, any of which can be read at any time."""
+    return DiskList(documents, pack=_PACK, unpack=_unpack)
 
 
 def read_document_table(path: Path) -> tuple[Document, ...]:

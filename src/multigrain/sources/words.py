@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from itertools import chain, groupby
 from typing import Final
 
@@ -21,6 +22,10 @@ _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\
 _MARKS: Final = _combining_marks()
 # Vowel signs and other marks go on with a word, though \w leaves them out: without them, किताब would be three words.
 _WORD: Final = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*")
+# Most texts hold nothing of all that, and are divided several times faster without looking for it.
+_PLAIN_WORD: Final = re.compile(r"\w+")
+_NOT_PLAIN: Final = re.compile("[^\u0000-\u02ff\u2000-\u20cf]")
+_ASCII_WORDS: Final = "".join(chr(code) if chr(code).isalnum() or chr(code) == "_" else " " for code in range(128))
 
 
 def fold_text(text: str) -> str:
@@ -36,7 +41,16 @@ def fold_words(text: str) -> str:
 
     Punctuation is left out: a document that differs from another by it alone holds nothing new.
     """
-    return " ".join(_WORD.findall(text.casefold()))
+    return " ".join(folded_words(text))
+
+
+def folded_words(text: str) -> list[str]:
+    """The text's case-folded words, in order."""
+    if text.isascii():
+        return text.lower().translate(_ASCII_WORDS).split()
+    folded = text.casefold()
+    words: list[str] = (_WORD if _NOT_PLAIN.search(folded) else _PLAIN_WORD).findall(folded)
+    return words
 
 
 def count_words(text: str) -> int:
@@ -46,7 +60,11 @@ def count_words(text: str) -> int:
 
 def word_ngrams(text: str, n: int = 3) -> set[str]:
     """The text's distinct word n-grams; a text of fewer than n words is one n-gram."""
-    words = _WORD.findall(text.casefold())
+    return set(ngrams_of(folded_words(text), n))
+
+
+def ngrams_of(words: Sequence[str], n: int = 3) -> list[str]:
+    """The n-grams of some words, in order; fewer than n words are one n-gram."""
     if len(words) <= n:
-        return {" ".join(words)}
-    return {" ".join(words[start : start + n]) for start in range(len(words) - n + 1)}
+        return [" ".join(words)]
+    return list(map(" ".join, zip(*(words[start:] for start in range(n)), strict=False)))

@@ -27,13 +27,13 @@ from multigrain.errors import SourceError
 from multigrain.llm.session.usage import read_usage
 from multigrain.mining.vectors import corpus_vectors
 from multigrain.records import Split
-from multigrain.sources.store import open_document_table
+from multigrain.sources.store import document_list, open_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.labels import apply_labels, read_labels
 from multigrain.stages.models import open_audit_reference
 from multigrain.storage.files import atomic_write, remove
 from multigrain.storage.rundir import RunDirectory
-from multigrain.storage.sequences import DiskList, View
+from multigrain.storage.sequences import View
 from multigrain.synthesis.heldout import read_heldout_queries
 from multigrain.synthesis.inputs import row_units
 
@@ -54,7 +54,9 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
     config, run = context.config, context.run
     rows = open_rows(run.rows_path)
     # Negatives come from the training side alone: held-out documents stay unseen in every role.
-    pool = DiskList(document for document in open_document_table(run.documents_path) if document.split is Split.TRAIN)
+    pool = document_list(
+        document for document in open_document_table(run.documents_path) if document.split is Split.TRAIN
+    )
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
         pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
@@ -112,7 +114,7 @@ def _judge_heldout(context: RunContext, reference: Encoder, judges: Sequence[Jud
     queries, judges = read_heldout_queries(run.heldout_queries_path), of_passages(judges)
     if config.audit.false_negatives != "keep-as-positive" or not judges or not queries:
         return None
-    documents = DiskList(open_document_table(run.documents_path))
+    documents = document_list(open_document_table(run.documents_path))
     texts: Sequence[str] = View(documents, attrgetter("text"))
     vectors = corpus_vectors(reference, texts, run.path / "dataset" / "heldout-vectors")
     further = judge_heldout(queries, documents, vectors, reference.encode_queries, judges)

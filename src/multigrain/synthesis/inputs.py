@@ -14,11 +14,10 @@ from multigrain.records import Document, GivenQuery, Split, SynthesizedRow, Task
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import load_corpus, titles_suffice
 from multigrain.sources.pairs import load_pairs
-from multigrain.sources.store import open_document_table, read_query_table
+from multigrain.sources.store import document_list, open_document_table, read_query_table
 from multigrain.sources.tasks import make_task, read_task_table, read_tasks, split_tasks
 from multigrain.sources.words import fold_words
 from multigrain.storage.rundir import RunDirectory
-from multigrain.storage.sequences import DiskList
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.units import pair_units, task_units, writing_units
@@ -80,8 +79,8 @@ def training_units(config: Config, inputs: Inputs) -> Sequence[WritingUnit]:
     if config.start_from == "tasks":
         return [unit for unit in _task_units(config, inputs) if unit.document.split is Split.TRAIN]
     if config.start_from == "pairs":
-        return pair_units(inputs.queries, DiskList(inputs.documents), config.synthesis, seed=config.seed)
-    train = DiskList(document for document in inputs.documents if document.split is Split.TRAIN)
+        return pair_units(inputs.queries, document_list(inputs.documents), config.synthesis, seed=config.seed)
+    train = document_list(document for document in inputs.documents if document.split is Split.TRAIN)
     return writing_units(train, config.synthesis, seed=config.seed)
 
 
@@ -103,11 +102,11 @@ def heldout_documents(config: Config, inputs: Inputs, parts: Collection[Split] |
     queries = config.evaluation.queries
     if config.start_from != "documents" or queries not in ("auto", "synthetic"):
         return ()
-    heldout = DiskList(document for document in inputs.documents if document.split is not Split.TRAIN)
+    heldout = document_list(document for document in inputs.documents if document.split is not Split.TRAIN)
     if queries == "auto" and titles_suffice(heldout):
         return ()
     parts = parts_to_ask(config) if parts is None else parts
-    return heldout if len(parts) > 1 else DiskList(document for document in heldout if document.split in parts)
+    return heldout if len(parts) > 1 else document_list(document for document in heldout if document.split in parts)
 
 
 def parts_to_ask(config: Config) -> frozenset[Split]:
