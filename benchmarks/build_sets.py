@@ -58,7 +58,7 @@ def write_documents(folder: Path, documents: list[Document], about: Mapping[str,
     queries: dict[str, str] = {}
     counts: dict[str, int] = {"documents": len(prepared)}
     for split in Split:
-        made = from_documents(prepared, split, prepared, folder.name, "test")
+        made = from_documents(prepared, split, folder.name, "test")
         queries |= made.queries
         _write_qrels(folder / "qrels" / f"{split.value}.tsv", made.qrels)
         counts[f"{split.value}_queries"] = len(made.queries)

@@ -1,6 +1,6 @@
 """A chat endpoint for benchmarks: real HTTP in a process of its own, with latency, faults and a log on disk.
 
-    python -m benchmarks.stub_endpoint --latency 0.2 --faults mixed --log events.jsonl
+    python -m benchmarks.stub_endpoint --latency 0.2 --faults mixed --log events.jsonl --answers words
 
 Prints its port on the first line. Written on asyncio's protocols, so that it takes less of a small machine's cores
 than the client under test. Every event goes to the log before the answer goes out: the log, and not the client, is
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,8 @@ _TEXT: Final = "A passage that stands for what a language model writes, about si
 
 FAULTS: Final[dict[str, dict[str, float]]] = {
     "none": {},
+    "5%": {"429": 0.01, "500": 0.02, "reset": 0.01, "half": 0.01},
+    "schema": {"wrong_json": 0.02},
     # A service on a bad day: what a run must get through without losing anything.
     "mixed": {"429": 0.03, "500": 0.03, "reset": 0.02, "half": 0.01, "truncated": 0.03, "wrong_json": 0.03},
     # Hardly anything works: 5% of the answers can be used.
@@ -92,11 +94,17 @@ def read_log(path: Path) -> Iterator[Event]:
 
 @contextmanager
 def serve(
-    *, latency: float = 0.0, jitter: float = 0.0, faults: str = "none", log: Path | None = None, seed: int = 0
+    *,
+    latency: float = 0.0,
+    jitter: float = 0.0,
+    faults: str = "none",
+    log: Path | None = None,
+    seed: int = 0,
+    answers: str = "same",
 ) -> Iterator[str]:
     """Run the endpoint in a process of its own; yields its base URL."""
     command = [sys.executable, "-m", "benchmarks.stub_endpoint", "--faults", faults, "--seed", str(seed)]
-    command += ["--latency", str(latency), "--jitter", str(jitter)]
+    command += ["--latency", str(latency), "--jitter", str(jitter), "--answers", answers]
     if log is not None:
         command += ["--log", str(log)]
     root = Path(__file__).resolve().parent.parent
@@ -115,6 +123,7 @@ class _Stub:
     faults: dict[str, float]
     seed: int
     log: int | None
+    answers: str = "same"
     seen: Counter[str] = field(default_factory=Counter)
 
     def note(self, kind: str, unit: int, mark: str, what: str = "") -> None:
@@ -179,7 +188,7 @@ class _Connection(asyncio.Protocol):
             self._fail(what)
             return
         self._stub.note("answered", unit, mark, what)
-        text, finish = _content(what, unit, body)
+        text, finish = _content(what, unit, body, self._stub.answers)
         choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 400, "completion_tokens": 350}
         self._send(json.dumps({"model": "stub", "choices": [choice], "usage": usage}).encode())
@@ -205,9 +214,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write(head % (status, more, len(body)) + body)
 
 
-def _content(what: str, unit: int, body: dict[str, Any]) -> tuple[str, str]:
+def _content(what: str, unit: int, body: dict[str, Any], answers: str = "same") -> tuple[str, str]:
     fields = body["response_format"]["json_schema"]["schema"]["properties"] if "response_format" in body else ["query"]
-    good = json.dumps({name: f"{name} {unit} {_TEXT if name != 'query' else ''}".strip() for name in fields})
+    if answers == "words":
+        good = json.dumps(_words(unit, body["messages"][-1]["content"], fields))
+    else:
+        good = json.dumps({name: f"{name} {unit} {_TEXT if name != 'query' else ''}".strip() for name in fields})
     if what == "truncated":
         return good[: len(good) // 2], "length"
     if what == "wrong_json":
@@ -219,10 +231,22 @@ def _content(what: str, unit: int, body: dict[str, Any]) -> tuple[str, str]:
     return good, "stop"
 
 
+def _words(unit: int, prompt: str, fields: Iterable[str]) -> dict[str, str]:
+    """Texts of the document's own words: a query of eight, and passages that share the fewer, the lower the level."""
+    document = prompt[prompt.index(f"[unit {unit}]") :].split("\n", 1)[0].split()[2:]
+    chance, texts = random.Random(unit), {}
+    for name in fields:
+        level = int(name[-1]) if name[-1].isdigit() else 0
+        own = chance.sample(document, min(len(document), 10 * level if level else 8))
+        others = [f"{name} {chance.randrange(1_000_000)}" for _ in range((5 - level) * 4)] if level else []
+        texts[name] = " ".join(own + others)
+    return texts
+
+
 async def _main(arguments: argparse.Namespace) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     log = os.open(arguments.log, flags, 0o644) if arguments.log is not None else None
-    stub = _Stub(arguments.latency, arguments.jitter, FAULTS[arguments.faults], arguments.seed, log)
+    stub = _Stub(arguments.latency, arguments.jitter, FAULTS[arguments.faults], arguments.seed, log, arguments.answers)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(stub), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -237,5 +261,8 @@ if __name__ == "__main__":
     parser.add_argument("--jitter", type=float, default=0.0, help="up to so many seconds more")
     parser.add_argument("--faults", choices=FAULTS, default="none")
     parser.add_argument("--log", type=Path)
+    parser.add_argument(
+        "--answers", choices=("same", "words"), default="same", help="same texts, or the document's words"
+    )
     parser.add_argument("--seed", type=int, default=0)
     asyncio.run(_main(parser.parse_args()))

@@ -53,7 +53,7 @@ def test_titles_of_the_split_become_queries_over_the_whole_corpus() -> None:
         document("b", "opens a file", "Open a file", Split.TRAIN),
         document("c", "no title here"),
     ]
-    made = from_documents(documents, Split.TEST, documents, "own", "test")
+    made = from_documents(documents, Split.TEST, "own", "test")
     assert dict(made.queries) == {"q-a": "Sort a list"}
     assert set(made.corpus) == {"a", "b", "c"}
     assert made.qrels["q-a"] == {"a": 1}
@@ -67,13 +67,13 @@ def test_documents_that_answer_as_well_are_relevant_too() -> None:
         document("twin-of-title", "another way to sort.", None, Split.TRAIN),
         document("unrelated", "Opens a file.", "Open", Split.TRAIN),
     ]
-    made = from_documents(documents, Split.TEST, documents, "own", "test")
+    made = from_documents(documents, Split.TEST, "own", "test")
     assert set(made.qrels["q-a"]) == {"a", "same-text", "same-title", "twin-of-title"}
 
 
 def test_titles_that_nobody_can_tell_apart_are_one_query() -> None:
     documents = [document("a", "first text", "Overview"), document("b", "second text", "overview ")]
-    made = from_documents(documents, Split.TEST, documents, "own", "test")
+    made = from_documents(documents, Split.TEST, "own", "test")
     assert dict(made.queries) == {"q-a": "Overview"}
     assert made.qrels["q-a"] == {"a": 1, "b": 1}
 
@@ -81,7 +81,7 @@ def test_titles_that_nobody_can_tell_apart_are_one_query() -> None:
 def test_documents_without_titles_say_what_to_do() -> None:
     documents = [document("a", "text"), document("b", "text", "A title", Split.TRAIN)]
     with pytest.raises(EvaluationError, match="none of the 1 test documents has a title"):
-        from_documents(documents, Split.TEST, documents, "own", "test")
+        from_documents(documents, Split.TEST, "own", "test")
 
 
 def test_written_queries_keep_their_label_and_must_name_known_documents() -> None:

@@ -32,7 +32,7 @@ def test_a_run_directory_brings_roles_labels_and_the_texts_of_its_own_documents(
         {"a": {"x": 1}, "b": {"cat": 1}},
     )
     sets = [
-        from_documents(documents, Split.TEST, documents, "test", "test"),
+        from_documents(documents, Split.TEST, "test", "test"),
         elsewhere,
     ]
     run = RunDirectory(tmp_path)

@@ -37,11 +37,10 @@ from multigrain.evaluation.results import BASE
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.model.encoder import load
-from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, complete_stage
 from multigrain.stages.fingerprints import base_settings
 from multigrain.stages.preflight import check_selection
@@ -155,7 +154,7 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
     if config.evaluation.queries == "none" and not any(opened.role == "test" for opened in others.retrieval):
         raise EvaluationError(_NO_JUDGE)  # before anything is written
     run = _written(ablation, ablation.matrix.reference)
-    sets = [*domain_sets(config, run, read_document_table(run.documents_path)), *others.retrieval]
+    sets = [*domain_sets(config, run, searched_documents(run)), *others.retrieval]
     if others.similarity or others.tasks:
         ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
     if not any(opened.role == "test" for opened in sets):

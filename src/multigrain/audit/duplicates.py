@@ -18,6 +18,7 @@ from multigrain.sources.words import fold_words
 _LABEL_WORDS: Final = 8
 _COMPARED: Final = 200_000
 _BLOCK: Final = 512
+_TILE: Final = 8_192
 
 Embed = Callable[[Sequence[str]], Floats]
 """Turns texts into (n, d) vectors of length 1."""
@@ -127,13 +128,24 @@ def _repeats(vectors: Floats, limit: float) -> dict[int, tuple[int, float]]:
     repeats: dict[int, tuple[int, float]] = {}
     stays = np.ones(len(vectors), dtype=bool)
     for start in range(0, len(vectors), _BLOCK):
-        block = vectors[start : start + _BLOCK] @ vectors[: start + _BLOCK].T
-        for row in np.flatnonzero((np.tril(block, start - 1) > limit).any(axis=1)).tolist():
-            own = start + row
-            near = np.flatnonzero(stays[:own] & (block[row, :own] > limit))
-            if len(near):
-                stays[own] = False
-                repeats[own] = int(near[0]), float(block[row, near[0]])
+        block = vectors[start : start + _BLOCK]
+        nearest: dict[int, tuple[int, float]] = {}
+        for first in range(0, start, _TILE):  # by now it is known which of these stay
+            part = slice(first, min(first + _TILE, start))
+            scores = block @ vectors[part].T
+            near = (scores > limit) & stays[part]
+            for row in np.flatnonzero(near.any(axis=1)).tolist():
+                place = int(near[row].argmax())
+                nearest.setdefault(row, (first + place, float(scores[row, place])))
+        scores = block @ block.T
+        for row in range(len(block)):
+            if row not in nearest:
+                near = np.flatnonzero(stays[start : start + row] & (scores[row, :row] > limit))
+                if not len(near):
+                    continue
+                nearest[row] = start + int(near[0]), float(scores[row, near[0]])
+            stays[start + row] = False
+            repeats[start + row] = nearest[row]
     return repeats
 
 

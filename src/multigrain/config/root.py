@@ -41,6 +41,11 @@ class EngineConfig(Section):
     object_store_mb: int = Field(default=200, ge=80)
     """ray only: shared memory of a Ray that is started here; units and results are small."""
 
+    store: str | None = None
+    """The address of a folder on an object store, e.g. s3://bucket/runs/mine (extra `s3`), or of any file system that
+    fsspec knows: every complete stage is copied there, and a run directory that lacks it takes it from there. One run
+    writes at a time (null: nowhere)."""
+
     start_seconds: float = Field(default=300.0, gt=0)
     """ray only: how long to wait for a worker where none is left, e.g. for a node to join."""
 

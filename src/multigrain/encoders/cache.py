@@ -52,6 +52,11 @@ class CachedEncoder(RoleEncoder):
             ) from None
 
     @property
+    def uncached(self) -> Encoder:
+        """The encoder that embeds what is not known yet."""
+        return self._encoder
+
+    @property
     def facts(self) -> EncodingFacts | None:
         """The encoder's."""
         return self._encoder.facts if isinstance(self._encoder, RoleEncoder) else None

@@ -62,6 +62,7 @@ class Encoding:
         device: where models run; None lets sentence-transformers choose.
         trust_remote_code: run code that comes with models.
         scores: a folder that keeps scores, so that an interrupted call goes on; None keeps none.
+        shards: a folder for the vectors of corpora that are too large for memory; None: a temporary one.
     """
 
     batch_size: int = 64
@@ -69,6 +70,7 @@ class Encoding:
     device: str | None = None
     trust_remote_code: bool = False
     scores: Path | None = None
+    shards: Path | None = None
 
 
 def parse_model(text: str) -> ModelSpec:

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multigrain.config import fingerprint
+from multigrain.encoders.cache import CachedEncoder
 from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.metrics import NDCG_AT_10, first_relevant, measure_queries, metrics_for
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.mining.best import NO_ROW, Best, Indices
 from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.search import top_k
+from multigrain.mining.vectors import IN_MEMORY, VectorStore, embed_shards
+from multigrain.storage.sequences import View
 
 if TYPE_CHECKING:  # it loads torch, which scoring a ranking does not need
     from multigrain.encoders.protocol import Encoder
@@ -34,7 +40,7 @@ _NDCG: Final = "ndcg_at_10"
 class Retriever(Protocol):
     """Anything that ranks documents: an embedding model, BM25."""
 
-    def rank(self, queries: list[str], documents: list[str], depth: int) -> NDArray[np.int64]:
+    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> NDArray[np.int64]:
         """Positions of the best documents, best first, -1 where there are fewer: (queries, at most depth).
 
         Equal scores go to the earlier document.
@@ -149,22 +155,27 @@ class DenseRetriever:
     Args:
         encoder: embeds queries and documents.
         block: documents embedded and scored at once. Bounds memory.
+        shards: a folder for the vectors of corpora that are too large for memory; see `stored_vectors`. None embeds
+            documents as they are scored.
     """
 
-    def __init__(self, encoder: Encoder, *, block: int = 8_192) -> None:
+    def __init__(self, encoder: Encoder, *, block: int = 8_192, shards: Path | None = None) -> None:
         self._encoder = encoder
         self._block = block
+        self._shards = shards
 
-    def rank(self, queries: list[str], documents: list[str], depth: int) -> NDArray[np.int64]:
+    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> NDArray[np.int64]:
         """Positions of the nearest documents, best first: (len(queries), min(depth, len(documents))).
 
         Raises:
             EvaluationError: the vectors are not finite, or queries' and documents' dimensions differ.
         """
-        vectors = _Embedded(self._encoder, documents)
         try:
-            # One thread of ours, so that embedding keeps all of the library's.
             encoded = self._encoder.encode_queries(queries)
+            if (stored := stored_vectors(self._encoder, documents, self._shards)) is not None:
+                return top_k(encoded, stored, depth)[1]
+            # One thread of ours, so that embedding keeps all of the library's.
+            vectors = _Embedded(self._encoder, documents)
             return top_k(encoded, vectors, depth, threads=1, read_once=True, block=self._block)[1]
         except SourceError as error:
             raise EvaluationError(
@@ -178,13 +189,30 @@ class _Embedded:
     """A corpus' vectors, embedded when they are read. Implements `mining.best.Rows`."""
 
     encoder: Encoder
-    documents: list[str]
+    documents: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.documents)
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         return self.encoder.encode_documents(self.documents[rows])
+
+
+def stored_vectors(encoder: Encoder, documents: Sequence[str], shards: Path | None) -> VectorStore | None:
+    """The vectors of a corpus that is too large for memory, on the disk; None where it is not, or there is no folder.
+
+    What is there already is not embedded again: shards are found by what they hold. No cache keeps them twice.
+
+    Args:
+        encoder: embeds documents.
+        documents: the corpus, in the order in which it is searched.
+        shards: the folder; None embeds nothing.
+    """
+    if shards is None or len(documents) <= IN_MEMORY:
+        return None
+    corpus = fingerprint(encoder.fingerprint, len(documents), documents[0], documents[-1])[:32]
+    direct = encoder.uncached if isinstance(encoder, CachedEncoder) else encoder
+    return embed_shards(documents, str(shards / corpus), encoder.fingerprint, direct)
 
 
 class BM25Retriever:
@@ -196,9 +224,9 @@ class BM25Retriever:
 
     def __init__(self, stopwords: str | None = "en") -> None:
         self._stopwords = stopwords
-        self._indexed: tuple[list[str], LexicalIndex] | None = None
+        self._indexed: tuple[Sequence[str], LexicalIndex] | None = None
 
-    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
+    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Indices:
         """Positions of the best documents, best first; `NO_ROW` where no further one shares a word with the query.
 
         Args:
@@ -209,9 +237,13 @@ class BM25Retriever:
         Returns:
             (len(queries), min(depth, len(documents))).
         """
-        if self._indexed is None or self._indexed[0] != documents:
+        if self._indexed is None or not _same_texts(self._indexed[0], documents):
             self._indexed = (documents, LexicalIndex(documents, stopwords=self._stopwords))
         return self._indexed[1](queries, depth)
+
+
+def _same_texts(left: Sequence[str], right: Sequence[str]) -> bool:
+    return left is right or (len(left) == len(right) and all(map(eq, left, right)))
 
 
 class HybridRetriever:
@@ -224,7 +256,7 @@ class HybridRetriever:
     def __init__(self, parts: Sequence[Retriever]) -> None:
         self._parts = parts
 
-    def rank(self, queries: list[str], documents: list[str], depth: int) -> Indices:
+    def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Indices:
         """Positions of the best documents, best first: (len(queries), min(depth, len(documents))).
 
         `NO_ROW` where no part ranks a further one.
@@ -242,18 +274,21 @@ class HybridRetriever:
         return joined
 
 
-def evaluate_retrieval(encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192) -> SetScores:
+def evaluate_retrieval(
+    encode: Encoder, evaluation_set: EvaluationSet, *, block: int = 8_192, shards: Path | None = None
+) -> SetScores:
     """Score an embedding model on a set.
 
     Args:
         encode: embeds queries and documents. Wrap it in `embedding_cache.CachedEncoder` where sets share texts.
         evaluation_set: what to score on.
         block: documents embedded and scored at once. Bounds memory.
+        shards: a folder for the vectors of a corpus that is too large for memory.
 
     Raises:
         EvaluationError: the vectors are not finite, or queries' and documents' dimensions differ.
     """
-    return evaluate_retriever(DenseRetriever(encode, block=block), evaluation_set)
+    return evaluate_retriever(DenseRetriever(encode, block=block, shards=shards), evaluation_set)
 
 
 def evaluate_retriever(retriever: Retriever, evaluation_set: EvaluationSet) -> SetScores:
@@ -273,7 +308,7 @@ def rank_documents(retriever: Retriever, evaluation_set: EvaluationSet, depth: i
         depth: how many documents of each query are kept.
     """
     document_ids = sorted(evaluation_set.corpus, reverse=True)
-    texts = [evaluation_set.corpus[document_id] for document_id in document_ids]
+    texts = View(document_ids, evaluation_set.corpus.__getitem__)
     own = evaluation_set.own_documents
     ranks = retriever.rank(list(evaluation_set.queries.values()), texts, depth + bool(own))
     return {

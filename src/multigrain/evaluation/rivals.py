@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,10 +29,14 @@ from multigrain.evaluation.retrieval import (
 )
 from multigrain.evaluation.rival import Rival, RivalScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.searched import sampled_texts
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
 
 _UNTUNED: Final = (BM25, HYBRID)
+_MOST_IN_WORDS: Final = 200_000
+"""Documents up to which rivals that count words are tried: their index lies in memory."""
+_BYTES_A_DOCUMENT: Final = 4_000
 
 
 def rivals_of(config: Config) -> list[ModelSpec]:
@@ -143,14 +148,13 @@ def score_rivals(
     scored, lexical = ScoredRivals(), BM25Retriever()
     if not sets:
         return scored
-    texts = _sample(sets[0])
     for spec in specs:
         try:
             if words := too_dear(spec.reference, _read_by_a_rival(sets)):
                 raise EvaluationError(words)
             with (
                 progress.task(f"Evaluating {spec.name}", len(sets), unit="sets") as task,
-                _opened(spec, encoding, texts, scored, lexical=lexical, model=model, cost=cost) as retriever,
+                _opened(spec, encoding, sets, scored, lexical=lexical, model=model, cost=cost) as retriever,
             ):
                 for chosen in sets:
                     scores = evaluate_retriever(retriever, chosen)
@@ -166,15 +170,22 @@ def score_rivals(
 
 def _read_by_a_rival(sets: Sequence[EvaluationSet]) -> Iterator[str]:
     """Every text once, as the cache of vectors keeps them."""
-    yield from dict.fromkeys(text for chosen in sets for text in chosen.corpus.values())
-    yield from dict.fromkeys(text for chosen in sets for text in chosen.queries.values())
+    seen: set[bytes] = set()
+    for texts in (*(chosen.corpus for chosen in sets), {}, *(chosen.queries for chosen in sets)):
+        if not texts:
+            seen.clear()  # a query's vector is another than a document's
+        for text in texts.values():
+            key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            if key not in seen:
+                seen.add(key)
+                yield text
 
 
 @contextmanager
 def _opened(
     spec: ModelSpec,
     encoding: Encoding,
-    texts: Sequence[str],
+    sets: Sequence[EvaluationSet],
     scored: ScoredRivals,
     *,
     lexical: Retriever,
@@ -182,21 +193,30 @@ def _opened(
     cost: ModelCost,
 ) -> Iterator[Retriever]:
     """A rival as something that ranks, its cost and facts noted."""
+    texts = _sample(sets[0])
     if spec.reference in _UNTUNED:
+        if (most := max(len(chosen.corpus) for chosen in sets)) > _MOST_IN_WORDS:
+            raise EvaluationError(
+                f"the index of words of {most:,} documents would take some {most * _BYTES_A_DOCUMENT / 2**30:.1f} GiB "
+                "of memory; where there is that much, `multigrain evaluate bm25 --set SET` searches them"
+            )
         words = lexical_cost(texts)
         scored.costs[spec.name] = words if spec.reference == BM25 else words.beside(cost)
-        yield lexical if spec.reference == BM25 else HybridRetriever((lexical, DenseRetriever(model)))
+        yield (
+            lexical
+            if spec.reference == BM25
+            else HybridRetriever((lexical, DenseRetriever(model, shards=encoding.shards)))
+        )
         return
     with open_encoder(spec, encoding) as (encoder, loaded):
         uncached = encoder if loaded is None else SentenceTransformerEncoder(loaded, batch_size=encoding.batch_size)
         scored.costs[spec.name] = model_cost(loaded, uncached, texts)
         scored.facts[spec.name] = facts_of(spec, loaded)
-        yield DenseRetriever(encoder)
+        yield DenseRetriever(encoder, shards=encoding.shards)
 
 
 def _sample(chosen: EvaluationSet) -> list[str]:
-    documents = list(chosen.corpus.values())
-    return documents[:: max(1, len(documents) // SAMPLE)][:SAMPLE]
+    return sampled_texts(chosen.corpus, SAMPLE)[:SAMPLE]
 
 
 def sample_texts(sets: Sequence[EvaluationSet]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -34,6 +35,7 @@ from multigrain.evaluation.retrieval import (
 )
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, Role
+from multigrain.evaluation.sets.searched import sampled_texts, texts_fingerprint
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, evaluate_sts
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
@@ -44,7 +46,7 @@ if TYPE_CHECKING:  # MTEB takes seconds to import, which few sets need
 
     from multigrain.evaluation.sets.mteb_tasks import TaskScore
 
-_FORMAT = 4
+_FORMAT = 5
 _TASK_FIELDS = ("task", "kind", "metric", "score")
 
 
@@ -78,7 +80,7 @@ class Scored:
         shares: dict[int, float] = {}  # a run's own sets share their documents
         for chosen in sets.retrieval if model is not None else ():
             if model is not None and id(chosen.corpus) not in shares:
-                shares[id(chosen.corpus)] = share_cut(model, list(chosen.corpus.values()))
+                shares[id(chosen.corpus)] = share_cut(model, sampled_texts(chosen.corpus))
             if share := shares.get(id(chosen.corpus), 0.0):
                 cut[chosen.name] = share
         self.facts[name] = replace(facts, cut=cut)
@@ -154,7 +156,9 @@ class ScoreStore:
 
     def retrieval(self, chosen: EvaluationSet, score: Callable[[], SetScores]) -> SetScores:
         """The scores on a set: kept ones, or made now and kept."""
-        path = self._path(dict(chosen.corpus), dict(chosen.queries), dict(chosen.qrels))
+        if self._folder is None:
+            return score()
+        path = self._path(texts_fingerprint(chosen.corpus), dict(chosen.queries), dict(chosen.qrels))
         if (stored := _read(path)) is not None:
             return _set_scores(stored)
         scores = score()
@@ -236,6 +240,7 @@ def score_model(
     progress: Progress,
     batch_size: int = 64,
     store: ScoreStore | None = None,
+    shards: Path | None = None,
 ) -> None:
     """Score a model on every set, into `scored`.
 
@@ -249,6 +254,7 @@ def score_model(
         progress: who is told.
         batch_size: texts that MTEB encodes at once.
         store: scores of an earlier call that was interrupted; takes new ones in.
+        shards: a folder for the vectors of corpora that are too large for memory.
 
     Raises:
         EvaluationError: the vectors cannot be used, or a task's data is out of reach.
@@ -256,7 +262,7 @@ def score_model(
     store = store or ScoreStore(None, "")
     with progress.task(f"Evaluating {name}", len(sets), unit="sets") as task:
         for retrieval_set in sets.retrieval:
-            scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set))
+            scores = store.retrieval(retrieval_set, partial(evaluate_retrieval, encoder, retrieval_set, shards=shards))
             scored.keep_retrieval(name, retrieval_set, scores)
             task.advance(note=f"{retrieval_set.name} nDCG@10 {scores.ndcg_at_10:.3f}")
         for similarity_set in sets.similarity:
@@ -314,7 +320,7 @@ def score_models(
         if spec.reference == BM25:
             score_retriever(spec.name, BM25Retriever(), sets, scored)
             continue
-        with open_encoder(spec, encoding) as (encoder, model):
+        with tempfile.TemporaryDirectory() as scratch, open_encoder(spec, encoding) as (encoder, model):
             score_model(
                 spec.name,
                 model,
@@ -324,11 +330,14 @@ def score_models(
                 progress=progress or SilentProgress(),
                 batch_size=encoding.batch_size,
                 store=ScoreStore(encoding.scores, encoder.fingerprint),
+                shards=encoding.shards or Path(scratch),
             )
             scored.note(spec.name, facts_of(spec, model), model, sets)
             if vector_sizes is not None:
                 scored.vector_sizes += [
-                    measure_sizes(encoder, retrieval_set, *vector_sizes, model=spec.name)
+                    measure_sizes(
+                        encoder, retrieval_set, *vector_sizes, model=spec.name, shards=encoding.shards or Path(scratch)
+                    )
                     for retrieval_set in sets.retrieval
                 ]
     return scored

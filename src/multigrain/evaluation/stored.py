@@ -29,9 +29,10 @@ from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.vector_sizes import read_tables
-from multigrain.sources.store import read_document_table
+from multigrain.sources.store import open_document_table
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import TextTable
 
 COMPARISON_FILE = "comparison.json"
 PER_QUERY_FILE = "per_query.parquet"
@@ -55,7 +56,7 @@ class StoredResults:
     results: EvaluationResults
     about: Mapping[str, tuple[Role | None, str | None]]
     rows: list[QueryRow]
-    texts: dict[str, str]
+    texts: Mapping[str, str]
     similarity: dict[str, SimilaritySet]
     similarities: dict[str, dict[str, Floats]]
 
@@ -73,7 +74,8 @@ def open_results(path: Path) -> StoredResults:
             f"{path}: no {PER_QUERY_FILE} in it; give a run directory that has been evaluated, or two models and --set"
         )
     documents = RunDirectory(path).documents_path
-    texts = {document.id: document.text for document in read_document_table(documents)} if documents.exists() else {}
+    stored = open_document_table(documents) if documents.exists() else ()
+    texts = TextTable((document.id, document.text) for document in stored)
     similarity, similarities = read_similarities(folder / SIMILARITIES_FILE)
     results, about = _written(folder)
     rows = read_per_query(folder / PER_QUERY_FILE)

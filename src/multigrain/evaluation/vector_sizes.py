@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -33,6 +34,7 @@ from multigrain.evaluation.settings import PRECISIONS, CompareSettings, SizeSett
 from multigrain.evaluation.significance import PairedDifference, holm, mean_interval, randomisation_p_value
 from multigrain.mining.search import top_k
 from multigrain.records import Precision
+from multigrain.storage.sequences import View
 
 if TYPE_CHECKING:  # it loads torch, which reading a table does not need
     from multigrain.encoders.protocol import Encoder
@@ -48,7 +50,7 @@ MANY: Final = 100
 
 _BITS: Final = {"float32": 32, "float16": 16, "int8": 8, "binary": 1}
 _QUERIES: Final = 256  # rescored at once
-_MOST_NUMBERS: Final = 100_000_000
+_MOST_NUMBERS: Final = 25_000_000  # of the documents' vectors, of which there are five copies at once
 _MOST_QUERIES: Final = 2_000
 _MOST_SIGNS: Final = 2_000  # behind each p-value: enough for a correction over fifty sizes
 _UNIT: Final = 1e-3
@@ -148,6 +150,7 @@ def measure_sizes(
     *,
     model: str,
     trained: Sequence[int] = (),
+    shards: Path | None = None,
 ) -> SizeTable:
     """Try every size on a set.
 
@@ -159,6 +162,7 @@ def measure_sizes(
         settings: how sizes are compared with the whole; its `smallest` is what one may lose.
         model: what tables call the model.
         trained: the Matryoshka lengths it was trained for: tried where `sizes` names none.
+        shards: the folder in which the vectors of the whole set lie, where it is too large for memory.
 
     Raises:
         EvaluationError: every length is more than the model gives, or a set of fewer than two queries.
@@ -173,7 +177,7 @@ def measure_sizes(
     if len(chosen.queries) < len(evaluation_set.queries):
         queries = encoder.encode_queries(list(chosen.queries.values()))
     document_ids = sorted(chosen.corpus, reverse=True)
-    documents = encoder.encode_documents([chosen.corpus[key] for key in document_ids])
+    documents = _vectors(encoder, evaluation_set, document_ids, shards)
     by_size: dict[tuple[int, Precision, bool], NDArray[np.float64]] = {}
     for length in _lengths(sizes, width, trained, model):
         short = [_cut(vectors, length) for vectors in (queries, documents)]
@@ -191,6 +195,18 @@ def measure_sizes(
         trained=tuple(trained),
         sizes=tuple(_compared(by_size, width, chosen.clusters, settings)),
     )
+
+
+def _vectors(encoder: Encoder, whole: EvaluationSet, keys: Sequence[str], shards: Path | None) -> Floats:
+    """Vectors of some documents of a set; taken from the disk where those of all of them lie there."""
+    from multigrain.evaluation.retrieval import stored_vectors
+
+    every = sorted(whole.corpus, reverse=True)
+    stored = stored_vectors(encoder, View(every, whole.corpus.__getitem__), shards)
+    if stored is None:
+        return encoder.encode_documents([whole.corpus[key] for key in keys])
+    wanted = set(keys)
+    return stored.gather(np.array([place for place, key in enumerate(every) if key in wanted], dtype=np.int64))
 
 
 def _lengths(sizes: SizeSettings, width: int, trained: Sequence[int], model: str) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +14,10 @@ from multigrain.config.file import load_config
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.evaluation.sets.run_sets import domain_sets
-from multigrain.sources.store import read_document_table
+from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
+from multigrain.sources.store import open_document_table
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class DistilSettings:
         seed: of the order of texts and of dropout.
     """
 
-    documents: tuple[str, ...]
+    documents: Sequence[str]
     queries: tuple[str, ...]
     steps: int = 300
     batch_size: int = 32
@@ -104,7 +107,7 @@ class FinishedRun:
 
     model: Path
     exports: Path
-    documents: tuple[str, ...]
+    documents: Sequence[str]
     queries: tuple[str, ...]
     sets: tuple[EvaluationSet, ...]
 
@@ -120,13 +123,12 @@ def open_run(path: Path) -> FinishedRun | None:
     if not run.config_path.is_file():
         return None
     run.require("results", f"multigrain evaluate {run.config_path} --run {path}")
-    documents = read_document_table(run.documents_path)
-    sets = list(domain_sets(load_config(run.path), run, documents))
+    sets = list(domain_sets(load_config(run.path), run, searched_documents(run)))
     validation = [heldout for heldout in sets if heldout.role == "validation"]
     return FinishedRun(
         model=run.model_path,
         exports=run.path / "exports",
-        documents=tuple(document.text for document in documents),
+        documents=View(open_document_table(run.documents_path), attrgetter("text")),
         queries=tuple(dict.fromkeys(example.query for example in open_examples(run.dataset_path))),
         sets=tuple(validation or sets),
     )

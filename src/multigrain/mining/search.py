@@ -114,8 +114,8 @@ def rank_corpus(
         One ranking a query, in order, of `depth` rows or as many as the corpus has.
     """
     owners = np.asarray(groups)
-    answering = {group for own in own_groups for group in own}
-    sizes = Counter(group for group in groups if group in answering)
+    answering = np.array(sorted({group for own in own_groups for group in own}), dtype=owners.dtype)
+    sizes = Counter(owners[np.isin(owners, answering)].tolist())
     left_out = max((sum(sizes[group] for group in set(own)) for own in own_groups), default=0)
     for start in range(0, len(queries), _RANKED):
         similarities, indices = top_k(queries[start : start + _RANKED], corpus, depth + left_out)

@@ -26,12 +26,12 @@ from typing import Any, Final
 import numpy as np
 
 from multigrain.config import fingerprint
-from multigrain.encoders.distributed import computed
+from multigrain.encoders.distributed import DistributedEncoder, computed
 from multigrain.encoders.protocol import Encoder, Floats
 from multigrain.engine.protocol import Engine
 from multigrain.errors import SourceError
 from multigrain.mining.best import Indices, Rows
-from multigrain.storage.files import file_system
+from multigrain.storage.files import file_system, is_remote
 
 SHARD_ROWS: Final = 16_384
 """Vectors a shard: 25 MB at 384 dimensions."""
@@ -272,25 +272,29 @@ def shards_of(texts: Iterable[str], rows: int) -> Iterator[Sequence[str]]:
 def corpus_vectors(
     encoder: Encoder,
     texts: Sequence[str],
-    folder: Path,
+    folder: Path | str,
     *,
     in_memory: int = IN_MEMORY,
     shard_rows: int = SHARD_ROWS,
 ) -> Rows:
     """A corpus' vectors: in memory where they are few, in shards on disk, read block by block, where they are many.
 
-    Shards are written as they are embedded: killed, the next call goes on with the first that is missing.
+    Shards are written as they are embedded: killed, the next call goes on with the first that is missing. At an
+    address, which all workers of an engine see, these embed and write.
 
     Args:
         encoder: embeds documents.
         texts: the corpus.
-        folder: for the shards; emptied first of what another corpus left.
+        folder: for the shards, or an address; emptied first of what another corpus left.
         in_memory: texts up to which vectors stay in memory.
         shard_rows: texts a shard.
     """
     if len(texts) <= in_memory:
         return encoder.encode_documents(texts)
-    return embed_shards(texts, str(folder), fingerprint("corpus", encoder.fingerprint), encoder, shard_rows=shard_rows)
+    named, engine = fingerprint("corpus", encoder.fingerprint), None
+    if is_remote(folder) and isinstance(encoder, DistributedEncoder):
+        encoder, engine = encoder.encoder, encoder.engine
+    return embed_shards(texts, str(folder), named, encoder, engine=engine, shard_rows=shard_rows)
 
 
 def _read_manifest(place: str) -> dict[str, Any]:

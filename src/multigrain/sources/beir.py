@@ -19,6 +19,7 @@ from multigrain.errors import SourceError
 from multigrain.storage.columns import DOCUMENT_ID, GRADE, ID, QUERY_ID, TEXT, TITLE, no_column
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
+from multigrain.storage.sequences import TextTable
 from multigrain.storage.text import read_text
 
 TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
@@ -52,7 +53,7 @@ class JudgedTexts:
     """What the three files hold; every id in the judgments has its text, and every text has words.
 
     Attributes:
-        corpus: document id to text: its title, a space and its text, as BEIR and MTEB have it.
+        corpus: document id to text: its title, a space and its text, as BEIR and MTEB have it; the texts on the disk.
         queries: query id to text; BEIR keeps the queries of all splits in one file.
         qrels: query id to document id to grade.
         judgments: what became of the judgments.
@@ -60,7 +61,7 @@ class JudgedTexts:
         columns: name to query id to what the queries' file has in that column, for the columns that were asked for.
     """
 
-    corpus: dict[str, str]
+    corpus: TextTable
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
     judgments: Reading
@@ -109,7 +110,8 @@ def read_judged_texts(files: BeirFiles, *, columns: Sequence[str] = ()) -> Judge
             of the documents, of the queries or of the judgments would be left out.
     """
     documents, asked, judgments = Reading("documents"), Reading("queries"), Reading("judgments")
-    corpus, queries = _texts(files.corpus, documents), _texts(files.queries, asked, columns)
+    corpus = TextTable(_texts(files.corpus, documents))
+    queries = dict(_texts(files.queries, asked, columns))
     qrels = read_qrels(files.qrels, queries=(queries, files.queries), corpus=(corpus, files.corpus), reading=judgments)
     told = ((documents, files.corpus), (asked, files.queries), (judgments, files.qrels))
     notes = tuple(line for reading, path in told for line in reading.lines(path.name))
@@ -133,16 +135,14 @@ def _column(path: Path, name: str) -> dict[str, str]:
     return values
 
 
-def _texts(path: Path, reading: Reading, columns: Sequence[str] = ()) -> dict[str, str]:
-    """The texts of a file by id, without those that are empty."""
-    texts: dict[str, str] = {}
+def _texts(path: Path, reading: Reading, columns: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """The ids and texts of a file, without those that are empty."""
     for number, (identifier, text) in enumerate(iterate_texts(path, reading=reading, columns=columns), start=1):
         if text:
-            texts[identifier] = text
+            yield identifier, text
         else:
             reading.leave_out("empty", f"{identifier!r}, number {number} in {path.name}, which has no text")
     reading.check_few()
-    return texts
 
 
 def iterate_texts(

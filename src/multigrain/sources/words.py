@@ -33,7 +33,8 @@ def fold_text(text: str) -> str:
 
     Punctuation stays: "C", "C++" and "C#" ask three things.
     """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded.split())
 
 
 def fold_words(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Final
 
 from multigrain.audit.evaluation_sets import find_contamination
@@ -59,7 +60,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
     )
     with context.progress.task("Measuring the corpus", None):
         texts: Sequence[str] = View(pool, attrgetter("text"))
-        pool_vectors = corpus_vectors(reference, texts, run.path / "dataset" / "vectors")
+        pool_vectors = corpus_vectors(reference, texts, _shards(context, "vectors"))
     contamination = find_contamination(config, reference)
     with (
         context.progress.task("Auditing rows", len(rows)) as task,
@@ -107,6 +108,13 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
     return {key: value for key, value in counts.items() if key != "similarity"}
 
 
+def _shards(context: RunContext, name: str) -> Path | str:
+    """Where vectors lie that are too many for memory: in the run, or where the workers of a cluster see them too."""
+    if context.store is not None and context.config.engine.kind == "ray":
+        return f"{context.store.place}/dataset/{name}"
+    return context.run.path / "dataset" / name
+
+
 def _judge_heldout(context: RunContext, reference: Encoder, judges: Sequence[Judge]) -> int | None:
     """Have judges find what else answers the held-out queries; how many documents, or None where none is kept."""
     config, run = context.config, context.run
@@ -116,7 +124,7 @@ def _judge_heldout(context: RunContext, reference: Encoder, judges: Sequence[Jud
         return None
     documents = document_list(open_document_table(run.documents_path))
     texts: Sequence[str] = View(documents, attrgetter("text"))
-    vectors = corpus_vectors(reference, texts, run.path / "dataset" / "heldout-vectors")
+    vectors = corpus_vectors(reference, texts, _shards(context, "heldout-vectors"))
     further = judge_heldout(queries, documents, vectors, reference.encode_queries, judges)
     write_heldout_positives(run.heldout_positives_path, further)
     return sum(map(len, further.values()))

@@ -21,6 +21,7 @@ from multigrain.display.text import without_credentials
 from multigrain.errors import MultigrainError, RunMismatchError
 from multigrain.mining.vectors import IN_MEMORY
 from multigrain.storage.files import atomic_write
+from multigrain.storage.objects import StageStore
 from multigrain.storage.rundir import RunDirectory, StageManifest
 
 REDO: Final = "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
@@ -41,6 +42,7 @@ class RunContext:
         redo: whether a complete stage whose settings have changed is run again instead of refused.
         embeddings: a folder that keeps the reference model's vectors for other runs; None keeps none.
         remedy: what to do about a stage that was completed with other settings, in words; {folder} is its folder.
+        store: where complete stages are copied to and taken from; None: nowhere.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class RunContext:
     redo: bool = False
     embeddings: Path | None = None
     remedy: str = REDO
+    store: StageStore | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", as_begun(self.config, self.run, redo=self.redo))
@@ -99,11 +102,15 @@ def complete_stage(
 
     Raises:
         RunMismatchError: the stage is complete, but from other settings or inputs, and redoing was not asked for.
+        RunDirectoryError: the store of complete stages cannot be read or written.
     """
     manifest = context.run.manifest(folder)
     if manifest is not None and manifest.fingerprint == fingerprint:
         context.progress.say(f"{folder}: complete since {manifest.finished_at}, kept")
-        return manifest
+        return _published(context, folder, manifest)
+    if manifest is None and context.store is not None and context.store.restore(folder, fingerprint):
+        context.progress.say(f"{folder}: taken from {context.store.place}")
+        return context.run.require(folder, "multigrain run")
     if manifest is not None and not context.redo:
         raise RunMismatchError(
             f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
@@ -117,9 +124,16 @@ def complete_stage(
         context.run.note_failure(folder, str(error))
         raise
     context.save_config()
-    return context.run.finish(
+    manifest = context.run.finish(
         folder, fingerprint, counts, time.monotonic() - started, settings=context.config.model_dump(mode="json")
     )
+    return _published(context, folder, manifest)
+
+
+def _published(context: RunContext, folder: str, manifest: StageManifest) -> StageManifest:
+    if context.store is not None:
+        context.store.publish(folder)
+    return manifest
 
 
 def differences(context: RunContext, manifest: StageManifest) -> str:

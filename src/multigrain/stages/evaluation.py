@@ -44,7 +44,8 @@ from multigrain.evaluation.rivals import rivals_of, sample_texts, score_rivals
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
 from multigrain.evaluation.sets.retrieval_set import SYNTHETIC_ESTIMATE, EvaluationSet
-from multigrain.evaluation.sets.run_sets import domain_sets, seen_queries
+from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents, seen_queries
+from multigrain.evaluation.sets.searched import SearchedDocuments, sampled_texts
 from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
@@ -53,15 +54,15 @@ from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left
 from multigrain.model.anchors import anchors
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
-from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.models import RunModels
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
 from multigrain.stages.reranking import measure_reranking
 from multigrain.stages.spending import base_price, too_dear
-from multigrain.storage.files import atomic_directory, atomic_write
+from multigrain.storage.files import atomic_directory, atomic_write, remove
 
 _ANCHOR_TEXTS = 6
+_LENGTHS = 10_000  # documents whose lengths stand for all
 _ANCHOR_CHARACTERS = 300
 _ROUND_TRIP = 20
 """How far down a written query may find its document, where the audit asks for no round trip."""
@@ -80,7 +81,7 @@ def run(context: RunContext, stage: Stage) -> None:
 def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> dict[str, Any]:
     check_heldout(context)
     config, run = context.config, context.run
-    documents = read_document_table(run.documents_path)
+    documents, shards = searched_documents(run), run.vectors_path / "shards"
     domain = tuple(domain_sets(config, run, documents))
     others = open_sets(config.evaluation.sets, seed=config.seed)
     if not domain and not others:
@@ -101,7 +102,16 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
         if name not in encoders:
             encoders[name] = models.encoder(name, model, encoders.get(BASE))
         with encoding_precision(config, model):
-            score_model(name, model, encoders[name], sets, scored, progress=context.progress, batch_size=batch_size)
+            score_model(
+                name,
+                model,
+                encoders[name],
+                sets,
+                scored,
+                progress=context.progress,
+                batch_size=batch_size,
+                shards=shards,
+            )
             if texts and name not in costs:
                 here = None if models.is_served else model
                 uncached = encoders[name] if here is None else SentenceTransformerEncoder(here, batch_size=batch_size)
@@ -133,6 +143,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
             config.evaluation.batch_size,
             context.embeddings or run.vectors_path,
             trust_remote_code=config.training.trust_remote_code,
+            shards=shards,
         ),
         model=encoders[chosen],
         cost=costs.get(chosen, ModelCost()),
@@ -164,7 +175,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
     )
     results = replace(
         results,
-        reembedding=_reembedding(context, [d.text for d in documents], costs, one_sided) if one_sided else None,
+        reembedding=_reembedding(context, documents, costs, one_sided) if one_sided else None,
         vector_sizes=_vector_sizes(context, results, scored, encoders[chosen], settings),
         slices=_slices(results, scored, seen, settings, tested),
         reranking=measure_reranking(
@@ -182,6 +193,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
         if not models.is_served or encoder is not models.journal:
             encoder.close()
     _write(context, models, results, scored, beside.rows(tests))
+    remove(shards)
     return _headline(context, results, tested)
 
 
@@ -190,15 +202,15 @@ def _tests(domain: Sequence[EvaluationSet], others: OpenedSets) -> Iterator[Eval
 
 
 def _reembedding(
-    context: RunContext, texts: Sequence[str], costs: Mapping[str, ModelCost], one_sided: Sequence[str]
+    context: RunContext, documents: SearchedDocuments, costs: Mapping[str, ModelCost], one_sided: Sequence[str]
 ) -> Reembedding | None:
     """What candidates that keep the base's documents spare, at the user's figures or those of this machine."""
     config, asked = context.config, context.config.evaluation.reembedding
     price = base_price(config)
     measured = costs[BASE].texts_per_second if BASE in costs else None
     return reembedding(
-        texts,
-        documents=asked.documents,
+        sampled_texts(documents.texts, _LENGTHS),
+        documents=len(documents.texts) if asked.documents is None else asked.documents,
         price=asked.price if asked.price is not None or price is None else price.prompt,
         texts_per_second=asked.texts_per_second or measured,
         needed_by=[name for name in config.training.embedders if name not in one_sided],
@@ -254,7 +266,17 @@ def _vector_sizes(
     trained = () if results.chosen == BASE else tuple(config.training.resolve(results.chosen).matryoshka)
     sizes = SizeSettings(None if lengths is None else tuple(lengths), tuple(config.evaluation.vector_precisions))
     with context.progress.task(f"Trying smaller vectors of {results.chosen}", None):
-        return (measure_sizes(encoder, chosen, sizes, settings, model=results.chosen, trained=trained),)
+        return (
+            measure_sizes(
+                encoder,
+                chosen,
+                sizes,
+                settings,
+                model=results.chosen,
+                trained=trained,
+                shards=context.run.vectors_path / "shards",
+            ),
+        )
 
 
 def _quality(context: RunContext, result: SetResult, scored: Scored) -> WrittenQuality | None:

@@ -12,6 +12,7 @@ from multigrain.errors import ConfigError
 from multigrain.stages.base import REDO, RunContext, as_begun
 from multigrain.stages.preflight import check_heldout, check_selection
 from multigrain.stages.table import STAGES
+from multigrain.storage.objects import hold_store
 from multigrain.storage.rundir import RunDirectory
 from multigrain.training.processes import is_main_process, leave_together, process_count
 
@@ -62,8 +63,8 @@ def run_stages(
         STAGES["training"].run(context)
         leave_together()
         return context.run
-    with RunDirectory(Path(directory)).hold() as locked:
-        context = RunContext(config, locked, progress or SilentProgress(), redo, remedy=remedy)
+    with RunDirectory(Path(directory)).hold() as locked, hold_store(config.engine.store, locked) as store:
+        context = RunContext(config, locked, progress or SilentProgress(), redo, remedy=remedy, store=store)
         before = locked.manifests()
         for stage in chosen:
             if stage.name == "synthesis" and locked.manifest(stage.folder) is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from multigrain.config import Config, LLMConfig
 from multigrain.dataset.store import write_rows, writing_rows
@@ -43,6 +44,8 @@ from multigrain.synthesis.query_judge import QUERY_JUDGE, QueryJudge
 from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit, row_id
 from multigrain.synthesis.style import style_queries
 from multigrain.synthesis.synthesize import run_strategy, synthesize
+
+Key = TypeVar("Key")
 
 
 def run(context: RunContext, stage: Stage) -> None:
@@ -227,7 +230,7 @@ def _write_rows(
     config, session = writing.context.config, writing.session
     client = session.client(strategy.name)
     session.journal.forget_failures_of_rows()
-    in_order = _InOrder(units, keep)
+    in_order = _InOrder(keep)
     writers: Counter[str] = Counter()
     limited = False
     failed: Counter[str] = Counter()
@@ -235,7 +238,7 @@ def _write_rows(
     first = FirstRows(config.audit, config.synthesis.unfit_share)
     with writing.context.progress.task(_what_is_written(config), len(units)) as task:
         for outcome in synthesize(
-            units,
+            in_order.begun(units),
             strategy,
             client,
             writing.engine,
@@ -290,22 +293,27 @@ def _write_rows(
 class _InOrder:
     """Passes rows on in the order of their units; only those that wait for a slower one are held back."""
 
-    units: Sequence[WritingUnit]
     keep: Callable[[SynthesizedRow], None]
-    _next: int = 0
+    _begun: deque[WritingUnit] = field(default_factory=deque)
     _waiting: dict[WritingUnit, SynthesizedRow | None] = field(default_factory=dict)
+
+    def begun(self, units: Iterable[WritingUnit]) -> Iterator[WritingUnit]:
+        """The units, noted as they are taken: to make one again from its document would cost more than to hold it."""
+        for unit in units:
+            self._begun.append(unit)
+            yield unit
 
     def done(self, unit: WritingUnit, row: SynthesizedRow | None) -> None:
         """A unit is finished, with a row or without."""
         self._waiting[unit] = row
-        while self._next < len(self.units) and self.units[self._next] in self._waiting:
-            unit = self.units[self._next]
+        while self._begun and self._begun[0] in self._waiting:
+            unit = self._begun.popleft()
             self._pass_on(unit, self._waiting.pop(unit))
-            self._next += 1
 
     def end(self) -> None:
         """No more is coming: units that were never finished hold nothing up any longer."""
-        for unit in self.units[self._next :]:
+        while self._begun:
+            unit = self._begun.popleft()
             self._pass_on(unit, self._waiting.pop(unit, None))
 
     def _pass_on(self, unit: WritingUnit, row: SynthesizedRow | None) -> None:
@@ -319,7 +327,8 @@ def _write_heldout_rows(
     """Query and positive of rows that are never trained on, in the order they were asked for."""
     client = writing.session.client(strategy.name)
     outcomes = synthesize(units, strategy, client, writing.engine, stop=writing.must_stop)
-    rows = _heldout(writing, "Writing held-out rows", {unit: unit.document.split for unit in units}, outcomes)
+    split_of = {unit: unit.document.split for unit in units}
+    rows = _heldout(writing, "Writing held-out rows", split_of, outcomes, lambda unit: unit)
     return [(rows[unit], unit.document.split) for unit in units if unit in rows]
 
 
@@ -337,13 +346,13 @@ def _write_heldout(writing: _Writing, documents: Sequence[Document]) -> dict[str
         stop=writing.must_stop,
         style=style_queries(config),
     )
-    split_of = {document: document.split for document in documents}
-    queries = _heldout(writing, "Writing held-out queries", split_of, outcomes)
-    written = {document: queries[document] for document in documents if document in queries}
-    return {document.id: query for document, query in _judged(writing, written).items()}
+    split_of = {document.id: document.split for document in documents}
+    queries = _heldout(writing, "Writing held-out queries", split_of, outcomes, attrgetter("id"))
+    in_order = {identifier: queries[identifier] for identifier in split_of if identifier in queries}
+    return _judged(writing, documents, in_order)
 
 
-def _judged(writing: _Writing, queries: Mapping[Document, str]) -> Mapping[Document, str]:
+def _judged(writing: _Writing, documents: Sequence[Document], queries: dict[str, str]) -> dict[str, str]:
     """The held-out queries that the judge of queries lets pass; all of them where none is asked for."""
     config = writing.context.config
     settings = config.audit.query_judge
@@ -352,19 +361,27 @@ def _judged(writing: _Writing, queries: Mapping[Document, str]) -> Mapping[Docum
     client, prompts = writing.session.client(QUERY_JUDGE), Prompts(config.synthesis.templates)
     judge = QueryJudge(client, writing.engine, config.seed, prompts, writing.llm.max_tokens, config=settings)
     with writing.context.progress.task("Judging held-out queries", None):
-        problems = judge.problems([(query, document.text) for document, query in queries.items()])
-    passed = {document: query for (document, query), wrong in zip(queries.items(), problems, strict=True) if not wrong}
-    for document in queries.keys() - passed.keys():
-        writing.heldout.written[document.split] -= 1
-        writing.heldout.failed["judged_query"] += 1
+        asked = [document for document in documents if document.id in queries]
+        problems = judge.problems([(queries[document.id], document.text) for document in asked])
+    passed = {}
+    for document, wrong in zip(asked, problems, strict=True):
+        if wrong:
+            writing.heldout.written[document.split] -= 1
+            writing.heldout.failed["judged_query"] += 1
+        else:
+            passed[document.id] = queries[document.id]
     return passed
 
 
 def _heldout(
-    writing: _Writing, title: str, split_of: Mapping[Unit, Split], outcomes: Iterable[Outcome[Unit, Value]]
-) -> dict[Unit, Value]:
-    """What was written for units of the held-out parts."""
-    values: dict[Unit, Value] = {}
+    writing: _Writing,
+    title: str,
+    split_of: Mapping[Key, Split],
+    outcomes: Iterable[Outcome[Unit, Value]],
+    key: Callable[[Unit], Key],
+) -> dict[Key, Value]:
+    """What was written for units of the held-out parts, by their keys."""
+    values: dict[Key, Value] = {}
     writing.begin()
     writing.heldout.wanted.update(split_of.values())
     with writing.context.progress.task(title, len(split_of)) as task:
@@ -373,9 +390,9 @@ def _heldout(
             if outcome.failure is not None:
                 writing.heldout.failed[outcome.failure.kind] += 1
             else:
-                writing.heldout.written[split_of[outcome.unit]] += 1
+                writing.heldout.written[split_of[key(outcome.unit)]] += 1
             if outcome.value is not None:
-                values[outcome.unit] = outcome.value
+                values[key(outcome.unit)] = outcome.value
             task.advance()
     return values
 

@@ -19,7 +19,7 @@ from multigrain.storage.columns import Column, no_column
 from multigrain.storage.files import is_remote, open_binary
 from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
 from multigrain.storage.separated import check_names, read_separated
-from multigrain.storage.shards import MANIFEST_NAME, table_files
+from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
 from multigrain.storage.text import storable, text_stream
 
 ROW_KINDS: Final = {
@@ -265,8 +265,9 @@ def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -
 
     try:
         if is_remote(path) or not Path(path).is_dir():
-            with open_binary(path) as stream:
-                yield from _file_batches(stream, columns)
+            for file in remote_files(str(path)) if is_remote(path) else (path,):
+                with open_binary(file) as stream:
+                    yield from _file_batches(stream, columns)
         elif (Path(path) / MANIFEST_NAME).exists():
             for file in table_files(Path(path)):
                 yield from _file_batches(file, columns)

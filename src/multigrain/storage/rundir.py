@@ -38,6 +38,9 @@ from typing import Any, Final
 from multigrain.errors import RunBusyError, RunDirectoryError, StageOrderError
 from multigrain.storage.files import atomic_write, remove
 
+MANIFEST: Final = "manifest.json"
+"""The file of a stage's folder that is written last."""
+
 _RECORDED_PACKAGES: Final = ("multigrain", "torch", "transformers", "sentence-transformers", "datasets")
 _PROBE_SECONDS: Final = 0.2  # `holder` takes the lock for an instant, which must not turn a run away
 
@@ -345,7 +348,7 @@ class RunDirectory:
         self._manifest_path(stage).unlink(missing_ok=True)
 
     def _manifest_path(self, stage: str) -> Path:
-        return self.path / stage / "manifest.json"
+        return self.path / stage / MANIFEST
 
 
 def installed_versions() -> dict[str, str]:

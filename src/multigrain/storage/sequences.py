@@ -10,7 +10,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, overload
@@ -134,6 +134,81 @@ class DiskList(RangeSequence[Item]):
                 self._file.seek(0, os.SEEK_END)
                 return part
         return os.pread(self._file.fileno(), size, position)
+
+
+class TextTable(Mapping[str, str]):
+    """Texts by id, in the order in which they were added; the texts lie in a temporary file, the ids in memory.
+
+    Memory holds some 200 bytes an id. To go through values or items in order is fast, one text by its id is one read.
+
+    Args:
+        texts: the first ids and texts.
+
+    Raises:
+        RunDirectoryError: the disk is full.
+    """
+
+    def __init__(self, texts: Iterable[tuple[str, str]] = ()) -> None:
+        self._numbers: dict[str, int] = {}
+        self._texts: DiskList[str] = DiskList()
+        for identifier, text in texts:
+            self.add(identifier, text)
+
+    def __repr__(self) -> str:
+        return f"TextTable(texts={len(self)})"
+
+    def add(self, identifier: str, text: str) -> bool:
+        """Add a text at the end. Says whether the id is new; else nothing is added."""
+        if self._numbers.setdefault(identifier, len(self._numbers)) < len(self._texts):
+            return False
+        self._texts.append(text)
+        return True
+
+    def number(self, identifier: str) -> int:
+        """Which of the texts has an id, from 0.
+
+        Raises:
+            KeyError: none has.
+        """
+        return self._numbers[identifier]
+
+    def __getitem__(self, identifier: str) -> str:
+        return self._texts[self._numbers[identifier]]
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._numbers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def values(self) -> ValuesView[str]:
+        """The texts, read some hundred at a time."""
+        return _Values(self, self._texts)
+
+    def items(self) -> ItemsView[str, str]:
+        """Ids and texts, read some hundred at a time."""
+        return _Items(self, self._texts)
+
+
+class _Values(ValuesView[str]):
+    def __init__(self, table: TextTable, texts: Sequence[str]) -> None:
+        super().__init__(table)
+        self._texts = texts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+
+class _Items(ItemsView[str, str]):
+    def __init__(self, table: TextTable, texts: Sequence[str]) -> None:
+        super().__init__(table)
+        self._table, self._texts = table, texts
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self._table, self._texts, strict=True)
 
 
 class View(RangeSequence[Item], Generic[Source, Item]):

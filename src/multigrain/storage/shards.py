@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from multigrain.display.text import first_line
 from multigrain.errors import RunDirectoryError
+from multigrain.storage.files import file_system
 
 MANIFEST_NAME: Final = "_manifest.json"
 """The file of a folder of shards that says which belong to it."""
@@ -142,6 +143,24 @@ def table_files(path: Path) -> list[Path]:
     """
     manifest = stored_manifest(path)
     return [path] if manifest is None else [path / shard.file for shard in manifest.shards]
+
+
+def remote_files(place: str) -> list[str]:
+    """The Parquet files of a table at an fsspec address, in the order of their rows: the file itself, or the shards.
+
+    Raises:
+        RunDirectoryError: the manifest there cannot be understood, or does not fit the shards.
+        SourceError: the address' kind is unknown, or its driver is not installed.
+    """
+    files, place = file_system(place), place.rstrip("/")
+    try:
+        raw = files.cat_file(f"{place}/{MANIFEST_NAME}")
+    except OSError:  # there is none; some stores say that one may not see whether there is
+        return [place]
+    manifest = TableManifest.parse(raw, place)
+    sizes = {str(entry["name"]).rsplit("/", 1)[-1]: entry["size"] for entry in files.ls(place, detail=True)}
+    manifest.check(sizes, place)
+    return [f"{place}/{shard.file}" for shard in manifest.shards]
 
 
 def verify_table(path: Path) -> int:

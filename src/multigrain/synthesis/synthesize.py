@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from multigrain.config import Config, LLMConfig, SynthesisConfig
@@ -74,7 +74,7 @@ def run_strategy(config: Config, run: RunDirectory, *, ask: bool, progress: Prog
 
 
 def synthesize(
-    units: Sequence[WritingUnit],
+    units: Iterable[WritingUnit],
     strategy: Strategy,
     client: LLMClient,
     engine: Engine,

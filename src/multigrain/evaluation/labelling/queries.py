@@ -17,10 +17,11 @@ from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.mining.best import NO_ROW
 from multigrain.records import Document
-from multigrain.sources.store import read_document_table
+from multigrain.sources.store import open_document_table
 from multigrain.sources.words import fold_text
 from multigrain.storage.rows import read_lines
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import TextTable, View
 
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
     from multigrain.encoders.models import Encoding, ModelSpec
@@ -56,7 +57,7 @@ def run_queries(run: RunDirectory) -> LabelTask:
     """
     run.require("results", "multigrain evaluate")
     results = read_results(run.results_path / RESULTS_FILE)
-    texts = {document.id: document.text for document in read_document_table(run.documents_path)}
+    texts = TextTable((document.id, document.text) for document in open_document_table(run.documents_path))
     rows = [row for row in read_per_query(run.results_path / PER_QUERY_FILE) if row.model in (BASE, results.chosen)]
     for result in results.shown:
         own = [row for row in rows if row.set == result.name]
@@ -90,7 +91,7 @@ def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 
     queries = _read_queries(path)
     run.require("results", "multigrain evaluate")
     chosen = read_results(run.results_path / RESULTS_FILE).chosen
-    documents = read_document_table(run.documents_path)
+    documents = open_document_table(run.documents_path)
     training = load_config(run.path).training
     base = build_encoder(
         training.base_model,
@@ -127,7 +128,7 @@ def model_queries(
 
     texts = _read_queries(queries)
     every_document, _ = read_documents(DocumentsConfig(path=documents))
-    searched = [document for document in every_document if document.text.strip()]
+    searched = (document for document in every_document if document.text.strip())
     if len({model.name for model in models}) < len(models):
         raise EvaluationError("two models have one name; name them: NAME=REFERENCE")
 
@@ -142,15 +143,15 @@ def model_queries(
 def _search(
     path: Path,
     retrievers: Iterable[tuple[str, Retriever]],
-    documents: Sequence[Document],
+    documents: Iterable[Document],
     queries: Mapping[str, str],
     depth: int,
 ) -> LabelTask:
     """What each model finds for the queries of a file; the first model is the base."""
-    texts = {document.id: document.text for document in documents}
+    texts = TextTable((document.id, document.text) for document in documents)
     ids, rankings = list(texts), {}
     for name, retriever in retrievers:
-        ranks = retriever.rank(list(queries.values()), list(texts.values()), depth).tolist()
+        ranks = retriever.rank(list(queries.values()), View(ids, texts.__getitem__), depth).tolist()
         rankings[name] = {
             query_id: [ids[position] for position in row if position != NO_ROW]
             for query_id, row in zip(queries, ranks, strict=True)

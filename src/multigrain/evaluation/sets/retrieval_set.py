@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
 
 from multigrain.config import fingerprint
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.sets.searched import SearchedDocuments
 from multigrain.records import Document, Split
 from multigrain.sources.words import fold_text
+from multigrain.storage.sequences import TextTable
 
 Role = Literal["validation", "test", "forgetting"]
 Evidence = Literal["judgments", "titles", "written"]
@@ -190,7 +192,12 @@ def _subjects(qrels: Mapping[str, Mapping[str, int]], family: Callable[[str], st
 
 
 def from_queries(
-    written: Iterable[tuple[str, str]], corpus: Sequence[Document], *, name: str, role: Role, provenance: str
+    written: Iterable[tuple[str, str]],
+    corpus: Iterable[Document] | SearchedDocuments,
+    *,
+    name: str,
+    role: Role,
+    provenance: str,
 ) -> EvaluationSet:
     """Make a set from queries that were written for documents.
 
@@ -209,27 +216,16 @@ def from_queries(
         EvaluationError: duplicate document ids, a query for a document that is not in the corpus, an empty
             query, or no query at all.
     """
-    texts: dict[str, str] = {}
-    twins, titled = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for document in corpus:
-        if document.id in texts:
-            raise EvaluationError(
-                f"evaluation set {name!r}: document id {document.id!r} occurs twice; make ids unique"
-            )
-        texts[document.id] = document.text
-        twins[fold_text(document.text)].append(document.id)
-        if document.title:
-            titled[fold_text(document.title)].append(document.id)
-
+    searched = _searched(corpus, name)
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     query_ids: dict[str, str] = {}
     used: set[str] = set()
     for document_id, query in written:
-        if document_id not in texts:
+        if document_id not in searched.texts:
             raise EvaluationError(
                 f"evaluation set {name!r}: a query was written for document {document_id!r}, which is not among the "
-                f"{len(texts):,} documents that are searched"
+                f"{len(searched.texts):,} documents that are searched"
             )
         key = fold_text(query)
         if key not in query_ids:
@@ -240,16 +236,21 @@ def from_queries(
         query_id = query_ids[key]
         queries.setdefault(query_id, " ".join(query.split()))
         answers = qrels.setdefault(query_id, {})
-        for titled_id in (document_id, *titled.get(key, ())):
-            answers.update(dict.fromkeys(twins[fold_text(texts[titled_id])], 1))
-    families = {document.id: f"group {document.group}" for document in corpus if document.group >= 0}
-    return EvaluationSet(name, role, provenance, texts, queries, qrels, families=families)
+        for titled_id in (document_id, *searched.with_title(query)):
+            answers.update(dict.fromkeys(searched.same_text(titled_id), 1))
+    return EvaluationSet(name, role, provenance, searched.texts, queries, qrels, families=searched.families)
+
+
+def _searched(corpus: Iterable[Document] | SearchedDocuments, name: str) -> SearchedDocuments:
+    try:
+        return corpus if isinstance(corpus, SearchedDocuments) else SearchedDocuments(corpus)
+    except EvaluationError as error:
+        raise EvaluationError(f"evaluation set {name!r}: {error}") from None
 
 
 def from_documents(
-    documents: Sequence[Document],
+    documents: Iterable[Document] | SearchedDocuments,
     split: Split,
-    corpus: Sequence[Document],
     name: str,
     role: Role,
     *,
@@ -258,24 +259,23 @@ def from_documents(
     """Make a set whose queries are the titles of held-out documents: words a person wrote, not part of the text.
 
     Args:
-        documents: all documents; those of `split` that have a title become queries.
+        documents: all documents, which are searched; those of `split` that have a title become queries.
         split: the part that is asked for.
-        corpus: what is searched, usually all documents.
         name: what tables call the set.
         role: what the set is for.
         provenance: what the titles are, in words.
 
     Raises:
-        EvaluationError: no document of the split has a title, or the corpus does not hold them.
+        EvaluationError: no document of the split has a title.
     """
-    held_out = [document for document in documents if document.split == split]
-    titles = [(document.id, document.title) for document in held_out if document.title and document.title.strip()]
+    searched = _searched(documents, name)
+    titles = [(identifier, title) for identifier, title in searched.of_split(split) if title is not None]
     if not titles:
         raise EvaluationError(
-            f"evaluation set {name!r}: none of the {len(held_out):,} {split.value} documents has a title to ask with; "
-            "name the column with `documents.title_field`, or set `evaluation.queries: synthetic`"
+            f"evaluation set {name!r}: none of the {searched.count(split):,} {split.value} documents has a title to "
+            "ask with; name the column with `documents.title_field`, or set `evaluation.queries: synthetic`"
         )
-    return from_queries(titles, corpus, name=name, role=role, provenance=provenance)
+    return from_queries(titles, searched, name=name, role=role, provenance=provenance)
 
 
 def sample(
@@ -312,4 +312,6 @@ def _keep(
         return texts
     optional = sorted(key for key in texts if key not in always)
     sampled = always.union(rng.sample(optional, max(0, limit - len(always))))
+    if isinstance(texts, TextTable):
+        return TextTable((key, texts[key]) for key in texts if key in sampled)
     return {key: text for key, text in texts.items() if key in sampled}

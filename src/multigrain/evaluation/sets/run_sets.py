@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -20,11 +20,11 @@ from multigrain.evaluation.sets.retrieval_set import (
     from_queries,
     sample,
 )
-from multigrain.records import Document, Split
-from multigrain.sources.load import titles_suffice
-from multigrain.sources.store import read_document_table, read_query_table
-from multigrain.sources.words import fold_text
+from multigrain.evaluation.sets.searched import SearchedDocuments, is_among, text_key
+from multigrain.records import Split
+from multigrain.sources.store import open_document_table, read_query_table
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.sequences import DiskList
 from multigrain.synthesis.heldout import read_heldout_queries
 from multigrain.synthesis.inputs import parts_to_ask
 
@@ -33,9 +33,10 @@ SEEN: Final = "seen documents"
 
 _ROLES: dict[Split, Role] = {Split.VALIDATION: "validation", Split.TEST: "test"}
 MOST_SEEN: Final = 2000  # queries; more of them would tell hardly more
+_MOST_DRAWN: Final = 100_000
 
 
-def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
+def domain_sets(config: Config, run: RunDirectory, documents: SearchedDocuments) -> Iterator[EvaluationSet]:
     """Queries over all of a run's documents: those of held-out documents, and people's of documents tuned on.
 
     Args:
@@ -55,47 +56,51 @@ def domain_sets(config: Config, run: RunDirectory, documents: Sequence[Document]
             yield from_queries(pairs, documents, name=role, role=role, provenance=GIVEN_PAIRS)
         if config.start_from == "pairs":
             continue
-        heldout = [document for document in documents if document.split is split]
         queries = [
-            (key, written_queries[document.id])
-            for document in heldout
-            if document.id in written_queries
-            for key in (document.id, *further.get(document.id, ()))
+            (key, written_queries[identifier])
+            for identifier, _ in documents.of_split(split)
+            if identifier in written_queries
+            for key in (identifier, *further.get(identifier, ()))
         ]
         if queries:
             yield from_queries(queries, documents, name=role, role=role, provenance=_written_provenance(run))
-        elif heldout and (split in needed or titles_suffice(heldout)):
-            yield from_documents(documents, split, documents, role, role, provenance=HUMAN_TITLES)
+        elif documents.count(split) and (split in needed or documents.titles_suffice([split])):
+            yield from_documents(documents, split, role, role, provenance=HUMAN_TITLES)
     if config.start_from == "documents" and config.evaluation.seen_documents:
         yield from _seen_set(config, run, documents)
 
 
-def _seen_set(config: Config, run: RunDirectory, documents: Sequence[Document]) -> Iterator[EvaluationSet]:
+def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -> Iterator[EvaluationSet]:
     """People's queries on documents that were tuned on, but for those that a training row happens to ask."""
-    train = [document for document in documents if document.split is Split.TRAIN]
-    if not titles_suffice(train):
+    if not documents.titles_suffice([Split.TRAIN]):
         return
     rows = open_rows(run.rows_path) if run.rows_path.exists() else ()
-    asked = {fold_text(row.query) for row in rows}
-    titles = [(document.id, document.title) for document in train if document.title and document.title.strip()]
-    unasked = [(identifier, title) for identifier, title in titles if fold_text(title) not in asked]
-    if unasked:
-        provenance = f"{HUMAN_TITLES} of documents that were tuned on"
-        whole = from_queries(unasked, documents, name=SEEN, role="test", provenance=provenance)
-        yield sample(whole, max_queries=MOST_SEEN, seed=config.seed)
+    asked = {text_key(row.query) for row in rows}
+    titles = documents.of_split(Split.TRAIN)
+    unasked = DiskList((identifier, title) for identifier, title in titles if title and text_key(title) not in asked)
+    if not unasked:
+        return
+    drawn: Sequence[tuple[str, str]] = unasked
+    if len(unasked) > _MOST_DRAWN:  # of so many, titles that are the same are few enough for the sample that follows
+        places = sorted(random.Random(config.seed).sample(range(len(unasked)), _MOST_DRAWN))
+        drawn = [unasked[place] for place in places]
+    provenance = f"{HUMAN_TITLES} of documents that were tuned on"
+    whole = from_queries(drawn, documents, name=SEEN, role="test", provenance=provenance)
+    yield sample(whole, max_queries=MOST_SEEN, seed=config.seed)
 
 
-def seen_queries(sets: Iterable[EvaluationSet], documents: Iterable[Document]) -> dict[str, frozenset[str]]:
+def seen_queries(sets: Iterable[EvaluationSet], documents: SearchedDocuments) -> dict[str, frozenset[str]]:
     """The ids of each set's queries that a document answers that was tuned on, by the set's name.
 
     Args:
         sets: of a run, or of anywhere: documents are known by their texts.
         documents: of the run.
     """
-    tuned_on = {_text_key(document.text) for document in documents if document.split is Split.TRAIN}
+    tuned_on = documents.keys_of(Split.TRAIN)
     found = {}
     for chosen in sets:
-        seen = {identifier for identifier, text in chosen.corpus.items() if _text_key(text) in tuned_on}
+        answers = dict.fromkeys(key for grades in chosen.qrels.values() for key, grade in grades.items() if grade > 0)
+        seen = {key for key in answers if is_among(text_key(chosen.corpus[key]), tuned_on)}
         found[chosen.name] = frozenset(
             query_id
             for query_id, grades in chosen.qrels.items()
@@ -104,16 +109,16 @@ def seen_queries(sets: Iterable[EvaluationSet], documents: Iterable[Document]) -
     return found
 
 
-def _text_key(text: str) -> bytes:
-    """The same for texts that are the same but for case, accents and spaces; 16 bytes, however long they are."""
-    return hashlib.blake2b(fold_text(text).encode(), digest_size=16).digest()
+def searched_documents(run: RunDirectory) -> SearchedDocuments:
+    """A run's documents, read from the disk once."""
+    return SearchedDocuments(open_document_table(run.documents_path))
 
 
 def validation_sets(config: Config, run: RunDirectory) -> tuple[EvaluationSet, ...]:
     """What chooses: the config's sets of role validation or, where it names none, the run's own validation queries."""
     if config.evaluation.choosing_sets:
         return open_sets(config.evaluation.choosing_sets, seed=config.seed).retrieval
-    sets = domain_sets(config, run, read_document_table(run.documents_path))
+    sets = domain_sets(config, run, searched_documents(run))
     return tuple(evaluation_set for evaluation_set in sets if evaluation_set.role == "validation")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from multigrain.errors import ExportError
@@ -66,7 +67,7 @@ def check_tokens(reader: Reader, tokenizer: Any, own: Sequence[str] = ()) -> lis
 
 def own_texts(sets: Iterable[Any]) -> list[str]:
     """Queries and documents of sets, in turn."""
-    texts = [text for one in sets for pair in (one.queries, one.corpus) for text in list(pair.values())[:_OWN_SAMPLE]]
+    texts = [text for one in sets for pair in (one.queries, one.corpus) for text in islice(pair.values(), _OWN_SAMPLE)]
     return texts[:: max(1, len(texts) // _OWN_SAMPLE)]
 
 
