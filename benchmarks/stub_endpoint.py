@@ -165,6 +165,9 @@ class _Connection(asyncio.Protocol):
                 return
             body = bytes(self._buffer[end + 4 : end + 4 + length])
             del self._buffer[: end + 4 + length]
+            if self._stub.answers == "instant":
+                self._transport.write(_INSTANT)
+                continue
             self._take(head.split(b" ", 2)[1], json.loads(body) if body else {})
 
     def _take(self, path: bytes, body: Any) -> None:
@@ -243,6 +246,19 @@ def _words(unit: int, prompt: str, fields: Iterable[str]) -> dict[str, str]:
     return texts
 
 
+def _instant() -> bytes:
+    """One answer to everything, made once: what is measured is who asks."""
+    fields = ("query", *(f"level_{level}" for level in (4, 3, 2, 1)))
+    content = json.dumps({name: f"{name} of the row {_TEXT if name != 'query' else ''}".strip() for name in fields})
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+    usage = {"prompt_tokens": 400, "completion_tokens": 350}
+    body = json.dumps({"model": "stub", "choices": [choice], "usage": usage}).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+_INSTANT: Final = _instant()
+
+
 async def _main(arguments: argparse.Namespace) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     log = os.open(arguments.log, flags, 0o644) if arguments.log is not None else None
@@ -262,7 +278,10 @@ if __name__ == "__main__":
     parser.add_argument("--faults", choices=FAULTS, default="none")
     parser.add_argument("--log", type=Path)
     parser.add_argument(
-        "--answers", choices=("same", "words"), default="same", help="same texts, or the document's words"
+        "--answers",
+        choices=("same", "words", "instant"),
+        default="same",
+        help="same texts, the document's words, or one answer at once",
     )
     parser.add_argument("--seed", type=int, default=0)
     asyncio.run(_main(parser.parse_args()))

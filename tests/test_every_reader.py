@@ -69,7 +69,7 @@ def _foreign(path: Path) -> Outcome:
 
 def _pairs(path: Path) -> Outcome:
     table = read_pairs(PairsConfig(path=path))
-    return _outcome([sorted(table.positives), sorted(table.documents)], table.reading)
+    return _outcome([sorted(table.positives), sorted(document.text for document in table.documents)], table.reading)
 
 
 def _pairs_to_mine(path: Path) -> Outcome:

@@ -50,17 +50,21 @@ def _published(run: RunDirectory) -> None:
         store.publish("synthesis")
 
 
+def _restored(run: RunDirectory, stage: str = "synthesis", fingerprint: str = "settings") -> bool:
+    with hold_store(PLACE, run) as store:
+        assert store is not None
+        return store.restore(stage, fingerprint)
+
+
 def test_another_directory_takes_a_complete_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _completed(tmp_path / "first", monkeypatch=monkeypatch)
     _published(first)
     second = RunDirectory(tmp_path / "second")
     second.path.mkdir()
 
-    with hold_store(PLACE, second) as store:
-        assert store is not None
-        assert not store.restore("synthesis", "other settings")
-        assert not store.restore("dataset", "settings")
-        assert store.restore("synthesis", "settings")
+    assert not _restored(second, fingerprint="other settings")
+    assert not _restored(second, "dataset")
+    assert _restored(second)
 
     assert second.manifest("synthesis") == first.manifest("synthesis")
     assert [row.values["id"] for row in read_rows(second.rows_path)] == [f"row {number}" for number in range(9)]
@@ -118,9 +122,7 @@ def test_a_reader_sees_the_old_stage_the_new_one_or_none(
     taken = RunDirectory(tmp_path / "taken")
     taken.path.mkdir()
     empty_store.rm_file("/bucket/run/lock.json") if empty_store.exists("/bucket/run/lock.json") else None
-    with hold_store(PLACE, taken) as store:
-        assert store is not None
-        there = store.restore("synthesis", "settings")
+    there = _restored(taken)
 
     assert stopped or broken_at == 6
     if there:
@@ -138,12 +140,8 @@ def test_an_object_that_was_changed_is_refused(
     taken = RunDirectory(tmp_path / "taken")
     taken.path.mkdir()
 
-    with (
-        hold_store(PLACE, taken) as store,
-        pytest.raises(RunDirectoryError, match=r"part-00001.*not what was written"),
-    ):
-        assert store is not None
-        store.restore("synthesis", "settings")
+    with pytest.raises(RunDirectoryError, match=r"part-00001.*not what was written"):
+        _restored(taken)
 
     assert taken.manifest("synthesis") is None
     with pytest.raises(Exception, match=r"part-00001.parquet has \d+ bytes"):

@@ -140,10 +140,10 @@ def _repeats(vectors: Floats, limit: float) -> dict[int, tuple[int, float]]:
         scores = block @ block.T
         for row in range(len(block)):
             if row not in nearest:
-                near = np.flatnonzero(stays[start : start + row] & (scores[row, :row] > limit))
-                if not len(near):
+                earlier = np.flatnonzero(stays[start : start + row] & (scores[row, :row] > limit))
+                if not len(earlier):
                     continue
-                nearest[row] = start + int(near[0]), float(scores[row, near[0]])
+                nearest[row] = start + int(earlier[0]), float(scores[row, earlier[0]])
             stays[start + row] = False
             repeats[start + row] = nearest[row]
     return repeats

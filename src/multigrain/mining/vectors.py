@@ -291,10 +291,10 @@ def corpus_vectors(
     """
     if len(texts) <= in_memory:
         return encoder.encode_documents(texts)
-    named, engine = fingerprint("corpus", encoder.fingerprint), None
+    named = fingerprint("corpus", encoder.fingerprint)
     if is_remote(folder) and isinstance(encoder, DistributedEncoder):
-        encoder, engine = encoder.encoder, encoder.engine
-    return embed_shards(texts, str(folder), named, encoder, engine=engine, shard_rows=shard_rows)
+        return embed_shards(texts, str(folder), named, encoder.encoder, engine=encoder.engine, shard_rows=shard_rows)
+    return embed_shards(texts, str(folder), named, encoder, shard_rows=shard_rows)
 
 
 def _read_manifest(place: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.source import data_source
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_words
-from multigrain.storage.sequences import DiskList, RangeSequence
+from multigrain.storage.sequences import DiskList, RangeSequence, View
 from multigrain.storage.text import storable
 
 _MIN_DOCUMENTS = 10
@@ -88,7 +88,7 @@ def prepare_corpus(
         (document.text for document in parts), config.near_duplicate_similarity, together=together
     )
     sides = split_groups(groups, places, config)
-    split = _Split(parts, groups, sides)
+    split = PlacedDocuments(parts, groups, View(groups, sides.__getitem__))
     count = Counter(sides[group] for group in groups)
     if not count[Split.TRAIN]:
         raise SourceError(
@@ -126,23 +126,32 @@ class _Usable:
         return _Usable(documents, array("d", (self.places[position] for position in positions)), self.longest)
 
 
-class _Split(RangeSequence[Document]):
-    """Documents with their groups and sides, which are put together when they are asked for."""
+class PlacedDocuments(RangeSequence[Document]):
+    """Documents with their groups and sides, which are put together when they are asked for.
 
-    def __init__(self, documents: Sequence[Document], groups: Sequence[int], sides: dict[int, Split]) -> None:
+    Args:
+        documents: without them.
+        groups: of each.
+        sides: of each.
+    """
+
+    def __init__(self, documents: Sequence[Document], groups: Sequence[int], sides: Sequence[Split]) -> None:
         self._documents, self._groups, self._sides = documents, groups, sides
 
     def __len__(self) -> int:
         return len(self._documents)
 
     def __iter__(self) -> Iterator[Document]:
-        return map(self._placed, self._documents, self._groups)
+        return map(self._placed, self._documents, self._groups, self._sides)
 
     def read_range(self, start: int, stop: int) -> list[Document]:
-        return list(map(self._placed, self._documents[start:stop], self._groups[start:stop]))
+        """The documents from `start` up to `stop`."""
+        parts = (each[start:stop] for each in (self._documents, self._groups, self._sides))
+        return list(map(self._placed, *parts))
 
-    def _placed(self, document: Document, group: int) -> Document:
-        return Document(document.id, document.text, document.title, group, self._sides[group])
+    @staticmethod
+    def _placed(document: Document, group: int, side: Split) -> Document:
+        return Document(document.id, document.text, document.title, group, side)
 
 
 def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable, dict[str, int], list[str]]:

@@ -17,12 +17,14 @@ from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint, status_hash
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.load import read_documents, split_groups, text_place
+from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
+from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_words
 from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.labels import find_labels, is_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows, row_kind
+from multigrain.storage.sequences import DiskList, View
 from multigrain.storage.shards import is_table
 from multigrain.storage.text import storable
 
@@ -37,7 +39,8 @@ class PairTable:
     """Pairs as they were read.
 
     Attributes:
-        documents: by normalised text: every passage once, whoever names it.
+        documents: every passage once, whoever names it; on the disk.
+        ids: of the documents, in their order.
         positives: by normalised query: its words and the passages that answer it.
         pairs: how many were read.
         incomplete: rows without a query or without a positive.
@@ -45,26 +48,31 @@ class PairTable:
         reading: what became of the rows of a table.
     """
 
-    documents: dict[str, Document] = field(default_factory=dict)
+    documents: DiskList[Document] = field(default_factory=document_list)
+    ids: list[str] = field(default_factory=list)
     positives: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     pairs: int = 0
     incomplete: int = 0
     notes: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
+    _numbers: dict[bytes, int] = field(default_factory=dict)
 
     def document(self, text: str, identifier: str | None = None, title: str | None = None) -> str:
         """The id of the passage, which is kept if it is new."""
         text = storable(text).strip()
-        key = fold_words(text) or text
-        if key not in self.documents:
-            name = identifier or "p-" + hashlib.sha256(key.encode()).hexdigest()[:12]
-            self.documents[key] = Document(id=storable(name), text=text, title=title)
-        return self.documents[key].id
+        folded = fold_words(text) or text
+        key = _key(folded)
+        if (number := self._numbers.get(key)) is None:
+            name = storable(identifier or "p-" + hashlib.sha256(folded.encode()).hexdigest()[:12])
+            number = self._numbers[key] = len(self.ids)
+            self.ids.append(name)
+            self.documents.append(Document(id=name, text=text, title=title))
+        return self.ids[number]
 
     def further(self, document: Document) -> None:
         """Keep one more passage to search, unless it is one that is there, with its title or without."""
         joined = fold_words(storable(join_title(document.title, document.text)))
-        if joined not in self.documents:
+        if _key(joined) not in self._numbers:
             self.document(document.text, document.id, document.title)
 
     def answer(self, query: str, document_id: str) -> None:
@@ -76,18 +84,22 @@ class PairTable:
             document_ids.append(document_id)
 
 
+def _key(folded: str) -> bytes:
+    return hashlib.blake2b(folded.encode(), digest_size=16).digest()
+
+
 @dataclass(frozen=True)
 class PairCorpus:
     """The run's given queries and what is searched for them.
 
     Attributes:
-        documents: the positives, and the documents of `documents.path` where that is set.
+        documents: the positives, and the documents of `documents.path` where that is set; on the disk.
         queries: each with its positives and its split.
         counts: documents, queries, pairs, train, validation, test, groups, incomplete, split_by, source.
         notes: what is to be told of the files.
     """
 
-    documents: tuple[Document, ...]
+    documents: Sequence[Document]
     queries: tuple[GivenQuery, ...]
     counts: dict[str, int | str]
     notes: tuple[str, ...] = ()
@@ -184,10 +196,10 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             f"pairs.path {config.path}: {len(keys)} queries with a positive ({table.incomplete} rows lack one or the "
             f"other); at least {_MIN_QUERIES} are needed"
         )
-    documents = [
-        replace(document, text=cut_text(document.text, shares.max_characters)) for document in table.documents.values()
-    ]
-    position_of = {document.id: position for position, document in enumerate(documents)}
+    documents = View(
+        table.documents, lambda document: replace(document, text=cut_text(document.text, shares.max_characters))
+    )
+    position_of = {identifier: position for position, identifier in enumerate(table.ids)}
     answering = {key: [position_of[document_id] for document_id in table.positives[key][1]] for key in keys}
     groups, by_query, split_by = _tie(documents, answering, shares)
     owners: dict[int, list[str]] = defaultdict(list)
@@ -213,9 +225,8 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
         for key in keys
     ]
     return PairCorpus(
-        tuple(
-            replace(document, group=group, split=document_splits.get(position, Split.TRAIN))
-            for position, (document, group) in enumerate(zip(documents, groups, strict=True))
+        PlacedDocuments(
+            documents, groups, [document_splits.get(position, Split.TRAIN) for position in range(len(documents))]
         ),
         tuple(queries),
         {
@@ -254,9 +265,10 @@ def _document_splits(
     groups: Sequence[int], answering: dict[str, list[int]], splits: dict[str, Split], *, by_documents: bool
 ) -> dict[int, Split]:
     """The side of documents that answer a query and, where the split goes by documents, of their near-duplicates."""
-    members: dict[int, list[int]] = defaultdict(list)
+    members: dict[int, list[int]] = {groups[place]: [] for places in answering.values() for place in places}
     for position, group in enumerate(groups):
-        members[group].append(position)
+        if group in members:
+            members[group].append(position)
     sides: dict[int, Split] = {}
     for key, places in answering.items():
         for place in places:
@@ -267,9 +279,8 @@ def _document_splits(
 
 
 def _check_ids(table: PairTable) -> None:
-    times_used = Counter(document.id for document in table.documents.values())
-    twice = next((identifier for identifier, times in times_used.items() if times > 1), None)
-    if twice is not None:
+    if len(set(table.ids)) < len(table.ids):
+        twice = next(identifier for identifier, times in Counter(table.ids).items() if times > 1)
         raise SourceError(f"documents.path and pairs.path give different texts the id {twice!r}; ids must be unique")
 
 
