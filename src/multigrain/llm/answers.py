@@ -113,6 +113,10 @@ def parse_answer(text: str, shape: type[Shape], *, cut: bool = False) -> Shape:
     """
     if not text.strip():
         raise UnusableAnswer("truncated" if cut else "empty", "the answer is empty")
+    try:
+        return shape.model_validate_json(text)  # what most answers are; whatever is wrong with others is found below
+    except ValidationError:
+        pass
     problem = "it is not valid JSON"
     for value in _objects(text, repair=not cut):
         try:

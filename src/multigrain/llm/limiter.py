@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final
 
 _CUT: Final = 0.7
@@ -39,15 +38,19 @@ class AdaptiveLimit:
         """Requests that may be in flight now."""
         return max(1, int(self._limit))
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Wait for a free place and hold it. Yields the time at which it was taken, for `pushed_back`."""
+    def slot(self) -> _Slot:
+        """A context that waits for a free place and holds it: the time at which it was taken, for `pushed_back`."""
+        return _Slot(self)
+
+    async def take(self) -> float:
+        """Wait for a free place; the time at which it was taken. It is to be given back."""
         await self._take()
-        try:
-            yield self._clock()
-        finally:
-            self._in_flight -= 1
-            self._wake()
+        return self._clock()
+
+    def give_back(self) -> None:
+        """Free a place."""
+        self._in_flight -= 1
+        self._wake()
 
     def succeeded(self) -> None:
         """A request was answered: one more may fly per round of the present number."""
@@ -97,3 +100,14 @@ class AdaptiveLimit:
             if not turn.done():
                 turn.set_result(None)
                 room -= 1
+
+
+class _Slot:
+    def __init__(self, limit: AdaptiveLimit) -> None:
+        self._limit = limit
+
+    async def __aenter__(self) -> float:
+        return await self._limit.take()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._limit.give_back()

@@ -78,6 +78,8 @@ _CONTEXT: Final = re.compile(r"(?:context length|context window|context size)\D{
 _PROMPT_TOKENS: Final = re.compile(
     r"(?<!at least )\b(\d{1,8}) (?:input tokens|(?:tokens )?in the messages|(?:tokens )?of text input|prompt tokens)"
 )
+_LOOKED_AT: Final = 256
+_THEN_EVERY: Final = 16
 _SMALLEST_SHARE: Final = 4
 """An answer gets this part of the tokens that it should have, at least: with fewer it would be paid for and cut."""
 
@@ -208,6 +210,7 @@ class Dialect:
         self._most_tokens: int | None = None
         self._has_system_role = True
         self._added: dict[str, Any] = {}
+        self._observed = 0
         self.thinks = False
         self.version = 0
 
@@ -326,6 +329,9 @@ class Dialect:
         self.thinks = self.thinks or completion.thought or nothing_yet or thinks_aloud(completion.text)
         if request.schema is None or self._schema_in_prompt or completion.finish_reason == "length":
             return
+        self._observed += 1
+        if self._observed > _LOOKED_AT and self._observed % _THEN_EVERY:
+            return  # an endpoint that has followed so many schemas does not stop
         try:
             answer = json.loads(request.prefill + without_reasoning(completion.text))
         except UnusableAnswer:

@@ -105,6 +105,8 @@ class DiskList(RangeSequence[Item]):
             yield from self.read_range(start, min(start + _READ_ITEMS, len(self)))
 
     def _flush(self) -> None:
+        if not self._buffer:
+            return
         with writing(Path(tempfile.gettempdir())):
             while self._buffer:
                 size = self._file.write(self._buffer)

@@ -129,7 +129,8 @@ def check_query(query: str, document: str) -> None:
     Raises:
         UnusableAnswer: it is the model's thoughts ("reasoning").
     """
-    if thinks_aloud(query) or reasoning_marks(query) - reasoning_marks(document):
+    marks = reasoning_marks(query)
+    if thinks_aloud(query) or (marks and marks - reasoning_marks(document)):
         raise UnusableAnswer("reasoning", f"the query is the model's thoughts: {REASONING_ADVICE}")
 
 

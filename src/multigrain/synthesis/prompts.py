@@ -19,6 +19,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from jinja2 import (
     ChoiceLoader,
@@ -40,6 +41,10 @@ from multigrain.llm.protocol import Message
 _ENDING: Final = ".jinja"
 # Changed by hand, where the prompts come to write other rows: a word that is mended asks nobody to write all again.
 _BUILT_IN_FINGERPRINT: Final = "4b806d0719b1c9ee6302c5893255f0222f50e46b0991332cc8cb5e244d005af5"
+_CHANGING: Final = (nodes.FilterBlock, nodes.CallBlock, nodes.Macro, nodes.AssignBlock)
+_MARK: Final = re.compile(r"\0(\w+)\0")
+_MOST_PIECES: Final = 1_024
+_PIECES: Final[WeakKeyDictionary[Environment, dict[tuple[Any, ...], dict[str, list[str]]]]] = WeakKeyDictionary()
 _VARIABLES: Final = re.compile(r"\A\{#\s*variables:(?P<names>[^#]*)#\}")
 
 
@@ -70,9 +75,8 @@ class Prompts:
         Raises:
             ConfigError: a template of the user's own cannot be filled.
         """
-        loaded = _environment(self.folder, self._state).get_template(f"{template}{_ENDING}")
         try:
-            texts = _blocks(loaded, values)
+            texts = _filled(_environment(self.folder, self._state), f"{template}{_ENDING}", values)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             if self.folder is None or not (self.folder / f"{template}{_ENDING}").is_file():
                 raise
@@ -128,9 +132,67 @@ def template_variables(template: str) -> dict[str, bool]:
     return {name.removesuffix("*"): name.endswith("*") for name in names}
 
 
+def _filled(environment: Environment, name: str, values: dict[str, Any]) -> dict[str, str]:
+    """A template's blocks.
+
+    A run fills one template with a hundred thousand documents, and whatever else it is given has few values. So what
+    stands around the texts that are put in as they are is rendered once for each of these values.
+    """
+    plain, used = _variables(environment, name)
+    texts = {each: value for each, value in values.items() if each in plain and isinstance(value, str)}
+    key = _key(name, {each: value for each, value in values.items() if each in used and each not in texts})
+    known = _PIECES.setdefault(environment, {})
+    if key is None or key not in known:
+        marked = {each: f"\0{each}\0" for each in texts} if key is not None else {}
+        rendered = _blocks(environment.get_template(name), {**values, **marked})
+        if key is None:
+            return {block: text.strip() for block, text in rendered.items()}
+        if len(known) >= _MOST_PIECES:
+            known.clear()
+        known[key] = {block: _MARK.split(text) for block, text in rendered.items()}
+    return {
+        block: "".join(texts[piece] if place % 2 else piece for place, piece in enumerate(pieces)).strip()
+        for block, pieces in known[key].items()
+    }
+
+
+def _key(name: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
+    """What decides a template's text besides the texts that are put in; None where values cannot be told apart."""
+    # 1 and True are one key to Python, and two texts to a template.
+    parts = ((each, type(value), tuple(value) if isinstance(value, list) else value) for each, value in values.items())
+    key = (name, *parts)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
 def _blocks(loaded: Template, values: dict[str, Any]) -> dict[str, str]:
     context = loaded.new_context(values)
-    return {name: "".join(block(context)).strip() for name, block in loaded.blocks.items()}
+    return {name: "".join(block(context)) for name, block in loaded.blocks.items()}
+
+
+@lru_cache(maxsize=256)
+def _variables(environment: Environment, name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The variables that a template and what it includes put in as they are and use for nothing else; and all."""
+    used: set[str] = set()
+    otherwise: set[str] = set()
+    waiting, visited = [name], set[str]()
+    while waiting:
+        visited.add(each := waiting.pop())
+        tree = environment.parse(_source(environment, each))
+        as_they_are = {id(node) for output in tree.find_all(nodes.Output) for node in output.nodes}
+        for found in tree.find_all(nodes.Name):
+            used.add(found.name)
+            if found.ctx != "load" or id(found) not in as_they_are:
+                otherwise.add(found.name)
+        others = list(meta.find_referenced_templates(tree))
+        # One whose name is only known when it is filled may use anything, and a block may be changed as a whole.
+        if None in others or any(True for _ in tree.find_all(_CHANGING)):
+            return frozenset(), frozenset(used)
+        waiting += [other for other in others if other is not None and other not in visited]
+    return frozenset(used - otherwise), frozenset(used)
 
 
 @lru_cache(maxsize=16)

@@ -171,7 +171,8 @@ class Budget:
             sums = TokenSums(1, read, written, completion.cached_tokens)
             self.tokens += sums.tokens
             self.cost += 0.0 if reservation.price is None else sums.cost(reservation.price)
-            self.learn(reservation.request, completion.prompt_tokens)
+            if self._max_tokens is not None or self._max_cost is not None:
+                self.learn(reservation.request, completion.prompt_tokens)
         waiting, self._waiting = self._waiting, []
         for turn in waiting:
             if not turn.done():
@@ -184,7 +185,9 @@ class Budget:
             self._tokens_an_estimate = max(1.0, self._tokens_an_estimate or 0.0, reported)
 
     def _at_most(self, request: CompletionRequest, price: PriceConfig | None) -> tuple[float, float]:
-        """Tokens and dollars that a request may come to."""
+        """Tokens and dollars that a request may come to; nothing is reckoned where there is no limit."""
+        if self._max_tokens is None and self._max_cost is None:
+            return 0.0, 0.0
         reading = about_prompt_tokens(request) * (self._tokens_an_estimate or BYTES_A_TOKEN)
         writing = max(request.max_tokens, request.room)
         cost = 0.0 if price is None else (reading * price.prompt + writing * price.completion) / 1e6

@@ -22,6 +22,7 @@ from multigrain.errors import RunDirectoryError
 from multigrain.llm.alternatives import dump_alternatives, load_alternatives
 from multigrain.llm.prices import about_text_tokens, about_tokens
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest
+from multigrain.llm.session.keys import KeyFilter
 from multigrain.llm.session.records import (
     JournalEntry,
     JournalTotals,
@@ -58,6 +59,7 @@ class Journal:
         self.path = path
         self._lock = threading.Lock()
         self._writer: JournalWriter | None = None
+        self._kept: KeyFilter | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writing = _connect(path)
@@ -83,6 +85,10 @@ class Journal:
 
     def find(self, key: str) -> Completion | None:
         """The completion of a key, if there is one."""
+        if self._kept is None:
+            self._kept = self._look_at_keys()
+        if key not in self._kept:
+            return None
         sql = f"SELECT {_ANSWER_COLUMNS} FROM completions WHERE key = ?"  # noqa: S608
         row = self._first_row(sql, key)
         return None if row is None else _completion(row)
@@ -97,6 +103,8 @@ class Journal:
 
     def record(self, entry: JournalEntry) -> Future[None]:
         """Keep a completion. The future is done when it is on the disk; the first one under a key stays."""
+        if self._kept is not None:
+            self._kept.add(entry.key)
         return self._start_writer().write(_insert(entry))
 
     async def keep(self, entry: JournalEntry) -> None:
@@ -105,6 +113,8 @@ class Journal:
         Raises:
             RunDirectoryError: it could not be written.
         """
+        if self._kept is not None:
+            self._kept.add(entry.key)
         await self._start_writer().write_through(_insert(entry))
 
     def record_failure(self, key: str, failure: CompletionFailure, *, strategy: str, client: str) -> Future[None]:
@@ -236,6 +246,10 @@ class Journal:
         self._reading.close()
         self._writing.close()
 
+    def _look_at_keys(self) -> KeyFilter:
+        with self._lock:
+            return KeyFilter(key for (key,) in self._reading.execute("SELECT key FROM completions"))
+
     def _first_row(self, sql: str, *values: Any) -> Any:
         with self._lock:
             return self._reading.execute(sql, values).fetchone()
@@ -262,7 +276,8 @@ def _insert(entry: JournalEntry) -> Statement:
         "INSERT OR IGNORE INTO completions "
         f"(key, strategy, client, request, created_at, source, {_ANSWER_COLUMNS}) VALUES"
     )
-    made_by = (entry.key, entry.strategy, entry.client, json.dumps(entry.request), entry.created_at, entry.source)
+    request = entry.request if isinstance(entry.request, str) else json.dumps(entry.request)
+    made_by = (entry.key, entry.strategy, entry.client, request, entry.created_at, entry.source)
     alternatives = dump_alternatives(entry.completion.alternatives)
     return Statement(head, (*made_by, *_COMPLETION_VALUES(entry.completion), alternatives), "")
 

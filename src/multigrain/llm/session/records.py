@@ -35,7 +35,7 @@ class JournalEntry:
         key: its fingerprint.
         strategy: who asked.
         client: the client's identity.
-        request: what was asked, as plain values.
+        request: what was asked, as plain values, or as JSON of these.
         completion: the answer.
         created_at: ISO 8601, UTC.
         source: how it came.
@@ -44,7 +44,7 @@ class JournalEntry:
     key: str
     strategy: str
     client: str
-    request: Mapping[str, Any]
+    request: Mapping[str, Any] | str
     completion: Completion
     created_at: str
     source: Source = "live"
@@ -115,10 +115,19 @@ def request_key(client: str, strategy: str, request: CompletionRequest) -> str:
         strategy: who asks, unless the request says so itself.
         request: what decides the answer besides.
     """
+    return key_of(client, request.asked_by or strategy, request_json(request))
+
+
+def request_json(request: CompletionRequest) -> str:
+    """What of a request decides its answer, as JSON: what its key is made of, and what the journal keeps."""
     # Escaped to ASCII, so that no text, however broken, is without a key.
-    values = [_KEY_FORMAT, client, request.asked_by or strategy, plain_request(request)]
-    plain = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(plain.encode("ascii")).hexdigest()
+    return json.dumps(plain_request(request), sort_keys=True, separators=(",", ":"))
+
+
+def key_of(client: str, asked_by: str, request: str) -> str:
+    """The key of a request, given as `request_json` makes it; see `request_key`."""
+    head = json.dumps([_KEY_FORMAT, client, asked_by], separators=(",", ":"))
+    return hashlib.sha256(f"{head[:-1]},{request}]".encode("ascii")).hexdigest()
 
 
 def plain_request(request: CompletionRequest) -> dict[str, Any]:
@@ -141,17 +150,20 @@ def restored_request(values: Mapping[str, Any]) -> CompletionRequest:
 
 def storable(completion: Completion) -> Completion:
     """A completion as the journal can keep it, and gives it back."""
-    return replace(
-        completion,
-        text=storable_text(completion.text),
-        model=storable_text(completion.model),
-        finish_reason=storable_text(completion.finish_reason),
-    )
+    texts = (completion.text, completion.model, completion.finish_reason)
+    text, model, finish_reason = map(storable_text, texts)
+    if (text, model, finish_reason) == texts:
+        return completion
+    return replace(completion, text=text, model=model, finish_reason=finish_reason)
 
 
 def storable_text(text: str) -> str:
     """The text with half characters (lone surrogates, which JSON can carry and UTF-8 cannot) replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def now() -> str:

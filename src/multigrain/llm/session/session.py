@@ -14,7 +14,7 @@ from multigrain.llm.prices import find_price
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, LLMClient
 from multigrain.llm.session.budget import Budget, Reservation, require_price, run_budget
 from multigrain.llm.session.journal import Journal
-from multigrain.llm.session.records import JournalEntry, now, plain_request, request_key, storable
+from multigrain.llm.session.records import JournalEntry, key_of, now, request_json, storable
 from multigrain.llm.session.usage import JournalUsage
 from multigrain.storage.rundir import RunDirectory
 
@@ -144,7 +144,8 @@ class JournaledClient:
             RunDirectoryError: the journal can keep no further answer.
             LLMError: the inner client's.
         """
-        key = request_key(self.identity, self._strategy, request)
+        plain = request_json(request)
+        key = key_of(self.identity, request.asked_by or self._strategy, plain)
         while True:
             answer = self._journal.find(key)
             if answer is not None:
@@ -156,14 +157,14 @@ class JournaledClient:
                 continue
             reservation = self._budget.reserve(request, self._price)
             if reservation is not None:
-                return await self._ask(key, request, reservation)
+                return await self._ask(key, plain, request, reservation)
             await self._budget.released()
 
     async def aclose(self) -> None:
         """Close the inner client; the journal stays open."""
         await self._inner.aclose()
 
-    async def _ask(self, key: str, request: CompletionRequest, reservation: Reservation) -> Completion:
+    async def _ask(self, key: str, plain: str, request: CompletionRequest, reservation: Reservation) -> Completion:
         asked_by, answer = request.asked_by or self._strategy, None
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending[key] = over
@@ -171,7 +172,7 @@ class JournaledClient:
             self._journal.check()
             self.asked += 1
             answer = storable(await self._inner.complete(request))
-            await self._journal.keep(JournalEntry(key, asked_by, self.identity, plain_request(request), answer, now()))
+            await self._journal.keep(JournalEntry(key, asked_by, self.identity, plain, answer, now()))
         except CompletionFailure as failure:
             await self._note(key, failure, asked_by)
             raise
