@@ -57,7 +57,8 @@ class JournalWriter:
         self._connection = connection
         self._path = path
         self._reserve = path.with_name(f"{path.name}.reserve")
-        self._queue: queue.SimpleQueue[tuple[Statement, _Waiter] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[tuple[Statement, _Waiter]] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[tuple[Statement, _Waiter]]] = {}
         self._problem: RunDirectoryError | None = None
         if not _set_aside(self._reserve):
             self._problem = RunDirectoryError(
@@ -79,7 +80,7 @@ class JournalWriter:
     def write(self, statement: Statement) -> Future[None]:
         """Queue a statement. The future is done when it is on the disk, or fails with RunDirectoryError."""
         done: Future[None] = Future()
-        self._queue.put((statement, done))
+        self._queue.put([(statement, done)])
         return done
 
     async def write_through(self, statement: Statement) -> None:
@@ -88,8 +89,13 @@ class JournalWriter:
         Raises:
             RunDirectoryError: it could not be written.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put((statement, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        # What one turn of the loop brings is handed over at its end: each waking of the thread costs the loop its turn.
+        if loop not in self._gathered:
+            self._gathered[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        self._gathered[loop].append((statement, done))
         await done
 
     def close(self) -> None:
@@ -97,6 +103,9 @@ class JournalWriter:
         self._queue.put(None)
         self._thread.join()
         self._reserve.unlink(missing_ok=True)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._queue.put(self._gathered.pop(loop))
 
     def _run(self) -> None:
         ending = False
@@ -109,11 +118,11 @@ class JournalWriter:
 
     def _gather(self) -> tuple[list[tuple[Statement, _Waiter]], bool]:
         """Wait for a statement, then take whatever else is there. Also says whether the end has been asked for."""
-        group = []
+        group: list[tuple[Statement, _Waiter]] = []
         item = self._queue.get()
         while item is not None:
-            group.append(item)
-            if len(group) == _LARGEST_GROUP:
+            group += item
+            if len(group) >= _LARGEST_GROUP:
                 return group, False
             try:
                 item = self._queue.get_nowait()
