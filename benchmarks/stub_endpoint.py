@@ -32,6 +32,8 @@ __all__ = ["FAULTS", "Event", "read_log", "request_mark", "serve", "unit_of"]
 _UNIT: Final = re.compile(r"\[unit (\d+)\]")
 _TEXT: Final = "A passage that stands for what a language model writes, about sixty words long in all. " * 4
 
+_ROW: Final = ("query", "level_4", "level_3", "level_2", "level_1")
+
 FAULTS: Final[dict[str, dict[str, float]]] = {
     "none": {},
     "5%": {"429": 0.01, "500": 0.02, "reset": 0.01, "half": 0.01},
@@ -80,9 +82,13 @@ def request_mark(messages: list[dict[str, str]], max_tokens: int) -> str:
     return f"{unit_of(messages)}/{len(messages)}/{max_tokens}"
 
 
+def _most_tokens(body: dict[str, Any]) -> int:
+    return int(body.get("max_tokens") or body.get("max_completion_tokens") or 0)
+
+
 def unit_of(messages: list[dict[str, str]]) -> int:
     """The unit's number in a chat's first messages; -1 where there is none."""
-    found = next((match for message in messages if (match := _UNIT.search(message["content"]))), None)
+    found = next((match for message in messages if (match := _UNIT.search(str(message["content"])))), None)
     return int(found[1]) if found else -1
 
 
@@ -177,7 +183,7 @@ class _Connection(asyncio.Protocol):
                 stub.note("acknowledged", unit, str(unit))
             self._send(b"{}")
             return
-        unit, mark = unit_of(body["messages"]), request_mark(body["messages"], body["max_tokens"])
+        unit, mark = unit_of(body["messages"]), request_mark(body["messages"], _most_tokens(body))
         stub.note("asked", unit, mark)
         what, wait = stub.choose(mark)
         asyncio.get_running_loop().call_later(wait, self._answer, unit, mark, what, body)
@@ -218,7 +224,11 @@ class _Connection(asyncio.Protocol):
 
 
 def _content(what: str, unit: int, body: dict[str, Any], answers: str = "same") -> tuple[str, str]:
-    fields = body["response_format"]["json_schema"]["schema"]["properties"] if "response_format" in body else ["query"]
+    if answers == "row":
+        fields = _ROW
+    else:
+        schema = body["response_format"]["json_schema"]["schema"] if "response_format" in body else {}
+        fields = tuple(schema.get("properties", ("query",)))
     if answers == "words":
         good = json.dumps(_words(unit, body["messages"][-1]["content"], fields))
     else:
@@ -248,8 +258,7 @@ def _words(unit: int, prompt: str, fields: Iterable[str]) -> dict[str, str]:
 
 def _instant() -> bytes:
     """One answer to everything, made once: what is measured is who asks."""
-    fields = ("query", *(f"level_{level}" for level in (4, 3, 2, 1)))
-    content = json.dumps({name: f"{name} of the row {_TEXT if name != 'query' else ''}".strip() for name in fields})
+    content = json.dumps({name: f"{name} of the row {_TEXT if name != 'query' else ''}".strip() for name in _ROW})
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
     usage = {"prompt_tokens": 400, "completion_tokens": 350}
     body = json.dumps({"model": "stub", "choices": [choice], "usage": usage}).encode()
@@ -279,7 +288,7 @@ if __name__ == "__main__":
     parser.add_argument("--log", type=Path)
     parser.add_argument(
         "--answers",
-        choices=("same", "words", "instant"),
+        choices=("same", "row", "words", "instant"),
         default="same",
         help="same texts, the document's words, or one answer at once",
     )

@@ -91,7 +91,7 @@ class JournalWriter:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        # What one turn of the loop brings is handed over at its end: each waking of the thread costs the loop its turn.
+        # What a turn of the loop brings is handed over at its end: each waking of the thread costs the loop its turn.
         if loop not in self._gathered:
             self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop)

@@ -1,0 +1,1 @@
+"""Programs that write the same rows by other packages; each runs in an environment of that package."""
