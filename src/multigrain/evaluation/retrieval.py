@@ -211,7 +211,8 @@ def stored_vectors(encoder: Encoder, documents: Sequence[str], shards: Path | No
     if shards is None or len(documents) <= IN_MEMORY:
         return None
     corpus = fingerprint(encoder.fingerprint, len(documents), documents[0], documents[-1])[:32]
-    direct = encoder.uncached if isinstance(encoder, CachedEncoder) else encoder
+    # What an endpoint was paid for is kept by its journal, which must not be passed by.
+    direct = encoder.uncached if type(encoder) is CachedEncoder else encoder
     return embed_shards(documents, str(shards / corpus), encoder.fingerprint, direct)
 
 

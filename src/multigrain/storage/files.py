@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from multigrain.display.install import install_line
 from multigrain.errors import RunDirectoryError, SourceError
 
 
@@ -123,7 +124,10 @@ def file_system(place: str) -> Any:
 
     try:
         return fsspec.core.url_to_fs(place)[0]
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        extra = f"; {install_line('s3')}" if place.startswith("s3") else ""
+        raise SourceError(f"{place}: {error}{extra}") from None
+    except ValueError as error:
         raise SourceError(f"{place}: {error}") from None
 
 
