@@ -135,8 +135,6 @@ def without_reasoning(text: str) -> str:
 def thinks_aloud(text: str) -> bool:
     """Whether a text opens as a model's thoughts about what it was asked to do, with a mark or without any."""
     start = text.lstrip()
-    if start.startswith("{"):  # no mark begins so, and no thought
-        return False
     return any(marks.opening.match(start) for marks in _MARKS) or any(aloud.match(start) for aloud in _ALOUD)
 
 

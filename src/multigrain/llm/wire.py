@@ -326,12 +326,14 @@ class Dialect:
         if request.alternatives and completion.alternatives is None and completion.text.strip():
             self._dropped.add(LOGPROBS)
         nothing_yet = completion.finish_reason == "length" and not completion.text.strip()
-        self.thinks = self.thinks or completion.thought or nothing_yet or thinks_aloud(completion.text)
+        self.thinks = self.thinks or completion.thought or nothing_yet
+        if request.schema is not None and completion.text.startswith('{"'):
+            self._observed += 1
+            if self._observed > _LOOKED_AT and self._observed % _THEN_EVERY:
+                return  # a model that has answered so often in JSON is not asked every time whether it still does
+        self.thinks = self.thinks or thinks_aloud(completion.text)
         if request.schema is None or self._schema_in_prompt or completion.finish_reason == "length":
             return
-        self._observed += 1
-        if self._observed > _LOOKED_AT and self._observed % _THEN_EVERY:
-            return  # an endpoint that has followed so many schemas does not stop
         try:
             answer = json.loads(request.prefill + without_reasoning(completion.text))
         except UnusableAnswer:
