@@ -13,6 +13,7 @@ def main(url: str, inputs: str, out: str, concurrency: int) -> None:
     os.environ |= {"NEMO_TELEMETRY_ENABLED": "false", "STUB_API_KEY": "none"}
     import data_designer.config as dd
     import pandas as pd
+    from data_designer.config.run_config import ResumeMode
     from data_designer.interface import DataDesigner
     from pydantic import BaseModel
 
@@ -52,7 +53,9 @@ def main(url: str, inputs: str, out: str, concurrency: int) -> None:
         artifact_path=folder / "artifacts",
         model_providers=[dd.ModelProvider(name="stub", endpoint=url, provider_type="openai", api_key="STUB_API_KEY")],
     )
-    written = designer.create(builder, num_records=len(rows), dataset_name="rows").load_dataset()
+    # Without `resume` a second start begins again.
+    done = designer.create(builder, num_records=len(rows), dataset_name="rows", resume=ResumeMode.IF_POSSIBLE)
+    written = done.load_dataset()
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as stream:
         for identifier, row in zip(written["id"], written["row"], strict=True):
             stream.write(json.dumps({"id": identifier, "query": row["query"]}) + "\n")
