@@ -51,7 +51,7 @@ OURS: Final = "multigrain"
 PEERS: Final = {
     "data-designer": ("run_data_designer.py", ("data-designer==0.9.7",)),
     "curator": ("run_curator.py", ("bespokelabs-curator==0.1.31",)),
-    "distilabel": ("run_distilabel.py", ("distilabel[openai]==1.5.3",)),
+    "distilabel": ("run_distilabel.py", ("distilabel[openai]==1.5.3", "requests")),
 }
 CONCURRENCY: Final = 256
 _LONGEST: Final = 3_600.0  # seconds for one measurement

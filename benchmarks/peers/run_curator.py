@@ -19,6 +19,10 @@ def main(url: str, inputs: str, out: str, concurrency: int) -> None:
         "CURATOR_DISABLE_RICH_DISPLAY": "1",
         "HOSTED_CURATOR_VIEWER": "0",
     }
+    import litellm
+
+    # It counts tokens by tiktoken, which fetches its tables where it does not find them; litellm brings them along.
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(litellm.__file__).parent / "litellm_core_utils" / "tokenizers")
     from bespokelabs import curator
     from datasets import Dataset
     from pydantic import BaseModel
@@ -43,7 +47,7 @@ def main(url: str, inputs: str, out: str, concurrency: int) -> None:
         rows = [json.loads(line) for line in stream]
     data = Dataset.from_list([{name: row[name] for name in ("id", "system", "user")} for row in rows])
     writer = Writer(
-        model_name="stub",
+        model_name="gpt-4o-mini",  # of another name it does not believe that it follows a schema
         backend="openai",
         generation_params={"temperature": 0.8, "top_p": 0.9, "max_tokens": 768},
         backend_params={

@@ -18,9 +18,8 @@ from multigrain.errors import ConfigError
 from multigrain.evaluation.results import read_results
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.evaluation.sets.run_sets import domain_sets
+from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
 from multigrain.records import ScoreScale
-from multigrain.sources.store import read_document_table
 from multigrain.stages.run import run_stages
 from multigrain.storage.rundir import RunDirectory
 from multigrain.teachers.models import CrossEncoderTeacher
@@ -93,7 +92,7 @@ def test_every_first_stage_is_scored_under_the_reranker_and_one_pair_is_named(
     ]
     assert all(each.milliseconds is not None and each.milliseconds > 0 for each in table.pipelines)
     # By hand: the tuned embedder's first ten, sorted by the reranker alone.
-    documents = read_document_table(run.documents_path)
+    documents = searched_documents(run)
     asked = next(each for each in domain_sets(config, run, documents) if each.name == table.set)
     by_hand = {
         each.depth: each.score for each in table.pipelines if (each.first_stage, each.reranker) == (tested, "reranker")
