@@ -146,7 +146,8 @@ def test_architectures(name: str, tmp_path: Path) -> None:
     done = export(model, tmp_path)
     table_gelu = "gemma" in name
     assert done.facts["max_difference"] < (TABLE_GELU if table_gelu else 1e-4)
-    texts = many_texts()
+    # Decomposed accents: tokenizers of Qwen compose them, llama.cpp does not.
+    texts = many_texts(leave_out=[SCRIPTS[script] for script in done.facts["read_otherwise"]])
     embedder = LlamaCppEmbedder(tmp_path / "out" / done.facts["file"], model, threads=1)
     expected = model.encode(texts, batch_size=16)
     for batch in (1, 16):
