@@ -199,7 +199,7 @@ class _Connection(asyncio.Protocol):
         self._stub.note("answered", unit, mark, what)
         text, finish = _content(what, unit, body, self._stub.answers)
         choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 400, "completion_tokens": 350}
+        usage = {"prompt_tokens": 400, "completion_tokens": 350, "total_tokens": 750}
         self._send(json.dumps({"model": "stub", "choices": [choice], "usage": usage}).encode())
 
     def _fail(self, what: str) -> None:
@@ -224,15 +224,21 @@ class _Connection(asyncio.Protocol):
 
 
 def _content(what: str, unit: int, body: dict[str, Any], answers: str = "same") -> tuple[str, str]:
-    if answers == "row":
-        fields = _ROW
-    else:
-        schema = body["response_format"]["json_schema"]["schema"] if "response_format" in body else {}
-        fields = tuple(schema.get("properties", ("query",)))
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    properties = schema.get("properties", {name: {} for name in (_ROW if answers == "row" else ("query",))})
+    fields = tuple(properties)
     if answers == "words":
         good = json.dumps(_words(unit, body["messages"][-1]["content"], fields))
     else:
-        good = json.dumps({name: f"{name} {unit} {_TEXT if name != 'query' else ''}".strip() for name in fields})
+        good = json.dumps(
+            {
+                # Some clients try an endpoint with a question of their own first, which wants a number.
+                name: 25
+                if of.get("type") == "integer"
+                else f"{name} {unit} {_TEXT if name != 'query' else ''}".strip()
+                for name, of in properties.items()
+            }
+        )
     if what == "truncated":
         return good[: len(good) // 2], "length"
     if what == "wrong_json":
@@ -260,7 +266,7 @@ def _instant() -> bytes:
     """One answer to everything, made once: what is measured is who asks."""
     content = json.dumps({name: f"{name} of the row {_TEXT if name != 'query' else ''}".strip() for name in _ROW})
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-    usage = {"prompt_tokens": 400, "completion_tokens": 350}
+    usage = {"prompt_tokens": 400, "completion_tokens": 350, "total_tokens": 750}
     body = json.dumps({"model": "stub", "choices": [choice], "usage": usage}).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
