@@ -30,7 +30,7 @@ def main(run: Path) -> None:
     def build(*_: Any, **__: Any) -> Any:
         raise AssertionError("tuned a model that was tuned already")
 
-    stage._validation, stage.build_candidate = validation, build
+    stage._validation, stage.open_trainee = validation, build
     run_stages(load_config(run), run, ["training"])
 
 
