@@ -151,6 +151,17 @@ def test_only_what_the_options_leave_out_is_asked(tmp_path: Path) -> None:
     assert "# validation queries choose between them" in (tmp_path / "config.yaml").read_text()
 
 
+def test_nobody_is_asked_what_users_type_where_a_table_has_it(tmp_path: Path) -> None:
+    (tmp_path / "faq.csv").write_text("Question,Answer\n" + "".join(f"how {n}?,so {n}\n" for n in range(12)))
+    answers = [("recipe", ""), ("provider", "local"), ("base model", "")]
+
+    status, screen = at_a_terminal(["--documents", "faq.csv"], answers, cwd=tmp_path)
+
+    assert status == 0, screen
+    assert load_config(tmp_path / "config.yaml").start_from == "pairs"
+    assert "--queries" not in screen
+
+
 def test_yes_asks_nothing_at_a_terminal(tmp_path: Path) -> None:
     assert at_a_terminal(["--yes"], [], cwd=tmp_path)[0] == 0
 

@@ -14,6 +14,7 @@ import typer
 from multigrain.config.queries import USER_QUERIES, UserQueries, user_queries
 from multigrain.errors import ConfigError
 from multigrain.recipes import recipe_names
+from multigrain.tools.labelled_input import look_for_labels
 from multigrain.tools.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
 
 _SERVED_HERE = "http://localhost:8000/v1"
@@ -42,7 +43,7 @@ def ask_missing(start: Start, *, beside: Path) -> Start:
         start = replace(start, recipe=chosen)
         own = {} if chosen is None else recipe_values(chosen)
     start = _language_model(start, own.get("llm", {}), has_recipe=bool(own))
-    if start.recipe is None and not start.queries:
+    if start.recipe is None and not start.queries and not _gives_queries(start, beside):
         start = replace(start, queries=_queries())
     if start.base_model is None:
         base = own.get("training", {}).get("base_model", "auto")
@@ -51,6 +52,15 @@ def ask_missing(start: Start, *, beside: Path) -> Start:
         )
         start = replace(start, base_model=typer.prompt("base model", default=base))
     return start
+
+
+def _gives_queries(start: Start, beside: Path) -> bool:
+    """Whether the documents are queries with their answers, so that none is written."""
+    path = start.documents or ""
+    labels = (
+        None if not path or path.startswith("hf:") else look_for_labels(beside / Path(path).expanduser(), shown=path)
+    )
+    return labels is not None and labels.trains
 
 
 def _documents(beside: Path) -> str:
