@@ -87,10 +87,17 @@ def test_a_model_that_did_no_better_is_not_recommended(tmp_path: Path) -> None:
     assert "keep the base model" in what
 
 
+def test_a_gain_that_is_not_shown_says_how_many_queries_would_show_it(tmp_path: Path) -> None:
+    few, *_ = advice(_results("test", 0.5, 0.54, -0.01, 0.09, queries=68), tmp_path)
+
+    # 68 queries give a standard error of 0.0255; 0.04 is 2.8 of them (1.96 + 0.84) with 68 * (2.8 * 0.0255 / 0.04)².
+    assert few.endswith(", to show a gain of 4.0 points, if it is real, about 220")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (-0.02, 0.06, "; it may be better, but that is not shown: test it on more queries"),
+        (-0.02, 0.06, "; it may be better, but that is not shown: keep the base model, or test it"),
         (-0.09, -0.01, ", although it is worse than the base model on the test queries: keep the base model"),
         (0.01, 0.06, "; use it; SentenceTransformer("),
     ],

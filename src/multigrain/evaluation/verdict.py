@@ -23,12 +23,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Any, Final, Literal
 
 from multigrain.evaluation.results import EvaluationResults, SetResult
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
 from multigrain.evaluation.significance import PairedDifference, holm
 
+_POWER: Final = 0.8  # four times in five
 _FULL: Final = 0.9995
 """A score from here on is shown as 1.000."""
 _ABOUT_ZERO: Final = 0.0005
@@ -172,6 +174,25 @@ def queries_to_tell(queries: int, width: float, *, smallest: float = SMALLEST_DI
         smallest: the smallest difference that matters.
     """
     return max(queries + 1, math.ceil(queries * (width / smallest) ** 2))
+
+
+def queries_to_show_gain(conclusion: Conclusion, *, confidence: float = 0.95) -> int | None:
+    """About how many queries would show the gain that was measured, if it is real, four times in five.
+
+    Args:
+        conclusion: on a set.
+        confidence: of its interval.
+
+    Returns:
+        None where no gain was measured, or where there are as many queries.
+    """
+    difference, queries = conclusion.difference, conclusion.result.queries
+    if difference.mean <= 0:
+        return None
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    widths = (difference.high - difference.low) / 2 / difference.mean
+    needed = math.ceil(queries * ((z + NormalDist().inv_cdf(_POWER)) / z * widths) ** 2)
+    return needed if needed > queries else None
 
 
 def rough(count: int) -> int:
@@ -350,7 +371,7 @@ def recommendation(
         "no better on validation": f", although it did not beat the base model on the validation queries: {keep}",
         "no gain": f", although the test shows no gain: {keep}",
         "not shown": "; it may be better, but that is not shown: "
-        + (f"{keep}, which is" if rival else "test it on more queries before you use it"),
+        + (f"{keep}, which is" if rival else "keep the base model, or test it on more queries before you use it"),
         "untested": "; test it on queries of your own before you use it",
     }[decision]
 

@@ -50,7 +50,7 @@ from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
-from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, rough
+from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, queries_to_show_gain, rough
 from multigrain.model.anchors import anchors
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
@@ -433,9 +433,12 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
         if left_to_gain(conclusion.base_score) == "nothing":
             yield f"{result.name}: the base model answers every query of it: nothing is left to gain on this set"
         elif conclusion.queries_needed is not None:
+            shown = queries_to_show_gain(conclusion, confidence=results.confidence)
+            gain = f"{100 * conclusion.difference.mean:.1f} points"
             yield (
                 f"{result.name}: {result.queries} {result.unit} cannot tell {results.chosen} from {results.base}; to "
                 f"be sure within a point takes about {rough(conclusion.queries_needed):,}"
+                + ("" if shown is None else f", to show a gain of {gain}, if it is real, about {rough(shown):,}")
             )
     if results.rivals and (verdict := choose_model(results, conclusions)) is not None:
         yield f"choice: {verdict}"
