@@ -69,6 +69,20 @@ def test_files_have_one_job(path: Path) -> None:
     assert path.stem not in {"utils", "util", "common", "helpers", "misc"}
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="needs a clone and git")
+def test_nothing_that_git_ignores_is_tracked() -> None:
+    """A tracked .venv, for one, replaces that of whoever checks it out."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert listed.stdout == ""
+
+
 def test_contributing_lists_every_room_in_the_order_of_imports() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     first_cells = re.findall(r"^\| (`[^|]*`) \|", page.split("| room of")[1].split("\n\n")[0], re.M)

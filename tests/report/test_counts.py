@@ -121,6 +121,15 @@ def test_who_wrote_is_said_with_its_size_and_a_small_one_with_what_writes_better
     assert "by its name" not in page("openai:gpt-4.1-mini")
 
 
+def test_nobody_is_said_to_have_written_given_queries(example):
+    data = load_report_data(example)
+    silent = dataclasses.replace(data.synthesis, completion_tokens=0, prompt_tokens=0)
+    page = _text(render_report(dataclasses.replace(data, synthesis=silent, answers=Answers(0, 0))))
+
+    assert "no language model: the queries were given" in page
+    assert "Written by local" not in page
+
+
 def test_who_wrote_the_negatives_is_told_in_counts(example):
     data = load_report_data(example)
     held, judged = data.written_order

@@ -190,3 +190,9 @@ class ReportData:
     answers: Answers | None = None
     written_order: tuple[int, int] = (0, 0)
     is_shared: bool = False
+
+    @property
+    def asked_nobody(self) -> bool:
+        """Whether no language model wrote anything: queries were given, and negatives mined."""
+        written = self.synthesis is not None and self.synthesis.completion_tokens > 0
+        return self.answers is not None and not self.answers.completions and not written
