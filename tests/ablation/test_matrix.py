@@ -66,6 +66,17 @@ def test_combinations_can_be_left_out_and_the_reference_chosen() -> None:
         ({"vary": {"schedule": ["random", "random"]}}, "listed twice"),
         ({"vary": {"schedule": ["random"]}, "seeds": [1, 1]}, "listed twice"),
         ({"vary": {"schedule": ["random"]}, "reference": {"schedule": "mixed"}}, "no arm is left"),
+        ({"vary": {"training.kind": ["embedder", "reranker"]}}, "arms are embedders"),
+        (
+            {
+                "vary": {
+                    "training.base_model": ["openai:some-embedder"],
+                    "training.side": ["query"],
+                    "training.query_adapter": [{}],
+                }
+            },
+            "arms are tuned from a base that runs here",
+        ),
     ],
 )
 def test_a_wrong_matrix_gets_one_line(values: dict[str, object], message: str) -> None:

@@ -31,6 +31,7 @@ _STORED = ["compare", "runs/mine"]
         (_RUN, ["--trust-remote-code"]),
         (_MODELS, ["--run", "runs/mine"]),
         (_MODELS, ["--redo"]),
+        (_MODELS, ["--depths", "10"]),
         (_STORED, ["--batch-size", "8"]),
         (_STORED, ["--cache", "kept"]),
         (_STORED, ["--max-queries", "9"]),

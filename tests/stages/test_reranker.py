@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tests.stages.test_audit import settings
 
-from multigrain.config import Config
+from multigrain.config import Config, TrainingConfig
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import open_examples
 from multigrain.errors import ConfigError
@@ -154,6 +155,10 @@ def test_an_evaluation_that_is_made_again_asks_the_reranker_nothing_it_has_said(
             "made from each other: ",
         ),
         ({"a": {"base_model": "auto"}}, "base_model of its own is for rerankers"),
+        (
+            {"a": {"side": "query"}, "r": {"kind": "reranker", "base_model": "candidate:a"}},
+            "'a' holds one way for queries and one for documents",
+        ),
         ({"r": {"kind": "reranker", "pooling": "ata"}}, "pooling: a reranker has none"),
         ({"r": {"kind": "reranker", "schedule": "in-batch"}}, "gives a reranker nothing to compare"),
         ({"r": {"kind": "reranker", "lora": {"r": 4}}}, "lora: a reranker is tuned as a whole"),
@@ -164,3 +169,18 @@ def test_candidates_that_cannot_be_are_one_line(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         config_of(corpus_file, tmp_path, **candidates)
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [{"matryoshka": [64]}, {"side": "query"}, {"merge": 0.5}, {"pooling": "ata"}, {"mini_batch_size": 4}],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_run_of_rerankers_alone_names_what_it_would_ignore(ignored: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=f"{next(iter(ignored))}: this run trains rerankers alone"):
+        TrainingConfig(kind="reranker", **ignored)
+    TrainingConfig.model_validate(
+        {"kind": "reranker", "candidates": {"r": {}, "e": {"kind": "embedder", "loss": "infonce"}}} | ignored
+    )
+    written = TrainingConfig(kind="reranker").model_dump(mode="json")
+    assert TrainingConfig.model_validate(written).rerankers == ("tuned",), "a saved config sets every key"

@@ -21,7 +21,9 @@ from tests.stages.test_training import _prepared, _values, trained
 
 import multigrain
 from multigrain.encoders.journaled import PROBE
+from multigrain.encoders.models import Encoding, ModelSpec, load_model
 from multigrain.errors import ConfigError, EndpointRefusedError, EvaluationError, ModelError
+from multigrain.evaluation.results import read_results
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext
 from multigrain.stages.models import RunModels
@@ -66,6 +68,11 @@ def test_an_adapter_is_trained_evaluated_and_read_without_embedding_a_text_twice
     STAGES["evaluation"].run(context)
 
     assert max(_asked(server).values()) <= 2, "at most once as a query and once as a document"
+    evaluated = context.run.manifest("results")
+    assert evaluated is not None
+    paid = evaluated.counts["base_embeddings"]
+    assert paid["requests"] == len(server.bodies)
+    assert paid["cost"] == pytest.approx(20e-6 * paid["tokens"])
     results = json.loads((context.run.results_path / "evaluation.json").read_text())
     assert results["models"] == ["base", "tuned"]
     assert manifest.counts["steps"] == 6
@@ -171,6 +178,20 @@ def test_a_stores_vectors_are_not_embedded_again(
     assert len(_asked(server)) == 3, "what was taken in once is there"
 
 
+def test_a_store_whose_identifiers_are_mended_is_read_again(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    context = _context(tmp_path / "run", corpus_file, server)
+    documents = read_document_table(context.run.documents_path)
+    texts, ids = [document.text for document in documents], [document.id for document in documents]
+    vectors = SentenceTransformer(str(small_bert), device="cpu").encode(texts)
+    settings = _store(tmp_path, "npy", [*ids[:10], *(f"other-{name}" for name in ids[10:])], vectors)
+    context = _context(tmp_path / "run", corpus_file, server, document_vectors=settings)
+    assert len(RunModels(context).journal.missing(texts, "document")) == len(ids) - 10
+    Path(settings["ids"]).write_text("\n".join(ids))
+    assert not RunModels(context).journal.missing(texts, "document")
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -179,6 +200,7 @@ def test_a_stores_vectors_are_not_embedded_again(
         ("model", r"holds other vectors than .* gives \(document .*: cosine 0.*: another model, prompt or text"),
         ("ids", "holds a vector of none of the run's 60 documents; its identifiers must be"),
         ("column", "cannot be read with id: key and vector: vector"),
+        ("number", "cannot be read with id: id and vector: number .*a number in place of a vector"),
         ("gone", "no such file"),
     ],
 )
@@ -197,9 +219,34 @@ def test_vectors_that_are_not_the_endpoints_are_refused_in_one_line(
     elif fault == "ids":
         ids = [f"other-{identifier}" for identifier in ids]
     settings = _store(tmp_path, "parquet", ids, vectors)
+    if fault == "number":
+        pq.write_table(pa.table({"id": ids, "number": [1.0] * len(ids)}), settings["path"])
+        settings |= {"vector": "number"}
     settings |= {"id": "key"} if fault == "column" else {}
     settings |= {"path": str(tmp_path / "gone.parquet")} if fault == "gone" else {}
     context = _context(tmp_path / "run", corpus_file, server, document_vectors=settings)
     with pytest.raises(ConfigError, match=words) as refused:
         _ = RunModels(context).journal
     assert "\n" not in str(refused.value)
+
+
+def test_a_reranker_beside_an_adapter_sorts_what_the_endpoint_finds(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    reranker = {"kind": "reranker", "base_model": str(small_bert), "max_seq_length": 32}
+    context = _context(
+        tmp_path / "run",
+        corpus_file,
+        server,
+        merge=None,
+        early_stopping=3,
+        candidates={"tuned": {}, "second": reranker},
+    )
+    trained(context)
+    STAGES["evaluation"].run(context)
+
+    results = read_results(context.run.results_path / "evaluation.json")
+    assert all({"base", "tuned"} <= {each.first_stage for each in table.pipelines} for table in results.reranking)
+    assert any(each.reranker == "second" for table in results.reranking for each in table.pipelines)
+    with pytest.raises(EvaluationError, match="trained behind prompts of its own"):
+        load_model(ModelSpec("a", str(context.run.candidate_path("tuned")), query_prompt="find: "), Encoding())

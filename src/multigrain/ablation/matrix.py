@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multigrain.config import Config, TrainingConfig, fingerprint
 from multigrain.config.file import load_config, parse_config, read_yaml
+from multigrain.config.paths import SERVED_PREFIX
 from multigrain.errors import ConfigError, MultigrainError
 from multigrain.stages.fingerprints import (
     documents_fingerprint,
@@ -215,6 +216,11 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
         place[key] = value
     origin = ", ".join(f"{axis}={shown(value)}" for axis, value in values.items())
     config = parse_config(settings, origin=origin)
+    if config.training.base_model.startswith(SERVED_PREFIX):
+        raise ConfigError(
+            f"{origin}: arms are tuned from a base that runs here, and training.base_model is "
+            f"{config.training.base_model}; compare adapters as candidates of a run"
+        )
     if config.training.kind == "reranker":
         raise ConfigError(f"{origin}: arms are embedders, and training.kind is reranker; train rerankers in a run")
     try:

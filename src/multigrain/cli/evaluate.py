@@ -120,6 +120,8 @@ def evaluate(
         _evaluate_run(targets, run, as_json=as_json, redo=redo)
         return
     require_fitting(context, _OF_RUNS, "is for a run; models on sets that --set names have no use for it")
+    if not rerank:
+        require_fitting(context, ("depths",), "is for --rerank, which names what sorts documents again")
     quieten_libraries()
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
     from multigrain.evaluation.comparison import compare_models, comparison_values, table_lines, write_comparison

@@ -137,6 +137,21 @@ def for_rerankers(kind: ModelKind, loss: str) -> dict[str, Any]:
     }
 
 
+def ignored_by_rerankers(training: Section) -> str:
+    """A key of `training` that is set, and that no reranker heeds; empty where there is none.
+
+    Args:
+        training: of a run that trains rerankers alone.
+    """
+    fields = type(training).model_fields
+    for key, value in for_rerankers("reranker", RERANKER_LOSS).items():
+        # The loss is theirs; prompts are also those of the base embedder, whose finds are sorted.
+        unset = fields[key].get_default(call_default_factory=True)
+        if key not in ("loss", "prompts", "append_eos") and getattr(training, key) not in (value, unset):
+            return key
+    return ""
+
+
 def candidate_named(reference: str) -> str | None:
     """The candidate that a model's reference names; None for a model of another kind."""
     return reference.removeprefix(CANDIDATE) if reference.startswith(CANDIDATE) else None
@@ -171,6 +186,11 @@ class CandidateSettings(Protocol):
         ...
 
     @property
+    def side(self) -> SideName:
+        """What is tuned of it."""
+        ...
+
+    @property
     def fsdp(self) -> bool:
         """Whether its training is sharded."""
         ...
@@ -193,6 +213,11 @@ def in_order(settings: Mapping[str, CandidateSettings]) -> tuple[str, ...]:
                 )
         if base is not None and settings[base].kind != "embedder":
             raise ValueError(f"candidate {name!r}: base_model: {base!r} is a reranker; name an embedder")
+        if base is not None and settings[base].side == "query":
+            raise ValueError(
+                f"candidate {name!r}: base_model: {base!r} holds one way for queries and one for documents (side: "
+                "query), and a reranker is tuned from one transformer; name an embedder with side: both"
+            )
         sorter.add(name, *([] if base is None else [base]), *teachers)
     try:
         return tuple(sorter.static_order())

@@ -30,6 +30,7 @@ from multigrain.config.candidates import (
     ScheduleName,
     Steps,
     for_rerankers,
+    ignored_by_rerankers,
     in_order,
     wrong_in_kind,
 )
@@ -283,6 +284,10 @@ class TrainingConfig(Section):
             problem = settings._conflict() or wrong_in_kind(settings, candidate)
             if problem:
                 raise ValueError(problem if name == "tuned" else f"candidate {name!r}: {problem}")
+        if not self.embedders and (ignored := ignored_by_rerankers(self)):
+            raise ValueError(f"{ignored}: this run trains rerankers alone, and a reranker has none; leave it out")
+        if self.document_vectors is not None and not self.base_model.startswith(SERVED_PREFIX):
+            raise ValueError("document_vectors are for a base behind an endpoint, and base_model runs here")
         _ = self.in_order  # says what is wrong with candidates that are made from others
         return self
 

@@ -155,8 +155,11 @@ def load_model(spec: ModelSpec, encoding: Encoding) -> SentenceTransformer:
     if is_adapted(spec.reference):
         if spec.pooling != KEEP:
             raise EvaluationError(f"model {spec.reference}: its base is behind an endpoint, which pools; leave @ out")
-        model = load_adapted(spec.reference, batch_size=encoding.batch_size)
-        return model
+        if spec.query_prompt is not None or spec.document_prompt is not None:
+            raise EvaluationError(
+                f"model {spec.reference}: its adapter was trained behind prompts of its own; leave other prompts out"
+            )
+        return load_adapted(spec.reference, batch_size=encoding.batch_size)
     model = build_encoder(
         spec.reference,
         pooling=spec.pooling,

@@ -25,7 +25,6 @@ PairScorer = Callable[[Sequence[Pair]], Sequence[float]]
 
 _PAIRS: Final = 2_048  # scored between two signs of life
 _TIMED: Final = 6  # queries whose time is taken
-_MOST_VECTORS: Final = 200_000
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from multigrain.config import DocumentVectorsConfig
+from multigrain.config import DocumentVectorsConfig, fingerprint
 from multigrain.encoders.journaled import JournaledEncoder
 from multigrain.encoders.protocol import Floats, unit_length
 from multigrain.errors import ConfigError
@@ -48,7 +48,15 @@ def import_document_vectors(context: RunContext, journal: JournaledEncoder) -> N
     content = content_fingerprint(settings.path)
     if content is None:
         raise ConfigError(f"{_SETTING}: {settings.path}: no such file")
-    if journal.was_imported(content):
+    # Other documents, or another column of the same file, are taken in again.
+    read = context.run.manifest("documents")
+    taken_in = fingerprint(
+        content,
+        settings.model_dump(mode="json", exclude={"path", "ids"}),
+        None if settings.ids is None else content_fingerprint(settings.ids),
+        None if read is None else read.fingerprint,
+    )
+    if journal.was_imported(taken_in):
         return
     texts = {document.id: document.text for document in open_document_table(context.run.documents_path)}
     dimensions, taken = len(journal.probe()), 0
@@ -72,7 +80,7 @@ def import_document_vectors(context: RunContext, journal: JournaledEncoder) -> N
             f"{_SETTING}: {settings.path} holds a vector of none of the run's {len(texts):,} documents; its "
             f"identifiers must be those of the documents, e.g. {next(iter(texts), '')!r} (documents.id_field)"
         )
-    journal.note_import(content)
+    journal.note_import(taken_in)
     context.progress.say(
         f"{taken:,} of {len(texts):,} document vectors taken from {settings.path}; the rest is embedded"
     )
@@ -95,7 +103,10 @@ def read_vectors(settings: DocumentVectorsConfig, in_order: list[str]) -> Iterat
     if read is None:
         raise ConfigError(f"{_SETTING}: {settings.path}: expected a .npy, .parquet or .jsonl file")
     try:
-        yield from read(settings, in_order)
+        for ids, vectors in read(settings, in_order):
+            if vectors.ndim != 2:
+                raise ValueError("a number in place of a vector")
+            yield ids, vectors
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ConfigError(
             f"{_SETTING}: {settings.path} cannot be read with id: {settings.id} and vector: {settings.vector} "

@@ -148,7 +148,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
         model=encoders[chosen],
         cost=costs.get(chosen, ModelCost()),
         progress=context.progress,
-        too_dear=partial(too_dear, config, run),
+        too_dear=partial(too_dear, config, run, spent=models.paid or 0.0),
     )
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
     seen = seen_queries(scored.sets.values(), documents) if config.evaluation.seen_documents else {}
@@ -194,7 +194,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
             encoder.close()
     _write(context, models, results, scored, beside.rows(tests))
     remove(shards)
-    return _headline(context, results, tested)
+    return _headline(context, results, tested) | models.embedded()
 
 
 def _tests(domain: Sequence[EvaluationSet], others: OpenedSets) -> Iterator[EvaluationSet]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -28,7 +30,7 @@ from multigrain.model.query_adapter import QueryAdapter
 from multigrain.model.query_side import document_side
 from multigrain.stages.base import RunContext
 from multigrain.stages.document_vectors import import_document_vectors
-from multigrain.stages.spending import allow_embedding
+from multigrain.stages.spending import allow_embedding, base_cost
 
 _PROBES = ("a", "The quick brown fox jumps over the lazy dog.", "0 1 2 3", "¿Dónde está la biblioteca?")
 
@@ -68,6 +70,22 @@ class RunModels:
         journal.allow = partial(allow_embedding, context, self.reference, journal)
         import_document_vectors(context, journal)
         return journal
+
+    @property
+    def paid(self) -> float | None:
+        """US dollars for what the base has embedded; None for one that runs here, and where its price is unknown."""
+        return base_cost(self.context.config, self.journal.usage) if self.is_served else None
+
+    def embedded(self) -> dict[str, Any]:
+        """What a base behind an endpoint has embedded for the whole run, as a manifest's counts; it is said, too."""
+        if not self.is_served:
+            return {}
+        usage, cost = self.journal.usage, self.paid
+        dollars = "" if cost is None else f", ${cost:.4f}"
+        self.context.progress.say(
+            f"{self.reference} has embedded {usage.tokens:,} tokens in {usage.requests:,} requests{dollars}"
+        )
+        return {"base_embeddings": {**asdict(usage), "cost": cost}}
 
     def close(self) -> None:
         """Let go of the journal, where it was opened."""

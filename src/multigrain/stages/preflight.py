@@ -118,9 +118,10 @@ def check_base_models(config: Config) -> None:
     """
     if config.training.base_model.startswith(SERVED_PREFIX):
         _check_served_base(config)
-        return
     for name in config.training.candidates:
         settings = config.training.resolve(name)
+        if settings.base_model.startswith(SERVED_PREFIX):
+            continue
         if settings.kind == "embedder":
             _check_model(settings)
         elif candidate_named(settings.base_model) is None:

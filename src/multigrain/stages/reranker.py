@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
@@ -13,13 +14,14 @@ from multigrain.config import TrainingConfig
 from multigrain.config.candidates import candidate_named
 from multigrain.encoders.batches import pair_tokens
 from multigrain.encoders.cross_encoder import pair_logits
-from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.encoders.reference import base_model, encoding_precision
+from multigrain.encoders.reference import encoding_precision
 from multigrain.evaluation.reranking import Ranking, rank_first, rerank
+from multigrain.evaluation.results import BASE
 from multigrain.evaluation.retrieval import DenseRetriever
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
 from multigrain.model.reranker import build_reranker, describe_reranker, save_reranker
 from multigrain.stages.attempts import LOG_FILE, Attempt, Outcome, Pools, training_rows
+from multigrain.stages.models import RunModels
 from multigrain.stages.selection import Looks
 from multigrain.storage.files import atomic_directory
 from multigrain.storage.rundir import RunDirectory
@@ -70,14 +72,14 @@ class RerankerAttempt(Attempt):
     def _lists(self, sets: Sequence[EvaluationSet]) -> list[tuple[EvaluationSet, Ranking]]:
         """What the base embedder finds for a sample of each set's queries."""
         config = self.context.config
-        model = base_model(config)
-        encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
         limit = 5 * self.settings.validation_documents
         lists: list[tuple[EvaluationSet, Ranking]] = []
-        with encoding_precision(config, model):
-            for whole in sets:
-                asked = sample(whole, max_queries=_QUERIES, max_documents=limit, seed=config.seed)
-                lists.append((asked, rank_first(DenseRetriever(encoder), asked, _DEPTH)))
+        with closing(RunModels(self.context)) as models:
+            model = models.model(BASE)
+            with closing(models.encoder(BASE, model)) as encoder, encoding_precision(config, model):
+                for whole in sets:
+                    asked = sample(whole, max_queries=_QUERIES, max_documents=limit, seed=config.seed)
+                    lists.append((asked, rank_first(DenseRetriever(encoder), asked, _DEPTH)))
         return lists
 
 

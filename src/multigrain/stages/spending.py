@@ -11,7 +11,7 @@ from typing import Final
 
 from multigrain.config import Config, PriceConfig
 from multigrain.encoders.journaled import JournaledEncoder
-from multigrain.encoders.served import SERVED, served_name
+from multigrain.encoders.served import SERVED, EmbeddingUsage, served_name
 from multigrain.errors import ConfigError
 from multigrain.llm.prices import about_text_tokens, cost_of, price_of
 from multigrain.llm.session.usage import read_usage
@@ -34,9 +34,8 @@ def allow_embedding(context: RunContext, reference: str, journal: JournaledEncod
         ConfigError: it does not fit.
     """
     config = context.config
-    price = base_price(config)
-    spent = 0.0 if price is None else cost_of(price, prompt_tokens=journal.usage.tokens, completion_tokens=0)
-    if words := too_dear(config, context.run, reference, texts, spent=spent):
+    price, spent = base_price(config), base_cost(config, journal.usage)
+    if words := too_dear(config, context.run, reference, texts, spent=spent or 0.0):
         raise ConfigError(f"training.base_model: {words}; what was embedded is kept")
     if len(texts) < _WORTH_SAYING:
         return
@@ -55,6 +54,12 @@ def base_price(config: Config) -> PriceConfig | None:
         return None
     name, address = served_name(reference)
     return price_of(name, base_url=address, prices=config.llm.prices)
+
+
+def base_cost(config: Config, usage: EmbeddingUsage) -> float | None:
+    """US dollars for what the base model has embedded; None where its price is unknown."""
+    price = base_price(config)
+    return None if price is None else cost_of(price, prompt_tokens=usage.tokens, completion_tokens=0)
 
 
 def too_dear(config: Config, run: RunDirectory, reference: str, texts: Iterable[str], *, spent: float = 0.0) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from multigrain.config import Config, TrainingConfig
-from multigrain.config.candidates import candidate_named
+from multigrain.config.candidates import RERANKER_LOSS, candidate_named
 from multigrain.config.paths import SERVED_PREFIX
 from multigrain.errors import ConfigError
 from multigrain.model.reranker import build_reranker
@@ -66,5 +66,6 @@ def _at_hand(context: RunContext, settings: TrainingConfig) -> TrainingConfig:
     if named is not None and not context.run.candidate_path(named).is_dir():
         settings = settings.model_copy(update={"base_model": context.config.training.base_model})
     if any_candidate(teachers) and not scored_path(context.run, teachers).exists():
-        settings = settings.model_copy(update={"loss": "infonce", "loss_options": {}, "teacher": []})
+        loss = RERANKER_LOSS if settings.kind == "reranker" else "infonce"
+        settings = settings.model_copy(update={"loss": loss, "loss_options": {}, "teacher": []})
     return as_trained(context.run, settings)
