@@ -136,7 +136,13 @@ NOT_RUN = {
     ),
     "cd benchmarks/data": "needs the sets that benchmarks/build_sets.py fetches",
 }
-NOT_RUN_PYTHON = {"docs/guides/deployment.md": ("client = OpenAI(", "needs a server; tests/examples asks one")}
+NOT_RUN_PYTHON = {
+    "docs/guides/deployment.md": ("client = OpenAI(", "needs a server; tests/examples asks one"),
+    "docs/guides/query-side.md": (
+        "from adapter_reader import load",
+        "needs a folder with an adapter; tests/stages/test_served_base.py reads one so",
+    ),
+}
 # Their blocks are whole files that a test of their own takes from the page and runs.
 RUN_ELSEWHERE = {"CONTRIBUTING.md": "tests/docs/test_contributing.py"}
 
