@@ -105,12 +105,12 @@ def test_an_interrupted_ablation_goes_on_with_the_next_arm(
     original = scoring.evaluate_retrieval
     scored = 0
 
-    def stops(*arguments: Any) -> Any:
+    def stops(*arguments: Any, **options: Any) -> Any:
         nonlocal scored
         scored += 1
         if scored == 8:  # three sets each: the first arm, the base, then the second arm's second set
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(scoring, "evaluate_retrieval", stops)
     chosen = matrix(corpus_file, small_bert, vary={"schedule": ["random", "in-batch"]}, keep_models=True)

@@ -13,7 +13,7 @@ from tests.stages.test_training import _prepared, _values, trained
 from tests.training.graded import examples
 
 from multigrain.dataset.store import write_examples
-from multigrain.stages import training
+from multigrain.stages import attempts, training
 from multigrain.stages.base import RunContext
 from multigrain.training.log import TrainingLog, read_log
 from multigrain.training.train import train_candidate
@@ -141,7 +141,7 @@ def test_curves_change_no_weight_and_a_resumed_training_has_the_same(
 
     cut = _context(tmp_path / "cut", corpus_file, small_bert, **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train_candidate", stopping)
+        patch.setattr(attempts, "train_candidate", stopping)
         with pytest.raises(StopError):
             trained(cut)
     resumed = _log_of(cut)
