@@ -17,6 +17,9 @@ from multigrain.config import EvaluationSetConfig
 from multigrain.config.file import parse_config
 from multigrain.config.writers import KNOWN_WRITERS
 from multigrain.display.numbers import count
+from multigrain.evaluation.sets.retrieval_set import from_documents
+from multigrain.records import Split
+from multigrain.synthesis.inputs import load_inputs
 from multigrain.tools.expected_gain import (
     LARGER_WRITER,
     SMALL_WRITER,
@@ -157,3 +160,22 @@ def test_the_sizing_page_has_the_figures_that_a_plan_goes_by() -> None:
     for measured in (*SMALL_WRITER, *LARGER_WRITER):
         plain = f"{measured.gain:+.1f} [{measured.low:.1f}, {measured.high:.1f}]".replace("+0.0 ", "0.0 ")
         assert any(line.startswith(f"| {measured.name}") and plain in line for line in page.splitlines()), plain
+
+
+def test_chunks_that_share_a_title_are_one_test_query_in_a_plan_as_in_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "manual.jsonl"
+    rows = [
+        {"title": f"Chapter {number}", "text": " ".join(f"Sentence {part} of chapter {number}." for part in range(60))}
+        for number in range(30)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    documents = {"path": str(path), "chunk_size": 60}
+    config = parse_config(
+        {"documents": documents, "llm": {"provider": "scripted"}, "evaluation": {"queries": "titles"}}
+    )
+
+    plan = plan_run(config, tmp_path / "run", probe=False)
+
+    asked = from_documents(load_inputs(config).documents, Split.TEST, "test", "test")
+    assert plan.test_queries == len(asked.queries)
+    assert len(asked.queries) < plan.documents["test"]

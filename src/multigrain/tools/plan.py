@@ -18,7 +18,8 @@ from multigrain.config.paths import SERVED_PREFIX, STATIC_PREFIX
 from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
 from multigrain.records import Document, Split
-from multigrain.sources.words import count_words
+from multigrain.sources.load import titles_suffice
+from multigrain.sources.words import count_words, fold_text
 from multigrain.stages.fingerprints import set_paths
 from multigrain.storage.packages import plain_encoder_name, resolve_encoder, resolve_gguf
 from multigrain.storage.rundir import RunDirectory
@@ -136,7 +137,7 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
         notes.append(
             f"training is done at each learning rate, {shown}: validation chooses; training.learning_rate names one"
         )
-    test = _test_queries(config, asked, notes)
+    test = _test_queries(config, documents, asked, notes)
     gain = expected_gain(_writer(config))
     took = _times(
         config, estimate, documents, splits, steps, asked=asked, test=test, embedding=embedding, writing=writing
@@ -157,7 +158,9 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
     )
 
 
-def _test_queries(config: Config, splits: Mapping[str, int], notes: list[str]) -> int | None:
+def _test_queries(
+    config: Config, documents: Sequence[Document], splits: Mapping[str, int], notes: list[str]
+) -> int | None:
     """Queries of the set that the verdict will speak of: a labelled test set's, else those of the held-out documents.
 
     None where that is not known, with a note where a labelled set cannot be read here.
@@ -165,6 +168,11 @@ def _test_queries(config: Config, splits: Mapping[str, int], notes: list[str]) -
     if config.start_from == "pairs":
         notes.append("your queries are given: what that gains was not measured, the gain below is of written queries")
     labelled = next((each for each in config.evaluation.sets if each.role == "test"), None)
+    if labelled is None and config.start_from == "documents" and config.evaluation.queries in ("auto", "titles"):
+        held_out = [document for document in documents if document.split is Split.TEST]
+        titles = {fold_text(document.title) for document in held_out if document.title}
+        if titles and (config.evaluation.queries == "titles" or titles_suffice(held_out)):
+            return len(titles)  # the chunks of a document share its title, which is one query
     if labelled is None:
         return splits[str(Split.TEST)] or None if config.evaluation.queries != "none" else None
     if not set_paths(labelled):
