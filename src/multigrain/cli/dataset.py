@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from multigrain.cli.console import console, print_json, quieten_libraries
-from multigrain.cli.options import JsonOption
+from multigrain.cli.options import JsonOption, require_fitting
 from multigrain.cli.push import PublicOption, RepositoryArgument, upload
 from multigrain.errors import ConfigError, SourceError
 from multigrain.storage.shards import is_table
@@ -24,6 +24,7 @@ _Rows = Annotated[
 
 @app.command()
 def export(
+    context: typer.Context,
     source: _Rows,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")],
     form: Annotated[
@@ -31,12 +32,30 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="sentence-transformers, lists, flagembedding, tevatron, ms-swift, or multigrain.",
+            help="sentence-transformers, lists, flagembedding, tevatron, ms-swift, or multigrain; of a run also sft, "
+            "preference or kto: what its writer answered, for TRL's trainers.",
         ),
     ] = "sentence-transformers",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="sft, preference, kto: plain texts instead of messages.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write graded rows for another training tool, negatives from level 1 to 4."""
+    """Write graded rows for another training tool, negatives from level 1 to 4; or what a writer is tuned on.
+
+    sft, preference and kto hold completions that the audit accepted and rejected, with rewards and reasons. Nothing of
+    held-out documents is in them.
+    """
+    from multigrain.writer.forms import FORMS
+
+    if form in FORMS:
+        quieten_libraries()
+        from multigrain.writer.run_data import export_completions
+
+        count = export_completions(source, to, FORMS[form], conversational=not plain)
+        _print_summary({"rows": count, "format": form, "file": str(to)}, as_json=as_json)
+        return
+    require_fitting(context, {"plain"}, f"is for --format sft, preference and kto; --format {form} has no use for it")
     from multigrain.dataset.export import export_examples
     from multigrain.dataset.store import open_examples
 

@@ -27,7 +27,7 @@ _PANELS: Final[dict[str, tuple[str, ...]]] = {
     "One stage": tuple(dict.fromkeys(stage.command for stage in STAGES.values())),
     "Proof": ("compare", "diagnose", "label", "ablate", "anchors"),
     "The model": ("export", "verify", "card", "push"),
-    "Data": ("mine", "dataset", "journal", "batch"),
+    "Data": ("mine", "dataset", "writer", "journal", "batch"),
 }
 """Every subcommand, under the heading that help shows it by. Its module is named like it, and holds a function of that
 name or, where it has subcommands of its own, an `app`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -104,6 +105,8 @@ class DocumentsConfig(Section):
 class PairsConfig(Section):
     """start_from: pairs only. Queries that are given, with the passages that answer them: negatives are written."""
 
+    added: ClassVar[Mapping[str, Any]] = {"labels": None, "balance": True, "texts_per_label": 0}
+
     kind: Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "hub", "beir"] = "auto"
     """What `path` holds; auto tells by the name, and takes a folder for a BEIR data set."""
 
@@ -122,3 +125,16 @@ class PairsConfig(Section):
 
     limit: int | None = Field(default=None, ge=10)
     """Take a seeded sample of this many queries (null: all)."""
+
+    labels: InputPath | None = None
+    """A table of labels (columns `label` and `description`): `path` then holds texts, with a label or a list of labels
+    each. The query is the text, its positives are the descriptions of its labels, and all other labels are negatives,
+    graded by measured similarity. Set `synthesis.strategy: mined-bands`."""
+
+    balance: bool = True
+    """labels only: take training texts in rounds, one of each label at a time, so that `synthesis.max_documents` cuts
+    frequent labels first."""
+
+    texts_per_label: int = Field(default=0, ge=0, le=1000)
+    """labels only: a label with fewer training texts than this gets further ones, which the language model writes. Its
+    prompt names the labels, their descriptions and an example of each."""

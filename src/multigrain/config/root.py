@@ -13,7 +13,7 @@ from multigrain.config.documents import DocumentsConfig, PairsConfig
 from multigrain.config.evaluation import EvaluationConfig
 from multigrain.config.llm import LLMConfig
 from multigrain.config.section import Section
-from multigrain.config.synthesis import LEVELS_TO_MINE, SynthesisConfig, TasksConfig
+from multigrain.config.synthesis import LABEL_STRATEGIES, LEVELS_TO_MINE, SynthesisConfig, TasksConfig
 from multigrain.config.training import TrainingConfig
 
 _AUTO_CANDIDATES: Final = 8
@@ -85,6 +85,34 @@ class Config(Section):
         if self.start_from == "pairs" and self.evaluation.queries == "synthetic":
             raise ValueError("evaluation.queries: start_from: pairs asks with held-out pairs; leave it at auto")
         return self
+
+    @model_validator(mode="after")
+    def _labels_are_negatives_of_each_other(self) -> Self:
+        if self.pairs.labels is None:
+            if self.pairs.texts_per_label:
+                raise ValueError("pairs.texts_per_label needs pairs.labels: a table of labels")
+            return self
+        if self.start_from != "pairs":
+            raise ValueError("pairs.labels needs start_from: pairs, and the labelled texts under pairs.path")
+        others = sorted(self.synthesis.strategy_weights.keys() - LABEL_STRATEGIES)
+        if others:
+            raise ValueError(
+                f"pairs.labels: the other labels are the negatives, so none is written: set synthesis.strategy: "
+                f"mined-bands instead of {others[0]}"
+            )
+        return self
+
+    @property
+    def audit_in_use(self) -> AuditConfig:
+        """The `audit` section with `candidates` resolved.
+
+        Given labels are all there are, and a text has those that it is given: no other one is a false negative,
+        however near it is.
+        """
+        audit = self.audit.model_copy(update={"candidates": self.candidates_kept})
+        if self.pairs.labels is None:
+            return audit
+        return audit.model_copy(update={"checks": audit.checks.model_copy(update={"false_negatives": False})})
 
     @property
     def candidates_kept(self) -> int:

@@ -37,6 +37,9 @@ STRATEGIES: Final[Registry[Any]] = Registry(
 LEVELS_TO_MINE: Final = frozenset({"counterfactual", "hybrid", "mined", "mined-bands", "paraphrase", "single"})
 """Strategies that leave levels to the corpus."""
 
+LABEL_STRATEGIES: Final = frozenset({"mined", "mined-bands"})
+"""Strategies that have no negative written, as labels want it: their negatives are the other labels."""
+
 QueryType = Literal[
     "search", "keywords", "question", "summary", "claim", "long-tail", "message", "sub-question", "multi-passage"
 ]

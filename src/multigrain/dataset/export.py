@@ -60,6 +60,23 @@ def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     return _write(rows, path, form)
 
 
+def write_values(path: Path, values: Iterator[dict[str, Any]]) -> None:
+    """Write plain rows, whole or not at all.
+
+    Args:
+        path: .jsonl, or .parquet, whose columns are those of the first rows.
+        values: the rows.
+
+    Raises:
+        SourceError: the path ends in something else.
+    """
+    if path.suffix not in (".jsonl", ".ndjson", ".parquet"):
+        raise SourceError(f"{path}: cannot tell what to write; end it in .jsonl or .parquet")
+    write = _write_parquet if path.suffix == ".parquet" else _write_jsonl
+    with atomic_stream(path) as stream:
+        write(path, stream, values)
+
+
 def _scored(number: int, example: GradedExample, cosines: bool) -> ForeignRow:
     """A row with its teacher's scores and all that was scored; or else, if so wanted, the reference's cosines."""
     positives = (example.positive, *(passage.text for passage in example.further_positives))

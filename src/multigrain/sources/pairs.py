@@ -17,10 +17,11 @@ from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint, status_hash
 from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.labels import LABEL, read_label_list, read_labelled_texts
 from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_words
-from multigrain.storage.columns import POSITIVE, QUERY
+from multigrain.storage.columns import POSITIVE, QUERY, TEXT
 from multigrain.storage.labels import find_labels, is_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows, row_kind
@@ -127,6 +128,9 @@ def pairs_fingerprint(config: PairsConfig) -> str:
         SourceError: the path is missing.
     """
     path = existing_path(config.path, "pairs.path")
+    if config.labels is not None:
+        labels = existing_path(config.labels, "pairs.labels")
+        return f"{files_fingerprint(path)}+{files_fingerprint(labels)}"
     if not path.is_dir():
         return files_fingerprint(path)
     if is_table(path):
@@ -151,6 +155,8 @@ def read_pairs(config: PairsConfig) -> PairTable:
             f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .json, .csv, .tsv or .parquet file, "
             "hf:OWNER/NAME, or a BEIR folder"
         )
+    if config.labels is not None:
+        return _read_labelled(path, kind, config, config.labels)
     if kind == "beir":
         return _read_beir(path, config.split)
     table = PairTable()
@@ -201,7 +207,8 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
     )
     position_of = {identifier: position for position, identifier in enumerate(table.ids)}
     answering = {key: [position_of[document_id] for document_id in table.positives[key][1]] for key in keys}
-    groups, by_query, split_by = _tie(documents, answering, shares)
+    closed = config.labels is not None
+    groups, by_query, split_by = (_tie_labels if closed else _tie)(documents, answering, shares)
     owners: dict[int, list[str]] = defaultdict(list)
     for key in keys:
         owners[by_query[key]].append(key)
@@ -214,7 +221,9 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             f"pairs.path {config.path}: all {len(keys)} queries fell on the validation and test sides, none is left "
             "to train on; give more pairs, or lower documents.validation_share and documents.test_share"
         )
-    document_splits = _document_splits(groups, answering, splits, by_documents=split_by == "documents")
+    by_documents = split_by == "documents"
+    # Every label of a closed list is searched and may be a negative, whoever has it.
+    document_splits = {} if closed else _document_splits(groups, answering, splits, by_documents=by_documents)
     queries = [
         GivenQuery(
             id=f"q-{hashlib.sha256(key.encode()).hexdigest()[:12]}",
@@ -257,6 +266,14 @@ def _tie(
     return near_duplicate_groups(_texts(documents), similarity), dict(zip(by_query, alike, strict=True)), "queries"
 
 
+def _tie_labels(
+    documents: Sequence[Document], answering: dict[str, list[int]], shares: DocumentsConfig
+) -> tuple[list[int], dict[str, int], str]:
+    """As `_tie` for labels: none is a near-duplicate of another, however alike their descriptions are."""
+    alike = near_duplicate_groups(answering, shares.near_duplicate_similarity)
+    return list(range(len(documents))), dict(zip(answering, alike, strict=True)), "queries"
+
+
 def _texts(documents: Sequence[Document]) -> Iterator[str]:
     return (document.text for document in documents)
 
@@ -292,4 +309,22 @@ def _read_beir(folder: Path, split: str) -> PairTable:
     for query_id, grades in texts.qrels.items():
         for document_id in (document_id for document_id, grade in grades.items() if grade > 0):
             table.answer(texts.queries[query_id], ids[document_id])
+    return table
+
+
+def _read_labelled(path: Path, kind: str, config: PairsConfig, labels_path: Path) -> PairTable:
+    """Texts with labels: the descriptions of labels answer them."""
+    if kind == "beir":
+        raise SourceError(f"pairs.path {path}: with pairs.labels it holds a table of texts and labels, no BEIR folder")
+    labels = read_label_list(labels_path)
+    table = PairTable()
+    ids = {name: table.document(label.description, name) for name, label in labels.items()}
+    asked = TEXT if config.query_field == QUERY.names[0] else config.query_field
+    answer = LABEL if config.positive_field == POSITIVE.names[0] else config.positive_field
+    rows = read_labelled_texts(read_rows(path, kind), labels, table.reading, text=asked, label=answer)
+    for text, names in rows:
+        for name in names:
+            table.answer(text, ids[name])
+    table.incomplete = table.reading.dropped
+    table.notes = tuple(table.reading.lines(path.name))
     return table

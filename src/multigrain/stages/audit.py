@@ -69,7 +69,7 @@ def _audit(context: RunContext, reference: Encoder) -> dict[str, Any]:
         batches = audit_batches(
             rows,
             pool,
-            config.audit.model_copy(update={"candidates": config.candidates_kept}),
+            config.audit_in_use,
             encode_queries=reference.encode_queries,
             encode_documents=reference.encode_documents,
             pool_vectors=pool_vectors,

@@ -55,6 +55,7 @@ from multigrain.model.anchors import anchors
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
 from multigrain.stages.base import RunContext, Stage
+from multigrain.stages.label_figures import label_figures
 from multigrain.stages.models import RunModels
 from multigrain.stages.preflight import NOTHING_TO_EVALUATE_ON, check_heldout, check_selection
 from multigrain.stages.reranking import measure_reranking
@@ -132,9 +133,8 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
     chosen = _choose(context, scored, names, chosen_on)
     tested = chosen if chosen != BASE or not names else _best_tuned(scored, names, chosen_on)
     others = replace(others, retrieval=tuple(opened for opened in others.retrieval if opened.role != "validation"))
-    if others:
-        for name in (BASE, tested):
-            score(name, others)
+    for name in (BASE, tested) if others else ():
+        score(name, others)
     against = tuple(dict.fromkeys((BASE, chosen)))
     beside = score_rivals(
         rivals,
@@ -194,7 +194,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
             encoder.close()
     _write(context, models, results, scored, beside.rows(tests))
     remove(shards)
-    return _headline(context, results, tested) | models.embedded()
+    return _headline(context, results, tested) | models.embedded() | label_figures(context, results, scored, tested)
 
 
 def _tests(domain: Sequence[EvaluationSet], others: OpenedSets) -> Iterator[EvaluationSet]:

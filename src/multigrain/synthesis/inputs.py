@@ -12,6 +12,7 @@ import numpy as np
 from multigrain.config import Config
 from multigrain.records import Document, GivenQuery, Split, SynthesizedRow, Task
 from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.labels import in_rounds
 from multigrain.sources.load import load_corpus, titles_suffice
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.store import document_list, open_document_table, read_query_table
@@ -20,7 +21,7 @@ from multigrain.sources.words import fold_words
 from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
-from multigrain.synthesis.units import pair_units, task_units, writing_units
+from multigrain.synthesis.units import label_units, pair_units, task_units, writing_units
 
 HELD_OUT: Final = (Split.VALIDATION, Split.TEST)
 """The parts of the documents that training never sees."""
@@ -79,7 +80,7 @@ def training_units(config: Config, inputs: Inputs) -> Sequence[WritingUnit]:
     if config.start_from == "tasks":
         return [unit for unit in _task_units(config, inputs) if unit.document.split is Split.TRAIN]
     if config.start_from == "pairs":
-        return pair_units(inputs.queries, document_list(inputs.documents), config.synthesis, seed=config.seed)
+        return _pair_units(config, inputs)
     train = document_list(document for document in inputs.documents if document.split is Split.TRAIN)
     return writing_units(train, config.synthesis, seed=config.seed)
 
@@ -222,6 +223,15 @@ def written_corpus(rows: Sequence[tuple[SynthesizedRow, Split]], *, similarity: 
             trained.append(row)
     for_training = sum(split is Split.TRAIN for _, split in rows)
     return WrittenCorpus(tuple(placed), tuple(trained), heldout, for_training - len(trained))
+
+
+def _pair_units(config: Config, inputs: Inputs) -> Sequence[WritingUnit]:
+    documents, pairs = document_list(inputs.documents), config.pairs
+    if pairs.labels is None:
+        return pair_units(inputs.queries, documents, config.synthesis, seed=config.seed)
+    order = in_rounds if pairs.balance else list
+    given = pair_units(inputs.queries, documents, config.synthesis, seed=config.seed, in_order=order)
+    return [*given, *label_units(inputs.queries, list(documents), pairs.texts_per_label, seed=config.seed)]
 
 
 def _task_units(config: Config, inputs: Inputs) -> list[WritingUnit]:

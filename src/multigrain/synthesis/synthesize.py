@@ -99,18 +99,37 @@ def synthesize(
     """
 
     async def write(unit: WritingUnit) -> SynthesizedRow:
-        row = _checked(await strategy.write(unit, client), unit)
-        if style is not None and unit.query is None:
-            style.check(row.query)
-        return replace(
-            row,
-            query=row.query if unit.query is None else unit.query,
-            query_type=row.query_type or (unit.style.query_type if unit.query is None else None),
-            relevant_ids=unit.relevant_ids,
-            given=unit.query is not None,
-        )
+        return await write_row(unit, strategy, client, style=style)
 
     return engine.map(write, units, budget_seconds=budget_seconds, stop=stop)
+
+
+async def write_row(
+    unit: WritingUnit, strategy: Strategy, client: LLMClient, *, style: StyleQueries | None = None
+) -> SynthesizedRow:
+    """Write one row, as `synthesize` does.
+
+    Args:
+        unit: what to write.
+        strategy: how.
+        client: the model.
+        style: queries of the user's own that no written one may repeat.
+
+    Raises:
+        CompletionFailure: this row came to nothing.
+        LLMError: the model cannot be used at all.
+    """
+    row = _checked(await strategy.write(unit, client), unit)
+    if style is not None and unit.query is None:
+        style.check(row.query)
+    return replace(
+        row,
+        query=row.query if unit.query is None else unit.query,
+        query_type=row.query_type or (unit.style.query_type if unit.query is None else None),
+        relevant_ids=unit.relevant_ids,
+        given=unit.query is not None,
+        task=row.task if unit.label is None else f"Find the label of a text: {unit.label.name}",
+    )
 
 
 def _checked(row: SynthesizedRow, unit: WritingUnit) -> SynthesizedRow:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from multigrain.config import DocumentsConfig, SynthesisConfig, TasksConfig
 from multigrain.errors import ConfigError
 from multigrain.records import Document, GivenQuery, Split, Task, TaskKind
+from multigrain.sources.labels import texts_of_labels
 from multigrain.sources.load import split_groups, text_place
 from multigrain.sources.tasks import holds_out_tasks
 from multigrain.storage.sequences import View
 from multigrain.synthesis.attributes import Attributes, draw, draw_order, task_attributes
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.partners import MULTI_PASSAGE, Partners
-from multigrain.synthesis.strategies.protocol import WritingUnit, seeded_place
+from multigrain.synthesis.strategies.protocol import LabelUnit, WritingUnit, seeded_place
+
+_SHOWN_LABELS: Final = 5
+_EXAMPLE_CHARACTERS: Final = 300
 
 
 def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, seed: int) -> Sequence[WritingUnit]:
@@ -56,7 +61,12 @@ def writing_units(documents: Sequence[Document], config: SynthesisConfig, *, see
 
 
 def pair_units(
-    queries: Sequence[GivenQuery], documents: Sequence[Document], config: SynthesisConfig, *, seed: int
+    queries: Sequence[GivenQuery],
+    documents: Sequence[Document],
+    config: SynthesisConfig,
+    *,
+    seed: int,
+    in_order: Callable[[Sequence[GivenQuery]], Sequence[GivenQuery]] = list,
 ) -> Sequence[WritingUnit]:
     """A row for every positive of every training query: negatives to write, and the query as it was given.
 
@@ -68,10 +78,11 @@ def pair_units(
         documents: their positives are among them; each is read when its row is looked at.
         config: how many queries at most, and for which share negatives are written.
         seed: of the order.
+        in_order: puts training queries, which it is given in a seeded order, into the order to be asked for.
     """
     places = {document.id: place for place, document in enumerate(documents)}
     train = [query for query in queries if query.split is Split.TRAIN]
-    ordered = sorted(train, key=lambda query: seeded_place(seed, "order", query.id))[: config.max_documents]
+    ordered = in_order(sorted(train, key=lambda query: seeded_place(seed, "order", query.id)))[: config.max_documents]
     longest = max((len(query.document_ids) for query in ordered), default=0)
 
     def unit(row: tuple[int, GivenQuery]) -> WritingUnit:
@@ -87,6 +98,44 @@ def pair_units(
     return View(
         [(index, query) for index in range(longest) for query in ordered if index < len(query.document_ids)], unit
     )
+
+
+def label_units(
+    queries: Sequence[GivenQuery], labels: Sequence[Document], texts_per_label: int, *, seed: int
+) -> list[WritingUnit]:
+    """The texts to write for labels that have fewer training texts than they should.
+
+    Args:
+        queries: labelled texts, of all splits; those of held-out splits are neither counted nor shown.
+        labels: a document each: its id is the label's name, its text the description.
+        texts_per_label: how many training texts each label should have.
+        seed: of the examples and of the other labels that prompts show.
+    """
+    texts = texts_of_labels(queries)
+    units = []
+    for label in labels:
+        for index in range(max(0, texts_per_label - len(texts[label.id]))):
+            draw = random.Random(f"{seed}:label:{label.id}:{index}")
+            others = draw.sample(
+                [other for other in labels if other is not label], min(_SHOWN_LABELS, len(labels) - 1)
+            )
+            shown = sorted((label, *others), key=lambda one: one.id)  # one of each, always in the same order
+            examples = [(one.id, draw.choice(own)[:_EXAMPLE_CHARACTERS]) for one in shown if (own := texts[one.id])]
+            units.append(
+                WritingUnit(
+                    document=label,
+                    index=index,
+                    with_negatives=False,
+                    style=Attributes(query_type=TaskKind.LONG_SHORT.value),
+                    label=LabelUnit(
+                        label.id,
+                        label.text,
+                        others=tuple((other.id, other.text) for other in others),
+                        examples=tuple(examples),
+                    ),
+                )
+            )
+    return units
 
 
 def task_units(

@@ -20,7 +20,13 @@ _STATE: Final = "trainer_state.json"
 
 
 def last_complete_checkpoint(
-    folder: Path, *, processes: int = 1, remove: bool = True, sharded: bool = False, learning: bool = False
+    folder: Path,
+    *,
+    processes: int = 1,
+    remove: bool = True,
+    sharded: bool = False,
+    learning: bool = False,
+    parts: Collection[str] | None = None,
 ) -> Path | None:
     """The newest checkpoint that was written to its end; unfinished ones are removed.
 
@@ -30,10 +36,11 @@ def last_complete_checkpoint(
         remove: whether this process is the one to remove unfinished ones.
         sharded: whether training is (`fsdp`): its checkpoints are of other files.
         learning: whether checkpoints hold the weights that learn alone (`side: query`).
+        parts: the files that a whole one has beside the trainer's state; None for those of an embedding model.
     """
     if not folder.is_dir():
         return None
-    parts = _SHARDED_PARTS if sharded else _LEARNING_PARTS if learning else _PARTS
+    parts = parts or (_SHARDED_PARTS if sharded else _LEARNING_PARTS if learning else _PARTS)
     numbered = {int(name[1]): path for path in folder.iterdir() if (name := _NAME.fullmatch(path.name))}
     for _, path in sorted(numbered.items(), reverse=True):
         if _is_complete(path, processes, parts):

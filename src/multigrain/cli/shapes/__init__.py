@@ -52,6 +52,7 @@ SHAPES: Final[Mapping[str, Any]] = {
     "plugins": tools.Plugins,
     "push": tools.Pushed,
     "verify": tools.ServerVerified,
+    "writer tune": tools.TunedWriter,
     "status": runs.RunStanding | runs.RunsStanding,
 }
 """Command, as it is typed, to the shape of what its `--json` prints."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
 from multigrain.cli.shapes.base import Open, Shape
@@ -17,6 +19,7 @@ from multigrain.tools.plan import PlannedTime
 from multigrain.tools.plugins import NamedPart
 from multigrain.tools.rival_calls import EmbeddingEstimate
 from multigrain.tools.synthesis_estimate import StrategyShare
+from multigrain.writer.draws import Acceptance
 
 
 class Token(Shape):
@@ -129,6 +132,32 @@ class Converted(DatasetFile):
     source_form: str = Field(alias="from")
     notes: list[str]
     """What reading the file left out, and why."""
+
+
+class WriterRound(Shape):
+    """A round of `writer tune`; round 0 is the model before."""
+
+    round: int
+    rows: int
+    """Completions, or pairs, that it was tuned on."""
+    gguf: str
+    acceptance: Acceptance
+    """On validation documents."""
+
+
+class TunedWriter(Shape):
+    """What `writer tune` prints."""
+
+    run: str
+    name: str
+    objective: Literal["sft", "dpo", "reward"]
+    base: str
+    rounds: list[WriterRound]
+    best: int
+    """The round whose model is named in `config`."""
+    gguf: str
+    config: str
+    """The run's config with the tuned writer."""
 
 
 class PushedFile(Shape):

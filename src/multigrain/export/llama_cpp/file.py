@@ -66,14 +66,14 @@ def write_gguf(
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_name(name)
         writer.add_quantized_by(f"multigrain {version('multigrain')}")
-        writer.add_file_type(_file_type(dtype))
+        writer.add_file_type(file_type(dtype))
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         write_common(writer, transformer.config, limit, len(terms))
         architecture.write(writer, transformer)
         writer.add_pooling_type(gguf.PoolingType[pooling_name(model).upper()])
         _write_notes(writer, model)
         write_vocabulary(writer, model.tokenizer, transformer.get_input_embeddings().weight.shape[0])
-        _write_weights(writer, transformer, architecture, dtype, limit, terms)
+        write_weights(writer, transformer, architecture, dtype, limit, terms)
         _write_dense(writer, model, dtype)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -122,13 +122,26 @@ def _write_dense(writer: Any, model: SentenceTransformer, dtype: str) -> None:
     for name, layer in zip(_DENSE, dense_layers(model), strict=False):
         writer.add_dense_features_dims(name, layer.in_features, layer.out_features)
         weight = layer.linear.weight.detach().to("cpu", torch.float32).contiguous().numpy()
-        data, kind = _quantised(weight, dtype)
+        data, kind = quantised(weight, dtype)
         writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
 
 
-def _write_weights(
+def write_weights(
     writer: Any, transformer: Any, architecture: Architecture, dtype: str, limit: int, terms: Sequence[Term]
 ) -> None:
+    """Write the weights of a transformer without a head.
+
+    Args:
+        writer: a GGUFWriter.
+        transformer: of transformers.
+        architecture: its row of the table.
+        dtype: see `write_gguf`.
+        limit: positions that are kept where they have embeddings.
+        terms: see `write_gguf`.
+
+    Raises:
+        ExportError: llama.cpp has no place for a weight.
+    """
     import gguf
 
     number = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture.name)
@@ -143,7 +156,7 @@ def _write_weights(
         held = _in_terms(held, own, architecture, terms)
         if name == "position_embd.weight":
             held = held[:limit]
-        data, kind = _quantised(held.contiguous().numpy(), dtype if name not in _EXACT else "f32")
+        data, kind = quantised(held.contiguous().numpy(), dtype if name not in _EXACT else "f32")
         writer.add_tensor(name, data, raw_dtype=kind)
 
 
@@ -166,7 +179,8 @@ def _name(names: Any, own: str) -> str | None:
     return found or names.get_name(f"model.{own}", try_suffixes=suffixes)
 
 
-def _quantised(data: Any, dtype: str) -> tuple[Any, Any]:
+def quantised(data: Any, dtype: str) -> tuple[Any, Any]:
+    """An array of float32 in a type of weights, and that type: float16 where rows do not divide into blocks."""
     from gguf import GGMLQuantizationType, QuantError, quantize
 
     kind = GGMLQuantizationType[dtype.upper()] if data.ndim > 1 else GGMLQuantizationType.F32
@@ -176,7 +190,8 @@ def _quantised(data: Any, dtype: str) -> tuple[Any, Any]:
         return quantize(data, GGMLQuantizationType.F16), GGMLQuantizationType.F16
 
 
-def _file_type(dtype: str) -> Any:
+def file_type(dtype: str) -> Any:
+    """What a GGUF file says of its type of weights."""
     from gguf import LlamaFileType
 
     return LlamaFileType["ALL_F32" if dtype == "f32" else f"MOSTLY_{dtype.upper()}"]

@@ -122,6 +122,31 @@ class LlamaCppLLM:
             raise CompletionFailure("too_long", "the answer to be scored does not fit the context")
         return float(sum(token["logprob"] for token in choice["logprobs"]["content"]))
 
+    async def first_token(self, request: CompletionRequest, count: int) -> list[float]:
+        """Log-probabilities of the likeliest tokens that an answer might begin with, falling, before any sampling.
+
+        Nothing where llama.cpp does not tell: the first token is a part of a character, or ends the answer.
+
+        Args:
+            request: what is asked.
+            count: how many.
+
+        Raises:
+            CompletionFailure: llama.cpp turned the request down.
+            LLMError: the model cannot be loaded.
+        """
+        body = chat_body(request, self._path.stem, extra=self._extra) | {
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": count,
+            "ignore_eos": True,  # an answer that ends at once would come without any
+        }
+        body.pop("stop", None)
+        told = (await self._ask(body))["choices"][0].get("logprobs") or {"content": []}
+        choices = [choice for token in told["content"][:1] for choice in token["top_logprobs"]]
+        return sorted((float(choice["logprob"]) for choice in choices), reverse=True)
+
     async def aclose(self) -> None:
         """Finish what is being written and free the model."""
         copies, self._copies = self._copies, None

@@ -12,6 +12,23 @@ from multigrain.synthesis.attributes import Attributes
 
 
 @dataclass(frozen=True, slots=True)
+class LabelUnit:
+    """The label that a text is to be written for, and the list that it is of.
+
+    Attributes:
+        name: the label's.
+        description: the label's.
+        others: names and descriptions of other labels, which the text must not fit.
+        examples: names of labels, each with a text that has it; one of each label, always in the same order.
+    """
+
+    name: str
+    description: str
+    others: tuple[tuple[str, str], ...]
+    examples: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WritingUnit:
     """One row to write.
 
@@ -25,6 +42,7 @@ class WritingUnit:
         task: the task where there is no document. `document` is then a stand-in with the task's id and text, and
             only strategies that are made for tasks (`from_task`) are given the unit.
         other: a second document that the query must need as well; None where one is enough.
+        label: the label that the query, a text, is to be written for; None where queries ask for documents.
     """
 
     document: Document
@@ -35,6 +53,7 @@ class WritingUnit:
     relevant_ids: tuple[str, ...] = ()
     task: Task | None = None
     other: Document | None = None
+    label: LabelUnit | None = None
 
     def shown(self, characters: int) -> str:
         """What a model is shown of the document, or of both.

@@ -11,17 +11,18 @@ from pydantic import BaseModel
 
 from multigrain.config import LLMConfig, SynthesisConfig
 from multigrain.llm.answers import ask
-from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message
+from multigrain.llm.protocol import Completion, CompletionRequest, LLMClient, Message, UnusableAnswer
 from multigrain.records import Level, Mining, SynthesizedRow
 from multigrain.synthesis.few_shot import Demonstration, FewShotSelector
-from multigrain.synthesis.plain_text import Text, ask_for_query, ask_for_text
+from multigrain.synthesis.plain_text import Text, ask_for_query, ask_for_text, whole_sentences
 from multigrain.synthesis.prompts import BUILT_IN, Prompts
-from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
+from multigrain.synthesis.strategies.protocol import LabelUnit, WritingUnit, row_id
 from multigrain.synthesis.style import StyleQueries
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _QUERY_TOKENS: Final = 40
+_LABEL_TEXT_TOKENS: Final = 160
 
 
 class Passage(BaseModel):
@@ -174,6 +175,8 @@ class Writer:
         """
         if unit.query is not None:
             return unit.query
+        if unit.label is not None:
+            return await self._label_text(client, unit, unit.label)
         summary = unit.style.query_type == "summary"
         # A summary's second sentence is about details; a query is one.
         stop = ("\n", ". ") if summary else ("\n",)
@@ -187,6 +190,28 @@ class Writer:
         shows = {"query": "query", "positive": "positive"}
         answer = await self.fill(client, unit, "opening", Opening, shows=shows)
         return answer.query, answer.positive
+
+    async def _label_text(self, client: LLMClient, unit: WritingUnit, label: LabelUnit) -> str:
+        """A text of some sentences that has a label and none of the others."""
+        request = CompletionRequest(
+            messages=self.prompts.render(
+                "label_text",
+                label=label.name,
+                description=label.description,
+                others=label.others,
+                examples=[(name, text[: self.document_characters]) for name, text in label.examples],
+                index=unit.index,
+            ),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=_LABEL_TEXT_TOKENS,
+            seed=self.seed + unit.index,
+            room=self.max_tokens,
+        )
+        text = whole_sentences(await ask_for_text(client, request))
+        if not text:
+            raise UnusableAnswer("empty", f"the model wrote no text for the label {label.name!r}")
+        return text
 
     def _with_examples(
         self,
