@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ import torch
 from multigrain.display.install import install_line
 from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export.llama_cpp.architectures import architecture_of, write_common
-from multigrain.export.llama_cpp.file import TYPES, file_type, quantised, write_weights
+from multigrain.export.llama_cpp.file import TYPES, quantised, write_name, write_weights
 from multigrain.export.llama_cpp.gelu import terms_of
 from multigrain.export.llama_cpp.vocabulary import write_vocabulary
 from multigrain.export.parity import PARITY_TEXTS
@@ -58,11 +57,7 @@ def write_decoder(model: Any, tokenizer: Any, path: Path, dtype: str, *, name: s
     terms = terms_of(body.config, architecture, dtype)
     writer = gguf.GGUFWriter(path, architecture.name)
     try:
-        writer.add_type(gguf.GGUFType.MODEL)
-        writer.add_name(name)
-        writer.add_quantized_by(f"multigrain {version('multigrain')}")
-        writer.add_file_type(file_type(dtype))
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        write_name(writer, name, dtype)
         positions = body.config.max_position_embeddings
         write_common(writer, body.config, positions - 1, len(terms))  # which adds a position for decoders
         architecture.write(writer, body)

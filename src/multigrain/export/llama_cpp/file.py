@@ -63,11 +63,7 @@ def write_gguf(
         terms = terms_of(transformer.config, architecture, dtype)
     writer = gguf.GGUFWriter(path, architecture.name)
     try:
-        writer.add_type(gguf.GGUFType.MODEL)
-        writer.add_name(name)
-        writer.add_quantized_by(f"multigrain {version('multigrain')}")
-        writer.add_file_type(file_type(dtype))
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        write_name(writer, name, dtype)
         write_common(writer, transformer.config, limit, len(terms))
         architecture.write(writer, transformer)
         writer.add_pooling_type(gguf.PoolingType[pooling_name(model).upper()])
@@ -124,6 +120,17 @@ def _write_dense(writer: Any, model: SentenceTransformer, dtype: str) -> None:
         weight = layer.linear.weight.detach().to("cpu", torch.float32).contiguous().numpy()
         data, kind = quantised(weight, dtype)
         writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+
+
+def write_name(writer: Any, name: str, dtype: str) -> None:
+    """Say that a file holds a model of this name, in which type its weights are, and who wrote them."""
+    import gguf
+
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(name)
+    writer.add_quantized_by(f"multigrain {version('multigrain')}")
+    writer.add_file_type(file_type(dtype))
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
 def write_weights(
