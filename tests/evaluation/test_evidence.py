@@ -92,7 +92,7 @@ def test_written_queries_change_no_decision_where_people_asked(
 
 def test_a_claim_on_lesser_evidence_is_told_and_a_loss_forbids_use() -> None:
     gained = headline(_results(_set("judgments", OPEN, queries=10), _set("titles", UP)))
-    assert gained.title.startswith("No measurable gain")
+    assert gained.title.startswith(("Perhaps better, not shown", "No gain shown"))
     assert "On titles (human-written titles) it is better: +5.0 [3.0, 7.0] points." in gained.details
 
     lost = _results(_set("judgments", OPEN, queries=10), _set("titles", DOWN))

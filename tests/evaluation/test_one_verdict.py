@@ -38,7 +38,11 @@ BADGES = {
     Verdict.BETTER: {"measured gain"},
     Verdict.WORSE: {"worse than before"},
     Verdict.EQUAL: {"no difference that matters"},
-    Verdict.UNDECIDED: {"no measurable gain", "no gain shown; looks worse, too few queries to be sure"},
+    Verdict.UNDECIDED: {
+        "perhaps better, not shown",
+        "no gain shown",
+        "no gain shown; looks worse, too few queries to be sure",
+    },
 }
 
 

@@ -201,7 +201,7 @@ def test_without_a_test_set_no_gain_is_claimed(example):
     assert "Tuning raised" not in page
 
 
-@pytest.mark.parametrize(("gain", "title"), [(0.0, "No measurable gain"), (-0.09, "The tuned model is worse")])
+@pytest.mark.parametrize(("gain", "title"), [(0.0, "No gain shown"), (-0.09, "The tuned model is worse")])
 def test_a_run_that_bought_nothing_says_so(tmp_path, gain, title):
     run = build_run(tmp_path / "run", ExampleRun(rows=20, queries=200, gain=gain))
     assert f"<h1>{title}" in render_report(load_report_data(run))

@@ -103,6 +103,11 @@ class Conclusion:
         )
 
     @property
+    def looks_better(self) -> bool:
+        """Whether nothing is claimed or excluded, and the mean points up."""
+        return self.verdict is Verdict.UNDECIDED and self.difference.mean > _ABOUT_ZERO
+
+    @property
     def is_undone_by_correction(self) -> bool:
         """Whether the interval stays clear of zero, and only the number of comparisons forbids a claim."""
         return not self.is_claimed and (self.difference.low > 0 or self.difference.high < 0)
@@ -309,8 +314,7 @@ def decide(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> Dec
         return "no better on validation"
     if not tests:
         return "untested"
-    unsettled = [conclusion for conclusion in tests if conclusion.verdict is Verdict.UNDECIDED]
-    return "not shown" if any(conclusion.difference.mean > _ABOUT_ZERO for conclusion in unsettled) else "no gain"
+    return "not shown" if any(conclusion.looks_better for conclusion in tests) else "no gain"
 
 
 def deciding_tests(results: EvaluationResults, conclusions: Sequence[Conclusion]) -> list[Conclusion]:
@@ -371,7 +375,7 @@ def recommendation(
         "no better on validation": f", although it did not beat the base model on the validation queries: {keep}",
         "no gain": f", although the test shows no gain: {keep}",
         "not shown": "; it may be better, but that is not shown: "
-        + (f"{keep}, which is" if rival else "keep the base model, or test it on more queries before you use it"),
+        + (f"{keep} instead" if rival else "keep the base model, or test it on more queries before you use it"),
         "untested": "; test it on queries of your own before you use it",
     }[decision]
 

@@ -103,6 +103,8 @@ def _badge_and_title(conclusion: Conclusion) -> tuple[str, str]:
             "no gain shown; looks worse, too few queries to be sure",
             f"No gain shown: {metric} {before} before, {after} after",
         )
+    if conclusion.looks_better:
+        return "perhaps better, not shown", f"Perhaps better, not shown: {metric} {before} before, {after} after"
     return {
         Verdict.BETTER: ("measured gain", f"Tuning raised {metric} from {before} to {after}"),
         Verdict.WORSE: ("worse than before", f"The tuned model is worse: {metric} fell from {before} to {after}"),
@@ -110,7 +112,7 @@ def _badge_and_title(conclusion: Conclusion) -> tuple[str, str]:
             "no difference that matters",
             f"No difference that matters: {metric} {before} before, {after} after",
         ),
-        Verdict.UNDECIDED: ("no measurable gain", f"No measurable gain: {metric} {before} before, {after} after"),
+        Verdict.UNDECIDED: ("no gain shown", f"No gain shown: {metric} {before} before, {after} after"),
     }[conclusion.verdict]
 
 

@@ -28,7 +28,7 @@ from multigrain.export.job import DistilSettings, Exported, ExportJob
 from multigrain.export.llama_cpp import file as file_module
 from multigrain.export.llama_cpp.check import SCRIPTS
 from multigrain.export.llama_cpp.file import write_gguf
-from multigrain.export.llama_cpp.gelu import ONE_FOR_ONE, THREE_FOR_ONE
+from multigrain.export.llama_cpp.gelu import FOUR_FOR_ONE, ONE_FOR_ONE, TableGelu
 from multigrain.export.llama_cpp.runtime import LlamaCppEmbedder
 from multigrain.export.parity import PARITY_TEXTS
 from multigrain.export.registry import export_model
@@ -183,10 +183,19 @@ def test_minilm_on_many_texts(minilm_reference: str, tmp_path: Path) -> None:
 def test_neurons_whose_approximations_add_up_to_gelu() -> None:
     states = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
     exact = torch.nn.functional.gelu(states)
-    approximate = [torch.nn.functional.gelu(term.inner * states, approximate="tanh") for term in THREE_FOR_ONE]
-    found = torch.stack([term.outer * one for term, one in zip(THREE_FOR_ONE, approximate, strict=True)]).sum(0)
-    assert float((found - exact).abs().max()) < 1.1e-5
+    approximate = [torch.nn.functional.gelu(term.inner * states, approximate="tanh") for term in FOUR_FOR_ONE]
+    found = torch.stack([term.outer * one for term, one in zip(FOUR_FOR_ONE, approximate, strict=True)]).sum(0)
+    assert float((found - exact).abs().max()) < 1.3e-5
     assert float((torch.nn.functional.gelu(states, approximate="tanh") - exact).abs().max()) > 4e-4
+
+
+def test_several_neurons_lose_less_to_the_table_of_float16() -> None:
+    states = torch.randn(100_000, generator=torch.Generator().manual_seed(1)) * 1.5 - 0.8
+    exact = torch.nn.functional.gelu(states)
+    one, four = (
+        float((TableGelu(terms)(states) - exact).square().mean().sqrt()) for terms in (ONE_FOR_ONE, FOUR_FOR_ONE)
+    )
+    assert four < 0.5 * one
 
 
 def test_minilm_types_losses_and_what_is_written(
