@@ -66,7 +66,9 @@ def test_combinations_can_be_left_out_and_the_reference_chosen() -> None:
         ({"vary": {"schedule": ["random", "random"]}}, "listed twice"),
         ({"vary": {"schedule": ["random"]}, "seeds": [1, 1]}, "listed twice"),
         ({"vary": {"schedule": ["random"]}, "reference": {"schedule": "mixed"}}, "no arm is left"),
-        ({"vary": {"training.kind": ["embedder", "reranker"]}}, "arms are embedders"),
+        ({"vary": {"training.kind": ["embedder", "reranker"]}}, "training.kind must not vary"),
+        ({"vary": {"schedule": ["random"]}, "rerank": {"depth": 5}}, "rerank is for arms that are rerankers"),
+        ({"vary": {"kind": ["reranker"], "pooling": ["ata"]}}, "pooling: this run trains rerankers alone"),
         (
             {
                 "vary": {
@@ -99,3 +101,16 @@ def test_a_matrix_file_names_its_config_beside_it(tmp_path: Path) -> None:
             load_matrix(path)
     with pytest.raises(ConfigError, match="no such matrix file"):
         load_matrix(tmp_path / "none.yaml")
+
+
+def test_arms_that_are_rerankers_have_the_rate_and_the_schedule_of_rerankers_unless_named() -> None:
+    plain, named = (
+        made(vary={"kind": ["reranker"], "loss": ["binary"], **more}).arms[0].config.training.resolve("arm")
+        for more in ({}, {"schedule": ["reverse"], "learning_rate": [1e-3]})
+    )
+    assert (plain.schedule, plain.rates(choose=True), plain.loss) == ("listwise", (5e-5,), "binary")
+    assert (named.schedule, named.rates(choose=True)) == ("reverse", (1e-3,))
+    with pytest.raises(ValueError, match="is behind an endpoint; name base, bm25, hybrid"):
+        MatrixFile.model_validate(
+            {"config": "c.yaml", "vary": {"loss": ["binary"]}, "rerank": {"first_stage": "openai:m"}}
+        )

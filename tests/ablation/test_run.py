@@ -6,18 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sentence_transformers import CrossEncoder
 from typer.main import get_command
 
+from multigrain.ablation import first_stage
 from multigrain.ablation import run as module
 from multigrain.ablation.matrix import Arm, Matrix, MatrixFile, expand, shared_folders
+from multigrain.ablation.plan import plan_ablation, plan_lines
 from multigrain.ablation.run import run_ablation
 from multigrain.cli.main import app
 from multigrain.config import Config
 from multigrain.config.file import parse_config
 from multigrain.errors import ConfigError, EvaluationError, RunMismatchError
 from multigrain.evaluation import scoring
+from multigrain.evaluation.retrieval import BM25Retriever, rank_documents, score_ranking
+from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
 from multigrain.stages import audit, synthesis
+from multigrain.storage.rundir import RunDirectory
 
 
 def matrix(corpus: Path, model: Path, queries: str = "titles", **values: Any) -> Matrix:
@@ -64,6 +71,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     for name, (place, function) in places.items():
         monkeypatch.setattr(place, function, counting(name, getattr(place, function)))
+    monkeypatch.setattr(first_stage, "base_model", module.base_model)
     return counts
 
 
@@ -145,8 +153,6 @@ def test_nothing_to_judge_by_is_said_before_anything_is_trained(
 def test_a_share_to_choose_and_nothing_to_choose_it_by_is_said_before_anything_is_written(
     tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
-    from multigrain.ablation.plan import plan_ablation
-
     chosen = matrix(corpus_file, small_bert, queries="none", vary={"merge": [0.5, [0.5, 1.0]]})
     for call in (plan_ablation, run_ablation):
         with pytest.raises(ConfigError, match=r"merge: \[0.5, 1.0\] needs validation queries"):
@@ -157,8 +163,6 @@ def test_a_share_to_choose_and_nothing_to_choose_it_by_is_said_before_anything_i
 def test_a_plan_is_made_without_making_anything_and_knows_what_is_done(
     tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
 ) -> None:
-    from multigrain.ablation.plan import plan_ablation, plan_lines
-
     chosen = matrix(corpus_file, small_bert, seeds=[1, 2])
     before = plan_ablation(chosen, tmp_path / "out")
     assert (before.arms, before.seeds, before.done, before.writings, before.datasets) == (4, 2, 0, 1, 2)
@@ -179,8 +183,6 @@ def test_a_plan_is_made_without_making_anything_and_knows_what_is_done(
 def test_a_plan_counts_judges_and_teachers_of_every_arm_once_for_each_data_set(
     tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
-    from multigrain.ablation.plan import plan_ablation
-
     def requests(queries: str = "titles", **vary: list[Any]) -> int:
         chosen = matrix(corpus_file, small_bert, queries, vary={"schedule": ["random"], **vary})
         return plan_ablation(chosen, tmp_path / "out").requests
@@ -341,3 +343,49 @@ def test_a_set_that_is_mixed_in_and_changes_is_noticed(tmp_path: Path, corpus_fi
 
     with pytest.raises(RunMismatchError, match="other settings or inputs"):
         run_ablation(chosen, tmp_path / "out")
+
+
+def test_arms_that_are_rerankers_are_scored_over_what_one_first_stage_finds(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, counted: dict[str, int]
+) -> None:
+    def reranking(**values: Any) -> Matrix:
+        vary = {"kind": ["reranker"], "loss": ["lambda", "binary"], "max_seq_length": [48]}
+        return matrix(corpus_file, small_bert, **{"vary": vary, "keep_models": True} | values)
+
+    chosen = reranking(rerank={"first_stage": "bm25", "depth": 6})
+    before = plan_ablation(chosen, tmp_path / "out")
+    assert 0 < before.seconds_each < before.seconds
+    table = run_ablation(chosen, tmp_path / "out")
+
+    assert counted["training"] == 2
+    assert counted["base_model"] == 0, "BM25 asks no model"
+    assert [row.arm for row in table.rows] == [arm.name for arm in chosen.arms]
+    difference = table.from_reference.difference("test", chosen.arms[1].name)
+    assert difference is not None
+    assert difference.low < difference.mean < difference.high
+    assert "whose first 6 documents the arm's reranker sorts again" in (tmp_path / "out" / "ablation.md").read_text()
+    assert "from the first stage alone and from the reference arm" in (tmp_path / "out" / "ablation.html").read_text()
+    # By hand: BM25's first six, sorted by the saved reranker.
+    (data,) = (tmp_path / "out").glob("data/*")
+    run = RunDirectory(data)
+    asked = next(
+        each for each in domain_sets(chosen.arms[0].config, run, searched_documents(run)) if each.name == "test"
+    )
+    found = rank_documents(BM25Retriever(), asked, 10)
+    for arm in chosen.arms:
+        reranker = CrossEncoder(str(run.candidate_path(f"{arm.key}-13")), device="cpu")
+        ranking = {}
+        for query, text in asked.queries.items():
+            scores = reranker.predict([(text, asked.corpus[key]) for key in found[query][:6]])
+            order = [found[query][place] for place in np.argsort(-scores, kind="stable")]
+            ranking[query] = order + list(found[query][6:])
+        assert table.score("test", arm.name) == pytest.approx(score_ranking(ranking, asked).ndcg_at_10, abs=1e-5)
+        alone, gain = score_ranking(found, asked).ndcg_at_10, table.from_base.difference("test", arm.name)
+        assert gain is not None
+        assert gain.mean == pytest.approx(table.score("test", arm.name) - alone, abs=1e-5)
+
+    assert run_ablation(chosen, tmp_path / "out") == table
+    assert counted["training"] == 2, "what is scored is not trained again"
+    own = run_ablation(reranking(rerank={"depth": 6}), tmp_path / "own")
+    assert counted["base_model"] == 1
+    assert own.score("test", own.reference) != table.score("test", own.reference)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.model.encoder import build_encoder
@@ -76,7 +76,7 @@ def encoder(folder: Path, *, dropout: bool = True, pooling: str = "mean") -> Sen
     return model
 
 
-def largest_difference(one: SentenceTransformer, other: SentenceTransformer) -> float:
+def largest_difference(one: SentenceTransformer | CrossEncoder, other: SentenceTransformer | CrossEncoder) -> float:
     """Between the weights of two models."""
     found = other.state_dict()
     return max(float((weight - found[name]).abs().max()) for name, weight in one.state_dict().items())

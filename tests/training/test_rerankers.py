@@ -16,7 +16,7 @@ from .graded import largest_difference, scored_examples
 
 SEED = 7
 CASES: dict[str, dict[str, Any]] = {
-    "levels": {"schedule": "coarse-to-fine", "accumulation": 2},
+    "levels": {"loss": "binary", "schedule": "coarse-to-fine", "accumulation": 2},
     "lists": {},
     "distil": {"loss": "distil", "teacher": "judge", "schedule": "cumulative"},
 }
@@ -64,7 +64,11 @@ def test_resuming_ends_with_the_same_weights(small_bert: Path, tmp_path: Path, c
         train(tmp_path / "cut", stop_at=5)
     resumed, again = train(tmp_path / "cut")
 
-    assert largest_difference(whole, resumed) <= 1e-6  # type: ignore[arg-type]
+    assert largest_difference(whole, resumed) <= 1e-6
     assert [step.loss for step in again.history] == pytest.approx([step.loss for step in log.history], abs=1e-6)
     before = build_reranker(config, seed=SEED, device="cpu")
-    assert largest_difference(whole, before) > 1e-4  # type: ignore[arg-type]
+    assert largest_difference(whole, before) > 1e-4
+    moved = bool(
+        (whole.transformers_model.classifier.bias - before.transformers_model.classifier.bias).abs().max() > 0
+    )
+    assert moved == (config.loss == "binary"), "a shift of all scores is nothing to a loss over lists"

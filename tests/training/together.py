@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.training.graded import config_of, encoder, examples, largest_difference, scored_examples
 
+from multigrain.config import TrainingConfig
+from multigrain.model.reranker import build_reranker, save_reranker
 from multigrain.training.processes import is_main_process, leave_together
 from multigrain.training.train import train_candidate
 
@@ -21,10 +23,56 @@ LOSSES = {
     "margin-mse": "listwise",
     "graded": "mixed",
 }
+RERANKER_LOSSES = {
+    "lambda": "listwise",
+    "listnet": "listwise",
+    "binary": "coarse-to-fine",
+    "distil": "cumulative",
+    "graded": "listwise",
+}
 
 
 class StoppedError(Exception):
     """Plays the machine that goes down, in all processes at the same step."""
+
+
+def reranker_config(base: Path, **values: object) -> TrainingConfig:
+    """A reranker's settings, as `config_of`."""
+    own = {"kind": "reranker", "base_model": str(base), "teacher": "judge", "max_seq_length": 32}
+    return config_of(**own, **values).resolve("tuned")
+
+
+def train_rerankers(small_bert: Path, out: Path, *, quick: bool) -> dict[str, float]:
+    """Train them whole, and stopped and resumed with dropout; save the former, say how far apart the latter end."""
+    for loss, schedule in [("lambda", "listwise")] if quick else RERANKER_LOSSES.items():
+        for accumulation in (2,) if quick else (1, 2):
+            config = reranker_config(
+                small_bert,
+                loss=loss,
+                schedule=schedule,
+                accumulation=accumulation,
+                dropout=0.0,
+                learning_rate=3e-4,
+                checkpoint_every=1000,
+            )
+            exact = build_reranker(config, seed=7, device="cpu")
+            train_candidate(exact, scored_examples(), config, name="r", seed=7, checkpoints=out / f"exact-r-{loss}")
+            if is_main_process():
+                save_reranker(exact, out / f"reranker-{loss}-{accumulation}")
+    config = reranker_config(small_bert, loss="binary", schedule="coarse-to-fine", accumulation=2)
+    whole, resumed = (build_reranker(config, seed=7, device="cpu") for _ in range(2))
+    train_candidate(whole, scored_examples(), config, name="r", seed=7, checkpoints=out / "whole-r")
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 5:
+            raise StoppedError
+
+    for model, on_step in ((build_reranker(config, seed=7, device="cpu"), stop), (resumed, None)):
+        with contextlib.suppress(StoppedError):
+            train_candidate(
+                model, scored_examples(), config, name="r", seed=7, checkpoints=out / "cut-r", on_step=on_step
+            )
+    return {"reranker-resumed": largest_difference(whole, resumed)}
 
 
 def main(small_bert: Path, out: Path, *, quick: bool) -> None:
@@ -56,6 +104,7 @@ def main(small_bert: Path, out: Path, *, quick: bool) -> None:
             train_candidate(exact, scored_examples(), config, name="a", seed=7, checkpoints=out / f"exact-{loss}")
             if is_main_process():
                 exact.save_pretrained(str(out / f"{loss}-{accumulation}"), create_model_card=False)
+    found |= train_rerankers(small_bert, out, quick=quick)
     if is_main_process():
         (out / "found.json").write_text(json.dumps(found))
 

@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from multigrain.config import Config, TrainingConfig, fingerprint
+from multigrain.config.candidates import RERANKER_SCHEDULE
 from multigrain.config.file import load_config, parse_config, read_yaml
-from multigrain.config.paths import SERVED_PREFIX
+from multigrain.config.paths import SERVED_PREFIX, ConfigFolder, ModelReference
+from multigrain.config.training import AUTOMATIC_RATES
 from multigrain.errors import ConfigError, MultigrainError
+from multigrain.evaluation.results import BASE
 from multigrain.stages.fingerprints import (
+    base_settings,
     documents_fingerprint,
     planned_dataset_fingerprint,
     planned_synthesis_fingerprint,
@@ -34,6 +38,8 @@ from multigrain.training.losses.registry import check_losses
 
 CANDIDATE: Final = "arm"
 """The name of the one candidate in an arm's config."""
+OF_BASE: Final = (BASE, "hybrid")
+"""The first stages that ask the base model."""
 
 _SHORT_NAMES: Final = {
     "source": "audit.negatives",
@@ -44,6 +50,40 @@ _SHORT_NAMES: Final = {
 _ADDED_LATER: Final = ("attn_implementation", "append_eos")
 # What decides the documents, the test queries or how they are scored must be the same for all, or nothing compares.
 _VARIABLE: Final = ("llm.", "synthesis.", "audit.", "training.")
+
+
+class SortedAgain(BaseModel):
+    """What the arms of an ablation of rerankers sort again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    first_stage: ModelReference = BASE
+    """What finds documents: base (the reference arm's base model), bm25, hybrid (BM25 and that base), or an embedding
+    model: a folder, a hub id or package:NAME."""
+
+    depth: int = Field(default=30, ge=1, le=1000)
+    """How many documents of each query the arms sort again."""
+
+    @field_validator("first_stage")
+    @classmethod
+    def _runs_here(cls, reference: str) -> str:
+        if reference.startswith(SERVED_PREFIX):
+            raise ValueError(f"{reference} is behind an endpoint; name base, bm25, hybrid or a model that runs here")
+        return reference
+
+    @property
+    def words(self) -> str:
+        """What the arms are, in words."""
+        return f"{self.first_stage}, whose first {self.depth} documents the arm's reranker sorts again"
+
+    def decided_by(self, config: Config) -> list[Any]:
+        """What decides what is found, besides the sets.
+
+        Args:
+            config: of the reference arm.
+        """
+        base = base_settings(config.training) if self.first_stage in OF_BASE else None
+        return [self.model_dump(mode="json"), base]
 
 
 class MatrixFile(BaseModel):
@@ -72,6 +112,9 @@ class MatrixFile(BaseModel):
 
     budget_cost: float | None = Field(default=None, gt=0)
     """Have nothing more written that would take the whole above this many US dollars, by estimate (null: no limit)."""
+
+    rerank: SortedAgain = Field(default_factory=SortedAgain)
+    """Of rerankers (training.kind: reranker) what the arms sort again, e.g. {first_stage: bm25, depth: 50}."""
 
     keep_models: bool = False
     """Keep every trained model, and not only its results."""
@@ -123,6 +166,11 @@ class Matrix:
     reference: Arm
     file: MatrixFile
 
+    @property
+    def rerank(self) -> SortedAgain | None:
+        """What the arms sort again; None where they are embedders."""
+        return self.file.rerank if self.reference.config.training.kind == "reranker" else None
+
 
 def load_matrix(path: Path) -> Matrix:
     """Read and expand a matrix file.
@@ -137,7 +185,7 @@ def load_matrix(path: Path) -> Matrix:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     try:
-        file = MatrixFile.model_validate(values)
+        file = MatrixFile.model_validate(values, context=ConfigFolder(path.resolve().parent))
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, detail['loc'])) or '(top level)'}: {detail['msg']}" for detail in error.errors()
@@ -182,6 +230,16 @@ def expand(file: MatrixFile, shared: Config, *, origin: str) -> Matrix:
     reference = next((arm for arm in arms if _matches(arm.values, file.reference)), None)
     if reference is None:
         raise ConfigError(f"{origin}: no arm is left that `reference` describes; see vary and skip")
+    kinds = {arm.config.training.kind for arm in arms}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{origin}: training.kind must not vary: embedders search all documents, and rerankers sort again what "
+            "was found, so that their scores do not compare"
+        )
+    if kinds == {"embedder"} and "rerank" in file.model_fields_set:
+        raise ConfigError(
+            f"{origin}: rerank is for arms that are rerankers; set training.kind: reranker in the config"
+        )
     return Matrix(tuple(file.vary), tuple(arms), reference, file)
 
 
@@ -202,6 +260,9 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
     settings = shared.model_dump(mode="json")
     # Arms are told apart by what they are given, so nothing is chosen for them unless config or matrix say so.
     unchosen = {**shared.training.changed, "early_stopping": None}
+    given = {_full_name(axis): value for axis, value in values.items()}
+    if given.get("training.kind", shared.training.kind) == "reranker":
+        unchosen |= {"learning_rate": AUTOMATIC_RATES["reranker"][0], "schedule": RERANKER_SCHEDULE}
     settings["training"] |= {
         key: value for key, value in unchosen.items() if key not in shared.training.model_fields_set
     }
@@ -221,8 +282,6 @@ def _arm_config(shared: Config, values: Mapping[str, Any]) -> Config:
             f"{origin}: arms are tuned from a base that runs here, and training.base_model is "
             f"{config.training.base_model}; compare adapters as candidates of a run"
         )
-    if config.training.kind == "reranker":
-        raise ConfigError(f"{origin}: arms are embedders, and training.kind is reranker; train rerankers in a run")
     try:
         check_losses(config.training)
     except ConfigError as error:

@@ -98,5 +98,5 @@ def _claim(table: AblationTable, row: TableRow, name: str) -> str | None:
         return None
     figure = f"{figures.interval(conclusion.difference)} points on {name}"
     if not conclusion.is_claimed:
-        return f"Against the base model {figure}: {conclusion.verdict.value}."
-    return f"{conclusion.verdict.value.capitalize()} than the base model: {figure}."
+        return f"Against {table.baseline} {figure}: {conclusion.verdict.value}."
+    return f"{conclusion.verdict.value.capitalize()} than {table.baseline}: {figure}."

@@ -30,6 +30,7 @@ from multigrain.tools.synthesis_estimate import Estimate, dry_run
 _PROBE_TEXTS = 48
 # A training step reads a query, its positive and a negative, forwards and (at about twice the cost) backwards.
 _TEXTS_OF_A_ROW = 3
+_TEXTS_OF_A_PAIR = 2
 _STEP_COST = 3.0
 
 
@@ -100,9 +101,9 @@ def plan_ablation(matrix: Matrix, out: Path) -> AblationPlan:
         if (manifest := RunDirectory(folders[arm.name].data).manifest(f"arms/{arm.key}-{seed}"))
     ]
     datasets_done = sum(_has(folder, "audit") for folder in datasets)
-    documents, searched = _sizes(matrix.reference.config)
+    documents, searched, asked = _sizes(matrix.reference.config)
     per_text = _seconds_a_text(matrix.reference.config, documents)
-    seconds_each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched)
+    seconds_each = statistics.mean(finished) if finished else _estimated(matrix, per_text, documents, searched, asked)
     remaining = len(matrix.arms) * len(matrix.file.seeds) - len(finished)
     costs = [part.cost for part in paid]
     return AblationPlan(
@@ -228,8 +229,11 @@ def _has(folder: Path, stage: str) -> bool:
     return RunDirectory(folder).manifest(STAGES[stage].folder) is not None
 
 
-def _sizes(config: Config) -> tuple[list[str], int]:
-    """The documents' texts, and how many documents each model has to search in all sets."""
+def _sizes(config: Config) -> tuple[list[str], int, int]:
+    """The documents' texts, how many documents each model has to search in all sets, and by how many queries.
+
+    Of queries those are counted that rerankers are asked, about.
+    """
     read, _ = read_documents(config.documents)
     texts = [document.text for document in itertools.islice(read, config.documents.limit)]
     others = open_sets(config.evaluation.sets, seed=config.seed)
@@ -237,7 +241,10 @@ def _sizes(config: Config) -> tuple[list[str], int]:
     searched = own + sum(len(opened.corpus) + len(opened.queries) for opened in others.retrieval)
     if not searched:
         raise EvaluationError("nothing to judge the arms by: set evaluation.queries, or name a test set")
-    return texts, searched
+    shares = (config.documents.validation_share, config.documents.test_share) if own else ()
+    queries = [*(round(share * len(texts)) for share in shares), *(len(opened.queries) for opened in others.retrieval)]
+    limit = config.evaluation.reranking.max_queries
+    return texts, searched, sum(count if limit is None else min(count, limit) for count in queries)
 
 
 def _seconds_a_text(config: Config, texts: list[str]) -> float:
@@ -252,8 +259,9 @@ def _seconds_a_text(config: Config, texts: list[str]) -> float:
     return (time.perf_counter() - started) / len(sample)
 
 
-def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: int) -> float:
+def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: int, asked: int) -> float:
     """Mean seconds of training and evaluating an arm."""
+    rerank = matrix.rerank
     trainings = []
     for arm in matrix.arms:
         settings = arm.config.training.resolve(CANDIDATE)
@@ -262,8 +270,13 @@ def _estimated(matrix: Matrix, per_text: float, documents: list[str], searched: 
         if teachers_of(settings):  # a list of passages, of which a step at a level reads a quarter
             listed = 1 + len(LEVELS) + arm.config.candidates_kept
             texts = 1 + (listed if settings.schedule == "listwise" else 1 + math.ceil((listed - 1) / len(LEVELS)))
+        elif rerank is not None and settings.schedule == "listwise":
+            texts = 2 + len(LEVELS)
+        if rerank is not None:  # each passage is read with the query
+            texts = _TEXTS_OF_A_PAIR * (texts - 1)
         trainings.append(steps * settings.batch_size * texts * _STEP_COST * per_text)
-    return statistics.mean(trainings) + searched * per_text
+    read = searched if rerank is None else _TEXTS_OF_A_PAIR * asked * rerank.depth
+    return statistics.mean(trainings) + read * per_text
 
 
 def _most_rows(config: Config, documents: int) -> int:

@@ -127,9 +127,11 @@ def _figures(side: Side, name: str, arm: str) -> Sequence[float | str]:
 def table_notes(table: AblationTable) -> Iterator[str]:
     """What a reader of the table must know, in sentences."""
     percent = f"{100 * table.confidence:g}%"
+    if table.reranked:
+        yield f"Every arm is scored in two steps: {table.reranked}."
     yield (
         "nDCG@10, mean over queries and seeds (± standard deviation between seeds); base and ref: difference in "
-        f"points from the base model and from the reference arm, with its {percent} interval over queries "
+        f"points from {table.baseline} and from the reference arm, with its {percent} interval over queries "
         "(clusters of them, where they share documents) and, where there are several, seeds, and Cohen's d for paired "
         "scores."
     )

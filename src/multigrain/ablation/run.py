@@ -5,7 +5,7 @@
       data/KEY/          the graded rows of arms that audit alike, and in it
         models/ARM-SEED/     the trained model, removed once scored unless models are kept
         arms/ARM-SEED/       its per-query results
-      base/KEY/          the per-query results of a base model
+      base/KEY/          the per-query results of a base model, or of the first stage that rerankers sort again
       embeddings/        vectors of the base models
       ablation.md, ablation.csv, ablation.tex, ablation.html
 
@@ -15,13 +15,14 @@ Folders are named for the settings and files that made them, so a changed matrix
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from sentence_transformers import SentenceTransformer
 
+from multigrain.ablation.first_stage import Found, find_first, scored_again, scored_alone
 from multigrain.ablation.matrix import CANDIDATE, Arm, ArmFolders, Matrix, shared_folders
 from multigrain.ablation.page import render_ablation
 from multigrain.ablation.render import to_csv, to_latex, to_markdown
@@ -29,6 +30,7 @@ from multigrain.ablation.table import AblationTable, ArmScores, build_table
 from multigrain.config import CandidateConfig, Config, fingerprint
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.encoders.cache import CachedEncoder
+from multigrain.encoders.cross_encoder import load_cross_encoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, model_fingerprint
 from multigrain.encoders.reference import base_model, encoding_precision
 from multigrain.errors import ConfigError, EvaluationError
@@ -36,7 +38,7 @@ from multigrain.evaluation.per_query import read_per_query, write_per_query
 from multigrain.evaluation.results import BASE
 from multigrain.evaluation.scoring import Scored, score_model
 from multigrain.evaluation.sets.loading import OpenedSets, open_sets
-from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
 from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.model.attention.implementation import check_implementation
@@ -78,6 +80,7 @@ class _Ablation:
     progress: Progress
     folders: dict[str, ArmFolders]
     sets: tuple[EvaluationSet, ...] = ()
+    found: tuple[Found, ...] = ()
     written: dict[Path, RunDirectory] = field(default_factory=dict)
     audited: dict[Path, tuple[RunContext, StageManifest]] = field(default_factory=dict)
     longest: float = 0.0
@@ -88,6 +91,13 @@ class _Ablation:
         return RunContext(
             config, RunDirectory(folder), self.progress, embeddings=self.out / "embeddings", remedy=_REMEDY
         )
+
+    def found_first(self) -> tuple[Found, ...]:
+        """What rerankers sort again; found once, when the first arm is scored."""
+        if not self.found and self.matrix.rerank is not None:
+            config, cache = self.matrix.reference.config, self.out / "embeddings"
+            self.found = find_first(self.matrix.rerank, config, self.sets, cache=cache)
+        return self.found
 
     def shared(self) -> list[StageManifest]:
         """The stages that arms share."""
@@ -159,7 +169,9 @@ def _sets(ablation: _Ablation) -> Iterator[EvaluationSet]:
         ablation.progress.say("ablation: similarity sets and MTEB tasks are left out; retrieval sets judge the arms")
     if not any(opened.role == "test" for opened in sets):
         raise EvaluationError(_NO_JUDGE)
-    yield from sets
+    limit = None if ablation.matrix.rerank is None else config.evaluation.reranking.max_queries
+    for judge in sets:
+        yield judge if limit is None else sample(judge, max_queries=limit, seed=config.seed)
 
 
 def _written(ablation: _Ablation, arm: Arm) -> RunDirectory:
@@ -268,25 +280,46 @@ def _check_seconds(ablation: _Ablation) -> None:
 
 def _score_arm(ablation: _Ablation, context: RunContext, name: str, *, data: RunContext) -> dict[str, Any]:
     run_candidate(context, name, data=data)
-    folder = context.run.candidate_path(name)
-    model = load(str(folder), trust_remote_code=context.config.training.trust_remote_code)
-    counts = _score(ablation, context.config, model, name, context.run.path / "arms" / name, cache=None)
+    folder, target = context.run.candidate_path(name), context.run.path / "arms" / name
+    trusted, rerank = context.config.training.trust_remote_code, ablation.matrix.rerank
+    if rerank is None:
+        model = load(str(folder), trust_remote_code=trusted)
+        counts = _score(ablation, context.config, model, name, target, cache=None)
+    else:
+        reranker = load_cross_encoder(str(folder), setting="arm", trust_remote_code=trusted)
+        counts = _kept(scored_again(name, reranker, ablation.found_first(), rerank.depth), name, target)
     if not ablation.matrix.file.keep_models:
         shutil.rmtree(folder)
     return counts
 
 
 def _base_scores(ablation: _Ablation, config: Config) -> Path:
-    """The base model's results, made once for all arms that start from it."""
+    """The results that an arm is compared with: of its base model or, of rerankers, of the first stage alone.
+
+    They are made once for all arms that have the same.
+    """
+    if ablation.matrix.rerank is not None:
+        scored = fingerprint(_FORMAT, "first stage", _judged_by(ablation, config))
+        return _made_once(
+            ablation, config, scored, lambda target: _kept(scored_alone(ablation.found_first()), BASE, target)
+        )
     lengths = [] if config.training.save_max_seq_length else ["its own length"]
     scored = fingerprint(_FORMAT, base_settings(config.training), _judged_by(ablation, config), *lengths)
+    cache = ablation.out / "embeddings"
+    return _made_once(
+        ablation,
+        config,
+        scored,
+        lambda target: _score(ablation, config, base_model(config), BASE, target, cache=cache),
+    )
+
+
+def _made_once(ablation: _Ablation, config: Config, scored: str, score: Callable[[Path], dict[str, Any]]) -> Path:
     # The folder is named for what made it, so complete_stage never finds another's result there.
     context = replace(ablation.context(config, ablation.out), progress=SilentProgress())
-    folder, cache = f"base/{scored[:16]}", ablation.out / "embeddings"
+    folder = f"base/{scored[:16]}"
     target = ablation.out / folder
-    complete_stage(
-        context, folder, scored, lambda: _score(ablation, config, base_model(config), BASE, target, cache=cache)
-    )
+    complete_stage(context, folder, scored, lambda: score(target))
     return target / _SCORES
 
 
@@ -296,7 +329,9 @@ def _judged_by(ablation: _Ablation, config: Config) -> list[Any]:
         [judge.name, judge.role, fingerprint(dict(judge.corpus), dict(judge.queries), judge.qrels)]
         for judge in ablation.sets
     ]
-    return [*contents, config.training.precision]
+    rerank = ablation.matrix.rerank
+    first_stage = [] if rerank is None else rerank.decided_by(ablation.matrix.reference.config)
+    return [*contents, config.training.precision, *first_stage]
 
 
 def _score(
@@ -309,6 +344,11 @@ def _score(
     with encoding_precision(config, model):
         score_model(name, model, encoder, OpenedSets(retrieval=ablation.sets), scored, progress=ablation.progress)
     encoder.close()
+    return _kept(scored, name, folder)
+
+
+def _kept(scored: Scored, name: str, folder: Path) -> dict[str, Any]:
+    """Write a model's scores; the mean of each set, as a manifest's counts."""
     write_per_query(folder / _SCORES, scored.rows())
     return {set_name: scores[name].ndcg_at_10 for set_name, scores in scored.scores.items()}
 
@@ -339,6 +379,7 @@ def _table(ablation: _Ablation) -> AblationTable:
         ),
         cost=sum(costs) if costs else None,
         ranked_by=[choosing.name for choosing in settings.choosing_sets],
+        reranked="" if matrix.rerank is None else matrix.rerank.words,
     )
 
 

@@ -32,7 +32,7 @@ class ArmScores:
         values: its varied settings.
         seed: of training.
         sets: set name to query scores.
-        base: the same for its base model.
+        base: the same for its base model or, of a reranker, for the first stage alone.
         seconds: of training and evaluating.
         rows: training rows it had.
         clusters: set name to query id to cluster, see `EvaluationSet.clusters`; a set that is not named has none.
@@ -111,6 +111,7 @@ class AblationTable:
         tokens: that the language model read and wrote.
         cost: of those, in US dollars; None where no prices are set.
         ranked_by: the validation sets that rank the arms, by the mean over sets.
+        reranked: of rerankers what is sorted again, in words; empty for embedders.
     """
 
     axes: tuple[str, ...]
@@ -124,6 +125,12 @@ class AblationTable:
     tokens: int
     cost: float | None
     ranked_by: tuple[str, ...] = ()
+    reranked: str = ""
+
+    @property
+    def baseline(self) -> str:
+        """What `from_base` compares with, in words."""
+        return "the first stage alone" if self.reranked else "the base model"
 
     @property
     def sets(self) -> Mapping[str, SetResult]:
@@ -147,6 +154,7 @@ def build_table(
     tokens: int = 0,
     cost: float | None = None,
     ranked_by: Sequence[str] = (),
+    reranked: str = "",
 ) -> AblationTable:
     """Put the table together.
 
@@ -161,6 +169,7 @@ def build_table(
         tokens: that the language model read and wrote.
         cost: of those.
         ranked_by: the validation sets that rank the arms; none for all of them.
+        reranked: see `AblationTable`.
 
     Raises:
         EvaluationError: arms were scored on different queries.
@@ -221,6 +230,7 @@ def build_table(
         tokens=tokens,
         cost=cost,
         ranked_by=ranking,
+        reranked=reranked,
     )
 
 

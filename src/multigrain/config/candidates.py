@@ -39,7 +39,7 @@ Steps = Annotated[int, Field(ge=1)] | Literal["auto"]
 RERANKER_LOSS: Final = "lambda"
 """The loss of a reranker that names none."""
 RERANKER_SCHEDULE: Final[ScheduleName] = "listwise"
-"""The schedule of a reranker that names none, beside embedders."""
+"""The schedule of a reranker that names none."""
 
 
 class CandidateConfig(Section):

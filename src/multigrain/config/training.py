@@ -22,6 +22,7 @@ from multigrain.config.bases import (
     SideName,
 )
 from multigrain.config.candidates import (
+    RERANKER_SCHEDULE,
     CandidateConfig,
     LearningRate,
     Merge,
@@ -125,7 +126,7 @@ class TrainingConfig(Section):
     schedule: ScheduleName = "coarse-to-fine"
     """The order in which levels are visited: coarse-to-fine, reverse, random (one level a step), mixed (one a row),
     cumulative (1, then 1-2, then 1-3, then all), fixed-1 to fixed-4, custom (see curriculum); listwise gives every
-    row all four negatives at once, in-batch none."""
+    row all four negatives at once (what kind: reranker takes where none is named), in-batch none."""
 
     curriculum: list[PhaseConfig] = Field(default_factory=list)
     """For schedule: custom, ranges of steps with level weights, e.g. {until: 0.5, levels: {1: 1}} and then
@@ -253,6 +254,13 @@ class TrainingConfig(Section):
     candidates: dict[str, CandidateConfig] = Field(default_factory=lambda: {"tuned": CandidateConfig()})
     """The models to train, by name. Validation queries choose between them and the base model: those of the evaluation
     sets of role validation or, where there are none, those of the held-out documents."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rerankers_take_lists(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("kind") == "reranker":
+            return {"schedule": RERANKER_SCHEDULE, **values}
+        return values
 
     @model_validator(mode="after")
     def _candidates_are_named(self) -> Self:

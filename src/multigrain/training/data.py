@@ -253,7 +253,7 @@ def plan_training(
         )
     # A part of one query has no in-batch negative; what processes compute on at once is one part where it is gathered.
     apart = config.accumulation if config.gather_across_devices else parts
-    if config.batch_size < 2 * apart:
+    if config.kind == "embedder" and config.batch_size < 2 * apart:
         raise ModelError(
             f"training.batch_size {config.batch_size} leaves one query to each of {apart} parts, and so no in-batch "
             "negative; raise it, or lower training.accumulation"

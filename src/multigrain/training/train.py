@@ -47,6 +47,7 @@ from multigrain.training.data import (
 from multigrain.training.false_negatives import JudgedRows
 from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import TrainingLog, TrainingStep
+from multigrain.training.losses.pairs import without_shift
 from multigrain.training.losses.registry import build_loss, graded_shape, learned_targets, level_grades
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
 from multigrain.training.targets import score_targets
@@ -153,6 +154,7 @@ def train_candidate(
     with (
         dropout_set_to(trained, _dropout(config, training_device(config, model))),
         frozen_documents(trained),
+        without_shift(trained, trainer.loss),
         quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
@@ -272,18 +274,21 @@ def _build_trainer(
     trainer: Any
     if config.kind == "reranker":
         model.model_card_data.generate_widget_examples = False
-        trainer = CrossEncoderTrainer(args=CrossEncoderTrainingArguments(**common), callbacks=[recorder], **parts)
+        # A cross-encoder returns a BatchEncoding, in which PyTorch's DistributedDataParallel sees no tensor: if it
+        # looked for unused weights, it would take all of them for unused.
+        arguments = CrossEncoderTrainingArguments(**common, ddp_find_unused_parameters=False)
+        trainer = CrossEncoderTrainer(args=arguments, callbacks=[recorder], **parts)
     else:
         first = plan.dataset if len(plan.rows) == 1 else next(iter(plan.dataset.values()))
         # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.
         model.model_card_data.widget = [{"text": first[0]["query"]}]
-        arguments = SentenceTransformerTrainingArguments(
+        own = SentenceTransformerTrainingArguments(
             prompts=column_prompts(model, _passage_columns(plan)),
             router_mapping=column_routes(model, _passage_columns(plan)),
             **common,
             **fsdp_arguments(config, model),
         )
-        trainer = _trainer_class(config)(args=arguments, callbacks=[recorder], **parts)
+        trainer = _trainer_class(config)(args=own, callbacks=[recorder], **parts)
     # Progress is ours to show; the trainer's own printers would write between its lines.
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

@@ -209,7 +209,7 @@ class Ablation(Shape):
     axes: list[str]
     """The settings that were varied."""
     reference: str
-    """The arm that others are compared with, besides the base model."""
+    """The arm that others are compared with, besides the base model or, of rerankers, the first stage alone."""
     not_run: list[str]
     """Arms and seeds that the budget left out."""
     confidence: float
@@ -218,6 +218,8 @@ class Ablation(Shape):
     cost: float | None
     ranked_by: list[str]
     """The validation sets that rank the arms."""
+    reranked: str
+    """Of rerankers what is sorted again, in words; else empty."""
     sets: dict[str, Role | None]
     queries: dict[str, int]
     rows: list[ArmRow]

@@ -6,13 +6,14 @@ and of each passage; sentence-transformers takes pairs, or lists of passages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, LambdaLoss, ListNetLoss
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class PairLoss(BinaryCrossEntropyLoss):
@@ -61,6 +62,29 @@ class LambdaListLoss(LambdaLoss):
     def forward(self, inputs: Any, labels: Any, prompt: str | None = None, task: str | None = None) -> Tensor:
         """The loss of one batch; see `PairLoss.forward`."""
         return super().forward(list(_lists(inputs)), list(labels), prompt=prompt, task=task)
+
+
+@contextmanager
+def without_shift(model: nn.Module, loss: nn.Module | dict[str, nn.Module]) -> Iterator[None]:
+    """Leave the bias of the score as it is for a while, where the loss compares the scores of a list.
+
+    What is added to all of them changes nothing for it. All that the bias would ever learn is rounding, which the
+    optimiser would blow up to steps of its full size.
+
+    Args:
+        model: a reranker; of others nothing is left.
+        loss: what it is trained by.
+    """
+    scores = [part for part in model.modules() if isinstance(part, nn.Linear) and part.out_features == 1]
+    bias = scores[-1].bias if scores and isinstance(loss, (ListLoss, LambdaListLoss)) else None
+    learns = bias is not None and bias.requires_grad
+    if bias is not None and learns:
+        bias.requires_grad_(False)
+    try:
+        yield
+    finally:
+        if bias is not None and learns:
+            bias.requires_grad_(True)
 
 
 def _lists(inputs: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
