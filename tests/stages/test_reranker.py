@@ -21,6 +21,7 @@ from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
 from multigrain.records import ScoreScale
+from multigrain.stages.preflight import check_training_settings
 from multigrain.stages.run import run_stages
 from multigrain.storage.rundir import RunDirectory
 from multigrain.teachers.models import CrossEncoderTeacher
@@ -161,7 +162,6 @@ def test_an_evaluation_that_is_made_again_asks_the_reranker_nothing_it_has_said(
         ),
         ({"r": {"kind": "reranker", "pooling": "ata"}}, "pooling: a reranker has none"),
         ({"r": {"kind": "reranker", "schedule": "in-batch"}}, "gives a reranker nothing to compare"),
-        ({"r": {"kind": "reranker", "lora": {"r": 4}}}, "lora: a reranker is tuned as a whole"),
     ],
 )
 def test_candidates_that_cannot_be_are_one_line(
@@ -173,7 +173,15 @@ def test_candidates_that_cannot_be_are_one_line(
 
 @pytest.mark.parametrize(
     "ignored",
-    [{"matryoshka": [64]}, {"side": "query"}, {"merge": 0.5}, {"pooling": "ata"}, {"mini_batch_size": 4}],
+    [
+        {"matryoshka": [64]},
+        {"side": "query"},
+        {"merge": 0.5},
+        {"pooling": "ata"},
+        {"mini_batch_size": 4},
+        {"gather_across_devices": False},
+        {"adapters": "apart"},
+    ],
     ids=lambda each: next(iter(each)),
 )
 def test_a_run_of_rerankers_alone_names_what_it_would_ignore(ignored: dict[str, Any]) -> None:
@@ -184,3 +192,25 @@ def test_a_run_of_rerankers_alone_names_what_it_would_ignore(ignored: dict[str, 
     )
     written = TrainingConfig(kind="reranker").model_dump(mode="json")
     assert TrainingConfig.model_validate(written).rerankers == ("tuned",), "a saved config sets every key"
+    with pytest.raises(ValidationError, match="computes in bf16, and rerankers score in float32; use sdpa"):
+        TrainingConfig.model_validate({"kind": "reranker", "attn_implementation": "flash_attention_2"})
+
+
+def test_a_reranker_that_names_no_schedule_takes_lists_alone_as_beside_embedders() -> None:
+    alone = TrainingConfig.model_validate({"kind": "reranker"})
+    beside = TrainingConfig.model_validate({"candidates": {"e": {}, "r": {"kind": "reranker"}}})
+    assert alone.resolve("tuned").schedule == beside.resolve("r").schedule == "listwise"
+    assert beside.resolve("e").schedule == "coarse-to-fine"
+    assert TrainingConfig.model_validate({"kind": "reranker", "schedule": "reverse"}).schedule == "reverse"
+
+
+def test_a_teacher_of_a_candidates_own_that_its_loss_ignores_is_refused(tmp_path: Path, corpus_file: Path) -> None:
+    candidates: dict[str, Any] = {
+        "e": {"loss": "distil", "teacher": "judge"},
+        "r": {"kind": "reranker", "teacher": "judge"},
+    }
+    config, run = config_of(corpus_file, tmp_path, **candidates), RunDirectory(tmp_path / "run")
+    with pytest.raises(ConfigError, match="candidate 'r': teacher: loss 'lambda' learns nothing from a teacher"):
+        check_training_settings(config, run)
+    candidates["r"]["loss"] = "distil"
+    check_training_settings(config_of(corpus_file, tmp_path, **candidates), run)

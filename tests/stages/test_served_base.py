@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,19 @@ from tests.encoders.test_encoder import static_model
 from tests.stages.test_training import _prepared, _values, trained
 
 import multigrain
+from multigrain.config import Config
+from multigrain.config.file import parse_config
+from multigrain.dataset.store import open_examples
 from multigrain.encoders.journaled import PROBE
 from multigrain.encoders.models import Encoding, ModelSpec, load_model
 from multigrain.errors import ConfigError, EndpointRefusedError, EvaluationError, ModelError
 from multigrain.evaluation.results import read_results
+from multigrain.llm.prices import about_text_tokens
 from multigrain.sources.store import read_document_table
 from multigrain.stages.base import RunContext
 from multigrain.stages.models import RunModels
 from multigrain.stages.table import STAGES
+from multigrain.tools.synthesis_estimate import dry_run
 
 
 @pytest.fixture
@@ -40,11 +46,21 @@ def server(small_bert: Path, api_key: None) -> Iterator[EmbeddingServer]:
 def _context(
     folder: Path, corpus: Path, server: EmbeddingServer, *, max_cost: float | None = None, **training: Any
 ) -> RunContext:
+    return _prepared(folder, _values_of(corpus, server, max_cost=max_cost, **training))
+
+
+def _config(corpus: Path, server: EmbeddingServer, **training: Any) -> Config:
+    return parse_config(_values_of(corpus, server, **training))
+
+
+def _values_of(
+    corpus: Path, server: EmbeddingServer, *, max_cost: float | None = None, **training: Any
+) -> dict[str, Any]:
     adapter = {"side": "query", "query_adapter": {"kind": "mlp", "rank": 4}, "merge": "auto", "learning_rate": 1e-2}
     values = _values(corpus, Path("unused"), **{"base_model": server.model, **adapter, **training})
     values["synthesis"] = {"max_cost": max_cost}
     values["llm"] = {"prices": {"served": {"prompt": 20.0, "completion": 0.0}}}
-    return _prepared(folder, values)
+    return values
 
 
 def _asked(server: EmbeddingServer, first: int = 0) -> Counter[str]:
@@ -129,6 +145,38 @@ def test_more_than_may_be_spent_is_refused_before_a_text_is_sent(
     with pytest.raises(ConfigError, match=r"training.base_model: openai:served.* would read for about \$0\.0"):
         trained(context)
     assert not _asked(server)
+
+
+def test_what_the_base_has_embedded_counts_where_a_teacher_embeds_and_in_a_dry_run(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer
+) -> None:
+    context = _context(tmp_path / "run", corpus_file, server, loss="distil", teacher=server.model)
+    listed = [document.text for document in read_document_table(context.run.documents_path)]
+    with closing(RunModels(context)) as models:
+        models.journal.encode_documents(listed)
+        spent = models.paid
+    assert spent is not None
+    assert spent > 0
+    rows = open_examples(context.run.dataset_path)
+    texts = {text for row in rows for text in (row.query, row.positive, *(each.text for each in row.others))}
+    alone, before = 20e-6 * sum(map(about_text_tokens, texts)), len(server.bodies)
+
+    def scored(limit: float) -> None:
+        config = context.config.updated({"synthesis": {"max_cost": limit}})
+        STAGES["teachers"].run(RunContext(config, context.run))
+
+    with pytest.raises(ConfigError, match=r"training.teacher: openai:served.* are left of the run's limit"):
+        scored(1.01 * alone)
+    assert len(server.bodies) == before
+    scored(1.01 * (alone + spent))
+    assert len(server.bodies) > before
+
+    learning, plain = (
+        dry_run(_config(corpus_file, server, **more), tmp_path / "new").embeddings[server.model]
+        for more in ({"loss": "distil", "teacher": server.model}, {})
+    )
+    assert learning.tokens > plain.tokens > sum(map(about_text_tokens, listed))
+    assert plain.cost == pytest.approx(20e-6 * plain.tokens)
 
 
 def test_a_base_behind_an_endpoint_needs_an_adapter(

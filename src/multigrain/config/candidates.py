@@ -116,6 +116,7 @@ def for_rerankers(kind: ModelKind, loss: str) -> dict[str, Any]:
         "schedule": RERANKER_SCHEDULE,
         "rows": "all",
         "lora": None,
+        "attn_implementation": None,
     }
     return {
         **(beside if kind == "embedder" else {}),
@@ -131,6 +132,7 @@ def for_rerankers(kind: ModelKind, loss: str) -> dict[str, Any]:
         "matryoshka": [],
         "mix": [],
         "graded_weight": 1.0,
+        "gather_across_devices": True,
         "merge": None,
         "side": "both",
         "query_adapter": None,
@@ -178,11 +180,6 @@ class CandidateSettings(Protocol):
     @property
     def schedule(self) -> ScheduleName:
         """The order of levels."""
-        ...
-
-    @property
-    def lora(self) -> LoraConfig | None:
-        """Its adapters."""
         ...
 
     @property
@@ -238,8 +235,6 @@ def wrong_in_kind(settings: CandidateSettings, candidate: CandidateConfig) -> st
     for key in ("pooling", "ata", "attention", "merge", "side", "query_adapter"):
         if getattr(candidate, key) is not None:
             return f"{key}: a reranker has none; leave it out"
-    if settings.lora is not None:
-        return "lora: a reranker is tuned as a whole; leave it out"
     if settings.fsdp:
         return "fsdp shards embedders alone; train the reranker in a run of its own"
     if settings.schedule == "in-batch":

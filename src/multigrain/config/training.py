@@ -294,6 +294,10 @@ class TrainingConfig(Section):
                 raise ValueError(problem if name == "tuned" else f"candidate {name!r}: {problem}")
         if not self.embedders and (ignored := ignored_by_rerankers(self)):
             raise ValueError(f"{ignored}: this run trains rerankers alone, and a reranker has none; leave it out")
+        if not self.embedders and self.attn_implementation == "flash_attention_2":
+            raise ValueError(
+                "attn_implementation: flash_attention_2 computes in bf16, and rerankers score in float32; use sdpa"
+            )
         if self.document_vectors is not None and not self.base_model.startswith(SERVED_PREFIX):
             raise ValueError("document_vectors are for a base behind an endpoint, and base_model runs here")
         _ = self.in_order  # says what is wrong with candidates that are made from others
@@ -405,6 +409,11 @@ class TrainingConfig(Section):
         if self.early_stopping == "auto":
             return max(1, steps // _AUTOMATIC_LOOKS) if self.steps == "auto" else None
         return self.early_stopping
+
+    @property
+    def keeps_learning_alone(self) -> bool:
+        """Whether checkpoints hold the weights that learn, and nothing of those beside them."""
+        return self.side == "query" or (self.kind == "reranker" and self.lora is not None)
 
     @property
     def length_in_use(self) -> int | None:

@@ -114,25 +114,39 @@ class ListPool:
         keys: for each row those of its query and its positive.
         further: for each row the keys of its further positives.
         banded: whether rows stand in long form: the passages of level 1's band first, then of level 2's, and so on.
+        in_turn: whether a row stands in the data set once for each of its positives, one after another, and is visited
+            with each in turn; else its first positive alone is one.
     """
 
     keys: Sequence[tuple[int, int]]
     further: Sequence[tuple[int, ...]]
     banded: bool
+    in_turn: bool = False
 
     def __len__(self) -> int:
         """How many rows there are."""
         return len(self.keys)
 
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        """Where each row begins within a level, and where the last one ends."""
+        if not self.in_turn:
+            return range(len(self.keys) + 1)
+        return list(accumulate((1 + len(keys) for keys in self.further), initial=0))
+
+    def _turn(self, row: int, visit: int) -> int:
+        return visit % (1 + len(self.further[row])) if self.in_turn else 0
+
     def index(self, row: int, level: Level, visit: int) -> int:
-        """Where the row stands in the data set, at a level."""
-        del visit
-        return long_form_index(row, level, len(self.keys)) if self.banded else row
+        """Where the row stands in the data set, at a level, with the positive of this visit."""
+        place = self._starts[row] + self._turn(row, visit)
+        return long_form_index(place, level, self._starts[-1]) if self.banded else place
 
     def texts(self, row: int, level: Level, visit: int) -> Sequence[int]:
-        """Keys of the row's query and its positive."""
-        del level, visit
-        return self.keys[row]
+        """Keys of the row's query and of the positive of this visit."""
+        del level
+        query, positive = self.keys[row]
+        return query, (positive, *self.further[row])[self._turn(row, visit)]
 
     def shuns(self, row: int) -> Sequence[int]:
         """Keys of the row's positives where there are several."""
@@ -140,7 +154,7 @@ class ListPool:
 
     def row_at(self, index: int) -> int:
         """The row that stands at an index of the data set."""
-        return index % len(self.keys)
+        return bisect_right(self._starts, index % self._starts[-1]) - 1
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from torch import nn
 
@@ -53,8 +54,20 @@ def quantization(kind: QuantizeName) -> Any:
     )
 
 
-def add_adapters(model: SentenceTransformer, settings: LoraConfig, *, seed: int = 0) -> None:
+def require_peft() -> None:
+    """See that adapters can be had.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+    """
+    if find_spec("peft") is None:
+        raise MissingExtraError("peft", "training.lora", install_line("lora"))
+
+
+def add_adapters(model: SentenceTransformer | CrossEncoder, settings: LoraConfig, *, seed: int = 0) -> None:
     """Put fresh adapters into a model's transformer, in place. Only they will be trained.
+
+    A reranker's head, which is new more often than not, has no adapters and is trained in full.
 
     Args:
         model: the base.
@@ -65,8 +78,7 @@ def add_adapters(model: SentenceTransformer, settings: LoraConfig, *, seed: int 
         MissingExtraError: peft is not installed.
         ModelError: the model is no transformer, has adapters already, or has no layer of the names given.
     """
-    if find_spec("peft") is None:
-        raise MissingExtraError("peft", "training.lora", install_line("lora"))
+    require_peft()
     from peft import LoraConfig as PeftLoraConfig
 
     transformer = model[0]
@@ -75,13 +87,18 @@ def add_adapters(model: SentenceTransformer, settings: LoraConfig, *, seed: int 
     if has_adapters(model):
         raise ModelError("lora: the base model comes with adapters already; merge them into it first")
     backbone: Any = transformer.model
+    head, whole = _head(backbone) if isinstance(model, CrossEncoder) else ([], [])
+    # BERT's pooler takes no part in an embedding: adapters there would never get a gradient.
+    without = [
+        *head,
+        *(["pooler"] if hasattr(getattr(backbone, backbone.base_model_prefix, backbone), "pooler") else []),
+    ]
     adapter = PeftLoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=_targets(backbone, settings.targets),
-        # BERT's pooler takes no part in an embedding: adapters there would never get a gradient.
-        exclude_modules=r"(.*\.)?pooler\..*" if hasattr(backbone, "pooler") else None,
+        target_modules=[name for name in _targets(backbone, settings.targets) if name not in head],
+        exclude_modules=rf"(.*\.)?({'|'.join(map(re.escape, without))})(\..*)?" if without else None,
         bias="none",
     )
     with torch.random.fork_rng():
@@ -90,14 +107,29 @@ def add_adapters(model: SentenceTransformer, settings: LoraConfig, *, seed: int 
     for name, parameter in backbone.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()  # they learn in float32, whatever the base is held in
+    for part in whole:
+        part.requires_grad_(True)
 
 
-def has_adapters(model: SentenceTransformer) -> bool:
+def _head(backbone: Any) -> tuple[list[str], list[nn.Module]]:
+    """What of a model for pairs stands behind its transformer: its names, and the modules that are trained in full.
+
+    A language model's head is its vocabulary, which stays.
+    """
+    inner = getattr(backbone, backbone.base_model_prefix, None)
+    behind = {name: part for name, part in backbone.named_children() if part is not inner}
+    if backbone.get_output_embeddings() is not None:
+        return list(behind), []
+    pooler = getattr(inner, "pooler", None)
+    return list(behind), [*behind.values(), *([pooler] if isinstance(pooler, nn.Module) else [])]
+
+
+def has_adapters(model: SentenceTransformer | CrossEncoder) -> bool:
     """Whether the model's transformer holds adapters."""
     return bool(getattr(model.transformers_model, "_hf_peft_config_loaded", False))
 
 
-def merge_adapters(model: SentenceTransformer) -> None:
+def merge_adapters(model: SentenceTransformer | CrossEncoder) -> None:
     """Add the adapters to the weights beside them, in place; without adapters, nothing is done.
 
     Raises:

@@ -29,6 +29,7 @@ from multigrain.model.attention.direction import is_decoder, set_attention
 from multigrain.model.attention.implementation import require_implementation
 from multigrain.model.end_token import append_end_token
 from multigrain.model.loading import is_raw, load_any, require_positions
+from multigrain.model.padding import pad_by_something
 from multigrain.model.pooling import AtaOptions
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import set_prompts
@@ -274,17 +275,8 @@ def _default_pooling(model: SentenceTransformer) -> str:
 
 
 def _pad_by_something(model: SentenceTransformer) -> None:
-    """Give a tokenizer without a padding token one that the attention mask hides; many decoders have none."""
     for transformer in text_transformers(model):
-        tokenizer: Any = transformer.tokenizer
-        if getattr(tokenizer, "pad_token", "") is None:
-            filler = tokenizer.eos_token or tokenizer.unk_token
-            if filler is None:
-                raise ModelError("its tokenizer has no padding, end or unknown token to fill batches with")
-            tokenizer.pad_token = filler
-            config: Any = transformer.model.config
-            if getattr(config, "pad_token_id", None) is None:
-                config.pad_token_id = tokenizer.pad_token_id
+        pad_by_something(transformer)
 
 
 def describe_encoder(model: SentenceTransformer, reference: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from sentence_transformers.util import is_sentence_transformer_model
@@ -105,7 +105,7 @@ def _load(
         require_weights(model, reference, folder)
         _fit_length(model, reference)
         if is_raw(reference):
-            _read_plain_text(model)
+            read_plain_text(model)
         require_implementation(model, attn_implementation)
     except (ModelError, MissingExtraError):
         raise
@@ -135,7 +135,7 @@ def _fit_length(model: SentenceTransformer, reference: str) -> None:
             part.max_seq_length = positions
 
 
-def _read_plain_text(model: SentenceTransformer) -> None:
+def read_plain_text(model: SentenceTransformer | CrossEncoder) -> None:
     """Have a language model's checkpoint read texts as they are, although its tokenizer has a chat template.
 
     sentence-transformers would wrap each text into a conversation, with the template's own system message where there

@@ -7,7 +7,6 @@ hours and dollars later.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +15,7 @@ from multigrain.audit.checks import active_checks
 from multigrain.config import Config, TrainingConfig
 from multigrain.config.candidates import candidate_named
 from multigrain.config.paths import SERVED_PREFIX
-from multigrain.display.install import install_line
-from multigrain.errors import ConfigError, EvaluationError, MissingExtraError, ModelError, UnusableOutputError
+from multigrain.errors import ConfigError, EvaluationError, ModelError, UnusableOutputError
 from multigrain.llm.prices import find_price, price_of
 from multigrain.llm.session.budget import require_price
 from multigrain.model.attention.implementation import check_implementation
@@ -53,6 +51,12 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
             f"training.teacher: loss {settings[0].loss!r} learns nothing from a teacher; set training.loss to distil, "
             "margin-mse or graded, set teacher_margin, or leave teacher out"
         )
+    for name, candidate in config.training.candidates.items():
+        if candidate.teacher and not teachers_of(own := config.training.resolve(name)):
+            raise ConfigError(
+                f"candidate {name!r}: teacher: loss {own.loss!r} learns nothing from a teacher; name a loss that does "
+                "(distil, graded), set teacher_margin, or leave teacher out"
+            )
     check_trackers(config.training)
     check_implementation(config.training.attn_implementation)
 
@@ -124,9 +128,13 @@ def check_base_models(config: Config) -> None:
             continue
         if settings.kind == "embedder":
             _check_model(settings)
-        elif candidate_named(settings.base_model) is None:
-            from multigrain.model.reranker import check_reranker_base
+            continue
+        from multigrain.model.adapters import require_peft
+        from multigrain.model.reranker import check_reranker_base
 
+        if settings.lora is not None:
+            require_peft()
+        if candidate_named(settings.base_model) is None:
             trusted, tokens = settings.trust_remote_code, settings.max_seq_length
             check_reranker_base(settings.base_model, max_seq_length=tokens, trust_remote_code=trusted)
 
@@ -172,7 +180,7 @@ def _check_model(settings: TrainingConfig) -> None:
 
     A Router is loaded: what each of its routes can be given is known to its modules alone.
     """
-    from multigrain.model.adapters import quantization
+    from multigrain.model.adapters import quantization, require_peft
     from multigrain.model.loading import check_reference, is_asymmetric
 
     check_reference(
@@ -181,8 +189,8 @@ def _check_model(settings: TrainingConfig) -> None:
         attention=settings.attention,
         trust_remote_code=settings.trust_remote_code,
     )
-    if settings.lora is not None and find_spec("peft") is None:
-        raise MissingExtraError("peft", "training.lora", install_line("lora"))
+    if settings.lora is not None:
+        require_peft()
     quantization(settings.quantize)
     if is_asymmetric(settings.base_model):
         if settings.side == "query":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from multigrain.stages.fingerprints import (
     taught_by,
     teachers_of,
 )
+from multigrain.stages.models import RunModels
 from multigrain.stages.spending import too_dear
 from multigrain.storage.files import remove
 from multigrain.teachers.build import open_teachers
@@ -70,9 +72,10 @@ def _score(context: RunContext, teachers: Sequence[TeacherConfig], data: RunCont
         ) as opened,
         writing_examples(path) as table,
     ):
+        spent = _paid_for_base(context) if any(each.usage is not None for each in opened) else 0.0
         for teacher, each in zip(teachers, opened, strict=True):
             if each.usage is not None and (
-                words := too_dear(config, run, teacher.model, texts_to_read(examples, each.known))
+                words := too_dear(config, run, teacher.model, texts_to_read(examples, each.known), spent=spent)
             ):
                 raise ConfigError(f"training.teacher: {words}; what was scored is kept")
         for example in score_rows(examples, opened, counts):
@@ -112,3 +115,9 @@ def _score(context: RunContext, teachers: Sequence[TeacherConfig], data: RunCont
         f"{' and '.join(named)}"
     )
     return summary
+
+
+def _paid_for_base(context: RunContext) -> float:
+    """US dollars for what a base behind an endpoint has embedded; 0 where it runs here or its price is unknown."""
+    with closing(RunModels(context)) as models:
+        return models.paid or 0.0

@@ -13,7 +13,7 @@ from typing import Final
 from multigrain.audit.heldout import DEPTH
 from multigrain.audit.steps import MOST_GIVEN, MOST_TURNS
 from multigrain.config import Config, TeacherConfig
-from multigrain.encoders.served import BATCH_SIZE
+from multigrain.encoders.served import BATCH_SIZE, SERVED
 from multigrain.llm.prices import about_text_tokens, cost_of
 from multigrain.records import LEVELS, Split
 from multigrain.stages.fingerprints import teacher_fingerprint, teachers_of
@@ -22,7 +22,7 @@ from multigrain.synthesis.partners import MULTI_PASSAGE
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.teachers.protocol import ROWS_AT_ONCE, TEXTS_AT_ONCE
 from multigrain.teachers.spending import embedding_price, is_served
-from multigrain.tools.rival_calls import EmbeddingEstimate, rival_embeddings
+from multigrain.tools.rival_calls import EmbeddingEstimate, embedded_by, evaluated_by_base, rival_embeddings
 
 _AS_KEPT: Final = 1 + len(LEVELS)
 """Passages of a row: its positive and its levels."""
@@ -106,7 +106,7 @@ def rows_asked_again(config: Config, counts: RowCounts) -> int:
 def embeddings(
     config: Config, counts: RowCounts, inputs: Inputs, *, query: str, passage: str
 ) -> dict[str, EmbeddingEstimate]:
-    """What each served embedder is asked as a teacher and as a rival, by its reference.
+    """What each served embedder is asked as the base, as a teacher and as a rival, by its reference.
 
     Args:
         config: the run's.
@@ -117,10 +117,18 @@ def embeddings(
     """
     found = rival_embeddings(config, inputs, query=query)
     rows, passages = counts.rows, _scored_passages(config, counts)
+    mined = config.audit.negatives == "mined"  # a text is embedded once, and all but written positives are documents
+    if (base := config.training.base_model).startswith(SERVED):
+        own = config.training.prompts.resolved({})
+        asked = rows * [about_text_tokens((own.get("query") or "") + query)]
+        read = (rows if mined else passages) * [about_text_tokens((own.get("document") or "") + passage)]
+        groups = [*evaluated_by_base(config, inputs, query=query), asked, read]
+        as_base = embedded_by(config, base, groups)
+        found[base] = found[base] + as_base if base in found else as_base
     if not rows:
         return found
     a_row = math.ceil(passages / rows)
-    if config.audit.negatives == "mined":  # a text is embedded once, and all but written positives are documents
+    if mined:
         passages = min(passages, counts.documents + rows)
     # A few rows are scored at once; every text of theirs may be new.
     full, rest = divmod(rows, ROWS_AT_ONCE)
@@ -133,8 +141,8 @@ def embeddings(
         price = embedding_price(config, teacher)
         cost = None if price is None else cost_of(price, prompt_tokens=tokens, completion_tokens=0)
         before = found.get(teacher.model)
-        own = EmbeddingEstimate(rows + passages, requests, tokens, cost)
-        found[teacher.model] = own if before is None else before + own
+        as_teacher = EmbeddingEstimate(rows + passages, requests, tokens, cost)
+        found[teacher.model] = as_teacher if before is None else before + as_teacher
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from multigrain.config import Config
@@ -56,18 +56,42 @@ def rival_embeddings(config: Config, inputs: Inputs, *, query: str) -> dict[str,
     served = dict.fromkeys(spec.reference for spec in rivals_of(config) if spec.reference.startswith(SERVED))
     if not served:
         return {}
-    texts = requests = tokens = 0
-    for lengths in _groups(config, inputs, about_text_tokens(query)):
-        texts += len(lengths)
-        tokens += sum(lengths)
-        requests += math.ceil(len(lengths) / BATCH_SIZE)
-    found = {}
-    for reference in served:
-        name, address = served_name(reference)
-        price = price_of(name, base_url=address, prices=config.llm.prices)
-        cost = None if price is None else cost_of(price, prompt_tokens=tokens, completion_tokens=0)
-        found[reference] = EmbeddingEstimate(texts, requests, tokens, cost)
-    return found
+    groups = list(_groups(config, inputs, about_text_tokens(query)))
+    return {reference: embedded_by(config, reference, groups) for reference in served}
+
+
+def embedded_by(config: Config, reference: str, groups: Sequence[Sequence[int]]) -> EmbeddingEstimate:
+    """What an embedder behind an endpoint is asked.
+
+    Args:
+        config: the run's.
+        reference: the embedder.
+        groups: tokens of each text, by what is embedded together.
+    """
+    name, address = served_name(reference)
+    price = price_of(name, base_url=address, prices=config.llm.prices)
+    tokens = sum(map(sum, groups))
+    cost = None if price is None else cost_of(price, prompt_tokens=tokens, completion_tokens=0)
+    requests = sum(math.ceil(len(group) / BATCH_SIZE) for group in groups)
+    return EmbeddingEstimate(sum(map(len, groups)), requests, tokens, cost)
+
+
+def evaluated_by_base(config: Config, inputs: Inputs, *, query: str) -> Iterator[list[int]]:
+    """Tokens of each text that the base model embeds for evaluation, and to choose by, by what is embedded together.
+
+    Args:
+        config: the run's.
+        inputs: what it starts from.
+        query: as long as written queries are at most.
+    """
+    if config.training.document_vectors is None:
+        yield [about_text_tokens(document.text) for document in inputs.documents]
+    if config.evaluation.queries != "none":
+        written = about_text_tokens(query)
+        yield _own_queries(config, inputs, written)
+        chosen_by = (each for each in inputs.documents if each.split is Split.VALIDATION)
+        yield [about_text_tokens(each.title) if each.title else written for each in chosen_by]
+    yield from _labelled(config, ("test", "validation", "forgetting"))
 
 
 def _groups(config: Config, inputs: Inputs, written: int) -> Iterator[list[int]]:
@@ -77,8 +101,12 @@ def _groups(config: Config, inputs: Inputs, written: int) -> Iterator[list[int]]
         if queries:
             yield [about_text_tokens(document.text) for document in inputs.documents]
             yield queries
+    yield from _labelled(config, ("test",))
+
+
+def _labelled(config: Config, roles: Sequence[str]) -> Iterator[list[int]]:
     for settings in config.evaluation.sets:
-        if settings.role != "test" or not set_paths(settings):
+        if settings.role not in roles or not set_paths(settings):
             continue
         try:
             opened = open_sets([settings], seed=config.seed)

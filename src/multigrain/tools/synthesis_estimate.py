@@ -97,7 +97,7 @@ class Estimate:
         cost_at_most: with `requests_at_most` and every answer at its whole budget.
         strategies: what each strategy of a mix has in it, by name; so have those who ask for tasks and for held-out
             queries, judges, and who is asked for negatives again.
-        embeddings: what embedders behind endpoints are asked as teachers and rivals, at most, by their references.
+        embeddings: what embedders behind endpoints are asked as base, teachers and rivals, at most, by reference.
         unpriced: models that are asked and whose price nobody knows, by reference or name.
         prompts: the first requests' messages, as they would be sent.
         local: where an embedded model would run, and what it takes of the memory; None without one, or where its file

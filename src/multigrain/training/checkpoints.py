@@ -35,7 +35,7 @@ def last_complete_checkpoint(
         processes: that train together, each of which keeps its own random state.
         remove: whether this process is the one to remove unfinished ones.
         sharded: whether training is (`fsdp`): its checkpoints are of other files.
-        learning: whether checkpoints hold the weights that learn alone (`side: query`).
+        learning: whether checkpoints hold the weights that learn alone (`side: query`, a reranker's LoRA).
         parts: the files that a whole one has beside the trainer's state; None for those of an embedding model.
     """
     if not folder.is_dir():

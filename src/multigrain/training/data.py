@@ -150,7 +150,8 @@ def listed_source(
 
     Args:
         examples: graded rows.
-        shape: triples (long form: each row with its negative of level 1 first, and so on), or lists (all four).
+        shape: triples (long form: each row with its negative of level 1 first, and so on), or lists (all four). A row
+            stands there once for each of its positives.
         folder: where the data set's file is written.
         grades: of the positive, and of levels 1 to 4.
         weight: how many steps it gets, relative to the others.
@@ -164,13 +165,13 @@ def listed_source(
             for example in examples:
                 passages = [example.negatives[level - 1].text for level in levels]
                 labels = [positive, *(of_level[level - 1] for level in levels)]
-                yield example.query, example.positive, *passages, labels
+                for answer in _positives(example):
+                    yield example.query, answer, *passages, labels
 
     dataset = _memory_mapped(folder / f"{GRADED}.arrow", columns, listed())
     keys = [(text_key(example.query), text_key(example.positive)) for example in examples]
-    return TrainingSource(
-        GRADED, dataset, ListPool(keys, [further_positive_keys(row) for row in examples], banded), weight
-    )
+    further = [further_positive_keys(row) for row in examples]
+    return TrainingSource(GRADED, dataset, ListPool(keys, further, banded, in_turn=True), weight)
 
 
 def pair_source(

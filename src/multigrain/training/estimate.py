@@ -106,7 +106,7 @@ def estimate_training(
         weights=sum(parameter.numel() for parameter in model.parameters()),
         tuned_weights=sum(parameter.numel() for parameter in tuned),
         # Two checkpoints of weights that learn, each with the optimiser's two moments.
-        checkpoint_bytes=2 * (tuned_bytes if config.lora is not None or config.side == "query" else weights_bytes)
+        checkpoint_bytes=2 * (tuned_bytes if config.lora is not None or config.keeps_learning_alone else weights_bytes)
         + 4 * tuned_bytes,
         model_bytes=saved,
     )

@@ -55,6 +55,7 @@ from multigrain.training.trackers import keep_logs
 from multigrain.training.trainers import (
     AdapterTrainer,
     QuerySideTrainer,
+    RerankerAdapterTrainer,
     ShardingTrainer,
     fsdp_arguments,
     gather_into,
@@ -148,7 +149,7 @@ def train_candidate(
         processes=process_count(),
         remove=is_main_process(),
         sharded=config.fsdp,
-        learning=config.side == "query",
+        learning=config.keeps_learning_alone,
     )
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
@@ -276,8 +277,11 @@ def _build_trainer(
         model.model_card_data.generate_widget_examples = False
         # A cross-encoder returns a BatchEncoding, in which PyTorch's DistributedDataParallel sees no tensor: if it
         # looked for unused weights, it would take all of them for unused.
-        arguments = CrossEncoderTrainingArguments(**common, ddp_find_unused_parameters=False)
-        trainer = CrossEncoderTrainer(args=arguments, callbacks=[recorder], **parts)
+        arguments = CrossEncoderTrainingArguments(
+            prompts=model.prompts.get(model.default_prompt_name), **common, ddp_find_unused_parameters=False
+        )
+        kind = CrossEncoderTrainer if config.lora is None else RerankerAdapterTrainer
+        trainer = kind(args=arguments, callbacks=[recorder], **parts)
     else:
         first = plan.dataset if len(plan.rows) == 1 else next(iter(plan.dataset.values()))
         # An example for the model card, so that the trainer does not look for five and draw a bar over our lines.

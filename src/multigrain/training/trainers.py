@@ -15,7 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import load_fsdp_model
 from safetensors.torch import load_file, save_file
-from sentence_transformers import CrossEncoder, SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import CrossEncoder, CrossEncoderTrainer, SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
 
 from multigrain.config import TrainingConfig
@@ -134,11 +134,11 @@ class AdapterTrainer(SentenceTransformerTrainer):
         own.load_state_dict({name: saved[name] for name in learning}, strict=False)
 
 
-class QuerySideTrainer(SentenceTransformerTrainer):
-    """The trainer whose checkpoints hold the weights that learn, and nothing of what is frozen beside them.
+class _LearningAlone:
+    """Makes a trainer's checkpoints hold the weights that learn, and nothing of what is frozen beside them."""
 
-    sentence-transformers writes the frozen route into every checkpoint too, and finds no adapters in a route again.
-    """
+    args: Any
+    model: Any
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -162,6 +162,17 @@ class QuerySideTrainer(SentenceTransformerTrainer):
     def _learning(self) -> dict[str, nn.Parameter]:
         own: nn.Module = getattr(self.model, "_orig_mod", self.model)
         return {name: weight for name, weight in own.named_parameters() if weight.requires_grad}
+
+
+class QuerySideTrainer(_LearningAlone, SentenceTransformerTrainer):
+    """The trainer for one side of a Router.
+
+    sentence-transformers writes the frozen route into every checkpoint too, and finds no adapters in a route again.
+    """
+
+
+class RerankerAdapterTrainer(_LearningAlone, CrossEncoderTrainer):
+    """The trainer for a reranker's adapters and its head, which a checkpoint of adapters would leave out."""
 
 
 def _blocks(model: SentenceTransformer) -> list[str]:
