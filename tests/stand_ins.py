@@ -44,6 +44,7 @@ STAND_INS: dict[str, tuple[Any, dict[str, Any], str | None]] = {
     "multilingual": (XLMRobertaConfig, {"pad_token_id": 1}, "mean"),
     "paper-mistral-7b": (MistralConfig, GROUPED, None),
     "qwen3-0.6b": (Qwen3Config, GROUPED, "lasttoken"),
+    "reranker": (BertConfig, {}, "cls"),
     "two-gpus": (BertConfig, {}, "cls"),
 }
 

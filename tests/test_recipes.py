@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from sentence_transformers import CrossEncoder
 from tests.stand_ins import STAND_INS, make_stand_in
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
+from multigrain.config.candidates import candidate_named
 from multigrain.config.file import load_config
 from multigrain.encoders.encoder import encode
 from multigrain.errors import ConfigError
 from multigrain.model.attention.direction import is_bidirectional
 from multigrain.model.encoder import build_candidate, load, save_candidate
 from multigrain.model.replacing import pooling_name
+from multigrain.model.reranker import build_reranker, save_reranker
 from multigrain.recipes import recipe, recipe_names, recipe_text
 from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.train import train_candidate
@@ -51,7 +54,7 @@ def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(name: str, t
     changes |= {"precision": "float32", "warmup_share": 0.0, "fsdp": False}
     training = training.model_copy(update=changes)
     assert training.candidates
-    for candidate in training.candidates:
+    for candidate in training.embedders:
         settings = training.resolve(candidate)
         model = build_candidate(settings, device="cpu")
         before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -73,6 +76,26 @@ def test_a_recipe_trains_a_step_on_a_tiny_model_of_its_architecture(name: str, t
         assert not list((tmp_path / candidate).rglob("adapter*"))
         if settings.attention == "bidirectional":
             assert is_bidirectional(again.transformers_model)
+
+
+def test_the_rerankers_recipe_trains_a_step_on_its_tuned_embedder(tmp_path: Path) -> None:
+    training = recipe("reranker").training
+    assert training.in_order == ("embedder", "reranker")
+    settings = training.resolve("reranker")
+    assert candidate_named(settings.base_model) == "embedder"
+    changes = {"base_model": str(make_stand_in("reranker", tmp_path)), "max_seq_length": 32, "steps": 1}
+    settings = settings.model_copy(update=changes | {"batch_size": 4, "precision": "float32", "warmup_share": 0.0})
+    model = build_reranker(settings, device="cpu")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+
+    log = train_candidate(model, _examples(), settings, name="reranker", seed=1, checkpoints=tmp_path / "checkpoints")
+
+    assert (log.steps, log.loss, log.schedule) == (1, "lambda", "listwise")
+    assert any(not torch.equal(before[key], value) for key, value in model.state_dict().items())
+    save_reranker(model, tmp_path / "reranker")
+    again = CrossEncoder(str(tmp_path / "reranker"), device="cpu")
+    pairs = [("w1 w2", "w1 w9"), ("w1 w2", "w30")]
+    assert again.predict(pairs).tolist() == pytest.approx(model.predict(pairs).tolist(), abs=1e-6)
 
 
 def test_recipes_with_a_reasoning_writer_switch_its_reasoning_off() -> None:

@@ -14,11 +14,14 @@ from tests.conftest import SUBJECTS, VERBS
 from typer.testing import CliRunner
 
 from multigrain.cli import export
+from multigrain.config import TrainingConfig
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError, ExportError, ModelError, StageOrderError
+from multigrain.export.job import open_run
 from multigrain.model.encoder import build_encoder, load
 from multigrain.model.replacing import pooling_name
+from multigrain.model.reranker import build_reranker, save_reranker
 from multigrain.records import Document, GradedExample, Level, Negative, Origin, Split
 from multigrain.sources.store import write_document_table
 from multigrain.storage.rundir import RunDirectory
@@ -60,6 +63,24 @@ def run(small_bert: Path, tmp_path: Path) -> RunDirectory:
     build_encoder(str(small_bert), pooling="ata", device="cpu").save_pretrained(str(run.model_path))
     run.finish("results", "made for a test", {}, 0.0)
     return run
+
+
+@pytest.fixture
+def run_of_both(run: RunDirectory, small_bert: Path) -> RunDirectory:
+    """The same run, which tuned two rerankers too."""
+    candidates = {"tuned": {}, "reranker": {"kind": "reranker"}, "other": {"kind": "reranker"}}
+    _put_candidates(run, candidates)
+    for name in ("reranker", "other"):
+        values = {"kind": "reranker", "base_model": str(small_bert), "max_seq_length": 32}
+        settings = TrainingConfig.model_validate(values)
+        save_reranker(build_reranker(settings.resolve("tuned"), device="cpu"), run.candidate_path(name))
+    return run
+
+
+def _put_candidates(run: RunDirectory, candidates: dict[str, object]) -> None:
+    values = yaml.safe_load(run.config_path.read_text())
+    values["training"]["candidates"] = candidates
+    run.config_path.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def call(app: typer.Typer, *words: str | Path) -> dict[str, object]:
@@ -120,3 +141,44 @@ def test_mistakes(app: typer.Typer, small_bert: Path, run: RunDirectory, tmp_pat
     done = CliRunner().invoke(app, [str(small_bert), "--to", "vllm", "--out", str(tmp_path / "y"), "--int8"])
     assert done.exit_code == 2
     assert "--int8 is for --to onnx" in " ".join(done.output.split())
+
+
+def test_a_reranker_of_a_run_is_exported_by_its_name(app: typer.Typer, run_of_both: RunDirectory) -> None:
+    summary = call(app, run_of_both.path, "--candidate", "reranker", "--to", "onnx", "--int8")
+    assert summary["out"] == str(run_of_both.path / "exports" / "reranker-onnx")
+    (cost,) = summary["int8"]
+    assert (cost["set"], cost["queries"]) == ("validation", 6)
+    assert summary["max_difference"] < 1e-5
+    taken = open_run(run_of_both.path)
+    assert taken is not None
+    assert (taken.model, taken.is_reranker) == (run_of_both.model_path, False), "by default the embedder"
+
+
+def test_which_model_leaves_a_run(app: typer.Typer, run_of_both: RunDirectory, small_bert: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--candidate 'rerankr' \(did you mean 'reranker'\?\).*: reranker, other"):
+        open_run(run_of_both.path, "rerankr")
+    alone: dict[str, object] = {name: {"kind": "reranker"} for name in ("reranker", "other")}
+    _put_candidates(run_of_both, alone)
+    with pytest.raises(ConfigError, match="tuned rerankers alone: name one with --candidate: reranker or other"):
+        open_run(run_of_both.path)
+    _put_candidates(run_of_both, {"other": {"kind": "reranker"}})
+    taken = open_run(run_of_both.path)
+    assert taken is not None
+    assert (taken.model, taken.is_reranker) == (run_of_both.candidate_path("other"), True), "never the base"
+    done = CliRunner().invoke(app, [str(small_bert), "--to", "onnx", "--candidate", "reranker"])
+    assert done.exit_code == 2
+    assert "names a model of a run" in " ".join(done.output.split())
+
+
+def test_a_folder_of_a_reranker_is_told_from_an_embedder(
+    app: typer.Typer, run_of_both: RunDirectory, tmp_path: Path
+) -> None:
+    folder = run_of_both.candidate_path("reranker")
+    for form in ("gguf", "static"):
+        with pytest.raises(ExportError, match=f"{folder}: is a reranker, and --to {form} is for embedders") as caught:
+            CliRunner().invoke(app, [str(folder), "--to", form, "--out", str(tmp_path / "x")], catch_exceptions=False)
+        assert "\n" not in str(caught.value)
+    done = CliRunner().invoke(app, [str(folder), "--to", "onnx", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert f"{folder}: a reranker: BertForSequenceClassification" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"written: {tmp_path / 'out'}"

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from sentence_transformers import CrossEncoder
 from tests.report.example_run import ExampleRun, build_run
 
-from multigrain.errors import HubError
+from multigrain.errors import ConfigError, HubError
 from multigrain.storage.rundir import RunDirectory
 
 
@@ -99,6 +101,22 @@ def complete(tmp_path: Path, small_bert: Path) -> RunDirectory:
     return run
 
 
+@pytest.fixture
+def of_both(complete: RunDirectory, small_bert: Path) -> RunDirectory:
+    """The same run, which tuned a reranker too."""
+    _put_candidates(complete, {"tuned_mean": {}, "judge": {"kind": "reranker"}})
+    model = CrossEncoder(str(small_bert), num_labels=1, device="cpu")
+    model.save_pretrained(str(complete.candidate_path("judge")), create_model_card=False)
+    complete.finish("models/judge", "7e" * 32, {}, 1.0)
+    return complete
+
+
+def _put_candidates(run: RunDirectory, candidates: dict[str, Any]) -> None:
+    values = yaml.safe_load(run.config_path.read_text())
+    values["training"]["candidates"] = candidates
+    run.config_path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
 def _closed_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -136,6 +154,30 @@ def test_a_model_and_its_card_arrive_whole_in_a_private_repository(hub: _Hub, co
         assert content == (complete.model_path / name).read_bytes()
     assert b"nDCG@10" in hub.files["README.md"]
     assert "hf_secret" not in done.stdout + done.stderr
+
+
+def test_a_reranker_is_pushed_by_its_name_and_a_run_of_rerankers_never_pushes_its_base(
+    hub: _Hub, of_both: RunDirectory
+) -> None:
+    push, judge = ["push", str(of_both.path), "me/model", "--json"], of_both.candidate_path("judge")
+    done = _multigrain(*push, "--candidate", "judge", hub=hub, token="hf_secret-of-the-test")
+    assert done.returncode == 0, done.stderr
+    assert hub.files["model.safetensors"] == (judge / "model.safetensors").read_bytes()
+    assert b"text-ranking" in hub.files["README.md"]
+    assert "manifest.json" not in hub.files
+
+    _put_candidates(of_both, {"judge": {"kind": "reranker"}})
+    hub.files.clear()
+    done = _multigrain(*push, hub=hub, token="hf_secret-of-the-test")
+    assert done.returncode == 0, done.stderr
+    assert hub.files["model.safetensors"] == (judge / "model.safetensors").read_bytes()
+
+    _put_candidates(of_both, {name: {"kind": "reranker"} for name in ("judge", "other")})
+    hub.files.clear()
+    done = _multigrain(*push, hub=hub, token="hf_secret-of-the-test")
+    assert done.returncode == ConfigError.exit_code
+    assert "name one with --candidate: judge or other" in done.stderr
+    assert not hub.files
 
 
 @pytest.mark.parametrize("public", [False, True])

@@ -53,6 +53,8 @@ NOT_RUN = {
     ),
     "MULTIGRAIN_TEST_OPTIMUM_ONNX=onnx-env/bin/python MULTIGRAIN_TEST_OPTIMUM_OPENVINO=openvino-env/bin/python "
     "pytest -m slow tests/export/targets/test_backends.py": "a test itself",
+    "MULTIGRAIN_TEST_OPTIMUM_ONNX=onnx-env/bin/python MULTIGRAIN_TEST_OPTIMUM_OPENVINO=openvino-env/bin/python "
+    "pytest -m slow tests/export/reranker -k optimum": "a test itself",
     **dict.fromkeys(
         (
             "multigrain verify handbook-tei --served http://localhost:8080",
@@ -66,8 +68,12 @@ NOT_RUN = {
     "npm install @huggingface/transformers": "needs Node; tests/export/targets/test_transformers_js.py installs it",
     "multigrain run cluster.yaml": "needs a Ray cluster with GPUs; tests/recipes/test_cluster.py reads the recipe",
     "multigrain push runs/config OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes to a stub",
+    "multigrain push runs/NAME OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py pushes both to a stub",
+    "multigrain push runs/NAME OWNER/NAME --candidate reranker": "tests/cli/test_push.py",
     "multigrain dataset push their-audit OWNER/NAME": "needs a hub and a token; tests/cli/test_push.py does it",
     "multigrain export runs/handbook --to openvino --out handbook-openvino": "needs openvino, tests/export when there",
+    "multigrain export runs/NAME --candidate reranker --to onnx --int8": "needs a reranker; tests/cli/test_export.py",
+    "multigrain export runs/NAME/models/reranker --to onnx --int8 --set data/boolq": "tests/cli/test_export.py",
     "multigrain export runs/handbook --to gguf --dtype q8_0 --out handbook-gguf": (
         "llama.cpp has no tokenizer like the small model's; tests/export/targets/test_gguf.py"
     ),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
+import pytest
 import typer
 from tests.encoders.test_encoder import static_model
 from typer.testing import CliRunner
@@ -15,13 +18,16 @@ from multigrain.config import TrainingConfig
 from multigrain.display.progress import SilentProgress
 from multigrain.evaluation.deployment import deployment, plain_reranking
 from multigrain.evaluation.first_stages import dense_stage, hybrid_stage, rerank_stages, word_stage
+from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.reranked import Pipeline, RerankTable, read_reranking
 from multigrain.evaluation.reranking import Reranker, ScoredPairs
 from multigrain.evaluation.results import unselected_results
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
+from multigrain.evaluation.stored import PER_QUERY_FILE, RERANKED_FILE
 from multigrain.model.reranker import build_reranker, save_reranker
+from multigrain.teachers.models import CrossEncoderTeacher
 
 
 def test_pairs_are_asked_once_and_only_the_first_documents_move(animals: EvaluationSet) -> None:
@@ -105,7 +111,9 @@ def test_tables_are_read_as_they_were_written() -> None:
     assert read_reranking(json.loads(json.dumps(plain_reranking(results)))) == tables
 
 
-def test_any_reranker_sorts_what_any_models_find(tmp_path: Path, small_bert: Path) -> None:
+def test_any_reranker_sorts_what_any_models_find(
+    tmp_path: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     static_model(0).save(str(tmp_path / "model"))
     settings = TrainingConfig(kind="reranker", base_model=str(small_bert), max_seq_length=32)
     save_reranker(build_reranker(settings.resolve("tuned"), device="cpu"), tmp_path / "reranker")
@@ -132,6 +140,27 @@ def test_any_reranker_sorts_what_any_models_find(tmp_path: Path, small_bert: Pat
         *(f"{name} + mine, {depth}" for name in names for depth in (2, 3)),
     ]
     assert shown["deploy"]["name"] in {each["name"] for each in shown["pipelines"]}
+
+    kept = read_per_query(tmp_path / "out" / RERANKED_FILE)
+    for each in shown["pipelines"]:
+        rows = [row for row in kept if row.model == each["name"]]
+        assert [row.query for row in rows] == words
+        assert fmean(row.ndcg_at_10 for row in rows) == pytest.approx(each["score"], abs=1e-6)
+    assert {row.model for row in read_per_query(tmp_path / "out" / PER_QUERY_FILE)} == {"one", "bm25"}
+    asked: list[int] = []
+    scores = CrossEncoderTeacher.scores
+
+    def counting(self: CrossEncoderTeacher, pairs: Any) -> list[float]:
+        asked.append(len(pairs))
+        return scores(self, pairs)
+
+    monkeypatch.setattr(CrossEncoderTeacher, "scores", counting)
+    again = CliRunner().invoke(app, [*arguments, "--json"])
+    assert again.exit_code == 0, again.output
+    (repeated,) = json.loads(again.stdout.strip().splitlines()[-1])["reranking"]
+    assert [each["score"] for each in repeated["pipelines"]] == [each["score"] for each in shown["pipelines"]]
+    assert sorted(asked) == [2, 2, 2, 3, 3, 3], "only what is timed, query by query"
+
     told = CliRunner().invoke(app, [*arguments[:-1], "nine"])
     assert told.exit_code != 0
     assert "'nine' is no depth" in " ".join(told.output.split())

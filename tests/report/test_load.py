@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pyarrow.parquet as pq
 import pytest
 
+from multigrain.encoders.served import EmbeddingUsage
 from multigrain.errors import EvaluationError, RunDirectoryError, StageOrderError
 from multigrain.records import LEVELS
 from multigrain.report import load_report_data
+from multigrain.report.render import render_report
 from multigrain.storage.rundir import RunDirectory
 
 
@@ -161,3 +164,16 @@ def test_a_config_that_is_no_mapping_is_shown_as_it_is(own_run, config):
 def test_no_config_is_no_error(own_run):
     own_run.config_path.unlink()
     assert load_report_data(own_run).reproduction.config is None
+
+
+def test_what_a_base_behind_an_endpoint_has_embedded_is_shown(own_run):
+    assert load_report_data(own_run).base_embeddings is None
+    assert "Embedded by the base" not in render_report(load_report_data(own_run))
+    usage = asdict(EmbeddingUsage(requests=1_200, tokens=45_678))
+    for cost, words in ((None, "requests</dd>"), (0.25, "requests, for <b>$0.25</b>")):
+        own_run.finish("results", "e5" * 32, {"base_embeddings": {**usage, "cost": cost}}, 61.9)
+        page = render_report(load_report_data(own_run))
+        assert "<dt>Embedded by the base</dt><dd><b>45,678</b> tokens in 1,200 " + words in page
+    own_run.finish("results", "e5" * 32, {"base_embeddings": {"requests": 3}}, 61.9)
+    with pytest.raises(RunDirectoryError, match="tokens: Field required"):
+        load_report_data(own_run)

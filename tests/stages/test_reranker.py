@@ -15,13 +15,13 @@ from tests.stages.test_audit import settings
 from multigrain.config import Config, TrainingConfig
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import open_examples
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, ModelError
 from multigrain.evaluation.results import read_results
 from multigrain.evaluation.retrieval import score_ranking
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
 from multigrain.records import ScoreScale
-from multigrain.stages.preflight import check_training_settings
+from multigrain.stages.preflight import check_base_models, check_training_settings
 from multigrain.stages.run import run_stages
 from multigrain.storage.rundir import RunDirectory
 from multigrain.teachers.models import CrossEncoderTeacher
@@ -104,6 +104,9 @@ def test_every_first_stage_is_scored_under_the_reranker_and_one_pair_is_named(
     manifest = run.manifest("results")
     assert manifest is not None
     assert manifest.counts["reranking"]["test"]["name"] in {each.name for each in table.pipelines}
+    card = (run.candidate_path("reranker") / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-ranking" in card
+    assert all(f"{row.score:.3f}".lstrip("0") in card for row in table.pipelines if row.reranker == "reranker")
     page = run.report_path.read_text(encoding="utf-8")
     assert 'id="pipelines"' in page
     assert f"{tested} + reranker, 10" in page
@@ -169,6 +172,16 @@ def test_candidates_that_cannot_be_are_one_line(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         config_of(corpus_file, tmp_path, **candidates)
+
+
+def test_a_reranker_as_the_base_of_a_run_is_refused_before_anything_is_asked(
+    tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    folder = tmp_path / "reranker"
+    CrossEncoder(str(small_bert), num_labels=1, device="cpu").save_pretrained(str(folder), create_model_card=False)
+    with pytest.raises(ModelError, match=r"reranker: is a reranker, which scores pairs and embeds nothing"):
+        check_base_models(config_of(corpus_file, folder, r={"kind": "reranker"}))
+    check_base_models(config_of(corpus_file, small_bert, r={"kind": "reranker", "base_model": str(folder)}))
 
 
 @pytest.mark.parametrize(

@@ -126,34 +126,36 @@ def evaluate(
     from multigrain.encoders.models import Encoding, parse_model, with_poolings, with_prompts
     from multigrain.evaluation.comparison import compare_models, comparison_values, table_lines, write_comparison
     from multigrain.evaluation.settings import CompareSettings
-    from multigrain.teachers.build import load_reranker
+    from multigrain.teachers.build import open_rerankers
 
     models = with_poolings(list(map(parse_model, targets)), [check_pooling(name) for name in pooling or []])
     models = with_prompts(models, queries=query_prompt or [], documents=document_prompt or [])
-    comparison = compare_models(
-        models,
-        opened(
-            sets,
-            forgetting,
-            max_queries=max_queries,
-            max_documents=max_documents,
-            seed=seed,
-            cluster_by=cluster_by,
-            slice_by=slice_by,
-        ),
-        encoding=Encoding(
-            batch_size=batch_size,
-            cache=cache or (out / "embeddings" if out is not None else None),
-            trust_remote_code=trust_remote_code,
-            scores=out / "scores" if out is not None else None,
-        ),
-        settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
-        forgetting_threshold=forgetting_threshold,
-        progress=terminal_progress(),
-        vector_sizes=parse_sizes(vectors, quantize),
-        rerankers=[load_reranker(*parse_reranker(text), trust_remote_code=trust_remote_code) for text in rerank or ()],
-        depths=parse_depths(depths),
-    )
+    named, kept = [parse_reranker(text) for text in rerank or ()], None if out is None else out / "scores"
+    with open_rerankers(named, trust_remote_code=trust_remote_code, scores=kept) as rerankers:
+        comparison = compare_models(
+            models,
+            opened(
+                sets,
+                forgetting,
+                max_queries=max_queries,
+                max_documents=max_documents,
+                seed=seed,
+                cluster_by=cluster_by,
+                slice_by=slice_by,
+            ),
+            encoding=Encoding(
+                batch_size=batch_size,
+                cache=cache or (out / "embeddings" if out is not None else None),
+                trust_remote_code=trust_remote_code,
+                scores=kept,
+            ),
+            settings=CompareSettings(samples=samples, confidence=confidence, smallest=smallest, seed=seed),
+            forgetting_threshold=forgetting_threshold,
+            progress=terminal_progress(),
+            vector_sizes=parse_sizes(vectors, quantize),
+            rerankers=rerankers,
+            depths=parse_depths(depths),
+        )
     lines = list(table_lines(comparison))
     if out is not None:
         write_comparison(out, comparison)

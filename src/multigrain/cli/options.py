@@ -57,6 +57,17 @@ CompleteRunArgument = Annotated[
 ]
 
 
+CandidateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--candidate",
+        metavar="NAME",
+        help="A reranker that the run tuned, by its name. Default: the chosen embedder, or the reranker of a run that "
+        "tuned one alone.",
+    ),
+]
+
+
 def require_fitting(context: typer.Context, unfit: Collection[str], reason: str) -> None:
     """Refuse options that would be ignored.
 

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from multigrain.cli.console import console, print_json
-from multigrain.cli.options import CompleteRunArgument, JsonOption
+from multigrain.cli.options import CandidateOption, CompleteRunArgument, JsonOption
 from multigrain.export.hub import RepositoryKind
 
 
 def push(
     run: CompleteRunArgument,
     repository: RepositoryArgument,
+    candidate: CandidateOption = None,
     public: PublicOption = False,
     revision: Annotated[
         str | None, typer.Option(metavar="BRANCH", help="Commit to this branch. Default: the repository's own.")
@@ -25,13 +26,17 @@ def push(
 ) -> None:
     """Upload a run's chosen model and its card to the Hugging Face hub, private unless you say otherwise.
 
-    The token is the hub client's own: `hf auth login`, or $HF_TOKEN.
+    --candidate names a reranker of the run instead. The token is the hub client's own: `hf auth login`, or $HF_TOKEN.
     """
-    from multigrain.report.card import write_card
+    from multigrain.export.run_model import evaluated_config, run_model
+    from multigrain.report.cards import write_cards
     from multigrain.storage.rundir import RunDirectory
 
-    card = write_card(RunDirectory(run))
-    summary = upload(card.parent, repository, kind="model", public=public, revision=revision, dry_run=dry_run)
+    directory = RunDirectory(run)
+    config = evaluated_config(directory)
+    model = run_model(directory, config, candidate)
+    write_cards(directory, config, [model])
+    summary = upload(model.folder, repository, kind="model", public=public, revision=revision, dry_run=dry_run)
     if as_json:
         print_json(summary)
 

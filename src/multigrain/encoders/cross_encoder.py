@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,11 +15,15 @@ from multigrain.encoders.protocol import Floats
 from multigrain.errors import ModelError
 
 _HEADS: Final = ("ForSequenceClassification", "ForCausalLM")
-_SCORING_HEAD: Final = "ForSequenceClassification"
 
 
 def load_cross_encoder(
-    reference: str, *, setting: str, trust_remote_code: bool = False, max_seq_length: int | None = None
+    reference: str,
+    *,
+    setting: str,
+    trust_remote_code: bool = False,
+    max_seq_length: int | None = None,
+    device: str | None = None,
 ) -> CrossEncoder:
     """Load a cross-encoder that gives one score a pair.
 
@@ -30,13 +32,14 @@ def load_cross_encoder(
         setting: the config key that names it, for errors.
         trust_remote_code: run code that comes with it.
         max_seq_length: tokens of a pair that are read; None for its own limit.
+        device: where to put it; None lets sentence-transformers choose.
 
     Raises:
         ModelError: it cannot be loaded, scores no pairs, or gives more than one score a pair.
     """
     model: CrossEncoder
     try:
-        model = CrossEncoder(reference, trust_remote_code=trust_remote_code, max_length=max_seq_length)
+        model = CrossEncoder(reference, trust_remote_code=trust_remote_code, max_length=max_seq_length, device=device)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{setting} {reference!r}: cannot be loaded as a cross-encoder ({first_line(error)}): "
@@ -54,31 +57,6 @@ def load_cross_encoder(
             "give a cross-encoder, not an embedding model"
         )
     return model
-
-
-def is_cross_encoder(reference: str) -> bool:
-    """Whether a model was saved with a head that scores pairs, by its config alone.
-
-    Args:
-        reference: a folder or a hub id; of a hub id, what lies in the cache or can be fetched.
-    """
-    folder = Path(reference).expanduser()
-    if folder.is_dir():
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        made_for = config.get("architectures") if isinstance(config, dict) else None
-    elif ":" in reference or reference.count("/") != 1:
-        return False
-    else:
-        from transformers import AutoConfig
-
-        try:
-            made_for = AutoConfig.from_pretrained(reference).architectures
-        except (OSError, ValueError):
-            return False  # loading it says what is wrong
-    return any(str(name).endswith(_SCORING_HEAD) for name in made_for or ())
 
 
 def pair_logits(model: CrossEncoder, pairs: Sequence[tuple[str, str]], *, batch_tokens: int) -> Floats:

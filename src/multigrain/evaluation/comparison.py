@@ -43,6 +43,7 @@ from multigrain.evaluation.significance import PairedDifference, compare_paired
 from multigrain.evaluation.stored import (
     COMPARISON_FILE,
     PER_QUERY_FILE,
+    RERANKED_FILE,
     SIMILARITIES_FILE,
     StoredResults,
     open_results,
@@ -81,6 +82,7 @@ class Comparison:
         texts: set to document id to text, as far as texts are at hand.
         similarity: the similarity sets by name.
         similarities: similarity set to model to its similarity of each pair.
+        reranked: the per-query results of two-step search, by pipeline.
     """
 
     results: EvaluationResults
@@ -89,6 +91,7 @@ class Comparison:
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     similarity: Mapping[str, SimilaritySet] = field(default_factory=dict)
     similarities: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
+    reranked: Sequence[QueryRow] = ()
 
     @property
     def settings(self) -> CompareSettings:
@@ -325,6 +328,7 @@ def compare_models(
     scored = score_models(models, sets, encoding, progress=progress, vector_sizes=sizes)
     names = [model.name for model in models]
     parts = [(each, query_kinds(each), scored.scores[each.name]) for each in scored.sets.values() if each.kinds]
+    tables, reranked = rerank_models(models, sets, encoding, rerankers, depths, settings, progress=progress)
     return Comparison(
         results=unselected_results(
             names,
@@ -334,13 +338,14 @@ def compare_models(
             facts=scored.facts,
             vector_sizes=scored.vector_sizes,
             slices=slice_sets(parts, settings, base=names[0]),
-            reranking=rerank_models(models, sets, encoding, rerankers, depths, settings, progress=progress),
+            reranking=tables,
         ),
         smallest=settings.smallest,
         rows=list(scored.rows()),
         texts={name: evaluation_set.corpus for name, evaluation_set in scored.sets.items()},
         similarity=scored.similarity,
         similarities=scored.similarities,
+        reranked=reranked,
     )
 
 
@@ -436,8 +441,10 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write comparison.json, per_query.parquet and similarities.parquet: what `compare FOLDER` needs."""
+    """Write what `compare FOLDER` needs; of two-step search every pipeline's queries too, in a file of their own."""
     write_per_query(folder / PER_QUERY_FILE, comparison.rows)
+    if comparison.reranked:
+        write_per_query(folder / RERANKED_FILE, comparison.reranked)
     write_similarities(folder / SIMILARITIES_FILE, comparison.similarity, comparison.similarities)
     values = comparison_values(comparison)
     atomic_write(folder / COMPARISON_FILE, json.dumps(values, indent=2, ensure_ascii=False))

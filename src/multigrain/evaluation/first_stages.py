@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from multigrain.evaluation.reranking import (
     time_first_stage,
     time_rerankers,
 )
-from multigrain.evaluation.retrieval import BM25Retriever, DenseRetriever, HybridRetriever
+from multigrain.evaluation.retrieval import BM25Retriever, DenseRetriever, HybridRetriever, SetScores
 from multigrain.mining.lexical import LexicalIndex
 
 if TYPE_CHECKING:  # they load torch
@@ -79,6 +79,7 @@ def rerank_stages(
     *,
     reference: str,
     progress: Progress,
+    on_scores: Callable[[str, SetScores], None] = lambda name, scores: None,
 ) -> RerankTable:
     """Score and time first stages, alone and under every reranker at every depth, on one set.
 
@@ -90,11 +91,19 @@ def rerank_stages(
         settings: how to compare.
         reference: the first stage that all are compared with.
         progress: who is told.
+        on_scores: given the scores of every pipeline, by its name in the table.
     """
     rankings: dict[str, Ranking] = {stage.name: rank_first(stage.retriever, chosen, max(depths)) for stage in stages}
     alone = {stage.name: time_first_stage(stage, chosen) for stage in stages}
     with progress.task(f"Reranking {chosen.name}", None, unit="pairs") as task:
         table = measure_pipelines(
-            rankings, rerankers, chosen, depths, settings, reference=reference, on_pairs=task.advance
+            rankings,
+            rerankers,
+            chosen,
+            depths,
+            settings,
+            reference=reference,
+            on_pairs=task.advance,
+            on_scores=on_scores,
         )
         return timed(table, alone, time_rerankers(rerankers, rankings[reference], chosen, depths))

@@ -10,8 +10,10 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.encoders.models import BM25, Encoding, ModelSpec, open_encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.first_stages import dense_stage, hybrid_stage, rerank_stages, word_stage
+from multigrain.evaluation.per_query import QueryRow, query_rows
 from multigrain.evaluation.reranked import RerankTable
 from multigrain.evaluation.reranking import FirstStage, Reranker
+from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.loading import OpenedSets
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
@@ -26,7 +28,7 @@ def rerank_models(
     settings: CompareSettings,
     *,
     progress: Progress | None = None,
-) -> tuple[RerankTable, ...]:
+) -> tuple[tuple[RerankTable, ...], list[QueryRow]]:
     """Score what models find, alone and sorted again, on every retrieval set; nothing without a reranker.
 
     Where BM25 is among the models, so is hybrid: BM25 and the first embedder together.
@@ -40,23 +42,44 @@ def rerank_models(
         settings: how to compare.
         progress: who is told.
 
+    Returns:
+        A table for each set, and the rows of every pipeline behind them: its name stands for the model's.
+
     Raises:
         EvaluationError: two rerankers have one name.
         ModelError: a model cannot be loaded.
     """
     if not rerankers:
-        return ()
+        return (), []
     names = [reranker.name for reranker in rerankers]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise EvaluationError(f"two rerankers are called {repeated!r}; name them: NAME=MODEL")
-    shown, tables = progress or SilentProgress(), []
-    for chosen in sets.retrieval:
-        with ExitStack() as stack:
-            stages = _stages(models, chosen, encoding, max(depths), stack)
-            tables.append(
-                rerank_stages(stages, rerankers, chosen, depths, settings, reference=stages[0].name, progress=shown)
-            )
-    return tuple(tables)
+    shown, rows = progress or SilentProgress(), list[QueryRow]()
+    tables = [_rerank(models, each, encoding, rerankers, depths, settings, shown, rows) for each in sets.retrieval]
+    return tuple(tables), rows
+
+
+def _rerank(
+    models: Sequence[ModelSpec],
+    chosen: EvaluationSet,
+    encoding: Encoding,
+    rerankers: Sequence[Reranker],
+    depths: Sequence[int],
+    settings: CompareSettings,
+    progress: Progress,
+    rows: list[QueryRow],
+) -> RerankTable:
+    """One set's table; the rows behind it are added."""
+
+    def keep(name: str, scores: SetScores) -> None:
+        rows.extend(query_rows(chosen, name, scores))
+
+    with ExitStack() as stack:
+        stages = _stages(models, chosen, encoding, max(depths), stack)
+        reference = stages[0].name
+        return rerank_stages(
+            stages, rerankers, chosen, depths, settings, reference=reference, progress=progress, on_scores=keep
+        )
 
 
 def _stages(

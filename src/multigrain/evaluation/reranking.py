@@ -133,6 +133,7 @@ def measure_pipelines(
     *,
     reference: str,
     on_pairs: Callable[[int], None] = lambda count: None,
+    on_scores: Callable[[str, SetScores], None] = lambda name, scores: None,
 ) -> RerankTable:
     """Score every first stage, alone and under every reranker at every depth, on one set.
 
@@ -144,6 +145,7 @@ def measure_pipelines(
         settings: how to compare.
         reference: the first stage that all are compared with.
         on_pairs: told how many pairs were scored.
+        on_scores: given the scores of every pipeline, by its name in the table.
     """
     scored: list[tuple[str, str, int, SetScores]] = [
         (name, "", 0, score_ranking(ranking, chosen)) for name, ranking in rankings.items()
@@ -157,7 +159,7 @@ def measure_pipelines(
             for depth in sorted(set(depths))
         ]
     alone = next(scores.ndcg_by_query for name, other, _, scores in scored if name == reference and not other)
-    return RerankTable(
+    table = RerankTable(
         set=chosen.name,
         queries=len(chosen.queries),
         clusters=len(set(chosen.clusters)),
@@ -177,6 +179,9 @@ def measure_pipelines(
             for name, other, depth, scores in scored
         ),
     )
+    for pipeline, (*_, scores) in zip(table.pipelines, scored, strict=True):
+        on_scores(pipeline.name, scores)
+    return table
 
 
 def time_first_stage(stage: FirstStage, chosen: EvaluationSet) -> float | None:

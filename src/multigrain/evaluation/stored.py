@@ -36,6 +36,7 @@ from multigrain.storage.sequences import TextTable
 
 COMPARISON_FILE = "comparison.json"
 PER_QUERY_FILE = "per_query.parquet"
+RERANKED_FILE = "reranked_per_query.parquet"
 RESULTS_FILE = "evaluation.json"
 SIMILARITIES_FILE = "similarities.parquet"
 

@@ -33,10 +33,12 @@ class BackendForm:
     Attributes:
         backend: its name there.
         refusal: why not, None where it does.
+        loader: the class there.
     """
 
     backend: Backend
     refusal: str | None
+    loader: str = "SentenceTransformer"
 
     @property
     def opens(self) -> bool:
@@ -51,7 +53,7 @@ class BackendForm:
     @property
     def line(self) -> str:
         """The same for people."""
-        call = f'SentenceTransformer(folder, backend="{self.backend}")'
+        call = f'{self.loader}(folder, backend="{self.backend}")'
         return f"{call} opens it too" if self.opens else f"{call} does not open it: {self.refusal}"
 
 
@@ -83,12 +85,22 @@ def write_backend_form(model: SentenceTransformer, folder: Path) -> None:
         ExportError: sentence-transformers opens the folder and gets other vectors.
     """
     write_older_form(model, folder)
+    name_older_tokenizer(folder)
+    check_older_form(model, folder)
+    remove_weights(folder)
+
+
+def name_older_tokenizer(folder: Path) -> None:
+    """Call a tokenizer what transformers 4 calls it."""
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     name = settings.get("tokenizer_class")
     settings["tokenizer_class"] = _TOKENIZER_CLASSES.get(name, name)
     path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
-    check_older_form(model, folder)
+
+
+def remove_weights(folder: Path) -> None:
+    """Remove weights, and a card of a model that torch opens."""
     for weights in folder.glob("model*.safetensors*"):
         weights.unlink()
-    (folder / "README.md").unlink()  # it is of a model that torch opens
+    (folder / "README.md").unlink(missing_ok=True)

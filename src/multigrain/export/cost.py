@@ -11,7 +11,7 @@ from typing import Final
 
 from multigrain.display.progress import Progress
 from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder, unit_length
-from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.retrieval import SetScores, evaluate_retrieval
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
@@ -108,6 +108,17 @@ def measure_cost(
     """
     with progress.task(f"Measuring {form} on {evaluation_set.name}", None):
         model, export = (evaluate_retrieval(encoder, evaluation_set) for encoder in (before, after))
+    return cost_of(evaluation_set, model, export)
+
+
+def cost_of(evaluation_set: EvaluationSet, model: SetScores, export: SetScores) -> Cost:
+    """The cost on one set, from the scores of both forms.
+
+    Args:
+        evaluation_set: at least two queries.
+        model: scores of the model.
+        export: scores of the other form.
+    """
     clusters = evaluation_set.clusters
     lost = compare_paired(export.ndcg_by_query, model.ndcg_by_query, CompareSettings(seed=_SEED), clusters)
     figures = (model.ndcg_at_10, export.ndcg_at_10)

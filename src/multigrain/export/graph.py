@@ -6,10 +6,10 @@ that every runtime has and no loop that depends on the data. It holds the last l
 
 from __future__ import annotations
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from torch import Tensor, finfo, log1p, nn, ones, softmax
+from torch import Tensor, finfo, full, log1p, long, nn, ones, ones_like, softmax, tensor
 from torch import bool as torch_bool
 
 from multigrain.errors import ExportError
@@ -54,13 +54,33 @@ def is_normalised(model: SentenceTransformer) -> bool:
     return any(isinstance(module, Normalize) for module in model.children())
 
 
-def token_limit(model: SentenceTransformer) -> int | None:
-    """Tokens of a text that are read, special ones included; None for no limit."""
+def token_limit(model: SentenceTransformer | CrossEncoder) -> int | None:
+    """Tokens of a text, or of a pair, that are read, special ones included; None for no limit."""
     limit = model.max_seq_length
     return None if limit is None or limit > _NO_LIMIT else int(limit)
 
 
-class EmbeddingGraph(nn.Module):
+class TracedModule(nn.Module):
+    """What is written as a graph: batch and sequence of its inputs are dynamic, numbers are numbers.
+
+    Attributes:
+        architecture: the class of its transformer, for errors.
+        outputs: the names of what `forward` returns.
+    """
+
+    architecture: str
+    outputs: tuple[str, ...]
+
+    def examples(self) -> dict[str, Tensor]:
+        """Inputs of `forward` by name, in its order: two texts, one of them padded."""
+        # Sizes of 1 would be taken for constants.
+        ids = full((2, 7), 3, dtype=long)
+        mask = ones_like(ids)
+        mask[1, 4:] = 0
+        return {"input_ids": ids, "attention_mask": mask}
+
+
+class EmbeddingGraph(TracedModule):
     """An encoder with its pooling and what follows it.
 
     Args:
@@ -68,7 +88,6 @@ class EmbeddingGraph(nn.Module):
         states: give the states of tokens too, for readers that pool by themselves.
 
     Attributes:
-        outputs: the names of what `forward` returns.
         takes_prompt_length: whether `forward` must be told how many tokens are prompt, which the pooling leaves out.
 
     Raises:
@@ -79,11 +98,17 @@ class EmbeddingGraph(nn.Module):
         super().__init__()
         self.outputs = ("sentence_embedding", "last_hidden_state") if states else ("sentence_embedding",)
         self.transformer = require_text_encoder(model)
+        self.architecture = type(self.transformer.model).__name__
         self.rest = nn.ModuleList(list(model.children())[1:])
         poolings = [module for module in self.rest if is_pooling(module)]
         if not poolings:
             raise ExportError("it has no pooling over tokens")
         self.takes_prompt_length = not all(module.include_prompt for module in poolings)
+
+    def examples(self) -> dict[str, Tensor]:
+        """As `TracedModule.examples`, and the length of a prompt where it is taken."""
+        inputs = super().examples()
+        return inputs | {"prompt_length": tensor(1)} if self.takes_prompt_length else inputs
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, prompt_length: Tensor | None = None

@@ -8,13 +8,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from multigrain.config.file import load_config
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import domain_sets, searched_documents
+from multigrain.export.run_model import evaluated_config, run_model
 from multigrain.sources.store import open_document_table
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.sequences import View
@@ -67,6 +67,27 @@ class ExportJob:
     progress: Progress = field(default_factory=SilentProgress)
 
 
+@dataclass(frozen=True)
+class RerankerJob:
+    """What is exported of a reranker, and how.
+
+    Attributes:
+        model: the reranker, on the CPU. Exporters leave it as it is.
+        source: what the user called it: a run directory, a folder, a hub id.
+        destination: as of an `ExportJob`.
+        sets: what a loss in nDCG@10 is measured on; may be empty.
+        int8: write a quantised file too, where the form has one.
+        progress: who is told.
+    """
+
+    model: CrossEncoder
+    source: str
+    destination: Path
+    sets: tuple[EvaluationSet, ...] = ()
+    int8: bool = False
+    progress: Progress = field(default_factory=SilentProgress)
+
+
 @dataclass(frozen=True, slots=True)
 class Exported:
     """What an exporter has to say.
@@ -98,7 +119,8 @@ class FinishedRun:
     """A run that chose a model.
 
     Attributes:
-        model: the folder of the chosen model.
+        model: the folder of the chosen model, or of the reranker that was named.
+        is_reranker: whether it is a reranker.
         exports: the folder that exports go to.
         documents: the texts of the run's documents.
         queries: the queries that the model was trained on.
@@ -106,27 +128,35 @@ class FinishedRun:
     """
 
     model: Path
+    is_reranker: bool
     exports: Path
     documents: Sequence[str]
     queries: tuple[str, ...]
     sets: tuple[EvaluationSet, ...]
 
 
-def open_run(path: Path) -> FinishedRun | None:
+def open_run(path: Path, candidate: str | None = None) -> FinishedRun | None:
     """Open a run directory; None where `path` is none.
+
+    Args:
+        path: the directory.
+        candidate: a reranker of the run, or the chosen model by its name; None as of `run_model.run_model`.
 
     Raises:
         StageOrderError: it is one, and no model has been chosen yet.
-        ConfigError: its config cannot be read.
+        ConfigError: its config cannot be read, or it has no such model.
+        RunDirectoryError: the model's folder is gone.
     """
     run = RunDirectory(path)
     if not run.config_path.is_file():
         return None
-    run.require("results", f"multigrain evaluate {run.config_path} --run {path}")
-    sets = list(domain_sets(load_config(run.path), run, searched_documents(run)))
+    config = evaluated_config(run)
+    taken = run_model(run, config, candidate)
+    sets = list(domain_sets(config, run, searched_documents(run)))
     validation = [heldout for heldout in sets if heldout.role == "validation"]
     return FinishedRun(
-        model=run.model_path,
+        model=taken.folder,
+        is_reranker=taken.is_reranker,
         exports=run.path / "exports",
         documents=View(open_document_table(run.documents_path), attrgetter("text")),
         queries=tuple(dict.fromkeys(example.query for example in open_examples(run.dataset_path))),

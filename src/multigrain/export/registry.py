@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ from multigrain.plugins import Registry
 from multigrain.storage.files import atomic_directory
 
 if TYPE_CHECKING:
-    from multigrain.export.job import Exported, Exporter, ExportJob
+    from multigrain.export.job import Exported, Exporter, ExportJob, RerankerJob
 
 # Listed, not imported: an exporter's libraries are loaded when it is asked for.
 _MODULES: Final = {
@@ -28,6 +29,26 @@ EXPORTERS: Final[Registry[Exporter]] = Registry(
         "transformers-js": "onnx",
     },
 )
+
+
+_RERANKER_EXPORTERS: Final = ("onnx", "openvino")
+"""The forms of a reranker; each is a module of `export.reranker`."""
+
+
+def require_reranker_form(form: str, source: str) -> None:
+    """See that a reranker has a form, before it is loaded.
+
+    Args:
+        form: the exporter's name.
+        source: what the user called the reranker.
+
+    Raises:
+        ExportError: it has not.
+    """
+    if form not in _RERANKER_EXPORTERS:
+        raise ExportError(
+            f"{source}: is a reranker, and --to {form} is for embedders; give --to {' or '.join(_RERANKER_EXPORTERS)}"
+        )
 
 
 def forms() -> str:
@@ -48,11 +69,11 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"--out {path}: holds files already; name another folder, or replace it with --overwrite")
 
 
-def export_model(job: ExportJob, form: str) -> Exported:
+def export_model(job: ExportJob | RerankerJob, form: str) -> Exported:
     """Write a model in another form; the destination appears whole, after the export was checked, or not at all.
 
     Args:
-        job: the model and what is asked for.
+        job: the embedder or reranker, and what is asked for.
         form: the exporter's name.
 
     Raises:
@@ -60,9 +81,16 @@ def export_model(job: ExportJob, form: str) -> Exported:
         ExportError: the model cannot be written in that form, or what was written gives other vectors.
         MissingExtraError: a package is missing.
     """
-    write = EXPORTERS.get(form)
+    from multigrain.export.job import RerankerJob
+
+    if isinstance(job, RerankerJob):
+        require_reranker_form(form, job.source)
+        write = import_module(f"multigrain.export.reranker.{form}").export
+    else:
+        write = EXPORTERS.get(form)
     try:
         with atomic_directory(job.destination) as folder:
-            return write(job, folder)
+            exported: Exported = write(job, folder)
+            return exported
     except ExportError as error:
         raise ExportError(f"{job.source}: {error}") from error

@@ -28,6 +28,7 @@ from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import settle_prompts
 from multigrain.model.replacing import pooling_of
 from multigrain.model.routes import require_routes
+from multigrain.model.scoring_head import require_embedder
 from multigrain.model.weights import require_weights
 from multigrain.storage.packages import encoder_name, resolve_encoder
 
@@ -90,6 +91,7 @@ def _load(
         return table
     source = locate(reference)
     folder = Path(source)
+    require_embedder(source)
     _require_peft(reference, folder)
     # sentence-transformers asks for the flag for any class from outside its package. For this package's own classes
     # the answer is yes, as long as nothing in the folder brings code of its own.
@@ -219,7 +221,7 @@ def locate(reference: str) -> str:
 def is_raw(reference: str) -> bool:
     """Whether a reference says nothing of pooling: a transformers checkpoint, or adapters without modules.
 
-    So is a reranker or a sparse encoder: sentence-transformers leaves its modules out and takes its transformer alone.
+    So is a sparse encoder: sentence-transformers leaves its modules out and takes its transformer alone.
     """
     if reference.startswith((STATIC_PREFIX, SERVED_PREFIX)):
         return False
@@ -349,6 +351,7 @@ def check_reference(
         MissingExtraError: `package:NAME` is not installed.
     """
     source = locate(reference.removeprefix(STATIC_PREFIX))
+    require_embedder(source)
     _require_peft(reference, Path(source))
     if (base := adapted_base(Path(source))) is not None:
         try:

@@ -66,6 +66,21 @@ class SynthesisCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseEmbeddings:
+    """What a base behind an endpoint has embedded for the whole run.
+
+    Attributes:
+        requests: that were answered.
+        tokens: that it read.
+        cost: dollars for them; None where no price is known.
+    """
+
+    requests: int
+    tokens: int
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditSummary:
     """What the audit kept.
 
@@ -167,6 +182,7 @@ class ReportData:
         near_duplicates: how many groups of near-duplicates there are, and the ids in the first of them.
         answers: what came back from the language model; None where the run keeps no journal.
         is_shared: whether texts and paths were left out, see `report.sharing`.
+        base_embeddings: what a base behind an endpoint has embedded; None for one that runs here.
         written_order: kept rows whose four written negatives kept their order, and kept rows with four written ones.
     """
 
@@ -189,6 +205,7 @@ class ReportData:
     near_duplicates: tuple[int, tuple[tuple[str, ...], ...]] = (0, ())
     answers: Answers | None = None
     written_order: tuple[int, int] = (0, 0)
+    base_embeddings: BaseEmbeddings | None = None
     is_shared: bool = False
 
     @property

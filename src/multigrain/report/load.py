@@ -28,6 +28,7 @@ from multigrain.records import LEVELS, GradedExample, Origin
 from multigrain.report.data import (
     AnchorText,
     AuditSummary,
+    BaseEmbeddings,
     DocumentCounts,
     Drop,
     DropExample,
@@ -44,7 +45,7 @@ from multigrain.report.summaries import (
     summarise_similarity,
 )
 from multigrain.storage.parquet import StoredTable
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import MANIFEST, RunDirectory
 from multigrain.storage.shards import is_table, table_files
 from multigrain.training.log import TrainingLog
 
@@ -97,6 +98,9 @@ def load_report_data(run: RunDirectory) -> ReportData:
         near_duplicates=near_duplicates(_groups(run.documents_path, documents)),
         answers=count_answers(run.journal_path),
         written_order=written_order,
+        base_embeddings=_parse(run.results_path / MANIFEST, BaseEmbeddings, counted)
+        if (counted := finished.counts.get("base_embeddings")) is not None
+        else None,
     )
 
 

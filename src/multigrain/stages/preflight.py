@@ -63,8 +63,8 @@ def check_training_settings(config: Config, _: RunDirectory) -> None:
 
 def check_rivals(config: Config, _: RunDirectory) -> None:
     """See that every rival and reranker is named as one can be; whether it is there is seen when it is needed."""
-    from multigrain.encoders.cross_encoder import is_cross_encoder
     from multigrain.evaluation.rivals import rivals_of
+    from multigrain.model.scoring_head import is_cross_encoder
     from multigrain.stages.reranking import rerankers_of
 
     rivals_of(config)
@@ -122,6 +122,10 @@ def check_base_models(config: Config) -> None:
     """
     if config.training.base_model.startswith(SERVED_PREFIX):
         _check_served_base(config)
+    else:
+        from multigrain.model.scoring_head import require_embedder
+
+        require_embedder(config.training.base_model)  # the audit and the evaluation embed with it, whatever is tuned
     for name in config.training.candidates:
         settings = config.training.resolve(name)
         if settings.base_model.startswith(SERVED_PREFIX):

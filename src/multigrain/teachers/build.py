@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from multigrain.audit.judges import open_judge
-from multigrain.config import Config, TeacherConfig
+from multigrain.config import Config, TeacherConfig, fingerprint
 from multigrain.config.candidates import candidate_named
 from multigrain.encoders.batches import pair_tokens
 from multigrain.encoders.cache import CachedEncoder
-from multigrain.encoders.cross_encoder import is_cross_encoder, load_cross_encoder
+from multigrain.encoders.cross_encoder import load_cross_encoder
 from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import EmbeddingUsage, ServedEncoder
 from multigrain.evaluation.reranking import Reranker
 from multigrain.model.encoder import build_encoder
 from multigrain.model.precision import supports_native_bf16
+from multigrain.model.scoring_head import is_cross_encoder
+from multigrain.storage.files import content_fingerprint
 from multigrain.storage.rundir import RunDirectory
 from multigrain.teachers.models import CrossEncoderTeacher, EmbedderTeacher, JudgeTeacher, TokenBatchEncoder
 from multigrain.teachers.protocol import TEXTS_AT_ONCE
@@ -109,6 +111,33 @@ def load_reranker(
         return [scores[pair] for pair in pairs]
 
     return Reranker(name, kept, teacher.scores)
+
+
+@contextmanager
+def open_rerankers(
+    named: Sequence[tuple[str, str]], *, trust_remote_code: bool = False, scores: Path | None = None
+) -> Iterator[list[Reranker]]:
+    """Cross-encoders as what sorts documents again, each with the scores that it has given in earlier calls.
+
+    Args:
+        named: reference and name of each.
+        trust_remote_code: run code that comes with them.
+        scores: a folder that keeps scores by pair, named by the model's content; None keeps none.
+
+    Raises:
+        ModelError: one cannot be loaded, or scores no pairs.
+        RunDirectoryError: a file of scores cannot be opened.
+    """
+    with ExitStack() as stack:
+        rerankers = []
+        for reference, name in named:
+            content = fingerprint("reranker", content_fingerprint(Path(reference)) or reference)
+            file = None if scores is None else scores / f"pairs-{content[:24]}.sqlite"
+            known = None if file is None else stack.enter_context(closing(PairScores(file)))
+            rerankers.append(
+                load_reranker(reference, name, trust_remote_code=trust_remote_code, known=known, fingerprint=content)
+            )
+        yield rerankers
 
 
 def scores_path(run: RunDirectory, fingerprint: str) -> Path:

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from tokenizers import Tokenizer
 
 from multigrain.display.install import install_line
@@ -25,7 +25,7 @@ from multigrain.errors import ExportError, MissingExtraError
 from multigrain.export import embedder as embedder_file
 from multigrain.export.backend_form import BackendForm, backend_form, write_backend_form
 from multigrain.export.cost import ExportedEncoder, measure_costs
-from multigrain.export.graph import EmbeddingGraph, is_normalised, token_limit
+from multigrain.export.graph import EmbeddingGraph, TracedModule, is_normalised, token_limit
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
 from multigrain.model.attention.observed import evaluating
@@ -37,6 +37,8 @@ INT8_FILE: Final = "model_int8.onnx"
 
 # A file of the format holds at most 2 GB; weights beyond that lie beside it.
 _LARGEST_FILE: Final = 1_500_000_000
+
+_Model = TypeVar("_Model", SentenceTransformer, CrossEncoder)
 
 
 def export(job: ExportJob, folder: Path) -> Exported:
@@ -87,9 +89,7 @@ def write_onnx_folder(
         ExportError: as `export`.
         MissingExtraError: as `export`.
     """
-    for package in ("onnx", "onnxruntime", "onnxscript"):
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "exporting to ONNX", install_line("onnx"))
+    require_onnx()
     model = in_float32(job.model)
     graph = EmbeddingGraph(model, states=backend is not None and backend.opens)
     if backend is not None and backend.opens:
@@ -104,6 +104,17 @@ def write_onnx_folder(
     return model, check_parity(model, embedder_file.Embedder(folder), what=f"{job.source} as ONNX")
 
 
+def require_onnx() -> None:
+    """See that the packages are there which write and run a graph.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "exporting to ONNX", install_line("onnx"))
+
+
 def note_facts(folder: Path, facts: dict[str, Any]) -> None:
     """Add to the folder's export.json."""
     path = folder / "export.json"
@@ -111,29 +122,21 @@ def note_facts(folder: Path, facts: dict[str, Any]) -> None:
     path.write_text(json.dumps(noted | facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def in_float32(model: SentenceTransformer) -> SentenceTransformer:
+def in_float32(model: _Model) -> _Model:
     """The model itself where it is in float32, else a copy that is."""
     if all(tensor.dtype == torch.float32 for tensor in model.parameters()):
         return model
     return copy.deepcopy(model).float()
 
 
-def write_graph(graph: EmbeddingGraph, path: Path) -> None:
+def write_graph(graph: TracedModule, path: Path) -> None:
     """Trace a graph and write it; batch and sequence are dynamic.
 
     Raises:
         ExportError: the architecture cannot be traced.
     """
-    name = type(graph.transformer.model).__name__
-    # Two texts, one of them padded: sizes of 1 would be taken for constants.
-    ids = torch.full((2, 7), 3, dtype=torch.long)
-    mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
+    name, inputs = graph.architecture, graph.examples()
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    inputs: tuple[torch.Tensor, ...] = (ids, mask)
-    shapes: dict[str, Any] = {"input_ids": dynamic, "attention_mask": dynamic}
-    if graph.takes_prompt_length:
-        inputs, shapes = (*inputs, torch.tensor(1)), shapes | {"prompt_length": None}
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.parameters())
     try:
         # Gradients would choose other kernels, whose layouts the exporter cannot follow (MPNet).
@@ -142,10 +145,10 @@ def write_graph(graph: EmbeddingGraph, path: Path) -> None:
             graph.training = False
             program = torch.onnx.export(
                 graph,
-                inputs,
+                tuple(inputs.values()),
                 dynamo=True,
-                dynamic_shapes=shapes,
-                input_names=list(shapes),
+                dynamic_shapes={key: dynamic if value.ndim else None for key, value in inputs.items()},
+                input_names=list(inputs),
                 output_names=list(graph.outputs),
                 verbose=False,
             )
@@ -191,7 +194,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def write_tokenizer(model: SentenceTransformer, path: Path) -> None:
+def write_tokenizer(model: SentenceTransformer | CrossEncoder, path: Path) -> None:
     """Write a tokenizer.json that truncates and pads by itself.
 
     Raises:

@@ -26,14 +26,10 @@ def export(job: ExportJob, folder: Path) -> Exported:
         ExportError: as `multigrain.export.targets.onnx.export`.
         MissingExtraError: openvino, or the extra `onnx`, is not installed.
     """
-    if find_spec("openvino") is None:
-        raise MissingExtraError("openvino", "exporting to OpenVINO", install_line("openvino"))
-    import openvino
-
+    require_openvino()
     backend = backend_form(job, "openvino")
     model, _ = write_onnx_folder(job, folder, backend)
-    graph = openvino.convert_model(str(folder / ONNX_FILE))
-    openvino.save_model(graph, str(folder / OPENVINO_FILE), compress_to_fp16=False)
+    write_openvino(folder)
     difference = check_parity(model, open_folder(folder), what=f"{job.source} as OpenVINO")
     for path in folder.glob(f"{ONNX_FILE}*"):
         path.unlink()
@@ -58,22 +54,50 @@ def open_folder(folder: Path, *, threads: int | None = None) -> Embedder:
         folder: it and the graph in it.
         threads: that one forward pass may use; None for all.
     """
+    return Embedder(folder, session=open_graph(folder, threads=threads))
+
+
+def write_openvino(folder: Path) -> None:
+    """Turn a folder's ONNX graph into one of OpenVINO, in float32; the ONNX graph stays."""
+    import openvino
+
+    graph = openvino.convert_model(str(folder / ONNX_FILE))
+    openvino.save_model(graph, str(folder / OPENVINO_FILE), compress_to_fp16=False)
+
+
+def require_openvino() -> None:
+    """See that the package is there.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if find_spec("openvino") is None:
+        raise MissingExtraError("openvino", "exporting to OpenVINO", install_line("openvino"))
+
+
+def open_graph(folder: Path, *, threads: int | None = None) -> Session:
+    """A folder's graph, compiled.
+
+    Args:
+        folder: where it lies.
+        threads: that one forward pass may use; None for all.
+    """
     import openvino
 
     # float32 throughout: left to itself, the CPU plug-in computes in bfloat16 where there are units for it.
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
-    session = _Session(openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", options))
-    return Embedder(folder, session=session)
+    return Session(openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", options))
 
 
-class _Session:
-    """A compiled model behind the one call of onnxruntime's sessions that `Embedder` makes."""
+class Session:
+    """A compiled model behind the one call of onnxruntime's sessions that readers of folders make."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """The named outputs."""
         tensors = self._compiled(inputs)
         return [tensors[name] for name in outputs]
