@@ -8,7 +8,16 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
-from multigrain.config.bases import AtaConfig, AttentionName, LoraConfig, PromptsConfig, QueryAdapterConfig, SideName
+from multigrain.config.bases import (
+    AdaptersName,
+    AtaConfig,
+    AttentionName,
+    LoraConfig,
+    PromptsConfig,
+    QuantizeName,
+    QueryAdapterConfig,
+    SideName,
+)
 from multigrain.config.paths import CANDIDATE, LossOptions, ModelReference
 from multigrain.config.poolings import POOLING_NAMES, PoolingName
 from multigrain.config.section import Section
@@ -139,8 +148,8 @@ def for_rerankers(kind: ModelKind, loss: str) -> dict[str, Any]:
     }
 
 
-def ignored_by_rerankers(training: Section) -> str:
-    """A key of `training` that is set, and that no reranker heeds; empty where there is none.
+def wrong_for_rerankers_alone(training: Section) -> str:
+    """What `training` sets that no reranker heeds or can have, in words; empty where there is nothing.
 
     Args:
         training: of a run that trains rerankers alone.
@@ -150,7 +159,9 @@ def ignored_by_rerankers(training: Section) -> str:
         # The loss is theirs; prompts are also those of the base embedder, whose finds are sorted.
         unset = fields[key].get_default(call_default_factory=True)
         if key not in ("loss", "prompts", "append_eos") and getattr(training, key) not in (value, unset):
-            return key
+            return f"{key}: this run trains rerankers alone, and a reranker has none; leave it out"
+    if getattr(training, "attn_implementation", None) == "flash_attention_2":
+        return "attn_implementation: flash_attention_2 computes in bf16, and rerankers score in float32; use sdpa"
     return ""
 
 
@@ -239,4 +250,15 @@ def wrong_in_kind(settings: CandidateSettings, candidate: CandidateConfig) -> st
         return "fsdp shards embedders alone; train the reranker in a run of its own"
     if settings.schedule == "in-batch":
         return "schedule: in-batch gives a reranker nothing to compare; use listwise or a schedule of levels"
+    return ""
+
+
+def unable_on_one_side(settings: CandidateSettings, quantize: QuantizeName, adapters: AdaptersName) -> str:
+    """What cannot be had where queries alone are tuned, in words; empty where all can."""
+    if settings.fsdp:
+        return "fsdp shards models of one transformer; use fsdp: false"
+    if quantize != "none":
+        return f"quantize: {quantize} cannot be saved beside it; use lora alone (quantize: none)"
+    if adapters == "apart":
+        return "adapters: apart cannot be saved beside it; use adapters: merged"
     return ""

@@ -31,8 +31,9 @@ from multigrain.config.candidates import (
     ScheduleName,
     Steps,
     for_rerankers,
-    ignored_by_rerankers,
     in_order,
+    unable_on_one_side,
+    wrong_for_rerankers_alone,
     wrong_in_kind,
 )
 from multigrain.config.curriculum import MixSourceConfig, PhaseConfig
@@ -292,12 +293,8 @@ class TrainingConfig(Section):
             problem = settings._conflict() or wrong_in_kind(settings, candidate)
             if problem:
                 raise ValueError(problem if name == "tuned" else f"candidate {name!r}: {problem}")
-        if not self.embedders and (ignored := ignored_by_rerankers(self)):
-            raise ValueError(f"{ignored}: this run trains rerankers alone, and a reranker has none; leave it out")
-        if not self.embedders and self.attn_implementation == "flash_attention_2":
-            raise ValueError(
-                "attn_implementation: flash_attention_2 computes in bf16, and rerankers score in float32; use sdpa"
-            )
+        if not self.embedders and (wrong := wrong_for_rerankers_alone(self)):
+            raise ValueError(wrong)
         if self.document_vectors is not None and not self.base_model.startswith(SERVED_PREFIX):
             raise ValueError("document_vectors are for a base behind an endpoint, and base_model runs here")
         _ = self.in_order  # says what is wrong with candidates that are made from others
@@ -332,22 +329,12 @@ class TrainingConfig(Section):
             )
         if self.query_adapter is not None and (unable := self._unable_behind_base()):
             return f"query_adapter moves the vectors of a base that stays as it is; {unable}"
-        if self.side == "query" and (unable := self._unable_on_one_side()):
+        if self.side == "query" and (unable := unable_on_one_side(self, self.quantize, self.adapters)):
             return f"side: query keeps a second, frozen model for documents, and {unable}"
         if self.fsdp and self.quantize != "none":
             return "fsdp shards no 4-bit weights; use lora alone (quantize: none)"
         if self.fsdp and self.loss == "guided":
             return "fsdp would leave the guide of loss: guided on the CPU; use masked"
-        return ""
-
-    def _unable_on_one_side(self) -> str:
-        """What cannot be had where queries alone are tuned, in words; empty where all can."""
-        if self.fsdp:
-            return "fsdp shards models of one transformer; use fsdp: false"
-        if self.quantize != "none":
-            return f"quantize: {self.quantize} cannot be saved beside it; use lora alone (quantize: none)"
-        if self.adapters == "apart":
-            return "adapters: apart cannot be saved beside it; use adapters: merged"
         return ""
 
     def _unable_behind_base(self) -> str:
@@ -409,11 +396,6 @@ class TrainingConfig(Section):
         if self.early_stopping == "auto":
             return max(1, steps // _AUTOMATIC_LOOKS) if self.steps == "auto" else None
         return self.early_stopping
-
-    @property
-    def keeps_learning_alone(self) -> bool:
-        """Whether checkpoints hold the weights that learn, and nothing of those beside them."""
-        return self.side == "query" or (self.kind == "reranker" and self.lora is not None)
 
     @property
     def length_in_use(self) -> int | None:

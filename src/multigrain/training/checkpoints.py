@@ -9,6 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from multigrain.config import TrainingConfig
+
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
 _PARTS: Final = ("optimizer.pt", "scheduler.pt", "modules.json")
 _SHARDED_PARTS: Final = ("optimizer.bin", "scheduler.pt", "pytorch_model_fsdp.bin")
@@ -17,6 +19,11 @@ LEARNING: Final = "learning.safetensors"
 _LEARNING_PARTS: Final = ("optimizer.pt", "scheduler.pt", LEARNING)
 # The trainer writes its state last: a folder without a whole one was being written when the process died.
 _STATE: Final = "trainer_state.json"
+
+
+def keeps_learning_alone(config: TrainingConfig) -> bool:
+    """Whether a candidate's checkpoints hold the weights that learn, and nothing of those beside them."""
+    return config.side == "query" or (config.kind == "reranker" and config.lora is not None)
 
 
 def last_complete_checkpoint(

@@ -15,6 +15,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
+from multigrain.training.checkpoints import keeps_learning_alone
 from multigrain.training.train import train_candidate
 from multigrain.training.trainers import training_device
 
@@ -106,7 +107,8 @@ def estimate_training(
         weights=sum(parameter.numel() for parameter in model.parameters()),
         tuned_weights=sum(parameter.numel() for parameter in tuned),
         # Two checkpoints of weights that learn, each with the optimiser's two moments.
-        checkpoint_bytes=2 * (tuned_bytes if config.lora is not None or config.keeps_learning_alone else weights_bytes)
+        checkpoint_bytes=2
+        * (tuned_bytes if config.lora is not None or keeps_learning_alone(config) else weights_bytes)
         + 4 * tuned_bytes,
         model_bytes=saved,
     )

@@ -30,7 +30,7 @@ from multigrain.model.query_side import frozen_documents
 from multigrain.model.routes import has_routes
 from multigrain.model.tuning import dropout_set_to, quick_attention
 from multigrain.records import LEVELS, GradedExample
-from multigrain.training.checkpoints import last_complete_checkpoint
+from multigrain.training.checkpoints import keeps_learning_alone, last_complete_checkpoint
 from multigrain.training.data import (
     GRADED,
     PASSAGE,
@@ -149,7 +149,7 @@ def train_candidate(
         processes=process_count(),
         remove=is_main_process(),
         sharded=config.fsdp,
-        learning=config.keeps_learning_alone,
+        learning=keeps_learning_alone(config),
     )
     on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
     with (
