@@ -41,6 +41,7 @@ _TURN: Final = 20.0
 _RANK: Final = 8
 _NOISE: Final = 2.0
 _VALIDATION: Final = 500
+_NEAREST: Final = 400
 
 
 def vectors_of(documents: int, dimensions: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +127,8 @@ def _rows(table: np.ndarray, asked: np.ndarray) -> list[GradedExample]:
     """Graded rows: negatives from the ranks that the audit's bands name, the nearest the hardest."""
     rows = []
     for number, similarities in enumerate(asked @ table.T):
-        ranked = [int(place) for place in np.argsort(-similarities)[:400] if place != number]
+        nearest = np.argpartition(-similarities, _NEAREST)[:_NEAREST]
+        ranked = [int(place) for place in nearest[np.argsort(-similarities[nearest])] if place != number]
         places = {1: ranked[390], 2: ranked[100], 3: ranked[20], 4: ranked[2]}
         negatives = tuple(
             Negative(f"document {places[int(level)]}", level, Origin.MINED, float(similarities[places[int(level)]]))

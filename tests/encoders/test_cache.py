@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,24 @@ def test_a_file_that_is_no_cache_is_refused(word_hash, tmp_path: Path) -> None:
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(EvaluationError, match="cannot be used"):
         CachedEncoder(word_hash, "model", tmp_path)
+
+
+def test_a_file_of_an_earlier_version_is_read_and_written(word_hash, tmp_path: Path) -> None:
+    cached = CachedEncoder(word_hash, "model", tmp_path)
+    expected = cached.encode_documents(["cat", "dog"])
+    cached.close()
+    (path,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(path) as store:
+        rows = store.execute("SELECT key, vector FROM vectors").fetchall()
+    store.close()
+    path.unlink()
+    with sqlite3.connect(path) as store:
+        store.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")  # as they were
+        store.executemany("INSERT INTO vectors VALUES (?, ?)", rows)
+    store.close()
+
+    cached = CachedEncoder(word_hash, "model", tmp_path)
+    assert cached.missing(["owl", "dog", "owl"], "document") == ["owl"]
+    np.testing.assert_array_equal(cached.encode_documents(["cat", "dog", "owl"])[:2], expected)
+    assert not cached.missing(["owl"], "document")
+    assert word_hash.seen == ["cat", "dog", "owl"]

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.encoders.test_encoder import static_model
 
+from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
-from multigrain.evaluation.labelling.queries import own_queries, run_queries
+from multigrain.evaluation.labelling.queries import OpenModels, own_queries, run_queries
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.results import EvaluationResults, SetResult, write_results
 from multigrain.records import Document
 from multigrain.sources.store import write_document_table
+from multigrain.stages.base import RunContext
+from multigrain.stages.models import open_models
 from multigrain.storage.rundir import RunDirectory
 
 
@@ -37,6 +41,10 @@ def run(tmp_path: Path) -> RunDirectory:
     return held
 
 
+def _models(run: RunDirectory) -> OpenModels:
+    return partial(open_models, RunContext(load_config(run.path), run))
+
+
 def test_the_runs_own_set_is_judged_not_one_from_elsewhere(run: RunDirectory) -> None:
     task = run_queries(run)
     assert task.name == "mine"
@@ -47,7 +55,7 @@ def test_the_runs_own_set_is_judged_not_one_from_elsewhere(run: RunDirectory) ->
 def test_own_queries_are_searched_with_both_models(run: RunDirectory, tmp_path: Path) -> None:
     path = tmp_path / "asked.txt"
     path.write_text("cat\n\n  owl \nCAT\n")
-    task = own_queries(run, path, depth=2)
+    task = own_queries(run, path, _models(run), depth=2)
     assert task.queries == {"q1": "CAT", "q2": "owl"}, "a repeated query is asked once"
     for name in ("base", "best"):
         assert task.rankings[name]["q2"][0] == "d3", "a word is nearest to itself under any weights"
@@ -55,7 +63,7 @@ def test_own_queries_are_searched_with_both_models(run: RunDirectory, tmp_path: 
     assert (task.name, task.base, task.others) == ("queries-asked", "base", ("best",))
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(EvaluationError, match=r"asked\.txt:1: not UTF-8"):
-        own_queries(run, path, depth=2)
+        own_queries(run, path, _models(run), depth=2)
 
 
 def test_the_base_reads_the_prompts_that_the_run_trained_with(run: RunDirectory, tmp_path: Path) -> None:
@@ -65,6 +73,6 @@ def test_the_base_reads_the_prompts_that_the_run_trained_with(run: RunDirectory,
     path = tmp_path / "asked.txt"
     path.write_text("cat")
 
-    task = own_queries(run, path, depth=1)
+    task = own_queries(run, path, _models(run), depth=1)
 
     assert task.rankings["base"]["q1"][0] == "d3"

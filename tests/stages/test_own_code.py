@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from multigrain.evaluation.results import read_results
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.model.encoder import load
 from multigrain.stages import run
+from multigrain.stages.base import RunContext
+from multigrain.stages.models import open_models
 
 pytestmark = pytest.mark.usefixtures("api_key")
 
@@ -64,4 +67,5 @@ def test_a_whole_run_trusts_what_the_config_trusts(
     asked = tmp_path / "asked.txt"
     asked.write_text("w1")
     chosen = read_results(finished.results_path / RESULTS_FILE).chosen
-    assert set(own_queries(finished, asked, depth=1).rankings) == {"base", chosen}
+    models = partial(open_models, RunContext(parse_config(values), finished))
+    assert set(own_queries(finished, asked, models, depth=1).rankings) == {"base", chosen}

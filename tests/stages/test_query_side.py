@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from tests.stages.test_training import _prepared, _values, trained
 
+from multigrain.config import Config
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.errors import ModelError
 from multigrain.evaluation.results import read_results
+from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.sets.run_sets import validation_sets
+from multigrain.stages import models as models_module
+from multigrain.stages.selection import known_documents, validation_score
 from multigrain.stages.table import STAGES
+from multigrain.stages.trainees import open_trainee
 
 CANDIDATES = {
     "full": {"side": "both"},
@@ -72,3 +81,41 @@ def test_documents_that_are_no_longer_the_bases_are_noticed(
 
     with pytest.raises(ModelError, match="its document vectors are not those of"):
         STAGES["evaluation"].run(context)
+
+
+@pytest.mark.parametrize("change", [{}, {"query_adapter": {"rank": 4}}])
+def test_documents_that_are_embedded_once_give_the_scores_of_embedding_them_at_every_look(
+    change: dict[str, Any], tmp_path: Path, corpus_file: Path, small_bert: Path
+) -> None:
+    context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, side="query", **change))
+    config = context.config
+    (validation,) = validation_sets(config, context.run)
+    with open_trainee(context, config.training.resolve("tuned")) as trainee:
+        known = known_documents(trainee.model, [validation], config)
+        for seed in range(3):
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                for weight in trainee.model.parameters():
+                    if weight.requires_grad:
+                        weight.add_(0.05 * torch.randn_like(weight))
+            whole = evaluate_retrieval(SentenceTransformerEncoder(trainee.model), validation).ndcg_at_10
+            assert validation_score(trainee.model, [validation], config, known) == whole
+            assert validation_score(trainee.model, [validation], config) == whole
+
+
+def test_the_variants_of_an_adapter_share_what_the_base_has_embedded(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    built = models_module.base_model
+
+    def base_model(config: Config) -> SentenceTransformer:
+        loaded.append(config.training.base_model)
+        return built(config)
+
+    monkeypatch.setattr(models_module, "base_model", base_model)
+    adapter = {"side": "query", "query_adapter": {"rank": [2, 4]}, "learning_rate": [1e-2, 1e-3]}
+    context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, **adapter))
+    (manifest,) = trained(context)
+    assert len(manifest.counts["ranks_by_validation"]) == 2
+    assert loaded == [str(small_bert)], "four trainings, and one base"

@@ -19,7 +19,7 @@ from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import SEEN
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.report.headline import headline
-from multigrain.stages import attempts, selection, training
+from multigrain.stages import attempts, selection
 from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
 
@@ -32,7 +32,7 @@ def _scores(monkeypatch: pytest.MonkeyPatch, values: Iterator[float]) -> list[fl
         given.append(next(values))
         return given[-1]
 
-    monkeypatch.setattr(training, "validation_score", score)
+    monkeypatch.setattr(attempts, "validation_score", score)
     return given
 
 

@@ -15,12 +15,16 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from sentence_transformers import SentenceTransformer
 from tests.encoders.embedding_server import EmbeddingServer, embedded
 from tests.encoders.test_encoder import static_model
 from tests.stages.test_training import _prepared, _values, trained
+from typer.testing import CliRunner
 
 import multigrain
+from multigrain.ablation.matrix import load_matrix
+from multigrain.cli.main import app
 from multigrain.config import Config
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import open_examples
@@ -30,10 +34,17 @@ from multigrain.errors import ConfigError, EndpointRefusedError, EvaluationError
 from multigrain.evaluation.results import read_results
 from multigrain.llm.prices import about_text_tokens
 from multigrain.sources.store import read_document_table
+from multigrain.stages import run_stages
 from multigrain.stages.base import RunContext
 from multigrain.stages.models import RunModels
 from multigrain.stages.table import STAGES
+from multigrain.storage.rundir import RunDirectory
+from multigrain.tools.moved import vectors_moved
+from multigrain.tools.plan import plan_run
 from multigrain.tools.synthesis_estimate import dry_run
+
+LENIENT = {"round_trip_rank": None, "false_negative_margin": 0.0, "min_level_gap": 0.0, "max_copied_share": 1.0}
+"""An audit that lets rows of made-up words pass."""
 
 
 @pytest.fixture
@@ -188,6 +199,112 @@ def test_a_base_behind_an_endpoint_needs_an_adapter(
         ModelError, match="a model behind an endpoint, and what is asked for needs a model that runs here"
     ):
         multigrain.load(server.model)
+
+
+def test_teachers_and_mixed_sets_teach_an_adapter_too(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    rows = [{"query": f"gear w{number}", "positive": f"the gear turns w{number} w{number + 1}"} for number in range(9)]
+    (tmp_path / "mix.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    context = _context(
+        tmp_path / "run",
+        corpus_file,
+        server,
+        merge=None,
+        loss="distil",
+        teacher=str(small_bert),
+        mix=[{"name": "gears", "path": str(tmp_path / "mix.jsonl"), "weight": 1.0}],
+        steps=8,
+    )
+    STAGES["teachers"].run(context)
+    (manifest,) = trained(context)
+    assert manifest.counts["rows"] == len(open_examples(context.run.dataset_path)) + len(rows)
+    asked = _asked(server)
+    assert {row["positive"] for row in rows} <= asked.keys()
+    assert max(asked.values()) <= 2, "at most once as a query and once as a document"
+
+
+def test_a_plan_counts_what_a_base_behind_an_endpoint_embeds_and_asks_it_nothing(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer
+) -> None:
+    values = _plain(corpus_file, server)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    planned = plan_run(parse_config(values), tmp_path / "run", probe=False)
+    lines = CliRunner().invoke(app, ["plan", str(path), "--no-probe"], catch_exceptions=False).stdout
+    assert not server.bodies
+    (name,) = planned.estimate.embeddings
+    part = planned.estimate.embeddings[name]
+    assert name == server.model
+    assert part.cost == pytest.approx(20e-6 * part.tokens)
+    assert planned.estimate.cost == pytest.approx(part.cost), "the scripted writer costs nothing"
+    assert f"embedding   {server.model}: at most {part.texts:,} texts" in lines
+
+    run_stages(parse_config(values), tmp_path / "run", ["documents", "synthesis", "audit", "training", "evaluation"])
+    texts = list(_asked(server).elements())
+    assert len(texts) <= part.texts
+    assert sum(map(about_text_tokens, texts)) <= part.tokens
+
+    little = {**values, "synthesis": {**values["synthesis"], "max_cost": 1e-4}}
+    notes = plan_run(parse_config(little), tmp_path / "other", probe=False).notes
+    assert any("the limit is $0.0001: a run stops before it is passed" in note for note in notes)
+    stored = {**values, "training": {**values["training"], "document_vectors": {"path": "vectors.npy"}}}
+    fewer = plan_run(parse_config(stored), tmp_path / "other", probe=False)
+    assert fewer.estimate.embeddings[name].texts == part.texts - planned.documents["documents"]
+    assert any("documents that training.document_vectors lacks are embedded" in note for note in fewer.notes)
+
+
+def test_bases_and_label_ask_a_base_behind_an_endpoint_for_nothing_twice(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer, small_bert: Path
+) -> None:
+    values = _plain(corpus_file, server)
+    path, run = tmp_path / "mine.yaml", tmp_path / "run"
+    path.write_text(yaml.safe_dump(values))
+    asked = ["bases", str(path), f"other={small_bert}", "--run", str(run), "--json"]
+    compared = json.loads(CliRunner().invoke(app, asked, catch_exceptions=False).stdout)
+    assert compared["base"] == server.model
+    (other,) = compared["candidates"]
+    assert other["sets"]["validation"]["score"] == pytest.approx(compared["sets"]["validation"]["base"], abs=0.02)
+    assert compared["costs"]["base"] | {"dimensions": 32, "texts_per_second": None} == compared["costs"]["base"]
+
+    run_stages(parse_config(values), run, ["documents", "synthesis", "audit", "training", "evaluation"])
+    assert max(_asked(server).values()) <= 2
+    sent = len(server.bodies)
+    queries = tmp_path / "queries.txt"
+    queries.write_text("river w1\nengine w3\n")
+    labelled = ["label", str(run), "--queries", str(queries), "--json"]
+    told = CliRunner().invoke(app, labelled, input="y\n" * 40, catch_exceptions=False)
+    assert told.exit_code == 0
+    texts = [text for body in server.bodies[sent:] for text in body["input"]]
+    assert sorted(set(texts) - {PROBE}) == ["engine w3", "river w1"], "no document is embedded again"
+    assert vectors_moved(RunDirectory(run), parse_config(values)) >= 0
+
+
+def test_an_ablation_refuses_a_base_behind_an_endpoint_in_one_line(
+    tmp_path: Path, corpus_file: Path, server: EmbeddingServer
+) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(_plain(corpus_file, server)))
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(yaml.safe_dump({"config": "mine.yaml", "vary": {"learning_rate": [1e-3, 1e-2]}}))
+    with pytest.raises(ConfigError, match=r"arms are tuned from a base that runs here.* candidates of a run"):
+        load_matrix(matrix)
+    assert not server.bodies
+
+
+def _plain(corpus: Path, server: EmbeddingServer) -> dict[str, Any]:
+    """A run from documents to results, written by the scripted model."""
+    values = _values(
+        corpus,
+        Path("unused"),
+        base_model=server.model,
+        side="query",
+        query_adapter={"rank": 4},
+        learning_rate=1e-2,
+    )
+    values["llm"] = {"provider": "scripted", "prices": {"served": {"prompt": 20.0, "completion": 0.0}}}
+    values["synthesis"] = {"strategy": "mined-bands"}
+    values["audit"] = LENIENT
+    return values
 
 
 def _store(folder: Path, form: str, ids: list[str], vectors: np.ndarray) -> dict[str, str]:

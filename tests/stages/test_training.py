@@ -20,7 +20,7 @@ from tests.training.graded import examples
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import write_examples
 from multigrain.errors import ConfigError
-from multigrain.evaluation.retrieval import evaluate_retrieval
+from multigrain.evaluation.retrieval import mean_ndcg_at_10
 from multigrain.sources.store import read_document_table
 from multigrain.stages import run_stages, selection
 from multigrain.stages.base import RunContext
@@ -77,9 +77,9 @@ def test_validation_queries_choose_the_share_and_test_queries_are_not_looked_at(
 
     def spy(encoder: Any, evaluation_set: Any) -> Any:
         seen.append(evaluation_set.role)
-        return evaluate_retrieval(encoder, evaluation_set)
+        return mean_ndcg_at_10(encoder, evaluation_set)
 
-    monkeypatch.setattr(selection, "evaluate_retrieval", spy)
+    monkeypatch.setattr(selection, "mean_ndcg_at_10", spy)
     lora = {"lora": {"r": 4}}
     candidates = {
         "tuned": {},

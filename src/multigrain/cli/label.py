@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from multigrain.cli.console import print_json, quieten_libraries
+from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
 from multigrain.cli.model_options import MODELS_HELP, TrustOption
 from multigrain.cli.options import JsonOption, require_fitting, run_of
 from multigrain.display.text import one_line
@@ -63,10 +64,10 @@ def label(
         directory = RunDirectory(run_of(Path(targets[0])))
         if queries is not None:
             quieten_libraries()
-        from multigrain.evaluation.labelling.queries import own_queries, run_queries
+        from multigrain.evaluation.labelling.queries import run_queries
 
         with directory.hold():
-            task = run_queries(directory) if queries is None else own_queries(directory, queries, depth=depth)
+            task = run_queries(directory) if queries is None else _own_queries(directory, queries, depth)
             _label(task, out or directory.path / "labels", limit=limit, depth=depth, seed=seed, as_json=as_json)
         return
     if queries is None or documents is None:
@@ -85,6 +86,17 @@ def label(
             encoding=Encoding(cache=folder / "embeddings", trust_remote_code=trust_remote_code),
         )
         _label(task, folder, limit=limit, depth=depth, seed=seed, as_json=as_json)
+
+
+def _own_queries(run: RunDirectory, queries: Path, depth: int) -> LabelTask:
+    # Loading torch takes seconds, which judging a run's own queries can do without.
+    from multigrain.config.file import load_config
+    from multigrain.evaluation.labelling.queries import own_queries
+    from multigrain.stages.base import RunContext
+    from multigrain.stages.models import open_models
+
+    context = RunContext(load_config(run.path), run, terminal_progress())
+    return own_queries(run, queries, partial(open_models, context), depth=depth)
 
 
 def _label(task: LabelTask, folder: Path, *, limit: int, depth: int, seed: int, as_json: bool) -> None:

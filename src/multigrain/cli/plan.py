@@ -58,6 +58,9 @@ def plan_lines(planned: Plan) -> Iterator[str]:
             f"requests    about {count(estimate.requests)}: {count(estimate.prompt_tokens)} tokens to read, "
             f"{count(estimate.completion_tokens)} to write"
         )
+    for name, part in estimate.embeddings.items():
+        price = "price unknown" if part.cost is None else dollars(part.cost)
+        yield f"embedding   {name}: at most {count(part.texts)} texts, {count(part.tokens)} tokens, {price}"
     yield from short_lines(planned)
     steps = ", ".join(f"{name} {count(number)} steps" for name, number in planned.steps.items())
     yield f"training    {planned.base}: {steps}"

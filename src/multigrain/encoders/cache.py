@@ -16,6 +16,9 @@ from multigrain.errors import EvaluationError
 
 # Keys looked up in one statement; SQLite's oldest limit on parameters is 999.
 _LOOKUP: Final = 900
+# Vectors lie one after another, ten to a page of a new file, and their keys in an index beside them. Kept in the order
+# of keys, which are hashes, each new vector would be written into the middle of the file.
+_PAGE: Final = 16_384
 
 
 class CachedEncoder(RoleEncoder):
@@ -43,9 +46,10 @@ class CachedEncoder(RoleEncoder):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
             self._store = sqlite3.connect(self.path or ":memory:", timeout=60, check_same_thread=False)
+            self._store.execute(f"PRAGMA page_size={_PAGE}")
             self._store.execute("PRAGMA journal_mode=WAL")
             self._store.execute("PRAGMA synchronous=NORMAL")
-            self._store.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            self._store.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)")
         except (OSError, sqlite3.Error) as error:
             raise EvaluationError(
                 f"embedding cache {self.path}: cannot be used ({error}); delete it or name another folder"
@@ -78,7 +82,9 @@ class CachedEncoder(RoleEncoder):
     def missing(self, texts: Sequence[str], role: Role) -> list[str]:
         """The texts, each once, that would have to be embedded."""
         by_key = {_key(role, text): text for text in texts}
-        stored = self._stored(list(by_key))
+        keys, stored = list(by_key), set[bytes]()
+        for start in range(0, len(keys), _LOOKUP):
+            stored.update(key for (key,) in self._rows("key", keys[start : start + _LOOKUP]))
         return [text for key, text in by_key.items() if key not in stored]
 
     def add(self, texts: Sequence[str], vectors: Floats, role: Role) -> None:
@@ -125,11 +131,13 @@ class CachedEncoder(RoleEncoder):
     def _stored(self, keys: list[bytes]) -> dict[bytes, Floats]:
         vectors: dict[bytes, Floats] = {}
         for start in range(0, len(keys), _LOOKUP):
-            chunk = keys[start : start + _LOOKUP]
-            parameters = ",".join("?" * len(chunk))
-            rows = self._store.execute(f"SELECT key, vector FROM vectors WHERE key IN ({parameters})", chunk)  # noqa: S608
+            rows = self._rows("key, vector", keys[start : start + _LOOKUP])
             vectors.update((key, np.frombuffer(vector, dtype=np.float32)) for key, vector in rows)
         return vectors
+
+    def _rows(self, columns: str, keys: list[bytes]) -> sqlite3.Cursor:
+        parameters = ",".join("?" * len(keys))
+        return self._store.execute(f"SELECT {columns} FROM vectors WHERE key IN ({parameters})", keys)  # noqa: S608
 
 
 def _key(role: Role, text: str) -> bytes:

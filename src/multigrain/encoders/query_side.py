@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from multigrain.config import fingerprint
 from multigrain.encoders.facts import EncodingFacts
 from multigrain.encoders.protocol import Encoder, Floats, Role, RoleEncoder
+
+
+class KnownDocuments(RoleEncoder):
+    """Vectors of documents that no tuning changes, in memory.
+
+    Args:
+        vectors: by text, each (dimensions,).
+    """
+
+    def __init__(self, vectors: Mapping[str, Floats]) -> None:
+        self._vectors = vectors
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the texts and their vectors."""
+        return fingerprint("known", [(text, vector.tobytes().hex()) for text, vector in self._vectors.items()])
+
+    def _encode(self, texts: Sequence[str], role: Role) -> Floats:
+        del role
+        return np.stack([self._vectors[text] for text in texts])
 
 
 class QuerySideEncoder(RoleEncoder):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
+import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 from transformers import PreTrainedModel
@@ -12,6 +14,8 @@ from transformers import PreTrainedModel
 from multigrain.model.attention.sdpa import ATTENTION_NAME
 
 _SDPA = "sdpa"
+_ONE_THREAD: Final = 1_000_000
+"""Weights below which a CPU's threads wait for each other longer than they compute."""
 
 
 @contextmanager
@@ -75,3 +79,19 @@ def quick_attention(model: nn.Module, *, enabled: bool) -> Iterator[None]:
     finally:
         for module in changed:
             module.set_attn_implementation(_SDPA)
+
+
+@contextmanager
+def threads_for(model: nn.Module) -> Iterator[None]:
+    """Let a CPU compute with one thread what has few weights, such as a small map of vectors; at the end as before.
+
+    Args:
+        model: what is tuned; all its weights are counted.
+    """
+    before = torch.get_num_threads()
+    if sum(weight.numel() for weight in model.parameters()) < _ONE_THREAD:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

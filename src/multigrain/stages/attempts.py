@@ -16,15 +16,25 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from multigrain.config import TrainingConfig
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, Task
+from multigrain.encoders.query_side import KnownDocuments
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext
 from multigrain.stages.fingerprints import scored_path, teachers_of
-from multigrain.stages.selection import Looks, scores_in_words, validation_pools
+from multigrain.stages.models import RunModels
+from multigrain.stages.observing import validation_sample
+from multigrain.stages.selection import (
+    Looks,
+    known_documents,
+    scores_in_words,
+    validation_pools,
+    validation_score,
+)
 from multigrain.stages.variants import Variant
 from multigrain.storage.files import atomic_write
 from multigrain.storage.parquet import StoredTable
 from multigrain.storage.rundir import RunDirectory
+from multigrain.training.curves import SimilaritySample
 from multigrain.training.log import TrainingLog
 from multigrain.training.processes import is_main_process
 from multigrain.training.train import Watch, train_candidate
@@ -44,18 +54,24 @@ def training_rows(run: RunDirectory, settings: TrainingConfig) -> StoredTable[Gr
 
 @dataclass
 class Pools:
-    """What validation queries search while a candidate is tuned; made once, with the first base model at hand.
+    """What all trainings of a candidate share: what validation queries search, and the base that adapters move.
+
+    Made once, with the first base model at hand.
 
     Attributes:
         whole: the validation sets, where anything is chosen by them.
         seen: the same, also where nothing is: the similarity curves ask them.
+        models: of the run.
     """
 
     context: RunContext
     settings: TrainingConfig
     whole: tuple[EvaluationSet, ...]
     seen: tuple[EvaluationSet, ...]
+    models: RunModels
     _made: tuple[EvaluationSet, ...] | None = None
+    _documents: KnownDocuments | None = None
+    _samples: dict[int, SimilaritySample | None] = field(default_factory=dict)
 
     def of(self, model: SentenceTransformer) -> tuple[EvaluationSet, ...]:
         """The pools, for the main process; the others look at nothing.
@@ -68,6 +84,23 @@ class Pools:
         if self._made is None:
             self._made = validation_pools(self.whole, model, self.context.config, self.settings)
         return self._made
+
+    def score(self, model: SentenceTransformer) -> float:
+        """nDCG@10 of a model on the pools' queries; where queries alone are tuned, documents are embedded once.
+
+        Args:
+            model: the candidate.
+        """
+        config, pools = self.context.config, self.of(model)
+        if self._documents is None and self.settings.side == "query":
+            self._documents = known_documents(model, pools, config)
+        return validation_score(model, pools, config, self._documents)
+
+    def sample(self, rows: int) -> SimilaritySample | None:
+        """What the similarity curves ask of the validation sets: so many rows; None where there are too few."""
+        if rows not in self._samples:
+            self._samples[rows] = validation_sample(self.seen, rows, self.context.config)
+        return self._samples[rows]
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,20 @@ class RunModels:
         )
         return {"base_embeddings": {**asdict(usage), "cost": cost}}
 
+    @cached_property
+    def base(self) -> tuple[SentenceTransformer, CachedEncoder]:
+        """The base model, and what embeds each text once with it, for all who want it.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        model = self.model(BASE)
+        return model, self.encoder(BASE, model)
+
     def close(self) -> None:
-        """Let go of the journal, where it was opened."""
+        """Let go of what keeps vectors, where it was opened."""
+        if "base" in self.__dict__:
+            self.base[1].close()
         if "journal" in self.__dict__:
             self.journal.close()
 
@@ -100,10 +112,17 @@ class RunModels:
         """
         if name == BASE:
             return model_of(self.journal) if self.is_served else base_model(self.context.config)
-        folder = str(self.context.run.candidate_path(name))
+        return self.saved(self.context.run.candidate_path(name))
+
+    def saved(self, folder: Path) -> SentenceTransformer:
+        """A tuned model of the run from its folder.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
         if self.is_served:
             return load_adapted(folder, encoder=self.journal)
-        return load(folder, trust_remote_code=self.context.config.training.trust_remote_code)
+        return load(str(folder), trust_remote_code=self.context.config.training.trust_remote_code)
 
     def encoder(self, name: str, model: SentenceTransformer, base: CachedEncoder | None = None) -> CachedEncoder:
         """A model that embeds each text once; what the audit embedded with the base model, the base model need not.
@@ -175,6 +194,27 @@ class RunModels:
                 f"candidate {name!r}: side: query, and its document vectors are not those of {self.reference} (up to "
                 f"{np.abs(expected - found).max():.2g} apart); train it again from the base as it is now"
             )
+
+
+@contextmanager
+def open_models(context: RunContext, name: str) -> Iterator[dict[str, Encoder]]:
+    """The encoders of the base and of the run's model, by their names; what the run has embedded by the base is used.
+
+    Args:
+        context: the run.
+        name: of the candidate that was chosen; it may be the base.
+
+    Raises:
+        ModelError: one cannot be loaded.
+    """
+    with closing(RunModels(context)) as models:
+        base, of_base = models.base
+        # Vectors of a large corpus are not kept in memory.
+        encoders: dict[str, Encoder] = {BASE: of_base if of_base.path is not None else of_base.uncached}
+        if name != BASE:
+            encoders[name] = models.encoder(name, models.saved(context.run.model_path), of_base).uncached
+        with encoding_precision(context.config, base):
+            yield encoders
 
 
 @contextmanager

@@ -20,8 +20,10 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from multigrain.config import Config, TrainingConfig
 from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.protocol import Encoder, Floats
+from multigrain.encoders.query_side import KnownDocuments, QuerySideEncoder
 from multigrain.encoders.reference import encoding_precision
-from multigrain.evaluation.retrieval import DenseRetriever, evaluate_retrieval
+from multigrain.evaluation.retrieval import DenseRetriever, mean_ndcg_at_10
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
 from multigrain.model.tuning import as_in_use
 from multigrain.storage.files import atomic_write
@@ -141,11 +143,43 @@ class Looks:
         return self.folder / "best.safetensors"
 
 
-def validation_score(model: SentenceTransformer, sets: Sequence[EvaluationSet], config: Config) -> float:
-    """nDCG@10 of a model on validation queries, 0 to 1; of several sets the mean over sets."""
+def known_documents(model: SentenceTransformer, sets: Sequence[EvaluationSet], config: Config) -> KnownDocuments:
+    """The vectors of all documents of the sets, as every candidate has them whose queries alone are tuned.
+
+    Args:
+        model: one whose documents are not tuned.
+        sets: validation sets, small enough for memory.
+        config: the run's.
+    """
     encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
+    vectors: dict[str, Floats] = {}
     with encoding_precision(config, model):
-        return fmean(evaluate_retrieval(encoder, chosen).ndcg_at_10 for chosen in sets)
+        for chosen in sets:
+            # In the order in which they are searched: a text's last bit is that of its batch.
+            texts = [chosen.corpus[key] for key in sorted(chosen.corpus, reverse=True)]
+            vectors = dict(zip(texts, encoder.encode_documents(texts), strict=True)) | vectors
+    return KnownDocuments(vectors)
+
+
+def validation_score(
+    model: SentenceTransformer,
+    sets: Sequence[EvaluationSet],
+    config: Config,
+    documents: KnownDocuments | None = None,
+) -> float:
+    """nDCG@10 of a model on validation queries, 0 to 1; of several sets the mean over sets.
+
+    Args:
+        model: the model.
+        sets: what it is asked.
+        config: the run's.
+        documents: the vectors of all documents of the sets; None embeds them with the model.
+    """
+    encoder: Encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
+    if documents is not None:
+        encoder = QuerySideEncoder(encoder, documents)
+    with encoding_precision(config, model):
+        return fmean(mean_ndcg_at_10(encoder, chosen) for chosen in sets)
 
 
 def scores_in_words(scores: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,8 +13,6 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import QueryAdapterConfig, TrainingConfig
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.protocol import Encoder
-from multigrain.encoders.reference import base_encoder, base_model
-from multigrain.encoders.served import SERVED
 from multigrain.encoders.stored import model_of
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
@@ -46,12 +44,13 @@ class Trainee:
 
 
 @contextmanager
-def open_trainee(context: RunContext, settings: TrainingConfig) -> Iterator[Trainee]:
+def open_trainee(context: RunContext, settings: TrainingConfig, models: RunModels | None = None) -> Iterator[Trainee]:
     """A candidate before it is tuned.
 
     Args:
         context: the run.
         settings: the candidate's (`TrainingConfig.resolve`), with one rank where it is an adapter.
+        models: hold the base that an adapter moves, for one candidate after another; None loads it for this one.
 
     Raises:
         ModelError: as `build_candidate`; or an adapter cannot be had behind the base.
@@ -64,35 +63,33 @@ def open_trainee(context: RunContext, settings: TrainingConfig) -> Iterator[Trai
         return
     if process_count() > 1:
         raise ModelError("query_adapter takes seconds on one process, and is not trained by several; use one")
-    if settings.base_model.startswith(SERVED):
-        with closing(RunModels(context)) as models:
-            yield _behind_endpoint(context, models, settings.query_adapter)
-        return
-    base = base_model(context.config)
+    with nullcontext(models) if models is not None else closing(RunModels(context)) as opened:
+        behind = _behind_endpoint if opened.is_served else _behind_model
+        yield behind(opened, settings.query_adapter, context.config.seed)
+
+
+def _behind_model(models: RunModels, settings: QueryAdapterConfig, seed: int) -> Trainee:
+    base, encoder = models.base
     try:
         require_unit_queries(base)
     except ModelError as error:
-        raise ModelError(f"{settings.base_model}: {error}") from None
-    of_base = base_encoder(context.config, base)
-    with closing(CachedEncoder(of_base, of_base.fingerprint, context.vectors)) as encoder:
-        adapter = new_adapter(settings.query_adapter, encoder, seed=context.config.seed)
+        raise ModelError(f"{models.reference}: {error}") from None
+    adapter = new_adapter(settings, encoder, seed=seed)
 
-        def save(folder: Path) -> None:
-            with_query_adapter(base, adapter).save_pretrained(str(folder), create_model_card=False)
+    def save(folder: Path) -> None:
+        with_query_adapter(base, adapter).save_pretrained(str(folder), create_model_card=False)
 
-        yield Trainee(
-            model_of(encoder, adapter, similarity=base.similarity_fn_name),
-            describe_adapter(adapter, settings.base_model),
-            save,
-            lambda examples: embed_rows(encoder, examples),
-        )
-
-
-def _behind_endpoint(context: RunContext, models: RunModels, settings: QueryAdapterConfig) -> Trainee:
-    journal = models.journal
-    adapter = QueryAdapter(
-        len(journal.probe()), settings.kind, settings.ranks(choose=False)[0], seed=context.config.seed
+    return Trainee(
+        model_of(encoder, adapter, similarity=base.similarity_fn_name),
+        describe_adapter(adapter, models.reference),
+        save,
+        lambda examples: embed_rows(encoder, examples),
     )
+
+
+def _behind_endpoint(models: RunModels, settings: QueryAdapterConfig, seed: int) -> Trainee:
+    journal = models.journal
+    adapter = QueryAdapter(len(journal.probe()), settings.kind, settings.ranks(choose=False)[0], seed=seed)
 
     def prepare(examples: Sequence[GradedExample]) -> None:
         queries, passages = (
@@ -130,17 +127,19 @@ def describe_adapter(adapter: QueryAdapter, base: str) -> str:
     return f"{adapter.kind} adapter{rank}, {weights:,} weights, behind the {adapter.dimensions} dimensions of {base}"
 
 
-def embed_rows(encoder: Encoder, examples: Sequence[GradedExample]) -> None:
-    """Embed every text of graded rows, so that training finds the vectors in the encoder's cache.
+def embed_rows(encoder: CachedEncoder, examples: Sequence[GradedExample]) -> None:
+    """Embed every text of graded rows that is not known yet, so that training finds the vectors.
 
     Args:
-        encoder: one that keeps what it has embedded.
+        encoder: keeps what it has embedded.
         examples: graded rows.
     """
     for start in range(0, len(examples), _ROWS_A_TURN):
         rows = [examples[place] for place in range(start, min(start + _ROWS_A_TURN, len(examples)))]
-        encoder.encode_queries(list(dict.fromkeys(row.query for row in rows)))
-        encoder.encode_documents(list(dict.fromkeys(text for row in rows for text in _passages(row))))
+        if queries := encoder.missing([row.query for row in rows], "query"):
+            encoder.encode_queries(queries)
+        if passages := encoder.missing([text for row in rows for text in _passages(row)], "document"):
+            encoder.encode_documents(passages)
 
 
 def _passages(row: GradedExample) -> Iterator[str]:

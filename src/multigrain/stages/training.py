@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
 from multigrain.config import Merge, TrainingConfig
+from multigrain.display.progress import Progress
 from multigrain.errors import ModelError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
@@ -27,10 +29,11 @@ from multigrain.stages.fingerprints import (
     candidate_folder,
     teachers_of,
 )
-from multigrain.stages.observing import CurveWatch, validation_sample
+from multigrain.stages.models import RunModels
+from multigrain.stages.observing import CurveWatch
 from multigrain.stages.preflight import check_selection
 from multigrain.stages.reranker import RerankerAttempt, as_trained
-from multigrain.stages.selection import Looks, scores_in_words, validation_score
+from multigrain.stages.selection import Looks, scores_in_words
 from multigrain.stages.teachers import score_rows_by
 from multigrain.stages.trainees import Trainee, open_trainee
 from multigrain.stages.variants import best_by, variants_of
@@ -79,9 +82,10 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     variants = variants_of(settings, choose=bool(validation))
     kind = RerankerAttempt if settings.kind == "reranker" else _EmbedderAttempt
     attempts: list[Attempt] = [kind(context, name, variant, fingerprint, len(variants)) for variant in variants]
-    pools = Pools(context, settings, validation, seen)
     kept = as_main_says([attempt.is_kept for attempt in attempts])
-    outcomes = [attempt.kept() if done else attempt.tune(pools) for attempt, done in zip(attempts, kept, strict=True)]
+    with closing(RunModels(context)) as models:
+        pools = Pools(context, settings, validation, seen, models)
+        outcomes = [each.kept() if done else each.tune(pools) for each, done in zip(attempts, kept, strict=True)]
     if not is_main_process():
         return outcomes[0].counts
     # Of equal scores the lowest rate, then the lowest rank: it moved the base the least.
@@ -121,7 +125,7 @@ class _EmbedderAttempt(Attempt):
     """An embedder, tuned once with one learning rate."""
 
     def _tune(self, validation: Pools) -> Outcome:
-        with open_trainee(self.context, self.settings) as trainee:
+        with open_trainee(self.context, self.settings, validation.models) as trainee:
             return self._tune_trainee(trainee, validation)
 
     def _tune_trainee(self, trainee: Trainee, validation: Pools) -> Outcome:
@@ -131,8 +135,8 @@ class _EmbedderAttempt(Attempt):
         trainee.prepare(examples)
         steps = settings.steps_for(len(examples))
         pools = validation.of(model)
-        looks = self._looks(model, pools, steps) if validation.whole else None
-        curves = self._curves(model, validation.seen, examples, steps)
+        looks = self._looks(model, validation, steps) if validation.whole else None
+        curves = self._curves(model, validation, examples, steps)
         before = WeightsBefore(model)
         merge = settings.merge_where(choose=bool(validation.whole))
         weights = self._weights(model, merge)
@@ -144,7 +148,7 @@ class _EmbedderAttempt(Attempt):
         log, score = self.keep_best(looks, log, counts)
         if weights is not None and merge is not None:
             shares = merge_shares(merge, identity=settings.query_adapter is not None)
-            share, scores = _merge(context, model, weights, shares, pools)
+            share, scores = _merge(model, weights, shares, validation if pools else None, context.progress)
             tried = scores_in_words(scores)
             context.progress.say(
                 f"{self.title}: merged {share:g} of the tuned weights with {1 - share:g} of the base's"
@@ -154,7 +158,7 @@ class _EmbedderAttempt(Attempt):
             counts |= {"merged": share, "merged_by_validation": scores}
             score = max(scores.values(), default=score)
         elif score is None and self.variants > 1:
-            score = validation_score(model, pools, context.config)
+            score = validation.score(model)
         kept_step = taken if log.kept_step is None else log.kept_step
         changed = kept_step != taken or log.merged not in (None, 1.0)
         seen = None if curves is None else curves.curves(kept_step, changed=changed)
@@ -181,7 +185,7 @@ class _EmbedderAttempt(Attempt):
     def _curves(
         self,
         model: SentenceTransformer,
-        validation: Sequence[EvaluationSet],
+        validation: Pools,
         examples: Sequence[GradedExample],
         steps: int,
     ) -> CurveWatch | None:
@@ -191,14 +195,14 @@ class _EmbedderAttempt(Attempt):
         rows, every = sample_size(steps, self.settings.batch_size)
         asked = None
         if is_main_process():
-            asked = validation_sample(validation, rows, config) or sample_of_rows(examples, rows, seed=config.seed)
+            asked = validation.sample(rows) or sample_of_rows(examples, rows, seed=config.seed)
         return CurveWatch(model, asked, config, self.settings.max_seq_length, every, self.kept_path / "curves.json")
 
-    def _looks(self, model: SentenceTransformer, pools: Sequence[EvaluationSet], steps: int) -> Looks | None:
+    def _looks(self, model: SentenceTransformer, validation: Pools, steps: int) -> Looks | None:
         every = self.settings.looks_after(steps)
         if every is None:
             return None
-        return Looks(model, lambda: validation_score(model, pools, self.context.config), every, self.kept_path)
+        return Looks(model, lambda: validation.score(model), every, self.kept_path)
 
 
 def _tidy(context: RunContext) -> None:
@@ -234,11 +238,11 @@ def _validation(context: RunContext, settings: TrainingConfig) -> tuple[Evaluati
 
 
 def _merge(
-    context: RunContext,
     model: SentenceTransformer,
     weights: WeightMerge,
     shares: Sequence[float],
-    pools: Sequence[EvaluationSet],
+    validation: Pools | None,
+    progress: Progress,
 ) -> tuple[float, dict[str, float]]:
     """Merge a tuned model in place, with the weights that were taken of it before, at the best of some shares.
 
@@ -247,11 +251,11 @@ def _merge(
         several sets: the mean over sets); none for a fixed share.
     """
     scores: dict[float, float] = {}
-    if pools and len(shares) > 1:
-        with context.progress.task("Choosing the share to merge", len(shares)) as task:
+    if validation is not None and len(shares) > 1:
+        with progress.task("Choosing the share to merge", len(shares)) as task:
             for share in shares:
                 weights.apply(model, share)
-                scores[share] = validation_score(model, pools, context.config)
+                scores[share] = validation.score(model)
                 task.advance(note=f"{share:g}: {scores[share]:.3f}")
     # Of equal scores the share that moved the base the least.
     chosen = max(scores, key=lambda share: (scores[share], -share)) if scores else shares[0]

@@ -16,9 +16,8 @@ from typing import Any, Final
 from multigrain.config import Config
 from multigrain.display import numbers as figures
 from multigrain.display.progress import Progress
-from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.models import Encoding, ModelSpec, parse_model
-from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
+from multigrain.encoders.reference import encoding_precision
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import over
 from multigrain.evaluation.cost import model_cost
@@ -29,6 +28,8 @@ from multigrain.evaluation.sets.retrieval_set import sample
 from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.verdict import Conclusion, Verdict
+from multigrain.stages.base import RunContext
+from multigrain.stages.models import RunModels
 from multigrain.stages.run import run_stages
 from multigrain.storage.packages import encoder_name, plain_encoder_name
 
@@ -143,6 +144,7 @@ def compare_bases(config: Config, directory: Path, named: Sequence[str], *, prog
     Raises:
         EvaluationError: there are no validation queries yet, or a candidate cannot be understood.
         ModelError: the config's base cannot be loaded.
+        ConfigError: it is behind an endpoint, and would cost more than may be spent.
     """
     run = run_stages(config, directory, ["documents"], progress=progress)
     whole = validation_sets(config, run)
@@ -161,11 +163,17 @@ def compare_bases(config: Config, directory: Path, named: Sequence[str], *, prog
     _require_names(specs)
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
     texts, cache = sample_texts(sets), run.vectors_path
-    model = base_model(config)
-    encoder = base_encoder(config, model)
-    with closing(CachedEncoder(encoder, encoder.fingerprint, cache)) as cached, encoding_precision(config, model):
-        own = {each.name: {BASE: evaluate_retrieval(cached, each)} for each in sets}
-        cost = model_cost(model, encoder, texts)
+    with closing(RunModels(RunContext(config, run, progress, embeddings=cache))) as models:
+        if models.is_served:
+            models.journal.reserve(
+                [text for each in sets for text in each.queries.values()],
+                [text for each in sets for text in each.corpus.values()],
+            )
+        model, cached = models.base
+        with encoding_precision(config, model):
+            own = {each.name: {BASE: evaluate_retrieval(cached, each)} for each in sets}
+            here = None if models.is_served else model
+            cost = model_cost(here, cached.uncached, texts)
         beside = score_rivals(
             specs,
             sets,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,7 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
     took = _times(
         config, estimate, documents, splits, steps, asked=asked, test=test, embedding=embedding, writing=writing
     )
-    notes += _advice(config, estimate, steps, took)
+    notes += [*_advice(config, estimate, steps, took), *_limits(config, estimate)]
     return Plan(
         documents={"documents": len(documents), **splits} if documents else {},
         writer=_writer_name(config),
@@ -252,6 +252,19 @@ def _advice(config: Config, estimate: Estimate, steps: Mapping[str, int], took: 
     }
     first, second = sorted(stages, key=lambda name: stages[name], reverse=True)[:2]
     return [f"for a first try: {first}, and {second}"]
+
+
+def _limits(config: Config, estimate: Estimate) -> Iterator[str]:
+    """What of the cost is over the run's limit, and what is not in it."""
+    limit = config.synthesis.max_cost
+    if limit is not None and estimate.cost is not None and estimate.cost > limit:
+        yield f"the limit is ${limit:g}: a run stops before it is passed; raise it (--max-cost, or synthesis.max_cost)"
+    if not config.training.base_model.startswith(SERVED_PREFIX):
+        return
+    if config.training.document_vectors is not None:
+        yield "documents that training.document_vectors lacks are embedded, and not counted here"
+    if any(config.training.resolve(name).mix for name in config.training.candidates):
+        yield "texts of training.mix are embedded as training meets them, and not counted here"
 
 
 def _training_tokens(config: Config, name: str, steps: int, tokens: float, *, splits: Mapping[str, int]) -> float:

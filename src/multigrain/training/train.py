@@ -28,7 +28,7 @@ from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import document_prompt, query_prompt
 from multigrain.model.query_side import frozen_documents
 from multigrain.model.routes import has_routes
-from multigrain.model.tuning import dropout_set_to, quick_attention
+from multigrain.model.tuning import dropout_set_to, quick_attention, threads_for
 from multigrain.records import LEVELS, GradedExample
 from multigrain.training.checkpoints import keeps_learning_alone, last_complete_checkpoint
 from multigrain.training.data import (
@@ -156,6 +156,7 @@ def train_candidate(
         dropout_set_to(trained, _dropout(config, training_device(config, model))),
         frozen_documents(trained),
         without_shift(trained, trainer.loss),
+        threads_for(trained),
         quick_attention(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):

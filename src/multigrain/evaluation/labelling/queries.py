@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from multigrain.config import DocumentsConfig
-from multigrain.config.file import load_config
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.results import BASE, read_results
@@ -25,6 +25,10 @@ from multigrain.storage.sequences import TextTable, View
 
 if TYPE_CHECKING:  # it loads torch, which judging a run's own queries can do without
     from multigrain.encoders.models import Encoding, ModelSpec
+    from multigrain.encoders.protocol import Encoder
+
+OpenModels: TypeAlias = "Callable[[str], AbstractContextManager[Mapping[str, Encoder]]]"
+"""Opens the base, and the model of a name; both are let go of at the end."""
 
 
 @dataclass(frozen=True)
@@ -70,40 +74,27 @@ def run_queries(run: RunDirectory) -> LabelTask:
     raise EvaluationError(f"{run.path}: no test queries over the run's own documents; give your own with --queries")
 
 
-def own_queries(run: RunDirectory, path: Path, *, depth: int, batch_size: int = 64) -> LabelTask:
+def own_queries(run: RunDirectory, path: Path, open_models: OpenModels, *, depth: int) -> LabelTask:
     """Queries from a text file, one a line, searched with the base and the chosen model.
 
     Args:
         run: holds documents and models.
         path: the file.
+        open_models: gives the base's encoder and the chosen model's, by their names.
         depth: how many documents to find for each query.
-        batch_size: texts encoded at once.
 
     Raises:
         EvaluationError: the file cannot be read, or holds no query.
         StageOrderError: the run has not been evaluated.
         ModelError: a model cannot be loaded.
     """
-    # Loading torch takes seconds, which judging a run's own queries can do without.
-    from multigrain.encoders.encoder import SentenceTransformerEncoder
-    from multigrain.model.encoder import build_encoder, load
-
     queries = _read_queries(path)
     run.require("results", "multigrain evaluate")
     chosen = read_results(run.results_path / RESULTS_FILE).chosen
     documents = open_document_table(run.documents_path)
-    training = load_config(run.path).training
-    base = build_encoder(
-        training.base_model,
-        max_seq_length=training.length_in_use,
-        trust_remote_code=training.trust_remote_code,
-        prompts=training.prompts,
-        append_eos=training.append_eos,
-    )
-    models = {BASE: base, chosen: load(str(run.model_path), trust_remote_code=training.trust_remote_code)}
-    encoders = {name: SentenceTransformerEncoder(model, batch_size=batch_size) for name, model in models.items()}
-    retrievers = ((name, DenseRetriever(encoder)) for name, encoder in encoders.items())
-    return _search(path, retrievers, documents, queries, depth)
+    with open_models(chosen) as encoders:
+        retrievers = ((name, DenseRetriever(encoder)) for name, encoder in encoders.items())
+        return _search(path, retrievers, documents, queries, depth)
 
 
 def model_queries(
