@@ -86,9 +86,9 @@ def test_a_whole_run_by_its_commands(base: str, tmp_path: Path, corpus_file: Pat
         "import sys, numpy as np; from adapter_reader import load; np.save('out.npy', load('.')(np.load(sys.argv[1])))"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path / "queries.npy"], cwd=folder, check=True)
-    np.testing.assert_allclose(
-        np.load(folder / "out.npy"), multigrain.load(str(folder)).encode_query(queries), atol=1e-4
-    )
+    found = np.load(folder / "out.npy")
+    asked = multigrain.load(str(folder)).encode_query(queries)
+    np.testing.assert_allclose(found, asked, atol=5e-3)  # of another request, in half precision
 
 
 def test_an_adapter_for_llama_cpps_server(base: str, tmp_path: Path, corpus_file: Path) -> None:
