@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tests.stages.test_training import _prepared, _values, trained
+from tests.training.graded import examples
 
 from multigrain.config.file import parse_config
+from multigrain.dataset.store import write_examples
 from multigrain.evaluation.results import BASE, read_results
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import SEEN
 from multigrain.evaluation.stored import RESULTS_FILE
+from multigrain.records import Split
 from multigrain.report.headline import headline
+from multigrain.sources.store import open_document_table
 from multigrain.stages import attempts, selection
 from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
@@ -152,14 +158,26 @@ def test_a_base_without_a_limit_is_tuned_and_compared_without_one(
     assert {name: facts.max_tokens for name, facts in results.facts.items()} == {BASE: None, "tuned": None}
 
 
+def _answered_by(context: RunContext, rows: int) -> int:
+    """Give a run as many rows, each answered by another of its training documents; how many these are."""
+    titled = [one for one in open_document_table(context.run.documents_path) if one.split is Split.TRAIN and one.title]
+    texts = [document.text for document in titled][:rows]
+    given = (replace(example, positive=text) for example, text in zip(cycle(examples()), texts, strict=False))
+    write_examples(context.run.dataset_path, given)
+    return len(texts)
+
+
+@pytest.mark.parametrize("rows", [4, 1000])
 def test_titles_of_documents_that_were_tuned_on_are_a_set_of_their_own(
-    tmp_path: Path, corpus_file: Path, small_bert: Path
+    rows: int, tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
     context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, steps=2))
+    answered = _answered_by(context, rows)
     seen = {result.name: (result.role, result.seen_queries, result.queries) for result in _evaluated(context).sets}
 
     assert seen[SEEN][0] == "test"
-    assert seen[SEEN][1] == seen[SEEN][2] > 0
+    assert answered >= seen[SEEN][1] == seen[SEEN][2] > 0
+    assert rows > 4 or answered == 4
     assert seen["test"][1] == seen["validation"][1] == 0
 
 

@@ -81,6 +81,8 @@ def test_few_labels_of_a_beir_folder_test_and_choose(tmp_path: Path) -> None:
     assert "too few to start from" in made.notes[0]
     opened = open_sets(config.evaluation.sets, seed=1).retrieval
     assert {each.role: len(each.queries) for each in opened} == {"test": 12, "validation": 8}
+    # They test and choose, so that every document is trained on.
+    assert (config.documents.validation_share, config.documents.test_share) == (0, 0)
     assert len(made.text.splitlines()) <= 40
 
 

@@ -113,7 +113,9 @@ def short_template(
         lines += ["", f"{section}:"]
         kind = type(getattr(defaults, section))
         for key in (key for key in kind.model_fields if key in chosen[section]):
-            lines += [f"  # {why[f'{section}.{key}']}", _line(kind, key, chosen[section][key], indent="  ")]
+            # A setting without a reason of its own belongs to the one above it.
+            lines += [f"  # {reason}" for reason in (why.get(f"{section}.{key}"),) if reason]
+            lines.append(_line(kind, key, chosen[section][key], indent="  "))
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +121,16 @@ def open_examples(path: Path) -> StoredTable[GradedExample]:
 def open_example_ids(path: Path) -> StoredTable[str]:
     """The ids of graded rows, in their order; nothing else of them is read."""
     return StoredTable(path, pa.schema([GRADED_SCHEMA.field("id")]), lambda row: str(row["id"]))
+
+
+def open_positives(path: Path) -> StoredTable[tuple[str, ...]]:
+    """The positives of graded rows, in their order, of each row one or more; nothing else of them is read."""
+    fields = [GRADED_SCHEMA.field(name) for name in ("positive", "further_positives")]
+    return StoredTable(path, pa.schema(fields), _positives)
+
+
+def _positives(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["positive"], *(passage["text"] for passage in row["further_positives"] or ()))
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:

@@ -90,7 +90,11 @@ def _beir(folder: Path, shown: str, base_model: str) -> LabelledInput:
         use = "those of qrels/train are trained on, and no language model is asked"
     else:
         settings["documents"] = {"path": f"{shown.rstrip('/')}/{corpus.name}"}
-        reasons["documents.path"] = "The documents of a BEIR folder. Queries are written for them."
+        roles = sorted({each["role"] for each in sets})
+        settings["documents"] |= dict.fromkeys((f"{role}_share" for role in roles), 0)
+        reasons["documents.path"] = "The documents of a BEIR folder. Queries are written for them" + (
+            f", and none is held out: {' and '.join(roles)} are your labelled queries." if roles else "."
+        )
         use = "they test, and queries to train on are written"
         if "train" in counts:
             use += (

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from multigrain.config import Config
-from multigrain.dataset.store import open_rows
+from multigrain.dataset.store import open_positives, open_rows
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.evaluation.sets.retrieval_set import (
     GIVEN_PAIRS,
@@ -76,8 +80,12 @@ def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -
         return
     rows = open_rows(run.rows_path) if run.rows_path.exists() else ()
     asked = {text_key(row.query) for row in rows}
-    titles = documents.of_split(Split.TRAIN)
-    unasked = DiskList((identifier, title) for identifier, title in titles if title and text_key(title) not in asked)
+    tuned_on = _tuned_on(run)
+    unasked = DiskList(
+        (identifier, title)
+        for identifier, title in documents.of_split(Split.TRAIN)
+        if title and text_key(title) not in asked and is_among(text_key(documents.texts[identifier]), tuned_on)
+    )
     if not unasked:
         return
     drawn: Sequence[tuple[str, str]] = unasked
@@ -89,14 +97,20 @@ def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -
     yield sample(whole, max_queries=MOST_SEEN, seed=config.seed)
 
 
-def seen_queries(sets: Iterable[EvaluationSet], documents: SearchedDocuments) -> dict[str, frozenset[str]]:
+def _tuned_on(run: RunDirectory) -> NDArray[np.uint64]:
+    """Keys of the passages that training rows are answered by, rising: a budget may leave documents without a row."""
+    keys = array("Q", (text_key(text) for texts in open_positives(run.dataset_path) for text in texts))
+    return np.sort(np.asarray(keys, dtype=np.uint64))
+
+
+def seen_queries(sets: Iterable[EvaluationSet], run: RunDirectory) -> dict[str, frozenset[str]]:
     """The ids of each set's queries that a document answers that was tuned on, by the set's name.
 
     Args:
         sets: of a run, or of anywhere: documents are known by their texts.
-        documents: of the run.
+        run: whose training rows say what was tuned on.
     """
-    tuned_on = documents.keys_of(Split.TRAIN)
+    tuned_on = _tuned_on(run)
     found = {}
     for chosen in sets:
         answers = dict.fromkeys(key for grades in chosen.qrels.values() for key, grade in grades.items() if grade > 0)

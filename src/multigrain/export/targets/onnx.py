@@ -173,12 +173,16 @@ def _root_cause(error: BaseException) -> str:
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Weights to int8, one scale a column; activations are quantised as they come (dynamic quantisation)."""
+    """Weights to 8 bits, one scale a column; activations are quantised as they come (dynamic quantisation).
+
+    Weights are unsigned, as activations are: on a processor without VNNI, products of unsigned and signed bytes are
+    added up in 16 bits and saturate, so that a file would be less exact there than where it was made.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
         # One scale for a whole matrix loses several times as much.
-        quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QUInt8)
 
 
 @contextmanager
