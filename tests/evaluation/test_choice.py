@@ -63,6 +63,12 @@ def test_the_four_verdicts(tuned: PairedDifference, rival: Rival | None, choice:
     assert headline(results).choice == (chosen if rival else None)
 
 
+def test_what_a_rival_of_every_run_is_is_said() -> None:
+    results = _results(OPEN, _rival("hybrid", UP, UP, tunable=False))
+    chosen = choose_model(results, conclusions_of(results))
+    assert "BM25 and the model of model/ together" in str(chosen)
+
+
 @given(DIFFERENCES, st.lists(st.tuples(DIFFERENCES, DIFFERENCES, st.booleans()), max_size=4))
 def test_rivals_change_nothing_of_what_is_claimed_of_the_run_and_the_words_agree(
     tuned: PairedDifference, drawn: list[tuple[PairedDifference, PairedDifference, bool]]

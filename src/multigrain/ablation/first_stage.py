@@ -13,7 +13,8 @@ from multigrain.config import Config
 from multigrain.encoders.batches import pair_tokens
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.cross_encoder import pair_logits
-from multigrain.encoders.models import BM25, HYBRID, Encoding, open_encoder, parse_model
+from multigrain.encoders.facts import BM25, HYBRID
+from multigrain.encoders.models import Encoding, open_encoder, parse_model
 from multigrain.encoders.reference import base_encoder, base_model, encoding_precision
 from multigrain.evaluation.reranking import Ranking, rank_first, rerank
 from multigrain.evaluation.results import BASE

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from multigrain.display import numbers as figures
+
+BM25: Final = "bm25"
+HYBRID: Final = "hybrid"
+"""BM25 and a run's own model together; a rival, which no command can load by itself."""
 
 
 @dataclass(frozen=True, slots=True)

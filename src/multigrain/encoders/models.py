@@ -15,17 +15,13 @@ from multigrain.config.poolings import KEEP, POOLINGS, check_pooling
 from multigrain.encoders.adapted import is_adapted, load_adapted
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder, encoding_facts
-from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.facts import BM25, EncodingFacts
 from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import SERVED, ServedEncoder, served_name
 from multigrain.errors import ConfigError, EvaluationError
 from multigrain.model.encoder import build_encoder
 from multigrain.model.loading import is_raw
 from multigrain.model.prompts import set_prompts
-
-BM25: Final = "bm25"
-HYBRID: Final = "hybrid"
-"""BM25 and a run's own model together; a rival, which no command can load by itself."""
 
 _NAMED: Final = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
 _NAMED_PROMPT: Final = re.compile(r"(?P<name>[\w./@:-]+)=")

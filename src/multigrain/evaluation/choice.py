@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from multigrain.display import numbers as figures
+from multigrain.encoders.facts import BM25, HYBRID
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.rival import Rival
 from multigrain.evaluation.verdict import (
@@ -30,6 +31,12 @@ from multigrain.evaluation.verdict import (
     deciding_tests,
     recommendation,
 )
+
+_WITHOUT_TUNING: Final = {
+    BM25: "; it counts words, without a model",
+    HYBRID: "; it is BM25 and the model of model/ together, their ranks joined as docs/guides/evaluation.md says",
+}
+"""What the rivals are that every run has."""
 
 
 class Choice(StrEnum):
@@ -104,7 +111,8 @@ def choose_model(results: EvaluationResults, conclusions: Sequence[Conclusion]) 
     if better:
         best = better[0]
         more = "; tuned, it may gain as well (training.base_model)" if tuned and _tunable(results, best.model) else ""
-        return Chosen(Choice.TAKE_RIVAL, best.model, f"{_difference(best, own)}{more}")
+        what = _WITHOUT_TUNING.get(best.model, "")
+        return Chosen(Choice.TAKE_RIVAL, best.model, f"{_difference(best, own)}{more}{what}")
     if tuned and (start := next(_equals(results, own), None)) is not None:
         beside = f"untuned it is about where tuning brought the base, {_difference(start, results.base)}"
         return Chosen(

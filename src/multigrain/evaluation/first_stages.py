@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from multigrain.display.progress import Progress
-from multigrain.encoders.models import BM25, HYBRID
+from multigrain.encoders.facts import BM25, HYBRID
 from multigrain.evaluation.reranked import RerankTable, timed
 from multigrain.evaluation.reranking import (
     FirstStage,

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.encoders.models import BM25, Encoding, ModelSpec, open_encoder
+from multigrain.encoders.facts import BM25
+from multigrain.encoders.models import Encoding, ModelSpec, open_encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.first_stages import dense_stage, hybrid_stage, rerank_stages, word_stage
 from multigrain.evaluation.per_query import QueryRow, query_rows

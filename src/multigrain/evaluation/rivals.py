@@ -11,8 +11,8 @@ from typing import Final
 from multigrain.config import Config
 from multigrain.display.progress import Progress
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.encoders.facts import EncodingFacts, ModelCost
-from multigrain.encoders.models import BM25, HYBRID, Encoding, ModelSpec, facts_of, open_encoder, parse_model
+from multigrain.encoders.facts import BM25, HYBRID, EncodingFacts, ModelCost
+from multigrain.encoders.models import Encoding, ModelSpec, facts_of, open_encoder, parse_model
 from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.served import SERVED
 from multigrain.errors import EvaluationError, MultigrainError

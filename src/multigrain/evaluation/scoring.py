@@ -17,8 +17,8 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import fingerprint
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.encoders.encoder import share_cut
-from multigrain.encoders.facts import EncodingFacts
-from multigrain.encoders.models import BM25, Encoding, ModelSpec, facts_of, open_encoder
+from multigrain.encoders.facts import BM25, EncodingFacts
+from multigrain.encoders.models import Encoding, ModelSpec, facts_of, open_encoder
 from multigrain.encoders.protocol import Encoder
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.metrics import METRICS
