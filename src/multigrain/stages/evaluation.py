@@ -151,7 +151,7 @@ def _evaluate(context: RunContext, models: RunModels, names: Sequence[str]) -> d
         too_dear=partial(too_dear, config, run, spent=models.paid or 0.0),
     )
     settings = CompareSettings(config.evaluation.bootstrap_samples, config.evaluation.confidence, seed=config.seed)
-    seen = seen_queries(scored.sets.values(), run) if config.evaluation.seen_documents else {}
+    seen = seen_queries(scored.sets.values(), run, documents) if config.evaluation.seen_documents else {}
     results = EvaluationResults(
         chosen=chosen,
         models=(BASE, *names),

@@ -80,7 +80,7 @@ def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -
         return
     rows = open_rows(run.rows_path) if run.rows_path.exists() else ()
     asked = {text_key(row.query) for row in rows}
-    tuned_on = _tuned_on(run)
+    tuned_on = _tuned_on(run, documents)
     unasked = DiskList(
         (identifier, title)
         for identifier, title in documents.of_split(Split.TRAIN)
@@ -97,20 +97,28 @@ def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -
     yield sample(whole, max_queries=MOST_SEEN, seed=config.seed)
 
 
-def _tuned_on(run: RunDirectory) -> NDArray[np.uint64]:
-    """Keys of the passages that training rows are answered by, rising: a budget may leave documents without a row."""
+def _tuned_on(run: RunDirectory, documents: SearchedDocuments) -> NDArray[np.uint64]:
+    """Keys of the passages that training rows are answered by, rising: a budget may leave documents without a row.
+
+    Where nothing was audited yet, as where several data sets will come of what was written, all documents to train on.
+    """
+    if not run.dataset_path.exists():
+        return documents.keys_of(Split.TRAIN)
     keys = array("Q", (text_key(text) for texts in open_positives(run.dataset_path) for text in texts))
     return np.sort(np.asarray(keys, dtype=np.uint64))
 
 
-def seen_queries(sets: Iterable[EvaluationSet], run: RunDirectory) -> dict[str, frozenset[str]]:
+def seen_queries(
+    sets: Iterable[EvaluationSet], run: RunDirectory, documents: SearchedDocuments
+) -> dict[str, frozenset[str]]:
     """The ids of each set's queries that a document answers that was tuned on, by the set's name.
 
     Args:
         sets: of a run, or of anywhere: documents are known by their texts.
         run: whose training rows say what was tuned on.
+        documents: of the run.
     """
-    tuned_on = _tuned_on(run)
+    tuned_on = _tuned_on(run, documents)
     found = {}
     for chosen in sets:
         answers = dict.fromkeys(key for grades in chosen.qrels.values() for key, grade in grades.items() if grade > 0)

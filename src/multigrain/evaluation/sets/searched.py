@@ -81,6 +81,10 @@ class SearchedDocuments:
         """The documents whose title is these words, in order."""
         return [self._id(self._titled[place]) for place in _equal(*self._by_title, text_key(words))]
 
+    def keys_of(self, split: Split) -> NDArray[np.uint64]:
+        """Keys of the texts of a side, rising; see `text_key`."""
+        return np.sort(np.asarray(self._text_keys)[np.asarray(self._splits) == _SPLITS.index(split)])
+
     def _id(self, number: int) -> str:
         if self._ids is None:
             self._ids = list(self.texts)
