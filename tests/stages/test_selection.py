@@ -158,21 +158,24 @@ def test_a_base_without_a_limit_is_tuned_and_compared_without_one(
     assert {name: facts.max_tokens for name, facts in results.facts.items()} == {BASE: None, "tuned": None}
 
 
-def _answered_by(context: RunContext, rows: int) -> int:
-    """Give a run as many rows, each answered by another of its training documents; how many these are."""
+def _answered_by(context: RunContext, rows: int, *, written: bool) -> int:
+    """Give a run as many rows, each of another of its training documents, or written for it; their number."""
     titled = [one for one in open_document_table(context.run.documents_path) if one.split is Split.TRAIN and one.title]
-    texts = [document.text for document in titled][:rows]
-    given = (replace(example, positive=text) for example, text in zip(cycle(examples()), texts, strict=False))
+    given = [
+        replace(example, document_id=own.id, positive="written" if written else own.text)
+        for example, own in zip(cycle(examples()), titled[:rows], strict=False)
+    ]
     write_examples(context.run.dataset_path, given)
-    return len(texts)
+    return len(given)
 
 
+@pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("rows", [4, 1000])
 def test_titles_of_documents_that_were_tuned_on_are_a_set_of_their_own(
-    rows: int, tmp_path: Path, corpus_file: Path, small_bert: Path
+    rows: int, written: bool, tmp_path: Path, corpus_file: Path, small_bert: Path
 ) -> None:
     context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, steps=2))
-    answered = _answered_by(context, rows)
+    answered = _answered_by(context, rows, written=written)
     seen = {result.name: (result.role, result.seen_queries, result.queries) for result in _evaluated(context).sets}
 
     assert seen[SEEN][0] == "test"

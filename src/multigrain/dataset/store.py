@@ -123,14 +123,15 @@ def open_example_ids(path: Path) -> StoredTable[str]:
     return StoredTable(path, pa.schema([GRADED_SCHEMA.field("id")]), lambda row: str(row["id"]))
 
 
-def open_positives(path: Path) -> StoredTable[tuple[str, ...]]:
-    """The positives of graded rows, in their order, of each row one or more; nothing else of them is read."""
-    fields = [GRADED_SCHEMA.field(name) for name in ("positive", "further_positives")]
+def open_positives(path: Path) -> StoredTable[tuple[str | None, tuple[str, ...]]]:
+    """The document of each graded row, where it has one, and its positives; nothing else of the rows is read."""
+    fields = [GRADED_SCHEMA.field(name) for name in ("document_id", "positive", "further_positives")]
     return StoredTable(path, pa.schema(fields), _positives)
 
 
-def _positives(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return (row["positive"], *(passage["text"] for passage in row["further_positives"] or ()))
+def _positives(row: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    further = (passage["text"] for passage in row["further_positives"] or ())
+    return row["document_id"], (row["positive"], *further)
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:

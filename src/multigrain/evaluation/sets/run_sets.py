@@ -98,13 +98,18 @@ def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -
 
 
 def _tuned_on(run: RunDirectory, documents: SearchedDocuments) -> NDArray[np.uint64]:
-    """Keys of the passages that training rows are answered by, rising: a budget may leave documents without a row.
+    """Keys of the documents of training rows and of what answers these, rising.
 
-    Where nothing was audited yet, as where several data sets will come of what was written, all documents to train on.
+    A budget may leave documents without a row. Where the model wrote what answers a query, its document is tuned on
+    all the same. Where nothing was audited yet, as where several data sets will come of what was written, all
+    documents to train on.
     """
     if not run.dataset_path.exists():
         return documents.keys_of(Split.TRAIN)
-    keys = array("Q", (text_key(text) for texts in open_positives(run.dataset_path) for text in texts))
+    keys = array("Q")
+    for identifier, positives in open_positives(run.dataset_path):
+        own = () if identifier is None or identifier not in documents.texts else (documents.texts[identifier],)
+        keys.extend(text_key(text) for text in (*own, *positives))
     return np.sort(np.asarray(keys, dtype=np.uint64))
 
 
