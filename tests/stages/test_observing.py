@@ -149,7 +149,7 @@ def test_curves_change_no_weight_and_a_resumed_training_has_the_same(
 
     blind = _context(tmp_path / "blind", corpus_file, small_bert, **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "validation_sample", lambda *_: None)
+        patch.setattr(attempts, "validation_sample", lambda *_: None)
         patch.setattr(training, "sample_of_rows", lambda *_, **__: None)
         assert _log_of(blind).curves is None
     weights = [load_file(context.run.candidate_path("tuned") / "model.safetensors") for context in (whole, cut, blind)]
