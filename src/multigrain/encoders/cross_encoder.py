@@ -13,6 +13,7 @@ from multigrain.display.text import first_line
 from multigrain.encoders.batches import about_tokens, token_batches
 from multigrain.encoders.protocol import Floats
 from multigrain.errors import ModelError
+from multigrain.model.allocator import keep_freed_memory
 
 _HEADS: Final = ("ForSequenceClassification", "ForCausalLM")
 
@@ -37,6 +38,7 @@ def load_cross_encoder(
     Raises:
         ModelError: it cannot be loaded, scores no pairs, or gives more than one score a pair.
     """
+    keep_freed_memory()
     model: CrossEncoder
     try:
         model = CrossEncoder(reference, trust_remote_code=trust_remote_code, max_length=max_seq_length, device=device)

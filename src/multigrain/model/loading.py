@@ -22,6 +22,7 @@ from multigrain.config.paths import ADAPTER_FILE, SERVED_PREFIX, STATIC_PREFIX
 from multigrain.display.install import install_line
 from multigrain.display.text import first_line
 from multigrain.errors import MissingExtraError, ModelError
+from multigrain.model.allocator import keep_freed_memory
 from multigrain.model.attention.direction import is_decoder
 from multigrain.model.attention.implementation import check_implementation, require_implementation
 from multigrain.model.precision import supports_native_bf16
@@ -66,6 +67,7 @@ def load_any(
         MissingExtraError: `package:NAME`, or what computes attention, is not installed.
     """
     check_implementation(attn_implementation, device=computed_on or device)
+    keep_freed_memory()
     model = _load(reference, device, trust_remote_code, quantization, attn_implementation)
     settle_prompts(model)
     try:

@@ -17,6 +17,7 @@ from multigrain.config import TrainingConfig
 from multigrain.config.paths import STATIC_PREFIX
 from multigrain.errors import ModelError
 from multigrain.model.adapters import add_adapters, has_adapters, merge_adapters
+from multigrain.model.allocator import keep_freed_memory
 from multigrain.model.attention.direction import is_decoder
 from multigrain.model.attention.implementation import check_implementation
 from multigrain.model.loading import (
@@ -72,6 +73,7 @@ def build_reranker(settings: TrainingConfig, *, seed: int = 0, device: str | Non
 
 
 def _load(source: str, settings: TrainingConfig, device: str | None) -> CrossEncoder:
+    keep_freed_memory()
     trusted, tokens = settings.trust_remote_code, settings.max_seq_length
     attention = settings.attn_implementation
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
