@@ -18,6 +18,7 @@ from tests.training.graded import examples
 
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import write_examples
+from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.evaluation.results import BASE, read_results
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import SEEN
@@ -192,7 +193,8 @@ def test_the_pool_holds_the_right_documents_and_the_nearest_and_is_no_larger_tha
     )
     config = parse_config({"training": {"validation_documents": 30}})
     model = SentenceTransformer(str(small_bert))
-    (pool,) = selection.validation_pools([whole], model, config, config.training)
+    encoder = SentenceTransformerEncoder(model)
+    (pool,) = selection.validation_pools([whole], encoder, config.training, seed=config.seed)
 
     assert len(pool.queries) == 6
     assert len(pool.corpus) == 30
@@ -201,5 +203,5 @@ def test_the_pool_holds_the_right_documents_and_the_nearest_and_is_no_larger_tha
     nearest = {list(corpus)[place] for place in (asked @ vectors.T).argmax(axis=1)}
     assert nearest <= pool.corpus.keys()
     roomy = parse_config({})
-    (whole_pool,) = selection.validation_pools([whole], model, roomy, roomy.training)
+    (whole_pool,) = selection.validation_pools([whole], encoder, roomy.training, seed=roomy.seed)
     assert (whole_pool.corpus, whole_pool.queries) == (corpus, queries)

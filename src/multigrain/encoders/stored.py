@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -61,6 +61,24 @@ class StoredVectors(InputModule):
             ModelError: always.
         """
         raise ModelError("stored vectors are no part of a model's folder; save what was trained behind them")
+
+
+def with_stored_documents(model: SentenceTransformer, encoder: Encoder) -> SentenceTransformer:
+    """A model with a route for queries, whose documents get an encoder's vectors; its modules are shared, not copied.
+
+    Args:
+        model: with a route for queries and one for documents (`model.query_side`).
+        encoder: embeds documents; one that keeps what it has embedded.
+    """
+    queries = list(cast("Router", model[0]).sub_modules["query"].children())
+    router = Router.for_query_document(queries, [StoredVectors(encoder, "document")])  # type: ignore[arg-type]
+    return SentenceTransformer(
+        modules=[router],
+        device=str(model.device),
+        prompts={name: text or "" for name, text in model.prompts.items()},
+        default_prompt_name=model.default_prompt_name,
+        similarity_fn_name=model.similarity_fn_name,
+    )
 
 
 def model_of(encoder: Encoder, *behind_queries: Module, similarity: Any = "cosine") -> SentenceTransformer:

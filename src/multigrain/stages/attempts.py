@@ -6,7 +6,8 @@ import json
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,11 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from multigrain.config import TrainingConfig
 from multigrain.dataset.store import open_examples
 from multigrain.display.progress import Progress, Task
+from multigrain.encoders.encoder import SentenceTransformerEncoder
+from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.query_side import KnownDocuments
+from multigrain.encoders.reference import encoding_precision
+from multigrain.evaluation.results import BASE
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext
@@ -82,8 +87,21 @@ class Pools:
         if not is_main_process():
             return ()
         if self._made is None:
-            self._made = validation_pools(self.whole, model, self.context.config, self.settings)
+            config = self.context.config
+            with self._ranking(model) as encoder:
+                self._made = validation_pools(self.whole, encoder, self.settings, seed=config.seed)
         return self._made
+
+    @contextmanager
+    def _ranking(self, model: SentenceTransformer) -> Iterator[Encoder]:
+        """The base model, which ranks what the pools are drawn from; the evaluation need not embed that again."""
+        config = self.context.config
+        if self.settings.side == "query":  # documents are stored vectors
+            with encoding_precision(config, model):
+                yield SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
+            return
+        with closing(self.models.encoder(BASE, model)) as encoder:
+            yield encoder
 
     def score(self, model: SentenceTransformer) -> float:
         """nDCG@10 of a model on the pools' queries; where queries alone are tuned, documents are embedded once.

@@ -34,23 +34,20 @@ _RANKED: Final = 5  # documents that the base ranks, for each that stays in the 
 
 
 def validation_pools(
-    sets: Sequence[EvaluationSet], model: SentenceTransformer, config: Config, settings: TrainingConfig
+    sets: Sequence[EvaluationSet], encoder: Encoder, settings: TrainingConfig, *, seed: int
 ) -> tuple[EvaluationSet, ...]:
     """The validation sets as they are searched while a candidate is tuned.
 
     Args:
         sets: whole.
-        model: the base model.
-        config: the run's.
+        encoder: the base model.
         settings: the candidate's.
+        seed: of the sample where a set has more documents than the base is to rank.
     """
-    limit = settings.validation_documents
-    encoder = SentenceTransformerEncoder(model, batch_size=config.evaluation.batch_size)
-    with encoding_precision(config, model):
-        return tuple(_pool(chosen, encoder, limit, config.seed) for chosen in sets)
+    return tuple(_pool(chosen, encoder, settings.validation_documents, seed) for chosen in sets)
 
 
-def _pool(whole: EvaluationSet, encoder: SentenceTransformerEncoder, limit: int, seed: int) -> EvaluationSet:
+def _pool(whole: EvaluationSet, encoder: Encoder, limit: int, seed: int) -> EvaluationSet:
     queries, documents = max(2, limit // _QUERY_SHARE), _RANKED * limit
     asked = sample(whole, max_queries=queries, max_documents=documents, seed=seed)
     if len(asked.corpus) <= limit:

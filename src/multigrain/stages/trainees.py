@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -13,15 +13,16 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import QueryAdapterConfig, TrainingConfig
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.protocol import Encoder
-from multigrain.encoders.stored import model_of
+from multigrain.encoders.stored import model_of, with_stored_documents
 from multigrain.errors import ModelError
+from multigrain.evaluation.results import BASE
 from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
 from multigrain.model.query_adapter import QueryAdapter
-from multigrain.model.query_side import require_unit_queries, with_query_adapter
+from multigrain.model.query_side import document_side, require_unit_queries, with_query_adapter
 from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext
 from multigrain.stages.models import RunModels
-from multigrain.training.processes import process_count
+from multigrain.training.processes import as_main_says, is_main_process, process_count
 
 _ROWS_A_TURN = 2_000
 
@@ -57,15 +58,37 @@ def open_trainee(context: RunContext, settings: TrainingConfig, models: RunModel
     """
     if settings.query_adapter is None:
         model = build_candidate(settings, seed=context.config.seed)
-        yield Trainee(
+        whole = Trainee(
             model, describe_encoder(model, settings.base_model), lambda folder: save_candidate(model, folder, settings)
         )
+        # A guide reads the tokens of documents too.
+        if settings.side == "both" or settings.loss == "guided":
+            yield whole
+            return
+        with (
+            nullcontext(models) if models is not None else closing(RunModels(context)) as opened,
+            closing(opened.encoder(BASE, document_side(model))) as documents,
+        ):
+            yield _beside_vectors(whole, documents)
         return
     if process_count() > 1:
         raise ModelError("query_adapter takes seconds on one process, and is not trained by several; use one")
     with nullcontext(models) if models is not None else closing(RunModels(context)) as opened:
         behind = _behind_endpoint if opened.is_served else _behind_model
         yield behind(opened, settings.query_adapter, context.config.seed)
+
+
+def _beside_vectors(whole: Trainee, documents: CachedEncoder) -> Trainee:
+    """A candidate whose queries alone are tuned: its documents, which stay as they are, are embedded once."""
+
+    def prepare(examples: Sequence[GradedExample]) -> None:
+        if is_main_process():
+            embed_passages(documents, examples)
+        as_main_says([])  # the others find what it has embedded, where they share its disk
+        if not is_main_process():
+            embed_passages(documents, examples)
+
+    return replace(whole, model=with_stored_documents(whole.model, documents), prepare=prepare)
 
 
 def _behind_model(models: RunModels, settings: QueryAdapterConfig, seed: int) -> Trainee:
@@ -134,12 +157,28 @@ def embed_rows(encoder: CachedEncoder, examples: Sequence[GradedExample]) -> Non
         encoder: keeps what it has embedded.
         examples: graded rows.
     """
-    for start in range(0, len(examples), _ROWS_A_TURN):
-        rows = [examples[place] for place in range(start, min(start + _ROWS_A_TURN, len(examples)))]
+    for rows in _in_turns(examples):
         if queries := encoder.missing([row.query for row in rows], "query"):
             encoder.encode_queries(queries)
+    embed_passages(encoder, examples)
+
+
+def embed_passages(encoder: CachedEncoder, examples: Sequence[GradedExample]) -> None:
+    """Embed every document of graded rows that is not known yet.
+
+    Args:
+        encoder: keeps what it has embedded.
+        examples: graded rows.
+    """
+    for rows in _in_turns(examples):
         if passages := encoder.missing([text for row in rows for text in _passages(row)], "document"):
             encoder.encode_documents(passages)
+
+
+def _in_turns(examples: Sequence[GradedExample]) -> Iterator[list[GradedExample]]:
+    """Rows that are read from the disk as they are asked for, and held so many at a time."""
+    for start in range(0, len(examples), _ROWS_A_TURN):
+        yield [examples[place] for place in range(start, min(start + _ROWS_A_TURN, len(examples)))]
 
 
 def _passages(row: GradedExample) -> Iterator[str]:
