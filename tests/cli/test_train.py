@@ -36,7 +36,12 @@ def config(tmp_path: Path, corpus_file: Path, small_bert: Path) -> Path:
             "batch_size": 4,
             "max_seq_length": 32,
             "precision": "float32",
-            "candidates": {"mean": {}, "lora": {"lora": {"r": 2}}},
+            "candidates": {
+                "mean": {},
+                "lora": {"lora": {"r": 2}},
+                "queries": {"side": "query"},
+                "adapter": {"side": "query", "query_adapter": {}},
+            },
         },
     }
     path = tmp_path / "c.yaml"
@@ -55,9 +60,12 @@ def test_a_dry_run_measures_every_candidate_and_keeps_nothing(config: Path, tmp_
     done = CliRunner().invoke(app, command, catch_exceptions=False)
 
     found = {each["candidate"]: each for each in json.loads(done.stdout.splitlines()[-1])["candidates"]}
-    assert set(found) == {"mean", "lora"}
+    assert set(found) == {"mean", "lora", "queries", "adapter"}
     assert found["mean"]["tuned_weights"] == found["mean"]["weights"]
     assert found["lora"]["tuned_weights"] < found["mean"]["tuned_weights"]
+    assert found["queries"]["tuned_weights"] == found["mean"]["weights"]
+    assert found["queries"]["weights"] == 2 * found["mean"]["weights"], "the base is in its folder for documents"
+    assert found["adapter"]["weights"] == found["mean"]["weights"]
     for each in found.values():
         assert each["steps"] == 500
         assert each["seconds"] > 10 * each["seconds_a_step"] > 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tests.stages.test_training import _prepared, _values, trained
 
@@ -19,6 +20,7 @@ from multigrain.evaluation.results import read_results
 from multigrain.evaluation.retrieval import evaluate_retrieval
 from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.stages import models as models_module
+from multigrain.stages import trainees
 from multigrain.stages.selection import known_documents, validation_score
 from multigrain.stages.table import STAGES
 from multigrain.stages.trainees import open_trainee
@@ -119,3 +121,34 @@ def test_the_variants_of_an_adapter_share_what_the_base_has_embedded(
     (manifest,) = trained(context)
     assert len(manifest.counts["ranks_by_validation"]) == 2
     assert loaded == [str(small_bert)], "four trainings, and one base"
+
+
+def test_documents_are_embedded_once_and_train_as_if_they_were_at_every_step(
+    tmp_path: Path, corpus_file: Path, small_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"side": "query", "steps": 6, "batch_size": 4, "precision": "float32", "learning_rate": 1e-3}
+    values = _values(corpus_file, small_bert, **settings)
+    seen: list[str] = []
+    encode = SentenceTransformerEncoder.encode_documents
+
+    def counting(self: SentenceTransformerEncoder, texts: Any) -> Any:
+        seen.extend(texts)
+        return encode(self, texts)
+
+    once = _prepared(tmp_path / "once", values)
+    with monkeypatch.context() as patch:
+        patch.setattr(SentenceTransformerEncoder, "encode_documents", counting)
+        trained(once)
+    assert seen
+    assert len(set(seen)) == len(seen)
+
+    every = _prepared(tmp_path / "every", values)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainees, "_beside_vectors", lambda whole, documents: whole)
+        trained(every)
+    found, expected = (
+        load_file(next(context.run.candidate_path("tuned").rglob("query_0_Transformer/model.safetensors")))
+        for context in (once, every)
+    )
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-5)

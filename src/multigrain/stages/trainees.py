@@ -35,13 +35,15 @@ class Trainee:
         model: what the trainer tunes, in place.
         words: what it is, in a line.
         save: writes it, tuned, into an empty folder as it is used.
-        prepare: embeds what training will read, where that is done once.
+        prepare: embeds what training will read, where that is done once; None where nothing is.
+        saved: what its folder holds, where that is more than the model.
     """
 
     model: SentenceTransformer
     words: str
     save: Callable[[Path], None]
-    prepare: Callable[[Sequence[GradedExample]], None] = lambda examples: None
+    prepare: Callable[[Sequence[GradedExample]], None] | None = None
+    saved: SentenceTransformer | None = None
 
 
 @contextmanager
@@ -88,7 +90,7 @@ def _beside_vectors(whole: Trainee, documents: CachedEncoder) -> Trainee:
         if not is_main_process():
             embed_passages(documents, examples)
 
-    return replace(whole, model=with_stored_documents(whole.model, documents), prepare=prepare)
+    return replace(whole, model=with_stored_documents(whole.model, documents), prepare=prepare, saved=whole.model)
 
 
 def _behind_model(models: RunModels, settings: QueryAdapterConfig, seed: int) -> Trainee:
@@ -107,6 +109,7 @@ def _behind_model(models: RunModels, settings: QueryAdapterConfig, seed: int) ->
         describe_adapter(adapter, models.reference),
         save,
         lambda examples: embed_rows(encoder, examples),
+        saved=base,
     )
 
 

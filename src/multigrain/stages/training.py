@@ -132,7 +132,8 @@ class _EmbedderAttempt(Attempt):
         context, settings, model = self.context, self.settings, trainee.model
         examples = training_rows(context.run, settings)
         context.progress.say(f"{self.title}: {trainee.words}")
-        trainee.prepare(examples)
+        if trainee.prepare is not None:
+            trainee.prepare(examples)
         steps = settings.steps_for(len(examples))
         pools = validation.of(model)
         looks = self._looks(model, validation, steps) if validation.whole else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from multigrain.config import Config, TrainingConfig
@@ -37,23 +38,36 @@ def estimate_candidates(config: Config, directory: Path) -> list[TrainingEstimat
             f"training.base_model: {config.training.base_model}: a dry run asks no endpoint; an adapter takes "
             "seconds to train, and `multigrain train` says what it sends before it does"
         )
-    context = RunContext(config, RunDirectory(directory))
-    training = STAGES["training"]
-    training.check_requirements(context)
-    estimates = []
-    for name, (folder, fingerprint) in zip(
-        config.training.candidates, training.fingerprints(context).items(), strict=True
-    ):
-        if not context.run.is_complete(folder, fingerprint):
-            settings = _at_hand(context, config.training.resolve(name))
-            examples = training_rows(context.run, settings)
-            if settings.kind == "reranker":
-                reranker = build_reranker(settings, seed=config.seed)
-                estimates.append(estimate_training(reranker, examples, settings, name=name, seed=config.seed))
-                continue
-            with open_trainee(context, settings) as trainee:
-                estimates.append(estimate_training(trainee.model, examples, settings, name=name, seed=config.seed))
-    return estimates
+    with tempfile.TemporaryDirectory() as vectors:  # a dry run keeps nothing
+        context = RunContext(config, RunDirectory(directory), embeddings=Path(vectors))
+        training = STAGES["training"]
+        training.check_requirements(context)
+        return [
+            _estimate(context, name)
+            for name, (folder, fingerprint) in zip(
+                config.training.candidates, training.fingerprints(context).items(), strict=True
+            )
+            if not context.run.is_complete(folder, fingerprint)
+        ]
+
+
+def _estimate(context: RunContext, name: str) -> TrainingEstimate:
+    config = context.config
+    settings = _at_hand(context, config.training.resolve(name))
+    examples = training_rows(context.run, settings)
+    if settings.kind == "reranker":
+        reranker = build_reranker(settings, seed=config.seed)
+        return estimate_training(reranker, examples, settings, name=name, seed=config.seed)
+    with open_trainee(context, settings) as trainee:
+        return estimate_training(
+            trainee.model,
+            examples,
+            settings,
+            name=name,
+            seed=config.seed,
+            prepare=trainee.prepare,
+            folder=trainee.saved,
+        )
 
 
 def _at_hand(context: RunContext, settings: TrainingConfig) -> TrainingConfig:

@@ -6,12 +6,13 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from torch import nn
 
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
@@ -31,7 +32,8 @@ class TrainingEstimate:
         candidate: its name.
         steps: of the whole training.
         seconds_a_step: measured.
-        seconds: of the whole training, without loading and checkpoints.
+        seconds: of the whole training, without loading and checkpoints; where queries alone are tuned, with the
+            documents that are embedded once before it.
         memory_bytes: most that was held at once: on the GPU where it trains on one, else by the whole process.
         memory_of: "GPU" or "process".
         weights: of the model.
@@ -59,6 +61,8 @@ def estimate_training(
     *,
     name: str,
     seed: int,
+    prepare: Callable[[Sequence[GradedExample]], None] | None = None,
+    folder: nn.Module | None = None,
 ) -> TrainingEstimate:
     """Take a few steps with a model and add up what all of them will take. The model is changed by them.
 
@@ -68,29 +72,37 @@ def estimate_training(
         config: the candidate's settings.
         name: the candidate's name.
         seed: of the row order.
+        prepare: embeds what training reads of rows, where that is done once before it; timed with a few rows.
+        folder: what the saved folder holds, where that is more than the model.
 
     Raises:
         ModelError: as `train_candidate`.
     """
     tuned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights_bytes, tuned_bytes = _bytes(model.parameters()), _bytes(tuned)
+    weights = list((folder or model).parameters())
+    weights_bytes, tuned_bytes = _bytes(weights), _bytes(tuned)
     steps = config.steps_for(len(examples))
     few = config.model_copy(
         update={"steps": min(steps, _WARM_UP + _MEASURED), "checkpoint_every": 10**9, "report_to": []}
     )
+    rows, prepared = examples, 0.0
+    if prepare is not None:
+        rows, started = examples[: few.batch_size * few.steps_for(len(examples))], time.perf_counter()
+        prepare(rows)
+        prepared = (time.perf_counter() - started) * len(examples) / max(1, len(rows))
     times = [time.perf_counter()]
     device = training_device(config, model)
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as kept:
         train_candidate(
             model,
-            examples,
+            rows,
             few,
             name=name,
             seed=seed,
-            checkpoints=Path(folder) / "checkpoints",
+            checkpoints=Path(kept) / "checkpoints",
             on_step=lambda *_: times.append(time.perf_counter()),
         )
     spans = [after - before for before, after in itertools.pairwise(times)]
@@ -101,10 +113,10 @@ def estimate_training(
         candidate=name,
         steps=steps,
         seconds_a_step=round(a_step, 4),
-        seconds=round(a_step * steps, 1),
+        seconds=round(a_step * steps + prepared, 1),
         memory_bytes=torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process(),
         memory_of="GPU" if on_gpu else "process",
-        weights=sum(parameter.numel() for parameter in model.parameters()),
+        weights=sum(parameter.numel() for parameter in weights),
         tuned_weights=sum(parameter.numel() for parameter in tuned),
         # Two checkpoints of weights that learn, each with the optimiser's two moments.
         checkpoint_bytes=2
@@ -114,7 +126,7 @@ def estimate_training(
     )
 
 
-def _bytes(parameters: Iterable[torch.nn.Parameter]) -> int:
+def _bytes(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
