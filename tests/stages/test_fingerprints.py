@@ -17,6 +17,7 @@ from multigrain.stages.fingerprints import (
     results_fingerprint,
     synthesis_fingerprint,
 )
+from multigrain.stages.table import STAGES
 from multigrain.storage.files import content_fingerprint
 from multigrain.storage.rundir import RunDirectory
 
@@ -127,6 +128,24 @@ def test_a_refusal_to_mix_settings_shows_no_credentials(tmp_path: Path) -> None:
     with pytest.raises(RunMismatchError, match=r"api-version=2024-06-01&token=…") as caught:
         complete_stage(context("tok-67890"), "synthesis", "other", dict)
     assert not any(secret in str(caught.value) for secret in ("hunter22", "tok-"))
+
+
+def test_a_refusal_names_what_decides_the_stage_and_nothing_else_that_changed(tmp_path: Path, base: Path) -> None:
+    held = RunDirectory(tmp_path / "run")
+
+    def context(**training: Any) -> RunContext:
+        return RunContext(parse_config({"training": {"base_model": str(base), **training}}), held)
+
+    before = context(max_seq_length=16, batch_size=4, steps=9)
+    held.finish("documents", "made", {}, 0.0)
+    settings = before.config.model_dump(mode="json")
+    held.finish("synthesis", synthesis_fingerprint(before), {}, 0.0, settings=settings)
+    held.finish("dataset", dataset_fingerprint(before), {}, 0.0, settings=settings)
+    now = context(max_seq_length=32, batch_size=8, steps=3)
+    with pytest.raises(RunMismatchError, match=r"training\.max_seq_length was 16, now 32\)") as caught:
+        STAGES["audit"].require(now)
+    assert "batch_size" not in str(caught.value)
+    assert "steps" not in str(caught.value)
 
 
 def test_content_is_names_and_bytes_and_no_places(tmp_path: Path, base: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +90,12 @@ def as_begun(config: Config, run: RunDirectory, *, redo: bool = False) -> Config
 
 
 def complete_stage(
-    context: RunContext, folder: str, fingerprint: str, work: Callable[[], dict[str, Any]]
+    context: RunContext,
+    folder: str,
+    fingerprint: str,
+    work: Callable[[], dict[str, Any]],
+    *,
+    decides: Callable[[RunContext], str] | None = None,
 ) -> StageManifest:
     """Do the work of a stage unless it is complete already.
 
@@ -99,6 +104,7 @@ def complete_stage(
         folder: the folder of the run directory that the stage's manifest lies in.
         fingerprint: over everything that decides the stage's output.
         work: writes the stage's artifact and returns its counts.
+        decides: gives the fingerprint for any context, so that an error names no setting that decides nothing here.
 
     Raises:
         RunMismatchError: the stage is complete, but from other settings or inputs, and redoing was not asked for.
@@ -114,7 +120,7 @@ def complete_stage(
     if manifest is not None and not context.redo:
         raise RunMismatchError(
             f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
-            f"{differences(context, manifest)}; {context.remedy.format(folder=context.run.path / folder)}"
+            f"{differences(context, manifest, decides)}; {context.remedy.format(folder=context.run.path / folder)}"
         )
     context.run.invalidate(folder)
     started = time.monotonic()
@@ -136,15 +142,38 @@ def _published(context: RunContext, folder: str, manifest: StageManifest) -> Sta
     return manifest
 
 
-def differences(context: RunContext, manifest: StageManifest) -> str:
-    """The settings that have changed since a stage was completed, in words for an error message."""
+def differences(
+    context: RunContext, manifest: StageManifest, decides: Callable[[RunContext], str] | None = None
+) -> str:
+    """The settings that have changed since a stage was completed, in words for an error message.
+
+    Args:
+        context: the run.
+        manifest: of the stage.
+        decides: the stage's fingerprint for any context: what changes it is named alone, where anything does.
+    """
     before, now = _flatten(manifest.settings), _flatten(context.config.model_dump(mode="json"))
-    changed = [
-        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    return without_credentials(f" ({'; '.join(changed)})") if changed and manifest.settings else " or inputs"
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if decides is not None:
+        changed = [key for key in changed if _counts(context, key, before.get(key), decides)] or changed
+    words = "; ".join(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
+    return without_credentials(f" ({words})") if changed and manifest.settings else " or inputs"
+
+
+def _counts(context: RunContext, key: str, before: Any, decides: Callable[[RunContext], str]) -> bool:
+    """Whether the fingerprint would be another one if a setting were what it was."""
+    values = context.config.model_dump(mode="json")
+    section = values
+    *path, name = key.split(".")
+    for part in path:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            return True
+    section[name] = before
+    try:
+        return decides(replace(context, config=Config.model_validate(values))) != decides(context)
+    except (ValueError, MultigrainError):  # alone it may be no valid setting
+        return True
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -223,7 +252,13 @@ class Stage:
 
     def complete(self, context: RunContext, work: Callable[[], dict[str, Any]]) -> StageManifest:
         """Do the work of a stage with one folder, unless it is complete already; see `complete_stage`."""
-        return complete_stage(context, self.folder, self.fingerprints(context)[self.folder], work)
+        return complete_stage(
+            context,
+            self.folder,
+            self.fingerprints(context)[self.folder],
+            work,
+            decides=lambda other: self.fingerprints(other)[self.folder],
+        )
 
     def require(self, context: RunContext) -> None:
         """See that the stage is complete, and that it was completed with the settings at hand.
@@ -242,7 +277,8 @@ class Stage:
         current = self.fingerprints(context) if self.requires else {}
         for folder, manifest in manifests.items():
             if self.requires and manifest.fingerprint != current[folder]:
+                changed = differences(context, manifest, lambda other, folder=folder: self.fingerprints(other)[folder])
                 raise RunMismatchError(
                     f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
-                    f"{differences(context, manifest)}; run `{command} --redo` first, or use the config that made it"
+                    f"{changed}; run `{command} --redo` first, or use the config that made it"
                 )

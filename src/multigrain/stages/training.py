@@ -70,7 +70,13 @@ def run_candidate(context: RunContext, name: str, *, data: RunContext | None = N
     if is_main_process():
         if any_candidate(teachers := teachers_of(settings)):
             score_rows_by(context, teachers, data=data)
-        complete_stage(context, folder, fingerprint, lambda: _train(context, name, settings, fingerprint))
+        complete_stage(
+            context,
+            folder,
+            fingerprint,
+            lambda: _train(context, name, settings, fingerprint),
+            decides=lambda other: candidate_fingerprint(other, name, data=data),
+        )
     elif not context.run.is_complete(folder, fingerprint):
         # It trains along; the main process alone decides, writes and reports.
         _train(context, name, settings, fingerprint)
