@@ -51,6 +51,16 @@ def test_a_claim_takes_both_the_interval_and_the_test(
     assert conclusion.verdict is verdict
 
 
+@pytest.mark.parametrize(("queries", "clusters"), [(7, 7), (99, None), (400, 50)])
+def test_equal_scores_of_a_few_queries_are_no_sign_of_equal_models(queries: int, clusters: int | None) -> None:
+    few = replace(set_result(0.0, 0.0, 1.0), queries=queries, clusters=clusters)
+    (conclusion,) = conclude([few], base="base", confidence=0.95)
+    assert conclusion.verdict is Verdict.UNDECIDED
+    assert conclusion.queries_needed == pytest.approx(100 * queries / (clusters or queries), abs=1)
+    enough = replace(few, queries=conclusion.queries_needed, clusters=100)
+    assert conclude([enough], base="base", confidence=0.95)[0].verdict is Verdict.EQUAL
+
+
 def test_the_family_is_every_difference_that_is_no_validation_set() -> None:
     gain = set_result(0.01, 0.03, 0.02)
     others = [set_result(-0.1, 0.1, 0.9, name=name) for name in ("a", "b")]

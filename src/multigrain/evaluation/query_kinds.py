@@ -28,8 +28,6 @@ from multigrain.sources.words import count_words
 FEWEST: Final = 10
 """Queries, and clusters of them, below which no interval is made."""
 
-FEWEST_FOR_NO_DIFFERENCE: Final = 100
-"""Clusters below which queries that all stay as they are say nothing: of 50, none may differ though 3 in 100 do."""
 TOO_FEW: Final = "too few to tell"
 
 _MOST_VALUES: Final = 8  # of one kind; the rarest are put together
@@ -76,8 +74,6 @@ class SliceConclusion:
     def words(self) -> str:
         """The verdict for a person."""
         if self.conclusion is None or self.conclusion.verdict is Verdict.UNDECIDED:
-            return TOO_FEW
-        if self.conclusion.verdict is Verdict.EQUAL and (self.slice.result.clusters or 0) < FEWEST_FOR_NO_DIFFERENCE:
             return TOO_FEW
         return self.conclusion.verdict.value
 

@@ -30,6 +30,9 @@ from multigrain.evaluation.results import EvaluationResults, SetResult
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
 from multigrain.evaluation.significance import PairedDifference, holm
 
+FEWEST_FOR_NO_DIFFERENCE: Final = 100
+"""Clusters below which queries that all stay as they are say nothing: of 50, none may differ though 3 in 100 do."""
+
 _POWER: Final = 0.8  # four times in five
 _FULL: Final = 0.9995
 """A score from here on is shown as 1.000."""
@@ -134,12 +137,12 @@ def conclude(
     conclusions = []
     for (result, model), adjusted_p in zip(tested, corrected, strict=True):
         difference = result.delta[model]
-        verdict = _verdict(difference, adjusted_p, 1 - confidence, smallest)
-        needed = (
-            queries_to_tell(result.queries, difference.high - difference.low, smallest=smallest)
-            if verdict is Verdict.UNDECIDED
-            else None
-        )
+        verdict, needed = _verdict(difference, adjusted_p, 1 - confidence, smallest), None
+        width, clusters = difference.high - difference.low, result.clusters or result.queries
+        if verdict is Verdict.EQUAL and clusters < FEWEST_FOR_NO_DIFFERENCE:
+            verdict, needed = Verdict.UNDECIDED, round(result.queries * FEWEST_FOR_NO_DIFFERENCE / max(1, clusters))
+        elif verdict is Verdict.UNDECIDED:
+            needed = queries_to_tell(result.queries, width, smallest=smallest)
         conclusions.append(Conclusion(result, base, model, adjusted_p, len(tested), verdict, needed))
     return tuple(conclusions)
 
