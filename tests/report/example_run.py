@@ -181,6 +181,7 @@ def _write_dataset(
         "synthesis",
         "50" * 32,
         {
+            "planned": 2 * requested,
             "requested": requested,
             "written": written,
             "failed": {spec.text("failure", kind): 1 + (requested - written) // 3 for kind in _failure_kinds()},

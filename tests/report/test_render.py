@@ -85,7 +85,7 @@ def test_what_the_language_model_cost_stands_in_the_overview(page, example):
     free = dataclasses.replace(free, synthesis=dataclasses.replace(free.synthesis, cost=0.0, stopped_by_budget=False))
     assert "$" not in render_report(free).partition('id="result"')[0].rpartition("Written by")[2]
     limited = dataclasses.replace(free, synthesis=dataclasses.replace(free.synthesis, stopped_by_limit=True))
-    assert "The spending limit ended the writing." in render_report(limited)
+    assert "The spending limit ended the writing; " in render_report(limited)
 
 
 def test_what_a_training_shows_of_itself_stands_below_its_curves(example) -> None:

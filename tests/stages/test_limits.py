@@ -120,8 +120,8 @@ def test_held_out_queries_that_a_limit_cuts_off_are_told_and_written_under_a_hig
     assert first["stopped_by_limit"]
     assert first["heldout_queries_written"] == queries - 3
     assert first["heldout_failed"] == {"over_limit": 3}
-    told = f"(the spending limit ended it), {queries - 3} of {queries} held-out queries (3 over limit), "
-    assert told in heard.lines[-1]
+    assert f"(the spending limit ended it; {rows} were planned), " in heard.lines[-1]
+    assert f"{queries - 3} of {queries} held-out queries (3 over limit), " in heard.lines[-1]
 
     asked = len(endpoint.prompts)
     values["synthesis"]["max_total_tokens"] = 10**6

@@ -51,6 +51,7 @@ class SynthesisCounts:
         stopped_by_budget: whether the time budget ended it.
         stopped_by_limit: whether the limit on cost or tokens ended it.
         cost: dollars for all completions; None where no price is known.
+        planned: units that would have been asked for without limits; None where an earlier version counted.
     """
 
     requested: int
@@ -63,6 +64,7 @@ class SynthesisCounts:
     stopped_by_budget: bool
     stopped_by_limit: bool = False
     cost: float | None = None
+    planned: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

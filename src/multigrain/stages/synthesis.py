@@ -280,6 +280,7 @@ def _write_rows(
             f"model {client.identity}: none of {requested} answers could be used ({kinds}); {remedy_for(failed, last)}"
         )
     return {
+        "planned": len(units),
         "requested": requested,
         "written": writers.total(),
         "failed": dict(failed),
@@ -412,10 +413,9 @@ def _note(written: int, failed: int, cost: float | None) -> str:
 
 def _summary(counts: dict[str, Any]) -> str:
     line = f"synthesis: {counts['written']} rows of {counts['requested']} asked for"
-    if counts["stopped_by_budget"]:
-        line += " (the time budget ended it)"
-    if counts["stopped_by_limit"]:
-        line += " (the spending limit ended it)"
+    ended = "time budget" if counts["stopped_by_budget"] else "spending limit" if counts["stopped_by_limit"] else ""
+    if ended:
+        line += f" (the {ended} ended it; {counts['planned']} were planned)"
     if failed := counts["heldout_failed"]:
         kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in failed.items())
         asked_for = counts["heldout_queries_requested"]
