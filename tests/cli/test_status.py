@@ -39,12 +39,19 @@ def test_a_run_is_followed_from_its_first_stage(tmp_path: Path, corpus_file: Pat
     }
 
     run_stages(config, path, ["synthesis"])
-    (path / "checkpoints" / "one-abc" / "checkpoint-7").mkdir(parents=True)
+    checkpoints = path / "checkpoints"
+    (checkpoints / f"one-{'0a' * 6}-lr2e-05" / "checkpoint-7").mkdir(parents=True)
+    (checkpoints / f"one-{'0a' * 6}-lr5e-06-kept").mkdir()
+    (checkpoints / f"one-{'0a' * 6}-lr5e-06-kept" / "outcome.json").write_text("{}")
+    (checkpoints / f"one-more-{'0b' * 6}" / "checkpoint-9").mkdir(parents=True)  # another candidate's
     found = run_status(path)
     by_name = {stage.name: stage for stage in found.stages}
     assert by_name["synthesis"].state == "complete"
     assert "written" in by_name["synthesis"].detail
-    assert (by_name["models/one"].state, by_name["models/one"].detail) == ("begun", "step 7 of 200")
+    assert (by_name["models/one"].state, by_name["models/one"].detail) == (
+        "begun",
+        "1 training done, step 7 of 200",
+    )
     assert found.journal["completions"] > 0
     assert found.holder is None
     assert "multigrain run" in found.advice

@@ -25,7 +25,7 @@ from multigrain.evaluation.results import BASE
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.records import GradedExample
 from multigrain.stages.base import RunContext
-from multigrain.stages.fingerprints import scored_path, teachers_of
+from multigrain.stages.fingerprints import OUTCOME_FILE, scored_path, teachers_of
 from multigrain.stages.models import RunModels
 from multigrain.stages.observing import validation_sample
 from multigrain.stages.selection import (
@@ -161,7 +161,7 @@ class Attempt(ABC):
 
     @property
     def _outcome_path(self) -> Path:
-        return self.kept_path / "outcome.json"
+        return self.kept_path / OUTCOME_FILE
 
     @property
     def model_path(self) -> Path:

@@ -278,6 +278,10 @@ def base_settings(training: TrainingConfig) -> dict[str, Any]:
     return chosen if training.append_eos is None else {**chosen, "append_eos": training.append_eos}
 
 
+OUTCOME_FILE: Final = "outcome.json"
+"""Beside the checkpoints of a candidate's training that is done: what it came to, until the best one is known."""
+
+
 def candidate_folder(name: str) -> str:
     """The folder of one candidate in the run directory."""
     return f"models/{name}"

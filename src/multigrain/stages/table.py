@@ -9,6 +9,7 @@ from typing import Final
 from multigrain.config import Config, TeacherConfig
 from multigrain.stages.base import RunContext, Stage
 from multigrain.stages.fingerprints import (
+    OUTCOME_FILE,
     any_candidate,
     candidate_fingerprint,
     candidate_folder,
@@ -49,12 +50,19 @@ class _CandidatesStage(Stage):
 
     def progress(self, run: RunDirectory, folder: str, config: Config | None) -> str | None:
         name = folder.rpartition("/")[2]
+        own = re.compile(rf"{re.escape(name)}-[0-9a-f]{{12}}(?![0-9a-z]).*")
+        begun = [path for path in run.checkpoints_path.glob(f"{name}-*") if own.fullmatch(path.name)]
         steps = [
             int(match[1])
-            for checkpoint in run.checkpoints_path.glob(f"{name}-*/checkpoint-*")
+            for path in begun
+            for checkpoint in path.glob("checkpoint-*")
             if (match := _CHECKPOINT.fullmatch(checkpoint.name))
         ]
-        return f"step {max(steps)}{_of_steps(run, config)}" if steps else None
+        # One for every learning rate and rank that validation queries choose from.
+        done = sum((path / OUTCOME_FILE).exists() for path in begun)
+        words = [f"{done} trainings done"] if done > 1 else ["1 training done"] if done else []
+        words += [f"step {max(steps)}{_of_steps(run, config)}"] if steps else []
+        return ", ".join(words) if begun else None
 
 
 @dataclass(frozen=True, kw_only=True)
