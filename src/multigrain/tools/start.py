@@ -167,7 +167,13 @@ def _query_types(
 ) -> tuple[dict[QueryType, float], tuple[str, ...]]:
     """The kinds of queries to write, without those that the writer is known to fail at; and what to say of these."""
     if not answers:
-        return {}, ()
+        if writer is None or not writer.fails_at:
+            return {}, ()
+        return {}, (
+            f"{writer.name} writes {', '.join(writer.query_types)} queries and none of kind "
+            f"{', '.join(sorted(writer.fails_at))}; if your users type those, take a larger model (--model, or "
+            "--provider openai)",
+        )
     kinds = query_types(answers)
     beyond = kinds.keys() & writer.fails_at if writer is not None else set()
     if writer is None or not beyond:
