@@ -179,3 +179,16 @@ def test_chunks_that_share_a_title_are_one_test_query_in_a_plan_as_in_a_run(tmp_
     asked = from_documents(load_inputs(config).documents, Split.TEST, "test", "test")
     assert plan.test_queries == len(asked.queries)
     assert len(asked.queries) < plan.documents["test"]
+
+
+def test_no_gain_is_named_for_queries_that_are_given(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(f'{{"query": "ask {n}", "positive": "the answer number {n}"}}\n' for n in range(40)))
+    config = tmp_path / "c.yaml"
+    config.write_text(f"start_from: pairs\npairs: {{path: '{pairs}'}}\nllm: {{provider: scripted}}\n")
+
+    shown = CliRunner().invoke(app, ["plan", str(config), "--no-probe"], catch_exceptions=False)
+    assert "\ngain" not in shown.stdout
+    assert "your queries are given: no gain is named" in shown.stdout
+    found = json.loads(CliRunner().invoke(app, ["plan", str(config), "--no-probe", "--json"]).stdout)
+    assert (found["gain"], found["queries_for_gain"]) == (None, None)

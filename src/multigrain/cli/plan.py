@@ -64,11 +64,11 @@ def plan_lines(planned: Plan) -> Iterator[str]:
     yield from short_lines(planned)
     steps = ", ".join(f"{name} {count(number)} steps" for name, number in planned.steps.items())
     yield f"training    {planned.base}: {steps}"
-    gain = planned.gain
-    yield (
-        f"gain        {gain.least:+.1f} to {gain.most:+.1f} points of nDCG@10, {gain.mean:+.1f} on average: measured "
-        f"on {gain.sets} sets with {gain.writer} and all-MiniLM-L6-v2 (docs/results.md)"
-    )
+    if (gain := planned.gain) is not None:
+        yield (
+            f"gain        {gain.least:+.1f} to {gain.most:+.1f} points of nDCG@10, {gain.mean:+.1f} on average: "
+            f"measured on {gain.sets} sets with {gain.writer} and all-MiniLM-L6-v2 (docs/results.md)"
+        )
 
 
 def short_lines(planned: Plan) -> Iterator[str]:
@@ -101,8 +101,9 @@ def short_lines(planned: Plan) -> Iterator[str]:
         yield f"            ({note})"
     if planned.test_queries is not None and planned.smallest_shown is not None:
         enough = ""
-        if planned.queries_for_gain is not None and planned.queries_for_gain > planned.test_queries:
-            enough = f"; about {count(planned.queries_for_gain)} show {planned.gain.mean:.1f} points"
+        gain, needed = planned.gain, planned.queries_for_gain
+        if gain is not None and needed is not None and needed > planned.test_queries:
+            enough = f"; about {count(needed)} show {gain.mean:.1f} points"
         yield (
             f"test        about {count(planned.test_queries)} queries, which show a difference of "
             f"{planned.smallest_shown:.1f} points or more four times in five{enough}"

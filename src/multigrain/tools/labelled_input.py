@@ -137,7 +137,7 @@ def _with_lengths(found: LabelledInput, texts: Iterator[str], base_model: str) -
         reasons["training.max_seq_length"] = "Tokens read from each text while training. Shorter is faster."
         notes = (
             *notes,
-            f"many documents are longer than the {READ_TOKENS} tokens that all-MiniLM-L6-v2 reads, and the rest of them "
-            "is not searched: cut the corpus into chunks, or take a base that reads more (`multigrain bases`)",
+            f"many documents are longer than the {READ_TOKENS} tokens that all-MiniLM-L6-v2 reads, and the rest of "
+            "them is not searched: cut the corpus into chunks, or take a base that reads more (`multigrain bases`)",
         )
     return LabelledInput(settings, reasons, notes)

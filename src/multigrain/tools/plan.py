@@ -85,7 +85,7 @@ class Plan:
         estimate: requests, tokens and cost.
         steps: of training, by candidate.
         time: on this machine.
-        gain: by what was measured.
+        gain: by what was measured; None for given pairs, as it was measured with written queries.
         test_queries: how many there will be; None where that is not known yet.
         queries_for_gain: how many show the mean gain four times in five; None where no gain is expected.
         smallest_shown: the smallest difference, in points, that the test queries show four times in five.
@@ -98,7 +98,7 @@ class Plan:
     estimate: Estimate
     steps: dict[str, int]
     time: PlannedTime
-    gain: ExpectedGain
+    gain: ExpectedGain | None
     test_queries: int | None
     queries_for_gain: int | None
     smallest_shown: float | None
@@ -138,7 +138,7 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
             f"training is done at each learning rate, {shown}: validation chooses; training.learning_rate names one"
         )
     test = _test_queries(config, documents, asked, notes)
-    gain = expected_gain(_writer(config))
+    gain = None if config.start_from == "pairs" else expected_gain(_writer(config))
     took = _times(
         config, estimate, documents, splits, steps, asked=asked, test=test, embedding=embedding, writing=writing
     )
@@ -152,7 +152,7 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
         time=took,
         gain=gain,
         test_queries=test,
-        queries_for_gain=queries_to_show(gain.mean) if gain.mean > 0 else None,
+        queries_for_gain=queries_to_show(gain.mean) if gain is not None and gain.mean > 0 else None,
         smallest_shown=None if test is None else round(smallest_shown(test), 1),
         notes=tuple(notes),
     )
@@ -166,7 +166,7 @@ def _test_queries(
     None where that is not known, with a note where a labelled set cannot be read here.
     """
     if config.start_from == "pairs":
-        notes.append("your queries are given: what that gains was not measured, the gain below is of written queries")
+        notes.append("your queries are given: no gain is named, as gains were measured with written ones")
     labelled = next((each for each in config.evaluation.sets if each.role == "test"), None)
     if labelled is None and config.start_from == "documents" and config.evaluation.queries in ("auto", "titles"):
         held_out = [document for document in documents if document.split is Split.TEST]
