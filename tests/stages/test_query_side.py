@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tests.stages.test_training import _prepared, _values, trained
@@ -163,6 +166,27 @@ def test_documents_are_embedded_once_and_train_as_if_they_were_at_every_step(
     found, expected = (
         load_file(next(context.run.candidate_path("tuned").rglob("query_0_Transformer/model.safetensors")))
         for context in (once, every)
+    )
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_train_queries_alone_as_one_does(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    values = _values(corpus_file, small_bert, side="query", dropout=0.0, learning_rate=1e-3)
+    alone = _prepared(tmp_path / "alone", values)
+    trained(alone)
+
+    together = _prepared(tmp_path / "together", values)
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(values))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "multigrain", "train", str(config), "-r", str(together.run.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, expected = (
+        load_file(next(context.run.candidate_path("tuned").rglob("query_0_Transformer/model.safetensors")))
+        for context in (together, alone)
     )
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-5)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Router
+from sentence_transformers.util import batch_to_device
 from torch import nn
 
 from multigrain.errors import ModelError
@@ -116,14 +119,42 @@ def frozen_documents(model: SentenceTransformer) -> Iterator[None]:
     """Have a frozen document route give the vectors that it gives in use while the rest is tuned: no dropout in it."""
     route = _route(model, DOCUMENT)
     frozen = route is not None and not any(parameter.requires_grad for parameter in route.parameters())
-    with dropout_set_to(route if frozen and route is not None else nn.Identity(), 0.0):
+    with dropout_set_to(route if frozen else nn.Identity(), 0.0):
         yield
+
+
+@contextmanager
+def idle_weights_frozen(model: SentenceTransformer) -> Iterator[None]:
+    """Have no weight of the query route wait for a gradient that never comes, e.g. those of BERT's pooler.
+
+    Several processes add gradients up, and each weight that is to learn has to get one: DistributedDataParallel finds
+    unused weights by the last text of a row alone, which is a document.
+    """
+    route = _route(model, QUERY)
+    if route is None:
+        yield
+        return
+    features: dict[str, Any] = batch_to_device(route[0].preprocess(["one", "another one"]), model.device)
+    for module in route.children():
+        features = module(features)
+    learning = {name: weight for name, weight in route.named_parameters() if weight.requires_grad}
+    gradients = torch.autograd.grad(
+        features["sentence_embedding"].float().sum(), list(learning.values()), allow_unused=True
+    )
+    idle = [weight for weight, gradient in zip(learning.values(), gradients, strict=True) if gradient is None]
+    for weight in idle:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in idle:
+            weight.requires_grad_(True)
 
 
 def _prompts(model: SentenceTransformer) -> dict[str, str]:
     return {name: text or "" for name, text in model.prompts.items()}
 
 
-def _route(model: SentenceTransformer, role: str) -> nn.Module | None:
+def _route(model: SentenceTransformer, role: str) -> Any:
     first = model[0]
     return first.sub_modules[role] if isinstance(first, Router) and role in first.sub_modules else None

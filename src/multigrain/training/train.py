@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -26,7 +27,7 @@ from multigrain.curriculum.schedule import boundaries
 from multigrain.errors import ModelError
 from multigrain.model.precision import supports_native_bf16
 from multigrain.model.prompts import document_prompt, query_prompt
-from multigrain.model.query_side import frozen_documents
+from multigrain.model.query_side import frozen_documents, idle_weights_frozen
 from multigrain.model.routes import has_routes
 from multigrain.model.tuning import dropout_set_to, quick_attention, threads_for
 from multigrain.records import LEVELS, GradedExample
@@ -155,6 +156,7 @@ def train_candidate(
     with (
         dropout_set_to(trained, _dropout(config, training_device(config, model))),
         frozen_documents(trained),
+        idle_weights_frozen(trained) if config.side == "query" and process_count() > 1 else nullcontext(),
         without_shift(trained, trainer.loss),
         threads_for(trained),
         quick_attention(trained, enabled=on_cpu),
@@ -290,6 +292,9 @@ def _build_trainer(
         own = SentenceTransformerTrainingArguments(
             prompts=column_prompts(model, _passage_columns(plan)),
             router_mapping=column_routes(model, _passage_columns(plan)),
+            # The last text of a row is a document, whose graph holds none of the weights that are tuned: all of them
+            # would count as unused, and then as ready twice.
+            ddp_find_unused_parameters=False if config.side == "query" else None,
             **common,
             **fsdp_arguments(config, model),
         )
