@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -257,8 +258,11 @@ class Stage:
             self.folder,
             self.fingerprints(context)[self.folder],
             work,
-            decides=lambda other: self.fingerprints(other)[self.folder],
+            decides=partial(self._fingerprint, self.folder),
         )
+
+    def _fingerprint(self, folder: str, context: RunContext) -> str:
+        return self.fingerprints(context)[folder]
 
     def require(self, context: RunContext) -> None:
         """See that the stage is complete, and that it was completed with the settings at hand.
@@ -277,7 +281,7 @@ class Stage:
         current = self.fingerprints(context) if self.requires else {}
         for folder, manifest in manifests.items():
             if self.requires and manifest.fingerprint != current[folder]:
-                changed = differences(context, manifest, lambda other, folder=folder: self.fingerprints(other)[folder])
+                changed = differences(context, manifest, partial(self._fingerprint, folder))
                 raise RunMismatchError(
                     f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
                     f"{changed}; run `{command} --redo` first, or use the config that made it"
