@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,9 @@ def test_a_run_is_followed_from_its_first_stage(tmp_path: Path, corpus_file: Pat
     (checkpoints / f"one-{'0a' * 6}-lr2e-05" / "checkpoint-7").mkdir(parents=True)
     (checkpoints / f"one-{'0a' * 6}-lr5e-06-kept").mkdir()
     (checkpoints / f"one-{'0a' * 6}-lr5e-06-kept" / "outcome.json").write_text("{}")
+    (checkpoints / f"one-{'0c' * 6}-kept").mkdir()  # of other settings
+    (checkpoints / f"one-{'0c' * 6}-kept" / "outcome.json").write_text("{}")
+    os.utime(checkpoints / f"one-{'0c' * 6}-kept", (1, 1))
     (checkpoints / f"one-more-{'0b' * 6}" / "checkpoint-9").mkdir(parents=True)  # another candidate's
     found = run_status(path)
     by_name = {stage.name: stage for stage in found.stages}

@@ -148,6 +148,21 @@ def test_a_refusal_names_what_decides_the_stage_and_nothing_else_that_changed(tm
     assert "steps" not in str(caught.value)
 
 
+def test_a_folder_that_other_settings_name_otherwise_is_refused_in_words(tmp_path: Path, base: Path) -> None:
+    held = RunDirectory(tmp_path / "run")
+    held.finish("documents", "made", {}, 0.0)
+
+    def context(**training: Any) -> RunContext:
+        values = {"base_model": str(base), "teacher": [{"model": str(base)}], **training}
+        return RunContext(parse_config({"training": values}), held)
+
+    before, now = context(loss="distil"), context(loss="infonce", teacher_margin=0.1)
+    (folder,) = STAGES["teachers"].folders(now.config)
+    held.finish(folder, "of other rows", {}, 0.0, settings=before.config.model_dump(mode="json"))
+    with pytest.raises(RunMismatchError, match="completed with other settings"):
+        STAGES["teachers"].require(now)
+
+
 def test_content_is_names_and_bytes_and_no_places(tmp_path: Path, base: Path) -> None:
     moved = Path(shutil.copytree(base, tmp_path / "elsewhere"))
     assert content_fingerprint(moved) == content_fingerprint(base)

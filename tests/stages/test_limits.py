@@ -120,7 +120,7 @@ def test_held_out_queries_that_a_limit_cuts_off_are_told_and_written_under_a_hig
     assert first["stopped_by_limit"]
     assert first["heldout_queries_written"] == queries - 3
     assert first["heldout_failed"] == {"over_limit": 3}
-    assert f"(the spending limit ended it; {rows} were planned), " in heard.lines[-1]
+    assert "(the spending limit ended it), " in heard.lines[-1], "all rows were asked for"
     assert f"{queries - 3} of {queries} held-out queries (3 over limit), " in heard.lines[-1]
 
     asked = len(endpoint.prompts)

@@ -210,8 +210,8 @@ class TrainingConfig(Section):
     takes a tenth to a third of the time, elsewhere as null. null: the base model's own, often 0.1."""
 
     max_seq_length: int | None = Field(default=256, ge=8)
-    """Tokens of a text that are read while training, at most as many as the base model reads (null: as many). Of a
-    reranker the tokens of a pair, which it is saved with."""
+    """Tokens of a text that are read while training, at most as many as the base model reads (null: as many); with
+    side: query of queries alone. Of a reranker the tokens of a pair, which it is saved with."""
 
     save_max_seq_length: bool = False
     """Save max_seq_length as the limit of the tuned model, and compare the base model at it too. false: what is saved

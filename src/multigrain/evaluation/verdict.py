@@ -11,7 +11,7 @@ those on validation sets, which chose the model and so cannot judge it.
 - The interval too, because it stands beside every claim: "better, by +1.0 [-0.1, 2.1]" would contradict itself. The
   interval and the randomisation test may disagree close to the border; then nothing is claimed.
 - No claim is not "no difference". That is said only where the whole interval lies within the smallest difference that
-  matters; else there are too few queries to tell.
+  matters, and the queries are a hundred clusters or more; else there are too few queries to tell.
 
 Whether a model forgot is the opposite question, and so has a bound of its own: a set is passed only where the whole
 interval stays above minus the threshold, as "no significant loss" on few queries would pass any model.
@@ -138,11 +138,14 @@ def conclude(
     for (result, model), adjusted_p in zip(tested, corrected, strict=True):
         difference = result.delta[model]
         verdict, needed = _verdict(difference, adjusted_p, 1 - confidence, smallest), None
-        width, clusters = difference.high - difference.low, result.clusters or result.queries
+        clusters = max(1, result.clusters or result.queries)
         if verdict is Verdict.EQUAL and clusters < FEWEST_FOR_NO_DIFFERENCE:
-            verdict, needed = Verdict.UNDECIDED, round(result.queries * FEWEST_FOR_NO_DIFFERENCE / max(1, clusters))
-        elif verdict is Verdict.UNDECIDED:
-            needed = queries_to_tell(result.queries, width, smallest=smallest)
+            verdict = Verdict.UNDECIDED
+        if verdict is Verdict.UNDECIDED:
+            needed = max(
+                queries_to_tell(result.queries, difference.high - difference.low, smallest=smallest),
+                math.ceil(result.queries * FEWEST_FOR_NO_DIFFERENCE / clusters),
+            )
         conclusions.append(Conclusion(result, base, model, adjusted_p, len(tested), verdict, needed))
     return tuple(conclusions)
 

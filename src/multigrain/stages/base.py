@@ -173,7 +173,7 @@ def _counts(context: RunContext, key: str, before: Any, decides: Callable[[RunCo
     section[name] = before
     try:
         return decides(replace(context, config=Config.model_validate(values))) != decides(context)
-    except (ValueError, MultigrainError):  # alone it may be no valid setting
+    except (ValueError, OSError, MultigrainError):  # alone it may be no valid setting
         return True
 
 
@@ -262,7 +262,8 @@ class Stage:
         )
 
     def _fingerprint(self, folder: str, context: RunContext) -> str:
-        return self.fingerprints(context)[folder]
+        # Where a folder is named by settings, other ones have none of that name.
+        return self.fingerprints(context).get(folder, "")
 
     def require(self, context: RunContext) -> None:
         """See that the stage is complete, and that it was completed with the settings at hand.

@@ -151,6 +151,15 @@ class RunModels:
         one_sided = QuerySideEncoder(encoder, base)
         return CachedEncoder(one_sided, one_sided.fingerprint)
 
+    def documents(self, model: SentenceTransformer) -> CachedEncoder:
+        """The base model for documents that are trained on as they are: kept on the disk, however many there are.
+
+        Args:
+            model: the base, or the document side of a candidate whose queries alone are tuned.
+        """
+        of_base = base_encoder(self.context.config, model)
+        return CachedEncoder(of_base, of_base.fingerprint, self.context.vectors or self.context.run.vectors_path)
+
     def facts(self, name: str, model: SentenceTransformer) -> EncodingFacts:
         """What decides a model's figures besides its weights."""
         if self.is_served:

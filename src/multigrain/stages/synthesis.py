@@ -415,7 +415,8 @@ def _summary(counts: dict[str, Any]) -> str:
     line = f"synthesis: {counts['written']} rows of {counts['requested']} asked for"
     ended = "time budget" if counts["stopped_by_budget"] else "spending limit" if counts["stopped_by_limit"] else ""
     if ended:
-        line += f" (the {ended} ended it; {counts['planned']} were planned)"
+        planned = counts["planned"]
+        line += f" (the {ended} ended it{f'; {planned} were planned' if planned > counts['requested'] else ''})"
     if failed := counts["heldout_failed"]:
         kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in failed.items())
         asked_for = counts["heldout_queries_requested"]

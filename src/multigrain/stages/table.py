@@ -50,8 +50,13 @@ class _CandidatesStage(Stage):
 
     def progress(self, run: RunDirectory, folder: str, config: Config | None) -> str | None:
         name = folder.rpartition("/")[2]
-        own = re.compile(rf"{re.escape(name)}-[0-9a-f]{{12}}(?![0-9a-z]).*")
-        begun = [path for path in run.checkpoints_path.glob(f"{name}-*") if own.fullmatch(path.name)]
+        own = re.compile(rf"{re.escape(name)}-([0-9a-f]{{12}})(?![0-9a-z]).*")
+        found = [
+            (match[1], path) for path in run.checkpoints_path.glob(f"{name}-*") if (match := own.fullmatch(path.name))
+        ]
+        # Checkpoints of other settings may lie there too; what was written last is under way.
+        last = max(found, key=lambda each: each[1].stat().st_mtime, default=("",))[0]
+        begun = [path for made_with, path in found if made_with == last]
         steps = [
             int(match[1])
             for path in begun

@@ -15,7 +15,6 @@ from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.protocol import Encoder
 from multigrain.encoders.stored import model_of, with_stored_documents
 from multigrain.errors import ModelError
-from multigrain.evaluation.results import BASE
 from multigrain.model.encoder import build_candidate, describe_encoder, save_candidate
 from multigrain.model.query_adapter import QueryAdapter
 from multigrain.model.query_side import document_side, require_unit_queries, with_query_adapter
@@ -69,7 +68,7 @@ def open_trainee(context: RunContext, settings: TrainingConfig, models: RunModel
             return
         with (
             nullcontext(models) if models is not None else closing(RunModels(context)) as opened,
-            closing(opened.encoder(BASE, document_side(model))) as documents,
+            closing(opened.documents(document_side(model))) as documents,
         ):
             yield _beside_vectors(whole, documents)
         return

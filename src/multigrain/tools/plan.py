@@ -271,7 +271,7 @@ def _training_tokens(config: Config, name: str, steps: int, tokens: float, *, sp
     """Tokens that a candidate's training embeds, those that are trained on counted for as many as they take."""
     settings, chooses = config.training.resolve(name), splits["validation"] > 0
     rates = len(settings.rates(choose=chooses))
-    if settings.side == "query":  # documents are embedded once
+    if settings.side == "query" and settings.loss != "guided":  # documents are embedded once
         return rates * steps * settings.batch_size * TOKENS_A_QUERY * TRAINED_TOKEN + splits["train"] * tokens
     trained = steps * step_tokens(settings, tokens_a_text=tokens) * TRAINED_TOKEN
     looks = _LOOKS * (settings.looks_after(steps) is not None) + _SHARES_TRIED * (settings.merge == "auto")

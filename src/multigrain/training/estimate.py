@@ -17,6 +17,7 @@ from torch import nn
 from multigrain.config import TrainingConfig
 from multigrain.records import GradedExample
 from multigrain.training.checkpoints import keeps_learning_alone
+from multigrain.training.losses.registry import takes_scores
 from multigrain.training.train import train_candidate
 from multigrain.training.trainers import training_device
 
@@ -87,9 +88,11 @@ def estimate_training(
     )
     rows, prepared = examples, 0.0
     if prepare is not None:
-        rows, started = examples[: few.batch_size * few.steps_for(len(examples))], time.perf_counter()
-        prepare(rows)
-        prepared = (time.perf_counter() - started) * len(examples) / max(1, len(rows))
+        sample, started = _spread(examples, config, few.batch_size * few.steps_for(len(examples))), time.perf_counter()
+        prepare(sample)
+        # Rows that share documents embed fewer: at most this.
+        prepared = (time.perf_counter() - started) * len(examples) / max(1, len(sample))
+        rows = sample or examples
     times = [time.perf_counter()]
     device = training_device(config, model)
     on_gpu = device.type == "cuda"
@@ -124,6 +127,16 @@ def estimate_training(
         + 4 * tuned_bytes,
         model_bytes=saved,
     )
+
+
+def _spread(examples: Sequence[GradedExample], config: TrainingConfig, count: int) -> list[GradedExample]:
+    """Rows from all over the data set, twice as many as are needed: not all that share a document fit into a batch.
+
+    Where a teacher's scores are learned from, only rows that have them.
+    """
+    step = max(1, len(examples) // max(1, 2 * count))
+    rows = [examples[place] for place in range(0, len(examples), step)]
+    return [row for row in rows if row.scale is not None] if takes_scores(config) else rows
 
 
 def _bytes(parameters: Iterable[nn.Parameter]) -> int:
