@@ -68,7 +68,7 @@ def test_models_are_scored_on_given_sets(beir: Path) -> None:
     (only,) = json.loads(found.stdout.strip().splitlines()[-1])["comparisons"]
     assert (only["base"], only["model"], only["queries"]) == ("all", "again", 5)
     assert only["score"] == only["base_score"] == 1
-    assert only["verdict"] == "no difference that matters"
+    assert only["verdict"] == "not enough queries to tell", "five that agree are no proof"
 
 
 def test_a_command_that_cannot_mean_anything_is_refused(results: Path, beir: Path) -> None:

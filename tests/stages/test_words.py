@@ -113,7 +113,7 @@ def test_the_test_queries_have_the_last_word(low: float, high: float, words: str
 def test_where_the_base_answers_everything_there_is_nothing_to_gain(tmp_path: Path) -> None:
     full, _ = advice(_results("test", 1.0, 1.0, 0.0, 0.0), tmp_path)
     assert full == "test: the base model answers every query of it: nothing is left to gain on this set"
-    (same,) = advice(_results("test", 0.9, 0.9, -0.005, 0.005), tmp_path)
+    (same,) = advice(_results("test", 0.9, 0.9, -0.005, 0.005, queries=500), tmp_path)
     assert same.startswith("model: ")
 
 
