@@ -223,7 +223,8 @@ def _noise(seen: _Seen) -> Evidence:
     if found.verdict is Verdict.EQUAL:
         return Evidence("ruled out", f"{figure}: {found.verdict.value}, to within 1 point", difference.mean)
     needed = "" if found.queries_needed is None else f"; about {rough(found.queries_needed):,} would tell 1 point"
-    return Evidence("found", f"{figure}: too few queries to tell{needed}", difference.mean)
+    why = "the interval contains zero" if difference.low <= 0 <= difference.high else "too few queries to tell"
+    return Evidence("found", f"{figure}: {why}{needed}", difference.mean)
 
 
 def _queries(seen: _Seen) -> Evidence:
