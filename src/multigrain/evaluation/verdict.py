@@ -137,10 +137,8 @@ def conclude(
     conclusions = []
     for (result, model), adjusted_p in zip(tested, corrected, strict=True):
         difference = result.delta[model]
-        verdict, needed = _verdict(difference, adjusted_p, 1 - confidence, smallest), None
         clusters = max(1, result.clusters or result.queries)
-        if verdict is Verdict.EQUAL and clusters < FEWEST_FOR_NO_DIFFERENCE:
-            verdict = Verdict.UNDECIDED
+        verdict, needed = _verdict(difference, adjusted_p, 1 - confidence, smallest, clusters), None
         if verdict is Verdict.UNDECIDED:
             needed = max(
                 queries_to_tell(result.queries, difference.high - difference.low, smallest=smallest),
@@ -150,12 +148,13 @@ def conclude(
     return tuple(conclusions)
 
 
-def _verdict(difference: PairedDifference, adjusted_p: float, alpha: float, smallest: float) -> Verdict:
+def _verdict(difference: PairedDifference, adjusted_p: float, alpha: float, smallest: float, clusters: int) -> Verdict:
     if adjusted_p < alpha and difference.low > 0:
         return Verdict.BETTER
     if adjusted_p < alpha and difference.high < 0:
         return Verdict.WORSE
-    if max(abs(difference.low), abs(difference.high)) <= smallest:
+    within = max(abs(difference.low), abs(difference.high)) <= smallest
+    if within and clusters >= FEWEST_FOR_NO_DIFFERENCE:
         return Verdict.EQUAL
     return Verdict.UNDECIDED
 
