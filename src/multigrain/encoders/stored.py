@@ -13,6 +13,7 @@ from torch import Tensor
 
 from multigrain.encoders.protocol import Encoder, Floats, Role, encode_as
 from multigrain.errors import ModelError
+from multigrain.model.query_side import QUERY, prompts_of
 
 _REMEMBERED: Final = 10_000
 """Vectors that are kept in memory: training reads the same ones again and again, and a cache's disk is slower."""
@@ -70,12 +71,12 @@ def with_stored_documents(model: SentenceTransformer, encoder: Encoder) -> Sente
         model: with a route for queries and one for documents (`model.query_side`).
         encoder: embeds documents; one that keeps what it has embedded.
     """
-    queries = list(cast("Router", model[0]).sub_modules["query"].children())
+    queries = list(cast("Router", model[0]).sub_modules[QUERY].children())
     router = Router.for_query_document(queries, [StoredVectors(encoder, "document")])  # type: ignore[arg-type]
     return SentenceTransformer(
         modules=[router],
         device=str(model.device),
-        prompts={name: text or "" for name, text in model.prompts.items()},
+        prompts=prompts_of(model),
         default_prompt_name=model.default_prompt_name,
         similarity_fn_name=model.similarity_fn_name,
     )

@@ -26,8 +26,8 @@ def keep_freed_memory() -> bool:
 
     On a CPU, a layer's result of a few megabytes is freed at once, and glibc gives such memory back to the kernel:
     each megabyte costs 256 page faults the next time. Embedding 2,000 texts with a model of 22 million weights takes
-    an eighth less time without them (`benchmarks/demo_speed.py --only encoding`). The process holds at most those
-    256 MiB more. Settings in the environment (`MALLOC_TRIM_THRESHOLD_` and the like) come first.
+    an eighth less time without them (`benchmarks/demo_speed.py --only encoding`). The process holds about
+    as much more. Settings in the environment (`MALLOC_TRIM_THRESHOLD_` and the like) come first.
 
     Returns:
         Whether it was set; False where malloc is not glibc's or the environment has its own settings.

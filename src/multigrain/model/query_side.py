@@ -46,7 +46,7 @@ def with_base_documents(tuned: SentenceTransformer, base: SentenceTransformer) -
     return SentenceTransformer(
         modules=[router],
         device=str(tuned.device),
-        prompts=_prompts(tuned),
+        prompts=prompts_of(tuned),
         default_prompt_name=tuned.default_prompt_name,
         similarity_fn_name=tuned.similarity_fn_name,
         trust_remote_code=bool(tuned.trust_remote_code),
@@ -76,7 +76,7 @@ def with_query_adapter(base: SentenceTransformer, adapter: QueryAdapter) -> Sent
     return SentenceTransformer(
         modules=[Router.for_query_document(queries, shared)],  # type: ignore[arg-type]
         device=str(base.device),
-        prompts=_prompts(base),
+        prompts=prompts_of(base),
         default_prompt_name=base.default_prompt_name,
         similarity_fn_name=base.similarity_fn_name,
         trust_remote_code=bool(base.trust_remote_code),
@@ -108,7 +108,7 @@ def document_side(model: SentenceTransformer) -> SentenceTransformer:
     return SentenceTransformer(
         modules=list(route.children()),
         device=str(model.device),
-        prompts=_prompts(model),
+        prompts=prompts_of(model),
         default_prompt_name=model.default_prompt_name,
         similarity_fn_name=model.similarity_fn_name,
     )
@@ -137,11 +137,9 @@ def idle_weights_frozen(model: SentenceTransformer) -> Iterator[None]:
     features: dict[str, Any] = batch_to_device(route[0].preprocess(["one", "another one"]), model.device)
     for module in route.children():
         features = module(features)
-    learning = {name: weight for name, weight in route.named_parameters() if weight.requires_grad}
-    gradients = torch.autograd.grad(
-        features["sentence_embedding"].float().sum(), list(learning.values()), allow_unused=True
-    )
-    idle = [weight for weight, gradient in zip(learning.values(), gradients, strict=True) if gradient is None]
+    learning = [weight for weight in route.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(features["sentence_embedding"].float().sum(), learning, allow_unused=True)
+    idle = [weight for weight, gradient in zip(learning, gradients, strict=True) if gradient is None]
     for weight in idle:
         weight.requires_grad_(False)
     try:
@@ -151,7 +149,8 @@ def idle_weights_frozen(model: SentenceTransformer) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
-def _prompts(model: SentenceTransformer) -> dict[str, str]:
+def prompts_of(model: SentenceTransformer) -> dict[str, str]:
+    """A model's prompts, as another model of the same modules is given them."""
     return {name: text or "" for name, text in model.prompts.items()}
 
 
