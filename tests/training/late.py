@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from torch import distributed
 
 from multigrain.config.file import load_config
 from multigrain.stages import run_stages
 from multigrain.stages import training as stage
-from multigrain.training.processes import is_main_process
+from multigrain.training.processes import WAIT_SECONDS, is_main_process
 
 _LATE_SECONDS = 3.0
 
@@ -30,8 +33,16 @@ def main(run: Path) -> None:
     def build(*_: Any, **__: Any) -> Any:
         raise AssertionError("tuned a model that was tuned already")
 
+    connect, limits = distributed.init_process_group, []
+
+    def connecting(*values: Any, **named: Any) -> Any:
+        limits.append(named["timeout"])
+        return connect(*values, **named)
+
     stage._validation, stage.open_trainee = validation, build
+    distributed.init_process_group = connecting
     run_stages(load_config(run), run, ["training"])
+    assert limits == [timedelta(seconds=WAIT_SECONDS)], "whoever waits would give up sooner"
 
 
 if __name__ == "__main__":

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from typing import Final
 
 from multigrain.config import TrainingConfig
 from multigrain.errors import ConfigError
+
+WAIT_SECONDS: Final = 24 * 3600
+"""How long processes wait for one of them: the main one may score rows and embed a corpus alone for hours, and a
+process that died ends the others at once by their launcher. The trainer's own limit is half an hour."""
 
 
 def process_count() -> int:
@@ -35,12 +41,12 @@ def as_main_says(values: list[bool]) -> list[bool]:
     if process_count() == 1:
         return values
     import torch
-    from sentence_transformers import SentenceTransformerTrainingArguments
+    from accelerate import PartialState
     from torch import distributed
 
-    # Connects the processes as the trainer will.
-    use_cpu = not torch.accelerator.is_available()
-    _ = SentenceTransformerTrainingArguments(output_dir="unused", use_cpu=use_cpu, report_to="none").device
+    # Connects the processes as the trainer would, who then finds them connected. The trainer's arguments would not do:
+    # with `use_cpu` transformers 5 does not hand `ddp_timeout` on.
+    PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(seconds=WAIT_SECONDS))
     said = [values]
     distributed.broadcast_object_list(said)
     return said[0]
