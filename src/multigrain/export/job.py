@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
@@ -41,8 +41,11 @@ class DistilSettings:
     seed: int = 13
 
 
+Exportable = TypeVar("Exportable", bound=SentenceTransformer | CrossEncoder)
+
+
 @dataclass(frozen=True)
-class ExportJob:
+class _Job(Generic[Exportable]):
     """What is exported, and how.
 
     Attributes:
@@ -52,40 +55,33 @@ class ExportJob:
             which takes this place only when they succeed.
         sets: what a loss in nDCG@10 is measured on; may be empty.
         int8: write a quantised file too, where the form has one.
-        distil: train a mean-pooled model where the form cannot express the model's pooling; None refuses there.
-        dtype: of the weights in folders for servers: as they are, or float32, float16, bfloat16.
         progress: who is told.
     """
 
-    model: SentenceTransformer
+    model: Exportable
     source: str
     destination: Path
     sets: tuple[EvaluationSet, ...] = ()
     int8: bool = False
-    distil: DistilSettings | None = None
-    dtype: str | None = None
     progress: Progress = field(default_factory=SilentProgress)
 
 
 @dataclass(frozen=True)
-class RerankerJob:
-    """What is exported of a reranker, and how.
+class ExportJob(_Job[SentenceTransformer]):
+    """What is exported of an embedder; see `_Job`.
 
     Attributes:
-        model: the reranker, on the CPU. Exporters leave it as it is.
-        source: what the user called it: a run directory, a folder, a hub id.
-        destination: as of an `ExportJob`.
-        sets: what a loss in nDCG@10 is measured on; may be empty.
-        int8: write a quantised file too, where the form has one.
-        progress: who is told.
+        distil: train a mean-pooled model where the form cannot express the model's pooling; None refuses there.
+        dtype: of the weights in folders for servers: as they are, or float32, float16, bfloat16.
     """
 
-    model: CrossEncoder
-    source: str
-    destination: Path
-    sets: tuple[EvaluationSet, ...] = ()
-    int8: bool = False
-    progress: Progress = field(default_factory=SilentProgress)
+    distil: DistilSettings | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class RerankerJob(_Job[CrossEncoder]):
+    """What is exported of a reranker; see `_Job`."""
 
 
 @dataclass(frozen=True, slots=True)

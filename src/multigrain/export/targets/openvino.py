@@ -10,7 +10,7 @@ import numpy as np
 
 from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError
-from multigrain.export.backend_form import backend_form
+from multigrain.export.backend_form import BackendForm, backend_form
 from multigrain.export.embedder import Embedder
 from multigrain.export.job import Exported, ExportJob
 from multigrain.export.parity import check_parity
@@ -31,20 +31,37 @@ def export(job: ExportJob, folder: Path) -> Exported:
     model, _ = write_onnx_folder(job, folder, backend)
     write_openvino(folder)
     difference = check_parity(model, open_folder(folder), what=f"{job.source} as OpenVINO")
-    for path in folder.glob(f"{ONNX_FILE}*"):
-        path.unlink()
-    (folder / "embedder.py").unlink()  # it reads ONNX
-    facts: dict[str, Any] = {"max_difference": difference, "files": [OPENVINO_FILE, "openvino_model.bin"]}
-    facts |= backend.facts
-    note_facts(folder, facts)
-    return Exported(
-        facts=facts,
+    return openvino_alone(
+        folder,
+        backend,
+        reader="embedder.py",
+        difference=difference,
         lines=(
             f"{OPENVINO_FILE}: the model's vectors within {difference:.1e}, computed in float32",
             "inputs are input_ids and attention_mask of tokenizer.json; the output is sentence_embedding",
-            backend.line,
         ),
     )
+
+
+def openvino_alone(
+    folder: Path, backend: BackendForm, *, reader: str, difference: float, lines: tuple[str, ...]
+) -> Exported:
+    """Remove the ONNX graph that OpenVINO's was made of, and say what is left.
+
+    Args:
+        folder: with both graphs; what was measured is noted in its settings.
+        backend: whether sentence-transformers opens the folder.
+        reader: the file in it that reads ONNX.
+        difference: between the model's output and OpenVINO's, at most.
+        lines: for people.
+    """
+    for path in folder.glob(f"{ONNX_FILE}*"):
+        path.unlink()
+    (folder / reader).unlink()
+    facts: dict[str, Any] = {"max_difference": difference, "files": [OPENVINO_FILE, "openvino_model.bin"]}
+    facts |= backend.facts
+    note_facts(folder, facts)
+    return Exported(facts=facts, lines=(*lines, backend.line))
 
 
 def open_folder(folder: Path, *, threads: int | None = None) -> Embedder:
