@@ -36,6 +36,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 STAGES: Final = ("documents", "synthesis", "audit", "training")
 DIMENSIONS: Final = 64
@@ -204,11 +206,7 @@ def main() -> None:
         parser.error("--rows: two sizes and more, rising")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = measure(arguments.rows, Path(place), lambda line: print(line, flush=True))
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>16}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
 from benchmarks.million import texts, vocabulary
+from benchmarks.printing import print_values
 from multigrain.config import Config
 from multigrain.config.file import parse_config
 from multigrain.llm.session.journal import Journal
@@ -128,11 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = measure(arguments.rows, arguments.rounds, arguments.concurrency, Path(place))
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>18}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

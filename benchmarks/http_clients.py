@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import resource
 import statistics
 import sys
@@ -32,6 +31,7 @@ from openai import AsyncOpenAI
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.stub_endpoint import serve
 
 CONCURRENCY: Final = 256
@@ -136,11 +136,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2560, help="a round and client")
     arguments = parser.parse_args()
     values = measure(arguments.rounds, arguments.requests)
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, figures in values.items():
-        print(f"{name:>8}  {figures}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

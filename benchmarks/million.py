@@ -49,6 +49,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.stub_endpoint import request_mark, serve
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -435,11 +436,7 @@ def main() -> None:
         parser.error("--sizes: two sizes and more, rising")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = run_all(arguments, Path(place), lambda line: print(line, flush=True))
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>16}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

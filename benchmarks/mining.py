@@ -41,6 +41,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
+
 DIMENSIONS: Final = 384
 TOP: Final = 200
 NEGATIVES: Final = 5
@@ -256,11 +258,7 @@ def main() -> None:
     sizes = (20_000, 500, rounds, 200_000) if arguments.quick else (200_000, 5_000, rounds, 2_000_000)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = measure(*sizes, arguments.seed, Path(place))
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>16}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

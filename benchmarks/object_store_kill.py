@@ -42,6 +42,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
 from benchmarks.bounded_memory import HashReference, config_for, forgetful, make_corpus
+from benchmarks.printing import print_values
 from multigrain.config import Config
 from multigrain.errors import MultigrainError, RunBusyError
 from multigrain.stages import audit
@@ -239,11 +240,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         values = measure(arguments.kills, arguments.documents, arguments.seed, Path(place))
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>8}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
 from benchmarks.million import texts, vocabulary
+from benchmarks.printing import print_values
 from benchmarks.stub_endpoint import Event, read_log, serve
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -272,11 +273,7 @@ def main() -> None:
             "ratio_memory": round(ours["peak_mib"] / max(theirs["peak_mib"], 1), 3),
         }
     values |= {"rows": arguments.rows, "few": arguments.few, "concurrency": CONCURRENCY, "cores": os.cpu_count()}
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for key, value in values.items():
-        print(f"{key:>20}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.ray_cluster import cluster
 from benchmarks.stub_endpoint import read_log, request_mark, serve
 from multigrain.config import EngineConfig, LLMConfig
@@ -141,11 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         values = measure(arguments.rows, arguments.seed, Path(folder))
-    if arguments.json:
-        print(json.dumps(values))
-    else:
-        for name, value in values.items():
-            print(f"{name:>22}  {value}")
+    print_values(values, as_json=arguments.json)
     if values["lost"] or values["duplicates"] or values["nodes_after"] >= values["nodes_before"]:
         raise SystemExit(1)
 

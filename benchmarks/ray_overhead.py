@@ -15,7 +15,6 @@ same total concurrency; they take turns. Keys of the JSON object:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -26,6 +25,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.ray_cluster import cluster
 from benchmarks.stub_endpoint import serve
 from benchmarks.synthesis_throughput import units
@@ -97,11 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         values = measure(arguments.rounds, arguments.seconds, Path(folder))
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>22}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

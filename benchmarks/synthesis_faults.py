@@ -21,7 +21,6 @@ never answered is nowhere. Keys of the JSON object:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -41,6 +40,7 @@ from multigrain.synthesis.synthesize import synthesize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.stub_endpoint import read_log, request_mark, serve
 
 
@@ -98,11 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         values = measure(arguments.rows, arguments.concurrency, arguments.seed, Path(folder))
-    if arguments.json:
-        print(json.dumps(values))
-    else:
-        for name, value in values.items():
-            print(f"{name:>28}  {value}")
+    print_values(values, as_json=arguments.json)
     if any(values[name] for name in ("unaccounted", "lost", "invented", "broken")):
         raise SystemExit(1)
 

@@ -49,6 +49,7 @@ from multigrain.synthesis.synthesize import synthesize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.stub_endpoint import Event, read_log, request_mark, serve
 
 CONCURRENCY: Final = 32
@@ -214,11 +215,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         values = measure(arguments.kills, arguments.seed, Path(folder))
-    if arguments.json:
-        print(json.dumps(values))
-    else:
-        for name, value in values.items():
-            print(f"{name:>22}  {value}")
+    print_values(values, as_json=arguments.json)
     if any(values[name] for name in ("lost", "duplicates", "repeated", "missing")):
         raise SystemExit(1)
 

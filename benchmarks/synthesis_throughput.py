@@ -47,6 +47,7 @@ from multigrain.synthesis.synthesize import synthesize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/…`, without -m
 
+from benchmarks.printing import print_values
 from benchmarks.stub_endpoint import serve
 
 CONCURRENCY: Final = 256
@@ -180,11 +181,7 @@ def main() -> None:
         "concurrency": CONCURRENCY,
         "cores": os.cpu_count(),
     }
-    if arguments.json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:>22}  {value}")
+    print_values(values, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.loopback import JsonHandler, Loopback
 
 from multigrain.config import Config
 from multigrain.config.file import parse_config
@@ -16,26 +14,16 @@ from multigrain.storage.packages import is_installed
 from multigrain.tools.doctor import Finding, diagnose
 
 
-class _Models(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class _Models(JsonHandler):
+    def on_get(self) -> None:
         allowed = self.headers.get("Authorization") == "Bearer sk-right-key-of-the-test"
-        raw = json.dumps({"data": [{"id": "m"}]}).encode()
-        self.send_response(200 if allowed else 401)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.send(200 if allowed else 401, {"data": [{"id": "m"}]})
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Models)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with Loopback(_Models, "/v1") as server:
+        yield server.url
 
 
 def _config(**llm: object) -> Config:
@@ -152,28 +140,18 @@ def test_a_limit_that_cannot_be_kept_is_a_problem(tmp_path: Path) -> None:
     assert _find(priced, tmp_path, "cost limit").state == "ok"
 
 
-class _Wrong(BaseHTTPRequestHandler):
+class _Wrong(JsonHandler):
     """Answers every path as it is told to: (status, body) of GET, and of POST."""
 
     get: tuple[int, object] = (404, {})
     post: tuple[int, object] = (404, {})
 
-    def do_GET(self) -> None:
-        self._answer(*self.get)
+    def on_get(self) -> None:
+        self.send(*self.get)
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(*self.post)
-
-    def _answer(self, status: int, body: object) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def on_post(self) -> None:
+        self.body()
+        self.send(*self.post)
 
 
 NOT_THERE = {"error": "Unexpected endpoint or method. (GET /models)"}
@@ -195,14 +173,8 @@ NOT_THERE = {"error": "Unexpected endpoint or method. (GET /models)"}
 def test_an_endpoint_is_well_only_where_something_takes_chats(
     tmp_path: Path, get: tuple[int, object], post: tuple[int, object], state: str, words: str
 ) -> None:
-    handler = type("_Told", (_Wrong,), {"get": get, "post": post})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        found = _find(_config(base_url=f"http://127.0.0.1:{server.server_port}/v1"), tmp_path, "language model")
-    finally:
-        server.shutdown()
-        server.server_close()
+    with Loopback(type("_Told", (_Wrong,), {"get": get, "post": post}), "/v1") as server:
+        found = _find(_config(base_url=server.url), tmp_path, "language model")
     assert found.state == state
     assert words in found.found
 

@@ -9,22 +9,21 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from sentence_transformers import CrossEncoder
+from tests.loopback import JsonHandler, Loopback
 from tests.report.example_run import ExampleRun, build_run
 
 from multigrain.errors import ConfigError, HubError
 from multigrain.storage.rundir import RunDirectory
 
 
-class _Hub:
+class _Hub(Loopback):
     """Makes repositories and takes commits; 401 without the token."""
 
     def __init__(self) -> None:
@@ -32,25 +31,25 @@ class _Hub:
         self.files: dict[str, bytes] = {}
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(JsonHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            def on_post(self) -> None:
+                raw = self.body()
                 if self.headers.get("Authorization") != "Bearer hf_secret-of-the-test":
-                    self._answer({"error": "Invalid credentials"}, 401)
+                    self.send(401, {"error": "Invalid credentials"})
                 elif self.path == "/api/repos/create":
                     outer.created.append(json.loads(raw))
                     place = "datasets/me/set" if outer.created[-1].get("type") == "dataset" else "me/model"
-                    self._answer({"url": f"{outer.url}/{place}", "name": place.removeprefix("datasets/"), "id": "1"})
+                    self.send(200, {"url": f"{outer.url}/{place}", "name": place.removeprefix("datasets/"), "id": "1"})
                 elif self.path == "/api/validate-yaml":
-                    self._answer({"errors": [], "warnings": []})
+                    self.send(200, {"errors": [], "warnings": []})
                 elif "/preupload/" in self.path:
                     entries = json.loads(raw)["files"]
                     files = [
                         {"path": entry["path"], "uploadMode": "regular", "shouldIgnore": False} for entry in entries
                     ]
-                    self._answer({"files": files})
+                    self.send(200, {"files": files})
                 elif "/commit/" in self.path:
                     for line in raw.splitlines():
                         entry = json.loads(line)
@@ -58,35 +57,20 @@ class _Hub:
                             outer.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
                     place = self.path.removeprefix("/api/").removeprefix("models/").split("/commit/")[0]
                     url = f"{outer.url}/{place}/commit/{'a' * 40}"
-                    self._answer({"commitUrl": url, "commitOid": "a" * 40, "success": True})
+                    self.send(200, {"commitUrl": url, "commitOid": "a" * 40, "success": True})
                 else:
-                    self._answer({}, 404)
+                    self.send(404, {})
 
-            def do_GET(self) -> None:
-                self._answer({"id": "me/model", "sha": "b" * 40, "siblings": [], "private": True, "tags": []})
+            def on_get(self) -> None:
+                self.send(200, {"id": "me/model", "sha": "b" * 40, "siblings": [], "private": True, "tags": []})
 
-            def _answer(self, values: dict[str, Any], status: int = 200) -> None:
-                raw = json.dumps(values).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__(Handler)
 
 
 @pytest.fixture
 def hub() -> Iterator[_Hub]:
-    serving = _Hub()
-    yield serving
-    serving.server.shutdown()
-    serving.server.server_close()
+    with _Hub() as serving:
+        yield serving
 
 
 def is_private(request: dict[str, Any]) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
+from tests.loopback import JsonHandler, Loopback
 
 from .test_encoder import static_model
 
@@ -16,7 +16,7 @@ Answer = tuple[int, Any, dict[str, str]]
 MODEL = static_model(0)
 
 
-class EmbeddingServer:
+class EmbeddingServer(Loopback):
     """Serves a model; `refuse(number, body)` may answer instead. `bodies` and `headers` are its log."""
 
     def __init__(self, model: SentenceTransformer = MODEL) -> None:
@@ -25,40 +25,20 @@ class EmbeddingServer:
         self.refuse: Callable[[int, dict[str, Any]], Answer | None] = lambda number, body: None
         outer, lock = self, threading.Lock()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        class Handler(JsonHandler):
+            def on_post(self) -> None:
+                body = json.loads(self.body())
                 with lock:
                     number = len(outer.bodies)
                     outer.bodies.append(body)
                     outer.headers.append(dict(self.headers))
-                status, answer, headers = outer.refuse(number, body) or (200, embedded(body["input"], model), {})
-                raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(raw))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(raw)
+                self.send(*(outer.refuse(number, body) or (200, embedded(body["input"], model), {})))
 
-            def log_message(self, format: str, *args: object) -> None:
-                del format, args
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        super().__init__(Handler, "/v1")
 
     @property
     def model(self) -> str:
         return f"openai:served@{self.url}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def embedded(texts: list[str], model: SentenceTransformer) -> dict[str, Any]:

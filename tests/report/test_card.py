@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from multigrain.encoders.adapted import AdapterNote, save_adapted
 from multigrain.errors import RunDirectoryError, StageOrderError
@@ -55,6 +56,20 @@ def test_the_card_gives_the_measured_figures_with_their_intervals(with_model: Ru
     assert "licence" in body
     assert "| level 4 |" in body
     assert "multigrain run config.yaml" in body
+
+
+def test_figures_stay_with_their_sets_where_a_card_is_read_and_saved(with_model: RunDirectory) -> None:
+    path = write_card(with_model)
+
+    def figures() -> dict[str, list[float]]:
+        card = ModelCard.load(path)
+        card.data.tags = [*card.data.tags, "changed"]
+        card.save(path)
+        return {each.dataset_name: each.metric_value for each in card.data.eval_results}
+
+    before = figures()
+    assert len(before) > 1
+    assert figures() == before
 
 
 def test_the_card_says_how_the_model_was_trained(with_model: RunDirectory) -> None:

@@ -28,12 +28,12 @@ def write_html(path: Path, number: int) -> None:
     )
 
 
-def write_docx(path: Path, number: int) -> None:
+def write_docx(path: Path, number: int, more: str = "") -> None:
     def paragraph(text: str, style: str = "") -> str:
         mark = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
         return f"<w:p>{mark}<w:r><w:t>{text}</w:t></w:r></w:p>"
 
-    content = paragraph(f"Valve {number}", "Heading1") + paragraph(body(number))
+    content = paragraph(f"Valve {number}", "Heading1") + paragraph(body(number)) + more
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
             "[Content_Types].xml",
@@ -105,6 +105,29 @@ def test_html_word_and_pdf_files_are_documents_with_titles_where_they_say_one(mi
         assert (html.title, html.text) == (f"Valve {number}", f"{body(number)} Café.")
         assert (word.title, word.text) == (f"Valve {number + 4}", body(number + 4))
         assert (pdf.title, pdf.text) == (None, body(number + 8))
+
+
+def test_a_word_file_says_its_powers_and_its_rows(tmp_path: Path) -> None:
+    def run(text: str, properties: str = "") -> str:
+        return f"<w:r><w:rPr>{properties}</w:rPr><w:t>{text}</w:t></w:r>"
+
+    def cell(text: str, properties: str = "") -> str:
+        return f"<w:tc><w:tcPr>{properties}</w:tcPr><w:p>{run(text)}</w:p></w:tc>"
+
+    raised = '<w:vertAlign w:val="superscript"/>'
+    power = f"<w:p>{run('Up to 10')}{run('6', raised)}</w:p>"
+    rows = [
+        cell("Plan") + cell("Month"),
+        cell("Basic", '<w:vMerge w:val="restart"/>') + cell("May"),
+        cell("", "<w:vMerge/>") + cell("June"),
+    ]
+    table = f"<w:tbl>{''.join(f'<w:tr>{row}</w:tr>' for row in rows)}</w:tbl>"
+    write_docx(tmp_path / "a.docx", 1, power + table)
+
+    (document,), _ = folder.read_folder(tmp_path, unreadable="refuse")
+
+    assert "Up to 10^6" in document.text
+    assert "| Basic | May |\n| Basic | June |" in document.text
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.loopback import JsonHandler, Loopback
 
 __all__ = ["WORDS", "ChatEndpoint", "graded_answer", "run_values"]
 
@@ -36,7 +36,7 @@ def _embedded(texts: list[str]) -> dict[str, Any]:
     return {"data": data, "usage": {"prompt_tokens": sum(len(text.split()) for text in texts)}}
 
 
-class ChatEndpoint:
+class ChatEndpoint(Loopback):
     """A chat endpoint that says what `answer` says, and remembers every prompt; it embeds too, and remembers that."""
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ class ChatEndpoint:
         self.embedded: list[list[str]] = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(JsonHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            def on_post(self) -> None:
+                body = json.loads(self.body())
                 if self.path.endswith("/embeddings"):
                     outer.embedded.append(body["input"])
-                    return self._send(200, _embedded(body["input"]))
+                    return self.send(200, _embedded(body["input"]))
                 outer.prompts.append(body["messages"][-1]["content"])
                 time.sleep(outer.delay)
                 message = {"role": "assistant", "content": outer.answer(body) if outer.status == 200 else None}
@@ -68,22 +68,9 @@ class ChatEndpoint:
                 }
                 if outer.status != 200:
                     values = {"error": {"message": "no such key"}}
-                return self._send(outer.status, values)
+                return self.send(outer.status, values)
 
-            def _send(self, status: int, values: dict[str, Any]) -> None:
-                raw = json.dumps(values).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        super().__init__(Handler, "/v1")
 
 
 def run_values(corpus: Path, model: Path | str, url: str = "", **llm: object) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from tests.stages.chat_endpoint import ChatEndpoint
 
 @pytest.fixture
 def endpoint() -> Iterator[ChatEndpoint]:
-    serving = ChatEndpoint()
-    yield serving
-    serving.server.shutdown()
-    serving.server.server_close()
+    with ChatEndpoint() as serving:
+        yield serving
 
 
 @pytest.fixture

@@ -39,10 +39,8 @@ class _Heard(SilentProgress):
 
 @pytest.fixture
 def other_endpoint() -> Iterator[ChatEndpoint]:
-    serving = ChatEndpoint()
-    yield serving
-    serving.server.shutdown()
-    serving.server.server_close()
+    with ChatEndpoint() as serving:
+        yield serving
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.stages.test_audit import settings
 from typer.testing import CliRunner
 
 import multigrain
@@ -24,26 +25,9 @@ from multigrain.storage.rundir import RunDirectory
 
 
 def _values(corpus: Path, model: Path) -> dict[str, Any]:
-    return {
-        "documents": {"path": str(corpus), "validation_share": 0.2, "test_share": 0.3},
-        "llm": {"provider": "scripted"},
-        "synthesis": {"strategy": "mgh"},
-        "audit": {
-            "round_trip_rank": None,
-            "false_negative_margin": 0.0,
-            "min_level_gap": 0.0,
-            "max_copied_share": 1.0,
-            "checks": {"copied": False, "repeats": False, "near_duplicates": False},
-        },
-        "training": {
-            "base_model": str(model),
-            "steps": 3,
-            "batch_size": 4,
-            "max_seq_length": 32,
-            "precision": "float32",
-        },
-        "evaluation": {"bootstrap_samples": 100, "queries": "titles"},
-    }
+    values = settings(corpus, model)
+    values["training"] |= {"steps": 3, "batch_size": 4}
+    return values | {"evaluation": {"bootstrap_samples": 100, "queries": "titles"}}
 
 
 @pytest.fixture

@@ -18,30 +18,14 @@ from tests.curriculum.measures import level_of, padded_share
 from multigrain.config import PromptsConfig, TrainingConfig
 from multigrain.errors import ModelError
 from multigrain.model.encoder import build_candidate, build_encoder
-from multigrain.records import LEVELS, GradedExample, Negative, Origin
 from multigrain.training.checkpoints import last_complete_checkpoint
 from multigrain.training.data import CurriculumSampling, RowTexts, TrainingPlan, plan_training
 from multigrain.training.estimate import estimate_training
 from multigrain.training.train import column_prompts, train_candidate, training_sources
 
+from .graded import examples
+
 ROWS = 24
-
-
-def _examples() -> list[GradedExample]:
-    def negative(row: int, level: int) -> Negative:
-        return Negative(f"w{row} w{150 + level} w{level * 9 + row}", LEVELS[level - 1], Origin.MINED, 0.1 * level)
-
-    return [
-        GradedExample(
-            id=f"r{row}",
-            document_id=f"d{row}",
-            query=f"river w{row}",
-            positive=f"engine w{row} w{row + 30}",
-            negatives=tuple(negative(row, level) for level in (1, 2, 3, 4)),  # type: ignore[arg-type]
-            positive_similarity=0.9,
-        )
-        for row in range(ROWS)
-    ]
 
 
 def _config(**values: object) -> TrainingConfig:
@@ -64,7 +48,7 @@ def test_training_that_was_killed_and_resumed_ends_where_the_uninterrupted_ended
 ) -> None:
     config = _config(pooling=pooling)
     whole = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
-    log = train_candidate(whole, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
+    log = train_candidate(whole, examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
 
     def stop(step: int, steps: int, loss: float) -> None:
         if step == stopped_at:
@@ -72,12 +56,12 @@ def test_training_that_was_killed_and_resumed_ends_where_the_uninterrupted_ended
 
     first = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
     with pytest.raises(StopAtError):
-        train_candidate(first, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
+        train_candidate(first, examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
     seen: list[int] = []
     resumed = build_encoder(str(small_bert), pooling=config.pooling, device="cpu")
     again = train_candidate(
         resumed,
-        _examples(),
+        examples(),
         config,
         name="a",
         seed=7,
@@ -96,7 +80,7 @@ def test_training_that_was_killed_and_resumed_ends_where_the_uninterrupted_ended
 
 def test_the_log_names_the_level_of_every_step(small_bert: Path, tmp_path: Path) -> None:
     model = build_encoder(str(small_bert), pooling="mean", device="cpu")
-    log = train_candidate(model, _examples(), _config(), name="a", seed=1, checkpoints=tmp_path / "c")
+    log = train_candidate(model, examples(), _config(), name="a", seed=1, checkpoints=tmp_path / "c")
 
     assert [step.level for step in log.history] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert [(each.step, each.level) for each in log.boundaries] == [(1, 1), (3, 2), (5, 3), (7, 4)]
@@ -106,7 +90,7 @@ def test_the_log_names_the_level_of_every_step(small_bert: Path, tmp_path: Path)
 def test_training_learns_its_rows(small_bert: Path, tmp_path: Path) -> None:
     model = build_encoder(str(small_bert), pooling="mean", device="cpu")
     config = _config(steps=60, batch_size=12, checkpoint_every=1000)
-    log = train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+    log = train_candidate(model, examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
 
     assert log.history[-1].loss < 0.5 * log.history[0].loss
 
@@ -115,18 +99,18 @@ def test_the_same_seed_gives_the_same_model(small_bert: Path, tmp_path: Path) ->
     models = []
     for name in ("a", "b"):
         model = build_encoder(str(small_bert), pooling="mean", device="cpu")
-        train_candidate(model, _examples(), _config(), name=name, seed=3, checkpoints=tmp_path / name)
+        train_candidate(model, examples(), _config(), name=name, seed=3, checkpoints=tmp_path / name)
         models.append(_weights(model))
 
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
 def _plan(folder: Path, config: TrainingConfig, *, seed: int = 0) -> TrainingPlan:
-    return plan_training(training_sources(_examples(), config, folder, seed=seed), config, seed=seed)
+    return plan_training(training_sources(examples(), config, folder, seed=seed), config, seed=seed)
 
 
 def test_the_sampler_reaches_exactly_the_planned_triples(tmp_path: Path) -> None:
-    examples = _examples()
+    rows = examples()
     plan = _plan(tmp_path, _config())
     sampler = CurriculumSampling(plan.batches)(dataset=plan.dataset, batch_size=6, drop_last=False, seed=0)
 
@@ -137,9 +121,9 @@ def test_the_sampler_reaches_exactly_the_planned_triples(tmp_path: Path) -> None
             level, row = level_of(index, ROWS), index % ROWS
             assert int(level) == step // 2 + 1
             assert plan.dataset[index] == {
-                "query": examples[row].query,
-                "positive": examples[row].positive,
-                "negative": examples[row].negatives[level - 1].text,
+                "query": rows[row].query,
+                "positive": rows[row].positive,
+                "negative": rows[row].negatives[level - 1].text,
             }
 
 
@@ -156,7 +140,7 @@ def test_in_batch_and_listwise_training_see_the_same_queries_at_the_same_steps(t
 
     assert in_batch.batches == [[index % ROWS for index in batch] for batch in graded.batches] == lists.batches
     assert in_batch.dataset.column_names == ["query", "positive"]
-    assert lists.dataset[3]["negative_4"] == _examples()[3].negatives[3].text
+    assert lists.dataset[3]["negative_4"] == examples()[3].negatives[3].text
 
 
 def test_sampling_survives_pickling_as_checkpoints_need() -> None:
@@ -169,7 +153,7 @@ def test_one_row_cannot_be_trained_on(small_bert: Path, tmp_path: Path) -> None:
     model = build_encoder(str(small_bert), pooling="mean", device="cpu")
 
     with pytest.raises(ModelError, match="1 training rows; at least 2"):
-        train_candidate(model, _examples()[:1], _config(), name="a", seed=1, checkpoints=tmp_path / "c")
+        train_candidate(model, examples()[:1], _config(), name="a", seed=1, checkpoints=tmp_path / "c")
 
 
 def test_adapters_learn_alone_with_prompts_and_resume_where_they_were_killed(small_bert: Path, tmp_path: Path) -> None:
@@ -184,12 +168,12 @@ def test_adapters_learn_alone_with_prompts_and_resume_where_they_were_killed(sma
     )
     bare = build_candidate(config.model_copy(update={"prompts": PromptsConfig()}), device="cpu")
     assert column_prompts(bare) is None
-    train_candidate(bare, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "bare")
+    train_candidate(bare, examples(), config, name="a", seed=7, checkpoints=tmp_path / "bare")
     whole = build_candidate(config, device="cpu")
     prompted = column_prompts(whole) or {}
     assert (prompted["query"], prompted["positive"], prompted["negative"]) == ("w1 w2 ", "w3 ", "w3 ")
     before = _weights(whole)
-    train_candidate(whole, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
+    train_candidate(whole, examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
 
     def stop(step: int, steps: int, loss: float) -> None:
         if step == 5:
@@ -197,10 +181,10 @@ def test_adapters_learn_alone_with_prompts_and_resume_where_they_were_killed(sma
 
     cut = build_candidate(config, device="cpu")
     with pytest.raises(StopAtError):
-        train_candidate(cut, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
+        train_candidate(cut, examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=stop)
     torch.rand(3)  # whatever came before
     resumed = build_candidate(config, device="cpu")
-    train_candidate(resumed, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut")
+    train_candidate(resumed, examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut")
 
     expected, found = _weights(whole), _weights(resumed)
     changed = {name for name in expected if not torch.equal(before[name], expected[name])}
@@ -218,7 +202,7 @@ def test_a_signal_ends_training_after_its_step_with_a_checkpoint_to_go_on_from(
 ) -> None:
     config = _config(checkpoint_every=1000)
     whole = build_encoder(str(small_bert), pooling="mean", device="cpu")
-    train_candidate(whole, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
+    train_candidate(whole, examples(), config, name="a", seed=7, checkpoints=tmp_path / "whole")
     handler = signal.getsignal(number)
 
     def interrupt(step: int, steps: int, loss: float) -> None:
@@ -227,7 +211,7 @@ def test_a_signal_ends_training_after_its_step_with_a_checkpoint_to_go_on_from(
 
     cut = build_encoder(str(small_bert), pooling="mean", device="cpu")
     with pytest.raises(KeyboardInterrupt):
-        train_candidate(cut, _examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=interrupt)
+        train_candidate(cut, examples(), config, name="a", seed=7, checkpoints=tmp_path / "cut", on_step=interrupt)
     assert signal.getsignal(number) == handler
     left = last_complete_checkpoint(tmp_path / "cut")
     assert left is not None
@@ -237,7 +221,7 @@ def test_a_signal_ends_training_after_its_step_with_a_checkpoint_to_go_on_from(
     resumed = build_encoder(str(small_bert), pooling="mean", device="cpu")
     train_candidate(
         resumed,
-        _examples(),
+        examples(),
         config,
         name="a",
         seed=7,
@@ -252,7 +236,7 @@ def test_a_signal_ends_training_after_its_step_with_a_checkpoint_to_go_on_from(
 
 def test_an_estimate_is_measured_and_leaves_nothing_behind(small_bert: Path, tmp_path: Path) -> None:
     config = _config(base_model=str(small_bert), max_seq_length=32, steps=1000, lora={"r": 4})
-    found = estimate_training(build_candidate(config, device="cpu"), _examples(), config, name="a", seed=1)
+    found = estimate_training(build_candidate(config, device="cpu"), examples(), config, name="a", seed=1)
 
     assert found.steps == 1000
     assert found.seconds == pytest.approx(1000 * found.seconds_a_step, rel=0.2)
@@ -264,7 +248,7 @@ def test_an_estimate_is_measured_and_leaves_nothing_behind(small_bert: Path, tmp
 
 def test_steps_that_are_left_open_are_planned_from_the_graded_rows(tmp_path: Path) -> None:
     config = _config(steps="auto", batch_size=2)
-    plan = plan_training(training_sources(_examples(), config, tmp_path, seed=3), config, seed=3)
+    plan = plan_training(training_sources(examples(), config, tmp_path, seed=3), config, seed=3)
 
     assert len(plan.sources) == len(plan.batches) == 2 * ROWS
     visits = Counter(index % ROWS for batch in plan.batches for index in batch)
@@ -272,11 +256,11 @@ def test_steps_that_are_left_open_are_planned_from_the_graded_rows(tmp_path: Pat
 
 
 def test_grouping_by_length_keeps_levels_and_visits_and_saves_padding(small_bert: Path, tmp_path: Path) -> None:
-    examples = [
-        replace(each, positive=" ".join([each.positive] * (1 + 9 * (row % 2)))) for row, each in enumerate(_examples())
+    rows = [
+        replace(each, positive=" ".join([each.positive] * (1 + 9 * (row % 2)))) for row, each in enumerate(examples())
     ]
     plans = [
-        plan_training(training_sources(examples, settings, tmp_path / str(number), seed=3), settings, seed=3)
+        plan_training(training_sources(rows, settings, tmp_path / str(number), seed=3), settings, seed=3)
         for number, settings in enumerate((_config(steps=16), _config(steps=16, group_by_length=True)))
     ]
     plain, grouped = (plan.batches for plan in plans)
@@ -293,7 +277,7 @@ def test_dropout_is_the_configs_while_training_and_the_models_own_afterwards(sma
     def trained(dropout: float | Literal["auto"] | None) -> SentenceTransformer:
         model = build_encoder(str(small_bert), max_seq_length=16, device="cpu")
         config = _config(candidates={"a": {}}, dropout=dropout).resolve("a")
-        train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "checkpoints")
+        train_candidate(model, examples(), config, name="a", seed=1, checkpoints=tmp_path / "checkpoints")
         return model
 
     model = trained(0.0)
@@ -327,7 +311,7 @@ def test_each_route_of_an_asymmetric_model_learns_from_its_own_columns(
     if frozen is not None:
         model[0].sub_modules[frozen].requires_grad_(False)
     before = _sides(model)
-    train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+    train_candidate(model, examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
     learnt = [
         sum(not torch.equal(value, start[name]) for name, value in side.items())
         for side, start in zip(_sides(model), before, strict=True)
@@ -359,7 +343,7 @@ def test_a_base_of_adapters_is_tuned_as_the_model_that_they_make(small_bert: Pat
         torch.tensor(model.encode(texts)), torch.tensor(adapted.encode(texts)), atol=1e-5, rtol=1e-4
     )
     before = _weights(model)
-    train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+    train_candidate(model, examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
     assert any(not torch.equal(value, before[name]) for name, value in _weights(model).items())
 
 
@@ -372,7 +356,7 @@ def test_cached_gradients_are_those_of_the_whole_batch_but_for_what_dropout_draw
         for size in (None, 2):
             model = build_encoder(str(small_bert), device="cpu")
             config = _config(schedule=schedule, dropout=dropout, mini_batch_size=size)
-            log = train_candidate(model, _examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
+            log = train_candidate(model, examples(), config, name="a", seed=1, checkpoints=tmp_path / "c")
             losses[dropout, size] = [step.loss for step in log.history]
     assert losses[0.0, 2] == pytest.approx(losses[0.0, None], abs=1e-4)
     assert losses[0.3, 2] != pytest.approx(losses[0.3, None], abs=1e-4), "the docs say that they differ"

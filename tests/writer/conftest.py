@@ -50,6 +50,5 @@ def written_run(tmp_path_factory: pytest.TempPathFactory, small_bert: Path) -> P
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
         run_stages(parse_config(values), folder / "run", ["documents", "synthesis", "audit"])
-    serving.server.shutdown()
-    serving.server.server_close()
+    serving.close()
     return folder / "run"

@@ -20,8 +20,8 @@ from multigrain.report.card_parts import (
     TAG,
     CardParts,
     environment,
-    flat,
     front_matter,
+    indexed_set,
     load_parts,
     read_json,
     write_page,
@@ -244,7 +244,7 @@ def _indexed(row: dict[str, Any]) -> dict[str, Any]:
     """A set's figure in the form of the hub's index of results."""
     return {
         "task": {"type": "information-retrieval", "name": "Information Retrieval"},
-        "dataset": {"name": flat(row["name"]), "type": "unknown"},
+        "dataset": indexed_set(row["name"]),
         "metrics": [
             {"type": row["metric"].lower().replace("@", "_at_"), "value": row["tuned"], "name": row["metric"]}
         ],

@@ -118,6 +118,15 @@ def front_matter(parts: CardParts, *, pipeline_tag: str, tags: tuple[str, ...], 
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1_000_000)
 
 
+def indexed_set(name: str) -> dict[str, str]:
+    """A set in the form of the hub's index.
+
+    Its type is its name in small letters: huggingface_hub merges results of one task and type when a card is read and
+    saved, whatever they are called.
+    """
+    return {"name": flat(name), "type": re.sub(r"[^\w.]+", "-", flat(name).lower()).strip("-") or "unknown"}
+
+
 def write_page(path: Path, front: str, body: str) -> Path:
     """Write a card, its YAML on top; equal parts give an equal card."""
     atomic_write(path, f"---\n{front}---\n\n{body.rstrip()}\n")

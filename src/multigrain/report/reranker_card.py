@@ -20,6 +20,7 @@ from multigrain.report.card_parts import (
     environment,
     flat,
     front_matter,
+    indexed_set,
     load_parts,
     read_json,
     write_page,
@@ -170,7 +171,7 @@ def _indexed(measured: MeasuredSet) -> dict[str, Any]:
     reference = measured.table.reference
     return {
         "task": _TASK,
-        "dataset": {"name": flat(measured.table.set), "type": "unknown"},
+        "dataset": indexed_set(measured.table.set),
         "metrics": [
             {
                 "type": "ndcg_at_10",

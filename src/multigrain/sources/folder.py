@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from multigrain.errors import MissingExtraError, SourceError
 from multigrain.records import Document
 from multigrain.sources.beir import is_beir
 from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, RICH_SUFFIXES, document_files, existing_path
+from multigrain.sources.html import say_in_words
 from multigrain.sources.source import DataSource
 from multigrain.storage.packages import is_installed
 from multigrain.storage.text import NotTextError, read_text
@@ -188,13 +191,25 @@ def _explain(path: Path, error: Exception) -> str:
 def _converter(suffix: str) -> Any:
     """One converter a kind of file: only that kind's parser is loaded, and no file is taken for another kind."""
     try:
+        from bs4 import BeautifulSoup
         from markitdown import MarkItDown
         from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter
     except ImportError:
         raise _no_markitdown(suffix) from None
-    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
+
+    class WordyHtml(HtmlConverter):
+        def convert(self, file_stream: Any, stream_info: Any, **options: Any) -> Any:
+            soup = BeautifulSoup(file_stream, "html.parser", from_encoding=stream_info.charset or "utf-8")
+            say_in_words(soup)
+            utf8 = dataclasses.replace(stream_info, charset="utf-8")
+            return super().convert(io.BytesIO(soup.encode("utf-8")), utf8, **options)
+
     kinds: dict[str, Any] = {".pdf": PdfConverter, ".docx": DocxConverter}
-    converter.register_converter(kinds.get(suffix, HtmlConverter)())
+    reader = kinds.get(suffix, WordyHtml)()
+    if suffix == ".docx":
+        reader._html_converter = WordyHtml()  # Word files become HTML first
+    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
+    converter.register_converter(reader)
     return converter
 
 

@@ -6,9 +6,8 @@ import functools
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from tests.export.many_texts import many_texts
 from tests.export.tiny import byte_pairs, tiny_model
+from tests.loopback import Loopback
 from tests.report.conftest import browser
 from transformers import BertConfig, Qwen3Config
 
@@ -156,14 +156,8 @@ def site(npm: Path, tmp_path: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             del format, args
 
-    handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Loopback(functools.partial(Quiet, directory=str(tmp_path / "site")), "/") as server:
+        yield server.url
 
 
 @pytest.mark.slow

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+from tests.loopback import JsonHandler, Loopback
 
 Vectors = Callable[[list[str], dict[str, Any]], Any]
 """Texts, and the body that they came in, to an array of vectors."""
@@ -45,7 +44,7 @@ def answer(protocol: str, vectors: Any) -> Any:
     return {"data": [{"index": place, "embedding": row} for place, row in enumerate(rows)]}
 
 
-class ScriptedServer:
+class ScriptedServer(Loopback):
     """Answers with the vectors of a function; `refuse(path, body)` may answer (status, content) instead."""
 
     def __init__(self, vectors: Vectors, protocol: str = "openai") -> None:
@@ -54,42 +53,18 @@ class ScriptedServer:
         self.refuse: Callable[[str, dict[str, Any]], tuple[int, Any] | None] = lambda path, body: None
         outer, pages = self, PAGES[protocol]
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(JsonHandler):
+            def on_get(self) -> None:
                 page = outer.refuse(self.path, {}) or (
                     (200, pages[self.path]) if self.path in pages else (404, {"error": "not found"})
                 )
                 self.send(*page)
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            def on_post(self) -> None:
+                body = json.loads(self.body())
                 outer.bodies.append(body)
                 outer.paths.append(self.path)
                 texts = body.get("inputs") or body["input"]
                 self.send(*(outer.refuse(self.path, body) or (200, answer(protocol, vectors(texts, body)))))
 
-            def send(self, status: int, content: Any) -> None:
-                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, format: str, *args: object) -> None:
-                del format, args
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> ScriptedServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)

@@ -173,7 +173,10 @@ def _root_cause(error: BaseException) -> str:
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Weights to 8 bits, one scale a column; activations are quantised as they come (dynamic quantisation).
+    """Weights to 8 bits; activations are quantised as they come (dynamic quantisation).
+
+    Matrices have one scale a column. A table of embeddings has one for all of it: onnxruntime 1.32 knows no other for
+    what is looked up.
 
     Weights are unsigned, as activations are: on a processor without VNNI, products of unsigned and signed bytes are
     added up in 16 bits and saturate, so that a file would be less exact there than where it was made.

@@ -1,0 +1,97 @@
+"""What tags say and text would lose, through the real markitdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multigrain.sources.folder import read_folder
+from multigrain.sources.html import say_in_words
+
+WORDS = st.text("abcdef", min_size=1, max_size=4)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    """A table as a reader sees it, and as HTML in which cells of one column are merged downwards."""
+    height, width = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    grid = [[""] * width for _ in range(height)]
+    cells: list[list[str]] = [[] for _ in range(height)]
+    for column in range(width):
+        row = 0
+        while row < height:
+            span = draw(st.integers(1, height - row))
+            word = draw(WORDS)
+            # A span may also reach below the table, or be 0: to its end.
+            said = draw(st.sampled_from([0, span + 3])) if row + span == height else span
+            cells[row].append(f'<td rowspan="{said}">{word}</td>')
+            for each in range(row, row + span):
+                grid[each][column] = word
+            row += span
+    rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+    return grid, f"<table>{rows}</table>"
+
+
+@given(grids())
+def test_every_row_holds_what_a_reader_sees_in_it(drawn: tuple[list[list[str]], str]) -> None:
+    grid, html = drawn
+    soup = BeautifulSoup(html, "html.parser")
+    say_in_words(soup)
+    assert [[cell.get_text() for cell in row("td")] for row in soup("tr")] == grid
+
+
+@pytest.mark.parametrize(
+    ("html", "said"),
+    [
+        ("10<sup>6</sup> rows", "10^6 rows"),
+        ("10<sup>-3</sup> m", "10^-3 m"),
+        ("e<sup>x + 1</sup>", "e^(x + 1)"),
+        ("E = mc<sup>2</sup>", "E = mc^2"),
+        ("10<sup>n</sup>", "10^n"),
+        ("the 21<sup>st</sup> and 4<sup>th</sup>", "the 21st and 4th"),
+        ("Valve<sup>TM</sup>", "ValveTM"),
+        ('in 2023<sup><a href="#fn1">1</a></sup>', "in 2023[1]"),
+        ("in 2023<sup>[4]</sup>", "in 2023[4]"),
+        ("H<sub>2</sub>O", "H2O"),
+        ("a<sup> </sup>b", "ab"),
+        ("<p hidden>the answer that unfolds</p>", "the answer that unfolds"),
+    ],
+)
+def test_superscripts_keep_what_they_say(html: str, said: str) -> None:
+    soup = BeautifulSoup(html, "html.parser")
+    say_in_words(soup)
+    assert soup.get_text() == said
+
+
+def test_cells_that_span_columns_too_and_tables_in_cells_stay_in_their_places() -> None:
+    soup = BeautifulSoup(
+        "<table><tr><td rowspan=2 colspan=2>a</td><td>b</td></tr><tr><td>c</td></tr>"
+        "<tr><td>d</td><td><table><tr><td rowspan='x'>e</td></tr></table></td><td rowspan=9>f</td></tr></table>",
+        "html.parser",
+    )
+    say_in_words(soup)
+    rows = [row for row in soup.table("tr") if row.find_parent("table") is soup.table]
+    assert [[cell.get_text() for cell in row(["td"], recursive=False)] for row in rows] == [
+        ["a", "b"],
+        ["a", "c"],
+        ["d", "e", "f"],
+    ]
+
+
+def test_a_page_says_its_powers_and_its_rows(tmp_path: Path) -> None:
+    page = (
+        "<html><head><meta charset='iso-8859-1'><title>Caf\u00e9</title></head><body><p>Up to 10<sup>6</sup> rows, "
+        "since 2023<sup><a href='#n'>1</a></sup>.</p><table><tr><th>Plan</th><th>Month</th><th>Price</th></tr>"
+        "<tr><td rowspan='2'>Basic</td><td>May</td><td>5</td></tr><tr><td>June</td><td>6</td></tr></table></body>"
+    )
+    (tmp_path / "page.html").write_text(page, encoding="iso-8859-1")
+
+    (document,), _ = read_folder(tmp_path, unreadable="refuse")
+
+    assert document.title == "Caf\u00e9"
+    assert "Up to 10^6 rows, since 2023[1]." in document.text
+    assert "| Basic | May | 5 |\n| Basic | June | 6 |" in document.text
