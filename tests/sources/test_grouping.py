@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.sources.words import _WORD, count_words, fold_words, folded_words, word_ngrams
+from multigrain.sources.words import _WORD, count_words, fold_repeated, fold_words, folded_words, word_ngrams
 
 _BASES = "कखतरअকতகதకతكتبשלמaé"
 _MARKS = [
@@ -44,6 +44,42 @@ def test_texts_that_differ_in_a_mark_are_different(left: list[str], right: list[
     same = [word.casefold() for word in left] == [word.casefold() for word in right]
 
     assert (fold_words(" ".join(left)) == fold_words("; ".join(right))) is same
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("sort a list in C", "sort a list in C++", "sort a list in C#"),
+        ("i++", "i--", "i"),
+        ("a == b", "a != b", "a < b", "a > b", "a <= b"),
+        ("x + y", "x - y", "x * y", "x / y"),
+        ("at -5 degrees", "at +5 degrees", "at 5 degrees"),
+        ("5 %", "5 $", "5"),
+        ("2 \u2264 x", "2 \u2265 x"),
+    ],
+)
+def test_texts_that_differ_by_a_sign_are_not_repeated(texts: tuple[str, ...]) -> None:
+    assert len({fold_repeated(text) for text in texts}) == len(texts)
+    assert len({fold_repeated(f"\u00e9t\u00e9: {text}!") for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("# Heading\n\n* first\n* second", "Heading\n- first\n- second."),
+        ("Who may open it?", "who may open it"),
+        ("an e-mail \u2014 short", "An e mail; (short)"),
+        ("\u300c\u6c34\u300d\u3068\u6c34\u3002", "\u6c34\u3068\u6c34"),
+    ],
+)
+def test_texts_that_differ_by_punctuation_alone_are_repeated(one: str, other: str) -> None:
+    assert fold_repeated(one) == fold_repeated(other)
+
+
+@given(st.text(max_size=200) | st.text(st.sampled_from("aB9_ +-*/#<=.\u00e9\u6c34"), max_size=40))
+def test_words_are_those_of_both_forms(text: str) -> None:
+    kept = [part for part in fold_repeated(text).split() if folded_words(part)]
+    assert kept == folded_words(text)
 
 
 @given(st.text(max_size=200))

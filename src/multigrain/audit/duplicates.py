@@ -13,7 +13,7 @@ from multigrain.config import AuditConfig
 from multigrain.encoders.protocol import Floats
 from multigrain.records import SynthesizedRow, answering_ids
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated, fold_words
 
 _LABEL_WORDS: Final = 8
 _COMPARED: Final = 200_000
@@ -38,7 +38,7 @@ def same_queries(rows: Sequence[SynthesizedRow], places: Sequence[int], config: 
     first_of: dict[bytes, int] = {}
     pairs = []
     for place, row in _at(rows, places):
-        first = first_of.setdefault(hashlib.blake2b(fold_words(row.query).encode(), digest_size=16).digest(), place)
+        first = first_of.setdefault(hashlib.blake2b(fold_repeated(row.query).encode(), digest_size=16).digest(), place)
         if first != place:
             pairs.append((place, first))
     problem = Problem("duplicate_query", "another row has the same query")

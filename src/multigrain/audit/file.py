@@ -25,7 +25,7 @@ from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.records import Document, GradedExample, Level, ScoreScale, SynthesizedRow
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.load import read_documents
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated, fold_words
 from multigrain.storage.files import atomic_write
 from multigrain.storage.reading import Reading
 from multigrain.storage.rundir import RunDirectory
@@ -154,7 +154,7 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
     """
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for foreign in theirs:
-        answers[fold_words(foreign.query)] |= dict.fromkeys(map(_text_id, foreign.positives))
+        answers[fold_repeated(foreign.query)] |= dict.fromkeys(map(_text_id, foreign.positives))
     rows = []
     for foreign in theirs:
         positives = list(dict.fromkeys(foreign.positives))
@@ -169,7 +169,7 @@ def synthesized_rows(theirs: Sequence[ForeignRow], name: str) -> list[Synthesize
                     # Whatever level: which one it is, is measured.
                     candidates={Level.HARD: foreign.negatives} if foreign.negatives else {},
                     strategy=_STRATEGY,
-                    relevant_ids=tuple(other for other in answers[fold_words(foreign.query)] if other != own),
+                    relevant_ids=tuple(other for other in answers[fold_repeated(foreign.query)] if other != own),
                 )
             )
     return rows

@@ -41,7 +41,7 @@ from multigrain.records import (
     SynthesizedRow,
     answering_ids,
 )
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated
 from multigrain.storage.sequences import View
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ class RowWork:
         """
         for level, text, spare in texts:
             problem = check_negative(text, self.row, self.limits)
-            if problem is None and self.limits.checks.repeats and fold_words(text) in self.texts:
+            if problem is None and self.limits.checks.repeats and fold_repeated(text) in self.texts:
                 problem = Problem("repeated", "another level of the row has the same text")
             if problem is None:
-                self.texts.add(fold_words(text))
+                self.texts.add(fold_repeated(text))
                 similarity = float(self.vector @ vectors[text])
                 if similarity <= self.ceiling:
                     self.candidates.append(WrittenPick(text, level, similarity, turn, spare))

@@ -12,7 +12,7 @@ from multigrain.display.suggest import did_you_mean
 from multigrain.errors import SourceError
 from multigrain.records import GivenQuery, Split
 from multigrain.sources.files import existing_path
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import Column
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
@@ -56,7 +56,7 @@ def read_label_list(path: Path) -> dict[str, Label]:
         if description is not None and not isinstance(description, str):
             raise SourceError(f"{row.place}: the description of {name!r} is {type(description).__name__}, not text")
         label = Label(name, (description or name).strip())
-        words = fold_words(label.description) or label.description
+        words = fold_repeated(label.description) or label.description
         if name in labels or words in described:
             other = name if name in labels else described[words]
             raise SourceError(f"{row.place}: {name!r} is there before, or has the description of {other!r}")

@@ -17,7 +17,7 @@ from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.source import data_source
 from multigrain.sources.store import document_list
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated, fold_words
 from multigrain.storage.sequences import DiskList, RangeSequence, View
 from multigrain.storage.text import storable
 
@@ -162,8 +162,7 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable,
     usable, places, longest = document_list(), array("d"), 0
     for document in documents:
         text = storable(document.text).strip()
-        folded = fold_words(text).encode()
-        key = _digest(folded)
+        key = _digest(fold_repeated(text).encode())
         if len(text) < min_characters or key in keys:
             counts["too_short" if len(text) < min_characters else "repeated"] += 1
             if len(left_out) < _NAMED:
@@ -172,7 +171,7 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable,
         keys.add(key)
         title = storable(document.title).strip() or None if document.title is not None else None
         usable.append(Document(storable(document.id), text, title, document.group, document.split))
-        places.append(_place(folded))
+        places.append(_place(fold_words(text).encode()))
         longest = max(longest, len(text))
     return _Usable(usable, places, longest), counts, left_out
 
@@ -205,7 +204,7 @@ def _cut(
         for part in parts:
             text = part.text
             if config.chunk_size is not None:  # whole documents are different from each other already
-                key = _digest(fold_words(text).encode())
+                key = _digest(fold_repeated(text).encode())
                 if key in keys:  # the same imprint at the foot of every file
                     counts["repeated"] += 1
                     continue

@@ -20,7 +20,7 @@ from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.labels import LABEL, read_label_list, read_labelled_texts
 from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
 from multigrain.sources.store import document_list
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import POSITIVE, QUERY, TEXT
 from multigrain.storage.labels import find_labels, is_match
 from multigrain.storage.reading import Reading, using
@@ -61,7 +61,7 @@ class PairTable:
     def document(self, text: str, identifier: str | None = None, title: str | None = None) -> str:
         """The id of the passage, which is kept if it is new."""
         text = storable(text).strip()
-        folded = fold_words(text) or text
+        folded = fold_repeated(text) or text
         key = _key(folded)
         if (number := self._numbers.get(key)) is None:
             name = storable(identifier or "p-" + hashlib.sha256(folded.encode()).hexdigest()[:12])
@@ -72,7 +72,7 @@ class PairTable:
 
     def further(self, document: Document) -> None:
         """Keep one more passage to search, unless it is one that is there, with its title or without."""
-        joined = fold_words(storable(join_title(document.title, document.text)))
+        joined = fold_repeated(storable(join_title(document.title, document.text)))
         if _key(joined) not in self._numbers:
             self.document(document.text, document.id, document.title)
 
@@ -80,7 +80,7 @@ class PairTable:
         """Note that a passage answers a query."""
         self.pairs += 1
         query = storable(query).strip()
-        _, document_ids = self.positives.setdefault(fold_words(query) or query, (query, []))
+        _, document_ids = self.positives.setdefault(fold_repeated(query) or query, (query, []))
         if document_id not in document_ids:
             document_ids.append(document_id)
 

@@ -15,7 +15,7 @@ from multigrain.config import DocumentsConfig, TasksConfig
 from multigrain.errors import SourceError
 from multigrain.records import Split, Task, TaskKind
 from multigrain.sources.load import split_groups, text_place
-from multigrain.sources.words import fold_words
+from multigrain.sources.words import fold_repeated
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_lines, read_rows
 from multigrain.storage.text import read_text, storable
@@ -26,7 +26,7 @@ _DEFAULT_KIND: Final = TaskKind.SHORT_LONG
 
 def make_task(kind: TaskKind, text: str) -> Task:
     """A task with an id that its kind and words decide."""
-    digest = hashlib.sha256(f"{kind}\x1f{fold_words(text)}".encode()).hexdigest()[:10]
+    digest = hashlib.sha256(f"{kind}\x1f{fold_repeated(text)}".encode()).hexdigest()[:10]
     return Task(id=f"{kind}-{digest}", kind=kind, text=text)
 
 

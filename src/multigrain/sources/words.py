@@ -1,4 +1,4 @@
-"""The words of texts, and the two forms in which texts are compared."""
+"""The words of texts, and the forms in which texts are compared."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ _WORD: Final = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W{_UNSPACED}]+(?:[{_MAR
 # Most texts hold nothing of all that, and are divided several times faster without looking for it.
 _PLAIN_WORD: Final = re.compile(r"\w+")
 _NOT_PLAIN: Final = re.compile("[^\u0000-\u02ff\u2000-\u20cf]")
+# Marks that change what a text says: those of C++ and C#, of sums and comparisons, a minus before a number. Bullets,
+# headings, hyphens and all other punctuation do not.
+_SIGN: Final = re.compile(
+    r"[+<>=%&@^$\u00b1\u00d7\u00f7\u2192\u2212\u2248\u2260\u2264\u2265]|(?<=\w)#|#(?=\w)|--"
+    r"|(?<=\w )[*/|\\-](?= \w)|(?<=\w)[*/](?=\w)|(?<!\w)-(?=\d)"
+)
+_WORD_OR_SIGN: Final = re.compile(f"{_WORD.pattern}|{_SIGN.pattern}")
 _ASCII_WORDS: Final = "".join(chr(code) if chr(code).isalnum() or chr(code) == "_" else " " for code in range(128))
 
 
@@ -38,11 +45,19 @@ def fold_text(text: str) -> str:
 
 
 def fold_words(text: str) -> str:
-    """The text's case-folded words with single spaces: what two texts must share to count as repeated.
-
-    Punctuation is left out: a document that differs from another by it alone holds nothing new.
-    """
+    """The text's case-folded words with single spaces, to look for words in it."""
     return " ".join(folded_words(text))
+
+
+def fold_repeated(text: str) -> str:
+    """The text's case-folded words and signs with single spaces: what two texts must share to count as repeated.
+
+    Punctuation is left out: a document that differs from another by it alone holds nothing new. Signs are not: "C",
+    "C++" and "C#" are three things, and so are "a < b" and "a > b".
+    """
+    if _SIGN.search(text) is None:
+        return fold_words(text)
+    return " ".join(_WORD_OR_SIGN.findall(text.casefold()))
 
 
 def folded_words(text: str) -> list[str]:
