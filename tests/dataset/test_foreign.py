@@ -15,7 +15,9 @@ from multigrain.dataset.export import convert, export_examples
 from multigrain.dataset.foreign import FORMATS, ForeignRow, known_format, read_foreign
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS, GradedExample, Negative, Origin, Passage, ScoreScale
+from multigrain.storage.labels import find_labels
 from multigrain.storage.reading import Reading
+from multigrain.storage.rows import read_rows
 
 ROWS = {
     "sentence-transformers": {
@@ -260,6 +262,38 @@ def test_a_pair_that_its_label_calls_no_match_is_a_negative(tmp_path, column, ye
     assert any(f"'{column}' calls 2 of 4 rows no match" in line for line in reading.lines("a"))
 
 
+def test_labels_are_heeded_where_the_first_rows_have_none(tmp_path) -> None:
+    path = written(
+        tmp_path / "a.jsonl",
+        {"query": "r", "positive": "unknown"},
+        {"query": "q", "positive": "n", "label": 0},
+        {"query": "q", "positive": "p", "label": 1},
+    )
+    reading = Reading()
+
+    (row,), _ = read_foreign(path, reading=reading)
+
+    assert (row.positives, row.negatives) == (("p",), ("n",))
+    assert reading.dropped == 1, "a pair without a label is neither"
+    assert find_labels(lambda: read_rows(path)) is not None
+
+
+@pytest.mark.parametrize(
+    ("row", "form"),
+    [
+        ({"query": "q", "response": "p", "negatives": ["n"]}, "sentence-transformers"),
+        ({"query": "q", "response": "p", "rejected_response": ["n"]}, "ms-swift"),
+        ({"query": "q", "pos": "p", "neg": "n"}, "sentence-transformers"),
+        ({"query": "q", "pos": ["p"], "neg": ["n"]}, "flagembedding"),
+    ],
+)
+def test_names_that_two_forms_share_are_told_apart_by_the_rest(tmp_path, row, form) -> None:
+    (read,), found = read_foreign(written(tmp_path / "a.jsonl", row))
+
+    assert found == form
+    assert (read.query, read.positives, read.negatives) == ("q", ("p",), ("n",))
+
+
 def test_the_labels_of_ms_swift_are_heeded(tmp_path) -> None:
     def message(text: str) -> list[dict[str, str]]:
         return [{"role": "user", "content": text}]
@@ -329,6 +363,26 @@ def test_scores_go_where_the_form_has_a_place_for_them(tmp_path) -> None:
 
     assert value["pos_scores"] == [0.75]
     assert value["neg_scores"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize(("form", "name"), [("ms-swift", "a.jsonl"), ("sentence-transformers", "a.csv")])
+def test_scores_that_a_file_has_no_place_for_are_told(tmp_path, form, name) -> None:
+    reading = Reading()
+
+    convert([ForeignRow(1, "q", ("p",), ("n",), scores=(1.5, 0.5))], tmp_path / name, form, reading=reading)
+
+    (line,) = reading.lines(name)
+    assert "scores of 1 rows are left out" in line
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("first", [True, False])
+def test_labels_of_some_rows_alone_are_refused_where_a_column_holds_them(tmp_path, suffix, first) -> None:
+    rows = [ForeignRow(1, "q", ("p",), ("n",), scores=(1.5, 0.5)), ForeignRow(2, "r", ("p",), ("n",))]
+
+    with pytest.raises(SourceError, match="a label in every row or in none, and 1 of 2 rows have scores"):
+        convert(rows if first else rows[::-1], tmp_path / f"a{suffix}", "sentence-transformers")
+    assert list(tmp_path.iterdir()) == []
 
 
 scores = st.floats(-50, 50).map(lambda score: round(score, 6))
@@ -431,6 +485,17 @@ def test_inference_data_is_read_by_its_labels(tmp_path) -> None:
     (row,), _ = read_all(written(tmp_path / "snli.jsonl", *rows), reading)
     assert (row.query, row.positives, row.negatives) == ("q", ("p",), ("n",))
     assert (reading.kept, reading.joined, reading.dropped) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], ["0", "2", "-1"], [0, 2, None]])
+def test_numbers_of_inference_classes_are_not_taken_for_grades(tmp_path, labels) -> None:
+    rows = [{"sentence1": "q", "sentence2": f"p{n}", "label": label} for n, label in enumerate(labels)]
+    with pytest.raises(SourceError, match="Write 'entailment', 'neutral' and 'contradiction'"):
+        read_foreign(written(tmp_path / "a.jsonl", *rows))[0]
+
+    graded = [{"query": "q", "text": f"p{n}", "label": label} for n, label in enumerate(labels)]
+    read, _ = read_foreign(written(tmp_path / "b.jsonl", *graded))
+    assert {row.query for row in read} == {"q"}, "of queries and passages they are grades"
 
 
 def test_a_system_message_that_is_not_read_is_told(tmp_path) -> None:

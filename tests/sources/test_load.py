@@ -98,7 +98,7 @@ def test_tables_of_every_kind_give_the_same_documents(tmp_path: Path, suffix: st
             ["a.csv:3: more cells than columns", "texts with commas in quotes"],
         ),
         ("a.tsv", b"id\ttext\n1\tx\ty", ["a.tsv:2: more cells than columns", "texts with tabs in quotes"]),
-        ("a.parquet", b"not parquet", ["a.parquet", "not a Parquet file"]),
+        ("a.parquet", b"not parquet", ["a.parquet", "cannot be read as Parquet"]),
         ("a.docx", b"x", ["a.docx", "cannot tell what it holds", "give the folder it is in"]),
         ("a.xyz", b"x", ["a.xyz", "expected a folder"]),
         ("a.jsonl", b"", ["0 usable documents", "at least 10"]),

@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import ID, POSITIVE, QUERY, TEXT
+from multigrain.storage.columns import ID, OWN_ID, POSITIVE, QUERY, TEXT
 from multigrain.storage.rows import Row, read_lines, read_rows, row_kind
 from multigrain.storage.text import NotTextError
 
@@ -96,7 +97,7 @@ def test_an_address_is_read_as_a_file_is(tmp_path: Path, name: str) -> None:
         ("a.json", b"[1]", "a.json:entry 1: expected an object, got int"),
         ("a.json", b"[{", "a.json: not JSON"),
         ("a.jsonl", b"\x00\x01\x02\x03\xff", "a.jsonl: not text, by what it holds"),
-        ("a.parquet", b"not parquet", "a.parquet: not a Parquet file"),
+        ("a.parquet", b"not parquet", "a.parquet: cannot be read as Parquet"),
         ("a.xyz", b"x", "a.xyz: cannot tell what it holds; expected one of .jsonl"),
         ("missing.csv", None, "missing.csv: cannot be read"),
     ],
@@ -133,6 +134,101 @@ def test_folders_that_hold_no_table_and_splits_that_nobody_chose_are_refused(tmp
     assert len(list(read_rows(Path(f"hf:{tmp_path / 'both'}:dev")))) == len(ROWS)
     with pytest.raises(SourceError, match="no split 'test'; it has train, dev"):
         list(read_rows(Path(f"hf:{tmp_path / 'both'}:test")))
+
+
+def folder_of(folder: Path, **files: pa.Table) -> Path:
+    for name, table in files.items():
+        path = folder / f"{name.replace('__', '/')}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+    return folder
+
+
+def test_files_of_one_folder_add_columns_and_say_what_others_leave_open(tmp_path: Path) -> None:
+    """As pandas writes shards: a column of nothing has no type, whole numbers stay whole where they are."""
+    first = pa.table({"query": ["a"], "note": pa.nulls(1), "tags": pa.array([[]], pa.list_(pa.null())), "label": [1]})
+    second = pa.table(
+        {"query": ["b"], "note": ["said"], "tags": [["x"]], "label": [0.5], "negative_1": ["far"], "more": [True]}
+    )
+
+    rows = [row.values for row in read_rows(folder_of(tmp_path, a=first, b__c=second))]
+
+    assert rows == [
+        {"query": "a", "note": None, "tags": [], "label": 1.0, "negative_1": None, "more": None},
+        {"query": "b", "note": "said", "tags": ["x"], "label": 0.5, "negative_1": "far", "more": True},
+    ]
+
+
+def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, a=pa.table({"query": ["a"]}), b=pa.table({"query": [[1]]}))
+
+    with pytest.raises(SourceError, match=r"the files do not fit together \(.*query.*\): give one of them"):
+        list(read_rows(folder))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train-00000-of-00001", "test-00000-of-00001"), ("train__0000", "validation__0000"), ("dev_1", "TRAIN_1")],
+)
+def test_training_and_test_rows_of_one_folder_are_not_mixed(tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder = folder_of(tmp_path, **{name: pa.table({"query": ["a"]}) for name in names})
+
+    with pytest.raises(SourceError, match=r"holds the splits .*; name one of them, as in hf:"):
+        list(read_rows(folder))
+
+
+def test_one_split_of_a_copied_repository_is_read_by_its_name(tmp_path: Path) -> None:
+    parts = {f"data__{split}-00000-of-00001": pa.table({"query": [split]}) for split in ("train", "test")}
+    folder_of(tmp_path, **parts)
+
+    assert [row.values for row in read_rows(Path(f"hf:{tmp_path}:test"))] == [{"query": "test"}]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "saved"])
+def test_classes_are_read_by_their_names(tmp_path: Path, kind: str) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["not_duplicate", "duplicate"])}
+    )
+    data = datasets.Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": [1, 0, None, -1]}, features=features)
+    path = tmp_path / "a.parquet"
+    if kind == "parquet":
+        data.to_parquet(path)
+    else:
+        path = tmp_path / "saved"
+        data.save_to_disk(str(path))
+
+    assert [row.values["label"] for row in read_rows(path)] == ["duplicate", "not_duplicate", None, None]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_an_object_over_several_lines_is_no_list_of_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(json.dumps({"queries": {}, "corpus": {"a": "text"}}, indent=2))
+
+    with pytest.raises(SourceError, match="object over several lines") as caught:
+        list(read_rows(tmp_path / name))
+    if name == "a.json":
+        assert "its keys are 'queries', 'corpus'" in str(caught.value)
+
+
+def test_ids_that_pandas_made_decimals_of_are_whole_again(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1.0}\n{"id": 1.5}\n{"id": "1.0"}\n{"ID": 7}')
+
+    assert [row.identifier(OWN_ID) for row in read_rows(tmp_path / "a.jsonl")] == ["1", "1.5", "1.0", "7"]
+
+
+@given(st.lists(st.text(max_size=20), min_size=2, max_size=4))
+def test_lists_that_were_printed_into_a_cell_are_lists_again(texts: list[str]) -> None:
+    for printed in (json.dumps(texts), str(texts), str(np.array(texts, dtype=object))):
+        row = Row("a.csv:", 2, {"positives": printed, "positive": printed})
+        assert row.texts("positives") == [text.strip() for text in texts if text.strip()]
+        assert row.texts("positive") == [printed.strip()], "a text, by its column's name"
+
+
+def test_a_list_that_numpy_cut_short_is_refused() -> None:
+    row = Row("a.csv:", 2, {"positives": str(np.array([f"t{number}" for number in range(2_000)], dtype=object))})
+
+    with pytest.raises(SourceError, match="numpy cut short"):
+        row.texts("positives")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "folder"])

@@ -58,11 +58,15 @@ def export(
     require_fitting(context, {"plain"}, f"is for --format sft, preference and kto; --format {form} has no use for it")
     from multigrain.dataset.export import export_examples
     from multigrain.dataset.store import open_examples
+    from multigrain.storage.reading import Reading
 
     chosen = _format(form)
     examples = open_examples(_parquet(source))
-    export_examples(examples, to, chosen)
+    reading = Reading()
+    export_examples(examples, to, chosen, reading=reading)
     _print_summary({"rows": len(examples), "format": chosen, "file": str(to)}, as_json=as_json)
+    for line in () if as_json else reading.lines(to.name):
+        console().print(f"dataset: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -83,7 +87,7 @@ def convert(
     chosen = _format(form)
     reading = Reading()
     rows, source_form = open_foreign(source, known_format(read_as), reading=reading)
-    count = convert_rows(rows, to, chosen)
+    count = convert_rows(rows, to, chosen, reading=reading)
     summary = {"rows": count, "from": source_form, "format": chosen, "file": str(to)}
     notes = list(reading.lines(source.name))
     _print_summary({**summary, "notes": notes} if as_json else summary, as_json=as_json)

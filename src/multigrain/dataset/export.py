@@ -6,7 +6,9 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -16,20 +18,24 @@ from multigrain.dataset.store import write_examples
 from multigrain.errors import SourceError
 from multigrain.records import GradedExample, Negative, Passage
 from multigrain.storage.files import atomic_stream, writing
+from multigrain.storage.reading import Reading
 
 _GROUP_ROWS: Final = 4_096
 
 
-def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatName) -> None:
+def export_examples(
+    examples: Iterable[GradedExample], path: Path, form: FormatName, *, reading: Reading | None = None
+) -> None:
     """Write graded rows for another tool. Negatives go from level 1 (easiest) to level 4.
 
     Args:
         examples: the rows; read once.
         path: .jsonl; for sentence-transformers also .csv or .parquet, for multigrain .parquet.
         form: whose file it is.
+        reading: notes what the file has no place for.
 
     Raises:
-        SourceError: the form has no file of that kind.
+        SourceError: the form has no file of that kind, or cannot hold the rows.
     """
     if form == "multigrain":
         if path.suffix != ".parquet":
@@ -38,16 +44,18 @@ def export_examples(examples: Iterable[GradedExample], path: Path, form: FormatN
         return
     # FlagEmbedding reads scores where it is told to; any other loss would take cosines for a teacher's word.
     cosines = form == "flagembedding"
-    _write((_scored(number, example, cosines) for number, example in enumerate(examples, start=1)), path, form)
+    rows = (_scored(number, example, cosines) for number, example in enumerate(examples, start=1))
+    _write(rows, path, form, reading)
 
 
-def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
+def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName, *, reading: Reading | None = None) -> int:
     """Write rows in another form.
 
     Args:
         rows: the rows; read once.
         path: where to; its ending decides the kind of file.
         form: whose file it is.
+        reading: notes what the file has no place for.
 
     Returns:
         How many rows there were.
@@ -57,7 +65,7 @@ def convert(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
     """
     if form == "multigrain":
         raise SourceError(f"{path}: multigrain's own rows hold measured levels: `multigrain audit` makes them")
-    return _write(rows, path, form)
+    return _write(rows, path, form, reading)
 
 
 def write_values(path: Path, values: Iterator[dict[str, Any]]) -> None:
@@ -95,18 +103,23 @@ def _scored(number: int, example: GradedExample, cosines: bool) -> ForeignRow:
     return ForeignRow(number, example.query, positives, negatives, example.id, tuple(scores))
 
 
-def _write(rows: Iterable[ForeignRow], path: Path, form: FormatName) -> int:
+def _write(rows: Iterable[ForeignRow], path: Path, form: FormatName, reading: Reading | None) -> int:
     write = _kind(path, form)
-    count = 0
+    takes_scores = form != "ms-swift" and write is not _write_csv
+    count = without = 0
 
     def counted() -> Iterator[ForeignRow]:
-        nonlocal count
+        nonlocal count, without
         for row in rows:
             count += 1
-            yield row
+            without += bool(row.scores) and not takes_scores
+            yield row if takes_scores else replace(row, scores=())
 
     with atomic_stream(path) as stream:
         write(path, stream, _WRITERS[form](counted()))
+    if without and reading is not None:
+        kind = "ms-swift's form" if form == "ms-swift" else f"a {path.suffix} file"
+        reading.remark(f"scores of {without:,} rows are left out: {kind} has no place for them")
     return count
 
 
@@ -128,22 +141,30 @@ def _kind(path: Path, form: FormatName) -> Callable[[Path, BinaryIO, Iterator[di
 def _sentence_transformers(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any]]:
     # The trainer reads columns by their order, and every row must fill them all.
     counts: set[int] = set()
+    scored: Counter[bool] = Counter()
     for row in rows:
         counts.add(len(row.negatives))
-        if len(counts) > 1:
+        has_scores = bool(row.positive_scores) and len(row.negative_scores) == len(row.negatives)
+        scored[has_scores] += 1
+        if len(counts) > 1 or len(scored) > 1:
             continue  # nothing of it will be kept; the others are counted for the message
         several = len(row.negatives) != 1
         names = [f"negative_{n}" for n in range(1, len(row.negatives) + 1)] if several else ["negative"]
         for place, positive in enumerate(row.positives):
             value: dict[str, Any] = {"anchor": row.query, "positive": positive}
             value |= dict(zip(names, row.negatives, strict=True))
-            if row.positive_scores and len(row.negative_scores) == len(row.negatives):
+            if has_scores:
                 value["label"] = [row.positive_scores[place], *row.negative_scores]
             yield value
     if len(counts) > 1:
         raise SourceError(
             f"sentence-transformers columns need as many negatives in every row, and there are {min(counts)} to "
             f"{max(counts)}; --format lists, flagembedding and tevatron take any number"
+        )
+    if len(scored) > 1:
+        raise SourceError(
+            f"sentence-transformers columns need a label in every row or in none, and {scored[True]:,} of "
+            f"{scored.total():,} rows have scores; --format lists, flagembedding and tevatron take both"
         )
 
 
@@ -220,8 +241,6 @@ def _write_jsonl(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]])
 
 
 def _write_csv(path: Path, stream: BinaryIO, values: Iterator[dict[str, Any]]) -> None:
-    # A cell holds no list: scores are left out.
-    values = ({name: value for name, value in row.items() if name != "label"} for row in values)
     first = next(values, None)
     names = ["anchor", "positive"] if first is None else list(first)
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")

@@ -16,16 +16,13 @@ carry a label, those that it calls no match become negatives of their query's ot
 
 from __future__ import annotations
 
-import ast
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
-from multigrain.dataset.entries import has_system_message, last_content, passage_text, shown, text_of
 from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
@@ -40,7 +37,8 @@ from multigrain.storage.columns import (
     negative_columns,
     negative_score_columns,
 )
-from multigrain.storage.labels import Labels, label_column, label_of, read_labels
+from multigrain.storage.entries import has_system_message, last_content, list_in, passage_text, shown, text_of
+from multigrain.storage.labels import LOOKED_AT, Labels, label_column, label_of, read_labels
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row, read_rows
 
@@ -114,13 +112,14 @@ def open_foreign(
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     rows = read_rows(path)
-    first = next(rows, None)
-    if first is None:
+    first = list(islice(rows, LOOKED_AT))
+    if not first:
         raise SourceError(f"{path}: no row in it")
-    read_as = detect_format(first.values, first.place) if form == "auto" else form
+    read_as = detect_format(first[0].values, first[0].place) if form == "auto" else form
     reading = reading if reading is not None else Reading()
-    usable = _usable(chain([first], rows), read_as, reading, path)
-    if (column := label_column(first)) is None or read_as in ("tevatron", "multigrain"):
+    usable = _usable(chain(first, rows), read_as, reading, path)
+    column = next(filter(None, map(label_column, first)), None)
+    if column is None or read_as in ("tevatron", "multigrain"):
         return (row for _, row in usable), read_as
     return _by_label(column, list(usable), reading, path), read_as
 
@@ -136,9 +135,10 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
         return "multigrain"
     if "positive_passages" in fields:
         return "tevatron"
-    if {"messages", "positive_messages"} <= fields or {"query", "response"} <= fields:
+    further = any(name != "rejected_response" for name in negative_columns(tuple(row)))
+    if {"messages", "positive_messages"} <= fields or ({"query", "response"} <= fields and not further):
         return "ms-swift"
-    if {"query", "pos"} <= fields:
+    if {"query", "pos"} <= fields and isinstance(row["pos"], list):
         return "flagembedding"
     if QUERY.among(row) and (POSITIVE.among(row) or DOCUMENTS.among(row)):
         return "sentence-transformers"
@@ -372,32 +372,13 @@ def _numbers(row: Row, field: str) -> tuple[float, ...]:
 
 def _texts(row: Row, field: str) -> tuple[str, ...]:
     """The texts of a cell: a text, or a list of texts or of passages; in CSV a list may stand as it is printed."""
-    value = row.values.get(field)
-    if isinstance(value, str) and field.rstrip("0123456789").endswith(_PLURAL):
-        value = _printed_list(value)
+    value = list_in(row.values.get(field), field, f"{row.place}: `{field}`")
     if not isinstance(value, list):
         return (text,) if (text := _text(row, field)) else ()
     at = f"{row.place}: `{field}`"
     return tuple(
         (passage_text if isinstance(entry, dict) else text_of)(entry, at) for entry in value if entry is not None
     )
-
-
-_PLURAL: Final = ("s", "pos", "neg", "S")
-
-
-def _printed_list(text: str) -> Any:
-    """The list that a cell shows, as JSON or as Python prints it; the text where it shows none."""
-    if not (text.startswith("[") and text.endswith("]")):
-        return text
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-            return value
-    return text
 
 
 _Item = Callable[[Any, str], str]

@@ -16,7 +16,7 @@ import numpy as np
 from multigrain.config import Band
 from multigrain.encoders.protocol import Floats
 from multigrain.errors import ConfigError
-from multigrain.sources.words import fold_repeated
+from multigrain.sources.words import fold_words
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,11 @@ def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | N
 
 
 def text_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """A 64-bit hash of each text's normalised form, equal for equal texts; good in this process only."""
-    return np.fromiter((hash(fold_repeated(text)) for text in texts), dtype=np.int64, count=len(texts)).view(np.uint64)
+    """A 64-bit hash of each text's words, equal for equal texts; good in this process only.
+
+    Signs do not count: a passage behind its title and a dash is the passage still, and never its own negative.
+    """
+    return np.fromiter((hash(fold_words(text)) for text in texts), dtype=np.int64, count=len(texts)).view(np.uint64)
 
 
 def scale_bands(bands: Sequence[Band], corpus_size: int) -> tuple[Band, ...]:

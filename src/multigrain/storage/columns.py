@@ -28,7 +28,11 @@ class Column:
 
     def among(self, columns: Iterable[str]) -> str | None:
         """The column's name in a table with these columns; None where it has no such column."""
-        return _first_of(self.names, tuple(columns))
+        return next(iter(self.all_among(columns)), None)
+
+    def all_among(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """All columns of a table that have one of the names, earlier names first."""
+        return _all_of(self.names, tuple(columns))
 
     def unless(self, name: str | None) -> Column | str:
         """What an option names; this column, by any of its names, where the option is left at the first of them."""
@@ -133,12 +137,10 @@ def no_column(column: Column | str, columns: Iterable[str], *, option: str = "")
 
 
 @lru_cache(maxsize=4_096)
-def _first_of(names: tuple[str, ...], columns: tuple[str, ...]) -> str | None:
-    exact = next((name for name in names if name in columns), None)
-    if exact is not None:
-        return exact
+def _all_of(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
     there = {_plain(column): column for column in reversed(columns)}
-    return next((there[plain] for name in names if (plain := _plain(name)) in there), None)
+    alike = (there[plain] for name in names if (plain := _plain(name)) in there)
+    return tuple(dict.fromkeys((*(name for name in names if name in columns), *alike)))
 
 
 def _numbered(pattern: re.Pattern[str], columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ the name, `train`, `validation`, `test` and `dev` (also sliced, `train[:1000]`) 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,27 @@ def read_hub(reference: HubReference, shown: str) -> Iterator[Any]:
     except Exception as error:  # the library raises whatever its readers and the hub's client do
         raise SourceError(f"{shown}: cannot be loaded ({_root_cause(error)})") from error
     yield from data_set.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+
+
+def class_names(schema: Any) -> dict[str, list[str]]:
+    """The names of classes by column, as `datasets` notes them in what it writes; empty for any other table.
+
+    Args:
+        schema: of the Arrow table.
+    """
+    noted = (schema.metadata or {}).get(b"huggingface")
+    if noted is None:
+        return {}
+    try:
+        features = json.loads(noted)["info"]["features"]
+        kinds = {column: feature for column, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # of another version than any that is known
+    return {
+        column: list(map(str, feature["names"]))
+        for column, feature in kinds.items()
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+    }
 
 
 def _load(reference: HubReference, shown: str) -> Any:

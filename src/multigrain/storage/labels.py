@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import GRADE, negative_columns
+from multigrain.storage.columns import GRADE, SENTENCES, negative_columns
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row
 
 _LARGEST_SIMILARITY: Final = 5.0  # of the scales in use: -1 to 1, 0 to 1, 0 to 5
 _SMALLEST_SIMILARITY: Final = -1.0
-_WORDS: Final = {"true": 1.0, "false": 0.0, "entailment": 1.0, "contradiction": 0.0}
+_WORDS: Final = {
+    **dict.fromkeys(("true", "yes", "entailment", "duplicate", "equivalent", "paraphrase", "relevant", "match"), 1.0),
+    **dict.fromkeys(("false", "no", "contradiction", "not_entailment", "not_duplicate", "not_equivalent"), 0.0),
+    **dict.fromkeys(("not_paraphrase", "not_relevant", "irrelevant", "no_match"), 0.0),
+}
+_CONTRADICTION: Final = 2.0  # its number in inference data
+LOOKED_AT: Final = 1_000
+"""How many rows tell whether a table has labels: in JSON a row may lack what the next one has."""
 _UNDECIDED: Final = ("", "-", "neutral")
 """Labels of inference data that call a pair neither: one text leaves the other open, or no label was agreed on."""
 
@@ -65,7 +74,8 @@ def label_of(row: Row, column: str) -> float | None:
     if value is None or (isinstance(value, str) and value.lower() in _UNDECIDED):
         return None
     try:
-        number = _WORDS[value.lower()] if isinstance(value, str) and value.lower() in _WORDS else float(value)
+        word = re.sub(r"[\s-]+", "_", value.lower()) if isinstance(value, str) else ""
+        number = _WORDS[word] if word in _WORDS else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
@@ -90,16 +100,32 @@ def read_labels(column: str, rows: Iterable[Row]) -> Labels | None:
         SourceError: one is no number.
     """
     lowest, highest, whole = math.inf, -math.inf, True
+    classes = True
     for row in rows:
         label = label_of(row, column)
+        classes = classes and _may_be_class(row, column, label)
         if label is not None:
             lowest, highest = min(lowest, label), max(highest, label)
             whole = whole and label.is_integer()
+    if classes and lowest <= 0 and highest == _CONTRADICTION:
+        raise SourceError(
+            f"{column!r} holds 0, 1 and 2 beside two sentences: in inference data 0 is an entailment and 2 a "
+            "contradiction, in grades 0 is no match. Write 'entailment', 'neutral' and 'contradiction', or rename the "
+            "sentences' columns to query and positive where they are grades"
+        )
     return None if highest < lowest else Labels(column, lowest, highest, whole)
 
 
+def _may_be_class(row: Row, column: str, label: float | None) -> bool:
+    """Whether a label may be the number of a class of inference data; -1 is one that was not agreed on."""
+    number = not isinstance(row.values.get(column), str) or row.values[column].strip().lstrip("-").isdigit()
+    return (label is None or (number and label in (-1, 0, 1, _CONTRADICTION))) and all(
+        sentence.among(row.values) for sentence in SENTENCES
+    )
+
+
 def find_labels(read: Callable[[], Iterator[Row]]) -> Labels | None:
-    """The labels that are to be heeded in a table of pairs, by one more pass over it where its first row has one.
+    """The labels that are to be heeded in a table of pairs, by one more pass over it where its first rows have one.
 
     Args:
         read: begins to read the table.
@@ -107,8 +133,7 @@ def find_labels(read: Callable[[], Iterator[Row]]) -> Labels | None:
     Raises:
         SourceError: the table cannot be read, or a label is no number.
     """
-    first = next(read(), None)
-    column = None if first is None else label_column(first)
+    column = next(filter(None, map(label_column, islice(read(), LOOKED_AT))), None)
     labels = None if column is None else read_labels(column, read())
     return labels if labels is not None and labels.heeded else None
 

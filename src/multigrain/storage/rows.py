@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from multigrain.config.paths import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.columns import Column, no_column
+from multigrain.storage.entries import list_in, passage_text
 from multigrain.storage.files import is_remote, open_binary
-from multigrain.storage.hub import HubReference, is_saved, parse_hub, read_hub
+from multigrain.storage.hub import HubReference, class_names, is_saved, parse_hub, read_hub
 from multigrain.storage.separated import check_names, read_separated
 from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
 from multigrain.storage.text import storable, text_stream
@@ -35,6 +36,8 @@ ROW_KINDS: Final = {
 _BATCH_ROWS: Final = 4_096
 _HALF_CHARACTER: Final = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 """How JSON escapes half of a character, or NUL; both halves of one are escaped so too, and stay."""
+_SPLIT_FILE: Final = re.compile(r"(?:.*/)?(?P<split>train|validation|valid|val|dev|test)(?:[-_./].*)", re.IGNORECASE)
+_NAMED: Final = 8  # keys of an object that is no row
 _SHOWN: Final = 60  # characters of a line that cannot be read
 
 
@@ -87,24 +90,25 @@ class Row:
         return value.strip() or None
 
     def texts(self, column: Column | str, *, option: str = "") -> list[str]:
-        """The texts in a column that holds a text, or a list of texts; empty ones are left out.
+        """The texts in a column that holds a text, or a list of texts or passages; empty ones are left out.
 
         Raises:
             SourceError: there is no such column, or it holds something else.
         """
         name = self.column(column, option=option)
-        value = self.values[name]
-        texts = value if isinstance(value, list) else [] if value is None else [value]
-        for text in texts:
-            if not isinstance(text, str):
+        value = list_in(self.values[name], name, f"{self.place}: {name!r}")
+        texts = []
+        for entry in value if isinstance(value, list) else [] if value is None else [value]:
+            if not isinstance(entry, str | dict):
                 raise SourceError(
-                    f"{self.place}: {name!r} holds {type(text).__name__}; it must be a text or a list of texts"
+                    f"{self.place}: {name!r} holds {type(entry).__name__}; it must be a text or a list of texts"
                 )
+            texts.append(passage_text(entry, f"{self.place}: {name!r}") if isinstance(entry, dict) else entry)
         return [text.strip() for text in texts if text.strip()]
 
     def first(self, column: Column | str | None) -> Any:
         """The first value that is there under one of a column's names; None where there is none."""
-        names = () if column is None else (column,) if isinstance(column, str) else column.names
+        names = () if column is None else (column,) if isinstance(column, str) else column.all_among(self.values)
         values = (self.values.get(name) for name in names)
         return next((value for value in values if value is not None and value != ""), None)
 
@@ -115,7 +119,8 @@ class Row:
             return value
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise SourceError(f"{self.place}: an id is a text or a number, got {str(value)[:_SHOWN]!r}")
-        return str(value)
+        # pandas makes 1.0 of an id where another row has none.
+        return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def row_kind(path: Path | str) -> str | None:
@@ -192,6 +197,8 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     with text_stream(path, newline="\n") as stream:
         text = next((line for line in stream if line.strip()), "").lstrip()
         if not text.startswith("["):
+            if _begins_object(text):
+                raise SourceError(f"{path}: one object over several lines, not a list of rows{_keys(text, stream)}")
             yield from _read_json_lines(path)
             return
         text += stream.read()
@@ -205,6 +212,23 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise SourceError(f"{path}:entry {number}: expected an object, got {type(value).__name__}")
         yield number, value
+
+
+def _begins_object(line: str) -> bool:
+    """Whether a line is the beginning of an object that goes on in the next one."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return line.startswith("{") and error.pos >= len(line.rstrip())
+    return False
+
+
+def _keys(text: str, stream: TextIO) -> str:
+    """What an object holds, where the rest of it can be read."""
+    try:
+        return f": its keys are {', '.join(map(repr, list(json.loads(text + stream.read()))[:_NAMED]))}"
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _parse(text: str) -> Any:
@@ -246,17 +270,23 @@ def _object(line: str, place: str) -> dict[str, Any]:
     except _RepeatedKeyError as error:
         raise SourceError(f"{place}: the key {str(error)!r} stands twice in one object; keep one of the two") from None
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{place}: not JSON ({error}): {shown}") from None
+        several = " (an object over several lines? each row stands on one)" if _begins_object(line) else ""
+        raise SourceError(f"{place}: not JSON{several} ({error}): {shown}") from None
     if not isinstance(value, dict):
         raise SourceError(f"{place}: expected an object, got {type(value).__name__}: {shown}")
     return value
 
 
 def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) -> Iterator[dict[str, Any]]:
-    """The rows of Arrow tables or record batches."""
+    """The rows of Arrow tables or record batches; classes by their names, where `datasets` wrote them."""
     for batch in batches:
         selection = _selection(batch.schema.names, columns)
-        yield from (batch if selection is None else batch.select(selection)).to_pylist()
+        classes = class_names(batch.schema)
+        for values in (batch if selection is None else batch.select(selection)).to_pylist():
+            for name in classes.keys() & values.keys():
+                if isinstance(number := values[name], int):
+                    values[name] = classes[name][number] if 0 <= number < len(classes[name]) else None
+            yield values
 
 
 def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -> Iterator[Any]:
@@ -277,8 +307,8 @@ def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -
             yield from _folder_batches(Path(path))
     except RunDirectoryError as error:
         raise SourceError(str(error)) from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from None
 
 
 def _file_batches(file: Any, columns: Sequence[str | Column] | None) -> Iterator[Any]:
@@ -306,6 +336,7 @@ def _column_among(column: str | Column, names: Sequence[str]) -> str | None:
 
 def _folder_batches(folder: Path) -> Iterator[Any]:
     """The rows of somebody else's folder of Parquet files, in the order of their names."""
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     hidden = (".", "_")
@@ -316,8 +347,31 @@ def _folder_batches(folder: Path) -> Iterator[Any]:
     )
     if not inside:
         raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
-    table = ds.dataset(list(map(str, inside)), format="parquet", partitioning="hive", partition_base_dir=str(folder))
+    _require_one_split(folder, inside)
+    options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(folder)}
+    files = list(map(str, inside))
+    table = ds.dataset(files, **options)
+    # The first file's columns would do for all: a column that another one adds would be lost, and one that holds
+    # nothing in the first would be taken for one that never does.
+    schemas = [table.schema, *(fragment.physical_schema for fragment in table.get_fragments())]
+    try:
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        problem = " ".join(str(error).split())
+        raise SourceError(f"{folder}: the files do not fit together ({problem}): give one of them") from None
+    table = ds.dataset(files, schema=schema, **options)
     yield from table.to_batches(batch_size=_BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
+
+
+def _require_one_split(folder: Path, files: Sequence[Path]) -> None:
+    """See that a folder does not hold training and test rows side by side, as a copy of the hub's does."""
+    named = [_SPLIT_FILE.match(file.relative_to(folder).as_posix()) for file in files]
+    splits = sorted({match["split"] for match in named if match is not None})
+    if len(splits) > 1 and all(named):
+        example = "train" if "train" in splits else splits[0]
+        raise SourceError(
+            f"{folder}: the folder holds the splits {', '.join(splits)}; name one of them, as in hf:{folder}:{example}"
+        )
 
 
 _TextReader = Callable[[Path | str], Iterator[tuple[int, dict[str, Any]]]]

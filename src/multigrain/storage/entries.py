@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+import json
+from functools import partial
+from io import StringIO
+from token import STRING
+from tokenize import TokenError, generate_tokens
+from typing import Any, Final
 
 from multigrain.errors import SourceError
+
+_PLURAL: Final = ("s", "pos", "neg")
 
 
 def text_of(entry: Any, at: str) -> str:
@@ -38,6 +46,46 @@ def passage_text(entry: Any, at: str) -> str:
     if title is not None and not isinstance(title, str):
         raise SourceError(f"{at} holds a title that is no text: {str(title)[:40]!r}")
     return f"{title} {entry['text']}".strip() if title else str(entry["text"])
+
+
+def list_in(value: Any, column: str, at: str) -> Any:
+    """The list that a cell of a text file shows, as JSON, Python or numpy print it; any other value as it is.
+
+    A column whose name is in the singular holds a text, whatever it looks like.
+
+    Args:
+        value: the cell; untrusted.
+        column: its column, such as "positives" or "neg_2".
+        at: begins errors: its row and field.
+
+    Raises:
+        SourceError: numpy left entries out of what it printed.
+    """
+    if not (isinstance(value, str) and column.lower().rstrip("0123456789_").endswith(_PLURAL)):
+        return value
+    if not (value.startswith("[") and value.endswith("]")):
+        return value
+    for parse in (json.loads, partial(_parts, at=at)):
+        try:
+            found = parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TokenError):
+            continue
+        if isinstance(found, list) and all(isinstance(entry, str) for entry in found):
+            return found
+    return value
+
+
+def _parts(text: str, *, at: str) -> Any:
+    """A list as Python prints it, or as numpy does, without commas, which Python would read as one text."""
+    tokens = [token for token in generate_tokens(StringIO(text).readline) if token.string.strip()]
+    kinds = [token.type for token in tokens[1:-1]]
+    if STRING in kinds and all(kind == STRING for kind in kinds):
+        return [ast.literal_eval(token.string) for token in tokens[1:-1]]
+    if [token.string for token in tokens[1:-1] if token.type != STRING] == ["..."]:
+        raise SourceError(
+            f"{at} is a list that numpy cut short when it printed it ('...'): write the table as Parquet"
+        )
+    return ast.literal_eval(text)
 
 
 def has_system_message(messages: Any) -> bool:
