@@ -93,3 +93,19 @@ def test_a_quote_that_is_never_closed_is_refused_with_the_line_that_it_opens_in(
 def test_a_first_line_may_tell_the_separator(tmp_path: Path, separator: str, usual: str) -> None:
     text = f"sep={separator}\r\nquery{separator}positive\r\nq{separator}a passage\r\n"
     assert read(tmp_path / "a", text, usual) == [(3, {"query": "q", "positive": "a passage"})]
+
+
+def test_spaces_after_commas_are_no_part_of_cells_where_the_header_has_them(tmp_path: Path) -> None:
+    spaced = read(tmp_path / "a.csv", 'query, positive, more\nq, "a, b", c\n', ",")
+    plain = read(tmp_path / "b.csv", "query,positive\nq, b\n", ",")
+
+    assert [row for _, row in spaced] == [{"query": "q", "positive": "a, b", "more": "c"}]
+    assert [row for _, row in plain] == [{"query": "q", "positive": " b"}]
+
+
+@pytest.mark.parametrize("usual", [",", "\t"])
+@pytest.mark.parametrize("mark", ["NULL", r"\N", "NaN", "nan", "<NA>"])
+def test_marks_of_nothing_are_nothing(tmp_path: Path, usual: str, mark: str) -> None:
+    rows = read(tmp_path / "a.csv", f"query{usual}positive\nq{usual}{mark}\nr{usual}{mark} pointer\n", usual)
+
+    assert [row["positive"] for _, row in rows] == [None, f"{mark} pointer"]

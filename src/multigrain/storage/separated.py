@@ -23,6 +23,8 @@ _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars
 _TOLD_SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*', re.IGNORECASE)
 """The line that spreadsheets put before the header, to tell each other the separator."""
 _MAX_FIELD: Final = 16_000_000
+_MISSING: Final = frozenset(("NULL", r"\N", "NaN", "nan", "<NA>"))
+"""How databases and pandas write what is not there, where they were not told otherwise."""
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
 _Cells = tuple[int, list[str]]
@@ -33,7 +35,9 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, di
     """The rows of a CSV or TSV file, each with the line that it begins in.
 
     The separator is the one that a first line tells, as in `sep=;`; or the usual one; or, where the header does not
-    have it, the one among comma, semicolon, tab and bar that it has. Cells that a row lacks at its end are None.
+    have it, the one among comma, semicolon, tab and bar that it has. Cells that a row lacks at its end are None, and so
+    are those that hold a database's or pandas' mark for nothing (`NULL`, `\\N`, `NaN`). Where the header has a space
+    after each comma, spaces after commas are no part of cells.
 
     Args:
         path: the file, or an fsspec address.
@@ -63,7 +67,8 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, di
                 raise SourceError(
                     f"{path}:{number}: more cells than columns; put texts with {_SEPARATORS[separator]} in quotes"
                 )
-            yield number, dict(zip(names, [*cells, *[None] * (len(names) - len(cells))], strict=True))
+            values = [None if cell in _MISSING else cell for cell in cells]
+            yield number, dict(zip(names, [*values, *[None] * (len(names) - len(cells))], strict=True))
 
 
 def check_names(names: Sequence[str], place: str) -> None:
@@ -85,7 +90,11 @@ def _separator(header: str, usual: str) -> str:
 
 
 def _csv_rows(lines: Iterator[str], separator: str, start: int, path: Path | str) -> Iterator[_Cells]:
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    header = next(lines, "")
+    spaced = (
+        bool(re.fullmatch(rf"[^{separator}]+(?:{separator} [^{separator}]+)+", header)) if separator == "," else False
+    )
+    reader = csv.reader(chain([header], lines), delimiter=separator, strict=True, skipinitialspace=spaced)
     while True:
         number = start + reader.line_num
         try:
