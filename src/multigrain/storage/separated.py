@@ -25,6 +25,7 @@ _TOLD_SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*', re.IGNORECASE)
 _MAX_FIELD: Final = 16_000_000
 _MISSING: Final = frozenset(("NULL", r"\N", "NaN", "nan", "<NA>"))
 """How databases and pandas write what is not there, where they were not told otherwise."""
+_SPACED: Final = re.compile(r"[^,]+(?:, [^,]+)+")  # a header
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
 _Cells = tuple[int, list[str]]
@@ -35,9 +36,9 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, di
     """The rows of a CSV or TSV file, each with the line that it begins in.
 
     The separator is the one that a first line tells, as in `sep=;`; or the usual one; or, where the header does not
-    have it, the one among comma, semicolon, tab and bar that it has. Cells that a row lacks at its end are None, and so
-    are those that hold a database's or pandas' mark for nothing (`NULL`, `\\N`, `NaN`). Where the header has a space
-    after each comma, spaces after commas are no part of cells.
+    have it, the one among comma, semicolon, tab and bar that it has. Cells that a row lacks at its end are None, as
+    are those that hold a database's or pandas' mark for nothing, such as NULL. Where the header has a space after each
+    comma, spaces after commas are no part of cells.
 
     Args:
         path: the file, or an fsspec address.
@@ -91,9 +92,7 @@ def _separator(header: str, usual: str) -> str:
 
 def _csv_rows(lines: Iterator[str], separator: str, start: int, path: Path | str) -> Iterator[_Cells]:
     header = next(lines, "")
-    spaced = (
-        bool(re.fullmatch(rf"[^{separator}]+(?:{separator} [^{separator}]+)+", header)) if separator == "," else False
-    )
+    spaced = separator == "," and _SPACED.fullmatch(header) is not None
     reader = csv.reader(chain([header], lines), delimiter=separator, strict=True, skipinitialspace=spaced)
     while True:
         number = start + reader.line_num
