@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.encoders.test_encoder import static_model
 from typer.testing import CliRunner
 
@@ -46,6 +48,25 @@ def test_pairs_are_asked_once_and_only_the_first_documents_move(animals: Evaluat
     assert len(asked) == len(pairs.known) == 6
     assert pairs.sort(ranking, 3)["q1"] == ["bee", "cat", "dog", "owl"]
     assert pairs.sort(ranking, 1) == ranking
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations("abcdef"), st.lists(st.floats(-9, 9), min_size=6, max_size=6), st.integers(1, 6))
+def test_a_fused_order_goes_by_the_ranks_of_both(
+    animals: EvaluationSet, order: list[str], scores: list[float], depth: int
+) -> None:
+    known = {("q1", document): score for document, score in zip("abcdef", scores, strict=True)}
+    pairs = ScoredPairs(animals, lambda pairs: [], known)
+
+    fused = pairs.sort({"q1": order}, depth, fused=True)["q1"]
+    again = pairs.sort({"q1": order}, depth)["q1"]
+
+    assert fused[depth:] == list(order[depth:])
+    assert sorted(fused[:depth]) == sorted(order[:depth])
+    for place, better in enumerate(fused[:depth]):
+        for worse in fused[place + 1 : depth]:  # none that both put behind goes before
+            assert order.index(better) < order.index(worse) or again.index(better) < again.index(worse)
+    assert pairs.sort({"q1": again}, depth, fused=True)["q1"] == again, "two that agree"
 
 
 def test_every_first_stage_is_compared_with_the_reference_alone(animals: EvaluationSet, word_hash) -> None:
@@ -137,7 +158,7 @@ def test_any_reranker_sorts_what_any_models_find(
     names = ["one", "bm25", "hybrid"]
     assert [each["name"] for each in shown["pipelines"]] == [
         *names,
-        *(f"{name} + mine, {depth}" for name in names for depth in (2, 3)),
+        *(f"{name} + mine, {depth}{order}" for name in names for depth in (2, 3) for order in ("", ", fused")),
     ]
     assert shown["deploy"]["name"] in {each["name"] for each in shown["pipelines"]}
 

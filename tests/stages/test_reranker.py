@@ -88,16 +88,19 @@ def test_every_first_stage_is_scored_under_the_reranker_and_one_pair_is_named(
     assert set(results.models) == {"base", "plain", "distilled"}, "a reranker embeds nothing"
     (table,) = results.reranking
     tested = table.reference
-    assert [(each.first_stage, each.reranker, each.depth) for each in table.pipelines] == [
-        *((first, "", 0) for first in ("base", tested, "bm25", "hybrid")),
-        *((first, "reranker", depth) for first in ("base", tested, "bm25", "hybrid") for depth in (3, 10)),
+    stages = ("base", tested, "bm25", "hybrid")
+    assert [(each.first_stage, each.reranker, each.depth, each.fused) for each in table.pipelines] == [
+        *((first, "", 0, False) for first in stages),
+        *((first, "reranker", depth, fused) for first in stages for depth in (3, 10) for fused in (False, True)),
     ]
     assert all(each.milliseconds is not None and each.milliseconds > 0 for each in table.pipelines)
     # By hand: the tuned embedder's first ten, sorted by the reranker alone.
     documents = searched_documents(run)
     asked = next(each for each in domain_sets(config, run, documents) if each.name == table.set)
     by_hand = {
-        each.depth: each.score for each in table.pipelines if (each.first_stage, each.reranker) == (tested, "reranker")
+        each.depth: each.score
+        for each in table.pipelines
+        if (each.first_stage, each.reranker, each.fused) == (tested, "reranker", False)
     }
     for depth in (3, 10):
         assert by_hand[depth] == pytest.approx(_by_hand(run, asked, tested, depth), abs=1e-6)

@@ -88,6 +88,7 @@ def _plain(chosen: Deployment) -> dict[str, Any]:
         "first_stage": each.first_stage,
         "reranker": each.reranker,
         "depth": each.depth,
+        "fused": each.fused,
         "reason": chosen.reason,
     }
 

@@ -1,6 +1,7 @@
 """Two-step search: what a first stage finds, sorted again by a reranker. The records, and which pair to deploy.
 
-A pipeline is a first stage alone, or one with a reranker over its first so many documents. Which one to deploy follows
+A pipeline is a first stage alone, or one with a reranker over its first so many documents, in the reranker's order or
+in one that joins both orders. Which one to deploy follows
 from the one rule of all claims (`evaluation.verdict`), over every pipeline of a set against the reference, the run's
 embedder alone:
 
@@ -31,6 +32,8 @@ class Pipeline:
         first_stage: what finds documents: a model, bm25, or hybrid.
         reranker: what sorts them again; empty for nothing.
         depth: how many documents of each query are sorted again; 0 for none.
+        fused: whether they are sorted by the ranks that the first stage and the reranker give them (reciprocal rank
+            fusion), and not by the reranker's scores alone.
         score: nDCG@10, mean over queries, 0 to 1.
         metrics: the other metrics by name.
         over: score minus the reference's, paired by query; None for the reference itself.
@@ -45,11 +48,19 @@ class Pipeline:
     metrics: Mapping[str, float]
     over: PairedDifference | None
     milliseconds: float | None = None
+    fused: bool = False
 
     @property
     def name(self) -> str:
         """What tables call it."""
-        return f"{self.first_stage} + {self.reranker}, {self.depth}" if self.reranker else self.first_stage
+        if not self.reranker:
+            return self.first_stage
+        return f"{self.first_stage} + {self.reranker}, {self.sorted_again}"
+
+    @property
+    def sorted_again(self) -> str:
+        """How many documents of each query, and how: "30" or "30, fused"."""
+        return f"{self.depth}{', fused' if self.fused else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from multigrain.evaluation.reranked import Pipeline, RerankTable
-from multigrain.evaluation.retrieval import Retriever, SetScores, rank_documents, score_ranking
+from multigrain.evaluation.retrieval import Retriever, SetScores, rank_documents, reciprocal_ranks, score_ranking
 from multigrain.evaluation.significance import compare_paired
 
 if TYPE_CHECKING:  # they load torch
@@ -94,15 +94,25 @@ class ScoredPairs:
             self.known.update(zip(chunk, map(float, self.scores(texts)), strict=True))
             on_pairs(len(chunk))
 
-    def sort(self, ranking: Ranking, depth: int) -> dict[str, list[str]]:
-        """A ranking whose first documents are sorted by their scores; equal ones stay in the first stage's order."""
+    def sort(self, ranking: Ranking, depth: int, *, fused: bool = False) -> dict[str, list[str]]:
+        """A ranking whose first documents are sorted by their scores; equal ones stay in the first stage's order.
+
+        Args:
+            ranking: a first stage's.
+            depth: how many documents of each query.
+            fused: join both orders by `reciprocal_ranks`.
+        """
         return {
-            query: [
-                *sorted(documents[:depth], key=lambda document: -self.known[query, document]),
-                *documents[depth:],
-            ]
+            query: [*self._sorted(query, documents[:depth], fused), *documents[depth:]]
             for query, documents in ranking.items()
         }
+
+    def _sorted(self, query: str, found: Sequence[str], fused: bool) -> list[str]:
+        again = sorted(found, key=lambda document: -self.known[query, document])
+        if not fused:
+            return again
+        scores = reciprocal_ranks([found, again])
+        return sorted(found, key=lambda document: -scores[document])
 
 
 def rerank(scores: PairScorer, ranking: Ranking, chosen: EvaluationSet, depth: int) -> SetScores:
@@ -135,7 +145,7 @@ def measure_pipelines(
     on_pairs: Callable[[int], None] = lambda count: None,
     on_scores: Callable[[str, SetScores], None] = lambda name, scores: None,
 ) -> RerankTable:
-    """Score every first stage, alone and under every reranker at every depth, on one set.
+    """Score every first stage on one set, alone and under every reranker at every depth, in its order and in both's.
 
     Args:
         rankings: first stage to its ranking, as deep as the largest depth.
@@ -147,18 +157,19 @@ def measure_pipelines(
         on_pairs: told how many pairs were scored.
         on_scores: given the scores of every pipeline, by its name in the table.
     """
-    scored: list[tuple[str, str, int, SetScores]] = [
-        (name, "", 0, score_ranking(ranking, chosen)) for name, ranking in rankings.items()
+    scored: list[tuple[str, str, int, bool, SetScores]] = [
+        (name, "", 0, False, score_ranking(ranking, chosen)) for name, ranking in rankings.items()
     ]
     for reranker in rerankers:
         pairs = ScoredPairs(chosen, reranker.scores)
         pairs.add(rankings.values(), max(depths), on_pairs)
         scored += [
-            (name, reranker.name, depth, score_ranking(pairs.sort(ranking, depth), chosen))
+            (name, reranker.name, depth, fused, score_ranking(pairs.sort(ranking, depth, fused=fused), chosen))
             for name, ranking in rankings.items()
             for depth in sorted(set(depths))
+            for fused in (False, True)
         ]
-    alone = next(scores.ndcg_by_query for name, other, _, scores in scored if name == reference and not other)
+    alone = next(scores.ndcg_by_query for name, other, *_, scores in scored if name == reference and not other)
     table = RerankTable(
         set=chosen.name,
         queries=len(chosen.queries),
@@ -170,13 +181,14 @@ def measure_pipelines(
                 first_stage=name,
                 reranker=other,
                 depth=depth,
+                fused=fused,
                 score=scores.ndcg_at_10,
                 metrics=scores.metrics,
                 over=None
                 if name == reference and not other
                 else compare_paired(alone, scores.ndcg_by_query, settings, chosen.clusters),
             )
-            for name, other, depth, scores in scored
+            for name, other, depth, fused, scores in scored
         ),
     )
     for pipeline, (*_, scores) in zip(table.pipelines, scored, strict=True):

@@ -5,11 +5,11 @@ Ranking is exact and ours; `metrics` measures the ranking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,8 +248,24 @@ def _same_texts(left: Sequence[str], right: Sequence[str]) -> bool:
     return left is right or (len(left) == len(right) and all(map(eq, left, right)))
 
 
+Ranked = TypeVar("Ranked", bound=Hashable)
+
+
+def reciprocal_ranks(rankings: Iterable[Sequence[Ranked]]) -> dict[Ranked, float]:
+    """What reciprocal rank fusion gives (Cormack et al., SIGIR 2009): the sum over rankings of 1 / (60 + rank).
+
+    Args:
+        rankings: the best first, ranks from 1.
+    """
+    scores: dict[Ranked, float] = {}
+    for ranking in rankings:
+        for rank, each in enumerate(ranking, start=1):
+            scores[each] = scores.get(each, 0.0) + 1 / (RECIPROCAL_RANK + rank)
+    return scores
+
+
 class HybridRetriever:
-    """Joins rankings by reciprocal rank (Cormack et al., SIGIR 2009): a document scores the sum of 1 / (60 + rank).
+    """Joins rankings by `reciprocal_ranks`.
 
     Args:
         parts: what ranks; each as deep as is asked for.
@@ -266,11 +282,9 @@ class HybridRetriever:
         rankings = [part.rank(queries, documents, depth) for part in self._parts]
         joined = np.full((len(queries), min(depth, len(documents))), NO_ROW, dtype=np.int64)
         for row in range(len(queries)):
-            scores: dict[int, float] = {}
-            for ranking in rankings:
-                for rank, position in enumerate(ranking[row].tolist(), start=1):
-                    if position != NO_ROW:
-                        scores[position] = scores.get(position, 0.0) + 1 / (RECIPROCAL_RANK + rank)
+            scores = reciprocal_ranks(
+                [position for position in ranking[row].tolist() if position != NO_ROW] for ranking in rankings
+            )
             best = sorted(scores, key=lambda position: (-scores[position], position))[:depth]
             joined[row, : len(best)] = best
         return joined

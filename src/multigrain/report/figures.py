@@ -267,6 +267,7 @@ def _pipelines(data: ReportData, pen: _Pen) -> Figure | None:
     rows = [
         (
             *(shown.table.set, row.pipeline.first_stage, row.pipeline.reranker, row.pipeline.depth),
+            "yes" if row.pipeline.fused else "no",
             *(row.pipeline.score, *_interval(row.pipeline.over), *_claim(row.conclusion)),
             *(row.pipeline.milliseconds, "yes" if row.deployed else "no"),
         )
@@ -274,8 +275,8 @@ def _pipelines(data: ReportData, pen: _Pen) -> Figure | None:
         for row in shown.rows
     ]
     columns = (
-        "set", "first_stage", "reranker", "depth", "score", "difference", "low", "high", "adjusted_p", "verdict",
-        "milliseconds", "deploy",
+        "set", "first_stage", "reranker", "depth", "fused", "score", "difference", "low", "high", "adjusted_p",
+        "verdict", "milliseconds", "deploy",
     )  # fmt: skip
     title = "Quality over the time of a query"
     drawn = pen.draw("scatter", title, 44 + 320 * len(tables), tables=tables)

@@ -54,7 +54,7 @@ class PipelinesShown:
         deploy: what to deploy, and why.
         times: positions in percent of the width, with what stands there.
         scores: likewise upwards.
-        lines: for each first stage and reranker the dots of rising depth, as (x, y) in percent.
+        lines: for each first stage, reranker and order the dots of rising depth, as (x, y) in percent.
     """
 
     table: RerankTable
@@ -107,11 +107,15 @@ def _laid_out(table: RerankTable, confidence: float) -> PipelinesShown:
 
 
 def _lines(rows: Sequence[PipelineRow]) -> list[tuple[tuple[float, float], ...]]:
-    """The dots of each first stage under each reranker, from the first stage alone to the deepest."""
-    keys = dict.fromkeys((row.pipeline.first_stage, row.pipeline.reranker) for row in rows if row.pipeline.reranker)
+    """The dots of each first stage under each reranker, fused or not, from the first stage alone to the deepest."""
+    own_of: dict[tuple[str, str, bool], list[PipelineRow]] = {}
+    for row in rows:
+        if row.pipeline.reranker:
+            key = (row.pipeline.first_stage, row.pipeline.reranker, row.pipeline.fused)
+            own_of.setdefault(key, []).append(row)
     lines = []
-    for first, reranker in keys:
-        own = [row for row in rows if row.pipeline.first_stage == first and row.pipeline.reranker in ("", reranker)]
+    for (first, *_), again in own_of.items():
+        own = [row for row in rows if row.pipeline.first_stage == first and not row.pipeline.reranker] + again
         own.sort(key=lambda row: row.pipeline.depth)
         lines.append(tuple((row.x, row.y) for row in own if row.x is not None))
     return lines

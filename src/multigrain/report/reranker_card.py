@@ -176,7 +176,7 @@ def _indexed(measured: MeasuredSet) -> dict[str, Any]:
             {
                 "type": "ndcg_at_10",
                 "value": round(row.pipeline.score, 4),
-                "name": flat(f"nDCG@10, the first {row.pipeline.depth} of {reference}"),
+                "name": flat(f"nDCG@10, the first {row.pipeline.sorted_again} of {reference}"),
             }
             for row in measured.rows
             if row.pipeline.first_stage == reference

@@ -106,6 +106,8 @@ class NamedPipeline(Shape):
     """Empty for the first stage alone."""
     depth: int
     """How many documents of each query are sorted again."""
+    fused: bool
+    """Whether by the ranks of both, not by the reranker's scores alone."""
 
 
 class PipelineScores(NamedPipeline):
