@@ -13,6 +13,7 @@ from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
 from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
+from multigrain.sources.terms import search_terms, stop_words_of
 from multigrain.storage.packages import is_installed, resolve_encoder
 
 pytestmark = pytest.mark.slow
@@ -60,8 +61,9 @@ def test_minilm_agrees_with_sentence_transformers(built: EvaluationSet) -> None:
 def test_bm25_agrees_with_bm25s(built: EvaluationSet) -> None:
     ours = evaluate_retriever(BM25Retriever(), built).ndcg_at_10
     index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(built.corpus.values()), stopwords="en", show_progress=False), show_progress=False)
-    tokens = bm25s.tokenize(list(built.queries.values()), stopwords="en", show_progress=False)
+    left_out = stop_words_of(list(built.corpus.values()))
+    index.index([search_terms(text, left_out) for text in built.corpus.values()], show_progress=False)
+    tokens = [search_terms(text, left_out) for text in built.queries.values()]
     found, scores = index.retrieve(tokens, corpus=list(built.corpus), k=100, show_progress=False)
     run = {
         query: dict(zip(ids, map(float, values), strict=True))

@@ -13,6 +13,7 @@ from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, e
 from multigrain.evaluation.sets.mteb_tasks import as_mteb_task
 from multigrain.evaluation.sets.packaged import read_packaged
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, sample
+from multigrain.sources.terms import search_terms, stop_words_of
 
 TOLERANCE = 0.005
 
@@ -54,8 +55,9 @@ def test_a_real_model_scores_as_in_mteb_and_as_computed_directly(minilm, boolq: 
 def test_bm25_scores_as_computed_directly(boolq: EvaluationSet) -> None:
     ours = evaluate_retriever(BM25Retriever(), boolq)
     index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(boolq.corpus.values()), stopwords="en", show_progress=False), show_progress=False)
-    tokens = bm25s.tokenize(list(boolq.queries.values()), stopwords="en", show_progress=False)
+    left_out = stop_words_of(list(boolq.corpus.values()))
+    index.index([search_terms(text, left_out) for text in boolq.corpus.values()], show_progress=False)
+    tokens = [search_terms(text, left_out) for text in boolq.queries.values()]
     found, scores = index.retrieve(tokens, corpus=list(boolq.corpus), k=20, show_progress=False)
     run = {
         query: dict(zip(ids, map(float, values), strict=True))

@@ -12,8 +12,9 @@ from aiohttp import web
 from multigrain.config import LLMConfig
 from multigrain.errors import EndpointRefusedError
 from multigrain.llm.openai_compatible import OpenAICompatibleLLM
-from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, Message
+from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, Message, UnusableAnswer
 from multigrain.llm.retry import Backoff
+from multigrain.llm.wire import read_completion
 from multigrain.synthesis.plain_text import ask_for_query
 
 from .conftest import Endpoint, chat_answer, error_answer
@@ -214,6 +215,35 @@ def test_an_endpoints_own_words_reach_the_failure(
 def test_a_filtered_answer_is_none_whatever_it_is_called(endpoint: Endpoint, finish: str, text: str | None) -> None:
     endpoint.handler = _always(lambda _: chat_answer(text, finish))
     assert failure(client(endpoint)).kind == "content_filter"
+
+
+_CUT = ["length", "LENGTH", "model_length", "max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "max-output-tokens",
+        "token_limit", "model_context_window_exceeded", "insufficient_system_resource", "abort", "error"]  # fmt: skip
+
+
+@pytest.mark.parametrize("finish", _CUT)
+def test_half_an_answer_is_none_whatever_its_end_is_called(endpoint: Endpoint, finish: str) -> None:
+    async def half(*_: Any) -> web.Response:
+        return chat_answer("how does a river find its way to the", finish)
+
+    async def query() -> str:
+        llm = client(endpoint)
+        try:
+            return await ask_for_query(llm, QUESTION)
+        finally:
+            await llm.aclose()
+
+    endpoint.handler = half
+    with pytest.raises(UnusableAnswer) as caught:
+        asyncio.run(query())
+    assert caught.value.kind == "truncated"
+
+
+@pytest.mark.parametrize("finish", ["stop", "STOP", "end_turn", "eos_token", "stop_sequence", "tool_calls", None])
+def test_an_answer_that_ended_by_itself_is_whole_whatever_that_is_called(finish: str | None) -> None:
+    body = {"choices": [{"message": {"content": "whole"}, "finish_reason": finish}]}
+
+    assert read_completion(body).finish_reason == (finish or "unknown")
 
 
 def test_an_answer_that_ended_in_an_error_is_none(endpoint: Endpoint) -> None:

@@ -40,6 +40,12 @@ def test_a_stream_that_breaks_off_is_a_cut_answer() -> None:
     assert read_completion(answer).finish_reason == "length"
 
 
+def test_a_stream_that_was_cut_under_another_word_is_a_cut_answer() -> None:
+    answer = read_stream(events(delta("how rivers"), delta(" flo", "MAX_TOKENS")))
+    assert answer is not None
+    assert read_completion(answer).finish_reason == "length"
+
+
 def test_an_error_in_a_stream_is_the_answer() -> None:
     assert read_stream(events({"error": {"message": "overloaded"}})) == {"error": {"message": "overloaded"}}
 

@@ -92,6 +92,8 @@ def init(
         _print(f"note: {note}")
     config = load_config(path)
     glance = look_at_input(config)
+    for note in glance.notes:
+        _print(f"note: {note}")
     if glance.problem:
         _print(f"warning: {glance.problem}")
         _print(f"wrote {path}; fix documents.path or what is there, then: multigrain run {path}")

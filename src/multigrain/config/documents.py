@@ -83,7 +83,8 @@ class DocumentsConfig(Section):
     """Longer documents (or chunks) are cut here, at a space where one is near, and counted."""
 
     near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
-    """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group."""
+    """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group, unless it
+    holds more than half of all documents."""
 
     validation_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of documents whose queries choose between models. Synthesis never sees them."""

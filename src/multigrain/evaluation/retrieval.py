@@ -218,14 +218,9 @@ def stored_vectors(encoder: Encoder, documents: Sequence[str], shards: Path | No
 
 
 class BM25Retriever:
-    """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it. The last corpus' index is kept for the next call.
+    """Lucene's BM25 (k1 1.5, b 0.75) as `LexicalIndex` computes it; keeps the last corpus' index for the next call."""
 
-    Args:
-        stopwords: a language that bm25s has stop words for, or None to keep all words.
-    """
-
-    def __init__(self, stopwords: str | None = "en") -> None:
-        self._stopwords = stopwords
+    def __init__(self) -> None:
         self._indexed: tuple[Sequence[str], LexicalIndex] | None = None
 
     def rank(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> Indices:
@@ -240,7 +235,7 @@ class BM25Retriever:
             (len(queries), min(depth, len(documents))).
         """
         if self._indexed is None or not _same_texts(self._indexed[0], documents):
-            self._indexed = (documents, LexicalIndex(documents, stopwords=self._stopwords))
+            self._indexed = (documents, LexicalIndex(documents))
         return self._indexed[1](queries, depth)
 
 

@@ -6,6 +6,7 @@ Gateways pass on what another service said, as JSON in a string in an object; so
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,16 +18,38 @@ _DEEPEST: Final = 8
 _SENTENCES: Final = ("message", "msg", "detail", "error", "description", "reason", "raw", "error_description", "title")
 _FINISHED_BY_FILTER: Final = frozenset(
     {
-        "content_filter",
-        "content-filter",
+        "contentfilter",
         "safety",
-        "prohibited_content",
+        "prohibitedcontent",
         "recitation",
         "blocklist",
         "spii",
         "sensitive",
     }
 )
+_FINISHED_BY_CUT: Final = frozenset(
+    {
+        "length",
+        "lengthlimit",
+        "maxlength",
+        "modellength",  # Mistral
+        "maxtokens",  # Anthropic, Gemini, Cohere
+        "maxoutputtokens",
+        "maxcompletiontokens",
+        "maxnewtokens",
+        "tokenlimit",
+        "contextlength",
+        "contextlengthexceeded",
+        "modelcontextwindowexceeded",
+        "error",  # this word and the next two: the answer broke off
+        "insufficientsystemresource",  # DeepSeek
+        "abort",  # vLLM, SGLang
+        "aborted",
+        "incomplete",
+        "truncated",
+    }
+)
+_NOT_LETTERS: Final = re.compile("[^a-z]+")
 _FILTERED: Final = (
     "content_filter",
     "content filter",
@@ -123,7 +146,24 @@ def read_complaint(status: int, body: Any) -> Complaint | None:
 
 def filtered(finish_reason: Any) -> bool:
     """Whether an endpoint says, by its own word for how an answer ended, that it withheld the text."""
-    return isinstance(finish_reason, str) and finish_reason.lower() in _FINISHED_BY_FILTER
+    return _ending(finish_reason) in _FINISHED_BY_FILTER
+
+
+def read_finish(finish_reason: Any) -> str:
+    """How an answer ended: "length" where it was cut or broke off, whatever the endpoint's word for that is.
+
+    Args:
+        finish_reason: the endpoint's word, which is returned for any other end; untrusted.
+    """
+    if _ending(finish_reason) in _FINISHED_BY_CUT:
+        return "length"
+    return finish_reason if isinstance(finish_reason, str) else "unknown"
+
+
+def _ending(finish_reason: Any) -> str:
+    """The letters of an endpoint's word for how an answer ended: "MAX_TOKENS" and "max-tokens" are one word."""
+    word = finish_reason.lower() if isinstance(finish_reason, str) else ""
+    return _NOT_LETTERS.sub("", word).removeprefix("finishreason")
 
 
 def failure_of(complaint: Complaint, shown: str) -> CompletionFailure:

@@ -64,7 +64,7 @@ class Completion:
 
     Attributes:
         text: the raw answer: untrusted, unparsed, without the prefill it goes on from.
-        finish_reason: "stop", "length" (cut at max_tokens), "content_filter", or the endpoint's own word.
+        finish_reason: "stop", "length" (cut, e.g. at max_tokens, or broken off), or the endpoint's own word.
         model: the name the endpoint reports.
         prompt_tokens: tokens read, as reported; 0 where unreported.
         completion_tokens: tokens written, as reported; 0 where unreported.

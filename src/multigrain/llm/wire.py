@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 from multigrain.llm.alternatives import read_alternatives
-from multigrain.llm.complaints import Complaint, filtered, read_complaint
+from multigrain.llm.complaints import Complaint, filtered, read_complaint, read_finish
 from multigrain.llm.messages import read_message
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, UnusableAnswer
 from multigrain.llm.reasoning import thinks_aloud, without_reasoning
@@ -170,7 +170,7 @@ def read_completion(body: Any, *, prefill: str = "", seconds: float = 0.0) -> Co
     usage = usage if isinstance(usage, Mapping) else {}
     return Completion(
         text=text.removeprefix(prefill) if prefill else text,
-        finish_reason=finish if isinstance(finish, str) else "unknown",
+        finish_reason=read_finish(finish),
         model=str(body.get("model", "")),
         prompt_tokens=read_count(usage.get("prompt_tokens")),
         completion_tokens=read_count(usage.get("completion_tokens")),

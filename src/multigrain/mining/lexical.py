@@ -7,22 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from multigrain.mining.best import NO_ROW, Indices
+from multigrain.sources.terms import search_terms, stop_words_of
 
 
 class LexicalIndex:
-    """Lucene's BM25 by bm25s: lower-cased words of two letters and more, no stemming.
+    """Lucene's BM25 by bm25s, over the words of `search_terms`.
 
     The index holds one float and one integer for each different word of each text: about the size of the texts.
 
     Args:
-        texts: the corpus.
-        stopwords: a language that bm25s has stop words for; None keeps all words.
+        texts: the corpus; its language decides which words are left out, see `stop_words_of`.
     """
 
-    def __init__(self, texts: Sequence[str], *, stopwords: str | None = "en") -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
         import bm25s
 
-        self._stopwords = stopwords
+        self._stop_words = stop_words_of(texts)
         self._rows = len(texts)
         words = self._words(texts)
         self._index = bm25s.BM25() if any(words) else None  # bm25s cannot index a corpus without a single word
@@ -58,7 +58,4 @@ class LexicalIndex:
         return ranking
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
-        import bm25s
-
-        stopwords: str | list[str] = self._stopwords or []
-        return list(bm25s.tokenize(list(texts), stopwords=stopwords, return_ids=False, show_progress=False))
+        return [search_terms(text, self._stop_words) for text in texts]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""
 
+_PACKED: Final = (".bz2", ".gz", ".xz", ".zst")
 _LOCK: Final = "~$"
 _RUN_MARK: Final = "documents/manifest.json"
 
@@ -74,15 +76,20 @@ def document_files(folder: Path) -> list[Path]:
     Passed over, too, are the lock files that office programs leave beside a document that is open, such as
     `~$report.docx`.
     """
-    files: list[Path] = []
+    return sorted(path for path in _files(folder) if path.suffix.lower() in READ_SUFFIXES)
+
+
+def other_files(folder: Path) -> Counter[str]:
+    """How many files are where `document_files` looks and are none, by ending: ".ipynb", ".txt.gz", "" for none."""
+    endings = (path.suffixes[-2 if path.suffix.lower() in _PACKED else -1 :] for path in _files(folder))
+    counts = Counter("".join(each).lower() for each in endings)
+    return Counter({ending: count for ending, count in sorted(counts.items()) if ending not in READ_SUFFIXES})
+
+
+def _files(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         here = Path(root)
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
         )
-        files += [
-            here / name
-            for name in names
-            if not name.startswith((".", _LOCK)) and Path(name).suffix.lower() in READ_SUFFIXES
-        ]
-    return sorted(files)
+        yield from (here / name for name in names if not name.startswith((".", _LOCK)))

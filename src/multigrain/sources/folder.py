@@ -6,30 +6,35 @@ import dataclasses
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
-
-import yaml
 
 from multigrain.config import DocumentsConfig
 from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError, SourceError
 from multigrain.records import Document
 from multigrain.sources.beir import is_beir
-from multigrain.sources.files import MARKDOWN_SUFFIXES, READ_SUFFIXES, RICH_SUFFIXES, document_files, existing_path
+from multigrain.sources.files import (
+    MARKDOWN_SUFFIXES,
+    READ_SUFFIXES,
+    RICH_SUFFIXES,
+    document_files,
+    existing_path,
+    other_files,
+)
+from multigrain.sources.headings import take_front_matter, take_heading
 from multigrain.sources.html import say_in_words
 from multigrain.sources.source import DataSource
 from multigrain.storage.packages import is_installed
 from multigrain.storage.text import NotTextError, read_text
 
-_FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)\n---[ \t]*(?:\n|\Z)", re.S)
-_HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 _CID: Final = re.compile(r"\(cid:\d+\)")  # what pdfminer writes for glyphs of fonts that map to no characters
 _SKIP: Final = "documents.unreadable: skip"
-_NAMED: Final = 5  # further files that cannot be read, in one message
+_NAMED: Final = 5  # further files that cannot be read, or endings of files that are not, in one message
 
 
 class _FolderSource(DataSource):
@@ -44,6 +49,14 @@ class _FolderSource(DataSource):
         if rich and not is_installed("markitdown"):
             raise _no_markitdown(rich[0].suffix)
         return _plain_texts([path for path in paths if not _is_rich(path)], config.unreadable), len(rich)
+
+    def notes(self, config: DocumentsConfig) -> Iterable[str]:
+        """How many files were left out for their endings."""
+        others = other_files(existing_path(config.path, "documents.path"))
+        count = others.total()
+        if count:
+            were = "file was" if count == 1 else "files were"
+            yield f"{count} {were} left out, as files with such names are not read: {_by_ending(others)}"
 
 
 FOLDER: Final = _FolderSource()
@@ -106,8 +119,16 @@ def _checked(folder: Path) -> list[Path]:
             "under evaluation.sets; or set start_from: pairs and pairs.path"
         )
     if not paths:
-        raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder")
+        others = other_files(folder)
+        there = f"; it holds {_by_ending(others)}" if others else ""
+        raise SourceError(f"documents.path {folder}: no {', '.join(READ_SUFFIXES)} file in the folder{there}")
     return paths
+
+
+def _by_ending(others: Counter[str]) -> str:
+    named = [f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(_NAMED)]
+    rest = others.total() - sum(count for _, count in others.most_common(_NAMED))
+    return ", ".join([*named, f"{rest} of other kinds"] if rest else named)
 
 
 def _with_the_others(problem: str, rest: Sequence[Path]) -> str:
@@ -135,25 +156,9 @@ def _read(path: Path) -> tuple[str | None, str]:
     else:
         title, text = None, read_text(path)
         if suffix in MARKDOWN_SUFFIXES:
-            title, text = _front_matter(text)
-    heading = _HEADING.match(text) if suffix != ".txt" else None
-    if heading is not None:
-        title = title or (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip()
-        text = text[heading.end() :]
-    return title or None, text.strip()
-
-
-def _front_matter(text: str) -> tuple[str | None, str]:
-    """The title that a Markdown file's YAML front matter gives, and the text without the front matter."""
-    front_matter = _FRONT_MATTER.match(text)
-    if front_matter is None:
-        return None, text
-    try:
-        values = yaml.safe_load(front_matter["yaml"])
-    except yaml.YAMLError:
-        return None, text  # a rule and some text between two dashed lines, and no front matter
-    title = values.get("title") if isinstance(values, dict) else None
-    return (title.strip() or None) if isinstance(title, str) else None, text[front_matter.end() :]
+            title, text = take_front_matter(text)
+    heading, text = take_heading(text, rst=suffix == ".rst") if suffix != ".txt" else (None, text)
+    return title or heading, text.strip()
 
 
 def _read_rich(path: Path) -> tuple[str | None, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeAlias
@@ -20,6 +21,7 @@ _PERMUTATIONS: Final = 128
 _BANDS: Final = 32  # of four permutations each
 _SEED: Final = 7  # of the hash family; it decides nothing but which hash functions are drawn
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_LARGEST_SHARE: Final = 0.5
 
 
 def near_duplicate_groups(
@@ -45,10 +47,41 @@ def near_duplicate_groups(
         parents = np.arange(len(signatures), dtype=np.int64)
         for bucket in signatures.buckets():
             _join_bucket(parents, bucket, signatures, similarity)
+    return _joined(parents, together)
+
+
+def join_groups(groups: Sequence[int], together: Iterable[tuple[int, int]]) -> list[int]:
+    """Groups as `near_duplicate_groups` gives them, some of which belong together; see there."""
+    return _joined(np.array(groups, dtype=np.int64), together)
+
+
+def _joined(parents: _Indices, together: Iterable[tuple[int, int]]) -> list[int]:
     for pair in together:
         _join(parents, *pair)
     groups: list[int] = _roots(parents).tolist()
     return groups
+
+
+def too_large_group(groups: Iterable[int]) -> int | None:
+    """The group that holds more than half of all texts, where there is one: no side of a split could do without it."""
+    sizes = Counter(groups)
+    group, size = max(sizes.items(), key=lambda item: item[1], default=(0, 0))
+    return group if size > _LARGEST_SHARE * sizes.total() else None
+
+
+def divide_group(groups: Sequence[int], group: int, parts: Sequence[int]) -> list[int]:
+    """The groups, one of which falls apart.
+
+    Args:
+        groups: for each text the index of the first text of its group.
+        group: the one that falls apart.
+        parts: for each text the part that it goes to; those of other groups are not looked at.
+    """
+    first: dict[int, int] = {}
+    return [
+        first.setdefault(part, place) if own == group else own
+        for place, (own, part) in enumerate(zip(groups, parts, strict=True))
+    ]
 
 
 class _Signatures:

@@ -6,7 +6,7 @@ import hashlib
 import random
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document, Split
 from multigrain.sources.chunking import chunk_document, cut_text
-from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.grouping import divide_group, join_groups, near_duplicate_groups, too_large_group
 from multigrain.sources.source import data_source
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_repeated, fold_words
@@ -32,8 +32,9 @@ class Corpus:
 
     Attributes:
         documents: in a stable order; on the disk, so that there may be more than memory holds.
-        counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source, and
-            left_out: the ids of the first few that are too short or repeated.
+        counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source;
+            divided: held-out documents with a near-duplicate among those to train on; and left_out: the ids of the
+            first few that are too short or repeated.
     """
 
     documents: Sequence[Document]
@@ -61,8 +62,13 @@ def prepare_corpus(
 ) -> Corpus:
     """Clean, sample, chunk, group and split documents.
 
-    The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes. The
-    chunks of a document share its group and its side. Documents go through memory one by one, and wait on the disk.
+    The split is a hash of the text alone: a document keeps its side when the corpus grows or the seed changes. Only
+    near-duplicates may move: they share the side of one of them (see `split_groups`), so one more of n may take the
+    others along, once in n + 1. The chunks of a document share its group and its side.
+
+    A group of more than half of all documents is divided, as each side would be nearly all of them or none: chunks go
+    by whole texts that nearly repeat each other, or else each text goes by itself. A corpus that grows past that limit
+    moves the group's documents. Documents go through memory one by one, and wait on the disk.
 
     Args:
         documents: as they were read.
@@ -83,23 +89,33 @@ def prepare_corpus(
         )
     if config.limit is not None and len(usable.documents) > config.limit:
         usable = usable.at(sorted(random.Random(seed).sample(range(len(usable.documents)), config.limit)))
-    parts, places, together = _cut(usable, config, dropped)
-    groups = near_duplicate_groups(
-        (document.text for document in parts), config.near_duplicate_similarity, together=together
-    )
+    parts, places, families = _cut(usable, config, dropped)
+    alike = near_duplicate_groups((document.text for document in parts), config.near_duplicate_similarity)
+    groups = _group(alike, families, lambda: _alike_wholes(usable.documents, families, config))
     sides = split_groups(groups, places, config)
     split = PlacedDocuments(parts, groups, View(groups, sides.__getitem__))
     count = Counter(sides[group] for group in groups)
     if not count[Split.TRAIN]:
-        raise SourceError(
-            f"{source}: all {len(split)} documents fell on the validation and test sides, none is left to train on; "
-            "give more documents, or lower documents.validation_share and documents.test_share"
+        few = len(set(groups))
+        tied = (
+            f": near-duplicates and chunks of one text stay together, which leaves {few} groups"
+            if few < len(split)
+            else ""
         )
+        raise SourceError(
+            f"{source}: all {len(split)} documents fell on the validation and test sides, none is left to train on"
+            f"{tied}; give more documents{' that differ' if tied else ''}, or lower documents.validation_share and "
+            "documents.test_share"
+        )
+    trained = {own for own, group in zip(alike, groups, strict=True) if sides[group] is Split.TRAIN}
     counts: dict[str, int | str] = {
         "documents": len(split),
         **{str(side): count[side] for side in Split},
         "groups": len(set(groups)),
         **dropped,
+        "divided": sum(
+            own in trained and sides[group] is not Split.TRAIN for own, group in zip(alike, groups, strict=True)
+        ),
         "source": source,
         "left_out": ", ".join(left_out),
     }
@@ -178,15 +194,14 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable,
 
 def _cut(
     usable: _Usable, config: DocumentsConfig, counts: dict[str, int]
-) -> tuple[Sequence[Document], array[float], Iterable[tuple[int, int]]]:
+) -> tuple[Sequence[Document], array[float], Sequence[int]]:
     """The documents, or their chunks, each once and none too long.
 
     Returns:
-        The chunks; for each the place of the whole text that it comes from; and pairs of chunks that stand one after
-        another and come from one document.
+        The chunks; for each the place of the whole text that it comes from; and that text's number.
     """
     if config.chunk_size is None and usable.longest <= config.max_characters:
-        return usable.documents, usable.places, ()
+        return usable.documents, usable.places, range(len(usable.documents))
     chunks = document_list()
     families, places = array("q"), array("d")
     keys: set[bytes] = set()
@@ -215,7 +230,29 @@ def _cut(
             chunks.append(replace(part, text=text))
             families.append(family)
             places.append(place)
-    return chunks, places, (pair for pair in pairwise(range(len(chunks))) if families[pair[0]] == families[pair[1]])
+    return chunks, places, families
+
+
+def _group(alike: Sequence[int], families: Sequence[int], alike_wholes: Callable[[], Sequence[int]]) -> list[int]:
+    """Groups that no split divides: near-duplicates and the chunks of one text, none more than half of all.
+
+    Args:
+        alike: of each chunk, the chunks that nearly repeat each other.
+        families: of each chunk, the text that it comes from; those of one text stand one after another.
+        alike_wholes: of each chunk, the whole texts that nearly repeat each other; asked for where it is needed.
+    """
+    groups = join_groups(
+        alike, (pair for pair in pairwise(range(len(alike))) if families[pair[0]] == families[pair[1]])
+    )
+    for parts in (alike_wholes, lambda: families):
+        if (group := too_large_group(groups)) is not None:
+            groups = divide_group(groups, group, parts())
+    return groups
+
+
+def _alike_wholes(whole: Sequence[Document], families: Sequence[int], config: DocumentsConfig) -> list[int]:
+    groups = near_duplicate_groups((document.text for document in whole), config.near_duplicate_similarity)
+    return [groups[family] for family in families]
 
 
 def _digest(folded: bytes) -> bytes:
@@ -224,7 +261,11 @@ def _digest(folded: bytes) -> bytes:
 
 
 def split_groups(groups: Sequence[int], places: Sequence[float], config: DocumentsConfig) -> dict[int, Split]:
-    """The side of every group: by the smallest of its places, so that the rest of the corpus plays no part.
+    """The side of every group: by one of its places, so that the rest of the corpus plays no part.
+
+    It is the place of the member that comes first by a further hash: one place for all of a group, whatever its size,
+    as the smallest of many would be a held-out one. One more member changes it once in as many times as there are
+    members then.
 
     In a small corpus a side may come out with fewer than two groups, on which nothing can be compared; it is then
     given those training groups whose places are nearest to it.
@@ -234,9 +275,11 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
         places: for each text a number between 0 and 1; see `text_place`.
         config: the shares.
     """
-    smallest: dict[int, float] = {}
+    place_of: dict[int, float] = {}
     for group, place in zip(groups, places, strict=True):
-        smallest[group] = min(smallest.get(group, 1.0), place)
+        other = place_of.setdefault(group, place)
+        if other != place:
+            place_of[group] = min(other, place, key=_rank)
     until_validation = config.test_share + config.validation_share
     sides = {
         group: Split.TEST
@@ -244,16 +287,21 @@ def split_groups(groups: Sequence[int], places: Sequence[float], config: Documen
         else Split.VALIDATION
         if place < until_validation
         else Split.TRAIN
-        for group, place in smallest.items()
+        for group, place in place_of.items()
     }
     for side, share in ((Split.TEST, config.test_share), (Split.VALIDATION, config.validation_share)):
         missing = _FEWEST_GROUPS - sum(other is side for other in sides.values()) if share > 0 else 0
         if missing <= 0:
             continue
-        spare = sorted((group for group, other in sides.items() if other is Split.TRAIN), key=smallest.__getitem__)
+        spare = sorted((group for group, other in sides.items() if other is Split.TRAIN), key=place_of.__getitem__)
         for group in spare[:missing]:
             sides[group] = side
     return sides
+
+
+def _rank(place: float) -> bytes:
+    """What decides which member of a group speaks for it; it says nothing about the place."""
+    return hashlib.blake2b(place.hex().encode(), digest_size=8).digest()
 
 
 def text_place(text: str) -> float:

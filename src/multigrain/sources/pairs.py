@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from multigrain.records import Document, GivenQuery, Split
 from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
 from multigrain.sources.files import existing_path, files_fingerprint, status_hash
-from multigrain.sources.grouping import near_duplicate_groups
+from multigrain.sources.grouping import divide_group, join_groups, near_duplicate_groups, too_large_group
 from multigrain.sources.labels import LABEL, read_label_list, read_labelled_texts
 from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
 from multigrain.sources.store import document_list
@@ -30,7 +30,6 @@ from multigrain.storage.shards import is_table
 from multigrain.storage.text import storable
 
 _MIN_QUERIES: Final = 10
-_LARGEST_COMPONENT: Final = 0.5
 _SPLIT_OPTION: Final = "pairs.split"
 _MOST_USABLE: Final = {Split.TEST: 0, Split.VALIDATION: 1, Split.TRAIN: 2}
 
@@ -209,11 +208,7 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
     answering = {key: [position_of[document_id] for document_id in table.positives[key][1]] for key in keys}
     closed = config.labels is not None
     groups, by_query, split_by = (_tie_labels if closed else _tie)(documents, answering, shares)
-    owners: dict[int, list[str]] = defaultdict(list)
-    for key in keys:
-        owners[by_query[key]].append(key)
-    # One place for all of a group, whatever its size: the smallest of many hashes would be a held-out one.
-    sides = split_groups(list(owners), [text_place(min(members)) for members in owners.values()], shares)
+    sides = split_groups([by_query[key] for key in keys], [text_place(key) for key in keys], shares)
     splits = {key: sides[by_query[key]] for key in keys}
     count = Counter(splits.values())
     if not count[Split.TRAIN]:
@@ -243,7 +238,7 @@ def prepare_pairs(table: PairTable, config: PairsConfig, shares: DocumentsConfig
             "queries": len(queries),
             "pairs": sum(len(query.document_ids) for query in queries),
             **{str(side): count[side] for side in Split},
-            "groups": len(owners),
+            "groups": len(sides),
             "incomplete": table.incomplete,
             "split_by": split_by,
             "source": str(config.path),
@@ -256,26 +251,27 @@ def _tie(
     documents: Sequence[Document], answering: dict[str, list[int]], shares: DocumentsConfig
 ) -> tuple[list[int], dict[str, int], str]:
     """The group of every document and of every query, and what the split goes by."""
-    similarity = shares.near_duplicate_similarity
-    together = ((places[0], other) for places in answering.values() for other in places[1:])
-    groups = near_duplicate_groups(_texts(documents), similarity, together=together)
+    alike = near_duplicate_groups((document.text for document in documents), shares.near_duplicate_similarity)
+    groups = join_groups(alike, ((places[0], other) for places in answering.values() for other in places[1:]))
     by_query = {key: groups[places[0]] for key, places in answering.items()}
-    if max(Counter(by_query.values()).values()) <= _LARGEST_COMPONENT * len(by_query):
+    if too_large_group(by_query.values()) is None:
         return groups, by_query, "documents"
-    alike = near_duplicate_groups(by_query, similarity)
-    return near_duplicate_groups(_texts(documents), similarity), dict(zip(by_query, alike, strict=True)), "queries"
+    return alike, _tie_words(answering, shares), "queries"
 
 
 def _tie_labels(
     documents: Sequence[Document], answering: dict[str, list[int]], shares: DocumentsConfig
 ) -> tuple[list[int], dict[str, int], str]:
     """As `_tie` for labels: none is a near-duplicate of another, however alike their descriptions are."""
-    alike = near_duplicate_groups(answering, shares.near_duplicate_similarity)
-    return list(range(len(documents))), dict(zip(answering, alike, strict=True)), "queries"
+    return list(range(len(documents))), _tie_words(answering, shares), "queries"
 
 
-def _texts(documents: Sequence[Document]) -> Iterator[str]:
-    return (document.text for document in documents)
+def _tie_words(queries: Collection[str], shares: DocumentsConfig) -> dict[str, int]:
+    """The group of every query by its own words; where most are nearly the same, each of these goes by itself."""
+    groups = near_duplicate_groups(queries, shares.near_duplicate_similarity)
+    if (group := too_large_group(groups)) is not None:
+        groups = divide_group(groups, group, range(len(groups)))
+    return dict(zip(queries, groups, strict=True))
 
 
 def _document_splits(

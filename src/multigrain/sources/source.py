@@ -6,7 +6,7 @@ A package adds one by an entry point of the group `multigrain.sources` that name
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from multigrain.config import Config, DocumentsConfig
@@ -49,7 +49,7 @@ class DataSource:
         return str(config.path)
 
     def notes(self, config: DocumentsConfig) -> Iterable[str]:
-        """What is to be told of the source once it was read, e.g. which columns nobody used."""
+        """What is to be told of the source once it was looked at or read, e.g. which columns nobody used."""
         return ()
 
     def glance(self, config: DocumentsConfig) -> tuple[Iterable[str], int] | str:
@@ -100,10 +100,12 @@ class Glance:
     Attributes:
         summary: in words: how many documents, and where.
         problem: why a run would end at once; empty where it would not.
+        notes: what else is to be told of the documents, see `DataSource.notes`.
     """
 
     summary: str
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def look_at_input(config: Config) -> Glance:
@@ -131,7 +133,8 @@ def look_at_documents(config: DocumentsConfig) -> Glance:
         if isinstance(view, str):
             return Glance(view)
         texts, closed = view
-        return _judge(config, texts, source.describe(config), unseen=closed)
+        judged = _judge(config, texts, source.describe(config), unseen=closed)
+        return replace(judged, notes=tuple(source.notes(config)))
     except MultigrainError as error:
         return Glance("" if config.path is None else str(config.path), str(error))
 

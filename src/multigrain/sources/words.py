@@ -20,6 +20,7 @@ def _combining_marks() -> str:
 # Scripts that put no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese): each character is a word.
 _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _MARKS: Final = _combining_marks()
+_UNSPACED_WORD: Final = re.compile(f"[{_UNSPACED}]")
 # Vowel signs and other marks go on with a word, though \w leaves them out: without them, किताब would be three words.
 _WORD: Final = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*")
 # Most texts hold nothing of all that, and are divided several times faster without looking for it.
@@ -67,6 +68,11 @@ def folded_words(text: str) -> list[str]:
     folded = text.casefold()
     words: list[str] = (_WORD if _NOT_PLAIN.search(folded) else _PLAIN_WORD).findall(folded)
     return words
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether a word is one character of a script that puts no spaces between words."""
+    return _UNSPACED_WORD.match(word) is not None
 
 
 def count_words(text: str) -> int:

@@ -24,6 +24,7 @@ from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 
 _FEW: Final = 100
+_OFF: Final = 0.15  # of a side's share, from which it is said
 _TWO_SIDED: Final = 1.96
 _DEVIATION: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more
 
@@ -74,6 +75,18 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
         )
     elif alike:
         yield f"documents: {alike} nearly {'repeats' if alike == 1 else 'repeat'} another, on whose side they stay"
+    if divided := counts.get("divided", 0):
+        yield (
+            f"documents: more than half nearly repeat or share passages with each other, so the split divides them: "
+            f"{divided} held-out {'one has a near-duplicate' if divided == 1 else 'ones have near-duplicates'} among "
+            "those to train on, and test figures are too high for them"
+        )
+    for side, share in (("validation", config.documents.validation_share), ("test", config.documents.test_share)):
+        if counts["documents"] >= _FEW and abs(counts[side] / counts["documents"] - share) > _OFF:
+            yield (
+                f"documents: the {side} side holds {counts[side] / counts['documents']:.0%} of them, and "
+                f"documents.{side}_share is {share:.0%}: large groups of near-duplicates stay on one side"
+            )
     is_tested = any(labelled.role == "test" for labelled in config.evaluation.sets)
     if counts["test"] < _FEW and config.evaluation.queries != "none" and not is_tested:
         points = 100 * _TWO_SIDED * _DEVIATION / math.sqrt(max(counts["test"], 1))

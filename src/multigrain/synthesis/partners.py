@@ -7,11 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 
 from multigrain.records import Document, SynthesizedRow
+from multigrain.sources.terms import search_terms, stop_words_of
+from multigrain.storage.sequences import View
 from multigrain.synthesis.strategies.protocol import WritingUnit
 
 MULTI_PASSAGE: Final = "multi-passage"
@@ -52,8 +55,10 @@ class Partners:
 
     def _nearest(self, place: int, document: Document) -> int | None:
         index = self._index
-        words = [word for word in self._words([document.text])[0][:_WORDS_ASKED] if word in index.vocab_dict]
-        if not words or len(self._documents) < 2:
+        if index is None or len(self._documents) < 2:
+            return None
+        words = [word for word in self._words(document)[:_WORDS_ASKED] if word in index.vocab_dict]
+        if not words:
             return None
         scores = np.asarray(index.get_scores(words), dtype=np.float32)
         best = np.argsort(-scores, kind="stable")[:_LOOKED_AT].tolist()
@@ -74,15 +79,19 @@ class Partners:
     def _index(self) -> Any:
         import bm25s
 
+        words = [self._words(document) for document in self._documents]
+        if not any(words):
+            return None  # bm25s cannot index a corpus without a single word
         index = bm25s.BM25()
-        index.index(self._words([document.text for document in self._documents]), show_progress=False)
+        index.index(words, show_progress=False)
         return index
 
-    @staticmethod
-    def _words(texts: Sequence[str]) -> list[list[str]]:
-        import bm25s
+    @cached_property
+    def _stop_words(self) -> frozenset[str]:
+        return stop_words_of(View(self._documents, attrgetter("text")))
 
-        return list(bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False))
+    def _words(self, document: Document) -> list[str]:
+        return search_terms(document.text, self._stop_words)
 
 
 def rows_of(unit: WritingUnit, row: SynthesizedRow) -> list[SynthesizedRow]:

@@ -91,7 +91,11 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
 
 def _documents(config: Config) -> Finding:
     glance = look_at_input(config)
-    return Finding("documents", "problem" if glance.problem else "ok", glance.problem or glance.summary)
+    return Finding(
+        "documents",
+        "problem" if glance.problem else "ok",
+        "; ".join((glance.problem or glance.summary, *glance.notes)),
+    )
 
 
 def _checked(topic: str, look: Callable[[], Finding]) -> Finding:

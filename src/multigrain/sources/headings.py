@@ -1,0 +1,117 @@
+"""The title of a text file: in its front matter or its first heading, which are taken off the text."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+_FRONT_MATTER: Final = re.compile(
+    r"\A(?P<mark>---|\+\+\+)[ \t]*\n(?P<values>.*?)(?<=\n)(?P=mark)[ \t]*(?:\n|\Z)", re.S
+)
+_HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
+_KEY: Final = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)[ \t]*[:=](?:[ \t]+(?P<value>.*))?")
+_ALSO_IN_IT: Final = re.compile(r"\s|[-#\[\]{}]")  # how other lines of front matter begin: lists, comments, templates
+_QUOTED: Final = re.compile(r"""(['"])(.+)\1\s*(?:#.*)?""")
+_NOT_TITLES: Final = ("null", "~", ">", "|", ">-", "|-")
+_RST_LINE: Final = re.compile(r"([!-/:-@\[-`{-~])\1+")
+_RST_NOT_LINES: Final = ("::", "..")
+_RST_LONG: Final = 4  # marks that make a line under a longer title
+# Labels, comments, fields such as :orphan:, and directives that set something and show nothing.
+_RST_SETTING: Final = re.compile(
+    r"\.\.(?:\s*$|\s+(?:_|\||\[|(?:meta|highlight|default-role|role|module|currentmodule|index|contents|sectnum)::"
+    r"|(?![\w:+.-]+::)))|:[\w -]+:(?:\s|$)"
+)
+
+
+def take_front_matter(text: str) -> tuple[str | None, str]:
+    """The title that front matter gives, between lines of --- (YAML) or +++ (TOML), and the text without it.
+
+    Front matter that cannot be parsed, such as that with templates in it, is known by its lines: each sets a key.
+    """
+    found = _FRONT_MATTER.match(text)
+    if found is None:
+        return None, text
+    values = _parse(found["mark"], found["values"])
+    if values is None:
+        values = _read_keys(found["values"])
+    if values is None:
+        return None, text  # a rule and some text between two dashed lines, and no front matter
+    title = next((value for key, value in values.items() if isinstance(key, str) and key.lower() == "title"), None)
+    words = str(title).strip() if isinstance(title, str | int | float) else ""
+    return words if words and words not in _NOT_TITLES and "{{" not in words else None, text[found.end() :]
+
+
+def take_heading(text: str, *, rst: bool = False) -> tuple[str | None, str]:
+    """The heading that a text begins with, and what follows it.
+
+    Args:
+        text: of a file.
+        rst: whether it is reStructuredText, where any mark underlines a title, and labels may go before it.
+    """
+    if rst and (found := _take_rst(text)) is not None:
+        return found
+    heading = _HEADING.match(text)
+    if heading is None:
+        return None, text
+    return (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip() or None, text[heading.end() :]
+
+
+def _parse(mark: str, text: str) -> Mapping[Any, Any] | None:
+    """The keys and values; None where it is not what its marks say."""
+    try:
+        # Every value stays as it is written: dates need not exist, numbers are titles, and tags mean nothing to us.
+        values = yaml.load(text, yaml.BaseLoader) if mark == "---" else tomllib.loads(text)  # noqa: S506
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError):
+        return None
+    if not values and not text.strip():
+        return {}
+    return values if isinstance(values, dict) else None
+
+
+def _read_keys(text: str) -> dict[str, str] | None:
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        if key := _KEY.fullmatch(line):
+            value = (key["value"] or "").strip()
+            quoted = _QUOTED.fullmatch(value)
+            values.setdefault(key["key"], quoted[2] if quoted else value)
+        elif line and not _ALSO_IN_IT.match(line):
+            return None
+    return values or None
+
+
+def _take_rst(text: str) -> tuple[str, str] | None:
+    lines = text.split("\n")
+    start = _after_settings(lines)
+    over = _line(lines, start)
+    title = start + (over is not None)
+    words = lines[title].strip() if title < len(lines) else ""
+    under = _line(lines, title + 1)
+    if not words or under is None or _RST_LINE.fullmatch(words) or (over is not None and over != under):
+        return None
+    if over is None and (lines[title] != lines[title].lstrip() or len(under) < min(len(words), _RST_LONG)):
+        return None
+    return words, "\n".join(lines[title + 2 :])
+
+
+def _after_settings(lines: list[str]) -> int:
+    """The first line that shows something."""
+    place, inside = 0, False
+    while place < len(lines):
+        line = lines[place]
+        if _RST_SETTING.match(line):
+            inside = True
+        elif line.strip() and not (inside and line[0].isspace()):
+            break
+        place += 1
+    return place
+
+
+def _line(lines: list[str], place: int) -> str | None:
+    """A line of one mark again and again."""
+    line = lines[place].rstrip() if place < len(lines) else ""
+    return line if _RST_LINE.fullmatch(line) and line not in _RST_NOT_LINES else None

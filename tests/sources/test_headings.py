@@ -1,0 +1,139 @@
+"""Front matter and headings of Markdown and reStructuredText files give titles, and go from the text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multigrain.config import DocumentsConfig
+from multigrain.errors import SourceError
+from multigrain.sources.folder import FOLDER, read_folder
+from multigrain.sources.headings import take_front_matter, take_heading
+from multigrain.sources.source import look_at_documents
+
+BODY = "Owls hunt at night.\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "title"),
+    [
+        ("---\ntitle: Owls\ndate: 2024-02-30\n---\n", "Owls"),
+        ("---\ntitle: Owls\ndate: 0000-00-00\n---\n", "Owls"),
+        ("---\ntitle: Owls\ntime: 2024-01-01T99:99:99Z\n---\n", "Owls"),
+        ("---\ntitle: 2024\n---\n", "2024"),
+        ("---\nTitle: 3.10\n---\n", "3.10"),
+        ("---\ntitle: Owls: a life\ntags:\n  - birds\n---\n", "Owls: a life"),
+        ('---\ntitle: "Owls" # of ours\nsite: {{ site.name }}\n---\n', "Owls"),
+        ("---\ntitle: {{ page.title }}\n---\n", None),
+        ("---\ntitle: Owls\nkey: !ENV [KEY, none]\n---\n", "Owls"),
+        ("---\ntitle: Owls\n{% if draft %}\ndraft: @yes\n{% endif %}\n---\n", "Owls"),
+        ("---\ntitle: >\n  Owls\n  of ours\n---\n", "Owls of ours"),
+        ("---\ntitle:\ntags: [x]\n---\n", None),
+        ("---\ntitle: null\n---\n", None),
+        ("---\n---\n", None),
+        ('+++\ntitle = "Owls"\ndate = 2024-02-03\n[params]\nx = 1\n+++\n', "Owls"),
+        ("+++\ntitle = 2024\n+++\n", "2024"),
+        ('+++\ntitle = "Owls"\ndate = 2024-02-30\n+++\n', "Owls"),
+        ('+++\ntitle = "Owls"\nsite = {{ .Site }}\n+++\n', "Owls"),
+    ],
+)
+def test_front_matter_goes_whatever_its_values_are(block: str, title: str | None) -> None:
+    assert take_front_matter(block + BODY) == (title, BODY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\nA quiet night in the wood.\n---\n" + BODY,
+        "---\nA remark: with: too many colons\n---\n" + BODY,
+        "---\n- one\n- two\n---\n" + BODY,
+        "---\ntitle: never closed\n\n" + BODY,
+        "+++\nplus\n+++\n" + BODY,
+    ],
+)
+def test_what_stands_between_two_rules_stays(text: str) -> None:
+    assert take_front_matter(text) == (None, text)
+
+
+_TITLES = st.from_regex(r"[A-Z][a-z]{1,8}( [a-z0-9:{}!&*@%]{1,8}){0,4}", fullmatch=True)
+_MARKS = st.sampled_from("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+@given(_TITLES.filter(lambda title: "{{" not in title and " #" not in title), st.text("abc: 0-9{}!&*\"'"))
+def test_a_title_survives_whatever_stands_beside_it(title: str, value: str) -> None:
+    found, text = take_front_matter(f"---\ntitle: {title}\nother: {value}\n---\n{BODY}")
+
+    assert (found, text) == (title.strip(), BODY)
+
+
+@given(st.text(), st.sampled_from(["---", "+++"]))
+def test_no_front_matter_ends_in_an_error(values: str, mark: str) -> None:
+    text = f"{mark}\n{values}\n{mark}\n{BODY}"
+
+    assert text.endswith(take_front_matter(text)[1])
+
+
+@given(_TITLES, _MARKS, st.booleans(), st.integers(0, 9))
+def test_any_mark_underlines_a_title(title: str, mark: str, over: bool, more: int) -> None:
+    line = mark * (max(len(title), 4) + more)
+    before = f".. _{mark * 2}owls:\n\n.. A comment\n   goes on\n\n:orphan:\n\n"
+
+    for label in ("", before, "\n"):
+        text = f"{label}{line + chr(10) if over else ''}{title}\n{line}\n\n{BODY}"
+        assert take_heading(text, rst=True) == (title, f"\n{BODY}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Owls hunt at night.\nThey hear well.\n",
+        "An example\n::\n\n    owl()\n",
+        ".. note:: Owls bite.\n\nThey hunt at night.\n",
+        "=====  =====\nName   Size\n=====  =====\n",
+        "----\n\nOwls hunt at night.\n",
+        "Too short for this\n--\n",
+        "=====\nOwls\n-----\n",
+        "=====",
+        "",
+    ],
+)
+def test_other_beginnings_of_rst_stay(text: str) -> None:
+    assert take_heading(text, rst=True) == (None, text)
+
+
+@given(st.text("=-~._: \na"))
+def test_no_rst_ends_in_an_error(text: str) -> None:
+    assert text.endswith(take_heading(text, rst=True)[1])
+
+
+def test_files_are_read_with_their_titles(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(f"---\ndate: 2024-02-30\n---\n# Owls\n\n{BODY}")
+    (tmp_path / "b.rst").write_text(f".. _owls:\n\n~~~~\nOwls\n~~~~\n\n{BODY}")
+    (tmp_path / "c.txt").write_text(f"====\nOwls\n====\n\n{BODY}")
+
+    documents, _ = read_folder(tmp_path, unreadable="refuse")
+
+    assert [each.title for each in documents] == ["Owls", "Owls", None]
+    assert [each.text for each in documents[:2]] == [BODY.strip()] * 2
+
+
+def test_files_with_other_endings_are_counted(tmp_path: Path) -> None:
+    names = ["a.ipynb", "b.ipynb", "c.adoc", "d.txt.gz", "v1.2.tar.gz", "LICENSE", "E.ADOC", ".hidden.adoc"]
+    for name in names:
+        (tmp_path / name).write_text("x")
+    config = DocumentsConfig(path=tmp_path)
+    line = "2 .adoc, 2 .ipynb, 1 without an ending, 1 .tar.gz, 1 .txt.gz"
+
+    with pytest.raises(SourceError, match=f"it holds {line}$"):
+        read_folder(tmp_path, unreadable="refuse")
+    (tmp_path / "f.md").write_text(BODY)
+
+    (note,) = FOLDER.notes(config)
+    assert note == f"7 files were left out, as files with such names are not read: {line}"
+    assert look_at_documents(config).notes == (note,)
+    for name in names:
+        (tmp_path / name).unlink()
+    assert list(FOLDER.notes(config)) == []
