@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.sets.beir import read_beir, read_judged
-from multigrain.sources.beir import BeirFiles, find_beir, is_beir, iterate_texts, read_qrels
+from multigrain.sources.beir import BeirFiles, find_beir, is_beir, iterate_texts
+from multigrain.sources.judgments import read_qrels
 from multigrain.sources.pairs import load_pairs
+from multigrain.storage.columns import JUDGED
+from multigrain.storage.reading import Reading
 
 TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
 QRELS = {"7": {"d1": 2, "d2": 0}, "b": {"d2": 1}}
@@ -89,6 +95,74 @@ def test_judgments_without_grades_name_what_is_relevant(tmp_path: Path) -> None:
     (tmp_path / "qrels.csv").write_text("query_id,doc_id\nq1,d1\n")
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\nq1\td1\n")
     assert read_qrels(tmp_path / "qrels.csv") == read_qrels(tmp_path / "qrels.tsv") == {"q1": {"d1": 1}}
+
+
+def write_columns(path: Path, columns: list[str], rows: list[tuple[object, ...]]) -> Path:
+    """A table of judgments, in the format that the file's name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
+    else:
+        separator = "," if path.suffix == ".csv" else "\t"
+        lines = [columns, *([str("" if cell is None else cell) for cell in row] for row in rows)]
+        path.write_text("".join(separator.join(line) + "\n" for line in lines))
+    return path
+
+
+FORMATS = ["qrels.csv", "qrels.jsonl", "qrels.parquet", "qrels.tsv"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(FORMATS),
+    grade=st.sampled_from(JUDGED.names),
+    write=st.sampled_from([str.lower, str.upper, str.title, lambda name: name.replace("_", "-")]),
+    beside=st.booleans(),
+    grades=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+)
+def test_grades_are_read_under_every_usual_name(
+    tmp_path: Path, name: str, grade: str, write: Callable[[str], str], beside: bool, grades: list[int]
+) -> None:
+    columns = [*map(write, ("query-id", "corpus-id", grade)), *(["assessor"] if beside else [])]
+    rows = [("q", f"d{n}", value, *(["x"] if beside else [])) for n, value in enumerate(grades)]
+    reading = Reading("judgments")
+
+    judged = read_qrels(write_columns(tmp_path / name, columns, rows), reading=reading)
+
+    assert judged == {"q": {f"d{n}": value for n, value in enumerate(grades)}}
+    assert reading.unused == (["assessor"] if beside else [])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("columns", "rows", "message"),
+    [
+        (
+            ["qid", "docid", "usefulness"],
+            [("q", "d", 0), ("q", "e", 2)],
+            "no column is known to hold the grades; its columns are 'qid', 'docid', 'usefulness': rename the one that "
+            "does to score, or remove 'usefulness' if all rows are relevant",
+        ),
+        (["qid", "docid", "gain", "note"], [("q", "d", 0, "x"), ("q", "e", None, "x")], "no grade in 'gain'"),
+    ],
+)
+def test_grades_that_are_not_told_are_never_made_up(
+    tmp_path: Path, name: str, columns: list[str], rows: list[tuple[object, ...]], message: str
+) -> None:
+    with pytest.raises(SourceError) as caught:
+        read_qrels(write_columns(tmp_path / name, columns, rows))
+    assert f"{name}:" in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grade_that_some_rows_have_is_not_made_up_for_the_others(tmp_path: Path) -> None:
+    rows = [{"qid": "q", "docid": "d", "rel": 0}, {"qid": "q", "docid": "e"}]
+    for ordered, words in ((rows, "qrels.jsonl:2: no grade, unlike"), (rows[::-1], "qrels.jsonl:2: a grade, unlike")):
+        (tmp_path / "qrels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ordered))
+        with pytest.raises(SourceError, match=words):
+            read_qrels(tmp_path / "qrels.jsonl")
 
 
 def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:

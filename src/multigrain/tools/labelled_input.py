@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import SourceError
-from multigrain.sources.beir import find_beir, find_splits, is_beir, iterate_texts, read_qrels
+from multigrain.sources.beir import find_beir, is_beir, iterate_texts
+from multigrain.sources.judgments import find_splits, read_qrels
 from multigrain.storage.columns import pair_columns
 from multigrain.storage.rows import read_rows, row_kind
 from multigrain.storage.shards import is_table
