@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -365,3 +367,60 @@ def test_a_document_may_lack_its_text(tmp_path: Path) -> None:
     corpus.write_text("".join(json.dumps(document) + "\n" for document in documents))
 
     assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words"}
+
+
+def write_parts(folder: Path, name: str, rows: list[dict[str, object]], cuts: list[int]) -> list[Path]:
+    """A Parquet table in parts, as the hub names them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bounds = [0, *sorted(cuts), len(rows)]
+    parts = [folder / f"{name}-{n:05d}-of-{len(bounds) - 1:05d}.parquet" for n in range(len(bounds) - 1)]
+    table = pa.Table.from_pylist(rows)
+    for part, (begin, end) in zip(parts, pairwise(bounds), strict=True):
+        pq.write_table(table.slice(begin, end - begin), part)
+    return parts
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    what=st.sampled_from(["corpus", "queries", "qrels"]),
+    cuts=st.lists(st.integers(1, 19), min_size=1, max_size=5, unique=True),
+    lost=st.integers(0, 5),
+)
+def test_a_table_in_parts_is_read_whole_or_refused(what: str, cuts: list[int], lost: int) -> None:
+    with TemporaryDirectory() as temporary:
+        folder = write_folder(Path(temporary) / "set")
+        expected = read_beir(folder, name="s", role="test")
+        if what == "qrels":
+            (folder / "qrels" / "test.tsv").unlink()
+            rows: list[dict[str, object]] = [dict(row) for row in _ROWS]
+        else:
+            rows = list(map(json.loads, (folder / f"{what}.jsonl").read_text().splitlines()))
+            (folder / f"{what}.jsonl").unlink()
+        parts = write_parts(folder / what, "test", rows, cuts)
+
+        loaded = read_beir(folder, name="s", role="test")
+
+        assert (loaded.corpus, loaded.queries, loaded.qrels) == (expected.corpus, expected.queries, expected.qrels)
+        gone = parts[lost % len(parts)]
+        gone.unlink()
+        with pytest.raises(EvaluationError, match=rf"{gone.name}: no such file, and test-\d+-of-{len(parts):05d}"):
+            read_beir(folder, name="s", role="test")
+
+
+def test_one_part_of_judgments_stands_for_all(tmp_path: Path) -> None:
+    parts = write_parts(tmp_path, "test", [dict(row) for row in _ROWS], [3, 11])
+    assert read_qrels(parts[0]) == read_qrels(parts[2]) == {f"q{n}": {f"d{n}": 1} for n in range(20)}
+
+
+def test_two_files_of_one_split_are_refused_and_a_table_beside_another_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set")
+    (folder / "corpus.csv").write_text("")
+    assert read_beir(folder, name="s", role="test").notes == ("corpus.jsonl: corpus.csv beside it is not read",)
+    (folder / "qrels" / "dev.tsv").write_text(_HEADED)
+    write_columns(folder / "qrels" / "dev.parquet", ["query-id", "corpus-id", "score"], [("q1", "d1", 1)])
+    read_beir(folder, name="s", role="test")  # nobody asks for dev
+    (folder / "qrels" / "test.txt").write_text(_TREC)
+
+    with pytest.raises(EvaluationError, match=r"test\.txt: test\.tsv beside it has judgments of the same split"):
+        read_beir(folder, name="s", role="test")
+    assert len(read_beir(folder / "qrels" / "test.txt", name="s", role="test").queries) == 20

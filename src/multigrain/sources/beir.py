@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from multigrain.errors import SourceError
-from multigrain.sources.judgments import UNNAMED, find_splits, read_qrels
+from multigrain.sources.judgments import UNNAMED, only_file, read_qrels, split_files
 from multigrain.storage.columns import ID, TEXT, TITLE, no_column
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.sequences import TextTable
+from multigrain.storage.shards import check_parts, parts_of_table
 
 TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 """Of tables of ids and texts."""
@@ -105,6 +106,10 @@ def read_judged_texts(files: BeirFiles, *, columns: Sequence[str] = ()) -> Judge
     corpus = TextTable(_texts(files.corpus, documents))
     queries = dict(_texts(files.queries, asked, columns))
     qrels = read_qrels(files.qrels, queries=(queries, files.queries), corpus=(corpus, files.corpus), reading=judgments)
+    for reading, path, name in ((documents, files.corpus, "corpus"), (asked, files.queries, "queries")):
+        for other in _tables(path.parent, name) if path.stem == name else ():
+            if other != path:
+                reading.remark(f"{other.name} beside it is not read")
     told = ((documents, files.corpus), (asked, files.queries), (judgments, files.qrels))
     notes = tuple(line for reading, path in told for line in reading.lines(path.name))
     kept = {name: _column(files.queries, name) for name in columns}
@@ -178,7 +183,7 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
         return path.parent.parent, path
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels/test.tsv")
-    splits = find_splits(path)
+    splits = split_files(path)
     named = f"{path / 'qrels'}/{split or 'test'}.tsv"
     if split is not None and split not in splits and UNNAMED not in splits:
         raise SourceError(f"{named}: no such file; {option} can be: {', '.join(splits) or 'none'}")
@@ -186,11 +191,11 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
         raise SourceError(f"{path}: no qrels/*.tsv in it; relevance judgments belong in qrels/test.tsv")
     chosen = splits.get(split or "test") or splits.get(UNNAMED)
     if chosen is None and len(splits) > 1:
-        example = next(iter(splits.values()))
+        example = next(iter(splits.values()))[0]
         raise SourceError(
             f"{example.parent}: {len(splits)} files and no test.tsv; name the one to use, e.g. {example}"
         )
-    return path, chosen or next(iter(splits.values()))
+    return path, only_file(chosen or next(iter(splits.values())))
 
 
 def _tables(folder: Path, name: str) -> list[Path]:
@@ -211,11 +216,14 @@ def read_texts(path: Path) -> Iterator[Row]:
     """The rows of a table of ids and texts, which may be a folder of Parquet files, or lines without a header.
 
     Raises:
-        SourceError: it is of another kind, or malformed at some line.
+        SourceError: it is of another kind, malformed at some line, or a part of it is missing.
     """
     suffix = path.suffix.lower()
     if path.is_dir():
+        check_parts(path.rglob("*.parquet"))
         return read_rows(path, "parquet")
+    if path.is_file() and len(parts := parts_of_table(path)) > 1:
+        raise SourceError(f"{path}: one of {len(parts)} parts; put them all in one folder, and name that")
     if suffix not in TABLE_SUFFIXES:
         raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(TABLE_SUFFIXES)}")
     if suffix == ".txt" or (suffix == ".tsv" and not _has_header(path)):

@@ -7,7 +7,7 @@ with or without a header; other tables name their columns as BEIR does (query-id
 from __future__ import annotations
 
 import json
-import re
+from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +19,7 @@ from multigrain.storage.columns import BESIDE_JUDGMENTS, DOCUMENT_ID, JUDGED, QU
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.separated import check_names
+from multigrain.storage.shards import parts_of_table, stem_of_table
 from multigrain.storage.text import read_text
 
 UNNAMED: Final = ""
@@ -27,7 +28,6 @@ UNNAMED: Final = ""
 _COLUMN_FILES: Final = (".jsonl", ".json", ".csv", ".parquet")
 _QRELS_SUFFIXES: Final = (".tsv", ".txt", ".trec", ".qrels", ".qrel", *_COLUMN_FILES)
 _QRELS_FOLDERS: Final = ("qrels", "default", "data")
-_SHARD: Final = re.compile(r"-\d+-of-\d+$")
 _LINE: Final = "line"
 _JUDGMENT: Final = "expected query id, document id and grade"
 
@@ -54,15 +54,15 @@ def read_qrels(
     """Read relevance judgments: query id to document id to grade. A file without grades names relevant documents only.
 
     Args:
-        path: the file.
+        path: the file; one of the parts of a table (`test-00000-of-00002.parquet`) stands for all.
         queries: the ids there are, and the file that has them; None to take any.
         corpus: the same for documents.
         reading: notes judgments, which are left out, and the columns that are not used.
 
     Raises:
-        SourceError: the file is missing or empty, a line has other columns, no column is known to hold the grades, a
-            grade is missing or no whole number, more than a fifth (`FEW`) of the judgments name an id that is not
-            there, or a pair is judged twice with different grades.
+        SourceError: the file is empty or a part of it missing, a line has other columns, no column is known to hold
+            the grades, a grade is missing or no whole number, more than a fifth (`FEW`) of the judgments name an id
+            that is not there, or a pair is judged twice with different grades.
     """
     reading = reading or Reading("judgments")
     qrels: dict[str, dict[str, int]] = {}
@@ -91,21 +91,47 @@ def read_qrels(
 def find_splits(folder: Path) -> dict[str, Path]:
     """The files of judgments in the folder of a set, by split; that of no split is under an empty name.
 
+    Raises:
+        SourceError: a split has several files; see `only_file`.
+    """
+    return {split: only_file(files) for split, files in split_files(folder).items()}
+
+
+def split_files(folder: Path) -> dict[str, list[Path]]:
+    """All files of judgments in the folder of a set, by split.
+
     They lie in qrels/, as BEIR has it; in default/ or data/, as data sets of the hub have it; or beside the corpus, as
     qrels.tsv, qrels.test.tsv or qrels-test.tsv.
     """
-    splits: dict[str, Path] = {}
+    splits: dict[str, list[Path]] = defaultdict(list)
     for name in _QRELS_FOLDERS:
         inside = folder / name
         for file in sorted(inside.iterdir()) if inside.is_dir() else ():
             if file.suffix.lower() in _QRELS_SUFFIXES and not file.name.startswith((".", "_", "corpus", "queries")):
-                splits.setdefault(_SHARD.sub("", file.stem), file)
+                splits[stem_of_table(file)].append(file)
         if splits:
             return splits
     for file in sorted(folder.glob("qrels*")):
         if file.is_file() and file.suffix.lower() in _QRELS_SUFFIXES:
-            splits.setdefault(file.stem.removeprefix("qrels").strip(".-_"), file)
+            splits[stem_of_table(file).removeprefix("qrels").strip(".-_")].append(file)
     return splits
+
+
+def only_file(files: Sequence[Path]) -> Path:
+    """The file of a split; of a split in parts, the first.
+
+    Raises:
+        SourceError: there are several that are not parts of one table, or a part is missing.
+    """
+    first, *others = files
+    parts = parts_of_table(first)
+    beside = next((other for other in others if other not in parts), None)
+    if beside is not None:
+        raise SourceError(
+            f"{beside}: {first.name} beside it has judgments of the same split; remove one of the two, or name the "
+            "file to use instead of the folder"
+        )
+    return first
 
 
 def _missing(*named: tuple[str, str, tuple[Container[str], Path] | None]) -> tuple[str, str, str] | None:
@@ -117,6 +143,11 @@ def _missing(*named: tuple[str, str, tuple[Container[str], Path] | None]) -> tup
 
 
 def _judgments(path: Path, reading: Reading) -> Iterator[_Judgment]:
+    for part in parts_of_table(path):
+        yield from _judgments_in(part, reading)
+
+
+def _judgments_in(path: Path, reading: Reading) -> Iterator[_Judgment]:
     if path.suffix.lower() not in _COLUMN_FILES:
         first = next(read_lines(path), None)
         header = None if first is None or first.number > 1 else _cells(first)
