@@ -80,6 +80,15 @@ def test_a_title_is_joined_to_its_text_as_everywhere_and_empty_texts_are_counted
     assert any("1 of 3 texts left out, empty" in line for line in corpus.notes())
 
 
+def test_a_row_with_a_title_may_lack_its_text_where_others_have_it(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"title": "Owls"}\n{"title": "Dogs", "text": "They bark."}\n')
+    assert list(CorpusFiles((str(path),))) == ["Owls", "Dogs They bark."]
+    path.write_text('{"title": "Owls", "abstract": "They hunt."}\n')
+    with pytest.raises(SourceError, match=r"corpus\.jsonl:1: no column with the text"):
+        list(CorpusFiles((str(path),)))
+
+
 def test_what_is_wrong_names_the_place(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": 7}')
     (tmp_path / "empty").mkdir()

@@ -167,6 +167,38 @@ def test_a_grade_that_some_rows_have_is_not_made_up_for_the_others(tmp_path: Pat
             read_qrels(tmp_path / "qrels.jsonl")
 
 
+_NUMBERS = st.integers(0, 40).map(str)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(
+    documents=st.lists(st.one_of(_NUMBERS, st.sampled_from(["d1", "x", "D-7"])), min_size=6, max_size=20, unique=True),
+    grades=st.lists(st.integers(0, 3), min_size=20, max_size=20),
+    fourth=st.sampled_from(["0", "Q0", "1", "sure", "1700000000"]),
+    known=st.booleans(),
+)
+def test_four_columns_without_a_header_are_trecs_or_have_a_note(
+    tmp_path: Path, documents: list[str], grades: list[int], fourth: str, known: bool
+) -> None:
+    flat = [(f"q{n % 3}", document, grade) for n, (document, grade) in enumerate(zip(documents, grades, strict=False))]
+    expected: dict[str, dict[str, int]] = {}
+    for query, document, grade in flat:
+        expected.setdefault(query, {})[document] = grade
+    ids = {"corpus": (documents, Path("corpus.jsonl"))} if known else {}
+    (tmp_path / "noted.tsv").write_text("".join(f"{q}\t{d}\t{g}\t{fourth}\n" for q, d, g in flat))
+    assert read_qrels(tmp_path / "noted.tsv", **ids) == expected
+    if fourth in ("0", "Q0", "1"):
+        (tmp_path / "trec.txt").write_text("".join(f"{q} {fourth} {d} {g}\n" for q, d, g in flat))
+        assert read_qrels(tmp_path / "trec.txt", **ids) == expected
+
+
+def test_four_columns_that_may_be_either_are_refused_with_what_was_tried(tmp_path: Path) -> None:
+    for content in ("q\td\tx\ty\n", "q\t7\t1\t2\n"):
+        (tmp_path / "qrels.tsv").write_text(content)
+        with pytest.raises(SourceError, match=r"cannot tell .* TREC's .*, or query id, document id, grade and a note"):
+            read_qrels(tmp_path / "qrels.tsv")
+
+
 def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
     (tmp_path / "docs.csv").write_text("pid,title,passage\nd1,Owls,They hunt.\nd2,,Dogs bark.\n")
     queries, qrels = write_texts(tmp_path / "queries.tsv"), write_qrels(tmp_path / "qrels.trec", "trec")
@@ -363,10 +395,17 @@ def test_a_document_may_lack_its_text(tmp_path: Path) -> None:
         {"_id": "a", "title": "A title", "text": None},
         {"_id": "b", "text": ""},
         {"_id": "c", "text": "words"},
+        {"_id": "d", "title": "No text"},
     ]
-    corpus.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    for ordered in (documents, documents[::-1]):
+        corpus.write_text("".join(json.dumps(document) + "\n" for document in ordered))
+        assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words", "d": "No text"}
 
-    assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words"}
+
+def test_titles_are_no_texts_where_no_row_has_one(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "title": "A title", "abstract": "words"}\n')
+    with pytest.raises(SourceError, match=r"corpus\.jsonl:1: no column with the text"):
+        dict(iterate_texts(tmp_path / "corpus.jsonl"))
 
 
 def write_parts(folder: Path, name: str, rows: list[dict[str, object]], cuts: list[int]) -> list[Path]:

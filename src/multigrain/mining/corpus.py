@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.sources.beir import find_corpus, is_beir, join_title, read_texts
+from multigrain.sources.beir import find_corpus, has_column, is_beir, join_title, read_texts
 from multigrain.storage.columns import ID, PASSAGE, TEXT, TITLE, Column
 from multigrain.storage.files import file_system, is_remote
 from multigrain.storage.reading import Reading, using
@@ -96,14 +97,16 @@ class CorpusFiles:
         used = using(column, TITLE, ID, "metadata")
         if (whole := next(read_rows(path), None) if column is not TEXT else None) is not None:
             reading.note_columns(whole, used)  # those that are not used are not read further
+        has_texts = cache(lambda: has_column(read_texts(Path(path)) if column is TEXT else read_rows(path), column))
         for row in rows:
             reading.see(row, used)
-            text = row.values[row.column(column, option="--text-field")]
+            title = row.text(TITLE) if TITLE.among(row.values) is not None else None
+            lacks_text = title is not None and not has_column(iter([row]), column) and has_texts()
+            text = "" if lacks_text else row.values[row.column(column, option="--text-field")]
             if text is None or text == "":
                 text = ""
             elif not isinstance(text, str):
                 raise SourceError(f"{row.place}: {row.column(column)!r} is {type(text).__name__}, not text")
-            title = row.text(TITLE) if TITLE.among(row.values) is not None else None
             joined = join_title(title, text if text.strip() else None)
             if joined:
                 yield Passage(joined, text)

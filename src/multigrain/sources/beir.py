@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from multigrain.errors import SourceError
 from multigrain.sources.judgments import UNNAMED, only_file, read_qrels, split_files
-from multigrain.storage.columns import ID, TEXT, TITLE, no_column
+from multigrain.storage.columns import ID, TEXT, TITLE, Column, no_column
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.sequences import TextTable
@@ -24,6 +26,7 @@ TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 """Of tables of ids and texts."""
 
 _LINE: Final = "line"
+_LOOKED_AT: Final = 1_000  # rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,8 @@ def iterate_texts(
 ) -> Iterator[tuple[str, str]]:
     """Read ids and texts, one by one. A document's text is its title, where it has one, a space and its text.
 
-    A text may be empty or null, as in some public sets: what is left is the title, or nothing.
+    A text may be empty or null, as in some public sets: what is left is the title, or nothing. A row with a title may
+    lack the column, where others have it.
 
     Args:
         path: the file, or a folder of Parquet files.
@@ -158,6 +162,7 @@ def iterate_texts(
         SourceError: a malformed line, a line without an id or a text column, or an id that is there twice.
     """
     numbers: dict[str, int] = {}
+    has_texts = cache(lambda: has_column(read_texts(path), TEXT))
     for row in read_texts(path):
         if reading is not None:
             reading.see(row, using(ID, TITLE, TEXT, "metadata", *columns))
@@ -169,7 +174,14 @@ def iterate_texts(
         if first != row.number:
             raise SourceError(f"{row.place}: id {identifier!r} is taken by line {first}; make ids unique")
         title = row.text(TITLE) if TITLE.among(row.values) else None
-        yield identifier, join_title(title, row.text(TEXT))
+        lacks_text = title is not None and TEXT.among(row.values) is None and has_texts()
+        yield identifier, join_title(title, None if lacks_text else row.text(TEXT))
+
+
+def has_column(rows: Iterator[Row], column: Column | str) -> bool:
+    """Whether one of a table's first rows has a column: others that lack it, in JSON lines, have nothing in it."""
+    name = column if isinstance(column, Column) else Column(column, (column,))
+    return any(name.among(row.values) is not None for row in islice(rows, _LOOKED_AT))
 
 
 def join_title(title: str | None, text: str | None) -> str:

@@ -1,7 +1,7 @@
 """The one reader of relevance judgments: where a set has them, and who answers whom.
 
 Judgments have TREC's four columns (query id, iteration, document id, grade), or three (query id, document id, grade)
-with or without a header; other tables name their columns as BEIR does (query-id, corpus-id, score).
+with or without a header, and maybe a note; other tables name their columns as BEIR does (query-id, corpus-id, score).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _QRELS_SUFFIXES: Final = (".tsv", ".txt", ".trec", ".qrels", ".qrel", *_COLUMN_F
 _QRELS_FOLDERS: Final = ("qrels", "default", "data")
 _LINE: Final = "line"
 _JUDGMENT: Final = "expected query id, document id and grade"
+_LOOKED_AT: Final = 10_000  # lines, to tell which columns they have
+_ITERATIONS: Final = ("0", "Q0")
 
 _Judgment = tuple[str, str, str, Any]
 """The place, query id, document id and grade of a judgment, as they are written."""
@@ -66,7 +68,7 @@ def read_qrels(
     """
     reading = reading or Reading("judgments")
     qrels: dict[str, dict[str, int]] = {}
-    for place, query_id, document_id, written in _judgments(path, reading):
+    for place, query_id, document_id, written in _judgments(path, reading, None if corpus is None else corpus[0]):
         reading.rows += 1
         missing = _missing(("query-id", query_id, queries), ("corpus-id", document_id, corpus))
         if missing is not None:
@@ -142,19 +144,19 @@ def _missing(*named: tuple[str, str, tuple[Container[str], Path] | None]) -> tup
     return None
 
 
-def _judgments(path: Path, reading: Reading) -> Iterator[_Judgment]:
+def _judgments(path: Path, reading: Reading, documents: Container[str] | None) -> Iterator[_Judgment]:
     for part in parts_of_table(path):
-        yield from _judgments_in(part, reading)
+        yield from _judgments_in(part, reading, documents)
 
 
-def _judgments_in(path: Path, reading: Reading) -> Iterator[_Judgment]:
+def _judgments_in(path: Path, reading: Reading, documents: Container[str] | None) -> Iterator[_Judgment]:
     if path.suffix.lower() not in _COLUMN_FILES:
         first = next(read_lines(path), None)
         header = None if first is None or first.number > 1 else _cells(first)
         if header is not None and _named(header) is not None:
             yield from _in_columns(_below(header, path), reading)
         else:
-            yield from _lines_of_judgments(path)
+            yield from _lines_of_judgments(path, documents)
         return
     if path.suffix.lower() == ".json" and (mapping := _mapping(path)) is not None:
         for asked, grades in mapping.items():
@@ -244,15 +246,47 @@ def _below(header: Sequence[str], path: Path) -> Iterator[Row]:
         yield Row(row.before, row.number, dict(zip(header, cells, strict=False)))
 
 
-def _lines_of_judgments(path: Path) -> Iterator[_Judgment]:
+def _lines_of_judgments(path: Path, documents: Container[str] | None) -> Iterator[_Judgment]:
     """Judgments in a text file without a header: TREC's columns or BEIR's."""
+    is_trec = _is_trec(path, documents)
     for row in read_lines(path):
         cells = _cells(row)
         if len(cells) == 4:
-            del cells[1]
+            del cells[1 if is_trec else 3]
         if len(cells) != 3:
             raise SourceError(f"{row.place}: {len(cells)} columns; {_JUDGMENT} between tabs")
         yield row.place, cells[0], cells[1], cells[2]
+
+
+def _is_trec(path: Path, documents: Container[str] | None) -> bool:
+    """Whether lines of four cells have TREC's columns, and no note behind query id, document id and grade.
+
+    Args:
+        path: the file.
+        documents: their ids, where they are known.
+
+    Raises:
+        SourceError: they may be either, or neither.
+    """
+    lines = [cells for row in islice(read_lines(path), _LOOKED_AT) if len(cells := _cells(row)) == 4]
+    if not lines:
+        return True
+    _, second, third, fourth = zip(*lines, strict=True)
+    if set(second) <= set(_ITERATIONS):
+        return True
+    may_be_noted, may_be_trec = (all(_grade(cell) is not None for cell in cells) for cells in (third, fourth))
+    if may_be_noted and may_be_trec:
+        # Where both columns are numbers, the one with the documents has ids that there are, or more different ones.
+        ids: Container[str] = () if documents is None else documents
+        found = [sum(cell in ids for cell in cells) for cells in (second, third)]
+        noted, trec = found if found[0] != found[1] else (len(set(second)), len(set(third)))
+        may_be_noted, may_be_trec = noted > trec, trec > noted
+    if may_be_noted == may_be_trec:
+        raise SourceError(
+            f"{path}: cannot tell what its four columns are: TREC's (query id, iteration, document id, grade), or "
+            "query id, document id, grade and a note; write a header above them, e.g. query-id, corpus-id, score, note"
+        )
+    return may_be_trec
 
 
 def _cells(row: Row) -> list[str]:
