@@ -402,6 +402,36 @@ def test_a_document_may_lack_its_text(tmp_path: Path) -> None:
         assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words", "d": "No text"}
 
 
+_WORDS = st.text("ab é'\"", max_size=12).map(str.strip)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    texts=st.lists(st.tuples(_WORDS | st.just("Question"), _WORDS), min_size=1, max_size=30),
+    suffix=st.sampled_from([".tsv", ".txt"]),
+)
+def test_an_address_is_no_part_of_the_text_of_a_document(
+    tmp_path: Path, texts: list[tuple[str, str]], suffix: str
+) -> None:
+    path = tmp_path / f"docs{suffix}"
+    texts = [("Title", "and text"), *texts]
+    path.write_text(
+        "".join(f"D{n}\thttps://a.org/{n}?q=b\t{title}\t{text}\n" for n, (title, text) in enumerate(texts))
+    )
+
+    reading = Reading("documents")
+    found = dict(iterate_texts(path, reading=reading))
+
+    assert found == {f"D{n}": " ".join(filter(None, pair)) for n, pair in enumerate(texts)}
+    assert reading.unused == ["url"]
+
+
+def test_an_address_within_a_text_stays(tmp_path: Path) -> None:
+    (tmp_path / "docs.tsv").write_text("d1\thttps://a.org\nd2\thttps://a.org\tis\tan address\nd3\twords\n")
+    texts = {"d1": "https://a.org", "d2": "https://a.org is an address", "d3": "words"}
+    assert dict(iterate_texts(tmp_path / "docs.tsv")) == texts
+
+
 def test_titles_are_no_texts_where_no_row_has_one(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "title": "A title", "abstract": "words"}\n')
     with pytest.raises(SourceError, match=r"corpus\.jsonl:1: no column with the text"):

@@ -1,16 +1,17 @@
 """The one reader of BEIR folders, and of files of queries and documents.
 
 A BEIR folder has corpus.jsonl, queries.jsonl, and judgments in qrels/*.tsv. Corpus and queries may also be tables of
-any other kind (a .tsv or .txt file may go without a header, as MS MARCO's do), and the judgments one file, e.g.
-qrels.tsv; see `sources.judgments`.
+any other kind (a .tsv or .txt file may go without a header, as MS MARCO's passages and documents do), and the judgments
+one file, e.g. qrels.tsv; see `sources.judgments`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,9 @@ TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 _LINE: Final = "line"
 _LOOKED_AT: Final = 1_000  # rows
+_WEB_LINES: Final = 20  # to tell the columns of a file without a header by
+_WEB_COLUMNS: Final = ("_id", "url", "title", "text")
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +242,24 @@ def read_texts(path: Path) -> Iterator[Row]:
         raise SourceError(f"{path}: one of {len(parts)} parts; put them all in one folder, and name that")
     if suffix not in TABLE_SUFFIXES:
         raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(TABLE_SUFFIXES)}")
-    if suffix == ".txt" or (suffix == ".tsv" and not _has_header(path)):
-        return map(_id_and_text, read_lines(path))
-    return read_rows(path)
+    if suffix not in (".txt", ".tsv"):
+        return read_rows(path)
+    if _are_web_documents(path):
+        return map(_web_document, read_lines(path))
+    return read_rows(path) if suffix == ".tsv" and _has_header(path) else map(_id_and_text, read_lines(path))
+
+
+def _are_web_documents(path: Path) -> bool:
+    """Whether lines are MS MARCO's documents: id, address, title and text; of which the last ones may be empty."""
+    lines = [str(row.values[_LINE]).split("\t") for row in islice(read_lines(path), _WEB_LINES)]
+    has_addresses = all(len(cells) > 1 and _ADDRESS.fullmatch(cells[1].strip()) for cells in lines)
+    return has_addresses and any(len(cells) == len(_WEB_COLUMNS) for cells in lines)
+
+
+def _web_document(row: Row) -> Row:
+    cells = str(row.values[_LINE]).split("\t", len(_WEB_COLUMNS) - 1)
+    values = {name: cell.strip().replace("\t", " ") for name, cell in zip_longest(_WEB_COLUMNS, cells, fillvalue="")}
+    return Row(row.before, row.number, values)
 
 
 def _has_header(path: Path) -> bool:
