@@ -1,8 +1,8 @@
 """The one reader of BEIR folders, and of files of queries and documents.
 
 A BEIR folder has corpus.jsonl, queries.jsonl, and judgments in qrels/*.tsv. Corpus and queries may also be tables of
-any other kind (a .tsv or .txt file may go without a header, as MS MARCO's passages and documents do), and the judgments
-one file, e.g. qrels.tsv; see `sources.judgments`.
+any other kind (a .tsv or .txt file may go without a header, as MS MARCO's passages and documents do), and the
+judgments one file, e.g. qrels.tsv; see `sources.judgments`.
 """
 
 from __future__ import annotations
