@@ -137,7 +137,5 @@ def test_a_folder_of_documents_a_beir_folder_and_runs_are_no_tables(tmp_path: Pa
 
 def test_a_compressed_file_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(b"x")
-    with pytest.raises(
-        SourceError, match=r"compressed files are not read; unpack it .* `gunzip -k a\.jsonl"
-    ):
+    with pytest.raises(SourceError, match=r"compressed files are not read; unpack it .* `gunzip -k a\.jsonl"):
         data_source(DocumentsConfig(path=tmp_path / "a.jsonl.gz"))

@@ -18,6 +18,7 @@ from typing import Final
 from multigrain.errors import SourceError
 from multigrain.sources.judgments import UNNAMED, only_file, read_qrels, split_files
 from multigrain.storage.columns import ID, TEXT, TITLE, Column, no_column
+from multigrain.storage.files import unpack_hint
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.sequences import TextTable
@@ -74,6 +75,11 @@ def is_beir(path: Path) -> bool:
     return path.is_dir() and all(_tables(path, name) for name in ("corpus", "queries"))
 
 
+def has_packed_texts(path: Path) -> bool:
+    """Whether a folder holds a corpus and queries by their BEIR names, some of them compressed: they are not read."""
+    return path.is_dir() and all(_tables(path, name) or _packed(path, name) for name in ("corpus", "queries"))
+
+
 def find_beir(path: Path, split: str | None = None, *, option: str = "") -> BeirFiles:
     """Find the files of a BEIR folder.
 
@@ -86,6 +92,8 @@ def find_beir(path: Path, split: str | None = None, *, option: str = "") -> Beir
         SourceError: something is missing.
     """
     folder, qrels = _find_qrels(path, split, option)
+    if hint := unpack_hint(qrels):
+        raise SourceError(f"{qrels}: {hint}")
     return BeirFiles(find_corpus(folder), _table(folder, "queries"), qrels)
 
 
@@ -201,6 +209,9 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
         raise SourceError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels/test.tsv")
     splits = split_files(path)
     named = f"{path / 'qrels'}/{split or 'test'}.tsv"
+    packed = [*_packed(path / "qrels", split or "*"), *_packed(path, "qrels*")]
+    if packed and (split or UNNAMED) not in splits and (split is not None or not splits):
+        raise SourceError(f"{packed[0]}: {unpack_hint(packed[0])}")
     if split is not None and split not in splits and UNNAMED not in splits:
         raise SourceError(f"{named}: no such file; {option} can be: {', '.join(splits) or 'none'}")
     if not splits:
@@ -221,8 +232,15 @@ def _tables(folder: Path, name: str) -> list[Path]:
     return [*files, inside] if any(inside.glob("*.parquet")) else files
 
 
+def _packed(folder: Path, name: str) -> list[Path]:
+    """The compressed files of a name."""
+    return [path for path in sorted(folder.glob(f"{name}.*")) if unpack_hint(path)]
+
+
 def _table(folder: Path, name: str) -> Path:
     tables = _tables(folder, name)
+    if not tables and (packed := _packed(folder, name)):
+        raise SourceError(f"{packed[0]}: {unpack_hint(packed[0])}")
     if not tables:
         raise SourceError(f"{folder}: no {name}.jsonl in it (nor {', '.join(TABLE_SUFFIXES[1:])})")
     return tables[0]
@@ -240,6 +258,8 @@ def read_texts(path: Path) -> Iterator[Row]:
         return read_rows(path, "parquet")
     if path.is_file() and len(parts := parts_of_table(path)) > 1:
         raise SourceError(f"{path}: one of {len(parts)} parts; put them all in one folder, and name that")
+    if hint := unpack_hint(path):
+        raise SourceError(f"{path}: {hint}")
     if suffix not in TABLE_SUFFIXES:
         raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(TABLE_SUFFIXES)}")
     if suffix not in (".txt", ".tsv"):
