@@ -154,6 +154,19 @@ def test_init_and_plan_agree_on_a_folder_of_parquet_tables(tmp_path: Path) -> No
     assert [len(each.queries) for each in open_sets(config.evaluation.sets, seed=1).retrieval] == [12]
 
 
+@pytest.mark.parametrize("name", ["default/test.tsv", "qrels.test.tsv", "qrels.tsv"])
+def test_judgments_that_lie_elsewhere_are_evaluated_by_what_init_writes(tmp_path: Path, name: str) -> None:
+    folder = beir(tmp_path / "labels", test=12)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / "qrels" / "test.tsv").rename(folder / name)
+
+    made = start_text(Start("labels"), path=tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(made.text)
+
+    opened = open_sets(load_config(tmp_path / "c.yaml").evaluation.sets, seed=1)
+    assert [len(each.queries) for each in opened.retrieval] == [12]
+
+
 def test_labels_named_as_documents_are_refused_with_what_to_do(tmp_path: Path, tickets: Path) -> None:
     folder = beir(tmp_path / "labels", test=12)
     for path, words in (

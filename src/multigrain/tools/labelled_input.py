@@ -118,12 +118,16 @@ def _sets(folder: Path, shown: str, splits: Mapping[str, Path]) -> list[dict[str
     tests = [name for name in splits if name == "test"] or [name for name in splits if name not in {*roles, "train"}]
     roles |= dict.fromkeys(tests[:1], "test")
     stem = folder.resolve().name
+
+    def place(split: str) -> dict[str, str]:
+        """The set by its judgments in qrels/; where they lie elsewhere, by its three files."""
+        files = find_beir(folder, split)
+        parts = {"queries": files.queries, "documents": files.corpus, "qrels": files.qrels}
+        named = {"path": files.qrels} if files.qrels.parent.name == "qrels" else parts
+        return {key: f"{shown.rstrip('/')}/{file.relative_to(folder).as_posix()}" for key, file in named.items()}
+
     return [
-        {
-            "name": stem if role == "test" else f"{stem}-{name}",
-            "path": f"{shown.rstrip('/')}/{splits[name].relative_to(folder).as_posix()}",
-            "role": role,
-        }
+        {"name": stem if role == "test" else f"{stem}-{name}", **place(name), "role": role}
         for role in ("test", "validation")
         for name in roles
         if roles[name] == role
