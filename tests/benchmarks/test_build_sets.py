@@ -13,7 +13,7 @@ from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.sts import SimilaritySet, read_sts
 from multigrain.records import Document, Split
-from multigrain.sources.beir import read_qrels
+from multigrain.sources.judgments import read_qrels
 
 LONG = " ".join(
     ["It reads what it is given and writes what it has understood, line after line, until nothing is left."] * 3

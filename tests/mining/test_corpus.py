@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +39,35 @@ def test_files_and_folders_give_their_texts_in_order_and_any_of_them_again(tmp_p
     assert list(corpus) == TEXTS
     assert corpus.pick({3, 17, 29}) == {3: TEXTS[3], 17: TEXTS[17], 29: TEXTS[29]}
     assert corpus.pick(set()) == {}
+
+
+@pytest.mark.parametrize("place", ["{}", "memory://test_mixed"])
+def test_every_table_of_a_folder_is_read_and_other_data_in_it_named(tmp_path: Path, place: str) -> None:
+    contents = {
+        "1.jsonl": b'{"text": "text 0"}\n',
+        "2.csv": b"id,text\n1,text 1\n",
+        "3.ndjson": b'{"text": "text 2"}\n',
+        "4.TSV": b"id\ttext\n3\ttext 3\n",
+        "about.json": b"{}",
+        "5.jsonl.gz": b"x",
+        "notes.md": b"text",
+    }
+    folder = place.format(tmp_path)
+    for name, content in contents.items():
+        with fsspec.open(f"{folder}/{name}", "wb") as file:
+            file.write(content)
+    corpus = CorpusFiles((folder,))
+
+    assert list(corpus) == TEXTS[:4]
+    assert list(corpus.notes())[-1] == f"{folder}: not read: 5.jsonl.gz, about.json"
+
+
+def test_a_saved_data_set_is_mined_by_its_folder_and_by_its_reference(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "saved"))
+    for place in (str(tmp_path / "saved"), f"hf:{tmp_path / 'saved'}"):
+        corpus = CorpusFiles((place,))
+        assert list(corpus) == TEXTS
+        assert corpus.pick({4}) == {4: TEXTS[4]}
 
 
 def test_addresses_are_read_as_paths_are(tmp_path: Path) -> None:
@@ -80,12 +110,21 @@ def test_a_title_is_joined_to_its_text_as_everywhere_and_empty_texts_are_counted
     assert any("1 of 3 texts left out, empty" in line for line in corpus.notes())
 
 
+def test_a_row_with_a_title_may_lack_its_text_where_others_have_it(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"title": "Owls"}\n{"title": "Dogs", "text": "They bark."}\n')
+    assert list(CorpusFiles((str(path),))) == ["Owls", "Dogs They bark."]
+    path.write_text('{"title": "Owls", "abstract": "They hunt."}\n')
+    with pytest.raises(SourceError, match=r"corpus\.jsonl:1: no column with the text"):
+        list(CorpusFiles((str(path),)))
+
+
 def test_what_is_wrong_names_the_place(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": 7}')
     (tmp_path / "empty").mkdir()
     cases = {
         "a.jsonl": r"a\.jsonl:2: 'text' is int, not text",
-        "empty": r"no \.parquet, \.jsonl file in the folder",
+        "empty": r"no \.jsonl, \.ndjson, \.csv, \.tsv, \.parquet file in the folder",
         "missing": "no such file or folder",
     }
     for name, words in cases.items():

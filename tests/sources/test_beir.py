@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from multigrain.config import DocumentsConfig, PairsConfig
 from multigrain.errors import EvaluationError, SourceError
 from multigrain.evaluation.sets.beir import read_beir, read_judged
-from multigrain.sources.beir import BeirFiles, find_beir, is_beir, iterate_texts, read_qrels
+from multigrain.sources.beir import BeirFiles, find_beir, is_beir, iterate_texts
+from multigrain.sources.judgments import read_qrels
 from multigrain.sources.pairs import load_pairs
+from multigrain.storage.columns import JUDGED
+from multigrain.storage.reading import Reading
 
 TEXTS = {"7": "where do owls live", "b": 'a "quoted" question'}
 QRELS = {"7": {"d1": 2, "d2": 0}, "b": {"d2": 1}}
@@ -89,6 +97,106 @@ def test_judgments_without_grades_name_what_is_relevant(tmp_path: Path) -> None:
     (tmp_path / "qrels.csv").write_text("query_id,doc_id\nq1,d1\n")
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\nq1\td1\n")
     assert read_qrels(tmp_path / "qrels.csv") == read_qrels(tmp_path / "qrels.tsv") == {"q1": {"d1": 1}}
+
+
+def write_columns(path: Path, columns: list[str], rows: list[tuple[object, ...]]) -> Path:
+    """A table of judgments, in the format that the file's name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
+    else:
+        separator = "," if path.suffix == ".csv" else "\t"
+        lines = [columns, *([str("" if cell is None else cell) for cell in row] for row in rows)]
+        path.write_text("".join(separator.join(line) + "\n" for line in lines))
+    return path
+
+
+FORMATS = ["qrels.csv", "qrels.jsonl", "qrels.parquet", "qrels.tsv"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(FORMATS),
+    grade=st.sampled_from(JUDGED.names),
+    write=st.sampled_from([str.lower, str.upper, str.title, lambda name: name.replace("_", "-")]),
+    beside=st.booleans(),
+    grades=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+)
+def test_grades_are_read_under_every_usual_name(
+    tmp_path: Path, name: str, grade: str, write: Callable[[str], str], beside: bool, grades: list[int]
+) -> None:
+    columns = [*map(write, ("query-id", "corpus-id", grade)), *(["assessor"] if beside else [])]
+    rows = [("q", f"d{n}", value, *(["x"] if beside else [])) for n, value in enumerate(grades)]
+    reading = Reading("judgments")
+
+    judged = read_qrels(write_columns(tmp_path / name, columns, rows), reading=reading)
+
+    assert judged == {"q": {f"d{n}": value for n, value in enumerate(grades)}}
+    assert reading.unused == (["assessor"] if beside else [])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("columns", "rows", "message"),
+    [
+        (
+            ["qid", "docid", "usefulness"],
+            [("q", "d", 0), ("q", "e", 2)],
+            "no column is known to hold the grades; its columns are 'qid', 'docid', 'usefulness': rename the one that "
+            "does to score, or remove 'usefulness' if all rows are relevant",
+        ),
+        (["qid", "docid", "gain", "note"], [("q", "d", 0, "x"), ("q", "e", None, "x")], "no grade in 'gain'"),
+    ],
+)
+def test_grades_that_are_not_told_are_never_made_up(
+    tmp_path: Path, name: str, columns: list[str], rows: list[tuple[object, ...]], message: str
+) -> None:
+    with pytest.raises(SourceError) as caught:
+        read_qrels(write_columns(tmp_path / name, columns, rows))
+    assert f"{name}:" in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grade_that_some_rows_have_is_not_made_up_for_the_others(tmp_path: Path) -> None:
+    rows = [{"qid": "q", "docid": "d", "rel": 0}, {"qid": "q", "docid": "e"}]
+    for ordered, words in ((rows, "qrels.jsonl:2: no grade, unlike"), (rows[::-1], "qrels.jsonl:2: a grade, unlike")):
+        (tmp_path / "qrels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ordered))
+        with pytest.raises(SourceError, match=words):
+            read_qrels(tmp_path / "qrels.jsonl")
+
+
+_NUMBERS = st.integers(0, 40).map(str)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(
+    documents=st.lists(st.one_of(_NUMBERS, st.sampled_from(["d1", "x", "D-7"])), min_size=6, max_size=20, unique=True),
+    grades=st.lists(st.integers(0, 3), min_size=20, max_size=20),
+    fourth=st.sampled_from(["0", "Q0", "1", "sure", "1700000000"]),
+    known=st.booleans(),
+)
+def test_four_columns_without_a_header_are_trecs_or_have_a_note(
+    tmp_path: Path, documents: list[str], grades: list[int], fourth: str, known: bool
+) -> None:
+    flat = [(f"q{n % 3}", document, grade) for n, (document, grade) in enumerate(zip(documents, grades, strict=False))]
+    expected: dict[str, dict[str, int]] = {}
+    for query, document, grade in flat:
+        expected.setdefault(query, {})[document] = grade
+    ids = {"corpus": (documents, Path("corpus.jsonl"))} if known else {}
+    (tmp_path / "noted.tsv").write_text("".join(f"{q}\t{d}\t{g}\t{fourth}\n" for q, d, g in flat))
+    assert read_qrels(tmp_path / "noted.tsv", **ids) == expected
+    if fourth in ("0", "Q0", "1"):
+        (tmp_path / "trec.txt").write_text("".join(f"{q} {fourth} {d} {g}\n" for q, d, g in flat))
+        assert read_qrels(tmp_path / "trec.txt", **ids) == expected
+
+
+def test_four_columns_that_may_be_either_are_refused_with_what_was_tried(tmp_path: Path) -> None:
+    for content in ("q\td\tx\ty\n", "q\t7\t1\t2\n"):
+        (tmp_path / "qrels.tsv").write_text(content)
+        with pytest.raises(SourceError, match=r"cannot tell .* TREC's .*, or query id, document id, grade and a note"):
+            read_qrels(tmp_path / "qrels.tsv")
 
 
 def test_three_files_in_three_formats_make_a_set(tmp_path: Path) -> None:
@@ -287,7 +395,101 @@ def test_a_document_may_lack_its_text(tmp_path: Path) -> None:
         {"_id": "a", "title": "A title", "text": None},
         {"_id": "b", "text": ""},
         {"_id": "c", "text": "words"},
+        {"_id": "d", "title": "No text"},
     ]
-    corpus.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    for ordered in (documents, documents[::-1]):
+        corpus.write_text("".join(json.dumps(document) + "\n" for document in ordered))
+        assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words", "d": "No text"}
 
-    assert dict(iterate_texts(corpus)) == {"a": "A title", "b": "", "c": "words"}
+
+_WORDS = st.text("ab é'\"", max_size=12).map(str.strip)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    texts=st.lists(st.tuples(_WORDS | st.just("Question"), _WORDS), min_size=1, max_size=30),
+    suffix=st.sampled_from([".tsv", ".txt"]),
+)
+def test_an_address_is_no_part_of_the_text_of_a_document(
+    tmp_path: Path, texts: list[tuple[str, str]], suffix: str
+) -> None:
+    path = tmp_path / f"docs{suffix}"
+    texts = [("Title", "and text"), *texts]
+    path.write_text(
+        "".join(f"D{n}\thttps://a.org/{n}?q=b\t{title}\t{text}\n" for n, (title, text) in enumerate(texts))
+    )
+
+    reading = Reading("documents")
+    found = dict(iterate_texts(path, reading=reading))
+
+    assert found == {f"D{n}": " ".join(filter(None, pair)) for n, pair in enumerate(texts)}
+    assert reading.unused == ["url"]
+
+
+def test_an_address_within_a_text_stays(tmp_path: Path) -> None:
+    (tmp_path / "docs.tsv").write_text("d1\thttps://a.org\nd2\thttps://a.org\tis\tan address\nd3\twords\n")
+    texts = {"d1": "https://a.org", "d2": "https://a.org is an address", "d3": "words"}
+    assert dict(iterate_texts(tmp_path / "docs.tsv")) == texts
+
+
+def test_titles_are_no_texts_where_no_row_has_one(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "title": "A title", "abstract": "words"}\n')
+    with pytest.raises(SourceError, match=r"corpus\.jsonl:1: no column with the text"):
+        dict(iterate_texts(tmp_path / "corpus.jsonl"))
+
+
+def write_parts(folder: Path, name: str, rows: list[dict[str, object]], cuts: list[int]) -> list[Path]:
+    """A Parquet table in parts, as the hub names them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bounds = [0, *sorted(cuts), len(rows)]
+    parts = [folder / f"{name}-{n:05d}-of-{len(bounds) - 1:05d}.parquet" for n in range(len(bounds) - 1)]
+    table = pa.Table.from_pylist(rows)
+    for part, (begin, end) in zip(parts, pairwise(bounds), strict=True):
+        pq.write_table(table.slice(begin, end - begin), part)
+    return parts
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    what=st.sampled_from(["corpus", "queries", "qrels"]),
+    cuts=st.lists(st.integers(1, 19), min_size=1, max_size=5, unique=True),
+    lost=st.integers(0, 5),
+)
+def test_a_table_in_parts_is_read_whole_or_refused(what: str, cuts: list[int], lost: int) -> None:
+    with TemporaryDirectory() as temporary:
+        folder = write_folder(Path(temporary) / "set")
+        expected = read_beir(folder, name="s", role="test")
+        if what == "qrels":
+            (folder / "qrels" / "test.tsv").unlink()
+            rows: list[dict[str, object]] = [dict(row) for row in _ROWS]
+        else:
+            rows = list(map(json.loads, (folder / f"{what}.jsonl").read_text().splitlines()))
+            (folder / f"{what}.jsonl").unlink()
+        parts = write_parts(folder / what, "test", rows, cuts)
+
+        loaded = read_beir(folder, name="s", role="test")
+
+        assert (loaded.corpus, loaded.queries, loaded.qrels) == (expected.corpus, expected.queries, expected.qrels)
+        gone = parts[lost % len(parts)]
+        gone.unlink()
+        with pytest.raises(EvaluationError, match=rf"{gone.name}: no such file, and test-\d+-of-{len(parts):05d}"):
+            read_beir(folder, name="s", role="test")
+
+
+def test_one_part_of_judgments_stands_for_all(tmp_path: Path) -> None:
+    parts = write_parts(tmp_path, "test", [dict(row) for row in _ROWS], [3, 11])
+    assert read_qrels(parts[0]) == read_qrels(parts[2]) == {f"q{n}": {f"d{n}": 1} for n in range(20)}
+
+
+def test_two_files_of_one_split_are_refused_and_a_table_beside_another_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set")
+    (folder / "corpus.csv").write_text("")
+    assert read_beir(folder, name="s", role="test").notes == ("corpus.jsonl: corpus.csv beside it is not read",)
+    (folder / "qrels" / "dev.tsv").write_text(_HEADED)
+    write_columns(folder / "qrels" / "dev.parquet", ["query-id", "corpus-id", "score"], [("q1", "d1", 1)])
+    read_beir(folder, name="s", role="test")  # nobody asks for dev
+    (folder / "qrels" / "test.txt").write_text(_TREC)
+
+    with pytest.raises(EvaluationError, match=r"test\.txt: test\.tsv beside it has judgments of the same split"):
+        read_beir(folder, name="s", role="test")
+    assert len(read_beir(folder / "qrels" / "test.txt", name="s", role="test").queries) == 20

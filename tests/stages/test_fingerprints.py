@@ -163,6 +163,17 @@ def test_a_folder_that_other_settings_name_otherwise_is_refused_in_words(tmp_pat
         STAGES["teachers"].require(now)
 
 
+def test_every_part_of_a_sets_judgments_decides_the_results(tmp_path: Path, base: Path, evaluation_set: Path) -> None:
+    parts = [evaluation_set / "qrels" / f"test-0000{number}-of-00002.parquet" for number in range(2)]
+    parts[0].parent.mkdir()
+    for part in parts:
+        part.write_bytes(b"a")
+    before = _identities(tmp_path, base, parts[0])
+    parts[1].write_bytes(b"b")
+
+    assert _changed(before, _identities(tmp_path, base, parts[0])) == {"results"}
+
+
 def test_content_is_names_and_bytes_and_no_places(tmp_path: Path, base: Path) -> None:
     moved = Path(shutil.copytree(base, tmp_path / "elsewhere"))
     assert content_fingerprint(moved) == content_fingerprint(base)

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -16,6 +18,7 @@ from multigrain.errors import SourceError
 from multigrain.evaluation.sets.loading import open_sets
 from multigrain.sources.load import read_documents
 from multigrain.sources.pairs import load_pairs
+from multigrain.sources.source import look_at_input
 from multigrain.tools.labelled_input import ENOUGH_TO_TRAIN, look_for_labels
 from multigrain.tools.plan import plan_run
 from multigrain.tools.start import Start, start_text
@@ -101,6 +104,67 @@ def test_what_holds_no_labels_is_left_alone(tmp_path: Path, corpus_file: Path) -
     (tmp_path / "a.md").write_text("# A\n\ntext\n")
     for path in (tmp_path, corpus_file, tmp_path / "nowhere.csv", tmp_path / "a.md"):
         assert look_for_labels(path, shown="x") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        (
+            "corpus.jsonl",
+            '{"_id": "c0", "text": "a"}\n{"_id": "c0", "text": "b"}\n',
+            "corpus.jsonl:2: id 'c0' is taken",
+        ),
+        ("qrels/test.tsv", "qid\tdocid\tusefulness\nq0\tc0\t0\n", "test.tsv:2: no column is known to hold the grades"),
+        ("corpus.jsonl.gz", "", "corpus.jsonl.gz: compressed files are not read; unpack it first"),
+        ("queries.jsonl.zst", "", "e.g. `unzstd queries.jsonl.zst`"),
+        ("qrels/test.tsv.gz", "", "test.tsv.gz: compressed files are not read"),
+    ],
+)
+def test_init_says_why_labels_cannot_be_read(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    folder = beir(tmp_path / "labels", test=12)
+    changed = folder / name
+    changed.with_suffix("").unlink(missing_ok=True)
+    changed.write_text(content)
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(folder)])
+
+    assert isinstance(done.exception, SourceError)
+    assert reason in str(done.exception)
+    assert not (tmp_path / "c.yaml").exists()
+
+
+def test_init_and_plan_agree_on_a_folder_of_parquet_tables(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "labels", test=12)
+    for name in ("corpus", "queries"):
+        table = pa.Table.from_pylist(list(map(json.loads, (folder / f"{name}.jsonl").read_text().splitlines())))
+        (folder / f"{name}.jsonl").unlink()
+        (folder / name).mkdir()
+        pq.write_table(table, folder / name / "test-00000-of-00001.parquet")
+    judged = [{"query-id": f"q{n}", "corpus-id": f"c{n}", "score": 1} for n in range(12)]
+    (folder / "qrels" / "test.tsv").unlink()
+    for number, rows in enumerate((judged[:5], judged[5:])):
+        pq.write_table(pa.Table.from_pylist(rows), folder / "qrels" / f"test-0000{number}-of-00002.parquet")
+
+    made = start_text(Start("labels"), path=tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(made.text)
+    config = load_config(tmp_path / "c.yaml")
+
+    assert "(12 test)" in made.notes[0]
+    assert "12 documents" in look_at_input(config).summary
+    assert [len(each.queries) for each in open_sets(config.evaluation.sets, seed=1).retrieval] == [12]
+
+
+@pytest.mark.parametrize("name", ["default/test.tsv", "qrels.test.tsv", "qrels.tsv"])
+def test_judgments_that_lie_elsewhere_are_evaluated_by_what_init_writes(tmp_path: Path, name: str) -> None:
+    folder = beir(tmp_path / "labels", test=12)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / "qrels" / "test.tsv").rename(folder / name)
+
+    made = start_text(Start("labels"), path=tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(made.text)
+
+    opened = open_sets(load_config(tmp_path / "c.yaml").evaluation.sets, seed=1)
+    assert [len(each.queries) for each in opened.retrieval] == [12]
 
 
 def test_labels_named_as_documents_are_refused_with_what_to_do(tmp_path: Path, tickets: Path) -> None:

@@ -28,8 +28,9 @@ def mine(
         list[str] | None,
         typer.Option(
             metavar="PLACE",
-            help="Texts to choose from: a Parquet, JSONL, CSV or TSV file, a folder of Parquet and JSONL shards, a "
-            "BEIR folder (its corpus), or an fsspec address. Repeat for more. Default: the positives of all pairs.",
+            help="Texts to choose from: a Parquet, JSONL, CSV or TSV file, a folder of them, a folder that datasets "
+            "saved, hf:OWNER/NAME, a BEIR folder (its corpus), or an fsspec address. Repeat for more. Default: the "
+            "positives of all pairs.",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="The encoder: a folder, a hub id, package:NAME, auto.")] = "auto",

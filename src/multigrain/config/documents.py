@@ -47,8 +47,9 @@ class DocumentsConfig(Section):
     path), or a data source of another package. auto tells by the file name."""
 
     path: InputPath | None = None
-    """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .json, .csv, .tsv or .parquet file; or a data
-    set, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative to the config file."""
+    """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .json, .csv, .tsv or .parquet file; a folder
+    of Parquet files, or one that `datasets` saved; or a data set, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative
+    to the config file."""
 
     id_field: str = "id"
     """Column with the document id (made from the row number where the column is missing)."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from multigrain.config.paths import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
-from multigrain.sources.beir import find_corpus, is_beir, join_title, read_texts
+from multigrain.sources.beir import find_corpus, has_column, is_beir, join_title, read_texts
+from multigrain.sources.files import table_kind
 from multigrain.storage.columns import ID, PASSAGE, TEXT, TITLE, Column
-from multigrain.storage.files import file_system, is_remote
+from multigrain.storage.files import file_system, is_remote, unpack_hint
 from multigrain.storage.reading import Reading, using
-from multigrain.storage.rows import read_rows
+from multigrain.storage.rows import ROW_KINDS, read_rows
 from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 
-_TABLES: Final = (".parquet", ".jsonl")
+_TABLES: Final = tuple(suffix for suffix in ROW_KINDS if suffix != ".json")
+"""Of the files in a folder that are read; most .json files there describe others."""
+_NAMED: Final = 5  # files in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +58,15 @@ class TextList:
 
 @dataclass(frozen=True)
 class CorpusFiles:
-    """Texts in tables, or in the corpus of a BEIR folder; read as a stream, from any fsspec address.
+    """Texts in tables and data sets, or in the corpus of a BEIR folder; read as a stream, from any fsspec address.
 
     A table with a title column is read as a BEIR corpus is: title and text. Texts that are empty are left out.
 
     Attributes:
-        places: files, folders of them, or addresses; in the order in which rows are numbered.
+        places: files, folders of them, data sets of the hub, or addresses; in the order in which rows are numbered.
         field: the column that holds the text, or another of its usual names where that is "text".
         readings: what became of each file's rows in the last pass.
+        passed_over: by folder, names of files in it that hold data, and are not read.
 
     Raises (while reading):
         SourceError: a file is missing, of another kind, malformed at some line, or has no such column.
@@ -69,6 +75,7 @@ class CorpusFiles:
     places: tuple[str, ...]
     field: str = "text"
     readings: dict[str, Reading] = dataclass_field(default_factory=dict, compare=False)
+    passed_over: dict[str, list[str]] = dataclass_field(default_factory=dict, compare=False)
 
     def __iter__(self) -> Iterator[str]:
         return (passage.text for passage in self.passages())
@@ -77,7 +84,7 @@ class CorpusFiles:
         """The texts, with and without their titles."""
         for place in self.places:
             in_beir = is_beir(Path(place))
-            for path in [str(find_corpus(Path(place)))] if in_beir else _files(place):
+            for path in [str(find_corpus(Path(place)))] if in_beir else self._files(place):
                 reading = self.readings[path] = Reading("texts")
                 yield from self._passages(path, TEXT if in_beir else PASSAGE.unless(self.field), reading)
 
@@ -85,25 +92,50 @@ class CorpusFiles:
         """What is to be told of the files that were read."""
         for path, reading in self.readings.items():
             yield from reading.lines(path)
+        for place, names in self.passed_over.items():
+            yield f"{place}: not read: {', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''}"
 
     def pick(self, rows: set[int]) -> dict[int, str]:
         """The texts of some rows, in one more pass over the files."""
         last = max(rows, default=-1) + 1
         return {row: text for row, text in enumerate(islice(self, last)) if row in rows}
 
+    def _files(self, place: str) -> list[str]:
+        """The files at a place, folders opened, in order; and what the reader of tables reads as one."""
+        if is_hub(Path(place)):
+            return [place]
+        files = file_system(place)
+        if not files.exists(place):
+            raise SourceError(f"corpus {place}: no such file or folder")
+        if not files.isdir(place):
+            if hint := unpack_hint(place):
+                raise SourceError(f"corpus {place}: {hint}")
+            return [place]
+        inside, others = _inside(files, place)
+        if not inside and not is_remote(place) and table_kind(Path(place)) is not None:
+            return [place]
+        if not inside:
+            hint = next(filter(None, map(unpack_hint, others)), "")
+            raise SourceError(f"corpus {place}: no {', '.join(_TABLES)} file in the folder{hint and f'; {hint}'}")
+        if others:
+            self.passed_over[place] = others
+        return [files.unstrip_protocol(path) if is_remote(place) else path for path in inside]
+
     def _passages(self, path: str, column: Column | str, reading: Reading) -> Iterator[Passage]:
         rows = read_texts(Path(path)) if column is TEXT else read_rows(path, columns=[column, TITLE])
         used = using(column, TITLE, ID, "metadata")
         if (whole := next(read_rows(path), None) if column is not TEXT else None) is not None:
             reading.note_columns(whole, used)  # those that are not used are not read further
+        has_texts = cache(lambda: has_column(read_texts(Path(path)) if column is TEXT else read_rows(path), column))
         for row in rows:
             reading.see(row, used)
-            text = row.values[row.column(column, option="--text-field")]
+            title = row.text(TITLE) if TITLE.among(row.values) is not None else None
+            lacks_text = title is not None and not has_column(iter([row]), column) and has_texts()
+            text = "" if lacks_text else row.values[row.column(column, option="--text-field")]
             if text is None or text == "":
                 text = ""
             elif not isinstance(text, str):
                 raise SourceError(f"{row.place}: {row.column(column)!r} is {type(text).__name__}, not text")
-            title = row.text(TITLE) if TITLE.among(row.values) is not None else None
             joined = join_title(title, text if text.strip() else None)
             if joined:
                 yield Passage(joined, text)
@@ -111,32 +143,23 @@ class CorpusFiles:
                 reading.leave_out("empty", f"{row.place}: no text")
 
 
-def _files(place: str) -> list[str]:
-    """The files at a place, folders opened, in order."""
-    files = file_system(place)
-    if not files.exists(place):
-        raise SourceError(f"corpus {place}: no such file or folder")
-    if not files.isdir(place):
-        return [place]
-    inside = _inside(files, place)
-    if not inside:
-        raise SourceError(f"corpus {place}: no {', '.join(_TABLES)} file in the folder")
-    return [files.unstrip_protocol(path) if is_remote(place) else path for path in inside]
-
-
-def _inside(files: Any, folder: str) -> list[str]:
-    """The tables in a folder, by name; of a table that is a folder of shards, the shards that its manifest names."""
+def _inside(files: Any, folder: str) -> tuple[list[str], list[str]]:
+    """The tables in a folder and names of other data in it; of a folder of shards, those that its manifest names."""
     entries = {entry["name"].rstrip("/"): entry for entry in files.ls(folder, detail=True)}
     manifest = next((path for path in entries if path.rsplit("/", 1)[-1] == MANIFEST_NAME), None)
     if manifest is not None:
-        return _shards(files, folder, manifest, entries)
+        return _shards(files, folder, manifest, entries), []
     inside: list[str] = []
+    others: list[str] = []
     for path in sorted(entries):
-        if entries[path]["type"] == "directory" and path.endswith(".parquet"):
-            inside.extend(_inside(files, path))
-        elif path.endswith(_TABLES):
+        name = path.rsplit("/", 1)[-1]
+        if entries[path]["type"] == "directory":
+            inside.extend(_inside(files, path)[0] if name.endswith(".parquet") else ())
+        elif name.lower().endswith(_TABLES):
             inside.append(path)
-    return inside
+        elif name.lower().endswith(".json") or unpack_hint(name):
+            others.append(name)
+    return inside, others
 
 
 def _shards(files: Any, folder: str, manifest: str, entries: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,10 @@ from typing import Final
 from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
-from multigrain.storage.hub import parse_hub
+from multigrain.sources.beir import is_beir
+from multigrain.storage.files import UNPACK
+from multigrain.storage.hub import is_saved, parse_hub
+from multigrain.storage.rows import row_kind
 from multigrain.storage.shards import is_table
 
 MARKDOWN_SUFFIXES: Final = (".md", ".markdown")
@@ -20,8 +23,9 @@ RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""
 
-_PACKED: Final = (".bz2", ".gz", ".xz", ".zst")
+_CARDS: Final = ("readme", "license")
 _LOCK: Final = "~$"
+_HIDDEN: Final = (".", "_")
 _RUN_MARK: Final = "documents/manifest.json"
 
 
@@ -44,6 +48,32 @@ def existing_path(path: Path | None, option: str) -> Path:
     return path
 
 
+def table_kind(path: Path) -> str | None:
+    """What the table at a path holds, see `row_kind`: a file, a data set, or a folder that is one table.
+
+    None where the name does not tell, and for other folders. A folder is one table where `datasets` saved it, or where
+    it holds Parquet files and no documents but a README. BEIR folders and run directories are none.
+    """
+    if is_hub(path) or is_table(path):
+        return row_kind(path)
+    return "parquet" if path.is_dir() and _is_one_table(path) else None
+
+
+def _is_one_table(folder: Path) -> bool:
+    if is_saved(folder) or is_beir(folder):
+        return is_saved(folder)
+    has_tables = False
+    for root, folders, names in os.walk(folder):
+        if (Path(root) / _RUN_MARK).is_file():
+            return False
+        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
+        for name in (Path(name) for name in names if not name.startswith((*_HIDDEN, _LOCK))):
+            if name.suffix.lower() in READ_SUFFIXES and name.stem.lower() not in _CARDS:
+                return False
+            has_tables = has_tables or name.suffix == ".parquet"
+    return has_tables
+
+
 def files_fingerprint(path: Path) -> str:
     """A hash over the names, sizes and times of change of the files at a path.
 
@@ -57,6 +87,8 @@ def files_fingerprint(path: Path) -> str:
         return status_hash([path], path.parent)
     if is_table(path):
         return status_hash(sorted(path.iterdir()), path.parent)
+    if table_kind(path) is not None:
+        return status_hash((file for file in sorted(path.rglob("*")) if file.is_file()), path.parent)
     # A link to nothing is no file.
     return status_hash((file for file in document_files(path) if file.exists()), path.parent)
 
@@ -81,7 +113,7 @@ def document_files(folder: Path) -> list[Path]:
 
 def other_files(folder: Path) -> Counter[str]:
     """How many files are where `document_files` looks and are none, by ending: ".ipynb", ".txt.gz", "" for none."""
-    endings = (path.suffixes[-2 if path.suffix.lower() in _PACKED else -1 :] for path in _files(folder))
+    endings = (path.suffixes[-2 if path.suffix.lower() in UNPACK else -1 :] for path in _files(folder))
     counts = Counter("".join(each).lower() for each in endings)
     return Counter({ending: count for ending, count in sorted(counts.items()) if ending not in READ_SUFFIXES})
 

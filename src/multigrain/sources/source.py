@@ -13,8 +13,9 @@ from multigrain.config import Config, DocumentsConfig
 from multigrain.config.documents import DATA_SOURCES
 from multigrain.errors import ConfigError, MultigrainError, SourceError
 from multigrain.records import Document
-from multigrain.sources.files import READ_SUFFIXES, existing_path, files_fingerprint
-from multigrain.storage.rows import ROW_KINDS, row_kind
+from multigrain.sources.files import READ_SUFFIXES, existing_path, files_fingerprint, table_kind
+from multigrain.storage.files import unpack_hint
+from multigrain.storage.rows import ROW_KINDS
 from multigrain.storage.shards import is_table
 
 _ENOUGH: Final = 10
@@ -84,7 +85,9 @@ def data_source(config: DocumentsConfig) -> DataSource:
 
 def _kind(config: DocumentsConfig) -> str:
     path = existing_path(config.path, "documents.path")
-    kind = "folder" if path.is_dir() and not is_table(path) else row_kind(path)
+    kind = table_kind(path) or ("folder" if path.is_dir() and not is_table(path) else None)
+    if kind is None and (hint := unpack_hint(path)):
+        raise SourceError(f"documents.path {path}: {hint}")
     if kind is None:
         hint = "give the folder it is in, or" if path.suffix.lower() in READ_SUFFIXES else "expected a folder or"
         raise SourceError(

@@ -21,7 +21,7 @@ from multigrain.config import (
 from multigrain.config.candidates import candidate_named
 from multigrain.config.evaluation import unnamed
 from multigrain.config.paths import STATIC_PREFIX
-from multigrain.errors import MultigrainError
+from multigrain.errors import MultigrainError, SourceError
 from multigrain.sources.files import existing_path, files_fingerprint
 from multigrain.sources.pairs import pairs_fingerprint
 from multigrain.sources.source import data_source
@@ -29,6 +29,7 @@ from multigrain.stages.base import RunContext
 from multigrain.storage.files import content_fingerprint
 from multigrain.storage.packages import resolve_encoder
 from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.shards import parts_of_table
 from multigrain.synthesis.few_shot import few_shot_fingerprint
 from multigrain.synthesis.prompts import Prompts
 from multigrain.synthesis.style import style_queries
@@ -314,8 +315,14 @@ def set_paths(settings: EvaluationSetConfig) -> list[Path]:
 
 
 def _set_content(settings: EvaluationSetConfig) -> list[str | None]:
-    """The content of an evaluation set's files on this machine."""
-    return [content_fingerprint(path) for path in set_paths(settings)]
+    """The content of an evaluation set's files on this machine; all parts of one that is in parts."""
+    parts: list[Path] = []
+    for path in set_paths(settings):
+        try:
+            parts += parts_of_table(path) or [path]
+        except SourceError:  # reading says which is missing
+            parts.append(path)
+    return [content_fingerprint(part) for part in parts]
 
 
 def _source(config: Config) -> str:

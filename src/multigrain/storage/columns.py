@@ -73,6 +73,28 @@ ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
 GRADE: Final = Column(
     "grade", ("score", "grade", "relevance", "rel", "label", "gold_label", "similarity", "similarity_score")
 )
+JUDGED: Final = Column(
+    "grade",
+    (
+        *GRADE.names,
+        "gain",
+        "judgment",
+        "judgement",
+        "relevance_label",
+        "relevance_grade",
+        "relevance_score",
+        "relevance_judgment",
+        "graded_relevance",
+        "relevancy",
+        "relevant",
+        "is_relevant",
+        "rating",
+        "qrel",
+    ),
+)
+"""Of judgments of relevance. Next to a pair, some of these names are columns of something else."""
+BESIDE_JUDGMENTS: Final = (Column("iteration", ("iteration", "iter", "q0", "0")), TEXT, TITLE, OWN_ID)
+"""What a table of judgments may have besides ids and grades."""
 SENTENCES: Final = (
     Column("first sentence", ("sentence1", "sentence_1", "sentence_a")),
     Column("second sentence", ("sentence2", "sentence_2", "sentence_b")),

@@ -11,10 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Final
 
 from multigrain.display.install import install_line
 from multigrain.errors import RunDirectoryError, SourceError
+
+UNPACK: Final = {
+    ".gz": "gunzip -k",
+    ".zst": "unzstd",
+    ".bz2": "bunzip2 -k",
+    ".xz": "unxz -k",
+    ".zip": "unzip",
+}
+"""What unpacks a file whose name ends so."""
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -107,6 +116,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def unpack_hint(file: Path | str) -> str:
+    """What an error says of a compressed file, which no reader of ours opens; empty for others."""
+    name = str(file).replace("\\", "/").rsplit("/", 1)[-1]
+    command = UNPACK.get(Path(name).suffix.lower())
+    return "" if command is None else f"compressed files are not read; unpack it first, e.g. `{command} {name}`"
 
 
 def is_remote(place: object) -> bool:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from multigrain.display.text import first_line
-from multigrain.errors import RunDirectoryError
+from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.files import file_system
 
 MANIFEST_NAME: Final = "_manifest.json"
@@ -33,6 +35,8 @@ RUN_AGAIN: Final = "run the stage that wrote it again"
 
 _FORMAT: Final = 1
 _BLOCK: Final = 1 << 22
+_PART: Final = re.compile(r"(?P<before>.*?)-?(?P<number>\d+)(?P<after>-of-(?P<total>\d+))")
+"""The stem of a file that is one of several of a table, as the hub names them: `test-00000-of-00002`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,55 @@ def table_files(path: Path) -> list[Path]:
     """
     manifest = stored_manifest(path)
     return [path] if manifest is None else [path / shard.file for shard in manifest.shards]
+
+
+def stem_of_table(file: Path) -> str:
+    """A file's name without its suffix and, where it is one of several of a table, without its number."""
+    part = _PART.fullmatch(file.stem)
+    return file.stem if part is None else part["before"]
+
+
+def parts_of_table(file: Path) -> list[Path]:
+    """The files of a table that somebody else wrote in parts (`test-00000-of-00002.parquet`), in order.
+
+    Args:
+        file: one of the parts; any other file is a table by itself.
+
+    Raises:
+        SourceError: a part is missing, or there are parts of two tables.
+    """
+    if _PART.fullmatch(file.stem) is None:
+        return [file]
+    like = f"*-of-*{file.suffix}"
+    parts = sorted(other for other in file.parent.glob(like) if stem_of_table(other) == stem_of_table(file))
+    check_parts(parts)
+    return parts
+
+
+def check_parts(files: Iterable[Path]) -> None:
+    """See that of tables in parts all are there, among some files.
+
+    Raises:
+        SourceError: a part is missing, or there are parts of two tables.
+    """
+    tables: dict[tuple[Path, str, str], list[tuple[Path, re.Match[str]]]] = defaultdict(list)
+    for file in files:
+        if (part := _PART.fullmatch(file.stem)) is not None:
+            tables[file.parent, part["before"], file.suffix].append((file, part))
+    for parts in tables.values():
+        first, match = parts[0]
+        other = next((file for file, part in parts if int(part["total"]) != int(match["total"])), None)
+        if other is not None:
+            raise SourceError(f"{other}: {first.name} beside it is of another number of parts; remove those of one")
+        numbers, total = {int(part["number"]) for _, part in parts}, int(match["total"])
+        begin = int(total in numbers)  # most count from 0
+        missing = next((number for number in range(begin, begin + total) if number not in numbers), None)
+        if missing is not None:
+            digits = f"{missing:0{len(match['number'])}d}"
+            name = first.name.replace(match["number"] + match["after"], digits + match["after"])
+            raise SourceError(
+                f"{first.parent / name}: no such file, and {first.name} is one of {total} parts; fetch them all"
+            )
 
 
 def remote_files(place: str) -> list[str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import SourceError
-from multigrain.sources.beir import find_beir, find_splits, is_beir, iterate_texts, read_qrels
+from multigrain.sources.beir import find_beir, has_packed_texts, is_beir, iterate_texts
+from multigrain.sources.files import table_kind
+from multigrain.sources.judgments import find_splits, read_qrels
 from multigrain.storage.columns import pair_columns
-from multigrain.storage.rows import read_rows, row_kind
-from multigrain.storage.shards import is_table
+from multigrain.storage.rows import read_rows
 from multigrain.tools.first_look import LOOKED_AT, READ_TOKENS, suggest
 
 ENOUGH_TO_TRAIN: Final = 300
@@ -42,17 +43,24 @@ class LabelledInput:
 
 
 def look_for_labels(path: Path, *, shown: str, base_model: str = "auto") -> LabelledInput | None:
-    """Look whether a path holds labelled queries; None where it does not, or cannot be read.
+    """Look whether a path holds labelled queries; None where it does not.
+
+    A table that cannot be read holds none: the look at it as documents says why.
 
     Args:
         path: a file or a folder.
         shown: the path as the config is to have it.
         base_model: the model that is tuned; auto reads English alone.
+
+    Raises:
+        SourceError: a BEIR folder that cannot be read.
     """
+    if is_beir(path) or has_packed_texts(path):
+        return _beir(path, shown, base_model)
+    if not path.exists() or table_kind(path) is None:
+        return None
     try:
-        if path.is_dir() and not is_table(path):
-            return _beir(path, shown, base_model) if is_beir(path) else None
-        return _table(path, shown, base_model) if path.exists() and row_kind(path) is not None else None
+        return _table(path, shown, base_model)
     except SourceError:
         return None
 
@@ -77,9 +85,7 @@ def _table(path: Path, shown: str, base_model: str) -> LabelledInput | None:
 def _beir(folder: Path, shown: str, base_model: str) -> LabelledInput:
     splits = find_splits(folder)
     counts = {name: len(read_qrels(file)) for name, file in splits.items()}
-    corpus = find_beir(folder, next(iter(splits))).corpus if splits else None
-    if corpus is None:
-        raise SourceError(f"{folder}: no judgments in it")
+    corpus = find_beir(folder, next(iter(splits), None)).corpus  # or says what is missing
     trains = counts.get("train", 0) >= ENOUGH_TO_TRAIN
     sets = _sets(folder, shown, splits)
     settings: dict[str, dict[str, Any]] = {"evaluation": {"sets": sets}} if sets else {}
@@ -112,12 +118,16 @@ def _sets(folder: Path, shown: str, splits: Mapping[str, Path]) -> list[dict[str
     tests = [name for name in splits if name == "test"] or [name for name in splits if name not in {*roles, "train"}]
     roles |= dict.fromkeys(tests[:1], "test")
     stem = folder.resolve().name
+
+    def place(split: str) -> dict[str, str]:
+        """The set by its judgments in qrels/; where they lie elsewhere, by its three files."""
+        files = find_beir(folder, split)
+        parts = {"queries": files.queries, "documents": files.corpus, "qrels": files.qrels}
+        named = {"path": files.qrels} if files.qrels.parent.name == "qrels" else parts
+        return {key: f"{shown.rstrip('/')}/{file.relative_to(folder).as_posix()}" for key, file in named.items()}
+
     return [
-        {
-            "name": stem if role == "test" else f"{stem}-{name}",
-            "path": f"{shown.rstrip('/')}/{splits[name].relative_to(folder).as_posix()}",
-            "role": role,
-        }
+        {"name": stem if role == "test" else f"{stem}-{name}", **place(name), "role": role}
         for role in ("test", "validation")
         for name in roles
         if roles[name] == role

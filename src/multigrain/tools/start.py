@@ -86,6 +86,7 @@ def start_text(start: Start, *, path: Path = Path("config.yaml")) -> StartText:
 
     Raises:
         ConfigError: choices that do not go together, or values that no config may have.
+        SourceError: labelled queries that cannot be read.
     """
     made = _template(start, path) if start.recipe is None else StartText(_recipe(start, start.recipe))
     parse_config(yaml.safe_load(made.text), origin="these choices")

@@ -12,7 +12,7 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.sets.beir import read_beir
 from multigrain.evaluation.sets.loading import load_evaluation_set
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.sources.beir import read_qrels
+from multigrain.sources.judgments import read_qrels
 
 CORPUS = [
     {"_id": "d1", "title": "Cats", "text": "They sleep."},
