@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -216,3 +217,26 @@ def test_rows_are_read_in_any_number(tmp_path: Path) -> None:
     table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "p.jsonl", rows(3)), limit=10))
 
     assert (len(table.positives), table.pairs) == (3, 3)
+
+
+@pytest.mark.parametrize("kind", ["saved", "flat", "parts"])
+def test_a_folder_that_is_one_table_is_read_as_one(tmp_path: Path, kind: str) -> None:
+    items = [{"query": f"what is item {n}?", "positive": f"Item {n} is told of in chapter {n}."} for n in range(30)]
+    folder = tmp_path / "pairs"
+    if kind == "saved":
+        datasets.Dataset.from_list(items).save_to_disk(str(folder))
+    else:
+        folder.mkdir()
+        names = ["a", "b"] if kind == "flat" else ["train-00000-of-00002", "train-00001-of-00002"]
+        for name, part in zip(names, (items[:10], items[10:]), strict=True):
+            pq.write_table(pa.Table.from_pylist(part), folder / f"{name}.parquet")
+    config = PairsConfig(path=folder)
+    before = pairs_fingerprint(config)
+
+    assert len(read_pairs(config).positives) == 30
+    assert pairs_fingerprint(config) == before
+    if kind == "parts":
+        (folder / "train-00000-of-00002.parquet").unlink()
+        assert pairs_fingerprint(config) != before
+        with pytest.raises(SourceError, match="part"):
+            read_pairs(config)

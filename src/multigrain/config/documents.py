@@ -110,11 +110,12 @@ class PairsConfig(Section):
     added: ClassVar[Mapping[str, Any]] = {"labels": None, "balance": True, "texts_per_label": 0}
 
     kind: Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "hub", "beir"] = "auto"
-    """What `path` holds; auto tells by the name, and takes a folder for a BEIR data set."""
+    """What `path` holds; auto tells by the name, and takes a folder that is no table for a BEIR data set."""
 
     path: InputPath | None = None
-    """A .jsonl, .json, .csv, .tsv or .parquet file, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT], or a BEIR folder
-    (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv). Rows with the same query are one query with several positives."""
+    """A .jsonl, .json, .csv, .tsv or .parquet file, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT], a folder of Parquet
+    files or one that `datasets` saved, or a BEIR folder (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv).
+    Rows with the same query are one query with several positives."""
 
     query_field: str = "query"
     """Column with the query. Its words are never changed."""

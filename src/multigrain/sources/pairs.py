@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
-from multigrain.sources.files import existing_path, files_fingerprint, status_hash
+from multigrain.sources.files import existing_path, files_fingerprint, status_hash, table_kind
 from multigrain.sources.grouping import divide_group, join_groups, near_duplicate_groups, too_large_group
 from multigrain.sources.labels import LABEL, read_label_list, read_labelled_texts
 from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
@@ -24,9 +25,9 @@ from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import POSITIVE, QUERY, TEXT
 from multigrain.storage.labels import find_labels, is_match
 from multigrain.storage.reading import Reading, using
-from multigrain.storage.rows import read_rows, row_kind
+from multigrain.storage.rows import read_rows
 from multigrain.storage.sequences import DiskList, View
-from multigrain.storage.shards import is_table
+from multigrain.storage.shards import is_table, parts_of_table
 from multigrain.storage.text import storable
 
 _MIN_QUERIES: Final = 10
@@ -134,11 +135,23 @@ def pairs_fingerprint(config: PairsConfig) -> str:
         return files_fingerprint(path)
     if is_table(path):
         return status_hash(sorted(path.iterdir()))
+    if table_kind(path) is not None:
+        return files_fingerprint(path)
     try:
         files = find_beir(path, config.split, option=_SPLIT_OPTION)
+        tables = [_parts(table) for table in (files.corpus, files.queries, files.qrels)]
     except SourceError:  # reading says what is missing, and not the look whether anything has changed
         return status_hash([])
-    return status_hash([files.corpus, files.queries, files.qrels])
+    return status_hash(chain(*tables))
+
+
+def _parts(table: Path) -> list[Path]:
+    return sorted(table.rglob("*.parquet")) if table.is_dir() else parts_of_table(table)
+
+
+def _kind_of(path: Path) -> str | None:
+    """What a path holds: a kind of table, or "beir" for any other folder; None where its name does not tell."""
+    return table_kind(path) or ("beir" if path.is_dir() else None)
 
 
 def read_pairs(config: PairsConfig) -> PairTable:
@@ -148,7 +161,7 @@ def read_pairs(config: PairsConfig) -> PairTable:
         SourceError: the path is missing, of an unknown kind, malformed at some line, or has no such column.
     """
     path = existing_path(config.path, "pairs.path")
-    kind = config.kind if config.kind != "auto" else "beir" if path.is_dir() and not is_table(path) else row_kind(path)
+    kind = config.kind if config.kind != "auto" else _kind_of(path)
     if kind is None:
         raise SourceError(
             f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .json, .csv, .tsv or .parquet file, "

@@ -17,10 +17,10 @@ from multigrain.config.paths import is_hub
 from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.columns import Column, no_column
 from multigrain.storage.entries import list_in, passage_text
-from multigrain.storage.files import is_remote, open_binary
+from multigrain.storage.files import is_remote, open_binary, unpack_hint
 from multigrain.storage.hub import HubReference, class_names, is_saved, parse_hub, read_hub
 from multigrain.storage.separated import check_names, read_separated
-from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
+from multigrain.storage.shards import MANIFEST_NAME, check_parts, remote_files, table_files
 from multigrain.storage.text import storable, text_stream
 
 ROW_KINDS: Final = {
@@ -146,7 +146,8 @@ def read_rows(
         is_folder = not is_remote(path) and Path(path).is_dir()
         kind = row_kind(path) or ("parquet" if is_folder else None)
     if kind is None:
-        raise SourceError(f"{path}: cannot tell what it holds; expected one of {', '.join(ROW_KINDS)}")
+        expected = unpack_hint(path) or f"expected one of {', '.join(ROW_KINDS)}"
+        raise SourceError(f"{path}: cannot tell what it holds; {expected}")
     if kind == "hub":
         return read_data_set(parse_hub(Path(path)), str(path))
     if kind == "parquet":
@@ -348,6 +349,7 @@ def _folder_batches(folder: Path) -> Iterator[Any]:
     if not inside:
         raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
     _require_one_split(folder, inside)
+    check_parts(inside)
     options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(folder)}
     files = list(map(str, inside))
     table = ds.dataset(files, **options)
