@@ -45,7 +45,8 @@ def faults(how: str, **environment: str) -> tuple[str, int]:
 def test_results_of_layers_are_not_paged_in_anew() -> None:
     said, kept = faults("kept")
     assert said == "True"
-    paged = faults("as it was")[1]
+    # Left to itself glibc moves its threshold, by what was freed before: this is where it begins.
+    paged = faults("as it was", MALLOC_MMAP_THRESHOLD_="131072")[1]
     assert paged > 40_000, "80 results of 1,024 pages each"
     assert kept < paged / 10
 

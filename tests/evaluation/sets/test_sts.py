@@ -51,7 +51,8 @@ def test_a_collapsed_model_orders_nothing() -> None:
         ),
         (ROWS[:2], None, "2 pairs; a rank correlation needs 3"),
         ([(one, two, "3") for one, two, _ in ROWS], None, "all equal or not finite"),
-        ([*ROWS, ("x", "y", "nan")], None, "all equal or not finite"),
+        ([*ROWS, ("x", "y", "inf")], None, "all equal or not finite"),
+        ([*ROWS, ("x", "y", "nan")], None, "sts.tsv:5: no score; 1 of 4 pairs would be left out"),
     ],
 )
 def test_bad_files_get_one_line(tmp_path: Path, rows, header: str | None, message: str) -> None:
