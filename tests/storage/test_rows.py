@@ -159,6 +159,22 @@ def test_files_of_one_folder_add_columns_and_say_what_others_leave_open(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    "other", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.null()]
+)
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_texts_of_several_files_are_texts_whatever_each_file_calls_them(
+    tmp_path: Path, other: Any, first: str
+) -> None:
+    value = None if other == pa.null() else 7 if other == pa.int64() else "7"
+    tables = {"a": pa.table({"id": ["x"]}), "b": pa.table({"id": pa.array([value], other)})}
+    folder_of(tmp_path, one=tables.pop(first), two=tables.popitem()[1])
+
+    ids = {row.values["id"] for row in read_rows(tmp_path)}
+
+    assert ids == {"x", None if value is None else "7"}
+
+
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, a=pa.table({"query": ["a"]}), b=pa.table({"query": [[1]]}))
 

@@ -19,8 +19,9 @@ from multigrain.storage.columns import Column, no_column
 from multigrain.storage.entries import list_in, passage_text
 from multigrain.storage.files import is_remote, open_binary, unpack_hint
 from multigrain.storage.hub import HubReference, class_names, is_saved, parse_hub, read_hub
+from multigrain.storage.parquet_folder import folder_batches
 from multigrain.storage.separated import check_names, read_separated
-from multigrain.storage.shards import MANIFEST_NAME, check_parts, remote_files, table_files
+from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
 from multigrain.storage.text import storable, text_stream
 
 ROW_KINDS: Final = {
@@ -36,7 +37,6 @@ ROW_KINDS: Final = {
 _BATCH_ROWS: Final = 4_096
 _HALF_CHARACTER: Final = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 """How JSON escapes half of a character, or NUL; both halves of one are escaped so too, and stay."""
-_SPLIT_FILE: Final = re.compile(r"(?:.*/)?(?P<split>train|validation|valid|val|dev|test)(?:[-_./].*)", re.IGNORECASE)
 _NAMED: Final = 8  # keys of an object that is no row
 _SHOWN: Final = 60  # characters of a line that cannot be read
 
@@ -305,7 +305,7 @@ def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -
         elif is_saved(Path(path)):
             yield from read_hub(HubReference(str(path), None, None, None), str(path))
         else:
-            yield from _folder_batches(Path(path))
+            yield from folder_batches(Path(path), _BATCH_ROWS)
     except RunDirectoryError as error:
         raise SourceError(str(error)) from None
     except (pa.ArrowException, OSError) as error:
@@ -333,47 +333,6 @@ def _column_among(column: str | Column, names: Sequence[str]) -> str | None:
     if isinstance(column, Column):
         return column.among(names)
     return column if column in names else None
-
-
-def _folder_batches(folder: Path) -> Iterator[Any]:
-    """The rows of somebody else's folder of Parquet files, in the order of their names."""
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    hidden = (".", "_")
-    inside = sorted(
-        file
-        for file in folder.rglob("*.parquet")
-        if file.is_file() and not any(part.startswith(hidden) for part in file.relative_to(folder).parts)
-    )
-    if not inside:
-        raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
-    _require_one_split(folder, inside)
-    check_parts(inside)
-    options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(folder)}
-    files = list(map(str, inside))
-    table = ds.dataset(files, **options)
-    # The first file's columns would do for all: a column that another one adds would be lost, and one that holds
-    # nothing in the first would be taken for one that never does.
-    schemas = [table.schema, *(fragment.physical_schema for fragment in table.get_fragments())]
-    try:
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowException as error:
-        problem = " ".join(str(error).split())
-        raise SourceError(f"{folder}: the files do not fit together ({problem}): give one of them") from None
-    table = ds.dataset(files, schema=schema, **options)
-    yield from table.to_batches(batch_size=_BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
-
-
-def _require_one_split(folder: Path, files: Sequence[Path]) -> None:
-    """See that a folder does not hold training and test rows side by side, as a copy of the hub's does."""
-    named = [_SPLIT_FILE.match(file.relative_to(folder).as_posix()) for file in files]
-    splits = sorted({match["split"] for match in named if match is not None})
-    if len(splits) > 1 and all(named):
-        example = "train" if "train" in splits else splits[0]
-        raise SourceError(
-            f"{folder}: the folder holds the splits {', '.join(splits)}; name one of them, as in hf:{folder}:{example}"
-        )
 
 
 _TextReader = Callable[[Path | str], Iterator[tuple[int, dict[str, Any]]]]

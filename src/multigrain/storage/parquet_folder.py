@@ -1,0 +1,92 @@
+"""Folders of Parquet files that somebody else wrote: the columns of all files, and the rows of one split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.errors import SourceError
+from multigrain.storage.shards import check_parts
+
+_SPLIT_FILE: Final = re.compile(r"(?:.*/)?(?P<split>train|validation|valid|val|dev|test)(?:[-_./].*)", re.IGNORECASE)
+
+
+def folder_batches(folder: Path, rows: int) -> Iterator[Any]:
+    """The rows of somebody else's folder of Parquet files, in the order of their names.
+
+    Args:
+        folder: with files in it, or in folders in it; `year=2024/…` is a column too.
+        rows: of a batch, at most.
+
+    Raises:
+        SourceError: there are none, of several splits, or of columns that do not fit together.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    hidden = (".", "_")
+    inside = sorted(
+        file
+        for file in folder.rglob("*.parquet")
+        if file.is_file() and not any(part.startswith(hidden) for part in file.relative_to(folder).parts)
+    )
+    if not inside:
+        raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
+    _require_one_split(folder, inside)
+    check_parts(inside)
+    options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(folder)}
+    files = list(map(str, inside))
+    table = ds.dataset(files, **options)
+    # The first file's columns would do for all: a column that another one adds would be lost, and one that holds
+    # nothing in the first would be taken for one that never does.
+    schemas = [table.schema, *(fragment.physical_schema for fragment in table.get_fragments())]
+    try:
+        schema = pa.unify_schemas(_plain_texts(schemas), promote_options="permissive")
+    except pa.ArrowException as error:
+        problem = " ".join(str(error).split())
+        raise SourceError(f"{folder}: the files do not fit together ({problem}): give one of them") from None
+    table = ds.dataset(files, schema=schema, **options)
+    yield from table.to_batches(batch_size=rows, batch_readahead=1, fragment_readahead=1)
+
+
+def _plain_texts(schemas: Sequence[Any]) -> list[Any]:
+    """Schemas with one type for texts.
+
+    Categories are their values, and a column of whole numbers that holds texts in another file is one of texts.
+    """
+    import pyarrow as pa
+
+    def plain(kind: Any) -> Any:
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return pa.string() if pa.types.is_string_view(kind) else kind
+
+    def is_text(kind: Any) -> bool:
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    schemas = [
+        pa.schema([field.with_type(plain(field.type)) for field in schema], schema.metadata) for schema in schemas
+    ]
+    texts = {field.name for schema in schemas for field in schema if is_text(field.type)}
+    return [
+        pa.schema(
+            [
+                field.with_type(pa.string()) if field.name in texts and pa.types.is_integer(field.type) else field
+                for field in schema
+            ],
+            schema.metadata,
+        )
+        for schema in schemas
+    ]
+
+
+def _require_one_split(folder: Path, files: Sequence[Path]) -> None:
+    """See that a folder does not hold training and test rows side by side, as a copy of the hub's does."""
+    named = [_SPLIT_FILE.match(file.relative_to(folder).as_posix()) for file in files]
+    splits = sorted({match["split"] for match in named if match is not None})
+    if len(splits) > 1 and all(named):
+        example = "train" if "train" in splits else splits[0]
+        raise SourceError(
+            f"{folder}: the folder holds the splits {', '.join(splits)}; name one of them, as in hf:{folder}:{example}"
+        )
