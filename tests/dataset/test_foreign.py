@@ -278,6 +278,14 @@ def test_labels_are_heeded_where_the_first_rows_have_none(tmp_path) -> None:
     assert find_labels(lambda: read_rows(path)) is not None
 
 
+def test_a_label_of_few_rows_is_not_heeded(tmp_path) -> None:
+    pairs = [{"query": f"q{n}", "positive": f"p{n}"} | ({"score": 1} if n == 5 else {}) for n in range(20)]
+    path = written(tmp_path / "a.jsonl", *pairs)
+
+    assert len(read_foreign(path)[0]) == 20
+    assert find_labels(lambda: read_rows(path)) is None
+
+
 @pytest.mark.parametrize(
     ("row", "form"),
     [

@@ -67,6 +67,8 @@ def test_texts_that_differ_by_a_sign_are_not_repeated(texts: tuple[str, ...]) ->
     ("one", "other"),
     [
         ("# Heading\n\n* first\n* second", "Heading\n- first\n- second."),
+        ("Heading\n=======\n\n+ first\n> quoted", "Heading\n\n- first\nquoted"),
+        ("foo - bar | #tag", "foo: bar, tag"),
         ("Who may open it?", "who may open it"),
         ("an e-mail \u2014 short", "An e mail; (short)"),
         ("\u300c\u6c34\u300d\u3068\u6c34\u3002", "\u6c34\u3068\u6c34"),

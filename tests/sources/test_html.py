@@ -82,6 +82,16 @@ def test_cells_that_span_columns_too_and_tables_in_cells_stay_in_their_places() 
     ]
 
 
+def test_a_long_cell_stands_once_and_keeps_its_place() -> None:
+    """Pages are laid out by tables, too."""
+    long = "word " * 100
+    soup = BeautifulSoup(
+        f"<table><tr><td rowspan=3>{long}</td><td>a</td></tr><tr><td>b</td></tr><tr></tr></table>", "html.parser"
+    )
+    say_in_words(soup)
+    assert [[cell.get_text() for cell in row("td")] for row in soup("tr")] == [[long, "a"], ["", "b"], [""]]
+
+
 def test_a_page_says_its_powers_and_its_rows(tmp_path: Path) -> None:
     page = (
         "<html><head><meta charset='iso-8859-1'><title>Caf\u00e9</title></head><body><p>Up to 10<sup>6</sup> rows, "

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from multigrain.errors import SourceError
 from multigrain.storage.columns import ID, OWN_ID, POSITIVE, QUERY, TEXT
+from multigrain.storage.labels import label_of
 from multigrain.storage.rows import Row, read_lines, read_rows, row_kind
 from multigrain.storage.text import NotTextError
 
@@ -178,19 +179,39 @@ def test_texts_of_several_files_are_texts_whatever_each_file_calls_them(
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, a=pa.table({"query": ["a"]}), b=pa.table({"query": [[1]]}))
 
-    with pytest.raises(SourceError, match=r"the files do not fit together \(.*query.*\): give one of them"):
+    with pytest.raises(SourceError, match=r"cannot be read as Parquet \(.*cast"):
         list(read_rows(folder))
+
+
+def test_columns_that_do_not_fit_together_keep_the_first_files_type(tmp_path: Path) -> None:
+    tables = {"a": pa.table({"query": ["a"], "unused": [1]}), "b": pa.table({"query": ["b"], "unused": [True]})}
+
+    assert [row.values["query"] for row in read_rows(folder_of(tmp_path, **tables))] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
     "names",
-    [("train-00000-of-00001", "test-00000-of-00001"), ("train__0000", "validation__0000"), ("dev_1", "TRAIN_1")],
+    [
+        ("train-00000-of-00001", "test-00000-of-00001"),
+        ("train__0000", "val__0000"),
+        ("dev_1", "TRAIN_1"),
+        ("split=train__a", "split=test__a"),
+    ],
 )
 def test_training_and_test_rows_of_one_folder_are_not_mixed(tmp_path: Path, names: tuple[str, ...]) -> None:
     folder = folder_of(tmp_path, **{name: pa.table({"query": ["a"]}) for name in names})
 
     with pytest.raises(SourceError, match=r"holds the splits .*; name one of them, as in hf:"):
         list(read_rows(folder))
+
+
+@pytest.mark.parametrize(
+    "names", [("test_guide", "dev_guide"), ("Train-0", "train-1"), ("test", "notes"), ("val-0", "dev-1")]
+)
+def test_other_names_are_no_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder = folder_of(tmp_path, **{name: pa.table({"query": [name]}) for name in names})
+
+    assert {row.values["query"] for row in read_rows(folder)} == set(names)
 
 
 def test_one_split_of_a_copied_repository_is_read_by_its_name(tmp_path: Path) -> None:
@@ -214,6 +235,14 @@ def test_classes_are_read_by_their_names(tmp_path: Path, kind: str) -> None:
         data.save_to_disk(str(path))
 
     assert [row.values["label"] for row in read_rows(path)] == ["duplicate", "not_duplicate", None, None]
+    assert [label_of(row, "label") for row in read_rows(path)] == [1, 0, None, None]
+
+
+def test_classes_whose_names_say_nothing_count_by_their_numbers(tmp_path: Path) -> None:
+    features = datasets.Features({"label": datasets.ClassLabel(names=["unrelated", "related"])})
+    datasets.Dataset.from_dict({"label": [1, 0]}, features=features).to_parquet(tmp_path / "a.parquet")
+
+    assert [label_of(row, "label") for row in read_rows(tmp_path / "a.parquet")] == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])

@@ -47,9 +47,9 @@ class DocumentsConfig(Section):
     path), or a data source of another package. auto tells by the file name."""
 
     path: InputPath | None = None
-    """A folder of text, Markdown, HTML, PDF and DOCX files; one .jsonl, .json, .csv, .tsv or .parquet file; a folder
-    of Parquet files, or one that `datasets` saved; or a data set, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Relative
-    to the config file."""
+    """A folder of text, Markdown, HTML, PDF and DOCX files; or one .jsonl, .json, .csv, .tsv or .parquet file. A
+    folder of Parquet files, or one that `datasets` saved. Or a data set, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT].
+    Relative to the config file."""
 
     id_field: str = "id"
     """Column with the document id (made from the row number where the column is missing)."""
@@ -84,7 +84,7 @@ class DocumentsConfig(Section):
     """Longer documents (or chunks) are cut here, at a space where one is near, and counted."""
 
     near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
-    """Documents whose word trigrams overlap this much (Jaccard) are one group: no split divides a group, unless it
+    """Documents whose word trigrams overlap this much (Jaccard) are one group. No split divides a group, unless it
     holds more than half of all documents."""
 
     validation_share: float = Field(default=0.1, ge=0, lt=1)
@@ -113,8 +113,8 @@ class PairsConfig(Section):
     """What `path` holds; auto tells by the name, and takes a folder that is no table for a BEIR data set."""
 
     path: InputPath | None = None
-    """A .jsonl, .json, .csv, .tsv or .parquet file, hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT], a folder of Parquet
-    files or one that `datasets` saved, or a BEIR folder (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv).
+    """A .jsonl, .json, .csv, .tsv or .parquet file, or hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]. Or a folder: of
+    Parquet files, one that `datasets` saved, or a BEIR data set (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv).
     Rows with the same query are one query with several positives."""
 
     query_field: str = "query"

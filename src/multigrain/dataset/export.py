@@ -164,7 +164,7 @@ def _sentence_transformers(rows: Iterator[ForeignRow]) -> Iterator[dict[str, Any
     if len(scored) > 1:
         raise SourceError(
             f"sentence-transformers columns need a label in every row or in none, and {scored[True]:,} of "
-            f"{scored.total():,} rows have scores; --format lists, flagembedding and tevatron take both"
+            f"{scored.total():,} rows have scores; --format flagembedding and tevatron take both"
         )
 
 

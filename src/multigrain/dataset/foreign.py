@@ -38,7 +38,7 @@ from multigrain.storage.columns import (
     negative_score_columns,
 )
 from multigrain.storage.entries import has_system_message, last_content, list_in, passage_text, shown, text_of
-from multigrain.storage.labels import LOOKED_AT, Labels, label_column, label_of, read_labels
+from multigrain.storage.labels import LOOKED_AT, Labels, label_of, read_labels, usual_label_column
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row, read_rows
 
@@ -118,7 +118,7 @@ def open_foreign(
     read_as = detect_format(first[0].values, first[0].place) if form == "auto" else form
     reading = reading if reading is not None else Reading()
     usable = _usable(chain(first, rows), read_as, reading, path)
-    column = next(filter(None, map(label_column, first)), None)
+    column = usual_label_column(first)
     if column is None or read_as in ("tevatron", "multigrain"):
         return (row for _, row in usable), read_as
     return _by_label(column, list(usable), reading, path), read_as

@@ -58,4 +58,5 @@ class LexicalIndex:
         return ranking
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
-        return [search_terms(text, self._stop_words) for text in texts]
+        seen: dict[str, str] = {}  # a word that stands a thousand times is one text in memory
+        return [[seen.setdefault(word, word) for word in search_terms(text, self._stop_words)] for text in texts]

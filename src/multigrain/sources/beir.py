@@ -255,7 +255,7 @@ def read_texts(path: Path) -> Iterator[Row]:
     suffix = path.suffix.lower()
     if path.is_dir():
         check_parts(path.rglob("*.parquet"))
-        return read_rows(path, "parquet")
+        return read_rows(path, "parquet", several=True)
     if path.is_file() and len(parts := parts_of_table(path)) > 1:
         raise SourceError(f"{path}: one of {len(parts)} parts; put them all in one folder, and name that")
     if hint := unpack_hint(path):

@@ -23,6 +23,7 @@ RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""
 
+_OTHER_TABLES: Final = (".jsonl", ".ndjson", ".csv", ".tsv")
 _CARDS: Final = ("readme", "license")
 _LOCK: Final = "~$"
 _HIDDEN: Final = (".", "_")
@@ -68,7 +69,8 @@ def _is_one_table(folder: Path) -> bool:
             return False
         folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         for name in (Path(name) for name in names if not name.startswith((*_HIDDEN, _LOCK))):
-            if name.suffix.lower() in READ_SUFFIXES and name.stem.lower() not in _CARDS:
+            is_card = Path(root) == folder and name.stem.lower() in _CARDS
+            if (name.suffix.lower() in READ_SUFFIXES and not is_card) or name.suffix.lower() in _OTHER_TABLES:
                 return False
             has_tables = has_tables or name.suffix == ".parquet"
     return has_tables
@@ -88,7 +90,8 @@ def files_fingerprint(path: Path) -> str:
     if is_table(path):
         return status_hash(sorted(path.iterdir()), path.parent)
     if table_kind(path) is not None:
-        return status_hash((file for file in sorted(path.rglob("*")) if file.is_file()), path.parent)
+        inside = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith("."))
+        return status_hash(inside, path.parent)
     # A link to nothing is no file.
     return status_hash((file for file in document_files(path) if file.exists()), path.parent)
 

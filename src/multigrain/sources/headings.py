@@ -13,6 +13,25 @@ _FRONT_MATTER: Final = re.compile(
     r"\A(?P<mark>---|\+\+\+)[ \t]*\n(?P<values>.*?)(?<=\n)(?P=mark)[ \t]*(?:\n|\Z)", re.S
 )
 _HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
+_USUAL_KEYS: Final = frozenset(
+    [
+        "title",
+        "date",
+        "layout",
+        "tags",
+        "author",
+        "authors",
+        "categories",
+        "category",
+        "description",
+        "summary",
+        "slug",
+        "draft",
+        "weight",
+        "permalink",
+    ]
+)
+"""Where values are no YAML, one of these tells front matter from text between two rules."""
 _KEY: Final = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)[ \t]*[:=](?:[ \t]+(?P<value>.*))?")
 _ALSO_IN_IT: Final = re.compile(r"\s|[-#\[\]{}]")  # how other lines of front matter begin: lists, comments, templates
 _QUOTED: Final = re.compile(r"""(['"])(.+)\1\s*(?:#.*)?""")
@@ -81,7 +100,7 @@ def _read_keys(text: str) -> dict[str, str] | None:
             values.setdefault(key["key"], quoted[2] if quoted else value)
         elif line and not _ALSO_IN_IT.match(line):
             return None
-    return values or None
+    return values if _USUAL_KEYS & {key.lower() for key in values} else None
 
 
 def _take_rst(text: str) -> tuple[str, str] | None:

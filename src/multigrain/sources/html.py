@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _ORDINALS: Final = frozenset(["st", "nd", "rd", "th", "er", "re", "e", "ème", "o", "a", "º", "ª"])
 _MARKS: Final = frozenset(("tm", "sm", "™", "℠", "®", "©", "(r)", "(c)"))
+_LONGEST_VALUE: Final = 200  # characters of a cell that is said again
 _WIDEST: Final = 1000  # what browsers read of a wider span
 
 
@@ -18,7 +19,8 @@ def say_in_words(soup: BeautifulSoup) -> None:
     """Change a page so that its text alone says what a reader sees.
 
     - A superscript keeps its mark: 10<sup>6</sup> is 10^6, a note's number [1]; ordinals and trade marks stay plain.
-    - A cell that spans several rows stands in each of them, so that no value moves under another heading.
+    - A cell that spans several rows stands in each of them, so that no value moves under another heading. A long one
+      stands once.
 
     What a page hides stays: answers that unfold and tabs are hidden too.
 
@@ -27,7 +29,7 @@ def say_in_words(soup: BeautifulSoup) -> None:
     """
     for tag in soup("sup"):
         tag.replace_with(_raised(tag))
-    for table in soup("table"):
+    for table in reversed(soup("table")):  # those within cells first
         _fill_rows(table)
 
 
@@ -61,11 +63,14 @@ def _fill_rows(table: Tag) -> None:
 
 
 def _again(begun: dict[int, tuple[Tag, int]], column: int) -> tuple[Tag, int]:
-    """A cell once more, in the next row, and the column behind it."""
+    """A cell once more, in the next row, and the column behind it; of a long one its place alone."""
     cell, further = begun.pop(column)
     if further > 1:
         begun[column] = (cell, further - 1)
-    return copy.copy(cell), column + _width(cell)
+    again = copy.copy(cell)
+    if cell.find("table") is not None or len(cell.get_text()) > _LONGEST_VALUE:  # pages are laid out by tables, too
+        again.clear()
+    return again, column + _width(cell)
 
 
 def _width(cell: Tag) -> int:

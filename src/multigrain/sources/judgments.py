@@ -296,7 +296,7 @@ def _cells(row: Row) -> list[str]:
 
 def _grade(written: Any) -> int | None:
     try:
-        value = float(written)
+        value = float(getattr(written, "number", written))  # of a class, its number
     except (TypeError, ValueError):
         return None
     return int(value) if value.is_integer() else None

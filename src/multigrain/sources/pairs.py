@@ -146,7 +146,7 @@ def pairs_fingerprint(config: PairsConfig) -> str:
 
 
 def _parts(table: Path) -> list[Path]:
-    return sorted(table.rglob("*.parquet")) if table.is_dir() else parts_of_table(table)
+    return [table] if table.is_dir() else parts_of_table(table)
 
 
 def _kind_of(path: Path) -> str | None:

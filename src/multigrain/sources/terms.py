@@ -13,7 +13,7 @@ from multigrain.sources.language import main_language
 from multigrain.sources.words import folded_words, is_unspaced
 
 # What an apostrophe ties to a word is an ending (it's, don't) or an elision (l'eau), and no word of its own.
-_TIED: Final = re.compile(r"(?<=\w)['’]\w\b|\b\w['’](?=\w\w)")
+_TIED: Final = re.compile(r"(?<=\w)['’][^\W\d_]\b|\b[^\W\d_]['’](?=\w\w)")
 _APOSTROPHES: Final = ("'", "’")
 # Lucene's and "i", of which a tokeniser that wants two letters knows nothing.
 _ENGLISH: Final = (

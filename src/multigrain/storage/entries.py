@@ -81,7 +81,7 @@ def _parts(text: str, *, at: str) -> Any:
     kinds = [token.type for token in tokens[1:-1]]
     if STRING in kinds and all(kind == STRING for kind in kinds):
         return [ast.literal_eval(token.string) for token in tokens[1:-1]]
-    if [token.string for token in tokens[1:-1] if token.type != STRING] == ["..."]:
+    if STRING in kinds and [token.string for token in tokens[1:-1] if token.type != STRING] == ["..."]:
         raise SourceError(
             f"{at} is a list that numpy cut short when it printed it ('...'): write the table as Parquet"
         )

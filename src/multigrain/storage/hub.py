@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,22 @@ def read_hub(reference: HubReference, shown: str) -> Iterator[Any]:
     except Exception as error:  # the library raises whatever its readers and the hub's client do
         raise SourceError(f"{shown}: cannot be loaded ({_root_cause(error)})") from error
     yield from data_set.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+
+
+class ClassName(str):
+    """The name of a class, which knows its number."""
+
+    __slots__ = ("number",)
+    number: int
+
+    @classmethod
+    def of(cls, names: Sequence[str], number: int) -> ClassName | None:
+        """The class of a number; None for a number that no class has, such as -1."""
+        if not 0 <= number < len(names):
+            return None
+        name = cls(names[number])
+        name.number = number
+        return name
 
 
 def class_names(schema: Any) -> dict[str, list[str]]:

@@ -69,13 +69,14 @@ def label_of(row: Row, column: str) -> float | None:
         SourceError: it is no number.
     """
     value: Any = row.values.get(column)
+    class_number = getattr(value, "number", None)
     if isinstance(value, str):
         value = value.strip()
     if value is None or (isinstance(value, str) and value.lower() in _UNDECIDED):
         return None
     try:
         word = re.sub(r"[\s-]+", "_", value.lower()) if isinstance(value, str) else ""
-        number = _WORDS[word] if word in _WORDS else float(value)
+        number = _WORDS[word] if word in _WORDS else float(value if class_number is None else class_number)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
@@ -91,6 +92,13 @@ def label_column(row: Row) -> str | None:
     column = GRADE.among(row.values)
     is_scalar = column is not None and not isinstance(row.values[column], list | dict)
     return column if is_scalar and not negative_columns(tuple(row.values)) else None
+
+
+def usual_label_column(rows: Iterable[Row]) -> str | None:
+    """The column with the labels of a table, by its first rows: at least half of them have it."""
+    columns = [label_column(row) for row in islice(rows, LOOKED_AT)]
+    found = [column for column in columns if column is not None]
+    return found[0] if found and 2 * len(found) >= len(columns) else None
 
 
 def read_labels(column: str, rows: Iterable[Row]) -> Labels | None:
@@ -133,7 +141,7 @@ def find_labels(read: Callable[[], Iterator[Row]]) -> Labels | None:
     Raises:
         SourceError: the table cannot be read, or a label is no number.
     """
-    column = next(filter(None, map(label_column, islice(read(), LOOKED_AT))), None)
+    column = usual_label_column(read())
     labels = None if column is None else read_labels(column, read())
     return labels if labels is not None and labels.heeded else None
 

@@ -10,20 +10,24 @@ from typing import Any, Final
 from multigrain.errors import SourceError
 from multigrain.storage.shards import check_parts
 
-_SPLIT_FILE: Final = re.compile(r"(?:.*/)?(?P<split>train|validation|valid|val|dev|test)(?:[-_./].*)", re.IGNORECASE)
+_SPLIT: Final = "(?P<split>train|validation|valid|val|dev|test)"
+_SPLIT_FILE: Final = re.compile(rf"(?:.*/)?{_SPLIT}(?:[-_]\d+(?:-of-\d+)?)?\.parquet", re.IGNORECASE)
+_SPLIT_FOLDER: Final = re.compile(rf"(?:.*/)?(?:split=)?{_SPLIT}/.*", re.IGNORECASE)
+_CALLED: Final = {"valid": "validation", "val": "validation", "dev": "validation"}
+"""What `datasets` calls a split by other names."""
 
 
-def folder_batches(folder: Path, rows: int) -> Iterator[Any]:
+def folder_batches(folder: Path, rows: int, *, several: bool = False) -> Iterator[Any]:
     """The rows of somebody else's folder of Parquet files, in the order of their names.
 
     Args:
         folder: with files in it, or in folders in it; `year=2024/…` is a column too.
         rows: of a batch, at most.
+        several: files of several splits are parts of one table, as the queries of a set are.
 
     Raises:
         SourceError: there are none, of several splits, or of columns that do not fit together.
     """
-    import pyarrow as pa
     import pyarrow.dataset as ds
 
     hidden = (".", "_")
@@ -34,7 +38,8 @@ def folder_batches(folder: Path, rows: int) -> Iterator[Any]:
     )
     if not inside:
         raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
-    _require_one_split(folder, inside)
+    if not several:
+        _require_one_split(folder, inside)
     check_parts(inside)
     options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(folder)}
     files = list(map(str, inside))
@@ -42,13 +47,28 @@ def folder_batches(folder: Path, rows: int) -> Iterator[Any]:
     # The first file's columns would do for all: a column that another one adds would be lost, and one that holds
     # nothing in the first would be taken for one that never does.
     schemas = [table.schema, *(fragment.physical_schema for fragment in table.get_fragments())]
-    try:
-        schema = pa.unify_schemas(_plain_texts(schemas), promote_options="permissive")
-    except pa.ArrowException as error:
-        problem = " ".join(str(error).split())
-        raise SourceError(f"{folder}: the files do not fit together ({problem}): give one of them") from None
+    schema = _unified(_plain_texts(schemas))
     table = ds.dataset(files, schema=schema, **options)
     yield from table.to_batches(batch_size=rows, batch_readahead=1, fragment_readahead=1)
+
+
+def _unified(schemas: Sequence[Any]) -> Any:
+    """One schema for all files; of a column whose types do not go together, the first file's."""
+    import pyarrow as pa
+
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException:
+        columns: dict[str, Any] = {}
+        for field in (field for schema in schemas for field in schema):
+            try:
+                both = pa.unify_schemas(
+                    [pa.schema([columns.get(field.name, field)]), pa.schema([field])], promote_options="permissive"
+                )
+                columns[field.name] = both.field(0)
+            except pa.ArrowException:
+                continue
+        return pa.schema(list(columns.values()), schemas[0].metadata)
 
 
 def _plain_texts(schemas: Sequence[Any]) -> list[Any]:
@@ -83,8 +103,10 @@ def _plain_texts(schemas: Sequence[Any]) -> list[Any]:
 
 def _require_one_split(folder: Path, files: Sequence[Path]) -> None:
     """See that a folder does not hold training and test rows side by side, as a copy of the hub's does."""
-    named = [_SPLIT_FILE.match(file.relative_to(folder).as_posix()) for file in files]
-    splits = sorted({match["split"] for match in named if match is not None})
+    paths = [file.relative_to(folder).as_posix() for file in files]
+    named = [_SPLIT_FILE.fullmatch(path) or _SPLIT_FOLDER.fullmatch(path) for path in paths]
+    found = (match["split"].lower() for match in named if match is not None)
+    splits = sorted({_CALLED.get(split, split) for split in found})
     if len(splits) > 1 and all(named):
         example = "train" if "train" in splits else splits[0]
         raise SourceError(

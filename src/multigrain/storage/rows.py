@@ -18,7 +18,7 @@ from multigrain.errors import RunDirectoryError, SourceError
 from multigrain.storage.columns import Column, no_column
 from multigrain.storage.entries import list_in, passage_text
 from multigrain.storage.files import is_remote, open_binary, unpack_hint
-from multigrain.storage.hub import HubReference, class_names, is_saved, parse_hub, read_hub
+from multigrain.storage.hub import ClassName, HubReference, class_names, is_saved, parse_hub, read_hub
 from multigrain.storage.parquet_folder import folder_batches
 from multigrain.storage.separated import check_names, read_separated
 from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
@@ -129,7 +129,11 @@ def row_kind(path: Path | str) -> str | None:
 
 
 def read_rows(
-    path: Path | str, kind: str | None = None, *, columns: Sequence[str | Column] | None = None
+    path: Path | str,
+    kind: str | None = None,
+    *,
+    columns: Sequence[str | Column] | None = None,
+    several: bool = False,
 ) -> Iterator[Row]:
     """Read a table, row by row as rows are asked for.
 
@@ -138,6 +142,7 @@ def read_rows(
         kind: what it holds; None to tell by its name.
         columns: the only columns to read, where the first of them is there: a Parquet file is then read in part.
             The others may be missing.
+        several: Parquet files of several splits in a folder are parts of one table.
 
     Raises:
         SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.
@@ -151,7 +156,7 @@ def read_rows(
     if kind == "hub":
         return read_data_set(parse_hub(Path(path)), str(path))
     if kind == "parquet":
-        return _number(f"{path}:row ", _table_rows(_parquet_batches(path, columns), columns))
+        return _number(f"{path}:row ", _table_rows(_parquet_batches(path, columns, several), columns))
     before = f"{path}:"
     return (Row(before, number, values) for number, values in _TEXT_READERS[kind](path))
 
@@ -286,11 +291,11 @@ def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) 
         for values in (batch if selection is None else batch.select(selection)).to_pylist():
             for name in classes.keys() & values.keys():
                 if isinstance(number := values[name], int):
-                    values[name] = classes[name][number] if 0 <= number < len(classes[name]) else None
+                    values[name] = ClassName.of(classes[name], number)
             yield values
 
 
-def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -> Iterator[Any]:
+def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None, several: bool) -> Iterator[Any]:
     """The rows of a file, of a table of shards or of a folder, some thousand at a time."""
     import pyarrow as pa
 
@@ -305,7 +310,7 @@ def _parquet_batches(path: Path | str, columns: Sequence[str | Column] | None) -
         elif is_saved(Path(path)):
             yield from read_hub(HubReference(str(path), None, None, None), str(path))
         else:
-            yield from folder_batches(Path(path), _BATCH_ROWS)
+            yield from folder_batches(Path(path), _BATCH_ROWS, several=several)
     except RunDirectoryError as error:
         raise SourceError(str(error)) from None
     except (pa.ArrowException, OSError) as error:

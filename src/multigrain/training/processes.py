@@ -46,7 +46,9 @@ def as_main_says(values: list[bool]) -> list[bool]:
 
     # Connects the processes as the trainer would, who then finds them connected. The trainer's arguments would not do:
     # with `use_cpu` transformers 5 does not hand `ddp_timeout` on.
-    PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(seconds=WAIT_SECONDS))
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
+    on_cpu = on_cpu or not torch.accelerator.is_available()
+    PartialState(cpu=on_cpu, timeout=timedelta(seconds=WAIT_SECONDS))
     said = [values]
     distributed.broadcast_object_list(said)
     return said[0]
