@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
-_ORDINALS: Final = frozenset(["st", "nd", "rd", "th", "er", "re", "e", "ème", "o", "a", "º", "ª"])
+_ORDINALS: Final = frozenset(["st", "nd", "rd", "th", "er", "re", "e", "ème", "nde", "o", "a", "º", "ª"])
+_NUMBER_BEFORE: Final = re.compile(r"(?:\d|\b[IVXLC]+|\b[nN])$")  # 1st, XIXe, no
 _MARKS: Final = frozenset(("tm", "sm", "™", "℠", "®", "©", "(r)", "(c)"))
 _LONGEST_VALUE: Final = 200  # characters of a cell that is said again
 _WIDEST: Final = 1000  # what browsers read of a wider span
@@ -35,11 +36,11 @@ def say_in_words(soup: BeautifulSoup) -> None:
 
 def _raised(tag: Tag) -> str:
     text = tag.get_text().strip()
-    if not text or text.lower() in _MARKS or text.startswith("["):
+    if not any(map(str.isalnum, text)) or text.lower() in _MARKS or text.startswith("["):
         return text
-    if tag.find("a") is not None:
+    if tag.find("a") is not None or tag.find_parent("a") is not None:
         return f"[{text}]"
-    if text.lower() in _ORDINALS and str(tag.previous_sibling)[-1:].isdigit():
+    if text.lower() in _ORDINALS and _NUMBER_BEFORE.search(str(tag.previous_sibling)):
         return text
     return f"^{text}" if text.lstrip("-−+").isalnum() else f"^({text})"
 
