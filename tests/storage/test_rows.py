@@ -195,6 +195,7 @@ def test_columns_that_do_not_fit_together_keep_the_first_files_type(tmp_path: Pa
         ("train-00000-of-00001", "test-00000-of-00001"),
         ("train__0000", "val__0000"),
         ("dev_1", "TRAIN_1"),
+        ("train-00000-of-00001-a09b74b3ef9c3b56", "test-00000-of-00001-0123456789abcdef"),
         ("split=train__a", "split=test__a"),
     ],
 )

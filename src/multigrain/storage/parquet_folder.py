@@ -11,7 +11,9 @@ from multigrain.errors import SourceError
 from multigrain.storage.shards import check_parts
 
 _SPLIT: Final = "(?P<split>train|validation|valid|val|dev|test)"
-_SPLIT_FILE: Final = re.compile(rf"(?:.*/)?{_SPLIT}(?:[-_]\d+(?:-of-\d+)?)?\.parquet", re.IGNORECASE)
+_SPLIT_FILE: Final = re.compile(
+    rf"(?:.*/)?{_SPLIT}(?:[-_]\d+(?:-of-\d+(?:-[0-9a-f]{{16}})?)?)?\.parquet", re.IGNORECASE
+)
 _SPLIT_FOLDER: Final = re.compile(rf"(?:.*/)?(?:split=)?{_SPLIT}/.*", re.IGNORECASE)
 _CALLED: Final = {"valid": "validation", "val": "validation", "dev": "validation"}
 """What `datasets` calls a split by other names."""
@@ -26,7 +28,7 @@ def folder_batches(folder: Path, rows: int, *, several: bool = False) -> Iterato
         several: files of several splits are parts of one table, as the queries of a set are.
 
     Raises:
-        SourceError: there are none, of several splits, or of columns that do not fit together.
+        SourceError: there are none, they are of several splits, or one of a table in parts is missing.
     """
     import pyarrow.dataset as ds
 
