@@ -17,11 +17,9 @@ from multigrain.sources.files import table_kind
 from multigrain.storage.columns import ID, PASSAGE, TEXT, TITLE, Column
 from multigrain.storage.files import file_system, is_remote, unpack_hint
 from multigrain.storage.reading import Reading, using
-from multigrain.storage.rows import ROW_KINDS, read_rows
+from multigrain.storage.rows import TABLES_OF_FOLDERS, read_rows
 from multigrain.storage.shards import MANIFEST_NAME, TableManifest
 
-_TABLES: Final = tuple(suffix for suffix in ROW_KINDS if suffix != ".json")
-"""Of the files in a folder that are read; most .json files there describe others."""
 _NAMED: Final = 5  # files in one line
 
 
@@ -116,7 +114,8 @@ class CorpusFiles:
             return [place]
         if not inside:
             hint = next(filter(None, map(unpack_hint, others)), "")
-            raise SourceError(f"corpus {place}: no {', '.join(_TABLES)} file in the folder{hint and f'; {hint}'}")
+            kinds = ", ".join(TABLES_OF_FOLDERS)
+            raise SourceError(f"corpus {place}: no {kinds} file in the folder{hint and f'; {hint}'}")
         if others:
             self.passed_over[place] = others
         return [files.unstrip_protocol(path) if is_remote(place) else path for path in inside]
@@ -155,7 +154,7 @@ def _inside(files: Any, folder: str) -> tuple[list[str], list[str]]:
         name = path.rsplit("/", 1)[-1]
         if entries[path]["type"] == "directory":
             inside.extend(_inside(files, path)[0] if name.endswith(".parquet") else ())
-        elif name.lower().endswith(_TABLES):
+        elif name.lower().endswith(TABLES_OF_FOLDERS):
             inside.append(path)
         elif name.lower().endswith(".json") or unpack_hint(name):
             others.append(name)

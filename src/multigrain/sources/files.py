@@ -15,7 +15,7 @@ from multigrain.errors import SourceError
 from multigrain.sources.beir import is_beir
 from multigrain.storage.files import UNPACK
 from multigrain.storage.hub import is_saved, parse_hub
-from multigrain.storage.rows import row_kind
+from multigrain.storage.rows import TABLES_OF_FOLDERS, row_kind
 from multigrain.storage.shards import is_table
 
 MARKDOWN_SUFFIXES: Final = (".md", ".markdown")
@@ -23,7 +23,6 @@ RICH_SUFFIXES: Final = (".docx", ".htm", ".html", ".pdf")
 READ_SUFFIXES: Final = (*MARKDOWN_SUFFIXES, ".rst", ".txt", *RICH_SUFFIXES)
 """File names of documents end on one of these."""
 
-_OTHER_TABLES: Final = (".jsonl", ".ndjson", ".csv", ".tsv")
 _CARDS: Final = ("readme", "license")
 _LOCK: Final = "~$"
 _HIDDEN: Final = (".", "_")
@@ -53,7 +52,8 @@ def table_kind(path: Path) -> str | None:
     """What the table at a path holds, see `row_kind`: a file, a data set, or a folder that is one table.
 
     None where the name does not tell, and for other folders. A folder is one table where `datasets` saved it, or where
-    it holds Parquet files and no documents but a README. BEIR folders and run directories are none.
+    it holds Parquet files, and no other tables or documents but a README at its top. BEIR folders and run directories
+    are none.
     """
     if is_hub(path) or is_table(path):
         return row_kind(path)
@@ -69,10 +69,12 @@ def _is_one_table(folder: Path) -> bool:
             return False
         folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         for name in (Path(name) for name in names if not name.startswith((*_HIDDEN, _LOCK))):
+            suffix = name.suffix.lower()
             is_card = Path(root) == folder and name.stem.lower() in _CARDS
-            if (name.suffix.lower() in READ_SUFFIXES and not is_card) or name.suffix.lower() in _OTHER_TABLES:
+            if suffix == ".parquet":
+                has_tables = True
+            elif suffix in TABLES_OF_FOLDERS or (suffix in READ_SUFFIXES and not is_card):
                 return False
-            has_tables = has_tables or name.suffix == ".parquet"
     return has_tables
 
 

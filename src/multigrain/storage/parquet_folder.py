@@ -11,9 +11,8 @@ from multigrain.errors import SourceError
 from multigrain.storage.shards import check_parts
 
 _SPLIT: Final = "(?P<split>train|validation|valid|val|dev|test)"
-_SPLIT_FILE: Final = re.compile(
-    rf"(?:.*/)?{_SPLIT}(?:[-_]\d+(?:-of-\d+(?:-[0-9a-f]{{16}})?)?)?\.parquet", re.IGNORECASE
-)
+_NUMBER: Final = r"[-_]\d+(?:-of-\d+(?:-[0-9a-f]{16})?)?"  # the hub once put a hash behind it
+_SPLIT_FILE: Final = re.compile(rf"(?:.*/)?{_SPLIT}(?:{_NUMBER})?\.parquet", re.IGNORECASE)
 _SPLIT_FOLDER: Final = re.compile(rf"(?:.*/)?(?:split=)?{_SPLIT}/.*", re.IGNORECASE)
 _CALLED: Final = {"valid": "validation", "val": "validation", "dev": "validation"}
 """What `datasets` calls a split by other names."""

@@ -34,6 +34,9 @@ ROW_KINDS: Final = {
 }
 """What a table's file name ends on, and what it then holds."""
 
+TABLES_OF_FOLDERS: Final = tuple(suffix for suffix in ROW_KINDS if suffix != ".json")
+"""Of the files in a folder those that are tables; most .json files there describe others."""
+
 _BATCH_ROWS: Final = 4_096
 _HALF_CHARACTER: Final = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 """How JSON escapes half of a character, or NUL; both halves of one are escaped so too, and stay."""
