@@ -50,6 +50,7 @@ from multigrain.training.interrupt import OrderlyInterrupt
 from multigrain.training.log import TrainingLog, TrainingStep
 from multigrain.training.losses.pairs import without_shift
 from multigrain.training.losses.registry import build_loss, graded_shape, learned_targets, level_grades
+from multigrain.training.padding import padding_cut
 from multigrain.training.processes import check_sharding, is_main_process, process_count, process_rank
 from multigrain.training.targets import score_targets
 from multigrain.training.trackers import keep_logs
@@ -152,14 +153,16 @@ def train_candidate(
         sharded=config.fsdp,
         learning=keeps_learning_alone(config),
     )
-    on_cpu = settings.bf16 and not config.fsdp and training_device(config, model).type == "cpu"
+    # Sharded processes gather weights at every call, so they have to make equally many.
+    on_cpu = not config.fsdp and training_device(config, model).type == "cpu"
     with (
         dropout_set_to(trained, _dropout(config, training_device(config, model))),
         frozen_documents(trained),
         idle_weights_frozen(trained) if config.side == "query" and process_count() > 1 else nullcontext(),
         without_shift(trained, trainer.loss),
         threads_for(trained),
-        quick_attention(trained, enabled=on_cpu),
+        quick_attention(trained, enabled=on_cpu and settings.bf16),
+        padding_cut(trained, enabled=on_cpu),
         OrderlyInterrupt(processes=process_count(), on_first=on_interrupt) as interrupt,
     ):
         trainer.add_callback(interrupt)

@@ -43,7 +43,7 @@ class ListLoss(ListNetLoss):
     """
 
     def __init__(self, model: CrossEncoder, *, temperature: float = 1.0) -> None:
-        super().__init__(model)
+        super().__init__(model, mini_batch_size=_mini_batch_size(model))
         self.temperature = temperature
 
     def forward(self, inputs: Any, labels: Any, prompt: str | None = None, task: str | None = None) -> Tensor:
@@ -58,6 +58,9 @@ class ListLoss(ListNetLoss):
 
 class LambdaListLoss(LambdaLoss):
     """LambdaLoss (NDCG-Loss2++) over the row's passages, whose labels are grades from 0."""
+
+    def __init__(self, model: CrossEncoder) -> None:
+        super().__init__(model, mini_batch_size=_mini_batch_size(model))
 
     def forward(self, inputs: Any, labels: Any, prompt: str | None = None, task: str | None = None) -> Tensor:
         """The loss of one batch; see `PairLoss.forward`."""
@@ -85,6 +88,11 @@ def without_shift(model: nn.Module, loss: nn.Module | dict[str, nn.Module]) -> I
     finally:
         if bias is not None and learns:
             bias.requires_grad_(True)
+
+
+def _mini_batch_size(model: CrossEncoder) -> int | None:
+    """Pairs that are scored at once: on a CPU all of a step, for `padding_cut` to part by length; else the default."""
+    return -1 if model.device.type == "cpu" else None
 
 
 def _lists(inputs: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
