@@ -28,7 +28,7 @@ def test_ratios_are_of_runs_in_the_same_round() -> None:
     import argparse
 
     arguments = argparse.Namespace(
-        rounds=3, steps=5, batch_size=8, tokens=32, seed=1, cpu_time=True, precision="float32"
+        rounds=3, steps=5, batch_size=8, tokens=32, texts="own", seed=1, cpu_time=True, precision="float32"
     )
     speeds = {"plain": [100.0, 50.0, 10.0], "mean": [99.0, 49.5, 9.9], "ata": [80.0, 40.0, 8.0]}
     result = report(speeds, {side: [0.1] for side in speeds}, arguments)

@@ -174,7 +174,7 @@ _NUMBERS = st.integers(0, 40).map(str)
 @given(
     documents=st.lists(st.one_of(_NUMBERS, st.sampled_from(["d1", "x", "D-7"])), min_size=6, max_size=20, unique=True),
     grades=st.lists(st.integers(0, 3), min_size=20, max_size=20),
-    fourth=st.sampled_from(["0", "Q0", "1", "sure", "1700000000"]),
+    fourth=st.sampled_from(["0", "Q0", "1", "sure", "relevant", "1700000000"]),
     known=st.booleans(),
 )
 def test_four_columns_without_a_header_are_trecs_or_have_a_note(

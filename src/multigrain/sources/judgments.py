@@ -215,8 +215,13 @@ def _named(names: Sequence[str]) -> _Columns | None:
     query, document, grade = (column.among(names) for column in (QUERY_ID, DOCUMENT_ID, JUDGED))
     if query is not None and document is not None:
         return _Columns(query, document, grade)
-    # Other names above the same columns: only the grade's tells that this is no judgment.
-    is_usual = grade is not None and grade == names[-1] and len(names) in (3, 4)
+    # Other names above the same columns: only the grade's tells that this is no judgment, whose note may say the same.
+    is_usual = (
+        grade is not None
+        and grade == names[-1]
+        and len(names) in (3, 4)
+        and not any(_grade(name) is not None for name in names)
+    )
     return _Columns(names[0], names[-2], grade) if is_usual else None
 
 
