@@ -42,12 +42,12 @@ def test_a_copy_of_a_folder_is_the_same_model_and_other_weights_are_not(tmp_path
     assert one != other
 
 
-def test_prompts_and_similarity_decide_the_fingerprint() -> None:
+def test_prompts_similarity_and_kept_numbers_decide_the_fingerprint() -> None:
     prints = {
         model_fingerprint(static_model(**options))
-        for options in ({}, {"prompts": {"query": "query:"}}, {"similarity_fn_name": "dot"})
+        for options in ({}, {"prompts": {"query": "query:"}}, {"similarity_fn_name": "dot"}, {"truncate_dim": 2})
     }
-    assert len(prints) == 3
+    assert len(prints) == 4
 
 
 def test_encoding_does_not_change_the_fingerprint() -> None:

@@ -19,7 +19,7 @@ from transformers import BertConfig
 
 from multigrain.errors import ExportError
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
-from multigrain.export.job import DistilSettings, ExportJob
+from multigrain.export.job import DistilSettings, Exporter, ExportJob
 from multigrain.export.targets.tei import export as export_tei
 from multigrain.export.targets.vllm import export as export_vllm
 from multigrain.model.attention.direction import is_bidirectional, set_attention
@@ -201,3 +201,18 @@ def test_too_few_texts_to_distil(minilm_ata: SentenceTransformer, tmp_path: Path
     settings = DistilSettings(documents=("one",), queries=("two",))
     with pytest.raises(ExportError, match="at least 32 texts, got 2"):
         export_tei(job(minilm_ata, tmp_path / "a", distil=settings), tmp_path / "a")
+
+
+@pytest.mark.parametrize("export", [export_tei, export_vllm])
+def test_servers_give_whole_vectors_of_a_model_that_cuts_its_own_and_that_is_said(
+    export: Exporter, tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = build_encoder(str(tiny_folder(BertConfig)), pooling="mean", device="cpu")
+    vectors = model.encode(TEXTS)
+    model.truncate_dim = 8
+    exported = export(job(model, tmp_path / "served"), tmp_path / "served")
+
+    assert any("keeps 8 of 32 numbers of a vector" in line and "gives all" in line for line in exported.lines)
+    served = SentenceTransformer(str(tmp_path / "served"), device="cpu")
+    np.testing.assert_allclose(served.encode(TEXTS), vectors, atol=1e-6)
+    assert model.encode(TEXTS).shape == (len(TEXTS), 8)

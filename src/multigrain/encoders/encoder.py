@@ -175,8 +175,8 @@ def model_fingerprint(model: SentenceTransformer) -> str:
     """A SHA-256 over everything that decides how a model answers, whatever its name or folder.
 
     Besides the weights, modules and tokenizer (`weights_fingerprint`) that is the backbone's config (attention may
-    be causal or not), the prompts and the similarity. Two folders that differ only in weights differ here, and a
-    copy of a folder does not.
+    be causal or not), the prompts, the similarity and how many numbers of a vector are kept. Two folders that differ
+    only in weights differ here, and a copy of a folder does not.
     """
     settings = {
         "weights": weights_fingerprint(model),
@@ -184,6 +184,7 @@ def model_fingerprint(model: SentenceTransformer) -> str:
         "prompts": model.prompts,
         "default_prompt": model.default_prompt_name,
         "similarity": str(model.similarity_fn_name),
+        **({} if model.truncate_dim is None else {"truncate_dim": model.truncate_dim}),
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 

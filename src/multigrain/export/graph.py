@@ -50,8 +50,8 @@ def require_text_encoder(model: SentenceTransformer) -> Transformer:
 
 
 def is_normalised(model: SentenceTransformer) -> bool:
-    """Whether a model's vectors have length 1."""
-    return any(isinstance(module, Normalize) for module in model.children())
+    """Whether a model's vectors have length 1; those that are cut have less."""
+    return model.truncate_dim is None and any(isinstance(module, Normalize) for module in model.children())
 
 
 def token_limit(model: SentenceTransformer | CrossEncoder) -> int | None:
@@ -99,6 +99,7 @@ class EmbeddingGraph(TracedModule):
         self.outputs = ("sentence_embedding", "last_hidden_state") if states else ("sentence_embedding",)
         self.transformer = require_text_encoder(model)
         self.architecture = type(self.transformer.model).__name__
+        self.kept = model.truncate_dim
         self.rest = nn.ModuleList(list(model.children())[1:])
         poolings = [module for module in self.rest if is_pooling(module)]
         if not poolings:
@@ -139,7 +140,7 @@ class EmbeddingGraph(TracedModule):
                 rest = attention_mask.cumsum(1) > prompt_length
                 features["attention_mask"] = attention_mask * rest.to(attention_mask.dtype)
             features = module(features)
-        return (features["sentence_embedding"], states)[: len(self.outputs)]
+        return (features["sentence_embedding"][:, : self.kept], states)[: len(self.outputs)]
 
 
 class _TracedAttention(ReceivedAttention):

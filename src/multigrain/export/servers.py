@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -92,22 +92,38 @@ def servable(job: ExportJob, server: str) -> tuple[SentenceTransformer, dict[str
         server: what errors call the server.
 
     Returns:
-        The model, and what there is to say of distilling: facts and lines, empty where there was none.
+        The model with its whole vectors, and what there is to say of cutting and distilling: facts and lines, empty
+        where there was none.
 
     Raises:
         ExportError: the pooling is another one, and `job.distil` is None.
     """
+    job, uncut = _uncut(job, server)
     pooling = pooling_name(job.model)
     if pooling in SERVABLE_POOLINGS:
-        return job.model, {}, []
+        return job.model, {}, uncut
     if job.distil is None:
         raise ExportError(_refusal(pooling, server))
     distilled = distil_to_mean(job, job.distil)
-    lines = [f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs]
+    lines = [*uncut, *(f"distilled from {pooling} to mean pooling: {cost}" for cost in distilled.costs)]
     if not distilled.costs:
         lines.append("distilled, and the loss was not measured: name a labelled set with --set")
     costs = [asdict(cost) for cost in distilled.costs]
     return distilled.model, {"distilled": costs, "distilled_from": pooling}, lines
+
+
+def _uncut(job: ExportJob, server: str) -> tuple[ExportJob, list[str]]:
+    """The job of a model that gives whole vectors, as servers do, and what there is to say of it."""
+    kept = job.model.truncate_dim
+    if kept is None:
+        return job, []
+    whole = copy.copy(job.model)  # the same modules
+    whole.truncate_dim = None
+    line = (
+        f"the model keeps {kept} of {whole.get_embedding_dimension()} numbers of a vector, and {server} gives all: "
+        f"keep the first {kept} of each"
+    )
+    return replace(job, model=whole), [line]
 
 
 def require_plain(

@@ -197,3 +197,18 @@ def test_plain_operations_equal_the_blockwise_ones(
     reduction = Reduction(reduce=reduce, heads=heads)
     received = received_plainly(scores, valid, reduction)
     torch.testing.assert_close(received, attention_received(scores, valid, reduction), atol=1e-5, rtol=1e-5)
+
+
+def test_vectors_are_cut_as_the_model_cuts_them(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    whole = build_encoder(str(tiny_folder(BertConfig)), device="cpu")
+    whole.truncate_dim = 8
+    whole.save_pretrained(str(tmp_path / "model"))
+    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    export_onnx(job(model, tmp_path / "onnx"), tmp_path)
+
+    reader = Embedder(tmp_path)
+    assert reader.settings["dimension"] == 8
+    assert not reader.settings["normalised"]
+    np.testing.assert_allclose(reader.encode_document(TEXTS), model.encode_document(TEXTS), atol=1e-5)
+    # sentence-transformers' backend pools by itself, and then cuts.
+    assert json.loads((tmp_path / "config_sentence_transformers.json").read_text())["truncate_dim"] == 8
