@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from multigrain.errors import LLMError
-from multigrain.llm.local.batching import Batcher
+from multigrain.llm.local.batching import Batcher, Filler
 from multigrain.llm.protocol import CompletionFailure
 
-FILLER = (None, None)
+FILLER = Filler(None, None, streamer=lambda heard: heard)
 
 
 class Pipeline:
@@ -26,7 +26,9 @@ class Pipeline:
         self.requests: list[SimpleNamespace] = []
 
     def add_request(self, number: int, prompt: Any, settings: Any) -> Any:
-        request = SimpleNamespace(status="RUNNING", unread=[])
+        numbers = [request.number for request in self.requests if request.status == "RUNNING"]
+        assert number not in numbers, "two requests of one number bring the real one down"
+        request = SimpleNamespace(number=number, status="RUNNING", unread=[])
         request.get_status = lambda: SimpleNamespace(name=request.status)
         request.can_read = lambda: bool(request.unread)
         request.read_all = lambda: [request.unread.pop(0) for _ in range(len(request.unread))]
@@ -36,9 +38,13 @@ class Pipeline:
     def has_non_finished_requests(self) -> bool:
         return any(request.status == "RUNNING" for request in list(self.requests))
 
-    def generate(self, prompts: Any, settings: Any) -> None:
+    def generate(self, prompts: Any, settings: Any, streamer: Any) -> None:
         assert not self.has_non_finished_requests(), "the real one refuses to begin while others are being written"
-        self.add_request(-1, None, None)
+        before = len(self.requests)
+        self.add_request(0, None, None)
+        time.sleep(0.01)
+        assert len(self.requests) == before + 1, "what joins before it has counted its own brings the real one down"
+        streamer()
         while self.has_non_finished_requests():
             time.sleep(0.002)
             self.step()
@@ -159,7 +165,7 @@ def test_without_a_filler_the_pipeline_is_only_stepped(gate: threading.Event) ->
     gate.set()
 
     class Stepped(Pipeline):
-        def generate(self, prompts: Any, settings: Any) -> None:
+        def generate(self, prompts: Any, settings: Any, streamer: Any) -> None:
             raise AssertionError("a filler")
 
     batcher = Batcher(lambda: Stepped(gate), slots=2, filler=None)
@@ -194,8 +200,9 @@ def test_a_request_that_joins_as_the_work_ends_is_written_in_steps(gate: threadi
     gate.set()
 
     class Hasty(Pipeline):
-        def generate(self, prompts: Any, settings: Any) -> None:
-            filler = self.add_request(-1, None, None)
+        def generate(self, prompts: Any, settings: Any, streamer: Any) -> None:
+            filler = self.add_request(0, None, None)
+            streamer()
             while len(self.requests) % 2:
                 time.sleep(0.002)
             filler.status = "FINISHED"
@@ -209,7 +216,7 @@ def test_a_request_that_joins_as_the_work_ends_is_written_in_steps(gate: threadi
 
 
 class _Failing(Pipeline):
-    def generate(self, prompts: Any, settings: Any) -> None:
+    def generate(self, prompts: Any, settings: Any, streamer: Any) -> None:
         raise RuntimeError("no such operation")
 
 

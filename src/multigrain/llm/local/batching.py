@@ -55,13 +55,30 @@ class _Job:
     log_probabilities: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Filler:
+    """A request of a few tokens that nobody reads.
+
+    Attributes:
+        prompt: token ids, an OpenVINO tensor of shape (1, tokens).
+        settings: a `GenerationConfig`.
+        streamer: makes the library's listener to tokens, which calls back at each one.
+    """
+
+    prompt: Any
+    settings: Any
+    streamer: Callable[[Callable[[], None]], Any]
+
+
 class Batcher:
     """Keeps one pipeline busy.
 
     A step of the pipeline holds Python's global lock in openvino-genai 2026.4.1, and with it every other thread of the
     process for most of the time; `generate` does not. So one thread is inside `generate` for as long as there is
     work, and another one adds requests to it and collects what has ended. `generate` wants a request of its own to
-    begin with: a short filler that nobody reads.
+    begin with: a short filler that nobody reads. It numbers it 0, and two requests of one number bring the process
+    down; so does one that is added before it has counted its own. Ours have other numbers, and join once the filler
+    has a token.
 
     What a request does wrong may surface only in a step, and then the whole pipeline is unusable: a schema that
     cannot be followed does that. So a schema that is new waits until nothing else is being written, and is tried
@@ -74,8 +91,8 @@ class Batcher:
     Args:
         opened: opens the pipeline; called in the constructor, and again after a step that failed.
         slots: requests in work at once; the others wait.
-        filler: prompt and settings of a request of a few tokens; None steps instead, for requests whose `echo` has
-            prompts scored: beside a request without it, their numbers would be another prompt's.
+        filler: a request of a few tokens; None steps instead, for requests whose `echo` has prompts scored: beside a
+            request without it, their numbers would be another prompt's.
         patience: seconds in which the process may do nothing while there is work.
     """
 
@@ -84,7 +101,7 @@ class Batcher:
         opened: Callable[[], Any],
         slots: int,
         *,
-        filler: tuple[Any, Any] | None,
+        filler: Filler | None,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._opened = opened
@@ -94,7 +111,7 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
         self._proven: set[str] = set()
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         self._closing = False
         self._broken: Exception | None = None
@@ -102,6 +119,7 @@ class Batcher:
         self._generating: threading.Thread | None = None
         self._began: float | None = None
         self._joinable = self._stepping = False
+        self._under_way = threading.Event()
         self._problem: str | None = None
         self._own_seconds = 0.0
         self._kept = 0
@@ -190,24 +208,21 @@ class Batcher:
             if self._stepping:
                 self._admit()
             self._joinable = not alone
+            self._under_way.clear()
         self._generating = threading.Thread(target=self._work, name="multigrain-llm-steps", daemon=True)
         self._generating.start()
-        while (
-            not self._stepping
-            and self._began is not None
-            and self._broken is None
-            and not self._pipeline.has_non_finished_requests()
-        ):
+        while not self._stepping and self._began is not None and self._broken is None:
             self._own_seconds = time.thread_time()
-            time.sleep(_POLL_SECONDS / 10)
+            if self._under_way.wait(_POLL_SECONDS / 10):
+                break
 
     def _work(self) -> None:
         # Neither a local name nor an exception's traceback may keep the pipeline: it would be freed in any thread.
         problem: str | None = None
         try:
             if not self._stepping and self._filler is not None:
-                prompt, settings = self._filler
-                self._pipeline.generate([prompt], [settings])
+                filler = self._filler
+                self._pipeline.generate([filler.prompt], [filler.settings], filler.streamer(self._under_way.set))
             else:
                 self._steps()
             with self._changed:

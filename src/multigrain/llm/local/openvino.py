@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
@@ -14,7 +14,7 @@ import joblib  # type: ignore[import-untyped]
 
 from multigrain.display.install import install_line
 from multigrain.errors import LLMError, MissingExtraError
-from multigrain.llm.local.batching import Batcher, Generated
+from multigrain.llm.local.batching import Batcher, Filler, Generated
 from multigrain.llm.local.gguf_file import GgufFile
 from multigrain.llm.local.memory import check_memory, openvino_bytes
 from multigrain.llm.local.readable_copy import copy_bytes, readable_file
@@ -216,8 +216,22 @@ class OpenVinoLLM:
         settings = self._genai.GenerationConfig(
             max_new_tokens=_FILLER_TOKENS, ignore_eos=True, do_sample=False, apply_chat_template=False
         )
-        filler = (_tensor([_FILLER]), settings) if prefix_cache else None  # the one that scores prompts has no cache
-        return _Loaded(Batcher(opened, self._concurrency, filler=filler))
+        filler = Filler(_tensor([_FILLER]), settings, self._streamer)
+        return _Loaded(Batcher(opened, self._concurrency, filler=filler if prefix_cache else None))
+
+    def _streamer(self, heard: Callable[[], None]) -> Any:
+        """The library's listener to a request's tokens."""
+        genai = self._genai
+
+        class Streamer(genai.StreamerBase):  # type: ignore[name-defined, misc]
+            def write(self, token: Any) -> Any:
+                heard()
+                return genai.StreamingStatus.RUNNING
+
+            def end(self) -> None:
+                """Nothing is kept."""
+
+        return Streamer()
 
     def _prompt(self, loaded: _Loaded, request: CompletionRequest) -> str:
         messages = request.messages[:-1] if request.prefill else request.messages
