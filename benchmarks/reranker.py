@@ -1,7 +1,8 @@
 """What a reranker adds to a tuned embedder: `python -m benchmarks.reranker`.
 
 For each set and seed, one run from people's own pairs (no language model): an embedder, a reranker, and an embedder
-that learns from the reranker's scores; then every first stage under the reranker on the test queries. Sets are built
+that learns from the reranker's scores (not with --without-distilled); then every first stage under the reranker on the
+test queries. Sets are built
 by `python -m benchmarks.build_sets benchmarks/data --only aptsearch-4000 --only pydocs`; a run that was interrupted
 goes on with the same command.
 
@@ -32,6 +33,7 @@ from multigrain.storage.rundir import RunDirectory
 
 __all__ = ["main"]
 
+_DISTILLED: Final = {"loss": "distil", "teacher": {"candidate": "reranker"}}
 _STAGES: Final = ("documents", "synthesis", "audit", "teachers", "training", "evaluation", "report")
 
 
@@ -70,7 +72,7 @@ def config_of(data: Path, seed: int, given: argparse.Namespace) -> dict[str, Any
                     "loss": given.loss,
                     "schedule": given.schedule,
                 },
-                "distilled": {"loss": "distil", "teacher": {"candidate": "reranker"}},
+                **({"distilled": _DISTILLED} if given.distilled else {}),
             },
         },
         "evaluation": {
@@ -99,8 +101,10 @@ def figures(run: RunDirectory, seed: int) -> dict[str, Any]:
     under = [each for each in table.pipelines if each.first_stage == table.reference and each.reranker]
     best = max(under, key=lambda each: each.score)
     rows = rows_by_query(read_per_query(run.results_path / "per_query.parquet"))
-    pairs = pair_queries(rows, set_name="choice", base="tuned", model="distilled")
-    settings = CompareSettings(seed=seed)
+    distilled = None
+    if "distilled" in results.models:
+        pairs = pair_queries(rows, set_name="choice", base="tuned", model="distilled")
+        distilled = asdict(compare_paired(*scores_of(pairs), CompareSettings(seed=seed), clusters_of(pairs)))
     test = {name: (scores.score) for name, scores in results.sets[0].models.items()} if results.sets else {}
     manifests = {name: run.manifest(f"models/{name}") for name in ("tuned", "reranker", "distilled")}
     return {
@@ -112,7 +116,7 @@ def figures(run: RunDirectory, seed: int) -> dict[str, Any]:
         "best": best.name,
         "gain": asdict(best.over) if best.over is not None else None,
         "deploy": chosen.name,
-        "distilled_on_validation": asdict(compare_paired(*scores_of(pairs), settings, clusters_of(pairs))),
+        "distilled_on_validation": distilled,
         "models": test,
         "seconds": {name: manifest.seconds for name, manifest in manifests.items() if manifest is not None},
     }
@@ -135,6 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=1e-4, help="the reranker's peak learning rate")
     parser.add_argument("--loss", default="lambda")
     parser.add_argument("--schedule", default="listwise")
+    parser.add_argument(
+        "--without-distilled", dest="distilled", action="store_false", help="train no embedder on its scores"
+    )
     parser.add_argument("--depths", type=lambda text: list(map(int, text.split(","))), default=[10, 30, 100])
     given = parser.parse_args(arguments)
     found: dict[str, dict[str, Any]] = {}

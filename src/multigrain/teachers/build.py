@@ -176,7 +176,8 @@ def _open(
         scorer = load_cross_encoder(
             teacher.model, setting=_SETTING, trust_remote_code=trusted, max_seq_length=teacher.max_seq_length
         )
-        return KeptTeacher(CrossEncoderTeacher(scorer, teacher.batch_tokens, name), known)
+        quick = supports_native_bf16(scorer.device)
+        return KeptTeacher(CrossEncoderTeacher(scorer, teacher.batch_tokens, name, bf16=quick), known)
     encoder: Encoder
     usage: EmbeddingUsage | None = None
     if is_served(teacher):
