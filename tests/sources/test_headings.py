@@ -137,3 +137,15 @@ def test_files_with_other_endings_are_counted(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).unlink()
     assert list(FOLDER.notes(config)) == []
+
+
+def test_a_heading_that_differs_from_the_title_of_front_matter_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(f"---\ntitle: Birds\n---\n\n# Owls\n\n{BODY}")
+    (tmp_path / "b.md").write_text(f"---\ntitle: Owls\n---\n\n# OWLS.\n\n{BODY}")
+
+    documents, _ = read_folder(tmp_path, unreadable="refuse")
+
+    assert [(each.title, each.text) for each in documents] == [
+        ("Birds", f"# Owls\n\n{BODY.strip()}"),
+        ("Owls", BODY.strip()),
+    ]

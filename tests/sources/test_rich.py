@@ -9,7 +9,7 @@ import pytest
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import MissingExtraError, SourceError
-from multigrain.sources import folder
+from multigrain.sources import folder, rich
 from multigrain.sources.load import load_corpus
 
 _WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -162,7 +162,7 @@ def test_a_file_without_text_is_named_or_skipped_and_counted(
 
 def test_without_the_reader_the_pip_line_is_printed(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "markitdown", None)
-    folder._converter.cache_clear()
+    rich._converter.cache_clear()
 
     with pytest.raises(MissingExtraError, match=r'pip install .*\[documents\]"'):
         load_corpus(DocumentsConfig(path=mixed_folder), seed=1)

@@ -1,0 +1,101 @@
+"""HTML, PDF and Word files as titles, headings and texts, by markitdown (`documents`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from multigrain.display.install import install_line
+from multigrain.errors import MissingExtraError
+from multigrain.sources.html import say_in_words, take_page_heading, take_page_title
+from multigrain.storage.text import NotTextError
+
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+_CID: Final = re.compile(r"\(cid:\d+\)")  # what pdfminer writes for glyphs of fonts that map to no characters
+_AS_SHOWN: Final = {"escape_underscores": False, "escape_asterisks": False}  # texts are read, and never drawn again
+
+
+def read_rich(path: Path) -> tuple[str | None, str | None, str]:
+    """A file's title and its heading, where it says them, and its text without them.
+
+    Raises:
+        MissingExtraError: markitdown is not installed.
+        NotTextError: the file is encrypted, broken, or holds no text.
+    """
+    converter = _converter(path.suffix.lower())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pdfminer warns of fonts and colours; we read words alone
+            content = converter.convert_local(path)
+    except Exception as error:
+        # Its parsers raise whatever they like (zipfile, XML, PDF errors), wrapped or not.
+        raise NotTextError(_explain(path, error)) from None
+    text = _BLANK_LINES.sub("\n\n", _CID.sub("", content.markdown.replace("\f", "\n\n"))).strip()
+    title = content.title.strip() if isinstance(content.title, str) else ""
+    heading = getattr(content, "heading", None)
+    if not text and heading is None:
+        hint = "a scan? run OCR first, e.g. `ocrmypdf in.pdf out.pdf`" if path.suffix.lower() == ".pdf" else "empty"
+        raise NotTextError(f"{path}: no text in it ({hint}); or set documents.unreadable: skip")
+    return title or None, heading, text
+
+
+def no_markitdown(suffix: str) -> MissingExtraError:
+    """The error where markitdown is not installed.
+
+    Args:
+        suffix: of the file that it would read.
+    """
+    return MissingExtraError("markitdown", f"reading {suffix} files", install_line("documents"))
+
+
+def _explain(path: Path, error: Exception) -> str:
+    words = f"{type(error).__name__} {error} {error.__cause__!r}"
+    if "Password" in words or "Encrypt" in words:
+        return f"{path}: encrypted; save it without a password, or set documents.unreadable: skip"
+    kind = path.suffix.lower().lstrip(".").upper()
+    return f"{path}: not a readable {kind} file; fix it, or set documents.unreadable: skip"
+
+
+@cache
+def _converter(suffix: str) -> Any:
+    """One converter a kind of file: only that kind's parser is loaded, and no file is taken for another kind."""
+    try:
+        from bs4 import BeautifulSoup
+        from markitdown import DocumentConverterResult, MarkItDown
+        from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter
+    except ImportError:
+        raise no_markitdown(suffix) from None
+
+    class Page(DocumentConverterResult):
+        """What a page holds.
+
+        Attributes:
+            heading: its own one, which is not in the text.
+        """
+
+        heading: str | None = None
+
+    class WordyHtml(HtmlConverter):
+        def convert(self, file_stream: Any, stream_info: Any, **options: Any) -> Any:
+            soup = BeautifulSoup(file_stream, "html.parser", from_encoding=stream_info.charset or "utf-8")
+            say_in_words(soup)
+            title = take_page_title(soup)
+            heading = take_page_heading(soup, title)
+            utf8 = dataclasses.replace(stream_info, charset="utf-8")
+            converted = super().convert(io.BytesIO(soup.encode("utf-8")), utf8, **options, **_AS_SHOWN)
+            page = Page(converted.markdown, title=title)
+            page.heading = heading
+            return page
+
+    kinds: dict[str, Any] = {".pdf": PdfConverter, ".docx": DocxConverter}
+    reader = kinds.get(suffix, WordyHtml)()
+    if suffix == ".docx":
+        reader._html_converter = WordyHtml()  # Word files become HTML first
+    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
+    converter.register_converter(reader)
+    return converter
