@@ -49,7 +49,7 @@ def write_docx(path: Path, number: int, more: str = "") -> None:
         archive.writestr(
             "word/styles.xml",
             f'<w:styles xmlns:w="{_WORD}"><w:style w:type="paragraph" w:styleId="Heading1"><w:name w:val="heading 1"/>'
-            "</w:style></w:styles>",
+            '</w:style><w:style w:type="paragraph" w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',
         )
         archive.writestr(
             "word/_rels/document.xml.rels",
@@ -130,6 +130,24 @@ def test_a_word_file_says_its_powers_and_its_rows(tmp_path: Path) -> None:
     assert "| Basic | May |\n| Basic | June |" in document.text
 
 
+def test_a_word_file_says_its_fields_and_its_title(tmp_path: Path) -> None:
+    def paragraph(content: str, style: str = "") -> str:
+        return f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr>{content}</w:p>'
+
+    def run(text: str) -> str:
+        return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+    field = '<w:fldSimple w:instr=" IF 2 > 1 &quot;x&quot; " w:dirty="0">'
+    caption = run("Table ") + f"{field}{run('7')}</w:fldSimple><w:fldSimple w:instr='X'/>" + run(": max_len * 2")
+    more = paragraph(run("The manual"), "Title") + paragraph(run("Owls"), "Heading1") + paragraph(caption)
+    write_docx(tmp_path / "a.docx", 1, more)
+
+    (document,), _ = folder.read_folder(tmp_path, unreadable="refuse")
+
+    assert document.title == "The manual"
+    assert document.text == f"# Valve 1\n\n{body(1)}\n\n# Owls\n\nTable 7: max_len * 2"
+
+
 @pytest.mark.parametrize(
     ("name", "fragments"),
     [
@@ -163,6 +181,7 @@ def test_a_file_without_text_is_named_or_skipped_and_counted(
 def test_without_the_reader_the_pip_line_is_printed(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "markitdown", None)
     rich._converter.cache_clear()
+    rich._page_reader.cache_clear()
 
     with pytest.raises(MissingExtraError, match=r'pip install .*\[documents\]"'):
         load_corpus(DocumentsConfig(path=mixed_folder), seed=1)

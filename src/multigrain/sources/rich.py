@@ -6,17 +6,20 @@ import dataclasses
 import io
 import re
 import warnings
+import zipfile
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from multigrain.display.install import install_line
 from multigrain.errors import MissingExtraError
-from multigrain.sources.html import say_in_words, take_page_heading, take_page_title
+from multigrain.sources.html import WORD_TITLE, say_in_words, take_page_heading, take_page_title
 from multigrain.storage.text import NotTextError
 
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 _CID: Final = re.compile(r"\(cid:\d+\)")  # what pdfminer writes for glyphs of fonts that map to no characters
+_FIELD: Final = re.compile(rb"""</?w:fldSimple\b(?:[^<>"']|"[^"]*"|'[^']*')*>""")
+_WORD_STYLES: Final = f"p[style-name='Title'] => h1.{WORD_TITLE}:fresh"
 _AS_SHOWN: Final = {"escape_underscores": False, "escape_asterisks": False}  # texts are read, and never drawn again
 
 
@@ -35,13 +38,26 @@ def read_rich(path: Path) -> tuple[str | None, str | None, str]:
     except Exception as error:
         # Its parsers raise whatever they like (zipfile, XML, PDF errors), wrapped or not.
         raise NotTextError(_explain(path, error)) from None
-    text = _BLANK_LINES.sub("\n\n", _CID.sub("", content.markdown.replace("\f", "\n\n"))).strip()
-    title = content.title.strip() if isinstance(content.title, str) else ""
-    heading = getattr(content, "heading", None)
+    title, heading, text = _parts(content)
     if not text and heading is None:
         hint = "a scan? run OCR first, e.g. `ocrmypdf in.pdf out.pdf`" if path.suffix.lower() == ".pdf" else "empty"
         raise NotTextError(f"{path}: no text in it ({hint}); or set documents.unreadable: skip")
-    return title or None, heading, text
+    return title, heading, text
+
+
+def read_html(page: str) -> tuple[str | None, str | None, str]:
+    """A page's title and its heading, where it says them, and its text without them.
+
+    Raises:
+        MissingExtraError: markitdown is not installed.
+    """
+    return _parts(_page_reader(".html").convert_string(page))
+
+
+def _parts(content: Any) -> tuple[str | None, str | None, str]:
+    text = _BLANK_LINES.sub("\n\n", _CID.sub("", content.markdown.replace("\f", "\n\n"))).strip()
+    title = content.title.strip() if isinstance(content.title, str) else ""
+    return title or None, getattr(content, "heading", None), text
 
 
 def no_markitdown(suffix: str) -> MissingExtraError:
@@ -64,10 +80,34 @@ def _explain(path: Path, error: Exception) -> str:
 @cache
 def _converter(suffix: str) -> Any:
     """One converter a kind of file: only that kind's parser is loaded, and no file is taken for another kind."""
+    pages = _page_reader(suffix)
+    from markitdown import MarkItDown
+    from markitdown.converters import DocxConverter, PdfConverter
+
+    class WordyDocx(DocxConverter):
+        def convert(self, file_stream: Any, stream_info: Any, **options: Any) -> Any:
+            return super().convert(_unwrap_fields(file_stream), stream_info, **options, style_map=_WORD_STYLES)
+
+    kinds: dict[str, Any] = {".pdf": PdfConverter, ".docx": WordyDocx}
+    reader = kinds[suffix]() if suffix in kinds else pages
+    if suffix == ".docx":
+        reader._html_converter = pages  # Word files become HTML first
+    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
+    converter.register_converter(reader)
+    return converter
+
+
+@cache
+def _page_reader(suffix: str) -> Any:
+    """What reads HTML, for files with such a name.
+
+    Raises:
+        MissingExtraError: markitdown is not installed.
+    """
     try:
         from bs4 import BeautifulSoup
-        from markitdown import DocumentConverterResult, MarkItDown
-        from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter
+        from markitdown import DocumentConverterResult
+        from markitdown.converters import HtmlConverter
     except ImportError:
         raise no_markitdown(suffix) from None
 
@@ -92,10 +132,24 @@ def _converter(suffix: str) -> Any:
             page.heading = heading
             return page
 
-    kinds: dict[str, Any] = {".pdf": PdfConverter, ".docx": DocxConverter}
-    reader = kinds.get(suffix, WordyHtml)()
-    if suffix == ".docx":
-        reader._html_converter = WordyHtml()  # Word files become HTML first
-    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
-    converter.register_converter(reader)
-    return converter
+    return WordyHtml()
+
+
+def _unwrap_fields(word_file: BinaryIO) -> BinaryIO:
+    """A Word file whose simple fields (numbers of tables, references) are plain text, as mammoth passes over fields.
+
+    Args:
+        word_file: as it is on disk; one that is no ZIP file is given back.
+    """
+    content = word_file.read()
+    word_file.seek(0)
+    unwrapped = io.BytesIO()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(unwrapped, "w") as after:
+            for name in before.namelist():
+                part = before.read(name)
+                after.writestr(name, _FIELD.sub(b"", part) if name.endswith(".xml") else part)
+    except zipfile.BadZipFile:
+        return word_file
+    unwrapped.seek(0)
+    return unwrapped
