@@ -17,6 +17,10 @@ _NUMBER_BEFORE: Final = re.compile(r"(?:\d|\b[IVXLC]+|\b[nN])$")  # 1st, XIXe, n
 _MARKS: Final = frozenset(("tm", "sm", "™", "℠", "®", "©", "(r)", "(c)"))
 _LONGEST_VALUE: Final = 200  # characters of a cell that is said again
 _WIDEST: Final = 1000  # what browsers read of a wider span
+_BLOCKS: Final = r"(?:article|blockquote|body|div|dl|figure|h[1-6]|head|header|html|main|ol|p|pre|section|table|ul)"
+_BLOCK: Final = re.compile(rf"\s*(?:<!doctype html|<{_BLOCKS}(?:\s[^<>]*)?>)", re.IGNORECASE)
+_END_OF_BLOCK: Final = re.compile(rf"</{_BLOCKS}\s*>", re.IGNORECASE)
+_MARKUP: Final = re.compile(r"</?[A-Za-z][^<>]*>|<!|&#?\w+;")
 _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 _OF_PROGRAMS: Final = ("script", "style")
 WORD_TITLE: Final = "word-title"
@@ -25,6 +29,11 @@ _TO_ITSELF: Final = frozenset(
     ["headerlink", "hash-link", "header-anchor", "heading-anchor", "anchorjs-link", "anchor"]
 )
 """Classes of links that Sphinx, Docusaurus, VuePress, AnchorJS and others put beside a heading, to that heading."""
+
+
+def looks_like_html(text: str) -> bool:
+    """Whether a text is a piece of a page: it begins with a block and ends that, or another one."""
+    return _BLOCK.match(text) is not None and _END_OF_BLOCK.search(text) is not None
 
 
 def say_in_words(soup: BeautifulSoup) -> None:
@@ -49,6 +58,11 @@ def say_in_words(soup: BeautifulSoup) -> None:
         tag.replace_with(_raised(tag))
     for table in reversed(soup("table")):  # those within cells first
         _fill_rows(table)
+
+
+def has_markup(text: str) -> bool:
+    """Whether there is anything in a text that HTML would show as something else."""
+    return _MARKUP.search(text) is not None
 
 
 def take_page_title(soup: BeautifulSoup) -> str | None:
