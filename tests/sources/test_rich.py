@@ -185,3 +185,21 @@ def test_without_the_reader_the_pip_line_is_printed(mixed_folder: Path, monkeypa
 
     with pytest.raises(MissingExtraError, match=r'pip install .*\[documents\]"'):
         load_corpus(DocumentsConfig(path=mixed_folder), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("is con-\nfigured here.\nConfigured once", "is configured here.\nConfigured once"),
+        ("is con-\nfigured here.", "is con-\nfigured here."),
+        ("a well-\nknown word, well-known; wellknown", "a well-\nknown word, well-known; wellknown"),
+        ("a well-\nknown word, well-known", "a well-\nknown word, well-known"),
+        ("a con-\n\nfigured page. Configured", "a con-\n\nfigured page. Configured"),
+        ("state-of-\nthe art, ofthe", "state-of-\nthe art, ofthe"),
+        ("die Wind-\nenergie, Windenergie", "die Windenergie, Windenergie"),
+        ("con\u00ad\n figured", "configured"),
+        ("", ""),
+    ],
+)
+def test_words_divided_at_the_end_of_a_line_are_joined_where_the_text_has_them_whole(text: str, joined: str) -> None:
+    assert rich.join_hyphenated(text) == joined

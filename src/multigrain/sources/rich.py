@@ -18,6 +18,9 @@ from multigrain.storage.text import NotTextError
 
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 _CID: Final = re.compile(r"\(cid:\d+\)")  # what pdfminer writes for glyphs of fonts that map to no characters
+_DIVIDED: Final = re.compile(r"(?<![\w-])(?P<first>[^\W\d_]+)-[ \t]*\n[ \t]*(?P<second>[^\W\d_]+)(?![\w-])")
+_SOFTLY_DIVIDED: Final = re.compile(r"(?<=\w)\u00ad[ \t]*\n[ \t]*(?=\w)")
+_HYPHENATED: Final = re.compile(r"\w+(?:-\w+)*")
 _FIELD: Final = re.compile(rb"""</?w:fldSimple\b(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 _WORD_STYLES: Final = f"p[style-name='Title'] => h1.{WORD_TITLE}:fresh"
 _AS_SHOWN: Final = {"escape_underscores": False, "escape_asterisks": False}  # texts are read, and never drawn again
@@ -39,6 +42,8 @@ def read_rich(path: Path) -> tuple[str | None, str | None, str]:
         # Its parsers raise whatever they like (zipfile, XML, PDF errors), wrapped or not.
         raise NotTextError(_explain(path, error)) from None
     title, heading, text = _parts(content)
+    if path.suffix.lower() == ".pdf":
+        text = join_hyphenated(text)
     if not text and heading is None:
         hint = "a scan? run OCR first, e.g. `ocrmypdf in.pdf out.pdf`" if path.suffix.lower() == ".pdf" else "empty"
         raise NotTextError(f"{path}: no text in it ({hint}); or set documents.unreadable: skip")
@@ -52,6 +57,26 @@ def read_html(page: str) -> tuple[str | None, str | None, str]:
         MissingExtraError: markitdown is not installed.
     """
     return _parts(_page_reader(".html").convert_string(page))
+
+
+def join_hyphenated(text: str) -> str:
+    """The text with words whole that a hyphen divides at the end of a line.
+
+    That is done at a soft hyphen. At any other, it is done where the whole word stands elsewhere in the text, and the
+    word with its hyphen does not: at the end of a line, "well-known" looks the same.
+    """
+    text = _SOFTLY_DIVIDED.sub("", text)
+    divided = _DIVIDED.findall(text)
+    if not divided:
+        return text
+    seen = set(_HYPHENATED.findall(_DIVIDED.sub(" ", text).casefold()))
+
+    def join(found: re.Match[str]) -> str:
+        first, second = found["first"], found["second"]
+        whole = f"{first}{second}".casefold() in seen and f"{first}-{second}".casefold() not in seen
+        return f"{first}{second}" if whole else found[0]
+
+    return _DIVIDED.sub(join, text)
 
 
 def _parts(content: Any) -> tuple[str | None, str | None, str]:
