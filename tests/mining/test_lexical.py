@@ -79,6 +79,7 @@ def test_partners_go_by_the_same_words(language: str) -> None:
         ("l’eau d'une source", ["eau", "une", "source"]),
         ("How do I open C's headers in 5 steps?", ["how", "do", "open", "c", "headers", "5", "steps"]),
         ("किताब मेज़ पर है", ["किताब", "मेज़", "पर", "है"]),
+        ("Die Wind\u00adenergie\u00adanlage", ["die", "windenergieanlage"]),
         ("水沸腾", ["水", "沸", "腾", "水沸", "沸腾"]),
         ("ＡＢＣと東京", ["abc", "と", "東", "京", "と東", "東京"]),
     ],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import SourceError
-from multigrain.sources.files import files_fingerprint
+from multigrain.sources.files import files_fingerprint, table_kind
 from multigrain.sources.folder import read_folder
+from multigrain.storage.rows import read_rows
 
 
 @pytest.fixture
@@ -60,3 +63,32 @@ def test_lock_files_of_office_programs_are_passed_over(tmp_path: Path, name: str
     documents, skipped = read_folder(tmp_path, unreadable="refuse")
 
     assert ([document.id for document in documents], skipped) == (["a.md"], 0)
+
+
+def test_folders_behind_links_are_read_and_watched(tmp_path: Path) -> None:
+    docs, shared = tmp_path / "docs", tmp_path / "shared"
+    docs.mkdir()
+    shared.mkdir()
+    (docs / "a.txt").write_text("Owls hunt at night.")
+    (shared / "b.txt").write_text("Newts hunt in ponds.")
+    (docs / "more").symlink_to("../shared")
+    (docs / "loop").symlink_to(".")
+
+    documents, _ = read_folder(docs, unreadable="refuse")
+    assert [document.id for document in documents] == ["a.txt", "more/b.txt"]
+
+    before = files_fingerprint(docs)
+    (shared / "c.txt").write_text("Pines do not hunt.")
+    assert files_fingerprint(docs) != before
+
+
+def test_a_table_goes_on_behind_a_link(tmp_path: Path) -> None:
+    table, shared = tmp_path / "table", tmp_path / "shared"
+    table.mkdir()
+    shared.mkdir()
+    for path, text in ((table / "a.parquet", "Owls"), (shared / "b.parquet", "Newts")):
+        pq.write_table(pa.table({"text": [text]}), path)
+    (table / "more").symlink_to("../shared")
+
+    assert table_kind(table) == "parquet"
+    assert [row.values["text"] for row in read_rows(table)] == ["Owls", "Newts"]

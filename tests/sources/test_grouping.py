@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.sources.words import _WORD, count_words, fold_repeated, fold_words, folded_words, word_ngrams
+from multigrain.sources.words import (
+    _WORD,
+    count_words,
+    fold_repeated,
+    fold_text,
+    fold_words,
+    folded_words,
+    word_ngrams,
+)
 
 _BASES = "कखतरअকতகதకతكتبשלמaé"
 _MARKS = [
@@ -93,6 +101,28 @@ def test_nothing_but_words_and_single_spaces_is_left(text: str) -> None:
     assert {word for gram in word_ngrams(text) for word in gram.split()} == set(found.split())
 
 
-@given(st.text(max_size=200) | st.text(st.sampled_from("aB9_ é„“–—'ßİſＫ水ก\u0301\u20dd\x1c\u2028"), max_size=40))
+_SHOWN = st.characters(exclude_characters="\u00ad\u200b\u2060\ufeff")
+
+
+@given(
+    st.text(_SHOWN, max_size=200) | st.text(st.sampled_from("aB9_ é„“–—'ßİſＫ水ก\u0301\u20dd\x1c\u2028"), max_size=40)
+)
 def test_texts_without_marks_are_divided_faster_and_not_otherwise(text: str) -> None:
     assert folded_words(text) == _WORD.findall(text.casefold())
+
+
+@given(st.text(st.sampled_from("aB é–水กह्ल-.+\u200d"), max_size=30), st.lists(st.integers(0, 30)))
+def test_characters_that_show_nothing_divide_no_word(text: str, places: list[int]) -> None:
+    hidden = text
+    for number, place in enumerate(places):
+        hidden = hidden[:place] + "\u00ad\u2060\ufeff"[number % 3] + hidden[place:]
+
+    for fold in (folded_words, fold_text, fold_words, fold_repeated, count_words):
+        assert fold(hidden) == fold(text)
+
+
+def test_a_space_of_no_width_divides_words_of_scripts_without_spaces_alone() -> None:
+    assert folded_words("max_\u200bseq\u200b\u200b_length, nghi\u1ec7\u200bp") == ["max_seq_length", "nghi\u1ec7p"]
+    javanese = "\ua9a0\ua9a1\u200b\ua9a2"
+    assert folded_words(javanese) == ["\ua9a0\ua9a1", "\ua9a2"]
+    assert folded_words("\u0645\u06cc\u200c\u062e\u0648\u0627") == ["\u0645\u06cc", "\u062e\u0648\u0627"]

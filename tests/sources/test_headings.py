@@ -36,6 +36,9 @@ BODY = "Owls hunt at night.\n"
         ("---\n---\n", None),
         ('+++\ntitle = "Owls"\ndate = 2024-02-03\n[params]\nx = 1\n+++\n', "Owls"),
         ("+++\ntitle = 2024\n+++\n", "2024"),
+        ("---\ntitle: Owls\nauthor: Me\n...\n", "Owls"),
+        ("<!-- SPDX: x\n---\n-->\n\n---\ntitle: Owls\n---\n", "Owls"),
+        ("\n---\ntitle: Owls\n---\n", "Owls"),
         ('+++\ntitle = "Owls"\ndate = 2024-02-30\n+++\n', "Owls"),
         ('+++\ntitle = "Owls"\nsite = {{ .Site }}\n+++\n', "Owls"),
     ],
@@ -52,6 +55,8 @@ def test_front_matter_goes_whatever_its_values_are(block: str, title: str | None
         "---\n- one\n- two\n---\n" + BODY,
         "---\ntitle: never closed\n\n" + BODY,
         "+++\nplus\n+++\n" + BODY,
+        '+++\ntitle = "never closed"\n...\n' + BODY,
+        "<!-- x --> ---\ntitle: Owls\n---\n" + BODY,
     ],
 )
 def test_what_stands_between_two_rules_stays(text: str) -> None:
@@ -137,3 +142,83 @@ def test_files_with_other_endings_are_counted(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).unlink()
     assert list(FOLDER.notes(config)) == []
+
+
+def test_a_heading_that_differs_from_the_title_of_front_matter_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(f"---\ntitle: Birds\n---\n\n# Owls\n\n{BODY}")
+    (tmp_path / "b.md").write_text(f"---\ntitle: Owls\n---\n\n# OWLS.\n\n{BODY}")
+
+    documents, _ = read_folder(tmp_path, unreadable="refuse")
+
+    assert [(each.title, each.text) for each in documents] == [
+        ("Birds", f"# Owls\n\n{BODY.strip()}"),
+        ("Owls", BODY.strip()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("# C#", "C#"),
+        ("# What is F# #", "What is F#"),
+        ("#\tOwls ##", "Owls"),
+        ("Owls\n====", "Owls"),
+        ("C#\n---", "C#"),
+        ("# Install the owl {#install_the_owl .big}", "Install the owl"),
+        ("# Install the owl {: #install }", "Install the owl"),
+        ("# Owls [![Build](https://x.org/a.svg)](https://x.org)", "Owls"),
+        ("# [`owl drain`](https://x.org/drain_it) and *cordon*", "owl drain and cordon"),
+        ("# **Owls**", "Owls"),
+        ("# ~~Old~~ owl<br>one<a id=x></a>", "Old owl one"),
+        (r"# max\_owls &amp; \# max_owls, __init__.py", "max_owls & # max_owls, __init__.py"),
+        ("# __Owls__ of *ours*", "Owls of ours"),
+        ("# `__init__` and {owl}", "__init__ and {owl}"),
+        ('<h1 align="center">Owls <b>&amp;</b>\n newts</h1>', "Owls & newts"),
+    ],
+)
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "\n \n",
+        "<!-- markdownlint-disable\n# MD033 -->\n<!-- x -->\n",
+        "(owl-label)=\n",
+        "import Tabs from '@theme/Tabs';\nimport {\n  One,\n  Two,\n} from \"../x\";\nimport './style.css'\n\n",
+        '<div align="center">\n<img src="owl.png" alt="An owl">\n\n',
+    ],
+)
+def test_a_title_is_the_words_that_are_shown(before: str, line: str, title: str) -> None:
+    assert take_heading(f"{before}{line}\n{BODY}") == (title, BODY if not line.startswith("<") else f"\n{BODY}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- first item of a list\n---\n" + BODY,
+        "1. first item of a list\n---\n" + BODY,
+        "> A quotation.\n---\n" + BODY,
+        "```yaml\n---\ntitle: x\n---\n```\n" + BODY,
+        "~~~\n# a comment\n~~~\n" + BODY,
+        "    # code\n" + BODY,
+        "| a | b |\n|---|---|\n" + BODY,
+        "They hunt\nat night\n---\n" + BODY,
+        "[ref]: https://x.org\n---\n" + BODY,
+        "<!-- never closed\n# Owls\n" + BODY,
+        "import owls\n# a comment\n" + BODY,
+        "#hashtag\n" + BODY,
+        "#\n" + BODY,
+        "# ![A picture](a.png)\n" + BODY,
+        "<h1><img src='a.png'></h1>\n" + BODY,
+        "***\n" + BODY,
+    ],
+)
+def test_what_is_no_heading_in_markdown_stays(text: str) -> None:
+    assert take_heading(text) == (None, text)
+
+
+@given(st.text("#=-<>!h1/ \n`_*[]()ab"))
+def test_no_markdown_ends_in_an_error(text: str) -> None:
+    title, rest = take_heading(text)
+
+    assert text.endswith(rest)
+    assert (title is None) == (rest == text)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.sources.folder import read_folder
-from multigrain.sources.html import say_in_words
+from multigrain.sources.html import say_in_words, take_page_heading
 
 WORDS = st.text("abcdef", min_size=1, max_size=4)
 
@@ -108,3 +108,98 @@ def test_a_page_says_its_powers_and_its_rows(tmp_path: Path) -> None:
     assert document.title == "Caf\u00e9"
     assert "Up to 10^6 rows, since 2023[1]." in document.text
     assert "| Basic | May | 5 |\n| Basic | June | 6 |" in document.text
+
+
+def read_pages(folder: Path, *pages: str) -> list[tuple[str | None, str]]:
+    for number, page in enumerate(pages):
+        (folder / f"{number:02}.html").write_text(page, encoding="utf-8")
+    documents, _ = read_folder(folder, unreadable="refuse")
+    return [(document.title, document.text) for document in documents]
+
+
+SHOWN = "Set max_seq_length to 2*3*4 in my_config_file.yaml; see foo_bar(), __init__ and *args, **options"
+
+
+def test_texts_and_titles_stay_as_they_are_shown(tmp_path: Path) -> None:
+    pages = [
+        f"<html><body><h1>{SHOWN}</h1><p>{SHOWN}</p></body></html>",
+        f"<title>{SHOWN}</title><p>{SHOWN}</p>",
+    ]
+    assert read_pages(tmp_path, *pages) == [(SHOWN, SHOWN), (SHOWN, SHOWN)]
+
+
+MARKS = st.text(st.sampled_from("abz _*19.()"), min_size=1, max_size=20).map(str.split).map(" ".join)
+
+
+@given(MARKS.filter(lambda text: any(map(str.isalnum, text))))
+def test_a_heading_is_its_words(words: str) -> None:
+    soup = BeautifulSoup(f"<body><nav><a href='/'>Home</a></nav><h1>{words}</h1><h2>b</h2>", "html.parser")
+    assert take_page_heading(soup, "Acme") == words
+    assert soup.get_text() == "Homeb"
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "text"),
+    [
+        ("<title>Acme Docs</title><header>Home</header><h1>Back up</h1><p>Run it.</p>", "Back up", "Home\n\nRun it."),
+        ("<title>Install \u2014 Acme 1.0</title><h1>Install</h1><p>Run it.</p>", "Install", "Run it."),
+        ("<title>\n Two\n lines </title><p>Run it.</p>", "Two lines", "Run it."),
+        ("<title>Install</title><h2>install</h2><p>Run it.</p>", "Install", "Run it."),
+        ("<h2>Install<br>it</h2><p>Run it.</p>", "Install it", "Run it."),
+        ("<h1><img src=a.png></h1><h2>Install</h2><p>Run it.</p>", "Install", "# ![](a.png)\n\nRun it."),
+        ("<body><p>Run it.</p><svg><title>An icon</title></svg></body>", None, "Run it.\n\nAn icon"),
+        ("<title>Acme</title><h2>Install</h2><p>Run it.</p>", "Acme", "## Install\n\nRun it."),
+        ("<p>Run it.</p><h2>Install</h2>", None, "Run it.\n\n## Install"),
+    ],
+)
+def test_the_title_is_the_own_heading_of_a_page(tmp_path: Path, page: str, title: str | None, text: str) -> None:
+    ((found, words),) = read_pages(tmp_path, page)
+    assert (found, words.replace("\n\n\n", "\n\n")) == (title, text)
+
+
+def test_headings_that_are_no_title_stay_in_the_text(tmp_path: Path) -> None:
+    two = "<title>Acme | Owls</title><h1>Acme</h1><h1>Owls</h1><p>They hunt.</p>"
+    ((title, text),) = read_pages(tmp_path, two)
+    assert (title, text) == ("Acme | Owls", "# Acme\n\n# Owls\n\nThey hunt.")
+
+
+def test_a_name_that_all_pages_share_is_no_title_where_another_is_there(tmp_path: Path) -> None:
+    """The site's name stands in <title> here, and in the heading there."""
+    in_title, in_heading = tmp_path / "title", tmp_path / "heading"
+    in_title.mkdir()
+    in_heading.mkdir()
+    topics = ["owls", "newts", "pines"]
+
+    assert read_pages(in_title, *(f"<title>Acme</title><h1>On {each}</h1><p>They are.</p>" for each in topics)) == [
+        (f"On {each}", "They are.") for each in topics
+    ]
+    assert read_pages(in_heading, *(f"<title>On {each}</title><h1>Acme</h1><p>They are.</p>" for each in topics)) == [
+        (f"On {each}", "# Acme\n\nThey are.") for each in topics
+    ]
+
+
+@pytest.mark.parametrize(
+    ("link", "left"),
+    [
+        ('<a class="headerlink" href="#linux" title="Link to this heading">\u00b6</a>', ""),
+        ('<a href="#x">#</a>', ""),
+        ('<a class="hash-link" href="#x" aria-label="Direct link">\u200b</a>', ""),
+        ('<a class="header-anchor" href="page.html#x">Permalink to this</a>', ""),
+        ('<a class="anchor" href="#x"><svg><path></path></svg></a>', ""),
+        (' <a href="#fn1">note 1</a>', " note 1"),
+        (' <a class="anchor" href="/other">other</a>', " other"),
+    ],
+)
+def test_links_of_headings_to_themselves_go(link: str, left: str) -> None:
+    soup = BeautifulSoup(f"<h2>On Linux{link}</h2>", "html.parser")
+    say_in_words(soup)
+    assert soup.get_text() == f"On Linux{left}"
+
+
+def test_a_link_around_a_heading_or_a_picture_stays() -> None:
+    html = (
+        '<h2><a class="header-anchor" href="#x">On Linux</a></h2><a href="#y"><img alt="A drawing" src="a.png"/></a>'
+    )
+    soup = BeautifulSoup(html, "html.parser")
+    say_in_words(soup)
+    assert str(soup) == html

@@ -356,7 +356,9 @@ def test_a_corpus_of_few_groups_is_refused_with_the_reason() -> None:
 def test_front_matter_gives_the_title_and_leaves_the_text(tmp_path: Path) -> None:
     bodies = [f"Body {n} a{n} b{n} c{n} d{n} of a page, long enough to count." for n in range(12)]
     for number, body in enumerate(bodies):
-        (tmp_path / f"{number:02}.md").write_text(f"---\ntitle: Page {number}\ntags: [x]\n---\n\n# Heading\n\n{body}")
+        (tmp_path / f"{number:02}.md").write_text(
+            f"---\ntitle: Page {number}\ntags: [x]\n---\n\n# Page {number}\n\n{body}"
+        )
 
     corpus = load_corpus(DocumentsConfig(path=tmp_path), seed=1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import MissingExtraError, SourceError
-from multigrain.sources import folder
+from multigrain.sources import folder, rich
 from multigrain.sources.load import load_corpus
 
 _WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -49,7 +49,7 @@ def write_docx(path: Path, number: int, more: str = "") -> None:
         archive.writestr(
             "word/styles.xml",
             f'<w:styles xmlns:w="{_WORD}"><w:style w:type="paragraph" w:styleId="Heading1"><w:name w:val="heading 1"/>'
-            "</w:style></w:styles>",
+            '</w:style><w:style w:type="paragraph" w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',
         )
         archive.writestr(
             "word/_rels/document.xml.rels",
@@ -130,6 +130,24 @@ def test_a_word_file_says_its_powers_and_its_rows(tmp_path: Path) -> None:
     assert "| Basic | May |\n| Basic | June |" in document.text
 
 
+def test_a_word_file_says_its_fields_and_its_title(tmp_path: Path) -> None:
+    def paragraph(content: str, style: str = "") -> str:
+        return f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr>{content}</w:p>'
+
+    def run(text: str) -> str:
+        return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+    field = '<w:fldSimple w:instr=" IF 2 > 1 &quot;x&quot; " w:dirty="0">'
+    caption = run("Table ") + f"{field}{run('7')}</w:fldSimple><w:fldSimple w:instr='X'/>" + run(": max_len * 2")
+    more = paragraph(run("The manual"), "Title") + paragraph(run("Owls"), "Heading1") + paragraph(caption)
+    write_docx(tmp_path / "a.docx", 1, more)
+
+    (document,), _ = folder.read_folder(tmp_path, unreadable="refuse")
+
+    assert document.title == "The manual"
+    assert document.text == f"# Valve 1\n\n{body(1)}\n\n# Owls\n\nTable 7: max_len * 2"
+
+
 @pytest.mark.parametrize(
     ("name", "fragments"),
     [
@@ -162,7 +180,26 @@ def test_a_file_without_text_is_named_or_skipped_and_counted(
 
 def test_without_the_reader_the_pip_line_is_printed(mixed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "markitdown", None)
-    folder._converter.cache_clear()
+    rich._converter.cache_clear()
+    rich._page_reader.cache_clear()
 
     with pytest.raises(MissingExtraError, match=r'pip install .*\[documents\]"'):
         load_corpus(DocumentsConfig(path=mixed_folder), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("is con-\nfigured here.\nConfigured once", "is configured here.\nConfigured once"),
+        ("is con-\nfigured here.", "is con-\nfigured here."),
+        ("a well-\nknown word, well-known; wellknown", "a well-\nknown word, well-known; wellknown"),
+        ("a well-\nknown word, well-known", "a well-\nknown word, well-known"),
+        ("a con-\n\nfigured page. Configured", "a con-\n\nfigured page. Configured"),
+        ("state-of-\nthe art, ofthe", "state-of-\nthe art, ofthe"),
+        ("die Wind-\nenergie, Windenergie", "die Windenergie, Windenergie"),
+        ("con\u00ad\n figured", "configured"),
+        ("", ""),
+    ],
+)
+def test_words_divided_at_the_end_of_a_line_are_joined_where_the_text_has_them_whole(text: str, joined: str) -> None:
+    assert rich.join_hyphenated(text) == joined

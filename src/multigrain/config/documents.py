@@ -42,6 +42,8 @@ def _data_source(kind: str) -> str:
 class DocumentsConfig(Section):
     """Where the documents come from and how they are split."""
 
+    added: ClassVar[Mapping[str, Any]] = {"text_format": "plain"}
+
     kind: Annotated[str, AfterValidator(_data_source)] = "auto"
     """What `path` holds: folder, jsonl, json, csv, tsv, parquet, hub, docstrings (of installed Python packages; no
     path), or a data source of another package. auto tells by the file name."""
@@ -56,6 +58,9 @@ class DocumentsConfig(Section):
 
     text_field: str = "text"
     """Column with the text."""
+
+    text_format: Literal["plain", "html"] = "plain"
+    """Tables only: what the text column holds. html: its cells are read as HTML files are. plain: as they stand."""
 
     title_field: str | None = "title"
     """Column with a title that is not part of the text: it becomes a held-out query. Missing is fine."""

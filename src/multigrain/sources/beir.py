@@ -18,7 +18,7 @@ from typing import Final
 from multigrain.errors import SourceError
 from multigrain.sources.judgments import UNNAMED, only_file, read_qrels, split_files
 from multigrain.storage.columns import ID, TEXT, TITLE, Column, no_column
-from multigrain.storage.files import unpack_hint
+from multigrain.storage.files import files_inside, unpack_hint
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.sequences import TextTable
@@ -254,7 +254,7 @@ def read_texts(path: Path) -> Iterator[Row]:
     """
     suffix = path.suffix.lower()
     if path.is_dir():
-        check_parts(path.rglob("*.parquet"))
+        check_parts(file for file in files_inside(path) if file.suffix == ".parquet")
         return read_rows(path, "parquet", several=True)
     if path.is_file() and len(parts := parts_of_table(path)) > 1:
         raise SourceError(f"{path}: one of {len(parts)} parts; put them all in one folder, and name that")

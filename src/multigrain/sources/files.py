@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.sources.beir import is_beir
-from multigrain.storage.files import UNPACK
+from multigrain.storage.files import UNPACK, files_inside, walk_folders
 from multigrain.storage.hub import is_saved, parse_hub
 from multigrain.storage.rows import TABLES_OF_FOLDERS, row_kind
 from multigrain.storage.shards import is_table
@@ -64,13 +63,12 @@ def _is_one_table(folder: Path) -> bool:
     if is_saved(folder) or is_beir(folder):
         return is_saved(folder)
     has_tables = False
-    for root, folders, names in os.walk(folder):
-        if (Path(root) / _RUN_MARK).is_file():
+    for root, names in walk_folders(folder, lambda path: not path.name.startswith(_HIDDEN)):
+        if (root / _RUN_MARK).is_file():
             return False
-        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         for name in (Path(name) for name in names if not name.startswith((*_HIDDEN, _LOCK))):
             suffix = name.suffix.lower()
-            is_card = Path(root) == folder and name.stem.lower() in _CARDS
+            is_card = root == folder and name.stem.lower() in _CARDS
             if suffix == ".parquet":
                 has_tables = True
             elif suffix in TABLES_OF_FOLDERS or (suffix in READ_SUFFIXES and not is_card):
@@ -85,14 +83,13 @@ def files_fingerprint(path: Path) -> str:
     """
     if is_hub(path):
         folder = parse_hub(path).folder
-        files = sorted(folder.rglob("*")) if folder is not None else []
-        return status_hash((file for file in files if file.is_file()), folder, start=str(path))
+        return status_hash(files_inside(folder) if folder is not None else (), folder, start=str(path))
     if path.is_file():
         return status_hash([path], path.parent)
     if is_table(path):
         return status_hash(sorted(path.iterdir()), path.parent)
     if table_kind(path) is not None:
-        inside = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith("."))
+        inside = (file for file in files_inside(path) if not file.name.startswith("."))
         return status_hash(inside, path.parent)
     # A link to nothing is no file.
     return status_hash((file for file in document_files(path) if file.exists()), path.parent)
@@ -124,9 +121,8 @@ def other_files(folder: Path) -> Counter[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        here = Path(root)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not (here / name / _RUN_MARK).is_file()
-        )
+    def enters(path: Path) -> bool:
+        return not path.name.startswith(".") and not (path / _RUN_MARK).is_file()
+
+    for here, names in walk_folders(folder, enters):
         yield from (here / name for name in names if not name.startswith((".", _LOCK)))

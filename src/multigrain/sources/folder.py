@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
-import re
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from multigrain.config import DocumentsConfig
-from multigrain.display.install import install_line
-from multigrain.errors import MissingExtraError, SourceError
+from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.beir import is_beir
 from multigrain.sources.files import (
@@ -26,13 +21,12 @@ from multigrain.sources.files import (
     other_files,
 )
 from multigrain.sources.headings import take_front_matter, take_heading
-from multigrain.sources.html import say_in_words
+from multigrain.sources.rich import no_markitdown, read_rich
 from multigrain.sources.source import DataSource
+from multigrain.sources.words import fold_repeated
 from multigrain.storage.packages import is_installed
 from multigrain.storage.text import NotTextError, read_text
 
-_BLANK_LINES: Final = re.compile(r"\n{3,}")
-_CID: Final = re.compile(r"\(cid:\d+\)")  # what pdfminer writes for glyphs of fonts that map to no characters
 _SKIP: Final = "documents.unreadable: skip"
 _NAMED: Final = 5  # further files that cannot be read, or endings of files that are not, in one message
 
@@ -47,7 +41,7 @@ class _FolderSource(DataSource):
         paths = _checked(existing_path(config.path, "documents.path"))
         rich = [path for path in paths if _is_rich(path)]
         if rich and not is_installed("markitdown"):
-            raise _no_markitdown(rich[0].suffix)
+            raise no_markitdown(rich[0].suffix)
         return _plain_texts([path for path in paths if not _is_rich(path)], config.unreadable), len(rich)
 
     def notes(self, config: DocumentsConfig) -> Iterable[str]:
@@ -77,18 +71,38 @@ def read_folder(folder: Path, *, unreadable: Literal["refuse", "skip"]) -> tuple
         MissingExtraError: there are HTML, PDF or Word files, and what reads them is not installed.
     """
     paths = _checked(folder)
-    documents = []
+    documents: list[Document] = []
+    headings: dict[int, str] = {}  # by place in the documents: of pages whose <title> is another one
     skipped = 0
     for number, path in enumerate(paths):
         try:
-            title, text = _read(path)
+            title, heading, text = _read(path)
         except NotTextError as error:
             if unreadable == "refuse":
                 raise NotTextError(_with_the_others(str(error), paths[number + 1 :])) from None
             skipped += 1
             continue
+        if heading is not None:
+            headings[len(documents)] = heading
         documents.append(Document(id=path.relative_to(folder).as_posix(), text=text, title=title))
-    return documents, skipped
+    return _with_headings(documents, headings), skipped
+
+
+def _with_headings(documents: list[Document], headings: Mapping[int, str]) -> list[Document]:
+    """Pages with the more telling of their two titles: the heading, unless more pages share it than the <title>.
+
+    The site's name is often the title of each page, and now and then its heading. A heading that is no title stands in
+    the text.
+    """
+    shared = Counter(fold_repeated(heading) for heading in headings.values())
+    titled = Counter(fold_repeated(documents[place].title or "") for place in headings)
+    for place, heading in headings.items():
+        page = documents[place]
+        if shared[fold_repeated(heading)] <= titled[fold_repeated(page.title or "")]:
+            documents[place] = replace(page, title=heading)
+        else:
+            documents[place] = replace(page, text=f"# {heading}\n\n{page.text}")
+    return documents
 
 
 def _plain_texts(paths: Sequence[Path], unreadable: Literal["refuse", "skip"]) -> Iterator[str]:
@@ -149,74 +163,25 @@ def _is_bad(path: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> tuple[str | None, str]:
+def _read(path: Path) -> tuple[str | None, str | None, str]:
+    """A file's title, the heading of a page that says another <title>, and the text without them."""
     suffix = path.suffix.lower()
     if _is_rich(path):
-        title, text = _read_rich(path)
-    else:
-        title, text = None, read_text(path)
-        if suffix in MARKDOWN_SUFFIXES:
-            title, text = take_front_matter(text)
-    heading, text = take_heading(text, rst=suffix == ".rst") if suffix != ".txt" else (None, text)
-    return title or heading, text.strip()
+        title, heading, text = read_rich(path)
+        if suffix == ".pdf":
+            heading, text = take_heading(text)
+        if title is not None and heading is not None and not _are_same(title, heading):
+            return title, heading, text
+        return title or heading, None, text.strip()
+    text = read_text(path)
+    if suffix == ".txt":
+        return None, None, text.strip()
+    title, text = take_front_matter(text) if suffix in MARKDOWN_SUFFIXES else (None, text)
+    heading, below = take_heading(text, rst=suffix == ".rst")
+    if title is None or heading is None or _are_same(title, heading):
+        title, text = title or heading, below
+    return title, None, text.strip()
 
 
-def _read_rich(path: Path) -> tuple[str | None, str]:
-    """A file's title, where it says one, and its text.
-
-    Raises:
-        MissingExtraError: markitdown is not installed.
-        NotTextError: the file is encrypted, broken, or holds no text.
-    """
-    converter = _converter(path.suffix.lower())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pdfminer warns of fonts and colours; we read words alone
-            content = converter.convert_local(path)
-    except Exception as error:
-        # Its parsers raise whatever they like (zipfile, XML, PDF errors), wrapped or not.
-        raise NotTextError(_explain(path, error)) from None
-    text = _BLANK_LINES.sub("\n\n", _CID.sub("", content.markdown.replace("\f", "\n\n"))).strip()
-    if not text:
-        hint = "a scan? run OCR first, e.g. `ocrmypdf in.pdf out.pdf`" if path.suffix.lower() == ".pdf" else "empty"
-        raise NotTextError(f"{path}: no text in it ({hint}); or set documents.unreadable: skip")
-    title = content.title.strip() if isinstance(content.title, str) else ""
-    return title or None, text
-
-
-def _explain(path: Path, error: Exception) -> str:
-    words = f"{type(error).__name__} {error} {error.__cause__!r}"
-    if "Password" in words or "Encrypt" in words:
-        return f"{path}: encrypted; save it without a password, or set documents.unreadable: skip"
-    kind = path.suffix.lower().lstrip(".").upper()
-    return f"{path}: not a readable {kind} file; fix it, or set documents.unreadable: skip"
-
-
-@cache
-def _converter(suffix: str) -> Any:
-    """One converter a kind of file: only that kind's parser is loaded, and no file is taken for another kind."""
-    try:
-        from bs4 import BeautifulSoup
-        from markitdown import MarkItDown
-        from markitdown.converters import DocxConverter, HtmlConverter, PdfConverter
-    except ImportError:
-        raise _no_markitdown(suffix) from None
-
-    class WordyHtml(HtmlConverter):
-        def convert(self, file_stream: Any, stream_info: Any, **options: Any) -> Any:
-            soup = BeautifulSoup(file_stream, "html.parser", from_encoding=stream_info.charset or "utf-8")
-            say_in_words(soup)
-            utf8 = dataclasses.replace(stream_info, charset="utf-8")
-            return super().convert(io.BytesIO(soup.encode("utf-8")), utf8, **options)
-
-    kinds: dict[str, Any] = {".pdf": PdfConverter, ".docx": DocxConverter}
-    reader = kinds.get(suffix, WordyHtml)()
-    if suffix == ".docx":
-        reader._html_converter = WordyHtml()  # Word files become HTML first
-    converter = MarkItDown(enable_builtins=False, enable_plugins=False)
-    converter.register_converter(reader)
-    return converter
-
-
-def _no_markitdown(suffix: str) -> MissingExtraError:
-    return MissingExtraError("markitdown", f"reading {suffix} files", install_line("documents"))
+def _are_same(title: str, heading: str) -> bool:
+    return fold_repeated(title) == fold_repeated(heading)

@@ -5,14 +5,31 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
+from html import unescape
 from typing import Any, Final
 
 import yaml
+from markdown_it import MarkdownIt
 
+_COMMENT: Final = r"<!--(?:(?!-->).)*-->"
 _FRONT_MATTER: Final = re.compile(
-    r"\A(?P<mark>---|\+\+\+)[ \t]*\n(?P<values>.*?)(?<=\n)(?P=mark)[ \t]*(?:\n|\Z)", re.S
+    rf"\A(?:\s*{_COMMENT})*\s*?^(?:(?P<yaml>---)|\+\+\+)[ \t]*\n(?P<values>.*?)(?<=\n)"
+    r"(?(yaml)(?:---|\.\.\.)|\+\+\+)[ \t]*(?:\n|\Z)",
+    re.S | re.M,
 )
-_HEADING: Final = re.compile(r"\A\s*(?:#{1,6}[ \t]+(?P<hash>[^\n]+)\n|(?P<underlined>[^\n]+)\n(?:=|-){3,}[ \t]*\n)")
+_SHOWS_NO_WORDS: Final = re.compile(
+    rf"(?:\s|{_COMMENT}"
+    r"|</?(?:a|br|center|div|img|p|picture|source|span)\b[^<>]*>"
+    r"|^\([^()\n]+\)=[ \t]*$"  # a label of MyST
+    r"|^import\s(?:[\w*{},$\s]{1,999}?\sfrom\s+)?(?:'[^'\n]+'|\"[^\"\n]+\");?[ \t]*$"  # of MDX
+    r")*",
+    re.S | re.M,
+)
+_HTML_HEADING: Final = re.compile(r"<h(?P<level>[1-6])\b[^>]*>(?P<words>.*?)</h(?P=level)\s*>", re.S | re.I)
+_TAG: Final = re.compile(rf"{_COMMENT}|</?[A-Za-z][^<>]*>", re.S)
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")  # of Python's __init__, which nobody means to be bold
+_ATTRIBUTES: Final = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}]*\}\Z")  # {#label .class} behind a heading
 _USUAL_KEYS: Final = frozenset(
     [
         "title",
@@ -35,6 +52,7 @@ _USUAL_KEYS: Final = frozenset(
 _KEY: Final = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)[ \t]*[:=](?:[ \t]+(?P<value>.*))?")
 _ALSO_IN_IT: Final = re.compile(r"\s|[-#\[\]{}]")  # how other lines of front matter begin: lists, comments, templates
 _QUOTED: Final = re.compile(r"""(['"])(.+)\1\s*(?:#.*)?""")
+_LINES_OF_HEADING: Final = 2  # words, and a line of marks under them
 _NOT_TITLES: Final = ("null", "~", ">", "|", ">-", "|-")
 _RST_LINE: Final = re.compile(r"([!-/:-@\[-`{-~])\1+")
 _RST_NOT_LINES: Final = ("::", "..")
@@ -49,12 +67,14 @@ _RST_SETTING: Final = re.compile(
 def take_front_matter(text: str) -> tuple[str | None, str]:
     """The title that front matter gives, between lines of --- (YAML) or +++ (TOML), and the text without it.
 
+    YAML may end with a line of dots. Comments may go before it, such as those about a licence.
+
     Front matter that cannot be parsed, such as that with templates in it, is known by its lines: each sets a key.
     """
     found = _FRONT_MATTER.match(text)
     if found is None:
         return None, text
-    values = _parse(found["mark"], found["values"])
+    values = _parse(found["yaml"], found["values"])
     if values is None:
         values = _read_keys(found["values"])
     if values is None:
@@ -65,7 +85,9 @@ def take_front_matter(text: str) -> tuple[str | None, str]:
 
 
 def take_heading(text: str, *, rst: bool = False) -> tuple[str | None, str]:
-    """The heading that a text begins with, and what follows it.
+    """The heading that a text begins with, in the words that are shown of it, and what follows it.
+
+    What shows no words may go before it: comments, labels, imports, pictures.
 
     Args:
         text: of a file.
@@ -73,17 +95,48 @@ def take_heading(text: str, *, rst: bool = False) -> tuple[str | None, str]:
     """
     if rst and (found := _take_rst(text)) is not None:
         return found
-    heading = _HEADING.match(text)
-    if heading is None:
+    before = _SHOWS_NO_WORDS.match(text)
+    start = before.end() if before is not None else 0
+    if heading := _HTML_HEADING.match(text, start):
+        words = unescape(_TAG.sub("", heading["words"]))
+        return (" ".join(words.split()), text[heading.end() :]) if words.strip() else (None, text)
+    start = text.rfind("\n", 0, start) + 1  # spaces before a line are part of it
+    lines = text[start:].split("\n", _LINES_OF_HEADING)
+    tokens = _markdown().parse("\n".join(lines[:_LINES_OF_HEADING]))
+    if not tokens or tokens[0].type != "heading_open" or tokens[0].map is None:
         return None, text
-    return (heading["hash"] or heading["underlined"]).strip().rstrip("#").strip() or None, text[heading.end() :]
+    if rst and tokens[0].markup in ("=", "-"):
+        return None, text  # too short a line under it
+    words = _shown(_ATTRIBUTES.sub("", tokens[1].content))
+    return (words, "\n".join(lines[tokens[0].map[1] :])) if words else (None, text)
 
 
-def _parse(mark: str, text: str) -> Mapping[Any, Any] | None:
+@cache
+def _markdown() -> MarkdownIt:
+    return MarkdownIt("commonmark").enable("strikethrough")
+
+
+def _shown(markup: str) -> str:
+    """The words that are shown of a line of Markdown."""
+    (line,) = _markdown().parseInline(markup)
+    words = []
+    mark = ""
+    for each in line.children or ():
+        if mark == "__" and _NAME.fullmatch(each.content):
+            words.append(f"{mark}{each.content}{mark}")
+        elif each.type in ("text", "code_inline"):
+            words.append(each.content)
+        elif each.type in ("softbreak", "hardbreak") or each.content.lower().startswith("<br"):
+            words.append(" ")
+        mark = each.markup if each.type == "strong_open" else ""
+    return " ".join("".join(words).split())
+
+
+def _parse(yaml_mark: str | None, text: str) -> Mapping[Any, Any] | None:
     """The keys and values; None where it is not what its marks say."""
     try:
         # Every value stays as it is written: dates need not exist, numbers are titles, and tags mean nothing to us.
-        values = yaml.load(text, yaml.BaseLoader) if mark == "---" else tomllib.loads(text)  # noqa: S506
+        values = yaml.load(text, yaml.BaseLoader) if yaml_mark else tomllib.loads(text)  # noqa: S506
     except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError):
         return None
     if not values and not text.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from html import unescape
 from itertools import islice
 from typing import Final
 
@@ -10,7 +11,10 @@ from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
 from multigrain.records import Document
 from multigrain.sources.files import existing_path
+from multigrain.sources.html import has_markup, looks_like_html
+from multigrain.sources.rich import read_html
 from multigrain.sources.source import DataSource
+from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
@@ -34,16 +38,26 @@ class TableSource(DataSource):
         Raises (while reading):
             SourceError: the table is unreadable, not UTF-8, malformed at some line, holds no text column, or repeats
                 an id.
+            MissingExtraError: texts are to be read as HTML, and what reads it is not installed.
         """
         return _documents(read_rows(existing_path(config.path, "documents.path"), self._kind), config), 0
 
     def notes(self, config: DocumentsConfig) -> Iterable[str]:
-        """The columns that are not used, by the first rows."""
+        """The columns that are not used, and whether texts look like HTML, by the first rows."""
         path = existing_path(config.path, "documents.path")
         reading = Reading()
-        used = using(*_columns(config))
+        columns = _columns(config)
+        used = using(*columns)
+        pages = 0
         for row in islice(read_rows(path, self._kind), _LOOKED_AT):
             reading.see(row, used)
+            text = row.first(columns[0])
+            pages += isinstance(text, str) and looks_like_html(text)
+        if config.text_format == "plain" and pages > reading.rows / 2:
+            reading.remark(
+                f"texts look like HTML in {pages:,} of {reading.rows:,} rows; set documents.text_format: html to read "
+                "them without tags"
+            )
         return reading.lines(path.name)
 
 
@@ -70,9 +84,31 @@ def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Documen
         identifier = row.identifier(id_column) or f"row-{row.number}"
         if identifier in identifiers:
             raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
-        title = row.first(title_column)
+        title = _title(row.first(title_column))
         identifiers.add(identifier)
-        yield Document(id=identifier, text=text or "", title=title.strip() or None if isinstance(title, str) else None)
+        if config.text_format == "html":
+            title, text = _from_html(title, text or "")
+        yield Document(id=identifier, text=text or "", title=title)
+
+
+def _title(value: object) -> str | None:
+    """A title as text; numbers are titles, too, e.g. a year."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:  # noqa: PLR0124 # NaN
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes 2024.0 of it where another row has none
+    return str(value).strip() or None
+
+
+def _from_html(title: str | None, text: str) -> tuple[str | None, str]:
+    """The title, and the text as a page shows it; a heading in it that says something else stays."""
+    shown = unescape(title) if title is not None else None
+    if not has_markup(text):
+        return shown, text
+    page_title, heading, words = read_html(text)
+    if shown is not None and heading is not None and fold_repeated(shown) != fold_repeated(heading):
+        words = f"# {heading}\n\n{words}"
+    return shown or heading or page_title, words
 
 
 def _refuse_pairs(row: Row) -> None:

@@ -40,6 +40,12 @@ _SIGN: Final = re.compile(
     r")"
 )
 _WORD_OR_SIGN: Final = re.compile(f"{_WORD.pattern}|{_SIGN.pattern}")
+# Soft hyphens, word joiners and byte order marks show nothing within a word.
+_NOT_SHOWN: Final = ("\u00ad", "\u2060", "\ufeff")
+# A space of no width divides words in scripts without spaces; in others it says where a long word may be broken.
+_NO_WIDTH: Final = "\u200b"
+_SPACED: Final = "\u0000-\u058f\u1e00-\u1fff"  # Latin, Greek, Cyrillic, Armenian
+_BREAK_IN_WORD: Final = re.compile(f"(?<=[{_SPACED}]){_NO_WIDTH}+(?=[{_SPACED}])")
 _ASCII_WORDS: Final = "".join(chr(code) if chr(code).isalnum() or chr(code) == "_" else " " for code in range(128))
 
 
@@ -48,7 +54,7 @@ def fold_text(text: str) -> str:
 
     Punctuation stays: "C", "C++" and "C#" ask three things.
     """
-    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", _whole_words(text)).casefold()
     return " ".join(folded.split())
 
 
@@ -63,6 +69,7 @@ def fold_repeated(text: str) -> str:
     Punctuation is left out: a document that differs from another by it alone holds nothing new. Signs are not: "C",
     "C++" and "C#" are three things, and so are "a < b" and "a > b".
     """
+    text = _whole_words(text)
     if _SIGN.search(text) is None:
         return fold_words(text)
     return " ".join(_WORD_OR_SIGN.findall(text.casefold()))
@@ -72,9 +79,17 @@ def folded_words(text: str) -> list[str]:
     """The text's case-folded words, in order."""
     if text.isascii():
         return text.lower().translate(_ASCII_WORDS).split()
-    folded = text.casefold()
+    folded = _whole_words(text).casefold()
     words: list[str] = (_WORD if _NOT_PLAIN.search(folded) else _PLAIN_WORD).findall(folded)
     return words
+
+
+def _whole_words(text: str) -> str:
+    """The text without characters that show nothing and would divide words."""
+    for character in _NOT_SHOWN:
+        if character in text:
+            text = text.replace(character, "")
+    return _BREAK_IN_WORD.sub("", text) if _NO_WIDTH in text else text
 
 
 def is_unspaced(word: str) -> bool:
@@ -84,7 +99,7 @@ def is_unspaced(word: str) -> bool:
 
 def count_words(text: str) -> int:
     """How many words a text has; in scripts without spaces each character is one, with its marks."""
-    return sum(1 for _ in _WORD.finditer(text))
+    return sum(1 for _ in _WORD.finditer(_whole_words(text)))
 
 
 def word_ngrams(text: str, n: int = 3) -> set[str]:

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -116,6 +117,44 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def walk_folders(folder: Path, enters: Callable[[Path], bool] = Path.is_dir) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder in a folder, itself the first, and the names of the files in it; also behind symbolic links.
+
+    No folder comes twice. One that lies here and is linked to, too, comes by its own path. A link to a folder in which
+    this one lies is a loop, and not followed.
+
+    Args:
+        folder: where to begin.
+        enters: whether to go into a folder.
+    """
+    around = {_folder_id(parent) for parent in (folder.resolve(), *folder.resolve().parents)}
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([folder])
+    while waiting:
+        start = waiting.popleft()
+        if start != folder and _folder_id(start) in around:
+            continue
+        for root, folders, names in os.walk(start):
+            here = Path(root)
+            inside = [] if _folder_id(here) in seen else [here / name for name in sorted(folders)]
+            inside = [path for path in inside if enters(path)]
+            waiting.extend(path for path in inside if path.is_symlink())
+            folders[:] = [path.name for path in inside if not path.is_symlink()]
+            if _folder_id(here) not in seen:
+                seen.add(_folder_id(here))
+                yield here, names
+
+
+def files_inside(folder: Path) -> list[Path]:
+    """All files in a folder and in those within it, by path; see `walk_folders`."""
+    return sorted(root / name for root, names in walk_folders(folder) for name in names if (root / name).is_file())
+
+
+def _folder_id(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def unpack_hint(file: Path | str) -> str:

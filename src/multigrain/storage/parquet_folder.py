@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from multigrain.errors import SourceError
+from multigrain.storage.files import files_inside
 from multigrain.storage.shards import check_parts
 
 _SPLIT: Final = "(?P<split>train|validation|valid|val|dev|test)"
@@ -32,11 +33,11 @@ def folder_batches(folder: Path, rows: int, *, several: bool = False) -> Iterato
     import pyarrow.dataset as ds
 
     hidden = (".", "_")
-    inside = sorted(
+    inside = [
         file
-        for file in folder.rglob("*.parquet")
-        if file.is_file() and not any(part.startswith(hidden) for part in file.relative_to(folder).parts)
-    )
+        for file in files_inside(folder)
+        if file.suffix == ".parquet" and not any(part.startswith(hidden) for part in file.relative_to(folder).parts)
+    ]
     if not inside:
         raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
     if not several:

@@ -14,6 +14,7 @@ from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column
+from multigrain.storage.files import files_inside
 from multigrain.storage.hub import HubReference, is_saved
 from multigrain.storage.labels import find_labels, is_match
 from multigrain.storage.reading import Reading, using
@@ -101,7 +102,7 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
 def mix_fingerprint(config: MixSourceConfig) -> list[Any]:
     """Changes when the files behind a set do; reads no content. A hub data set is its name."""
     path = Path(config.path).expanduser()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = files_inside(path) if path.is_dir() else [path]
     status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
     return [config.model_dump(mode="json", exclude={"path"}), status or config.path]
 
