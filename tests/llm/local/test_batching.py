@@ -27,7 +27,7 @@ class Pipeline:
 
     def add_request(self, number: int, prompt: Any, settings: Any) -> Any:
         numbers = [request.number for request in self.requests if request.status == "RUNNING"]
-        assert number not in numbers, "two requests of one number bring the real one down"
+        assert number not in numbers, "the real one keeps its books by number"
         request = SimpleNamespace(number=number, status="RUNNING", unread=[])
         request.get_status = lambda: SimpleNamespace(name=request.status)
         request.can_read = lambda: bool(request.unread)
@@ -43,7 +43,7 @@ class Pipeline:
         before = len(self.requests)
         self.add_request(0, None, None)
         time.sleep(0.01)
-        assert len(self.requests) == before + 1, "what joins before it has counted its own brings the real one down"
+        assert len(self.requests) == before + 1, "the real one counts its own first"
         streamer()
         while self.has_non_finished_requests():
             time.sleep(0.002)

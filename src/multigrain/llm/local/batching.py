@@ -76,9 +76,8 @@ class Batcher:
     A step of the pipeline holds Python's global lock in openvino-genai 2026.4.1, and with it every other thread of the
     process for most of the time; `generate` does not. So one thread is inside `generate` for as long as there is
     work, and another one adds requests to it and collects what has ended. `generate` wants a request of its own to
-    begin with: a short filler that nobody reads. It numbers it 0, and two requests of one number bring the process
-    down; so does one that is added before it has counted its own. Ours have other numbers, and join once the filler
-    has a token.
+    begin with: a short filler that nobody reads. It numbers it 0 and counts its own at the start. So ours have other
+    numbers, and join once the filler has a token.
 
     What a request does wrong may surface only in a step, and then the whole pipeline is unusable: a schema that
     cannot be followed does that. So a schema that is new waits until nothing else is being written, and is tried
