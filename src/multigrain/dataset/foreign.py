@@ -1,7 +1,7 @@
 """Other tools' training files: one query, its positives and its negatives a row, in five forms.
 
     sentence-transformers   a query, a positive and negatives by any of their usual names (`storage.columns`), a text
-                            or a list of texts a column; or {"anchor", "documents": […], "labels": […]}
+                            or a list of texts a column; or one list with "labels" or "scores" beside it
     flagembedding           {"query": …, "pos": […], "neg": […]}
     tevatron                {"query_id": …, "query": …, "positive_passages": [{docid, title, text}],
                             "negative_passages": [{docid, title, text}]}; a passage may have a score
@@ -29,23 +29,32 @@ from multigrain.records import LEVELS
 from multigrain.storage.columns import (
     DOCUMENTS,
     GRADE,
+    LABELS,
     POSITIVE,
     POSITIVE_SCORE,
     QUERY,
     SCORES,
-    Column,
     negative_columns,
     negative_score_columns,
 )
 from multigrain.storage.entries import has_system_message, last_content, list_in, passage_text, shown, text_of
-from multigrain.storage.labels import LOOKED_AT, Labels, label_of, read_labels, usual_label_column
+from multigrain.storage.labels import (
+    LOOKED_AT,
+    Labels,
+    ListLabels,
+    label_of,
+    leave_undecided,
+    list_labels,
+    read_labels,
+    tell_if_all_match,
+    usual_label_column,
+)
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row, read_rows
 
 FormatName = Literal["sentence-transformers", "lists", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
 
-_LABELS: Final = Column("labels", ("labels", "label"))
 _LARGEST: Final = 3.4e38  # of a float32, in which scores are kept
 
 
@@ -136,6 +145,9 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
     if "positive_passages" in fields:
         return "tevatron"
     further = any(name != "rejected_response" for name in negative_columns(tuple(row)))
+    told = _told(row)
+    if told is not None and told[1].labels is not None and QUERY.among(row):
+        return "sentence-transformers"
     if {"messages", "positive_messages"} <= fields or ({"query", "response"} <= fields and not further):
         return "ms-swift"
     if {"query", "pos"} <= fields and isinstance(row["pos"], list):
@@ -156,6 +168,7 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
     for row in rows:
         reading.see(row, lambda names: _used(columns, names))
         result = read(row)
+        _note_lists(row, result, form, reading)
         if form == "ms-swift" and has_system_message(row.values.get("messages")):
             reading.remark("system messages are not used: give them as the model's query prompt")
         lacking = (
@@ -180,26 +193,44 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
         raise SourceError(f"{path}: none of {reading.rows:,} rows has both a query and a positive; {refused}")
 
 
+def _note_lists(row: Row, result: ForeignRow, form: FormatName, reading: Reading) -> None:
+    """Note the lists of labels and of scores that a row has, and what they do."""
+    told = _told(row.values) if form in ("sentence-transformers", "lists") else None
+    if told is not None:
+        column, labels = told
+        labels.tell(column, reading, "" if POSITIVE.among(row.values) is None else "the others are negatives")
+    if result.scores and form not in ("tevatron", "multigrain") and (scores := _score_list(row)) is not None:
+        reading.use(scores)
+
+
 def _by_label(
     column: str, rows: Sequence[tuple[Row, ForeignRow]], reading: Reading, path: Path
 ) -> Iterator[ForeignRow]:
     """The rows whose label calls them a match; the others are negatives of these."""
     labels = read_labels(column, (row for row, _ in rows))
-    if labels is None or not labels.heeded:
-        if labels is not None:
-            reading.remark(
-                f"column {column!r} not used: {labels.lowest:g} to {labels.highest:g} is no scale of labels or "
-                "similarities, so all rows count as matches"
-            )
+    if labels is None:
         yield from (row for _, row in rows)
-        return
+    elif not labels.heeded:
+        reading.remark(
+            f"column {column!r} not used: {labels.lowest:g} to {labels.highest:g} is no scale of labels or "
+            "similarities, so all rows count as matches"
+        )
+        yield from (row for _, row in rows)
+    else:
+        yield from _by_heeded_label(labels, rows, reading, path)
+
+
+def _by_heeded_label(
+    labels: Labels, rows: Sequence[tuple[Row, ForeignRow]], reading: Reading, path: Path
+) -> Iterator[ForeignRow]:
+    column = labels.column
     negatives: dict[str, dict[str, float]] = defaultdict(dict)
     matches: dict[str, list[tuple[ForeignRow, float]]] = {}
     others: list[tuple[Row, ForeignRow]] = []
     for row, result in rows:
         label = label_of(row, column)
         if label is None:
-            reading.leave_out("no label", f"{row.place}: {column!r} is empty, and other rows have one")
+            leave_undecided(row, column, reading)
         elif labels.matches(label):
             matches.setdefault(result.query, []).append((result, label))
         else:
@@ -213,10 +244,12 @@ def _by_label(
                 "labelled as no match, and no row has a match for their query",
                 f"{row.place}: {column!r} is {row.values[column]}",
             )
-    reading.remark(
-        f"{column!r} calls {len(others):,} of {len(rows):,} rows no match: negatives of their query's other rows "
-        f"(a match is {labels.rule})"
-    )
+    rows_of_matches = sum(map(len, matches.values()))
+    if not tell_if_all_match(labels, reading, rows=rows_of_matches, queries=len(matches)):
+        reading.remark(
+            f"{column!r} calls {len(others):,} of {len(rows):,} rows no match: negatives of their query's other rows "
+            f"(a match is {labels.rule})"
+        )
     if not matches:
         raise SourceError(f"{path}: no row is a match by its {column!r}; a match is {labels.rule}")
     for query, of_query in matches.items():
@@ -229,32 +262,47 @@ def _by_label(
 
 def _sentence_transformers(row: Row) -> ForeignRow:
     query = _text(row, QUERY.among(row.values) or QUERY.names[0])
+    if (told := _told(row.values)) is not None:
+        return _labelled_list(row, query, *told)
     positive = POSITIVE.among(row.values)
     if positive is None and (documents := DOCUMENTS.among(row.values)) is not None:
-        return _labelled_list(row, query, documents)
+        return _documents(row, query, documents)
     positives = _texts(row, positive or POSITIVE.names[0])
     negatives = [text for name in negative_columns(tuple(row.values)) for text in _texts(row, name)]
     return ForeignRow(row.number, query, positives, tuple(negatives), scores=_scores(row))
 
 
-def _labelled_list(row: Row, query: str, documents: str) -> ForeignRow:
-    """A row with a list of documents and a list of labels; where there are scores alone, the positive is the first."""
+def _told(values: Mapping[str, Any]) -> tuple[str, ListLabels] | None:
+    """The column with a list of positives and negatives, and what tells which is which; None where there is none."""
+    positive = POSITIVE.among(values)
+    column = DOCUMENTS.among(values) if positive is None else positive
+    if column is None or (positive is not None and negative_columns(tuple(values))):
+        return None
+    labels = list_labels(values, column)
+    return None if labels is None else (column, labels)
+
+
+def _documents(row: Row, query: str, documents: str) -> ForeignRow:
+    """A row with a list of documents without labels: the positive is the first.
+
+    Raises:
+        SourceError: it has labels, and they are not those of the texts.
+    """
     texts = _list(row, documents, "texts", text_of)
-    column = _LABELS.among(row.values)
-    if column is None:
+    if (column := LABELS.among(row.values)) is None:
         return ForeignRow(row.number, query, texts[:1], texts[1:], scores=_scores(row))
     numbers = _numbers(row, column)
-    if len(numbers) != len(texts):
-        raise SourceError(
-            f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`"
-        )
-    labels = Labels(column, min(numbers, default=0), max(numbers, default=0), all(map(float.is_integer, numbers)))
-    sides: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
-    for text, number in zip(texts, numbers, strict=True):
-        sides[labels.matches(number)].append((text, number))
-    scores = tuple(number for _, number in (*sides[True], *sides[False])) if not labels.whole else ()
-    positives, negatives = (tuple(text for text, _ in sides[side]) for side in (True, False))
-    return ForeignRow(row.number, query, positives, negatives, scores=scores)
+    raise SourceError(f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`")
+
+
+def _labelled_list(row: Row, query: str, column: str, told: ListLabels) -> ForeignRow:
+    """A row with a list of texts of which some are positives."""
+    entries = [_entry_text(entry, f"{row.place}: `{column}`") for entry in row.values[column]]
+    order = sorted(range(len(entries)), key=lambda place: not told.matches[place])
+    texts = tuple(entries[place] for place in order)
+    scores = tuple(told.scores[place] for place in order) if told.scores else ()
+    positives = sum(told.matches)
+    return ForeignRow(row.number, query, texts[:positives], texts[positives:], scores=scores)
 
 
 def _flagembedding(row: Row) -> ForeignRow:
@@ -333,10 +381,8 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
         yield from negatives
         if positive is None:
             yield DOCUMENTS.among(there)
-            yield _LABELS.among(there)
-        if negatives or positive is None:
-            yield _score_list(there)
-            yield POSITIVE_SCORE.among(there)
+        if (score := POSITIVE_SCORE.among(there)) is not None:
+            yield score
             yield from negative_score_columns(there)
     elif "positive_similarity" in columns:
         yield from negative_score_columns(there)
@@ -344,15 +390,15 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
         yield GRADE.among(there)
 
 
-def _score_list(names: tuple[str, ...]) -> str | None:
-    return Column(SCORES.holds, ("scores", "labels", "teacher_scores")).among(names)
+def _score_list(row: Row) -> str | None:
+    """The column with a list of scores."""
+    return next((name for name in SCORES.all_among(row.values) if isinstance(row.values[name], list)), None)
 
 
 def _scores(row: Row) -> tuple[float, ...]:
     """Similarities of the positive and of each negative to the query, as far as the row has them."""
     names = tuple(row.values)
-    column = SCORES.among(names)
-    if column is not None and isinstance(row.values[column], list):
+    if (column := _score_list(row)) is not None:
         return _numbers(row, column)
     positive = POSITIVE_SCORE.among(names)
     if positive is None:
@@ -375,10 +421,12 @@ def _texts(row: Row, field: str) -> tuple[str, ...]:
     value = list_in(row.values.get(field), field, f"{row.place}: `{field}`")
     if not isinstance(value, list):
         return (text,) if (text := _text(row, field)) else ()
-    at = f"{row.place}: `{field}`"
-    return tuple(
-        (passage_text if isinstance(entry, dict) else text_of)(entry, at) for entry in value if entry is not None
-    )
+    return tuple(_entry_text(entry, f"{row.place}: `{field}`") for entry in value if entry is not None)
+
+
+def _entry_text(entry: Any, at: str) -> str:
+    """The text of an entry of a list, a text or a passage; empty where there is none."""
+    return "" if entry is None else (passage_text if isinstance(entry, dict) else text_of)(entry, at)
 
 
 _Item = Callable[[Any, str], str]

@@ -100,6 +100,7 @@ SENTENCES: Final = (
     Column("second sentence", ("sentence2", "sentence_2", "sentence_b")),
 )
 DOCUMENTS: Final = Column("list of documents", ("documents", "docs", "passages", "texts"))
+LABELS: Final = Column("labels", ("labels", "label"))
 SCORES: Final = Column("scores, the positive's first", ("scores", "labels", "teacher_scores", "label", "score"))
 POSITIVE_SCORE: Final = Column(
     "positive's score", ("positive_score", "pos_score", "pos_scores", "positive_scores", "positive_similarity")

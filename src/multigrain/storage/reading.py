@@ -79,6 +79,10 @@ class Reading:
             self._layouts[columns] = None
             self._used.update(name for name in used(columns) if name is not None)
 
+    def use(self, *columns: str) -> None:
+        """Note that columns are used, where it takes a row's values to tell."""
+        self._used.update(columns)
+
     def leave_out(self, reason: str, first: str) -> None:
         """Count a row, seen before, as left out.
 
