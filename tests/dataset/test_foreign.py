@@ -302,6 +302,36 @@ def test_names_that_two_forms_share_are_told_apart_by_the_rest(tmp_path, row, fo
     assert (read.query, read.positives, read.negatives) == ("q", ("p",), ("n",))
 
 
+@pytest.mark.parametrize("answer", ["answer", "response"])
+@pytest.mark.parametrize("query", ["query", "question"])
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("positive_ctxs", [{"title": "", "text": "p"}]),
+        ("positive_passages", [{"docid": "1", "title": "", "text": "p"}]),
+        ("passage", "p"),
+        ("contexts", ["p"]),
+    ],
+)
+def test_a_passage_goes_before_the_answer_that_stands_in_it(tmp_path, query, answer, column, cell) -> None:
+    row = {query: "who wrote hamlet", answer: "Shakespeare", column: cell}
+    negatives = {"positive_passages": "negative_passages"}.get(column, "hard_negative_ctxs")
+    row |= {negatives: [{"docid": "2", "title": "", "text": "n"}]} if isinstance(cell, list) else {}
+
+    (read,), _ = read_foreign(written(tmp_path / "a.jsonl", row))
+
+    assert (read.query, read.positives) == ("who wrote hamlet", ("p",))
+    assert read.negatives == (("n",) if isinstance(cell, list) else ())
+
+
+def test_an_answer_is_the_positive_where_no_passage_is_named_one(tmp_path) -> None:
+    rows = [{"query": "q", "response": "p", "answer": "a"}, {"query": "q", "answer": "p", "document": "manual.pdf"}]
+
+    found = [read_foreign(written(tmp_path / f"{n}.jsonl", row))[0][0].positives for n, row in enumerate(rows)]
+
+    assert found == [("p",), ("p",)]
+
+
 def test_the_labels_of_ms_swift_are_heeded(tmp_path) -> None:
     def message(text: str) -> list[dict[str, str]]:
         return [{"role": "user", "content": text}]

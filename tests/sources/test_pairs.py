@@ -272,3 +272,11 @@ def test_a_label_that_decides_neither_is_said(tmp_path) -> None:
 
     assert any("'label' is 'neutral', which decides neither" in note for note in table.notes)
     assert not any("empty" in note for note in table.notes)
+
+
+def test_a_passage_goes_before_the_answer_that_stands_in_it(tmp_path) -> None:
+    value = {"question": "who wrote hamlet", "answer": True, "passage": "Hamlet is a tragedy."}
+
+    table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", [value])))
+
+    assert [document.text for document in table.documents] == ["Hamlet is a tragedy."]

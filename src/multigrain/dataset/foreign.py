@@ -27,6 +27,7 @@ from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
 from multigrain.storage.columns import (
+    ANSWERING,
     DOCUMENTS,
     GRADE,
     LABELS,
@@ -142,13 +143,14 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
     fields = set(row)
     if {"similarity_1", "origin_1", "negative_1"} <= fields:
         return "multigrain"
-    if "positive_passages" in fields:
+    if {"query", "positive_passages"} <= fields:
         return "tevatron"
     further = any(name != "rejected_response" for name in negative_columns(tuple(row)))
     told = _told(row)
     if told is not None and told[1].labels is not None and QUERY.among(row):
         return "sentence-transformers"
-    if {"messages", "positive_messages"} <= fields or ({"query", "response"} <= fields and not further):
+    answered = {"query", "response"} <= fields and not further and ANSWERING.among(row) is None
+    if {"messages", "positive_messages"} <= fields or answered:
         return "ms-swift"
     if {"query", "pos"} <= fields and isinstance(row["pos"], list):
         return "flagembedding"

@@ -41,21 +41,22 @@ class Column:
 
 _QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
 _PASSAGES: Final = ("passage", "contents", "content", "document", "body")
+_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts")
 
 QUERY: Final = Column("query", _QUERIES)
+ANSWERING: Final = Column("passage with an answer", _ANSWERING)
+"""Of the positive's columns those that go before an answer, which is often a few words of the passage."""
 POSITIVE: Final = Column(
     "positive",
     (
         "positive",
         "positives",
         "pos",
+        *_ANSWERING,
         "answer",
         "response",
-        "passage",
         "document",
         "text",
-        "positive_passages",
-        "positive_ctxs",
         "sentence2",
         "sentence_2",
         "sentence_b",
