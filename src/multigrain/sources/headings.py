@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import yaml
 
+from multigrain.storage.text import text_lines
+
 _FRONT_MATTER: Final = re.compile(
     r"\A(?P<mark>---|\+\+\+)[ \t]*\n(?P<values>.*?)(?<=\n)(?P=mark)[ \t]*(?:\n|\Z)", re.S
 )
@@ -93,7 +95,7 @@ def _parse(mark: str, text: str) -> Mapping[Any, Any] | None:
 
 def _read_keys(text: str) -> dict[str, str] | None:
     values: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text_lines(text):
         if key := _KEY.fullmatch(line):
             value = (key["value"] or "").strip()
             quoted = _QUOTED.fullmatch(value)

@@ -70,15 +70,13 @@ def label_of(row: Row, column: str) -> float | None:
         SourceError: it is no number.
     """
     value: Any = row.values.get(column)
-    if isinstance(value, str):
-        value = value.strip()
-    if value is None or (isinstance(value, str) and value.lower() in _UNDECIDED):
+    if value is None or (isinstance(value, str) and value.strip().lower() in _UNDECIDED):
         return None
     number = _number(value)
     if not math.isfinite(number):
         raise SourceError(
-            f"{row.place}: {column!r} is {str(value)[:40]!r}, not a number: a label is 1 for a passage that answers "
-            "its query and 0 for one that does not; rename the column if it is something else"
+            f"{row.place}: {column!r} is {str(value).strip()[:40]!r}, not a number: a label is 1 for a passage that "
+            "answers its query and 0 for one that does not; rename the column if it is something else"
         )
     return number
 
