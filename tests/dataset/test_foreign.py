@@ -620,6 +620,21 @@ def test_a_system_message_that_is_not_read_is_told(tmp_path) -> None:
     assert any("system messages are not used" in line for line in reading.lines("swift.jsonl"))
 
 
+@pytest.mark.parametrize("field", ["messages", "positive_messages", "negative_messages"])
+def test_earlier_turns_that_are_not_used_are_told(tmp_path, field) -> None:
+    def turns(*texts: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text} for text in texts]
+
+    row = {"messages": turns("q"), "positive_messages": [turns("p")], "negative_messages": [turns("n")]}
+    longer = {**row, field: turns("before", "q") if field == "messages" else [turns("before", "p")]}
+    plain, told = Reading(), Reading()
+    read_all(written(tmp_path / "a.jsonl", row), plain)
+    read_all(written(tmp_path / "b.jsonl", longer), told)
+    assert list(plain.lines("a")) == []
+    (line,) = told.lines("b")
+    assert f"of conversations in '{field}' the last message alone is used" in line
+
+
 def read_all(path: Path, reading: Reading) -> tuple[list[ForeignRow], str]:
     rows, form = read_foreign(path, "auto", reading=reading)
     return list(rows), form

@@ -38,7 +38,15 @@ from multigrain.storage.columns import (
     negative_columns,
     negative_score_columns,
 )
-from multigrain.storage.entries import has_system_message, last_content, list_in, passage_text, shown, text_of
+from multigrain.storage.entries import (
+    has_earlier_turns,
+    has_system_message,
+    last_content,
+    list_in,
+    passage_text,
+    shown,
+    text_of,
+)
 from multigrain.storage.labels import (
     LOOKED_AT,
     Labels,
@@ -171,8 +179,8 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
         reading.see(row, lambda names: _used(columns, names))
         result = read(row)
         _note_lists(row, result, form, reading)
-        if form == "ms-swift" and has_system_message(row.values.get("messages")):
-            reading.remark("system messages are not used: give them as the model's query prompt")
+        if form == "ms-swift":
+            _note_conversations(row, reading)
         lacking = (
             "query" if not result.query.strip() else "positive" if not any(map(str.strip, result.positives)) else ""
         )
@@ -203,6 +211,16 @@ def _note_lists(row: Row, result: ForeignRow, form: FormatName, reading: Reading
         labels.tell(column, reading, "" if POSITIVE.among(row.values) is None else "the others are negatives")
     if result.scores and form not in ("tevatron", "multigrain") and (scores := _score_list(row)) is not None:
         reading.use(scores)
+
+
+def _note_conversations(row: Row, reading: Reading) -> None:
+    """Note what is not used of a row's conversations, of each of which the last message is."""
+    if has_system_message(row.values.get("messages")):
+        reading.remark("system messages are not used: give them as the model's query prompt")
+    for field in ("messages", "positive_messages", "negative_messages"):
+        value = row.values.get(field)
+        if any(map(has_earlier_turns, [value] if field == "messages" else value if isinstance(value, list) else [])):
+            reading.remark(f"of conversations in {field!r} the last message alone is used, and no earlier turn")
 
 
 def _by_label(

@@ -100,6 +100,13 @@ def has_system_message(messages: Any) -> bool:
     )
 
 
+def has_earlier_turns(messages: Any) -> bool:
+    """Whether a conversation holds more than the one message that is embedded, besides system messages."""
+    return isinstance(messages, list) and (
+        sum(isinstance(message, dict) and message.get("role") != "system" for message in messages) > 1
+    )
+
+
 def last_content(messages: Any, at: str) -> str:
     """What is embedded of a conversation without an answer: its user's words.
 

@@ -127,10 +127,16 @@ class Reading:
 
 
 def using(*columns: Column | str | None) -> Used:
-    """What a reader uses that reads these columns, each by the first of its names that is there."""
+    """What a reader uses that reads these columns, each by the first of its names that is there.
+
+    Of a field within a column, such as "_source.body", that is the column.
+    """
 
     def used(names: Sequence[str]) -> Iterator[str | None]:
         for column in columns:
+            is_inner = isinstance(column, str) and column not in names
             yield column.among(names) if isinstance(column, Column) else column
+            if isinstance(column, str) and is_inner:
+                yield column.partition(".")[0]
 
     return used
