@@ -23,6 +23,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
+from multigrain.dataset.cells import Item, entry_text, numbers_of, text_in, texts_in, texts_of
 from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
@@ -42,9 +43,7 @@ from multigrain.storage.entries import (
     has_earlier_turns,
     has_system_message,
     last_content,
-    list_in,
     passage_text,
-    shown,
     text_of,
 )
 from multigrain.storage.labels import (
@@ -281,14 +280,14 @@ def _by_heeded_label(
 
 
 def _sentence_transformers(row: Row) -> ForeignRow:
-    query = _text(row, QUERY.among(row.values) or QUERY.names[0])
+    query = text_in(row, QUERY.among(row.values) or QUERY.names[0])
     if (told := _told(row.values)) is not None:
         return _labelled_list(row, query, *told)
     positive = POSITIVE.among(row.values)
     if positive is None and (documents := DOCUMENTS.among(row.values)) is not None:
         return _documents(row, query, documents)
-    positives = _texts(row, positive or POSITIVE.names[0])
-    negatives = [text for name in negative_columns(tuple(row.values)) for text in _texts(row, name)]
+    positives = texts_of(row, positive or POSITIVE.names[0])
+    negatives = [text for name in negative_columns(tuple(row.values)) for text in texts_of(row, name)]
     return ForeignRow(row.number, query, positives, tuple(negatives), scores=_scores(row))
 
 
@@ -308,16 +307,16 @@ def _documents(row: Row, query: str, documents: str) -> ForeignRow:
     Raises:
         SourceError: it has labels, and they are not those of the texts.
     """
-    texts = _list(row, documents, "texts", text_of)
+    texts = texts_in(row, documents, "texts", text_of)
     if (column := LABELS.among(row.values)) is None:
         return ForeignRow(row.number, query, texts[:1], texts[1:], scores=_scores(row))
-    numbers = _numbers(row, column)
+    numbers = numbers_of(row, column)
     raise SourceError(f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`")
 
 
 def _labelled_list(row: Row, query: str, column: str, told: ListLabels) -> ForeignRow:
     """A row with a list of texts of which some are positives."""
-    entries = [_entry_text(entry, f"{row.place}: `{column}`") for entry in row.values[column]]
+    entries = [entry_text(entry, f"{row.place}: `{column}`") for entry in row.values[column]]
     order = sorted(range(len(entries)), key=lambda place: not told.matches[place])
     texts = tuple(entries[place] for place in order)
     scores = tuple(told.scores[place] for place in order) if told.scores else ()
@@ -326,12 +325,12 @@ def _labelled_list(row: Row, query: str, column: str, told: ListLabels) -> Forei
 
 
 def _flagembedding(row: Row) -> ForeignRow:
-    return _of_lists(row, _text(row, "query"), ("pos", "neg"), "texts", text_of)
+    return _of_lists(row, text_in(row, "query"), ("pos", "neg"), "texts", text_of)
 
 
 def _tevatron(row: Row) -> ForeignRow:
     fields = ("positive_passages", "negative_passages")
-    foreign = _of_lists(row, _text(row, "query"), fields, "passages", passage_text)
+    foreign = _of_lists(row, text_in(row, "query"), fields, "passages", passage_text)
     given = [passage.get("score") for field in fields for passage in row.values.get(field) or ()]
     numbers = [float(score) for score in given if _is_score(score)]
     scores = tuple(numbers) if len(numbers) == len(given) else ()
@@ -344,15 +343,15 @@ def _is_score(value: Any) -> bool:
 
 def _ms_swift(row: Row) -> ForeignRow:
     if "messages" not in row.values:
-        negatives = _list(row, "rejected_response", "texts", text_of)
-        return ForeignRow(row.number, _text(row, "query"), (_text(row, "response"),), negatives)
+        negatives = texts_in(row, "rejected_response", "texts", text_of)
+        return ForeignRow(row.number, text_in(row, "query"), (text_in(row, "response"),), negatives)
     query = last_content(row.values["messages"], f"{row.place}: `messages`")
     return _of_lists(row, query, ("positive_messages", "negative_messages"), "conversations", last_content)
 
 
 def _multigrain(row: Row) -> ForeignRow:
-    negatives = tuple(_text(row, f"negative_{int(level)}") for level in LEVELS)
-    further = _list(row, "further_positives", "passages", passage_text)
+    negatives = tuple(text_in(row, f"negative_{int(level)}") for level in LEVELS)
+    further = texts_in(row, "further_positives", "passages", passage_text)
     names = [f"{{}}_{int(level)}" for level in LEVELS]
     taught = (row.values.get("positive_score"), *(row.values.get(name.format("score")) for name in names))
     given = [passage.get("score") for passage in row.values.get("further_positives") or ()]
@@ -363,10 +362,10 @@ def _multigrain(row: Row) -> ForeignRow:
         scores = (row.values.get("positive_similarity"), *others, *measured)
     return ForeignRow(
         row.number,
-        _text(row, "query"),
-        (_text(row, "positive"), *further),
+        text_in(row, "query"),
+        (text_in(row, "positive"), *further),
         negatives,
-        _text(row, "id"),
+        text_in(row, "id"),
         () if None in scores else tuple(map(float, scores)),
     )
 
@@ -419,63 +418,17 @@ def _scores(row: Row) -> tuple[float, ...]:
     """Similarities of the positive and of each negative to the query, as far as the row has them."""
     names = tuple(row.values)
     if (column := _score_list(row)) is not None:
-        return _numbers(row, column)
+        return numbers_of(row, column)
     positive = POSITIVE_SCORE.among(names)
     if positive is None:
         return ()
-    return tuple(number for name in (positive, *negative_score_columns(names)) for number in _numbers(row, name))
+    return tuple(number for name in (positive, *negative_score_columns(names)) for number in numbers_of(row, name))
 
 
-def _numbers(row: Row, field: str) -> tuple[float, ...]:
-    """The numbers of a cell: one, several, or none."""
-    value = row.values.get(field)
-    numbers = value if isinstance(value, list) else [] if value is None or value == "" else [value]
-    try:
-        return tuple(float(number) for number in numbers)
-    except (TypeError, ValueError):
-        raise SourceError(f"{row.place}: `{field}` must hold numbers, got {shown(value)}") from None
-
-
-def _texts(row: Row, field: str) -> tuple[str, ...]:
-    """The texts of a cell: a text, or a list of texts or of passages; in CSV a list may stand as it is printed."""
-    value = list_in(row.values.get(field), field, f"{row.place}: `{field}`")
-    if not isinstance(value, list):
-        return (text,) if (text := _text(row, field)) else ()
-    return tuple(_entry_text(entry, f"{row.place}: `{field}`") for entry in value if entry is not None)
-
-
-def _entry_text(entry: Any, at: str) -> str:
-    """The text of an entry of a list, a text or a passage; empty where there is none."""
-    return "" if entry is None else (passage_text if isinstance(entry, dict) else text_of)(entry, at)
-
-
-_Item = Callable[[Any, str], str]
-"""Takes the text out of an entry of a list; its second argument begins errors."""
-
-
-def _of_lists(row: Row, query: str, fields: tuple[str, str], kind: str, item: _Item) -> ForeignRow:
+def _of_lists(row: Row, query: str, fields: tuple[str, str], kind: str, item: Item) -> ForeignRow:
     """A row with a list of positives and, if there are any, one of negatives."""
-    positives, negatives = (_list(row, field, kind, item) for field in fields)
+    positives, negatives = (texts_in(row, field, kind, item) for field in fields)
     return ForeignRow(row.number, query, positives, negatives, scores=_scores(row))
-
-
-def _text(row: Row, field: str) -> str:
-    """The text of a cell; empty where there is none."""
-    value = row.values.get(field)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise SourceError(f"{row.place}: `{field}` must be a text, got {shown(value)}")
-    return value
-
-
-def _list(row: Row, field: str, kind: str, item: _Item) -> tuple[str, ...]:
-    value = row.values.get(field)
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise SourceError(f"{row.place}: `{field}` must be a list of {kind}, got {shown(value)}")
-    return tuple(item(entry, f"{row.place}: `{field}`") for entry in value)
 
 
 def known_format(name: str) -> FormatName | Literal["auto"]:

@@ -24,7 +24,7 @@ class EncodingFacts:
         dtype: of the weights.
         query_prompt: put before every query.
         document_prompt: put before every document.
-        other_prompts: names of the model's prompts that go before no text, with commas between them.
+        other_prompts: names of the model's prompts that are put before no text, with commas between them.
         cut: set to the share of its texts that are longer than is read, as far as a sample tells; only where some are.
     """
 
