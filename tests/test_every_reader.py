@@ -161,6 +161,11 @@ LAYOUTS: dict[str, Callable[[int], dict[str, Any]]] = {
         "documents": [_words(n, "p"), _words(n, "n")],
         "labels": [1, 0],
     },
+    "labelled answers": lambda n: {
+        "query": _words(n, "q"),
+        "positive": [_words(n, "p"), _words(n, "n")],
+        "labels": [1, 0],
+    },
     "flagembedding": lambda n: {"query": _words(n, "q"), "pos": [_words(n, "p")], "neg": [_words(n, "n")]},
     "tevatron": lambda n: {
         "query_id": str(n),
@@ -183,7 +188,7 @@ LAYOUTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 _LABELLED = ("labelled", "graded")
-_PAIRS = ("pair", "labelled", "graded", "triplet", "n-tuple", "lists")
+_PAIRS = ("pair", "labelled", "graded", "triplet", "n-tuple", "lists", "labelled answers")
 READERS: dict[str, tuple[Callable[[Path], Outcome], tuple[str, ...]]] = {
     "training file": (_foreign, tuple(name for name in LAYOUTS if name not in ("documents", "similarity"))),
     "pairs": (_pairs, (*_PAIRS, "anchor")),

@@ -302,6 +302,36 @@ def test_names_that_two_forms_share_are_told_apart_by_the_rest(tmp_path, row, fo
     assert (read.query, read.positives, read.negatives) == ("q", ("p",), ("n",))
 
 
+@pytest.mark.parametrize("answer", ["answer", "response"])
+@pytest.mark.parametrize("query", ["query", "question"])
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("positive_ctxs", [{"title": "", "text": "p"}]),
+        ("positive_passages", [{"docid": "1", "title": "", "text": "p"}]),
+        ("passage", "p"),
+        ("contexts", ["p"]),
+    ],
+)
+def test_a_passage_goes_before_the_answer_that_stands_in_it(tmp_path, query, answer, column, cell) -> None:
+    row = {query: "who wrote hamlet", answer: "Shakespeare", column: cell}
+    negatives = {"positive_passages": "negative_passages"}.get(column, "hard_negative_ctxs")
+    row |= {negatives: [{"docid": "2", "title": "", "text": "n"}]} if isinstance(cell, list) else {}
+
+    (read,), _ = read_foreign(written(tmp_path / "a.jsonl", row))
+
+    assert (read.query, read.positives) == ("who wrote hamlet", ("p",))
+    assert read.negatives == (("n",) if isinstance(cell, list) else ())
+
+
+def test_an_answer_is_the_positive_where_no_passage_is_named_one(tmp_path) -> None:
+    rows = [{"query": "q", "response": "p", "answer": "a"}, {"query": "q", "answer": "p", "document": "manual.pdf"}]
+
+    found = [read_foreign(written(tmp_path / f"{n}.jsonl", row))[0][0].positives for n, row in enumerate(rows)]
+
+    assert found == [("p",), ("p",)]
+
+
 def test_the_labels_of_ms_swift_are_heeded(tmp_path) -> None:
     def message(text: str) -> list[dict[str, str]]:
         return [{"role": "user", "content": text}]
@@ -345,6 +375,79 @@ def test_scores_stay_with_the_passages_that_they_are_of(tmp_path) -> None:
         (read,), _ = read_foreign(written(tmp_path / f"{number}.jsonl", row), reading=reading)
         assert (read.query, read.positives, read.scores) == ("q", ("p",), scores)
         assert reading.unused == (["label"] if "label" in row else [])
+
+
+@pytest.mark.parametrize("column", ["answer", "positive", "response", "pos", "positives"])
+@pytest.mark.parametrize("form", ["auto", "lists", "sentence-transformers"])
+@given(texts=st.lists(text, min_size=1, max_size=4, unique=True), draw=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_list_of_labels_tells_the_positives_in_any_column(tmp_path_factory, column, form, texts, draw) -> None:
+    labels = draw.draw(st.lists(st.sampled_from([0, 1]), min_size=len(texts), max_size=len(texts)).filter(any))
+    row = {"query": "q", column: texts, "labels": labels}
+    reading = Reading()
+
+    (read,), _ = read_foreign(written(tmp_path_factory.mktemp("rows") / "a.jsonl", row), form, reading=reading)
+
+    sides = [tuple(text for text, label in zip(texts, labels, strict=True) if label == side) for side in (1, 0)]
+    assert (read.positives, read.negatives, read.scores) == (*sides, ())
+    assert reading.unused == []
+
+
+def test_of_a_list_with_scores_alone_the_first_is_the_positive_unless_its_name_is_in_the_plural(tmp_path) -> None:
+    cases = [
+        ({"answer": ["p", "a", "b"], "scores": [0.8, 0.1, 0.5]}, ("p",), ("a", "b"), (0.8, 0.1, 0.5)),
+        ({"answer": ["a", "p"], "scores": [0.1, 0.5], "labels": [0, 1]}, ("p",), ("a",), (0.5, 0.1)),
+        ({"docs": ["a", "p"], "scores": [0.1, 0.5], "labels": [0, 1]}, ("p",), ("a",), (0.5, 0.1)),
+        ({"answer": [{"title": "t", "text": "p"}, "a"], "labels": [True, False]}, ("t p",), ("a",), ()),
+        ({"positives": ["p", "p2"], "scores": [0.8, 0.7]}, ("p", "p2"), (), (0.8, 0.7)),
+        ({"answer": ["p"], "positive_score": 0.8}, ("p",), (), (0.8,)),
+    ]
+    for number, (columns, positives, negatives, scores) in enumerate(cases):
+        reading = Reading()
+        path = written(tmp_path / f"{number}.jsonl", {"query": "q", **columns})
+        (read,), _ = read_foreign(path, reading=reading)
+        assert (read.positives, read.negatives, read.scores) == (positives, negatives, scores)
+        assert reading.unused == []
+
+
+@pytest.mark.parametrize("labels", [[1], [1, 0, 0], "1", None])
+def test_a_list_that_is_not_of_the_texts_labels_tells_nothing(tmp_path, labels) -> None:
+    row = {"query": "q", "answer": ["p", "p2"], "labels": labels}
+
+    (read,), _ = read_foreign(written(tmp_path / "a.jsonl", row))
+
+    assert (read.positives, read.negatives) == (("p", "p2"), ())
+
+
+@pytest.mark.parametrize("scores", ["score", "scores", "label", "labels", "teacher_scores"])
+def test_scores_that_are_carried_over_are_not_called_unused(tmp_path, scores) -> None:
+    reading = Reading()
+    row = {"query": "q", "answer": "p", "negative_1": "a", "negative_2": "b", scores: [0.9, 0.5, 0.4]}
+
+    (read,), _ = read_foreign(written(tmp_path / "a.jsonl", row), reading=reading)
+
+    assert read.scores == (0.9, 0.5, 0.4)
+    assert list(reading.lines("a.jsonl")) == []
+
+
+def test_similarities_that_call_no_row_of_a_query_no_match_are_told(tmp_path) -> None:
+    scores = [0.857, 0.733, 0.73]
+    told, untold = Reading(), Reading()
+
+    rows, _ = read_foreign(
+        written(tmp_path / "a.jsonl", *({"query": "q", "answer": f"p{s}", "score": s} for s in scores)), reading=told
+    )
+    read_foreign(
+        written(tmp_path / "b.jsonl", *({"query": f"q{s}", "answer": f"p{s}", "score": s} for s in scores)),
+        reading=untold,
+    )
+
+    assert len(rows) == 3
+    (line,) = told.lines("a.jsonl")
+    assert "'score' holds similarities from 0.73 to 0.857" in line
+    assert "all 3 rows of 1 queries count as matches" in line
+    assert "give labels instead, 1 for a match and 0 for none" in line
+    assert not any("give labels" in line for line in untold.lines("b.jsonl")), "one row a query is no mined one"
 
 
 def test_rows_without_a_query_or_a_positive_are_left_out_and_counted_and_unused_columns_named(tmp_path) -> None:
@@ -493,6 +596,8 @@ def test_inference_data_is_read_by_its_labels(tmp_path) -> None:
     (row,), _ = read_all(written(tmp_path / "snli.jsonl", *rows), reading)
     assert (row.query, row.positives, row.negatives) == ("q", ("p",), ("n",))
     assert (reading.kept, reading.joined, reading.dropped) == (1, 1, 2)
+    (undecided,) = (reason.first for reason in reading.left_out.values())
+    assert "'gold_label' is 'neutral', which decides neither" in undecided
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], ["0", "2", "-1"], [0, 2, None]])
@@ -513,6 +618,21 @@ def test_a_system_message_that_is_not_read_is_told(tmp_path) -> None:
     (read,), _ = read_all(written(tmp_path / "swift.jsonl", row), reading)
     assert read.query == "q"
     assert any("system messages are not used" in line for line in reading.lines("swift.jsonl"))
+
+
+@pytest.mark.parametrize("field", ["messages", "positive_messages", "negative_messages"])
+def test_earlier_turns_that_are_not_used_are_told(tmp_path, field) -> None:
+    def turns(*texts: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text} for text in texts]
+
+    row = {"messages": turns("q"), "positive_messages": [turns("p")], "negative_messages": [turns("n")]}
+    longer = {**row, field: turns("before", "q") if field == "messages" else [turns("before", "p")]}
+    plain, told = Reading(), Reading()
+    read_all(written(tmp_path / "a.jsonl", row), plain)
+    read_all(written(tmp_path / "b.jsonl", longer), told)
+    assert list(plain.lines("a")) == []
+    (line,) = told.lines("b")
+    assert f"of conversations in '{field}' the last message alone is used" in line
 
 
 def read_all(path: Path, reading: Reading) -> tuple[list[ForeignRow], str]:

@@ -11,9 +11,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from multigrain.encoders.encoder import SentenceTransformerEncoder, encode, model_fingerprint
+from multigrain.encoders.encoder import SentenceTransformerEncoder, encode, encoding_facts, model_fingerprint
 from multigrain.errors import EvaluationError
-from multigrain.model.prompts import document_prompt, query_prompt
+from multigrain.model.prompts import document_prompt, query_prompt, set_prompts, settle_prompts
 
 WORDS = ["[UNK]", "cat", "dog", "owl", "query", "passage", ":"]
 
@@ -65,6 +65,39 @@ def test_queries_and_documents_get_their_own_prompts_and_unit_length() -> None:
     np.testing.assert_allclose(document, plain.encode_queries(["passage: cat"]), rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(query, axis=1), 1, rtol=1e-5)
     assert query.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("prompts", "query", "document"),
+    [
+        ({"s2p_query": "find: "}, "find: ", ""),
+        ({"Retrieval-query": "query: ", "Retrieval-document": "passage: "}, "query: ", "passage: "),
+        ({"retrieval.query": "query: ", "retrieval.passage": "passage: "}, "query: ", "passage: "),
+        ({"query": "query: ", "STS-query": "sts: "}, "query: ", ""),
+        ({"s2p_query": "find: ", "s2s_query": "like: "}, "", ""),
+        ({"subquery": "part: "}, "", ""),
+        ({"query": "", "document": "", "web_search_query": "find: "}, "find: ", ""),
+    ],
+)
+def test_a_prompt_is_known_by_the_end_of_its_name_where_no_other_ends_so(
+    prompts: dict[str, str], query: str, document: str
+) -> None:
+    model = static_model(prompts=prompts)
+
+    assert (query_prompt(model), document_prompt(model)) == (query, document)
+    settle_prompts(model)
+    assert (query_prompt(model), document_prompt(model)) == (query, document)
+    set_prompts(model, query="", document="")
+    assert (query_prompt(model), document_prompt(model)) == ("", "")
+
+
+def test_prompts_of_other_names_are_named_where_none_is_used() -> None:
+    model = static_model(prompts={"s2p_query": "find: ", "s2s_query": "like: "})
+
+    said = str(encoding_facts(model))
+
+    assert "no prompts (of the model's own, s2p_query, s2s_query, none is known to be the queries'" in said
+    assert "(of" not in str(encoding_facts(static_model()))
 
 
 def test_dot_product_models_keep_their_lengths_and_distances_are_refused() -> None:

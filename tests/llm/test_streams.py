@@ -12,8 +12,9 @@ from multigrain.llm.streams import read_stream
 from multigrain.llm.wire import read_completion
 
 
-def events(*bodies: object, end: str = "data: [DONE]\n\n") -> str:
-    return "".join(f"data: {json.dumps(body)}\n\n" for body in bodies) + end
+def events(*bodies: object, end: str = "data: [DONE]\n\n", line_end: str = "\n") -> str:
+    text = "".join(f"data: {json.dumps(body, ensure_ascii=False)}\n\n" for body in bodies) + end
+    return text.replace("\n", line_end)
 
 
 def delta(text: str | None = None, finish: str | None = None, **more: str) -> dict[str, object]:
@@ -21,11 +22,14 @@ def delta(text: str | None = None, finish: str | None = None, **more: str) -> di
     return {"model": "m", "choices": [{"index": 0, "delta": {**content, **more}, "finish_reason": finish}]}
 
 
-@given(st.lists(st.text(), min_size=1), st.lists(st.text(alphabet="abc")))
-def test_pieces_add_up_to_the_answer(pieces: list[str], thoughts: list[str]) -> None:
+some_text = st.text() | st.text(st.sampled_from("ab \x85\u2028\u2029"))
+
+
+@given(st.lists(some_text, min_size=1), st.lists(st.text(alphabet="abc")), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_pieces_add_up_to_the_answer(pieces: list[str], thoughts: list[str], line_end: str) -> None:
     usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
     thought = [delta(reasoning_content=piece) for piece in thoughts]
-    text = ": a comment\n\n" + events(*thought, *map(delta, pieces), delta(finish="stop"), usage)
+    text = ": a comment\n\n" + events(*thought, *map(delta, pieces), delta(finish="stop"), usage, line_end=line_end)
     answer = read_stream(text)
     assert answer is not None
     message = answer["choices"][0]["message"]

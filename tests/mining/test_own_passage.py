@@ -79,6 +79,23 @@ def test_no_row_has_its_own_passage_as_a_negative(
         assert not any(body in text for name, text in row.items() if name.startswith("negative"))
 
 
+def test_texts_of_a_list_that_are_labelled_as_no_match_are_no_positives(tmp_path: Path) -> None:
+    rows = [{"query": "q", "answer": ["wrong", "right"], "labels": [0, 1]}]
+
+    pairs = read_pairs(jsonl(tmp_path / "pairs.jsonl", rows), None, None)
+
+    assert pairs.positives == (("right",),)
+    assert pairs.reading.unused == []
+
+
+def test_similarities_that_call_no_row_of_a_query_no_match_are_told(tmp_path: Path) -> None:
+    rows = [{"query": "q", "answer": f"p{n}", "score": 0.8 - n / 100} for n in range(3)]
+
+    pairs = read_pairs(jsonl(tmp_path / "pairs.jsonl", rows), None, None)
+
+    assert any("all 3 rows of 1 queries count as matches" in note for note in pairs.notes)
+
+
 def test_pairs_heed_labels_and_count_what_is_left_out(tmp_path: Path) -> None:
     rows = [
         {"question": "a", "answer": "x", "label": 1},

@@ -493,3 +493,13 @@ def test_two_files_of_one_split_are_refused_and_a_table_beside_another_is_named(
     with pytest.raises(EvaluationError, match=r"test\.txt: test\.tsv beside it has judgments of the same split"):
         read_beir(folder, name="s", role="test")
     assert len(read_beir(folder / "qrels" / "test.txt", name="s", role="test").queries) == 20
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_a_file_that_is_no_set_is_named_with_its_keys(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "li.json"
+    value = {"queries": {"q": "How?"}, "corpus": {"d": "So."}, "relevant_docs": {"q": ["d"]}, "mode": "text"}
+    path.write_text(json.dumps(value, indent=indent), encoding="utf-8")
+
+    with pytest.raises(SourceError, match=r"li\.json: .*keys are 'queries', 'corpus', 'relevant_docs', 'mode'; name"):
+        find_beir(path)

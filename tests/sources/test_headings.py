@@ -31,6 +31,7 @@ BODY = "Owls hunt at night.\n"
         ("---\ntitle: Owls\nkey: !ENV [KEY, none]\n---\n", "Owls"),
         ("---\ntitle: Owls\n{% if draft %}\ndraft: @yes\n{% endif %}\n---\n", "Owls"),
         ("---\ntitle: >\n  Owls\n  of ours\n---\n", "Owls of ours"),
+        ("---\ntitle: Owls\nnote: {{ a }}\u2028of ours\n---\n", "Owls"),
         ("---\ntitle:\ntags: [x]\n---\n", None),
         ("---\ntitle: null\n---\n", None),
         ("---\n---\n", None),

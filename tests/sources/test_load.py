@@ -19,7 +19,7 @@ from multigrain.records import Document, Split
 from multigrain.sources.docstrings import read_docstrings
 from multigrain.sources.files import files_fingerprint
 from multigrain.sources.grouping import near_duplicate_groups
-from multigrain.sources.load import load_corpus, prepare_corpus, split_groups
+from multigrain.sources.load import load_corpus, prepare_corpus, read_documents, split_groups
 from multigrain.sources.source import data_source
 from multigrain.sources.store import read_document_table, write_document_table
 from multigrain.sources.words import word_ngrams
@@ -399,3 +399,23 @@ def test_groups_are_those_of_every_text_compared_with_every_other() -> None:
             expected = {text: low if group == high else group for text, group in expected.items()}
     assert groups == [expected[text] for text in texts]
     assert len(set(groups)) < len(signatures)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_fields_within_a_column_are_named_with_dots(tmp_path: Path, suffix: str) -> None:
+    hits = [{"_id": f"d{n}", "_source": {"title": f"t{n}", "body": f"Open settings {n}."}} for n in range(3)]
+    path = tmp_path / f"hits{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, hits)), encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(hits), path)
+    config = DocumentsConfig(path=path, text_field="_source.body", title_field="_source.title")
+
+    documents = list(read_documents(config)[0])
+
+    assert [(document.id, document.title, document.text) for document in documents] == [
+        (f"d{n}", f"t{n}", f"Open settings {n}.") for n in range(3)
+    ]
+    assert list(data_source(config).notes(config)) == []
+    with pytest.raises(SourceError, match=r"'_source\.body': name one of them with documents\.text_field"):
+        list(read_documents(DocumentsConfig(path=path))[0])

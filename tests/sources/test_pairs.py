@@ -240,3 +240,43 @@ def test_a_folder_that_is_one_table_is_read_as_one(tmp_path: Path, kind: str) ->
         assert pairs_fingerprint(config) != before
         with pytest.raises(SourceError, match="part"):
             read_pairs(config)
+
+
+@pytest.mark.parametrize(("column", "numbers"), [("labels", [1, 0, 0]), ("scores", [0.8, 0.1, 0.5])])
+def test_texts_of_a_list_that_are_labelled_as_no_match_are_left_out(tmp_path, column, numbers) -> None:
+    values = [{"query": f"q{n}", "answer": [f"p{n}", f"n{n}", "m"], column: numbers} for n in range(3)]
+
+    table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", values)))
+
+    assert [document.text for document in table.documents] == ["p0", "p1", "p2"]
+    assert table.pairs == 3
+    assert len(table.notes) == 1
+    assert table.notes[0].endswith("; the others are left out")
+
+
+def test_similarities_that_call_no_row_of_a_query_no_match_are_told(tmp_path) -> None:
+    values = [{"query": f"q{n % 2}", "answer": f"p{n}", "score": 0.8 - n / 100} for n in range(6)]
+
+    table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", values)))
+
+    assert len(table.notes) == 1
+    assert "all 6 rows of 2 queries count as matches" in table.notes[0]
+
+
+def test_a_label_that_decides_neither_is_said(tmp_path) -> None:
+    values = [
+        {"query": "q", "answer": text, "label": text} for text in ("entailment", "neutral", "contradiction", "-")
+    ]
+
+    table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", values)))
+
+    assert any("'label' is 'neutral', which decides neither" in note for note in table.notes)
+    assert not any("empty" in note for note in table.notes)
+
+
+def test_a_passage_goes_before_the_answer_that_stands_in_it(tmp_path) -> None:
+    value = {"question": "who wrote hamlet", "answer": True, "passage": "Hamlet is a tragedy."}
+
+    table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", [value])))
+
+    assert [document.text for document in table.documents] == ["Hamlet is a tragedy."]

@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import ID, OWN_ID, POSITIVE, QUERY, TEXT
+from multigrain.storage.columns import ID, OWN_ID, PASSAGE, POSITIVE, QUERY, TEXT
 from multigrain.storage.labels import label_of
 from multigrain.storage.rows import Row, read_lines, read_rows, row_kind
 from multigrain.storage.text import NotTextError
@@ -371,3 +371,26 @@ def test_other_numbers_that_json_lacks_are_refused(tmp_path: Path) -> None:
     path.write_text('{"score": 1}\n{"score": -Infinity}')
     with pytest.raises(SourceError, match=r"rows\.jsonl:2: not JSON \(-Infinity"):
         list(read_rows(path))
+
+
+def test_a_name_with_dots_is_a_field_within_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "hits.jsonl"
+    rows = [
+        {"_id": "1", "_source": {"body": " Open settings. ", "at": {"url": "x"}}},
+        {"_id": "2", "_source": {"body": None}},
+        {"_id": "3", "a.b": "with a dot"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    first, second, third = read_rows(path)
+
+    assert first.text("_source.body") == "Open settings."
+    assert first.texts("_source.body") == ["Open settings."]
+    assert first.identifier("_source.at.url") == "x"
+    assert second.text("_source.body") is None
+    assert third.text("a.b") == "with a dot"
+    with pytest.raises(SourceError, match=r":1: no column with the text .*'_id', '_source\.body', '_source\.at\.url'"):
+        first.text(PASSAGE)
+    with pytest.raises(SourceError, match=r":1: no column '_source\.bodi' \(did you mean '_source\.body'"):
+        first.text("_source.bodi")
+    with pytest.raises(SourceError, match=r":3: no column '_source\.body'"):
+        third.text("_source.body")

@@ -66,6 +66,35 @@ def test_held_out_queries_sound_like_them_too(queries: Path) -> None:
     assert "People of this search engine" in llm.requests[0].messages[-1].content
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("queries.txt", "\ufeffwhy is E1\nhow long is E2\n"),
+        ("queries.txt", "why is E1\r\nhow long\u2028is E2"),
+        ("queries.jsonl", '{"_id": "q1", "text": "why is E1"}\n{"_id": "q2", "text": "how long is E2"}\n'),
+        ("queries.jsonl", '{"query": "why is E1", "text": "a passage"}\n{"query": "how long is E2"}\n'),
+        ("queries.tsv", "query_id\tquery\n1\twhy is E1\n2\thow long is E2\n"),
+        ("queries.csv", '"query"\n"why is E1"\n"how long is E2"\n'),
+        ("queries.csv", "why is E1\nhow long is E2\n"),
+    ],
+)
+def test_queries_are_read_from_lines_and_from_tables(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+
+    style = StyleQueries.read(path, 3, seed=1)
+
+    assert style is not None
+    assert style.queries == ("why is E1", "how long is E2")
+
+
+def test_a_table_without_queries_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"url": "x"}\n', encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"synthesis\.style_queries: .*q\.jsonl:1: no column with the query"):
+        StyleQueries.read(tmp_path / "q.jsonl", 3, seed=1)
+
+
 @pytest.mark.parametrize("content", [b"", b"\n  \n?!\n", b"\xff\xfe\xff"])
 def test_a_file_without_queries_is_told_of(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "q.txt"

@@ -151,6 +151,25 @@ def test_labels_are_heeded_and_columns_that_are_not_used_are_named(tmp_path: Pat
     assert counts.reading.unused == ["url"]
 
 
+def test_texts_of_a_list_that_are_labelled_as_no_match_are_left_out(tmp_path: Path) -> None:
+    rows = [{"query": f"q{n}", "answer": [f"p{n}", "no"], "labels": [1, 0]} for n in range(3)]
+    counts = MixedRows()
+
+    found = _read(_source(_write(tmp_path, "jsonl", rows), columns={"query": "query", "positive": "answer"}), counts)
+
+    assert [row.positive for row in found] == ["p0", "p1", "p2"]
+    assert counts.reading.unused == []
+
+
+def test_similarities_that_call_no_row_of_a_query_no_match_are_told(tmp_path: Path) -> None:
+    rows = [{"query": f"q{n % 2}", "positive": f"p{n}", "score": 0.8 - n / 100} for n in range(6)]
+    counts = MixedRows()
+
+    _read(_source(_write(tmp_path, "jsonl", rows), columns={"query": "query", "positive": "positive"}), counts)
+
+    assert any("all 6 rows of 2 queries count as matches" in line for line in counts.reading.lines("pairs"))
+
+
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
     path = _write(tmp_path, "jsonl", [{**row, "score": 3} for row in ROWS])
 

@@ -1,7 +1,7 @@
 """Other tools' training files: one query, its positives and its negatives a row, in five forms.
 
     sentence-transformers   a query, a positive and negatives by any of their usual names (`storage.columns`), a text
-                            or a list of texts a column; or {"anchor", "documents": […], "labels": […]}
+                            or a list of texts a column; or one list with "labels" or "scores" beside it
     flagembedding           {"query": …, "pos": […], "neg": […]}
     tevatron                {"query_id": …, "query": …, "positive_passages": [{docid, title, text}],
                             "negative_passages": [{docid, title, text}]}; a passage may have a score
@@ -23,29 +23,46 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
+from multigrain.dataset.cells import Item, entry_text, numbers_of, text_in, texts_in, texts_of
 from multigrain.display.suggest import did_you_mean
 from multigrain.errors import ConfigError, SourceError
 from multigrain.records import LEVELS
 from multigrain.storage.columns import (
+    ANSWERING,
     DOCUMENTS,
     GRADE,
+    LABELS,
     POSITIVE,
     POSITIVE_SCORE,
     QUERY,
     SCORES,
-    Column,
     negative_columns,
     negative_score_columns,
 )
-from multigrain.storage.entries import has_system_message, last_content, list_in, passage_text, shown, text_of
-from multigrain.storage.labels import LOOKED_AT, Labels, label_of, read_labels, usual_label_column
+from multigrain.storage.entries import (
+    has_earlier_turns,
+    has_system_message,
+    last_content,
+    passage_text,
+    text_of,
+)
+from multigrain.storage.labels import (
+    LOOKED_AT,
+    Labels,
+    ListLabels,
+    label_of,
+    leave_undecided,
+    list_labels,
+    read_labels,
+    tell_if_all_match,
+    usual_label_column,
+)
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row, read_rows
 
 FormatName = Literal["sentence-transformers", "lists", "flagembedding", "tevatron", "ms-swift", "multigrain"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
 
-_LABELS: Final = Column("labels", ("labels", "label"))
 _LARGEST: Final = 3.4e38  # of a float32, in which scores are kept
 
 
@@ -133,10 +150,14 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
     fields = set(row)
     if {"similarity_1", "origin_1", "negative_1"} <= fields:
         return "multigrain"
-    if "positive_passages" in fields:
+    if {"query", "positive_passages"} <= fields:
         return "tevatron"
     further = any(name != "rejected_response" for name in negative_columns(tuple(row)))
-    if {"messages", "positive_messages"} <= fields or ({"query", "response"} <= fields and not further):
+    told = _told(row)
+    if told is not None and told[1].labels is not None and QUERY.among(row):
+        return "sentence-transformers"
+    answered = {"query", "response"} <= fields and not further and ANSWERING.among(row) is None
+    if {"messages", "positive_messages"} <= fields or answered:
         return "ms-swift"
     if {"query", "pos"} <= fields and isinstance(row["pos"], list):
         return "flagembedding"
@@ -156,8 +177,9 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
     for row in rows:
         reading.see(row, lambda names: _used(columns, names))
         result = read(row)
-        if form == "ms-swift" and has_system_message(row.values.get("messages")):
-            reading.remark("system messages are not used: give them as the model's query prompt")
+        _note_lists(row, result, form, reading)
+        if form == "ms-swift":
+            _note_conversations(row, reading)
         lacking = (
             "query" if not result.query.strip() else "positive" if not any(map(str.strip, result.positives)) else ""
         )
@@ -180,26 +202,54 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
         raise SourceError(f"{path}: none of {reading.rows:,} rows has both a query and a positive; {refused}")
 
 
+def _note_lists(row: Row, result: ForeignRow, form: FormatName, reading: Reading) -> None:
+    """Note the lists of labels and of scores that a row has, and what they do."""
+    told = _told(row.values) if form in ("sentence-transformers", "lists") else None
+    if told is not None:
+        column, labels = told
+        labels.tell(column, reading, "" if POSITIVE.among(row.values) is None else "the others are negatives")
+    if result.scores and form not in ("tevatron", "multigrain") and (scores := _score_list(row)) is not None:
+        reading.use(scores)
+
+
+def _note_conversations(row: Row, reading: Reading) -> None:
+    """Note what is not used of a row's conversations, of each of which the last message is."""
+    if has_system_message(row.values.get("messages")):
+        reading.remark("system messages are not used: give them as the model's query prompt")
+    for field in ("messages", "positive_messages", "negative_messages"):
+        value = row.values.get(field)
+        if any(map(has_earlier_turns, [value] if field == "messages" else value if isinstance(value, list) else [])):
+            reading.remark(f"of conversations in {field!r} the last message alone is used, and no earlier turn")
+
+
 def _by_label(
     column: str, rows: Sequence[tuple[Row, ForeignRow]], reading: Reading, path: Path
 ) -> Iterator[ForeignRow]:
     """The rows whose label calls them a match; the others are negatives of these."""
     labels = read_labels(column, (row for row, _ in rows))
-    if labels is None or not labels.heeded:
-        if labels is not None:
-            reading.remark(
-                f"column {column!r} not used: {labels.lowest:g} to {labels.highest:g} is no scale of labels or "
-                "similarities, so all rows count as matches"
-            )
+    if labels is None:
         yield from (row for _, row in rows)
-        return
+    elif not labels.heeded:
+        reading.remark(
+            f"column {column!r} not used: {labels.lowest:g} to {labels.highest:g} is no scale of labels or "
+            "similarities, so all rows count as matches"
+        )
+        yield from (row for _, row in rows)
+    else:
+        yield from _by_heeded_label(labels, rows, reading, path)
+
+
+def _by_heeded_label(
+    labels: Labels, rows: Sequence[tuple[Row, ForeignRow]], reading: Reading, path: Path
+) -> Iterator[ForeignRow]:
+    column = labels.column
     negatives: dict[str, dict[str, float]] = defaultdict(dict)
     matches: dict[str, list[tuple[ForeignRow, float]]] = {}
     others: list[tuple[Row, ForeignRow]] = []
     for row, result in rows:
         label = label_of(row, column)
         if label is None:
-            reading.leave_out("no label", f"{row.place}: {column!r} is empty, and other rows have one")
+            leave_undecided(row, column, reading)
         elif labels.matches(label):
             matches.setdefault(result.query, []).append((result, label))
         else:
@@ -213,10 +263,12 @@ def _by_label(
                 "labelled as no match, and no row has a match for their query",
                 f"{row.place}: {column!r} is {row.values[column]}",
             )
-    reading.remark(
-        f"{column!r} calls {len(others):,} of {len(rows):,} rows no match: negatives of their query's other rows "
-        f"(a match is {labels.rule})"
-    )
+    rows_of_matches = sum(map(len, matches.values()))
+    if not tell_if_all_match(labels, reading, rows=rows_of_matches, queries=len(matches)):
+        reading.remark(
+            f"{column!r} calls {len(others):,} of {len(rows):,} rows no match: negatives of their query's other rows "
+            f"(a match is {labels.rule})"
+        )
     if not matches:
         raise SourceError(f"{path}: no row is a match by its {column!r}; a match is {labels.rule}")
     for query, of_query in matches.items():
@@ -228,42 +280,57 @@ def _by_label(
 
 
 def _sentence_transformers(row: Row) -> ForeignRow:
-    query = _text(row, QUERY.among(row.values) or QUERY.names[0])
+    query = text_in(row, QUERY.among(row.values) or QUERY.names[0])
+    if (told := _told(row.values)) is not None:
+        return _labelled_list(row, query, *told)
     positive = POSITIVE.among(row.values)
     if positive is None and (documents := DOCUMENTS.among(row.values)) is not None:
-        return _labelled_list(row, query, documents)
-    positives = _texts(row, positive or POSITIVE.names[0])
-    negatives = [text for name in negative_columns(tuple(row.values)) for text in _texts(row, name)]
+        return _documents(row, query, documents)
+    positives = texts_of(row, positive or POSITIVE.names[0])
+    negatives = [text for name in negative_columns(tuple(row.values)) for text in texts_of(row, name)]
     return ForeignRow(row.number, query, positives, tuple(negatives), scores=_scores(row))
 
 
-def _labelled_list(row: Row, query: str, documents: str) -> ForeignRow:
-    """A row with a list of documents and a list of labels; where there are scores alone, the positive is the first."""
-    texts = _list(row, documents, "texts", text_of)
-    column = _LABELS.among(row.values)
-    if column is None:
+def _told(values: Mapping[str, Any]) -> tuple[str, ListLabels] | None:
+    """The column with a list of positives and negatives, and what tells which is which; None where there is none."""
+    positive = POSITIVE.among(values)
+    column = DOCUMENTS.among(values) if positive is None else positive
+    if column is None or (positive is not None and negative_columns(tuple(values))):
+        return None
+    labels = list_labels(values, column)
+    return None if labels is None else (column, labels)
+
+
+def _documents(row: Row, query: str, documents: str) -> ForeignRow:
+    """A row with a list of documents without labels: the positive is the first.
+
+    Raises:
+        SourceError: it has labels, and they are not those of the texts.
+    """
+    texts = texts_in(row, documents, "texts", text_of)
+    if (column := LABELS.among(row.values)) is None:
         return ForeignRow(row.number, query, texts[:1], texts[1:], scores=_scores(row))
-    numbers = _numbers(row, column)
-    if len(numbers) != len(texts):
-        raise SourceError(
-            f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`"
-        )
-    labels = Labels(column, min(numbers, default=0), max(numbers, default=0), all(map(float.is_integer, numbers)))
-    sides: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
-    for text, number in zip(texts, numbers, strict=True):
-        sides[labels.matches(number)].append((text, number))
-    scores = tuple(number for _, number in (*sides[True], *sides[False])) if not labels.whole else ()
-    positives, negatives = (tuple(text for text, _ in sides[side]) for side in (True, False))
-    return ForeignRow(row.number, query, positives, negatives, scores=scores)
+    numbers = numbers_of(row, column)
+    raise SourceError(f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`")
+
+
+def _labelled_list(row: Row, query: str, column: str, told: ListLabels) -> ForeignRow:
+    """A row with a list of texts of which some are positives."""
+    entries = [entry_text(entry, f"{row.place}: `{column}`") for entry in row.values[column]]
+    order = sorted(range(len(entries)), key=lambda place: not told.matches[place])
+    texts = tuple(entries[place] for place in order)
+    scores = tuple(told.scores[place] for place in order) if told.scores else ()
+    positives = sum(told.matches)
+    return ForeignRow(row.number, query, texts[:positives], texts[positives:], scores=scores)
 
 
 def _flagembedding(row: Row) -> ForeignRow:
-    return _of_lists(row, _text(row, "query"), ("pos", "neg"), "texts", text_of)
+    return _of_lists(row, text_in(row, "query"), ("pos", "neg"), "texts", text_of)
 
 
 def _tevatron(row: Row) -> ForeignRow:
     fields = ("positive_passages", "negative_passages")
-    foreign = _of_lists(row, _text(row, "query"), fields, "passages", passage_text)
+    foreign = _of_lists(row, text_in(row, "query"), fields, "passages", passage_text)
     given = [passage.get("score") for field in fields for passage in row.values.get(field) or ()]
     numbers = [float(score) for score in given if _is_score(score)]
     scores = tuple(numbers) if len(numbers) == len(given) else ()
@@ -276,15 +343,15 @@ def _is_score(value: Any) -> bool:
 
 def _ms_swift(row: Row) -> ForeignRow:
     if "messages" not in row.values:
-        negatives = _list(row, "rejected_response", "texts", text_of)
-        return ForeignRow(row.number, _text(row, "query"), (_text(row, "response"),), negatives)
+        negatives = texts_in(row, "rejected_response", "texts", text_of)
+        return ForeignRow(row.number, text_in(row, "query"), (text_in(row, "response"),), negatives)
     query = last_content(row.values["messages"], f"{row.place}: `messages`")
     return _of_lists(row, query, ("positive_messages", "negative_messages"), "conversations", last_content)
 
 
 def _multigrain(row: Row) -> ForeignRow:
-    negatives = tuple(_text(row, f"negative_{int(level)}") for level in LEVELS)
-    further = _list(row, "further_positives", "passages", passage_text)
+    negatives = tuple(text_in(row, f"negative_{int(level)}") for level in LEVELS)
+    further = texts_in(row, "further_positives", "passages", passage_text)
     names = [f"{{}}_{int(level)}" for level in LEVELS]
     taught = (row.values.get("positive_score"), *(row.values.get(name.format("score")) for name in names))
     given = [passage.get("score") for passage in row.values.get("further_positives") or ()]
@@ -295,10 +362,10 @@ def _multigrain(row: Row) -> ForeignRow:
         scores = (row.values.get("positive_similarity"), *others, *measured)
     return ForeignRow(
         row.number,
-        _text(row, "query"),
-        (_text(row, "positive"), *further),
+        text_in(row, "query"),
+        (text_in(row, "positive"), *further),
         negatives,
-        _text(row, "id"),
+        text_in(row, "id"),
         () if None in scores else tuple(map(float, scores)),
     )
 
@@ -333,10 +400,8 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
         yield from negatives
         if positive is None:
             yield DOCUMENTS.among(there)
-            yield _LABELS.among(there)
-        if negatives or positive is None:
-            yield _score_list(there)
-            yield POSITIVE_SCORE.among(there)
+        if (score := POSITIVE_SCORE.among(there)) is not None:
+            yield score
             yield from negative_score_columns(there)
     elif "positive_similarity" in columns:
         yield from negative_score_columns(there)
@@ -344,70 +409,26 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
         yield GRADE.among(there)
 
 
-def _score_list(names: tuple[str, ...]) -> str | None:
-    return Column(SCORES.holds, ("scores", "labels", "teacher_scores")).among(names)
+def _score_list(row: Row) -> str | None:
+    """The column with a list of scores."""
+    return next((name for name in SCORES.all_among(row.values) if isinstance(row.values[name], list)), None)
 
 
 def _scores(row: Row) -> tuple[float, ...]:
     """Similarities of the positive and of each negative to the query, as far as the row has them."""
     names = tuple(row.values)
-    column = SCORES.among(names)
-    if column is not None and isinstance(row.values[column], list):
-        return _numbers(row, column)
+    if (column := _score_list(row)) is not None:
+        return numbers_of(row, column)
     positive = POSITIVE_SCORE.among(names)
     if positive is None:
         return ()
-    return tuple(number for name in (positive, *negative_score_columns(names)) for number in _numbers(row, name))
+    return tuple(number for name in (positive, *negative_score_columns(names)) for number in numbers_of(row, name))
 
 
-def _numbers(row: Row, field: str) -> tuple[float, ...]:
-    """The numbers of a cell: one, several, or none."""
-    value = row.values.get(field)
-    numbers = value if isinstance(value, list) else [] if value is None or value == "" else [value]
-    try:
-        return tuple(float(number) for number in numbers)
-    except (TypeError, ValueError):
-        raise SourceError(f"{row.place}: `{field}` must hold numbers, got {shown(value)}") from None
-
-
-def _texts(row: Row, field: str) -> tuple[str, ...]:
-    """The texts of a cell: a text, or a list of texts or of passages; in CSV a list may stand as it is printed."""
-    value = list_in(row.values.get(field), field, f"{row.place}: `{field}`")
-    if not isinstance(value, list):
-        return (text,) if (text := _text(row, field)) else ()
-    at = f"{row.place}: `{field}`"
-    return tuple(
-        (passage_text if isinstance(entry, dict) else text_of)(entry, at) for entry in value if entry is not None
-    )
-
-
-_Item = Callable[[Any, str], str]
-"""Takes the text out of an entry of a list; its second argument begins errors."""
-
-
-def _of_lists(row: Row, query: str, fields: tuple[str, str], kind: str, item: _Item) -> ForeignRow:
+def _of_lists(row: Row, query: str, fields: tuple[str, str], kind: str, item: Item) -> ForeignRow:
     """A row with a list of positives and, if there are any, one of negatives."""
-    positives, negatives = (_list(row, field, kind, item) for field in fields)
+    positives, negatives = (texts_in(row, field, kind, item) for field in fields)
     return ForeignRow(row.number, query, positives, negatives, scores=_scores(row))
-
-
-def _text(row: Row, field: str) -> str:
-    """The text of a cell; empty where there is none."""
-    value = row.values.get(field)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise SourceError(f"{row.place}: `{field}` must be a text, got {shown(value)}")
-    return value
-
-
-def _list(row: Row, field: str, kind: str, item: _Item) -> tuple[str, ...]:
-    value = row.values.get(field)
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise SourceError(f"{row.place}: `{field}` must be a list of {kind}, got {shown(value)}")
-    return tuple(item(entry, f"{row.place}: `{field}`") for entry in value)
 
 
 def known_format(name: str) -> FormatName | Literal["auto"]:

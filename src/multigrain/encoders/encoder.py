@@ -22,7 +22,7 @@ from multigrain.encoders.vectors import VectorCheck
 from multigrain.errors import EvaluationError
 from multigrain.model.encoder import weights_fingerprint
 from multigrain.model.precision import mixed_precision
-from multigrain.model.prompts import role_prompt
+from multigrain.model.prompts import other_prompts, role_prompt
 from multigrain.model.replacing import pooling_name
 from multigrain.model.routes import model_parts, text_transformers
 
@@ -140,6 +140,7 @@ def encoding_facts(model: SentenceTransformer, *, guessed: bool = False) -> Enco
         dtype=str(model.dtype).removeprefix("torch."),
         query_prompt=role_prompt(model, "query"),
         document_prompt=role_prompt(model, "document"),
+        other_prompts=", ".join(other_prompts(model)),
     )
 
 

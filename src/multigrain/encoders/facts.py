@@ -24,6 +24,7 @@ class EncodingFacts:
         dtype: of the weights.
         query_prompt: put before every query.
         document_prompt: put before every document.
+        other_prompts: names of the model's prompts that are put before no text, with commas between them.
         cut: set to the share of its texts that are longer than is read, as far as a sample tells; only where some are.
     """
 
@@ -33,6 +34,7 @@ class EncodingFacts:
     dtype: str | None = None
     query_prompt: str = ""
     document_prompt: str = ""
+    other_prompts: str = ""
     cut: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -48,7 +50,8 @@ class EncodingFacts:
         prompts = {"queries": self.query_prompt, "documents": self.document_prompt}
         before = [f"{prompt!r} before {role}" for role, prompt in prompts.items() if prompt]
         before += [f"no prompt before {role}" for role, prompt in prompts.items() if not prompt and before]
-        parts += before or ["no prompts"]
+        others = f" (of the model's own, {self.other_prompts}, none is known to be the queries' or the documents')"
+        parts += before or [f"no prompts{others if self.other_prompts else ''}"]
         parts += [f"{share:.0%} of the texts of {name} are longer and were cut" for name, share in self.cut.items()]
         return ", ".join(parts)
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from multigrain.storage.text import text_lines
+
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -55,7 +57,7 @@ def _before_the_mark(text: str) -> dict[str, Any] | None:
 
 
 def _events(text: str) -> Iterator[Mapping[str, Any]]:
-    for line in text.splitlines():
+    for line in text_lines(text):
         if not line.startswith("data:"):
             continue
         try:

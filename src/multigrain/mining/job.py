@@ -29,7 +29,7 @@ from multigrain.mining.vectors import SHARD_ROWS, VectorStore, embed_shards, mis
 from multigrain.sources.words import fold_words
 from multigrain.storage.columns import POSITIVE, QUERY
 from multigrain.storage.files import atomic_write
-from multigrain.storage.labels import find_labels, is_match
+from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows
 
@@ -107,7 +107,9 @@ def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
     for row in read_rows(path):
         reading.see(row, used)
         text = row.text(query or QUERY, option="--query-field")
-        positives = row.texts(positive or POSITIVE, option="--positive-field")
+        positives = only_matches(row, positive or POSITIVE, reading).texts(
+            positive or POSITIVE, option="--positive-field"
+        )
         if text is None or not positives:
             reading.leave_out("no query or no positive", f"{row.place}: no text for the query or its positive")
         elif is_match(labels, row, reading):
@@ -115,6 +117,7 @@ def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
     if not positives_of:
         reasons = "".join(f"; {reason.first}" for reason in reading.left_out.values())
         raise SourceError(f"{path}: no pairs in the file{reasons}")
+    tell_if_all_match(labels, reading, rows=reading.kept, queries=len(positives_of))
     notes = tuple(reading.lines(path.name))
     return PairFile(tuple(positives_of), tuple(map(tuple, positives_of.values())), reading, notes)
 

@@ -7,6 +7,7 @@ judgments one file, e.g. qrels.tsv; see `sources.judgments`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.sequences import TextTable
 from multigrain.storage.shards import check_parts, parts_of_table
+from multigrain.storage.text import read_text
 
 TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 """Of tables of ids and texts."""
 
 _LINE: Final = "line"
 _LOOKED_AT: Final = 1_000  # rows
+_NAMED: Final = 8  # keys of an object that is no set
 _WEB_LINES: Final = 20  # to tell the columns of a file without a header by
 _WEB_COLUMNS: Final = ("_id", "url", "title", "text")
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
@@ -204,7 +207,13 @@ def join_title(title: str | None, text: str | None) -> str:
 def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]:
     """The folder of a set, and its file of judgments."""
     if path.is_file():
-        return path.parent.parent, path
+        folder = path.parent.parent
+        if not (_tables(folder, "corpus") or _packed(folder, "corpus")):
+            raise SourceError(
+                f"{path}: no judgments of a BEIR folder{_keys(path)}; name a folder with corpus.jsonl, queries.jsonl "
+                "and qrels/test.tsv, or three files: queries, documents and qrels"
+            )
+        return folder, path
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder; give one with corpus.jsonl, queries.jsonl and qrels/test.tsv")
     splits = split_files(path)
@@ -223,6 +232,16 @@ def _find_qrels(path: Path, split: str | None, option: str) -> tuple[Path, Path]
             f"{example.parent}: {len(splits)} files and no test.tsv; name the one to use, e.g. {example}"
         )
     return path, only_file(chosen or next(iter(splits.values())))
+
+
+def _keys(path: Path) -> str:
+    """What a .json file with one object in it holds; empty of any other file."""
+    try:
+        value = json.loads(read_text(path)) if path.suffix.lower() == ".json" else None
+    except (SourceError, ValueError, RecursionError):
+        return ""
+    names = ", ".join(map(repr, list(value)[:_NAMED])) if isinstance(value, dict) else ""
+    return f", but one object: its keys are {names}" if names else ""
 
 
 def _tables(folder: Path, name: str) -> list[Path]:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import yaml
 from markdown_it import MarkdownIt
 
+from multigrain.storage.text import text_lines
+
 _COMMENT: Final = r"<!--(?:(?!-->).)*-->"
 _FRONT_MATTER: Final = re.compile(
     rf"\A(?:\s*{_COMMENT})*\s*?^(?:(?P<yaml>---)|\+\+\+)[ \t]*\n(?P<values>.*?)(?<=\n)"
@@ -146,7 +148,7 @@ def _parse(yaml_mark: str | None, text: str) -> Mapping[Any, Any] | None:
 
 def _read_keys(text: str) -> dict[str, str] | None:
     values: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text_lines(text):
         if key := _KEY.fullmatch(line):
             value = (key["value"] or "").strip()
             quoted = _QUOTED.fullmatch(value)

@@ -23,7 +23,7 @@ from multigrain.sources.load import PlacedDocuments, read_documents, split_group
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import POSITIVE, QUERY, TEXT
-from multigrain.storage.labels import find_labels, is_match
+from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows
 from multigrain.storage.sequences import DiskList, View
@@ -179,13 +179,14 @@ def read_pairs(config: PairsConfig) -> PairTable:
     for row in read_rows(path, kind):
         reading.see(row, used)
         query = row.text(asked, option="pairs.query_field")
-        positives = row.texts(answer, option="pairs.positive_field")
+        positives = only_matches(row, answer, reading).texts(answer, option="pairs.positive_field")
         if query is None or not positives:
             table.incomplete += 1
             reading.leave_out("no query or no positive", f"{row.place}: no query or no positive")
         elif is_match(labels, row, reading):
             for positive in positives:
                 table.answer(query, table.document(positive))
+    tell_if_all_match(labels, reading, rows=reading.kept, queries=len(table.positives))
     table.notes = tuple(reading.lines(path.name))
     return table
 

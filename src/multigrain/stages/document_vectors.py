@@ -21,6 +21,7 @@ from multigrain.errors import ConfigError
 from multigrain.sources.store import open_document_table
 from multigrain.stages.base import RunContext
 from multigrain.storage.files import content_fingerprint
+from multigrain.storage.text import read_text, text_lines
 
 _SETTING: Final = "training.document_vectors"
 _SAMPLED: Final = 3
@@ -116,7 +117,7 @@ def read_vectors(settings: DocumentVectorsConfig, in_order: list[str]) -> Iterat
 
 def _read_numpy(settings: DocumentVectorsConfig, in_order: list[str]) -> Iterator[tuple[list[str], Floats]]:
     table = np.load(settings.path, mmap_mode="r", allow_pickle=False)
-    ids = in_order if settings.ids is None else settings.ids.read_text(encoding="utf-8").splitlines()
+    ids = in_order if settings.ids is None else text_lines(read_text(settings.ids))
     if table.ndim != 2 or len(ids) != len(table):
         named = "the run has documents" if settings.ids is None else f"{settings.ids} names"
         raise ConfigError(f"{_SETTING}: {settings.path} holds {len(table):,} vectors, and {named} {len(ids):,}")

@@ -41,21 +41,22 @@ class Column:
 
 _QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
 _PASSAGES: Final = ("passage", "contents", "content", "document", "body")
+_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts")
 
 QUERY: Final = Column("query", _QUERIES)
+ANSWERING: Final = Column("passage with an answer", _ANSWERING)
+"""Of the positive's columns those that go before an answer, which is often a few words of the passage."""
 POSITIVE: Final = Column(
     "positive",
     (
         "positive",
         "positives",
         "pos",
+        *_ANSWERING,
         "answer",
         "response",
-        "passage",
         "document",
         "text",
-        "positive_passages",
-        "positive_ctxs",
         "sentence2",
         "sentence_2",
         "sentence_b",
@@ -100,6 +101,7 @@ SENTENCES: Final = (
     Column("second sentence", ("sentence2", "sentence_2", "sentence_b")),
 )
 DOCUMENTS: Final = Column("list of documents", ("documents", "docs", "passages", "texts"))
+LABELS: Final = Column("labels", ("labels", "label"))
 SCORES: Final = Column("scores, the positive's first", ("scores", "labels", "teacher_scores", "label", "score"))
 POSITIVE_SCORE: Final = Column(
     "positive's score", ("positive_score", "pos_score", "pos_scores", "positive_scores", "positive_similarity")

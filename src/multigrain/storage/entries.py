@@ -48,6 +48,11 @@ def passage_text(entry: Any, at: str) -> str:
     return f"{title} {entry['text']}".strip() if title else str(entry["text"])
 
 
+def is_plural(column: str) -> bool:
+    """Whether a column's name promises several texts a row, such as "positives" or "neg_2"."""
+    return column.lower().rstrip("0123456789_").endswith(_PLURAL)
+
+
 def list_in(value: Any, column: str, at: str) -> Any:
     """The list that a cell of a text file shows, as JSON, Python or numpy print it; any other value as it is.
 
@@ -61,7 +66,7 @@ def list_in(value: Any, column: str, at: str) -> Any:
     Raises:
         SourceError: numpy left entries out of what it printed.
     """
-    if not (isinstance(value, str) and column.lower().rstrip("0123456789_").endswith(_PLURAL)):
+    if not (isinstance(value, str) and is_plural(column)):
         return value
     if not (value.startswith("[") and value.endswith("]")):
         return value
@@ -92,6 +97,13 @@ def has_system_message(messages: Any) -> bool:
     """Whether a conversation begins with, or holds, a system message."""
     return isinstance(messages, list) and any(
         isinstance(message, dict) and message.get("role") == "system" for message in messages
+    )
+
+
+def has_earlier_turns(messages: Any) -> bool:
+    """Whether a conversation holds more than the one message that is embedded, besides system messages."""
+    return isinstance(messages, list) and (
+        sum(isinstance(message, dict) and message.get("role") != "system" for message in messages) > 1
     )
 
 

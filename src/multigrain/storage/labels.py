@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import GRADE, SENTENCES, negative_columns
+from multigrain.storage.columns import GRADE, LABELS, SCORES, SENTENCES, Column, negative_columns
+from multigrain.storage.entries import is_plural
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row
 
@@ -69,22 +70,25 @@ def label_of(row: Row, column: str) -> float | None:
         SourceError: it is no number.
     """
     value: Any = row.values.get(column)
-    class_number = getattr(value, "number", None)
-    if isinstance(value, str):
-        value = value.strip()
-    if value is None or (isinstance(value, str) and value.lower() in _UNDECIDED):
+    if value is None or (isinstance(value, str) and value.strip().lower() in _UNDECIDED):
         return None
-    try:
-        word = re.sub(r"[\s-]+", "_", value.lower()) if isinstance(value, str) else ""
-        number = _WORDS[word] if word in _WORDS else float(value if class_number is None else class_number)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _number(value)
     if not math.isfinite(number):
         raise SourceError(
-            f"{row.place}: {column!r} is {str(value)[:40]!r}, not a number: a label is 1 for a passage that answers "
-            "its query and 0 for one that does not; rename the column if it is something else"
+            f"{row.place}: {column!r} is {str(value).strip()[:40]!r}, not a number: a label is 1 for a passage that "
+            "answers its query and 0 for one that does not; rename the column if it is something else"
         )
     return number
+
+
+def _number(value: Any) -> float:
+    """The number that a label is or stands for; not a number where it is none."""
+    class_number = getattr(value, "number", None)
+    try:
+        word = re.sub(r"[\s-]+", "_", value.strip().lower()) if isinstance(value, str) else ""
+        return _WORDS[word] if word in _WORDS else float(value if class_number is None else class_number)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def label_column(row: Row) -> str | None:
@@ -156,7 +160,7 @@ def is_match(labels: Labels | None, row: Row, reading: Reading) -> bool:
         return True
     label = label_of(row, labels.column)
     if label is None:
-        reading.leave_out("no label", f"{row.place}: {labels.column!r} is empty, and other rows have one")
+        leave_undecided(row, labels.column, reading)
         return False
     if not labels.matches(label):
         reading.leave_out(
@@ -164,3 +168,129 @@ def is_match(labels: Labels | None, row: Row, reading: Reading) -> bool:
         )
         return False
     return True
+
+
+def leave_undecided(row: Row, column: str, reading: Reading) -> None:
+    """Count a row as left out whose label calls it neither a match nor none, or that has no label."""
+    label = str(row.values.get(column) or "").strip()
+    if label:
+        reading.leave_out(
+            "labelled as neither a match nor no match", f"{row.place}: {column!r} is {label!r}, which decides neither"
+        )
+    else:
+        reading.leave_out("no label", f"{row.place}: {column!r} is empty, and other rows have one")
+
+
+def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, queries: int) -> bool:
+    """Say that similarities call no row no match, where queries have several rows: some may be mined negatives.
+
+    Args:
+        labels: what the table's labels mean; None where it has none.
+        reading: is told.
+        rows: how many have a query and a passage.
+        queries: how many different queries they have.
+
+    Returns:
+        Whether it was said.
+    """
+    if labels is None or labels.whole or rows <= queries or not labels.matches(labels.lowest):
+        return False
+    reading.remark(
+        f"{labels.column!r} holds similarities from {labels.lowest:.3g} to {labels.highest:.3g}, all at least half of "
+        f"the highest: all {rows:,} rows of {queries:,} queries count as matches; where some of a query's rows are "
+        "negatives, give labels instead, 1 for a match and 0 for none"
+    )
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class ListLabels:
+    """Which texts of a list are matches.
+
+    Attributes:
+        columns: those that tell it, or hold scores.
+        labels: what the labels mean; None where there are scores alone, the match's first.
+        matches: for each text whether it is one.
+        scores: of each text; empty where there are labels alone.
+    """
+
+    columns: tuple[str, ...]
+    labels: Labels | None
+    matches: tuple[bool, ...]
+    scores: tuple[float, ...]
+
+    def tell(self, column: str, reading: Reading, others: str = "") -> None:
+        """Note that the columns are used, and for what.
+
+        Args:
+            column: the texts' column.
+            reading: is told.
+            others: what becomes of texts that are no match; empty where the form of the rows says it.
+        """
+        reading.use(*self.columns)
+        if others:
+            rule = (
+                f"a list in {column!r} with as many {self.columns[0]!r} begins with its match"
+                if self.labels is None
+                else f"{self.columns[0]!r} tells which texts of a list in {column!r} are matches"
+            )
+            reading.remark(f"{rule}; {others}")
+        if self.labels is not None and not self.labels.whole and len(self.matches) > 1 and all(self.matches):
+            reading.remark(
+                f"{self.columns[0]!r} holds similarities which in some rows are all at least half of the highest, so "
+                f"that all texts of their {column!r} count as matches; where some are negatives, give labels instead, "
+                "1 for a match and 0 for none"
+            )
+
+
+def list_labels(values: Mapping[str, Any], column: str) -> ListLabels | None:
+    """Which texts of the list in a column are matches, by a list of as many labels or scores.
+
+    Where there are scores alone, the first text is the match, unless the column's name promises several.
+
+    Returns:
+        None where the column holds no list, or no other column one of as many numbers.
+    """
+    texts = values.get(column)
+    if not isinstance(texts, list):
+        return None
+    names = dict.fromkeys((*LABELS.all_among(values), *SCORES.all_among(values)))
+    there = {name: numbers for name in names if (numbers := _numbers(values[name], len(texts))) is not None}
+    label = LABELS.among(there)
+    score = SCORES.among(name for name in there if name != label)
+    columns = tuple(filter(None, (label, score)))
+    if label is None:
+        if score is None or is_plural(column):
+            return None
+        return ListLabels(columns, None, tuple(place == 0 for place in range(len(texts))), there[score])
+    numbers = there[label]
+    labels = Labels(label, min(numbers, default=0), max(numbers, default=0), all(map(float.is_integer, numbers)))
+    scores = there[score] if score is not None else () if labels.whole else numbers
+    return ListLabels(columns, labels, tuple(map(labels.matches, numbers)), scores)
+
+
+def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
+    """The numbers of a list of so many; None where it is no such list."""
+    if not isinstance(values, list) or len(values) != count:
+        return None
+    numbers = tuple(map(_number, values))
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def only_matches(row: Row, column: Column | str, reading: Reading) -> Row:
+    """A row of pairs with the matches alone, where a list of labels or scores calls other texts of it no match.
+
+    Args:
+        row: any row; one that holds its negatives itself stays as it is.
+        column: the positives'.
+        reading: is told.
+    """
+    name = column if isinstance(column, str) else column.among(row.values)
+    if name is None or not isinstance(row.values.get(name), list) or negative_columns(tuple(row.values)):
+        return row
+    told = list_labels(row.values, name)
+    if told is None:
+        return row
+    told.tell(name, reading, "the others are left out")
+    texts = [text for text, is_one in zip(row.values[name], told.matches, strict=True) if is_one]
+    return replace(row, values=row.values | {name: texts})

@@ -79,6 +79,10 @@ class Reading:
             self._layouts[columns] = None
             self._used.update(name for name in used(columns) if name is not None)
 
+    def use(self, *columns: str) -> None:
+        """Note that columns are used, where it takes a row's values to tell."""
+        self._used.update(columns)
+
     def leave_out(self, reason: str, first: str) -> None:
         """Count a row, seen before, as left out.
 
@@ -123,10 +127,16 @@ class Reading:
 
 
 def using(*columns: Column | str | None) -> Used:
-    """What a reader uses that reads these columns, each by the first of its names that is there."""
+    """What a reader uses that reads these columns, each by the first of its names that is there.
+
+    Of a field within a column, such as "_source.body", that is the column.
+    """
 
     def used(names: Sequence[str]) -> Iterator[str | None]:
         for column in columns:
+            is_inner = isinstance(column, str) and column not in names
             yield column.among(names) if isinstance(column, Column) else column
+            if isinstance(column, str) and is_inner:
+                yield column.partition(".")[0]
 
     return used

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ TABLES_OF_FOLDERS: Final = tuple(suffix for suffix in ROW_KINDS if suffix != ".j
 _BATCH_ROWS: Final = 4_096
 _HALF_CHARACTER: Final = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 """How JSON escapes half of a character, or NUL; both halves of one are escaped so too, and stay."""
+_MISSING: Final = object()
 _NAMED: Final = 8  # keys of an object that is no row
 _SHOWN: Final = 60  # characters of a line that cannot be read
 
@@ -67,16 +68,23 @@ class Row:
         """The name that a column has in this row.
 
         Args:
-            column: the column, or its very name.
+            column: the column, or its very name; with dots it is a field within a column, such as "_source.body".
             option: the config key or command-line option that names it.
 
         Raises:
             SourceError: there is none; the message names those there are.
         """
         name = column if isinstance(column, str) else column.among(self.values)
-        if name is None or name not in self.values:
-            raise SourceError(f"{self.place}: {no_column(column, self.values, option=option)}")
+        if name is None or (name not in self.values and _within(self.values, name) is _MISSING):
+            raise SourceError(f"{self.place}: {no_column(column, _fields(self.values), option=option)}")
         return name
+
+    def value(self, name: str) -> Any:
+        """What stands under a name, or within objects under the parts of a name with dots; None where nothing does."""
+        if name in self.values:
+            return self.values[name]
+        value = _within(self.values, name)
+        return None if value is _MISSING else value
 
     def text(self, column: Column | str, *, option: str = "") -> str | None:
         """The text in a column without spaces around it; None where it is empty.
@@ -85,7 +93,7 @@ class Row:
             SourceError: there is no such column, or it holds something else.
         """
         name = self.column(column, option=option)
-        value = self.values[name]
+        value = self.value(name)
         if value is None:
             return None
         if not isinstance(value, str):
@@ -99,7 +107,7 @@ class Row:
             SourceError: there is no such column, or it holds something else.
         """
         name = self.column(column, option=option)
-        value = list_in(self.values[name], name, f"{self.place}: {name!r}")
+        value = list_in(self.value(name), name, f"{self.place}: {name!r}")
         texts = []
         for entry in value if isinstance(value, list) else [] if value is None else [value]:
             if not isinstance(entry, str | dict):
@@ -112,7 +120,7 @@ class Row:
     def first(self, column: Column | str | None) -> Any:
         """The first value that is there under one of a column's names; None where there is none."""
         names = () if column is None else (column,) if isinstance(column, str) else column.all_among(self.values)
-        values = (self.values.get(name) for name in names)
+        values = map(self.value, names)
         return next((value for value in values if value is not None and value != ""), None)
 
     def identifier(self, column: Column | str | None) -> str | None:
@@ -124,6 +132,26 @@ class Row:
             raise SourceError(f"{self.place}: an id is a text or a number, got {str(value)[:_SHOWN]!r}")
         # pandas makes 1.0 of an id where another row has none.
         return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _within(values: Mapping[str, Any], name: str) -> Any:
+    """What stands within objects under the parts of a name with dots."""
+    value: Any = values
+    for part in name.split("."):
+        value = value.get(part, _MISSING) if isinstance(value, dict) else _MISSING
+    return value
+
+
+def _fields(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """The columns of a row; of one that holds an object its fields, with dots before their names."""
+    for number, (name, value) in enumerate(values.items()):
+        if before and number == _NAMED:
+            yield f"{before}…"
+            return
+        if isinstance(value, dict) and value:
+            yield from _fields(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
 
 
 def row_kind(path: Path | str) -> str | None:
@@ -340,7 +368,7 @@ def _selection(names: Sequence[str], columns: Sequence[str | Column] | None) -> 
 def _column_among(column: str | Column, names: Sequence[str]) -> str | None:
     if isinstance(column, Column):
         return column.among(names)
-    return column if column in names else None
+    return column if column in names else outer if (outer := column.partition(".")[0]) in names else None
 
 
 _TextReader = Callable[[Path | str], Iterator[tuple[int, dict[str, Any]]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -15,6 +16,7 @@ from multigrain.storage.files import open_binary
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LOOKED_AT: Final = 8_192
 _CONTROL_SHARE: Final = 0.05
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _TEXT_CONTROLS: Final = frozenset(b"\t\n\r\f\v\b\x1b\x1a")
 
 
@@ -25,6 +27,15 @@ class NotTextError(SourceError):
 def storable(text: str) -> str:
     """The text without NUL and without lone surrogates, which no UTF-8 file can hold, and no tokenizer reads."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def text_lines(text: str) -> list[str]:
+    """The lines of a text, without their ends: a line feed, a carriage return or both.
+
+    Characters such as U+2028 and U+0085, at which `str.splitlines` ends one too, stand within texts of other people.
+    """
+    lines = _LINE_END.split(text)
+    return lines if lines[-1] else lines[:-1]
 
 
 def read_text(path: Path) -> str:

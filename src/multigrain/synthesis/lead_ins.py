@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
+from multigrain.storage.text import text_lines
+
 _MOST_LAYERS: Final = 8
 _KIND: Final = (
     r"(?:short|concise|brief|possible|example|suggested|potential|likely|relevant|good|simple|sample|single)"
@@ -62,7 +64,7 @@ def first_line(answer: str) -> Line:
     in_object = _one_text(answer)
     if in_object is not None:
         return Line(bare(in_object), True)
-    lines = answer.strip().splitlines()
+    lines = text_lines(answer.strip())
     for number, line in enumerate(lines):
         if _CODE.fullmatch(line.strip()):
             break

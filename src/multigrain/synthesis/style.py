@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from multigrain.config import Config
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, SourceError
 from multigrain.llm.protocol import Message, UnusableAnswer
+from multigrain.sources.asked import read_asked
 from multigrain.sources.words import fold_words
 from multigrain.synthesis.prompts import Prompts
 
@@ -31,7 +32,7 @@ class StyleQueries:
 
     @classmethod
     def read(cls, path: Path | None, count: int, *, seed: int) -> StyleQueries | None:
-        """Read a file of queries, one a line; None where there is none.
+        """Read a file of queries, one a line or in a table; None where there is none.
 
         Raises:
             ConfigError: it cannot be read, or holds no query.
@@ -39,10 +40,10 @@ class StyleQueries:
         if path is None:
             return None
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"synthesis.style_queries {path}: cannot be read as UTF-8 text ({error})") from None
-        queries = tuple(dict.fromkeys(" ".join(line.split()) for line in lines if fold_words(line)))
+            asked = [" ".join(query.split()) for query in read_asked(path)]
+        except SourceError as error:
+            raise ConfigError(f"synthesis.style_queries: {error}") from None
+        queries = tuple(dict.fromkeys(filter(fold_words, asked)))
         if not queries:
             raise ConfigError(f"synthesis.style_queries {path}: holds no query; write one a line")
         return cls(queries, count, seed)

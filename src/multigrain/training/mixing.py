@@ -16,7 +16,7 @@ from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column
 from multigrain.storage.files import files_inside
 from multigrain.storage.hub import HubReference, is_saved
-from multigrain.storage.labels import find_labels, is_match
+from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import ROW_KINDS, Row, read_data_set, read_rows
 
@@ -76,9 +76,11 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
     try:
         labels = None if columns.negatives else find_labels(lambda: _rows(config))
         used = using(columns.query, columns.positive, *columns.negatives, None if labels is None else labels.column)
+        queries: set[int] = set()
         for row in _sample(config, seed):
             reading.see(row, used)
-            query, positives = _texts(row, columns.query)[:1], list(dict.fromkeys(_texts(row, columns.positive)))
+            matching = row if columns.negatives else only_matches(row, columns.positive, reading)
+            query, positives = _texts(row, columns.query)[:1], list(dict.fromkeys(_texts(matching, columns.positive)))
             if not query or not positives:
                 counts.without_text += 1
                 reading.leave_out("no query or no positive", f"{row.place}: no query or no positive")
@@ -94,7 +96,10 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
                 continue
             if is_match(labels, row, reading):
                 counts.usable += 1
+                if labels is not None and not labels.whole:
+                    queries.add(hash(query[0]))
                 yield from (PairRow(query[0], positive, tuple(negatives)) for positive in positives)
+        tell_if_all_match(labels, reading, rows=counts.usable, queries=len(queries))
     except SourceError as error:
         raise SourceError(f"training.mix {config.name!r}: {error}") from None
 

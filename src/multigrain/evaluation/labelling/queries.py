@@ -17,9 +17,9 @@ from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE
 from multigrain.mining.best import NO_ROW
 from multigrain.records import Document
+from multigrain.sources.asked import read_asked
 from multigrain.sources.store import open_document_table
 from multigrain.sources.words import fold_text
-from multigrain.storage.rows import read_lines
 from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.sequences import TextTable, View
 
@@ -153,7 +153,7 @@ def _search(
 
 def _read_queries(path: Path) -> dict[str, str]:
     with as_evaluation_error():
-        distinct = {fold_text(line): line for row in read_lines(path) if (line := str(row.values["line"]))}
+        distinct = {fold_text(query): query for query in read_asked(path)}
     if not distinct:
         raise EvaluationError(f"{path}: no query in it; write one a line")
     return {f"q{number}": query for number, query in enumerate(distinct.values(), start=1)}
