@@ -73,7 +73,7 @@ def test_an_interval_around_zero_is_noise_and_says_how_many_queries_would_tell(t
     found = _by_name(build_run(tmp_path / "run", ExampleRun(gain=0.0, queries=60)))
 
     assert found["noise"].status == "found"
-    assert "contains zero; about" in found["noise"].evidence
+    assert "contains zero; to be sure within 1 point takes about" in found["noise"].evidence
     assert found["noise"].command == f"multigrain label {tmp_path / 'run'}"
 
 

@@ -22,7 +22,7 @@ from multigrain.evaluation.sets.retrieval_set import EVIDENCE, EvaluationSet, Ev
 from multigrain.evaluation.sets.sts import Floats, SimilaritySet, compare_similarities, spearman
 from multigrain.evaluation.sets.written import WrittenQuality
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import PairedDifference, compare_paired
+from multigrain.evaluation.significance import ENOUGH_CLUSTERS, PairedDifference, compare_paired
 from multigrain.evaluation.vector_sizes import SizeTable, plain_table
 from multigrain.storage.files import atomic_write
 
@@ -83,6 +83,21 @@ class SetResult:
     def cluster_words(self) -> str:
         """In how many clusters the queries are, in words; empty where each stands for itself."""
         return "" if self.clusters in (None, self.queries) else f"in {self.clusters:,} clusters"
+
+    @property
+    def counted(self) -> int:
+        """How many things vary independently: the clusters or, where they are not known, the queries."""
+        return self.clusters or self.queries
+
+    def few_words(self, difference: PairedDifference | None) -> str:
+        """That the interval beside it says next to nothing, as it comes from so few; empty where it says something.
+
+        Args:
+            difference: on this set. One whose interval stays clear of zero may be claimed, and is left alone.
+        """
+        if difference is None or not 0 < self.counted < ENOUGH_CLUSTERS or not difference.low <= 0 <= difference.high:
+            return ""
+        return f"too few {'clusters' if self.cluster_words else self.unit} ({self.counted})"
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from multigrain.evaluation.verdict import (
     conclusion_on,
     conclusions_of,
     judge_forgetting,
-    rough,
+    needed_words,
 )
 from multigrain.report.data import AuditSummary
 from multigrain.report.load import read_artifact
@@ -222,7 +222,8 @@ def _noise(seen: _Seen) -> Evidence:
         return Evidence("ruled out", f"{figure}: {found.verdict.value}", difference.mean)
     if found.verdict is Verdict.EQUAL:
         return Evidence("ruled out", f"{figure}: {found.verdict.value}, to within 1 point", difference.mean)
-    needed = "" if found.queries_needed is None else f"; about {rough(found.queries_needed):,} would tell 1 point"
+    words = needed_words(found, confidence=seen.results.confidence)
+    needed = f"; {words}" if words else ""
     why = "the interval contains zero" if difference.low <= 0 <= difference.high else "too few queries to tell"
     return Evidence("found", f"{figure}: {why}{needed}", difference.mean)
 
