@@ -97,6 +97,24 @@ def test_what_training_said_is_evidence(run: RunDirectory, name: Any, cause: str
     assert found[cause].command
 
 
+@pytest.mark.parametrize(
+    ("weights", "vectors", "status"),
+    [(2.8e-5, 5e-5, "found"), (2.8e-5, 0.01, "found"), (6e-4, 5e-5, "found"), (6e-4, 0.008, "ruled out")],
+)
+def test_a_tuning_that_moved_next_to_nothing_is_found_whatever_its_log_said_of_it(
+    run: RunDirectory, weights: float, vectors: float, status: str
+) -> None:
+    for path in run.path.glob("models/*/training_log.json"):
+        log = read_log(path)
+        assert log.curves is not None
+        curves = replace(log.curves, kept=replace(log.curves.saved, moved=vectors))
+        replace(log, curves=curves, weights_moved=weights, notices=()).save(path)
+
+    found = _by_name(run)["nothing moved"]
+
+    assert (found.status, found.figure) == (status, vectors)
+
+
 def test_a_probe_that_tells_written_from_mined_is_found(run: RunDirectory) -> None:
     assert _by_name(run)["audit"].status == "found"  # the example's probe warns
     values = json.loads(run.audit_path.read_text())

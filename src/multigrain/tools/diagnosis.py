@@ -40,7 +40,7 @@ from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table
 from multigrain.tools.causes import CAUSES, Cause
 from multigrain.training.log import TrainingLog
-from multigrain.training.notices import SAME_VECTORS
+from multigrain.training.notices import HARDLY_MOVED, SAME_VECTORS
 
 Status = Literal["found", "ruled out", "cannot tell"]
 ModelMoved = Callable[[RunDirectory, Config], float]
@@ -303,7 +303,7 @@ def _nothing_moved(seen: _Seen) -> Evidence:
     moved = seen.log.weights_moved
     weights = "" if moved is None else f"; weights moved by {moved:.2g} of their length"
     words = f"vectors are {seen.distance:.2g} (1 - cosine) from the base's{weights}"
-    same = seen.distance < SAME_VECTORS
+    same = seen.distance < SAME_VECTORS or (moved is not None and moved < HARDLY_MOVED)
     return Evidence("found" if same else "ruled out", words, seen.distance)
 
 
