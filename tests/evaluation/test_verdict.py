@@ -68,7 +68,7 @@ def test_equal_scores_of_a_few_queries_are_no_sign_of_equal_models(queries: int,
         (-0.003, 0.003, 5, "the interval is within 1 point, but 5 clusters of queries are too few to say that nothing "
          "differs: that takes 100, about 6,000 queries"),
         (-0.003, 0.003, 300, ""),
-        (-1.0, 1.0, 5, "too few clusters (5) to say how many it would take: ask about more documents"),
+        (-1.0, 1.0, 5, "too few clusters (5) to say how many it would take: test on queries about more documents"),
         (-0.166, 0.07, 300, "to be sure within 1 point takes about 170,000, to show a loss of 4.8 points, if it is "
          "real, about 3,700"),
         (-0.07, 0.166, 300, "to be sure within 1 point takes about 170,000, to show a gain of 4.8 points, if it is "

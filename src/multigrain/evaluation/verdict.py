@@ -229,8 +229,8 @@ def needed_words(conclusion: Conclusion, *, confidence: float = 0.95, smallest: 
             f"{FEWEST_FOR_NO_DIFFERENCE}{more}"
         )
     if few := result.few_words(difference):
-        more = "about more documents" if result.cluster_words else f"with more {result.unit}"
-        return f"{few} to say how many it would take: ask {more}"
+        more = "queries about more documents" if result.cluster_words else f"more {result.unit}"
+        return f"{few} to say how many it would take: test on {more}"
     words = f"to be sure within {allowed} takes about {rough(conclusion.queries_needed):,}"
     shown = queries_to_show(conclusion, confidence=confidence)
     if shown is None or shown > conclusion.queries_needed:
@@ -396,7 +396,7 @@ def recommendation(
         conclusions: of these results, see `conclusions_of`.
         rival: a model to take instead of those of the run; empty where there is none.
     """
-    decision = decide(results, conclusions)
+    decision, chosen = decide(results, conclusions), results.chosen
     keep = f"take {rival}" if rival else _KEEP
     if decision == "use":
         forgot = any(judged.verdict is ForgettingVerdict.FORGOT for judged in judge_forgetting(results))
@@ -414,8 +414,8 @@ def recommendation(
         "looks worse": f", although a test set's whole interval lies below zero: {keep}",
         "no better on validation": f", although it did not beat the base model on the validation queries: {keep}",
         "no gain": f", although the test shows no gain: {keep}",
-        "not shown": "; it may be better, but that is not shown: "
-        + (f"{keep} instead" if rival else "keep the base model, or test it on more queries before you use it"),
+        "not shown": f", not the base model: {chosen} may be better, but that is not shown; "
+        + (f"{keep} instead" if rival else f"keep the base model, or test {chosen} on more queries before you use it"),
         "untested": "; test it on queries of your own before you use it",
     }[decision]
 

@@ -35,6 +35,7 @@ from multigrain.evaluation.results import (
     EvaluationResults,
     SetResult,
     Slice,
+    chance_words_of,
     choose,
     selection_words,
     write_results,
@@ -302,6 +303,9 @@ def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on
     chosen = choose(scores)
     listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {listed}")
+    told = any(context.config.training.resolve(name).chooses for name in names)  # while they were tuned
+    if not told and (words := chance_words_of([scored.sets[name] for name in chosen_on])):
+        context.progress.say(words)
     if all(scored.sets[name].provenance.startswith(SYNTHETIC_ESTIMATE) for name in chosen_on):
         context.progress.say(
             "the choice is no proof: a language model wrote the validation queries; people's queries, in a set with "
