@@ -34,7 +34,7 @@ def fallen_address(example, tmp_path_factory):
         models = {name: dataclasses.replace(scores, score=0.939) for name, scores in each.models.items()}
         models["base"] = dataclasses.replace(models["base"], score=1.0)
         delta = dict.fromkeys(each.delta, PairedDifference(-0.061, -0.184, 0.0, 1.0))
-        sets.append(dataclasses.replace(each, models=models, delta=delta, queries=5))
+        sets.append(dataclasses.replace(each, models=models, delta=delta, queries=5, clusters=5))
     evaluation = dataclasses.replace(data.evaluation, sets=tuple(sets))
     path = tmp_path_factory.mktemp("fallen") / "report.html"
     path.write_text(render_report(dataclasses.replace(data, evaluation=evaluation)), encoding="utf-8")
