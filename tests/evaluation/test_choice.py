@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrain.evaluation.choice import Choice, advise, choose_model, over
+from multigrain.evaluation.choice import Choice, advise, choose_model, over, rival_lines
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult, read_results, write_results
 from multigrain.evaluation.retrieval import BM25Retriever, HybridRetriever, evaluate_retriever
 from multigrain.evaluation.rival import Rival, RivalScores
@@ -61,6 +61,15 @@ def test_the_four_verdicts(tuned: PairedDifference, rival: Rival | None, choice:
     named = {Choice.KEEP_BASE: "base", Choice.TAKE_TUNED: "tuned"}
     assert chosen.model == named.get(choice, rival.name if rival else "")
     assert headline(results).choice == (chosen if rival else None)
+
+
+def test_a_rival_on_few_clusters_is_told_with_that_beside_its_interval() -> None:
+    results = _results(OPEN, _rival("bm25", OPEN, UP, tunable=False))
+    few = replace(results, sets=(replace(results.sets[0], queries=17, clusters=5),))
+    assert list(rival_lines(few)) == [
+        "test: rival bm25 0.504 (+0.4 [−3.0, 4.0], too few clusters (5) against base, +5.0 [3.0, 7.0] against tuned, "
+        "in points)"
+    ]
 
 
 def test_what_a_rival_of_every_run_is_is_said() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multigrain.evaluation.query_kinds import (
-    FEWEST,
+    ENOUGH_CLUSTERS,
     TOO_FEW,
     conclude_slices,
     query_kinds,
@@ -76,7 +76,7 @@ def test_slices_divide_the_queries_and_claim_no_more_than_their_correction(
     tested = [each for each in concluded if each.conclusion is not None]
     for each in tested:
         assert each.slice.result.clusters is not None
-        assert each.slice.result.clusters >= FEWEST
+        assert each.slice.result.clusters >= ENOUGH_CLUSTERS
         assert each.conclusion is not None
         assert each.conclusion.compared == len(tested)
         assert each.conclusion.adjusted_p >= each.conclusion.difference.p_value

@@ -12,6 +12,7 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.per_query import query_rows, read_per_query, write_per_query
 from multigrain.evaluation.results import (
     EvaluationResults,
+    chance_words,
     choose,
     plain_set,
     read_results,
@@ -27,6 +28,23 @@ from multigrain.evaluation.settings import CompareSettings
 @pytest.fixture
 def scores(word_hash, animals: EvaluationSet) -> dict[str, SetScores]:
     return {"base": evaluate_retrieval(word_hash, animals), "tuned": evaluate_retriever(BM25Retriever(), animals)}
+
+
+@pytest.mark.parametrize(
+    ("queries", "clusters", "said"),
+    [
+        (4, 4, "4 validation queries are too few to choose by"),
+        (300, 20, "300 validation queries in 20 clusters are too few to choose by"),
+        (49, None, "49 validation queries are too few to choose by"),
+        (50, None, ""),
+        (300, 50, ""),
+        (0, None, ""),
+    ],
+)
+def test_few_validation_queries_are_told_with_what_to_do(queries: int, clusters: int | None, said: str) -> None:
+    words = chance_words(queries, clusters)
+    assert words.startswith(said)
+    assert bool(words) == bool(said) == ("documents.validation_share" in words)
 
 
 def test_results_survive_the_file_and_have_the_documented_shape(

@@ -39,6 +39,22 @@ def test_the_order_of_queries_and_the_names_of_clusters_are_nothing_to_an_interv
     assert interval([(value, name.upper()) for value, name in pairs]) == pytest.approx((low, high), abs=1e-9)
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.2, 1.0]), st.floats(0, 1), st.sampled_from("abcde")), min_size=2, max_size=20
+    ).filter(lambda rows: len({cluster for *_, cluster in rows}) > 1)
+)
+def test_no_interval_reaches_beyond_what_a_difference_of_scores_can_be(rows: list[tuple[float, float, str]]) -> None:
+    base, other = (np.array([row[place] for row in rows]) for place in (0, 1))
+    clusters = [cluster for *_, cluster in rows]
+    settings = CompareSettings(samples=20)
+    found = compare_paired(base, other, settings, clusters)
+    low, high = mean_interval(other - base, settings, clusters)
+    assert (found.low, found.high) == (max(low, -1), min(high, 1))
+    assert -1 <= found.low <= found.mean + 1e-12
+    assert found.mean - 1e-12 <= found.high <= 1
+
+
 def test_a_query_asked_again_tells_nothing_new() -> None:
     values = np.random.default_rng(1).normal(0.05, 0.2, 40)
     names = [str(number) for number in range(40)]

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from multigrain.evaluation.comparison import compare_stored
 from multigrain.evaluation.per_query import query_rows, write_per_query
 from multigrain.evaluation.results import EvaluationResults, summarise_set, write_results
 from multigrain.evaluation.retrieval import BM25Retriever, evaluate_retrieval, evaluate_retriever
+from multigrain.evaluation.rival import Rival, RivalScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet, from_documents
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.records import Document, Split
@@ -55,3 +58,32 @@ def test_a_run_directory_brings_roles_labels_and_the_texts_of_its_own_documents(
     ]
     assert set(found.texts) == {"test"}, "ids of the set from elsewhere name other documents"
     assert found.texts["test"]["owl"] == animals.corpus["owl"]
+
+
+def test_a_rival_of_a_run_can_be_what_its_models_are_compared_with(
+    tmp_path: Path, word_hash, animals: EvaluationSet
+) -> None:
+    run, settings = RunDirectory(tmp_path), CompareSettings(samples=100, seed=1)
+    own = {"base": evaluate_retrieval(word_hash, animals), "tuned": evaluate_retrieval(word_hash, animals)}
+    rival = evaluate_retriever(BM25Retriever(), animals)
+    rows = [row for name, found in {**own, "bm25": rival}.items() for row in query_rows(animals, name, found)]
+    write_per_query(run.results_path / "per_query.parquet", rows)
+    write_results(
+        run.results_path / "evaluation.json",
+        EvaluationResults(
+            "tuned",
+            ("base", "tuned"),
+            (summarise_set(animals, own, settings),),
+            100,
+            0.95,
+            1,
+            rivals=(Rival("bm25", "bm25", sets={animals.name: RivalScores(rival.ndcg_at_10, {}, {})}),),
+        ),
+    )
+
+    found = compare_stored(tmp_path, base="bm25")
+
+    assert {each.model: each.base_score for each in found.conclusions} == pytest.approx(
+        dict.fromkeys(own, rival.ndcg_at_10)
+    )
+    assert "bm25" in str(found)

@@ -16,6 +16,7 @@ from multigrain.evaluation.verdict import (
     decide,
     judge_forgetting,
     left_to_gain,
+    needed_words,
     recommendation,
 )
 
@@ -59,6 +60,44 @@ def test_equal_scores_of_a_few_queries_are_no_sign_of_equal_models(queries: int,
     assert conclusion.queries_needed == pytest.approx(100 * queries / (clusters or queries), abs=1)
     enough = replace(few, queries=conclusion.queries_needed, clusters=100)
     assert conclude([enough], base="base", confidence=0.95)[0].verdict is Verdict.EQUAL
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "clusters", "said"),
+    [
+        (-0.003, 0.003, 5, "the interval is within 1 point, but 5 clusters of queries are too few to say that nothing "
+         "differs: that takes 100, about 6,000 queries"),
+        (-0.003, 0.003, 300, ""),
+        (-1.0, 1.0, 5, "too few clusters (5) to say how many it would take: test on queries about more documents"),
+        (-0.166, 0.07, 300, "to be sure within 1 point takes about 170,000, to show a loss of 4.8 points, if it is "
+         "real, about 3,700"),
+        (-0.07, 0.166, 300, "to be sure within 1 point takes about 170,000, to show a gain of 4.8 points, if it is "
+         "real, about 3,700"),
+        (-0.05, 0.05, 300, "to be sure within 1 point takes about 30,000"),
+    ],
+)  # fmt: skip
+def test_what_it_takes_to_tell_names_what_is_missing(low: float, high: float, clusters: int, said: str) -> None:
+    (conclusion,) = conclude([replace(set_result(low, high, 0.5), clusters=clusters)], base="base", confidence=0.95)
+    assert needed_words(conclusion) == said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "queries", "clusters", "said"),
+    [
+        (-0.9, 0.8, 17, 5, "too few clusters (5)"),
+        (-0.9, 0.8, 4, 4, "too few queries (4)"),
+        (0.0, 0.0, 4, None, "too few queries (4)"),
+        (-0.9, 0.8, 17, 10, ""),
+        (0.01, 0.02, 17, 7, ""),  # it may be claimed
+        (-0.9, 0.8, 0, None, ""),
+    ],
+)
+def test_an_interval_from_few_clusters_is_told(
+    low: float, high: float, queries: int, clusters: int | None, said: str
+) -> None:
+    result = replace(set_result(low, high), queries=queries, clusters=clusters)
+    assert result.few_words(result.delta["tuned"]) == said
+    assert result.few_words(None) == ""
 
 
 def test_the_family_is_every_difference_that_is_no_validation_set() -> None:

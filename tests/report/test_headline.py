@@ -112,14 +112,17 @@ def test_untested_models_are_tested_first_and_a_kept_base_is_said():
 
 
 def test_the_page_counts_the_queries_it_takes_as_compare_does():
-    results = _on(FELL, base=1.0)
+    results = _on(FELL, base=1.0, queries=12)
     (conclusion,) = conclude(results.sets, base="base", confidence=0.95)
     said = describe_conclusion(conclusion, CompareSettings())
     needed = needed_queries(conclusion)
-    assert f"takes about {needed:,}." in said
-    assert f"to be sure within 1 point takes about {needed:,}, and here are 5." in " ".join(headline(results).details)
+    assert f"takes about {needed:,}" in said
+    assert f"to be sure within 1 point takes about {needed:,}, and here are 12." in " ".join(headline(results).details)
     many = " ".join(headline(_on(difference(0.02, -0.1, 0.1), queries=900)).details)
     assert "To be sure within 1 point takes about 360,000 queries." in many
+    few = headline(_on(FELL, base=1.0, queries=5)).details
+    assert "(95% interval, too few queries (5))" in few[0]
+    assert "takes about" not in " ".join(few)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def fallen_address(example, tmp_path_factory):
         models = {name: dataclasses.replace(scores, score=0.939) for name, scores in each.models.items()}
         models["base"] = dataclasses.replace(models["base"], score=1.0)
         delta = dict.fromkeys(each.delta, PairedDifference(-0.061, -0.184, 0.0, 1.0))
-        sets.append(dataclasses.replace(each, models=models, delta=delta, queries=5))
+        sets.append(dataclasses.replace(each, models=models, delta=delta, queries=5, clusters=5))
     evaluation = dataclasses.replace(data.evaluation, sets=tuple(sets))
     path = tmp_path_factory.mktemp("fallen") / "report.html"
     path.write_text(render_report(dataclasses.replace(data, evaluation=evaluation)), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_fall_is_not_dressed_up_as_a_choice(visit, fallen_address, address):
     assert page.locator("#result .chip.gained").count() == 0
     assert page.locator("tr.chosen .chip").first.inner_text() == "in model/"
     assert page.locator(".hero .label").text_content() == "0 = same as base"
-    assert "takes about 1,700 queries" in page.locator(".set .note").first.inner_text()
+    assert "too few queries (5)" in page.locator(".set table").first.inner_text()
     gained = visit(address)
     assert gained.locator("tr.chosen .chip.gained").first.inner_text() == "chosen"
     assert gained.locator(".advice").inner_text() == "model/ holds tuned_mean; use it."

@@ -58,6 +58,18 @@ def test_documents_that_are_left_out_are_named_and_a_small_test_is_called_small(
     assert len(list(document_lines(nothing, corpus.counts))) == 2
 
 
+def test_a_side_that_is_larger_than_asked_for_is_told_with_what_to_do() -> None:
+    config = parse_config({})
+    counts = {"documents": 450, "train": 170, "validation": 24, "test": 256, "groups": 200, "source": "handbook"}
+    (told,) = (line for line in document_lines(config, counts) if "test_share" in line)
+    assert (
+        "holds 57% of them, and documents.test_share is 20%: large groups of near-duplicates stay on one side" in told
+    )
+    assert "raise documents.near_duplicate_similarity (it is 0.7)" in told
+    (chunks,) = (line for line in document_lines(config, {**counts, "chunked": 31}) if "test_share" in line)
+    assert "near-duplicates, and all chunks of a text, stay on one side" in chunks
+
+
 def test_more_documents_left_out_than_can_be_named_end_in_an_ellipsis() -> None:
     documents = [Document(f"d{number}", _words(number)) for number in range(500)]
     documents += [Document(f"e{number}", "short") for number in range(9)]
@@ -82,7 +94,10 @@ def test_a_model_that_did_no_better_is_not_recommended(tmp_path: Path) -> None:
 
     few, what = advice(worse, tmp_path)
 
-    assert few == "test: 5 queries cannot tell tuned from base; to be sure within a point takes about 1,700"
+    assert few == (
+        "test: 5 queries cannot tell tuned from base; too few queries (5) to say how many it would take: test on more "
+        "queries"
+    )
     assert what.startswith(f"model: {tmp_path} holds tuned, although the test shows no gain")
     assert "keep the base model" in what
 
@@ -97,7 +112,11 @@ def test_a_gain_that_is_not_shown_says_how_many_queries_would_show_it(tmp_path: 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (-0.02, 0.06, "; it may be better, but that is not shown: keep the base model, or test it"),
+        (
+            -0.02,
+            0.06,
+            ", not the base model: tuned may be better, but that is not shown; keep the base model, or test tuned",
+        ),
         (-0.09, -0.01, ", although it is worse than the base model on the test queries: keep the base model"),
         (0.01, 0.06, "; use it; SentenceTransformer("),
     ],

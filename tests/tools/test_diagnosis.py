@@ -73,7 +73,7 @@ def test_an_interval_around_zero_is_noise_and_says_how_many_queries_would_tell(t
     found = _by_name(build_run(tmp_path / "run", ExampleRun(gain=0.0, queries=60)))
 
     assert found["noise"].status == "found"
-    assert "contains zero; about" in found["noise"].evidence
+    assert "contains zero; to be sure within 1 point takes about" in found["noise"].evidence
     assert found["noise"].command == f"multigrain label {tmp_path / 'run'}"
 
 
@@ -95,6 +95,24 @@ def test_what_training_said_is_evidence(run: RunDirectory, name: Any, cause: str
     assert found[cause].evidence == "The figures."
     assert found[cause].advice
     assert found[cause].command
+
+
+@pytest.mark.parametrize(
+    ("weights", "vectors", "status"),
+    [(2.8e-5, 5e-5, "found"), (2.8e-5, 0.01, "found"), (6e-4, 5e-5, "found"), (6e-4, 0.008, "ruled out")],
+)
+def test_a_tuning_that_moved_next_to_nothing_is_found_whatever_its_log_said_of_it(
+    run: RunDirectory, weights: float, vectors: float, status: str
+) -> None:
+    for path in run.path.glob("models/*/training_log.json"):
+        log = read_log(path)
+        assert log.curves is not None
+        curves = replace(log.curves, kept=replace(log.curves.saved, moved=vectors))
+        replace(log, curves=curves, weights_moved=weights, notices=()).save(path)
+
+    found = _by_name(run)["nothing moved"]
+
+    assert (found.status, found.figure) == (status, vectors)
 
 
 def test_a_probe_that_tells_written_from_mined_is_found(run: RunDirectory) -> None:

@@ -42,15 +42,19 @@ def points(value: float, decimals: int = 1) -> str:
     return ("+" if value > 0 else _MINUS) + text
 
 
-def interval(value: _Interval) -> str:
+def interval(value: _Interval, few: str = "") -> str:
     """A difference with its interval, in points: "+3.3 [2.1, 4.5]".
 
     Takes two decimals where one would show an end of the interval as zero that is not.
+
+    Args:
+        value: the difference.
+        few: that the interval comes from too few queries, in words that follow it; empty where it does not.
     """
     ends = (value.mean, value.low, value.high)
     decimals = 2 if any(0 < abs(end) < 0.0005 for end in ends) else 1
     low, high = (points(end, decimals).removeprefix("+") for end in (value.low, value.high))
-    return f"{points(value.mean, decimals)} [{low}, {high}]"
+    return f"{points(value.mean, decimals)} [{low}, {high}]" + (f", {few}" if few else "")
 
 
 def count(value: int) -> str:

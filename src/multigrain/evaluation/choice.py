@@ -162,7 +162,10 @@ def rival_lines(results: EvaluationResults) -> Iterator[str]:
         for rival in results.rivals:
             scores = rival.sets.get(result.name)
             if scores is not None:
-                over = (f"{figures.interval(scores.over[name])} against {name}" for name in against)
+                over = (
+                    f"{figures.interval(difference, result.few_words(difference))} against {name}"
+                    for name, difference in ((name, scores.over[name]) for name in against)
+                )
                 yield f"{result.name}: rival {rival.name} {scores.score:.3f} ({', '.join(over)}, in points)"
     for name, cost in results.costs.items():
         yield f"{name}: {cost}"

@@ -57,6 +57,7 @@ from multigrain.evaluation.verdict import (
     conclusion_on,
     describe_conclusion,
     judge_forgetting,
+    needed_words,
     plain_conclusion,
 )
 from multigrain.storage.files import atomic_write
@@ -229,7 +230,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         if conclusion.queries_needed is not None:
             yield (
                 f"{conclusion.result.name}: not enough queries to tell {conclusion.model} from {conclusion.base}; "
-                f"about {conclusion.queries_needed:,} would do."
+                f"{needed_words(conclusion, confidence=settings.confidence, smallest=settings.smallest)}."
             )
     for result in comparison.results.sets:
         yield from (f"{result.name}: {note}." for note in result.remarks)
@@ -375,7 +376,8 @@ def _compared_again(stored: StoredResults, base: str, settings: CompareSettings)
         )
         # What is never judged is not resampled.
         delta = {} if result.role == "validation" else _differences(table, name, base, settings)
-        sets.append(replace(result, delta=delta))
+        models_there = {base: ModelScores(scores[base]), **result.models}  # a rival is not among those of the run
+        sets.append(replace(result, models=models_there, delta=delta))
     for name, similarity_set in stored.similarity.items():
         if base in stored.similarities[name]:
             sets.append(summarise_similarity(similarity_set, stored.similarities[name], settings, base=base))

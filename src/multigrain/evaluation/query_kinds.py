@@ -20,13 +20,10 @@ from multigrain.evaluation.results import EvaluationResults, ModelScores, SetRes
 from multigrain.evaluation.retrieval import SetScores
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.settings import CompareSettings
-from multigrain.evaluation.significance import compare_paired
+from multigrain.evaluation.significance import ENOUGH_CLUSTERS, compare_paired
 from multigrain.evaluation.verdict import Conclusion, Verdict, conclude
 from multigrain.sources.language import main_language
 from multigrain.sources.words import count_words
-
-FEWEST: Final = 10
-"""Queries, and clusters of them, below which no interval is made."""
 
 TOO_FEW: Final = "too few to tell"
 
@@ -181,7 +178,7 @@ def _clusters(chosen: EvaluationSet, rows: np.ndarray) -> list[str]:
 
 
 def _enough(chosen: EvaluationSet, rows: np.ndarray) -> bool:
-    return len(set(_clusters(chosen, rows))) >= FEWEST
+    return len(set(_clusters(chosen, rows))) >= ENOUGH_CLUSTERS
 
 
 def _slice(

@@ -15,7 +15,8 @@ than as many queries that have nothing to do with each other. So whole clusters 
 - The test gives a random sign to each cluster.
 
 Where hardly any query differs (fewer than about ten clusters), no interval from these queries alone is wide enough;
-then the test claims nothing either.
+then the test claims nothing either. Of few clusters an interval may also be wider than any difference can be: a
+difference of scores, which are 0 to 1, is cut to what is possible.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from scipy import stats
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.settings import CompareSettings
+
+ENOUGH_CLUSTERS: Final = 10
+"""Clusters, or queries that each stand for itself, below which an interval can't be relied on."""
 
 # Numbers resampled at once; bounds memory at about 32 MB.
 _BATCH_NUMBERS: Final = 4_000_000
@@ -62,7 +66,7 @@ def compare_paired(
     """Compare two models' scores of the same queries.
 
     Args:
-        base: one score a query.
+        base: one score a query, 0 to 1.
         other: the other model's, in the same order.
         settings: samples (sign flips behind the p-value), confidence and seed.
         clusters: of each query the cluster; None where every query stands for itself.
@@ -78,9 +82,26 @@ def compare_paired(
     if len(base) < 2:
         raise EvaluationError(f"a paired comparison needs at least 2 queries, got {len(base)}; hold out more")
     differences = other - base
-    low, high = mean_interval(differences, settings, clusters)
+    low, high = difference_interval(differences, settings, clusters)
     p_value = randomisation_p_value(differences, settings, clusters)
     return PairedDifference(float(differences.mean()), low, high, p_value)
+
+
+def difference_interval(
+    differences: NDArray[np.float64], settings: CompareSettings, clusters: Sequence[str] | None = None
+) -> tuple[float, float]:
+    """Interval of the mean difference of scores that are 0 to 1: cut to what it can be, from -1 to 1.
+
+    Args:
+        differences: at least two; each -1 to 1.
+        settings: of which the confidence counts.
+        clusters: of each the cluster; None where every one stands for itself.
+
+    Raises:
+        EvaluationError: fewer than two clusters.
+    """
+    low, high = mean_interval(differences, settings, clusters)
+    return max(low, -1.0), min(high, 1.0)
 
 
 def mean_interval(

@@ -13,8 +13,8 @@ documents. What is searched is what would be stored:
 
 A size is enough where it loses less than the smallest difference that matters, by the rule of all claims: the whole
 interval of its loss lies below it, and so does the test after Holm's correction over the table. Besides, it takes
-`DIFFERING` clusters of queries that differ at all, as an interval from fewer is too narrow, or else `MANY` clusters:
-of fewer, none may differ though three in a hundred do, which would be about as much as may be lost.
+`ENOUGH_CLUSTERS` clusters of queries that differ at all, as an interval from fewer is too narrow, or else `MANY`
+clusters: of fewer, none may differ though three in a hundred do, which would be about as much as may be lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ from pydantic import TypeAdapter
 
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.settings import PRECISIONS, CompareSettings, SizeSettings
-from multigrain.evaluation.significance import PairedDifference, holm, mean_interval, randomisation_p_value
+from multigrain.evaluation.significance import (
+    ENOUGH_CLUSTERS,
+    PairedDifference,
+    difference_interval,
+    holm,
+    randomisation_p_value,
+)
 from multigrain.mining.search import top_k
 from multigrain.records import Precision
 from multigrain.storage.sequences import View
@@ -45,7 +51,6 @@ Floats = NDArray[np.float32]
 CANDIDATES: Final = 40
 """How many are rescored: four times the ten that count, sentence-transformers' own advice being a few times."""
 
-DIFFERING: Final = 10
 MANY: Final = 100
 
 _BITS: Final = {"float32": 32, "float16": 16, "int8": 8, "binary": 1}
@@ -323,11 +328,11 @@ def _compared(
 def _can_tell(differences: NDArray[np.float64], clusters: Sequence[str]) -> bool:
     """Whether an interval of these differences can be relied on: enough clusters differ, or there are many."""
     differing = {cluster for cluster, each in zip(clusters, differences, strict=True) if each}
-    return len(differing) >= DIFFERING or len(set(clusters)) >= MANY
+    return len(differing) >= ENOUGH_CLUSTERS or len(set(clusters)) >= MANY
 
 
 def _loss(differences: NDArray[np.float64], settings: CompareSettings, clusters: Sequence[str]) -> PairedDifference:
-    low, high = mean_interval(differences, settings, clusters)
+    low, high = difference_interval(differences, settings, clusters)
     p_value = 1.0  # an upper bound, and enough to turn it down
     if low > -settings.smallest:
         p_value = randomisation_p_value(differences + settings.smallest, settings, clusters)

@@ -153,10 +153,14 @@ def _verdict(difference: PairedDifference, adjusted_p: float, alpha: float, smal
         return Verdict.BETTER
     if adjusted_p < alpha and difference.high < 0:
         return Verdict.WORSE
-    within = max(abs(difference.low), abs(difference.high)) <= smallest
-    if within and clusters >= FEWEST_FOR_NO_DIFFERENCE:
+    if _is_within(difference, smallest) and clusters >= FEWEST_FOR_NO_DIFFERENCE:
         return Verdict.EQUAL
     return Verdict.UNDECIDED
+
+
+def _is_within(difference: PairedDifference, smallest: float) -> bool:
+    """Whether the whole interval lies within the smallest difference that matters."""
+    return max(abs(difference.low), abs(difference.high)) <= smallest
 
 
 def conclusions_of(results: EvaluationResults) -> tuple[Conclusion, ...]:
@@ -186,23 +190,54 @@ def queries_to_tell(queries: int, width: float, *, smallest: float = SMALLEST_DI
     return max(queries + 1, math.ceil(queries * (width / smallest) ** 2))
 
 
-def queries_to_show_gain(conclusion: Conclusion, *, confidence: float = 0.95) -> int | None:
-    """About how many queries would show the gain that was measured, if it is real, four times in five.
+def queries_to_show(conclusion: Conclusion, *, confidence: float = 0.95) -> int | None:
+    """About how many queries would show the gain or loss that was measured, if it is real, four times in five.
 
     Args:
         conclusion: on a set.
         confidence: of its interval.
 
     Returns:
-        None where no gain was measured, or where there are as many queries.
+        None where next to nothing was measured, or where there are as many queries.
     """
     difference, queries = conclusion.difference, conclusion.result.queries
-    if difference.mean <= 0:
+    if abs(difference.mean) < _ABOUT_ZERO:
         return None
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    widths = (difference.high - difference.low) / 2 / difference.mean
+    widths = (difference.high - difference.low) / 2 / abs(difference.mean)
     needed = math.ceil(queries * ((z + NormalDist().inv_cdf(_POWER)) / z * widths) ** 2)
     return needed if needed > queries else None
+
+
+def needed_words(conclusion: Conclusion, *, confidence: float = 0.95, smallest: float = SMALLEST_DIFFERENCE) -> str:
+    """What it would take to tell the two models apart, in words; empty where there are enough queries.
+
+    Args:
+        conclusion: on a set.
+        confidence: of its interval.
+        smallest: the smallest difference that matters, with which it was concluded.
+    """
+    result, difference, allowed = conclusion.result, conclusion.difference, points_allowed(smallest)
+    if conclusion.queries_needed is None:
+        return ""
+    if _is_within(difference, smallest):
+        of_clusters = bool(result.cluster_words)
+        counted = f"{result.counted:,} {'clusters of ' if of_clusters else ''}{result.unit}"
+        more = f", about {rough(conclusion.queries_needed):,} {result.unit}" if of_clusters else ""
+        return (
+            f"the interval is within {allowed}, but {counted} are too few to say that nothing differs: that takes "
+            f"{FEWEST_FOR_NO_DIFFERENCE}{more}"
+        )
+    if few := result.few_words(difference):
+        more = "queries about more documents" if result.cluster_words else f"more {result.unit}"
+        return f"{few} to say how many it would take: test on {more}"
+    words = f"to be sure within {allowed} takes about {rough(conclusion.queries_needed):,}"
+    shown = queries_to_show(conclusion, confidence=confidence)
+    if shown is None or shown > conclusion.queries_needed:
+        return words
+    change = "gain" if difference.mean > 0 else "loss"
+    points = f"{100 * abs(difference.mean):.1f} points"
+    return f"{words}, to show a {change} of {points}, if it is real, about {rough(shown):,}"
 
 
 def rough(count: int) -> int:
@@ -361,7 +396,7 @@ def recommendation(
         conclusions: of these results, see `conclusions_of`.
         rival: a model to take instead of those of the run; empty where there is none.
     """
-    decision = decide(results, conclusions)
+    decision, chosen = decide(results, conclusions), results.chosen
     keep = f"take {rival}" if rival else _KEEP
     if decision == "use":
         forgot = any(judged.verdict is ForgettingVerdict.FORGOT for judged in judge_forgetting(results))
@@ -379,8 +414,8 @@ def recommendation(
         "looks worse": f", although a test set's whole interval lies below zero: {keep}",
         "no better on validation": f", although it did not beat the base model on the validation queries: {keep}",
         "no gain": f", although the test shows no gain: {keep}",
-        "not shown": "; it may be better, but that is not shown: "
-        + (f"{keep} instead" if rival else "keep the base model, or test it on more queries before you use it"),
+        "not shown": f", not the base model: {chosen} may be better, but that is not shown; "
+        + (f"{keep} instead" if rival else f"keep the base model, or test {chosen} on more queries before you use it"),
         "untested": "; test it on queries of your own before you use it",
     }[decision]
 
@@ -404,19 +439,18 @@ def describe_conclusion(conclusion: Conclusion, settings: CompareSettings) -> st
     if conclusion.wins is not None and conclusion.losses is not None:
         ties = result.queries - conclusion.wins - conclusion.losses
         parts.append(f"wins {conclusion.wins}, losses {conclusion.losses}, ties {ties}")
-    return f"{result.name} ({about}): {_claim(conclusion, settings.smallest)}. {'; '.join(parts)}."
+    return f"{result.name} ({about}): {_claim(conclusion, settings)}. {'; '.join(parts)}."
 
 
-def _claim(conclusion: Conclusion, smallest: float) -> str:
+def _claim(conclusion: Conclusion, settings: CompareSettings) -> str:
     model, base = conclusion.model, conclusion.base
     if conclusion.verdict is Verdict.EQUAL:
         return f"no difference that matters between {model} and {base}"
     if conclusion.is_claimed:
         return f"{model} is {conclusion.verdict.value} than {base}"
     words = f"not enough queries to tell {model} from {base}"
-    if conclusion.queries_needed is None:
-        return words
-    return f"{words}; to be sure within {points_allowed(smallest)} takes about {rough(conclusion.queries_needed):,}"
+    needed = needed_words(conclusion, confidence=settings.confidence, smallest=settings.smallest)
+    return f"{words}; {needed}" if needed else words
 
 
 def plain_conclusion(conclusion: Conclusion) -> dict[str, Any]:

@@ -273,6 +273,7 @@ def _scores(data: CardData) -> list[dict[str, Any]]:
             "base": _rounded(result.models.get(evaluation.base)),
             "tuned": _rounded(result.models.get(evaluation.chosen)),
             "delta": result.delta.get(evaluation.chosen),
+            "few": result.few_words(result.delta.get(evaluation.chosen)),
             "verdict": conclusions[result.name].verdict.value if result.name in conclusions else "–",
             "further": {
                 metric_title(name): [

@@ -120,7 +120,8 @@ def _how_sure(conclusion: Conclusion, confidence: float) -> list[str]:
     result, difference = conclusion.result, conclusion.difference
     of_clusters = f" {result.cluster_words}" if result.cluster_words else ""
     on = f"{figures.count(result.queries)} held-out {result.unit}{of_clusters}: " if result.queries else ""
-    details = [f"{figures.interval(difference)} points ({confidence:.0%} interval) on {on}{result.provenance}."]
+    level = ", ".join(filter(None, (f"{confidence:.0%} interval", result.few_words(difference))))
+    details = [f"{figures.interval(difference)} points ({level}) on {on}{result.provenance}."]
     if conclusion.is_claimed:
         return details
     if conclusion.verdict is Verdict.EQUAL:
@@ -170,6 +171,8 @@ def needed_queries(conclusion: Conclusion | None, *, smallest: float = SMALLEST_
     difference = conclusion.difference
     width = difference.high - difference.low
     if width <= 0 or max(abs(difference.low), abs(difference.high)) <= smallest:
+        return None
+    if conclusion.result.few_words(difference):
         return None
     return rough(queries_to_tell(conclusion.result.queries, width, smallest=smallest))
 

@@ -21,9 +21,10 @@ from multigrain.display import numbers
 from multigrain.display.text import unbroken, visible
 from multigrain.evaluation.choice import over
 from multigrain.evaluation.metrics import metric_title
-from multigrain.evaluation.query_kinds import FEWEST, conclude_all_slices, slice_sentence
+from multigrain.evaluation.query_kinds import conclude_all_slices, slice_sentence
 from multigrain.evaluation.results import EvaluationResults
 from multigrain.evaluation.sets.retrieval_set import HUMAN_TITLES
+from multigrain.evaluation.significance import ENOUGH_CLUSTERS
 from multigrain.evaluation.vector_sizes import CANDIDATES, million
 from multigrain.evaluation.verdict import (
     Conclusion,
@@ -148,7 +149,7 @@ def environment() -> Environment:
         stagger=charts.stagger,
         HUMAN_TITLES=HUMAN_TITLES,
         metric_title=metric_title,
-        fewest_in_a_kind=FEWEST,
+        fewest_in_a_kind=ENOUGH_CLUSTERS,
         slice_sentence=slice_sentence,
         needed_queries=headline.needed_queries,
         points_allowed=points_allowed,

@@ -81,11 +81,14 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
             f"{divided} held-out {'one has a near-duplicate' if divided == 1 else 'ones have near-duplicates'} among "
             "those to train on, and test figures are too high for them"
         )
+    chunks = ", and all chunks of a text," if cut else ""
     for side, share in (("validation", config.documents.validation_share), ("test", config.documents.test_share)):
         if counts["documents"] >= _FEW and abs(counts[side] / counts["documents"] - share) > _OFF:
             yield (
                 f"documents: the {side} side holds {counts[side] / counts['documents']:.0%} of them, and "
-                f"documents.{side}_share is {share:.0%}: large groups of near-duplicates stay on one side"
+                f"documents.{side}_share is {share:.0%}: large groups of near-duplicates{chunks} stay on one side. "
+                "Leave out what texts repeat, or raise documents.near_duplicate_similarity (it is "
+                f"{config.documents.near_duplicate_similarity:g})"
             )
     is_tested = any(labelled.role == "test" for labelled in config.evaluation.sets)
     if counts["test"] < _FEW and config.evaluation.queries != "none" and not is_tested:

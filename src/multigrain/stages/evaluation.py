@@ -35,6 +35,7 @@ from multigrain.evaluation.results import (
     EvaluationResults,
     SetResult,
     Slice,
+    chance_words_of,
     choose,
     selection_words,
     write_results,
@@ -50,7 +51,7 @@ from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
-from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, queries_to_show_gain, rough
+from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, needed_words
 from multigrain.model.anchors import anchors
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
@@ -302,6 +303,9 @@ def _choose(context: RunContext, scored: Scored, names: Sequence[str], chosen_on
     chosen = choose(scores)
     listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     context.progress.say(f"{chosen} chosen by {selection_words(chosen_on)}: {listed}")
+    told = any(context.config.training.resolve(name).chooses for name in names)  # while they were tuned
+    if not told and (words := chance_words_of([scored.sets[name] for name in chosen_on])):
+        context.progress.say(words)
     if all(scored.sets[name].provenance.startswith(SYNTHETIC_ESTIMATE) for name in chosen_on):
         context.progress.say(
             "the choice is no proof: a language model wrote the validation queries; people's queries, in a set with "
@@ -388,6 +392,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
         size += f" {result.cluster_words}" if result.cluster_words else ""
         size += f", {result.seen_words}" if result.seen_words else ""
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
+        interval += f", {few}" if (few := result.few_words(delta)) else ""
         context.progress.say(
             f"{result.name} ({kind}{result.provenance}{size}): {result.metric} {base:.3f} → {score:.3f} with "
             f"{tested} ({100 * (score - base):+.1f} points{interval})"
@@ -433,12 +438,9 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
         if left_to_gain(conclusion.base_score) == "nothing":
             yield f"{result.name}: the base model answers every query of it: nothing is left to gain on this set"
         elif conclusion.queries_needed is not None:
-            shown = queries_to_show_gain(conclusion, confidence=results.confidence)
-            gain = f"{100 * conclusion.difference.mean:.1f} points"
             yield (
-                f"{result.name}: {result.queries} {result.unit} cannot tell {results.chosen} from {results.base}; to "
-                f"be sure within a point takes about {rough(conclusion.queries_needed):,}"
-                + ("" if shown is None else f", to show a gain of {gain}, if it is real, about {rough(shown):,}")
+                f"{result.name}: {result.queries} {result.unit} cannot tell {results.chosen} from {results.base}; "
+                f"{needed_words(conclusion, confidence=results.confidence)}"
             )
     if results.rivals and (verdict := choose_model(results, conclusions)) is not None:
         yield f"choice: {verdict}"

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import Merge, TrainingConfig
 from multigrain.display.progress import Progress
 from multigrain.errors import ModelError
+from multigrain.evaluation.results import chance_words_of
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.model.encoder import reading_at_most
@@ -89,6 +90,8 @@ def _train(context: RunContext, name: str, settings: TrainingConfig, fingerprint
     kind = RerankerAttempt if settings.kind == "reranker" else _EmbedderAttempt
     attempts: list[Attempt] = [kind(context, name, variant, fingerprint, len(variants)) for variant in variants]
     kept = as_main_says([attempt.is_kept for attempt in attempts])
+    if is_main_process() and (words := chance_words_of(validation)):
+        context.progress.say(f"{name}: {words}")
     with closing(RunModels(context)) as models:
         pools = Pools(context, settings, validation, seen, models)
         outcomes = [each.kept() if done else each.tune(pools) for each, done in zip(attempts, kept, strict=True)]

@@ -30,7 +30,7 @@ from multigrain.evaluation.verdict import (
     conclusion_on,
     conclusions_of,
     judge_forgetting,
-    rough,
+    needed_words,
 )
 from multigrain.report.data import AuditSummary
 from multigrain.report.load import read_artifact
@@ -40,7 +40,7 @@ from multigrain.storage.rundir import RunDirectory
 from multigrain.storage.shards import is_table
 from multigrain.tools.causes import CAUSES, Cause
 from multigrain.training.log import TrainingLog
-from multigrain.training.notices import SAME_VECTORS
+from multigrain.training.notices import HARDLY_MOVED, SAME_VECTORS
 
 Status = Literal["found", "ruled out", "cannot tell"]
 ModelMoved = Callable[[RunDirectory, Config], float]
@@ -222,7 +222,8 @@ def _noise(seen: _Seen) -> Evidence:
         return Evidence("ruled out", f"{figure}: {found.verdict.value}", difference.mean)
     if found.verdict is Verdict.EQUAL:
         return Evidence("ruled out", f"{figure}: {found.verdict.value}, to within 1 point", difference.mean)
-    needed = "" if found.queries_needed is None else f"; about {rough(found.queries_needed):,} would tell 1 point"
+    words = needed_words(found, confidence=seen.results.confidence)
+    needed = f"; {words}" if words else ""
     why = "the interval contains zero" if difference.low <= 0 <= difference.high else "too few queries to tell"
     return Evidence("found", f"{figure}: {why}{needed}", difference.mean)
 
@@ -302,7 +303,7 @@ def _nothing_moved(seen: _Seen) -> Evidence:
     moved = seen.log.weights_moved
     weights = "" if moved is None else f"; weights moved by {moved:.2g} of their length"
     words = f"vectors are {seen.distance:.2g} (1 - cosine) from the base's{weights}"
-    same = seen.distance < SAME_VECTORS
+    same = seen.distance < SAME_VECTORS or (moved is not None and moved < HARDLY_MOVED)
     return Evidence("found" if same else "ruled out", words, seen.distance)
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from multigrain.config import Config
+from multigrain.config import Config, EvaluationSetConfig
 from multigrain.config.paths import SERVED_PREFIX, STATIC_PREFIX
 from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
+from multigrain.evaluation.results import chance_words
 from multigrain.records import Document, Split
 from multigrain.sources.load import titles_suffice
 from multigrain.sources.words import count_words, fold_text
@@ -137,6 +138,8 @@ def plan_run(config: Config, directory: Path, *, probe: bool = True) -> Plan:
         notes.append(
             f"training is done at each learning rate, {shown}: validation chooses; training.learning_rate names one"
         )
+    if any(config.training.resolve(name).chooses for name in steps):
+        notes += _choosing(config, documents, asked)
     test = _test_queries(config, documents, asked, notes)
     gain = None if config.start_from == "pairs" else expected_gain(_writer(config))
     took = _times(
@@ -168,15 +171,38 @@ def _test_queries(
     if config.start_from == "pairs":
         notes.append("your queries are given: no gain is named, as gains were measured with written ones")
     labelled = next((each for each in config.evaluation.sets if each.role == "test"), None)
-    if labelled is None and config.start_from == "documents" and config.evaluation.queries in ("auto", "titles"):
-        held_out = [document for document in documents if document.split is Split.TEST]
-        titles = {fold_text(document.title) for document in held_out if document.title}
-        if titles and (config.evaluation.queries == "titles" or titles_suffice(held_out)):
-            return len(titles)  # the chunks of a document share its title, which is one query
     if labelled is None:
-        return splits[str(Split.TEST)] or None if config.evaluation.queries != "none" else None
+        return _held_out(config, documents, splits, Split.TEST)
+    return _labelled(config, labelled, notes)
+
+
+def _choosing(config: Config, documents: Sequence[Document], splits: Mapping[str, int]) -> Iterator[str]:
+    """How many validation queries choose, and whether these are too few."""
+    notes: list[str] = []
+    sets = config.evaluation.choosing_sets
+    counts = [_labelled(config, each, notes) for each in sets]
+    counts = counts if sets else [_held_out(config, documents, splits, Split.VALIDATION)]
+    known = [found for found in counts if found is not None]
+    if known and len(known) == len(counts):
+        yield chance_words(sum(known)) or f"{sum(known):,} validation queries choose the model"
+    yield from notes
+
+
+def _held_out(config: Config, documents: Sequence[Document], splits: Mapping[str, int], side: Split) -> int | None:
+    """About how many queries a held-out side gives; None where that is not known."""
+    queries = config.evaluation.queries
+    if config.start_from == "documents" and queries in ("auto", "titles"):
+        held_out = [document for document in documents if document.split is side]
+        titles = {fold_text(document.title) for document in held_out if document.title}
+        if titles and (queries == "titles" or titles_suffice(held_out)):
+            return len(titles)  # the chunks of a document share its title, which is one query
+    return splits[str(side)] or None if queries != "none" else None
+
+
+def _labelled(config: Config, labelled: EvaluationSetConfig, notes: list[str]) -> int | None:
+    """How many queries a labelled set has; None, with a note, where it cannot be read here."""
     if not set_paths(labelled):
-        notes.append(f"how many test queries {labelled.name} has is known when it is read, as a run does")
+        notes.append(f"how many {labelled.role} queries {labelled.name} has is known when it is read, as a run does")
         return None
     from multigrain.evaluation.sets.loading import open_sets
 

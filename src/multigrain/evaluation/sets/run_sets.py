@@ -98,19 +98,19 @@ def _seen_set(config: Config, run: RunDirectory, documents: SearchedDocuments) -
 
 
 def _tuned_on(run: RunDirectory, documents: SearchedDocuments) -> NDArray[np.uint64]:
-    """Keys of the documents of training rows and of what answers these, rising.
+    """Keys of the documents of training rows and of what answers these, with their titles and without, rising.
 
     A budget may leave documents without a row. Where the model wrote what answers a query, its document is tuned on
     all the same. Where nothing was audited yet, as where several data sets will come of what was written, all
     documents to train on.
     """
     if not run.dataset_path.exists():
-        return documents.keys_of(Split.TRAIN)
+        return documents.in_both_forms(documents.keys_of(Split.TRAIN))
     keys = array("Q")
     for identifier, positives in open_positives(run.dataset_path):
         own = () if identifier is None or identifier not in documents.texts else (documents.texts[identifier],)
         keys.extend(text_key(text) for text in (*own, *positives))
-    return np.sort(np.asarray(keys, dtype=np.uint64))
+    return documents.in_both_forms(np.asarray(keys, dtype=np.uint64))
 
 
 def seen_queries(
@@ -119,7 +119,7 @@ def seen_queries(
     """The ids of each set's queries that a document answers that was tuned on, by the set's name.
 
     Args:
-        sets: of a run, or of anywhere: documents are known by their texts.
+        sets: of a run, or of anywhere: documents are known by their texts, with a title before them or without.
         run: whose training rows say what was tuned on.
         documents: of the run.
     """

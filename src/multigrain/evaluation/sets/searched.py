@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from multigrain.errors import EvaluationError
 from multigrain.records import Document, Split
+from multigrain.sources.beir import join_title
 from multigrain.sources.words import fold_text
 from multigrain.storage.sequences import DiskList, TextTable
 
@@ -40,6 +41,7 @@ class SearchedDocuments:
         self._titles: DiskList[str | None] = DiskList()
         self._groups, self._splits = array("q"), array("b")
         text_keys, title_keys, titled = array("Q"), array("Q"), array("q")
+        joined_keys = array("Q")
         for number, document in enumerate(documents):
             if not self.texts.add(document.id, document.text):
                 raise EvaluationError(f"document id {document.id!r} occurs twice; make ids unique")
@@ -50,10 +52,12 @@ class SearchedDocuments:
             text_keys.append(text_key(document.text))
             if title is not None:
                 title_keys.append(text_key(title))
+                joined_keys.append(text_key(join_title(title, document.text)))
                 titled.append(number)
         self.families: Mapping[str, str] = _Families(self.texts, self._groups)
         self._ids: list[str] | None = None
         self._text_keys, self._title_keys, self._titled = text_keys, title_keys, titled
+        self._joined_keys = joined_keys
 
     def count(self, split: Split) -> int:
         """How many documents a side has."""
@@ -82,8 +86,22 @@ class SearchedDocuments:
         return [self._id(self._titled[place]) for place in _equal(*self._by_title, text_key(words))]
 
     def keys_of(self, split: Split) -> NDArray[np.uint64]:
-        """Keys of the texts of a side, rising; see `text_key`."""
-        return np.sort(np.asarray(self._text_keys)[np.asarray(self._splits) == _SPLITS.index(split)])
+        """Keys of the texts of a side; see `text_key`."""
+        chosen: NDArray[np.bool_] = np.asarray(self._splits) == _SPLITS.index(split)
+        keys: NDArray[np.uint64] = np.asarray(self._text_keys, dtype=np.uint64)[chosen]
+        return keys
+
+    def in_both_forms(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Keys of texts, and of those that are a document's with a title also that of title and text; rising.
+
+        A labelled set has its documents with their titles before them, and a run without.
+
+        Args:
+            keys: of texts, see `text_key`; in any order.
+        """
+        titled = np.asarray(self._titled, dtype=np.int64)
+        named = np.isin(np.asarray(self._text_keys, dtype=np.uint64)[titled], keys)
+        return np.sort(np.concatenate([keys, np.asarray(self._joined_keys, dtype=np.uint64)[named]]))
 
     def _id(self, number: int) -> str:
         if self._ids is None:
