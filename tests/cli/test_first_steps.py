@@ -70,6 +70,24 @@ def test_init_refuses_a_file_that_no_run_could_use(tmp_path: Path, name: str, co
     assert not (tmp_path / "c.yaml").exists()
 
 
+def test_init_says_how_many_of_the_documents_are_long_enough(tmp_path: Path) -> None:
+    folder = _texts(tmp_path / "handbook", 12)
+    (folder / "short.txt").write_text("short\n")
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(folder)])
+
+    assert f"(13 documents in {folder}, 12 of at least documents.min_characters=40)" in done.stderr
+
+
+def test_init_counts_the_rows_of_a_table_of_pairs(tmp_path: Path) -> None:
+    table = tmp_path / "faq.csv"
+    table.write_text("Question,Answer\n" + "".join(f"how {n}?,so {n}\n" for n in range(12)))
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(table)])
+
+    assert f"(12 rows in {table})" in done.stderr
+
+
 def test_init_shows_a_path_without_detours(tmp_path: Path) -> None:
     _texts(tmp_path / "handbook", 12)
     (tmp_path / "other").mkdir()

@@ -167,10 +167,11 @@ def _judge(config: DocumentsConfig, texts: Iterable[str], source: str, *, unseen
             break
     many = _count(total)
     count = f"{many} document{'' if total == 1 else 's'} in {source}"
-    if usable >= _ENOUGH:
-        return Glance(count)
     short = "" if usable == total else f", {usable} of at least documents.min_characters={config.min_characters}"
-    return Glance(count, SourceError(f"documents.path {source}: {many} found{short}; at least {_ENOUGH} are needed"))
+    if usable >= _ENOUGH:
+        return Glance(count + short)
+    few = f"documents.path {source}: {many} found{short}; at least {_ENOUGH} are needed"
+    return Glance(count, SourceError(few))
 
 
 def _count(total: int) -> str:
