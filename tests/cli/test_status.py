@@ -15,6 +15,7 @@ from multigrain.errors import MultigrainError, RunDirectoryError, RunMismatchErr
 from multigrain.stages import run_stages
 from multigrain.stages.status import run_status
 from multigrain.storage.rundir import RunDirectory
+from multigrain.tools.describe import describe
 
 from .test_main import multigrain
 
@@ -104,6 +105,20 @@ def test_why_the_last_attempt_failed_is_told_until_the_stage_is_finished(tmp_pat
         assert run_status(path).failure is None
     run_stages(parsed, path, ["audit"])
     assert run_status(path).failure is None
+
+
+def test_audit_prints_its_summary_for_a_complete_run_too(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(json.dumps(_config(corpus_file)))
+    run_stages(load_config(Path("c.yaml")), Path("runs/c"), ["documents", "synthesis"])
+    first = CliRunner().invoke(app, ["audit", "c.yaml"], catch_exceptions=False)
+    again = CliRunner().invoke(app, ["audit", "runs/c"], catch_exceptions=False)
+
+    assert "dataset: complete since" in again.stderr
+    assert again.stdout == first.stdout == f"{describe(Path('runs/c'))}\n"
+    assert "graded rows about" in again.stdout
 
 
 def test_a_config_that_has_changed_since_is_told_with_the_settings(
