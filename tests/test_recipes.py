@@ -105,14 +105,15 @@ def test_recipes_with_a_reasoning_writer_switch_its_reasoning_off() -> None:
     assert all(llm.extra_body == {"chat_template_kwargs": {"enable_thinking": False}} for llm in reasoning)
 
 
-def test_init_lists_recipes_and_writes_the_one_asked_for(tmp_path: Path) -> None:
+def test_init_lists_recipes_and_writes_the_one_asked_for(tmp_path: Path, corpus_file: Path) -> None:
     listed = CliRunner().invoke(app, ["init", "--recipe", "list"])
     assert [line.split()[0] for line in listed.output.splitlines()] == recipe_names()
     assert all(len(line.split()) > 4 for line in listed.output.splitlines())
 
     target = tmp_path / "own.yaml"
-    CliRunner().invoke(app, ["init", str(target), "--recipe", "multilingual", "-d", "texts"], catch_exceptions=False)
-    assert load_config(target).documents.path == tmp_path.resolve() / "texts"
+    named = ["--recipe", "multilingual", "-d", corpus_file.name]
+    CliRunner().invoke(app, ["init", str(target), *named], catch_exceptions=False)
+    assert load_config(target).documents.path == tmp_path.resolve() / corpus_file.name
     assert yaml.safe_load(target.read_text())["training"] == yaml.safe_load(recipe_text("multilingual"))["training"]
     assert "# " in target.read_text()
     with pytest.raises(ConfigError, match="did you mean 'multilingual'"):

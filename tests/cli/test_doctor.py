@@ -49,6 +49,29 @@ def test_every_problem_says_what_was_found(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ({}, False),
+        ({"synthesis": {"strategy": "mined"}}, False),
+        ({"synthesis": {"strategy": {"mined-bands": 0.5, "mgh": 0.5}}}, True),
+        ({"audit": {"query_judge": {"at_least": 5}}}, True),
+        ({"start_from": "documents"}, True),
+    ],
+)
+def test_a_language_model_is_looked_at_only_where_it_is_asked(
+    tmp_path: Path, more: dict[str, object], asked: bool
+) -> None:
+    (tmp_path / "pairs.csv").write_text("question,answer\n" + "".join(f"how {n}?,so {n}\n" for n in range(12)))
+    given = {"start_from": "pairs", "pairs": {"path": tmp_path / "pairs.csv"}}
+    config = parse_config({**given, "synthesis": {"strategy": "mined-bands"}, **more})
+
+    topics = [each.topic for each in diagnose(config, tmp_path)]
+
+    assert ("language model" in topics) == config.asks_language_model == asked
+    assert "queries" not in topics or config.start_from == "documents"
+
+
 def test_an_endpoint_that_serves_the_model_is_well(url: str, tmp_path: Path) -> None:
     assert _find(_config(base_url=url), tmp_path, "language model").state == "ok"
 
@@ -117,7 +140,7 @@ def test_nothing_has_to_be_done_about_the_hub_where_both_models_are_here(
     training = {"base_model": str(small_bert), "max_seq_length": 32}
     here = {"llm": {"provider": "openai", "model": "m", "base_url": url}, "training": training}
     found = _find(parse_config(here), tmp_path, "hub")
-    assert (found.state, found.advice) == ("ok", "nothing has to be done: both models are here")
+    assert (found.state, found.advice) == ("ok", "nothing has to be done: the models are here")
 
 
 def test_a_base_model_that_cannot_be_had_or_tuned_as_asked_is_a_problem(tmp_path: Path, small_bert: Path) -> None:

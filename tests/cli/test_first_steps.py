@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from multigrain.cli.main import app
+from multigrain.errors import SourceError
 
 from .test_main import multigrain
 
@@ -21,18 +22,80 @@ def _texts(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_init_says_that_the_documents_are_not_there_and_what_was_meant(tmp_path: Path) -> None:
+def test_init_refuses_documents_that_are_not_there_and_says_what_was_meant(tmp_path: Path) -> None:
     _texts(tmp_path / "handbook", 12)
 
     done = multigrain("init", "--documents", "./handbok", cwd=tmp_path)
 
-    assert (done.returncode, done.stdout) == (0, "")
-    *notes, warning, wrote = done.stderr.splitlines()
-    assert all("none of kind" in note for note in notes), "what the writer does not write, where it is known"
-    assert warning.startswith("warning: documents.path ")
-    assert "no such file or folder (did you mean " in warning
-    assert warning.endswith("handbook?)")
-    assert wrote == "wrote config.yaml; fix documents.path or what is there, then: multigrain run config.yaml"
+    assert (done.returncode, done.stdout) == (3, "")
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: documents.path ")
+    assert "no such file or folder (did you mean " in error
+    assert error.endswith("handbook?)")
+    assert not (tmp_path / "config.yaml").exists()
+    assert multigrain("init", "--documents", "./handbook", cwd=tmp_path).returncode == 0
+
+
+def test_init_writes_a_config_for_documents_to_come_where_none_are_named(tmp_path: Path) -> None:
+    done = multigrain("init", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == (
+        "wrote config.yaml; set documents.path or fix what is there, then: multigrain run config.yaml"
+    )
+    assert (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.csv", "", "0 found; at least 10 are needed"),
+        ("few.csv", "Question,Answer\na,b\n", "1 rows found; at least 10 are needed"),
+        (
+            "frage.csv",
+            "Frage;Antwort\n" + "Wie?;So.\n" * 12,
+            "name one of them with documents.text_field; or, if these",
+        ),
+        ("wide.csv", "Frage;Antwort\n" + "Wie?;So.\n" * 12, "pairs with pairs.query_field and pairs.positive_field"),
+        ("handbook.zip", "PK", "unpack"),
+    ],
+)
+def test_init_refuses_a_file_that_no_run_could_use(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(tmp_path / name)])
+
+    assert isinstance(done.exception, SourceError)
+    assert said in str(done.exception)
+    assert not (tmp_path / "c.yaml").exists()
+
+
+def test_init_says_how_many_of_the_documents_are_long_enough(tmp_path: Path) -> None:
+    folder = _texts(tmp_path / "handbook", 12)
+    (folder / "short.txt").write_text("short\n")
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(folder)])
+
+    assert f"(13 documents in {folder}, 12 of at least documents.min_characters=40)" in done.stderr
+
+
+def test_init_counts_the_rows_of_a_table_of_pairs(tmp_path: Path) -> None:
+    table = tmp_path / "faq.csv"
+    table.write_text("Question,Answer\n" + "".join(f"how {n}?,so {n}\n" for n in range(12)))
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(table)])
+
+    assert f"(12 rows in {table})" in done.stderr
+
+
+def test_init_shows_a_path_without_detours(tmp_path: Path) -> None:
+    _texts(tmp_path / "handbook", 12)
+    (tmp_path / "other").mkdir()
+    detour = tmp_path / "other" / ".." / "handbook"
+
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "c.yaml"), "--documents", str(detour)])
+
+    assert f"(12 documents in {tmp_path.resolve() / 'handbook'})" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -48,9 +111,9 @@ def test_init_says_how_many_documents_it_saw(tmp_path: Path, count: int, said: s
 
     done = multigrain("init", "--documents", "handbook", cwd=tmp_path)
 
-    assert done.returncode == 0
+    assert done.returncode == (3 if count < 10 else 0)
     assert said in done.stderr
-    assert ("warning: " in done.stderr) == (count < 10)
+    assert (tmp_path / "config.yaml").exists() == (count >= 10)
 
 
 def test_short_documents_are_counted_apart(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def at_a_terminal(arguments: list[str], answers: list[tuple[str, str]], *, cwd: 
 
 def test_enter_takes_good_defaults(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
+    for number in range(12):
+        (tmp_path / "docs" / f"{number}.txt").write_text(f"A text that is long enough to be document {number}.")
     questions = [
         "documents [docs]",
         "recipe [none]",
@@ -83,6 +85,8 @@ def test_answers_are_written_down_and_wrong_ones_asked_again(tmp_path: Path) -> 
     answers = [
         ("documents [documents]", "nowhere"),
         ("Write it down anyway?", "n"),
+        ("documents [documents]", "empty.jsonl"),
+        ("Write it down anyway?", "n"),
         ("documents [documents]", "notes.jsonl"),
         ("Write it down anyway?", "y"),
         ("recipe", "nonsuch"),
@@ -95,10 +99,13 @@ def test_answers_are_written_down_and_wrong_ones_asked_again(tmp_path: Path) -> 
         ("base model", "BAAI/bge-small-en-v1.5"),
     ]
 
+    (tmp_path / "empty.jsonl").touch()
+
     status, screen = at_a_terminal(["mine.yaml"], answers, cwd=tmp_path)
 
     assert status == 0, screen
     assert "nothing there" in screen
+    assert "0 found; at least 10 are needed" in screen
     config = load_config(tmp_path / "mine.yaml")
     assert config.documents.path == tmp_path / "notes.jsonl"
     assert (config.llm.provider, config.llm.base_url, config.llm.model) == (
@@ -140,10 +147,10 @@ def test_an_end_at_a_question_says_that_nothing_was_written(tmp_path: Path) -> N
     assert not (tmp_path / "config.yaml").exists()
 
 
-def test_only_what_the_options_leave_out_is_asked(tmp_path: Path) -> None:
+def test_only_what_the_options_leave_out_is_asked(tmp_path: Path, corpus_file: Path) -> None:
     answers = [("endpoint [http://localhost:8000/v1]", ""), ("base model [BAAI/bge-small-en-v1.5]", "")]
 
-    given = ["--documents", "texts", "--recipe", "documents", "--model", "served"]
+    given = ["--documents", corpus_file.name, "--recipe", "documents", "--model", "served"]
     status, screen = at_a_terminal(given, answers, cwd=tmp_path)
 
     assert status == 0, screen

@@ -68,13 +68,13 @@ def test_every_subcommand_that_exists_is_on_the_command_line() -> None:
     assert commands == {names[0] for names in COMMANDS}
 
 
-def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path) -> None:
-    first = multigrain("init", "mine.yaml", "--documents", "texts", cwd=tmp_path)
+def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, corpus_file: Path) -> None:
+    first = multigrain("init", "mine.yaml", "--documents", corpus_file.name, cwd=tmp_path)
     config = load_config(tmp_path / "mine.yaml")
     again = multigrain("init", "mine.yaml", cwd=tmp_path)
 
     assert first.returncode == 0
-    assert config.documents.path == tmp_path.resolve() / "texts"
+    assert config.documents.path == tmp_path.resolve() / corpus_file.name
     assert again.returncode == 2
     assert "mine.yaml exists already" in again.stderr
 

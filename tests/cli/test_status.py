@@ -7,12 +7,15 @@ import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from multigrain.config.file import parse_config
-from multigrain.errors import MultigrainError, RunDirectoryError
+from multigrain.cli.main import app
+from multigrain.config.file import load_config, parse_config
+from multigrain.errors import MultigrainError, RunDirectoryError, RunMismatchError
 from multigrain.stages import run_stages
 from multigrain.stages.status import run_status
 from multigrain.storage.rundir import RunDirectory
+from multigrain.tools.describe import describe
 
 from .test_main import multigrain
 
@@ -102,6 +105,41 @@ def test_why_the_last_attempt_failed_is_told_until_the_stage_is_finished(tmp_pat
         assert run_status(path).failure is None
     run_stages(parsed, path, ["audit"])
     assert run_status(path).failure is None
+
+
+def test_audit_prints_its_summary_for_a_complete_run_too(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(json.dumps(_config(corpus_file)))
+    run_stages(load_config(Path("c.yaml")), Path("runs/c"), ["documents", "synthesis"])
+    first = CliRunner().invoke(app, ["audit", "c.yaml"], catch_exceptions=False)
+    again = CliRunner().invoke(app, ["audit", "runs/c"], catch_exceptions=False)
+
+    assert "dataset: complete since" in again.stderr
+    assert again.stdout == first.stdout == f"{describe(Path('runs/c'))}\n"
+    assert "graded rows about" in again.stdout
+
+
+def test_a_config_that_has_changed_since_is_told_with_the_settings(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values, file = _config(corpus_file), tmp_path / "c.yaml"
+    file.write_text(json.dumps(values))
+    run_stages(load_config(file), Path("runs/c"), ["documents", "synthesis"])
+    assert "has changed" not in run_status(Path("runs/c"), config_file=file).advice
+
+    file.write_text(json.dumps({**values, "synthesis": {"candidates": 5, "max_total_tokens": 10**6}}))
+    for said in (run_status(Path("runs/c")).advice, CliRunner().invoke(app, ["status", "c.yaml"]).output):
+        assert "c.yaml has changed since: stage 'synthesis' was completed with other settings" in said
+        assert "(synthesis.candidates was 3, now 5)" in said
+        assert "`multigrain run c.yaml --redo` runs it and what follows again" in said
+    trained = CliRunner().invoke(app, ["train", "c.yaml"])
+    assert isinstance(trained.exception, RunMismatchError)
+    assert "`multigrain run c.yaml --redo` runs it and what follows again" in str(trained.exception)
+    elsewhere = CliRunner().invoke(app, ["train", str(file), "--run", "runs/c"])
+    assert f"`multigrain run {file} --run runs/c --redo`" in str(elsewhere.exception)
 
 
 def test_a_table_that_changed_after_it_was_written_is_found(tmp_path: Path, corpus_file: Path) -> None:

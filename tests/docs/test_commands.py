@@ -181,7 +181,8 @@ def home(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A copy that one page may do with as it likes; it is the current folder."""
     copy = Path(shutil.copytree(finished, tmp_path / "home"))
     (copy / "fresh").mkdir()
-    (copy / "fresh" / "handbook").symlink_to(copy / "handbook")
+    for name in ("handbook", "data", "pairs.jsonl"):
+        (copy / "fresh" / name).symlink_to(copy / name)
     monkeypatch.chdir(copy)
     return copy
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from multigrain.cli.main import app
 from multigrain.encoders.encoder import share_cut
-from multigrain.encoders.facts import EncodingFacts
+from multigrain.encoders.facts import EncodingFacts, models_alike
 
 from .model_kinds import KINDS, ModelKind
 
@@ -77,3 +77,18 @@ def test_the_share_of_texts_that_are_cut_is_counted_with_prompt_and_special_toke
     fits, too_long = " ".join(["river"] * 13), " ".join(["river"] * 14)
     assert share_cut(model, [fits, too_long, "river", "river"]) == 0.25
     assert share_cut(model, []) == 0.0
+
+
+def test_what_several_models_or_sets_share_is_said_once() -> None:
+    cut = {"validation": 0.14, "test": 0.141, "seen documents": 0.02}
+    base = EncodingFacts("mean", max_tokens=256, cut=cut)
+    facts = {"base": base, "tuned": replace(base), "other": replace(base, query_prompt="q: ")}
+
+    assert {name: str(own) for name, own in models_alike(facts).items()} == {
+        "base, tuned": str(base),
+        "other": str(facts["other"]),
+    }
+    assert str(base).endswith(
+        "14% of the texts of validation and test are longer and were cut, "
+        "2% of the texts of seen documents are longer and were cut"
+    )

@@ -56,7 +56,7 @@ def _as_titles(run) -> None:
     pq.write_table(pa.Table.from_pylist(table), run.documents_path)
     manifest = json.loads((run.path / "documents" / "manifest.json").read_text())
     manifest["counts"] |= {"documents": 45, "groups": 44, "train": 37, "validation": 0, "test": 8, "too_short": 1}
-    manifest["counts"]["left_out"] = "canteen.txt"
+    manifest["counts"]["too_short_names"] = "canteen.txt"
     (run.path / "documents" / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -68,7 +68,7 @@ def test_the_page_says_why_there_are_fewer_queries_than_held_out_documents(own_r
     assert data.held_out["test"] == HeldOut(8, 6, 5)
     assert "5 queries (human-written titles); answers are searched among 45 documents." in said
     assert "8 documents are held out for it: 2 have no title to ask with, and 1 repeats another's title." in said
-    assert "1 more was too short to use. Left out: canteen.txt ." in said
+    assert "1 more was too short to use ( canteen.txt )." in said
     assert f"1 group of near-duplicates, kept on one side of the split: {ids[1]} , {ids[2]}" in said
     other = dataclasses.replace(data, held_out={"test": HeldOut(8, 7, 6)})
     assert "are held out for it" not in _text(render_report(other))  # the counts do not explain it

@@ -50,7 +50,9 @@ def test_documents_that_are_left_out_are_named_and_a_small_test_is_called_small(
     found = list(document_lines(config, {**corpus.counts, "source": "handbook"}))
 
     assert found[0].startswith("documents: 46 from handbook (")
-    assert found[0].endswith("; left out: 1 shorter than documents.min_characters=40, 1 repeated: notes.txt, again.md")
+    assert found[0].endswith(
+        "; left out: 1 shorter than documents.min_characters=40 (notes.txt), 1 repeated (again.md)"
+    )
     assert found[1] == "documents: 1 nearly repeats another, on whose side they stay"
     assert "shows differences of more than about" in found[2]
 
@@ -73,11 +75,14 @@ def test_a_side_that_is_larger_than_asked_for_is_told_with_what_to_do() -> None:
 def test_more_documents_left_out_than_can_be_named_end_in_an_ellipsis() -> None:
     documents = [Document(f"d{number}", _words(number)) for number in range(500)]
     documents += [Document(f"e{number}", "short") for number in range(9)]
+    documents += [Document(f"r{number}", _words(number)) for number in range(3)]
     config = parse_config({})
 
     (line,) = document_lines(config, prepare_corpus(documents, config.documents, seed=1).counts)
 
-    assert line.endswith("left out: 9 shorter than documents.min_characters=40: e0, e1, e2, …")
+    assert line.endswith(
+        "left out: 9 shorter than documents.min_characters=40 (e0, e1, e2, …), 3 repeated (r0, r1, r2)"
+    )
 
 
 def _results(role: Role, before: float, after: float, low: float, high: float, queries: int = 5) -> EvaluationResults:

@@ -17,6 +17,10 @@ _CELL = st.text(st.sampled_from('ab" ,;'), max_size=6)
 
 
 def read(path: Path, text: str, usual: str = "\t") -> list[tuple[int, dict[str, str | None]]]:
+    return [(number, values) for _, number, values in read_places(path, text, usual)]
+
+
+def read_places(path: Path, text: str, usual: str) -> list[tuple[str, int, dict[str, str | None]]]:
     path.write_bytes(text.encode())
     return list(read_separated(path, usual))
 
@@ -38,6 +42,30 @@ def test_every_line_of_a_tsv_file_is_a_row(
             for value, cell in zip(row.values(), written, strict=True)
             if value is not None
         )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("ab ,\n", max_size=6), st.text("ab\n", max_size=6)), max_size=6),
+    st.sampled_from([",", "\t"]),
+)
+def test_a_place_has_the_row_that_a_spreadsheet_shows_where_it_is_not_the_line(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]], separator: str
+) -> None:
+    path = tmp_path_factory.mktemp("places") / "a"
+    stream = StringIO()
+    csv.writer(stream, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("q", "p"), *cells])
+
+    places = {
+        f"{before}{number}": values for before, number, values in read_places(path, stream.getvalue(), separator)
+    }
+
+    line = 2
+    for row, (query, positive) in enumerate(cells, start=2):
+        place = f"{path}:{line}" if line == row else f"{path}:row {row}, line {line}"
+        assert places.pop(place) == {"q": query, "p": positive}
+        line += 1 + query.count("\n") + positive.count("\n")
+    assert not places
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrain.config import Config
+from multigrain.display.progress import SilentProgress
 from multigrain.recipes import recipe
+from multigrain.stages.run import run_stages
+from multigrain.storage.rundir import RunDirectory
 from multigrain.tools.demo_budget import (
     FEWEST_DOCUMENTS,
     FEWEST_STEPS,
     SECONDS,
     DemoPlan,
+    documents_of_run,
     plan_documents,
     plan_steps,
+    run_demo,
+    steps_of_run,
 )
 from multigrain.tools.speed import tokens_per_second
 
@@ -58,3 +67,41 @@ def test_the_probe_counts_the_tokens_that_a_model_reads() -> None:
     speed = tokens_per_second(Config.model_validate({"training": training}))
 
     assert 50 < speed < 5e6
+
+
+class StoppedAfterDocuments(SilentProgress):
+    """Notes what is said, and stops as Ctrl-C does when the documents are there."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+        if line.startswith("documents:"):
+            raise KeyboardInterrupt
+
+
+def test_a_demo_goes_on_with_the_documents_it_began_with(tmp_path: Path, corpus_file: Path) -> None:
+    texts = DEMO.documents.model_copy(update={"kind": "auto", "path": corpus_file})
+    demo = DEMO.model_copy(update={"documents": texts})
+    begun = demo.model_copy(update={"documents": texts.model_copy(update={"limit": 55})})
+    run = run_stages(begun, tmp_path / "demo", ("documents",))
+    progress = StoppedAfterDocuments()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(demo, run.path, progress=progress)
+
+    assert progress.said[0] == "demo: 55 of 2000 documents, since this machine is slow"
+    assert progress.said[1].endswith("kept")
+
+
+def test_a_demo_of_the_same_seed_tells_its_documents_and_steps(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert documents_of_run(run, DEMO) is steps_of_run(run, DEMO) is None
+    settings = {"seed": DEMO.seed, "documents": {"limit": 600}, "training": {"steps": 9}}
+    run.finish("documents", "f", {}, 1.0, settings=settings)
+    run.finish("models/ata", "f", {}, 1.0, settings=settings)
+
+    assert (documents_of_run(run, DEMO), steps_of_run(run, DEMO)) == (600, 9)
+    other = DEMO.model_copy(update={"seed": DEMO.seed + 1})
+    assert documents_of_run(run, other) is steps_of_run(run, other) is None

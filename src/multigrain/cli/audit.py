@@ -13,6 +13,7 @@ from multigrain.cli.stages import run_command
 from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError
+from multigrain.storage.rundir import RunDirectory
 
 
 def audit(
@@ -71,9 +72,17 @@ def audit(
         ):
             if value is not None:
                 raise ConfigError(f"{name} goes with a training file, and {what} is a config")
-        run_command(what, run, "audit", as_json=as_json, redo=redo)
+        run_command(what, run, "audit", as_json=as_json, redo=redo, then=None if as_json else _show_summary)
     else:
         _audit_file(what, run, form, config, corpus, as_json=as_json)
+
+
+def _show_summary(run: RunDirectory) -> dict[str, str]:
+    """Print what the data set holds, and the reasons for what was turned away."""
+    from multigrain.tools.describe import describe
+
+    typer.echo(str(describe(run)))
+    return {}
 
 
 def _audit_file(

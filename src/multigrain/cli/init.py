@@ -18,7 +18,7 @@ from multigrain.errors import ConfigError, MultigrainError
 from multigrain.recipes import recipe_names, recipe_summary
 from multigrain.sources.source import look_at_input
 from multigrain.storage.files import atomic_write
-from multigrain.tools.start import Start, recipe_line, start_text
+from multigrain.tools.start import Start, documents_error, recipe_line, start_text
 
 
 def init(
@@ -67,8 +67,8 @@ def init(
 ) -> None:
     """Write a short config to start from: only what you have to decide, with one line of why for each setting.
 
-    It reads the first 50 documents to suggest lengths and language. At a terminal it asks for what the options leave
-    out; piped, or with --yes, it never asks.
+    It reads the first 50 documents to suggest lengths and language; documents that no run could use are refused. At a
+    terminal it asks for what the options leave out; piped, or with --yes, it never asks.
     """
     if recipe == "list":
         for name in recipe_names():
@@ -80,6 +80,10 @@ def init(
         recipe_summary(recipe)  # a wrong name is told before anything is asked
     asked = () if queries is None else user_queries(queries)
     start = Start(documents, recipe, provider, base_url, model, base_model, full, asked).for_ollama()
+    if documents is not None and (error := documents_error(start, path=path)) is not None:
+        if (path.parent / documents).exists():
+            _print("no file was written; without --documents, one is written whose documents are set by hand")
+        raise error
     asks = not yes and somebody_is_there()
     if asks:
         try:
@@ -96,7 +100,7 @@ def init(
         _print(f"note: {note}")
     if glance.problem:
         _print(f"warning: {glance.problem}")
-        _print(f"wrote {path}; fix documents.path or what is there, then: multigrain run {path}")
+        _print(f"wrote {path}; set documents.path or fix what is there, then: multigrain run {path}")
         return
     _print(f"wrote {path} ({glance.summary}); next: multigrain run {path}")
     if asks if probe is None else probe:

@@ -12,10 +12,18 @@ from pathlib import Path
 import typer
 
 from multigrain.config.queries import USER_QUERIES, UserQueries, user_queries
-from multigrain.errors import ConfigError
+from multigrain.errors import ConfigError, MultigrainError
 from multigrain.recipes import recipe_names
 from multigrain.tools.labelled_input import look_for_labels
-from multigrain.tools.start import OLLAMA_MODEL, OLLAMA_URL, OPENAI_URL, Start, recipe_line, recipe_values
+from multigrain.tools.start import (
+    OLLAMA_MODEL,
+    OLLAMA_URL,
+    OPENAI_URL,
+    Start,
+    documents_error,
+    recipe_line,
+    recipe_values,
+)
 
 _SERVED_HERE = "http://localhost:8000/v1"
 _LIKELY_FOLDERS = ("documents", "docs", "data", "corpus")
@@ -72,11 +80,26 @@ def _documents(beside: Path) -> str:
     while True:
         answer: str = typer.prompt("documents", default=likely).strip()
         path = Path(answer).expanduser()
-        if answer.startswith("hf:") or (beside / path).exists():
-            return answer if answer.startswith("hf:") else str(path)
-        typer.echo(f"  {answer}: nothing there, seen from {beside.resolve()}.")
+        if answer.startswith("hf:"):
+            return answer
+        if (beside / path).exists():
+            problem = _problem(str(path), beside)
+            if problem is None:
+                return str(path)
+            typer.echo(f"  {problem}")
+        else:
+            typer.echo(f"  {answer}: nothing there, seen from {beside.resolve()}.")
         if _yes("  Write it down anyway?"):
             return str(path)
+
+
+def _problem(documents: str, beside: Path) -> str | None:
+    """Why no run could use documents; None where one could."""
+    try:
+        error = documents_error(Start(documents), path=beside / "config.yaml")
+    except MultigrainError as raised:
+        error = raised
+    return None if error is None else str(error)
 
 
 def _likely_folder(beside: Path) -> str:
@@ -141,7 +164,8 @@ def _usual_provider() -> str:
 
 def _queries() -> tuple[UserQueries, ...]:
     typer.echo(
-        "\nWhat do your users type? Written queries should look like theirs. Several answers: questions, keywords"
+        "\nWhat do your users type? Written queries should look like theirs. One, or several "
+        "with commas: questions, keywords"
     )
     for name, example in USER_QUERIES.items():
         typer.echo(f"  {name:<12}{example}")

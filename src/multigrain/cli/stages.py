@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.options import run_directory
+from multigrain.cli.options import run_directory, whole_command
 from multigrain.config import Config
 from multigrain.config.file import load_config, parse_config
 from multigrain.stages.fingerprints import documents_fingerprint
@@ -50,7 +50,12 @@ def run_command(
     from multigrain.training.processes import is_main_process
 
     completed = run_stages(
-        config, run_directory(config_path, directory), stages, progress=terminal_progress(), redo=redo
+        config,
+        run_directory(config_path, directory),
+        stages,
+        progress=terminal_progress(),
+        redo=redo,
+        command=whole_command(config_path, directory),
     )
     verdict = None
     if "evaluation" in stages and is_main_process():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from multigrain.cli.console import print_json
-from multigrain.cli.options import JsonOption, run_of
+from multigrain.cli.options import JsonOption, is_config, run_of
 from multigrain.errors import RunDirectoryError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def status(
     """
     from multigrain.stages.status import run_status, runs_in, verify_run
 
-    runs = [run_status(path) for path in ([run_of(run)] if run is not None else runs_in(Path("runs")))]
+    own = run if run is not None and is_config(run) and run.is_file() else None
+    paths = [run_of(run)] if run is not None else runs_in(Path("runs"))
+    runs = [run_status(path, config_file=own) for path in paths]
     if not runs:
         raise RunDirectoryError("no run in runs/ here: name a directory, or start one with `multigrain run CONFIG`")
     verified = [verify_run(shown.path) for shown in runs] if verify else []

@@ -131,6 +131,15 @@ class Config(Section):
         settings = map(self.training.resolve, self.training.candidates)
         return any(teacher.probabilities for candidate in settings for teacher in candidate.teacher)
 
+    @property
+    def asks_language_model(self) -> bool:
+        """Whether a run asks the language model of `llm` for anything: to write, or to judge."""
+        writes = self.start_from != "pairs" or not self.synthesis.strategy_weights.keys() <= LABEL_STRATEGIES
+        settings = map(self.training.resolve, self.training.candidates)
+        teaches = any(teacher.is_judge for candidate in settings for teacher in candidate.teacher)
+        writes = writes or self.pairs.texts_per_label > 0
+        return writes or teaches or self.audit.judge is not None or self.audit.query_judge is not None
+
     @model_validator(mode="before")
     @classmethod
     def _empty_sections(cls, values: Any) -> Any:

@@ -39,5 +39,7 @@ def near_path(path: Path) -> str:
         names = [sibling.name for sibling in path.parent.iterdir() if not sibling.name.startswith(".")]
     except OSError:
         return ""
-    nearest = nearest_name(path.name, names, cutoff=0.7)
+    # Without its ending: that a file is of the same kind makes no name a like one.
+    alike = nearest_names(path.stem, {Path(name).stem for name in names}, limit=len(names) or 1, cutoff=0.7)
+    nearest = nearest_name(path.name, (name for name in names if Path(name).stem in alike), cutoff=0)
     return f" (did you mean {path.parent / nearest}?)" if nearest is not None else ""

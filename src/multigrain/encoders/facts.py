@@ -52,8 +52,21 @@ class EncodingFacts:
         before += [f"no prompt before {role}" for role, prompt in prompts.items() if not prompt and before]
         others = f" (of the model's own, {self.other_prompts}, none is known to be the queries' or the documents')"
         parts += before or [f"no prompts{others if self.other_prompts else ''}"]
-        parts += [f"{share:.0%} of the texts of {name} are longer and were cut" for name, share in self.cut.items()]
+        by_share: dict[str, list[str]] = {}
+        for name, share in self.cut.items():
+            by_share.setdefault(f"{share:.0%}", []).append(name)
+        parts += [
+            f"{share} of the texts of {_listed(names)} are longer and were cut" for share, names in by_share.items()
+        ]
         return ", ".join(parts)
+
+
+def models_alike(facts: Mapping[str, EncodingFacts]) -> dict[str, EncodingFacts]:
+    """The facts of models under their names, "base, tuned" where those of several are the same."""
+    alike: dict[str, list[str]] = {}
+    for model, own in facts.items():
+        alike.setdefault(str(own), []).append(model)
+    return {", ".join(models): facts[models[0]] for models in alike.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,10 @@ class ModelCost:
             memory=_sum(self.memory, other.memory),
             index=_sum(self.index, other.index),
         )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _sum(*parts: int | None) -> int | None:

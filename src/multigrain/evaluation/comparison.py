@@ -13,6 +13,7 @@ import numpy as np
 
 from multigrain.display.progress import Progress
 from multigrain.display.tables import Table
+from multigrain.encoders.facts import models_alike
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import plain_rivals
 from multigrain.evaluation.deployment import plain_reranking, reranking_lines
@@ -246,9 +247,9 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 
 def fact_lines(results: EvaluationResults) -> Iterator[str]:
-    """How each model was used, a line each."""
-    for model, facts in results.facts.items():
-        yield f"{model}: {facts}."
+    """How each model was used; those that were used in the same way share a line."""
+    for models, facts in models_alike(results.facts).items():
+        yield f"{models}: {facts}."
 
 
 def _unjudged(result: SetResult) -> Iterator[str]:

@@ -33,7 +33,9 @@ class DocumentCounts:
     cut: int = 0
     chunked: int = 0
     repeated: int = 0
-    left_out: str = ""
+    too_short_names: str = ""
+    repeated_names: str = ""
+    left_out: str = ""  # the names of both, in runs of earlier versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ _WINDOWS: Final = re.compile(r"[A-Za-z]:\\(?!.* [A-Za-z]:\\).*[^.!?]")
 
 def without_texts(data: ReportData) -> ReportData:
     """The same report without texts of the run and without file paths."""
-    documents = data.documents and replace(data.documents, source="", left_out="")
+    documents = data.documents and replace(
+        data.documents, source="", too_short_names="", repeated_names="", left_out=""
+    )
     made, cut = data.reproduction, PathCutter()
     return replace(
         data,

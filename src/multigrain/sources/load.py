@@ -23,7 +23,7 @@ from multigrain.storage.text import storable
 
 _MIN_DOCUMENTS = 10
 _FEWEST_GROUPS = 2
-_NAMED = 3  # documents that were left out
+_NAMED = 3  # documents that were left out for one reason
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Corpus:
     Attributes:
         documents: in a stable order; on the disk, so that there may be more than memory holds.
         counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source;
-            divided: held-out documents with a near-duplicate among those to train on; and left_out: the ids of the
-            first few that are too short or repeated.
+            divided: held-out documents with a near-duplicate among those to train on; and too_short_names and
+            repeated_names: the ids of the first few of them.
     """
 
     documents: Sequence[Document]
@@ -79,7 +79,7 @@ def prepare_corpus(
     Raises:
         SourceError: fewer than 10 usable documents, or a split that came out empty.
     """
-    usable, dropped, left_out = _clean(documents, config.min_characters)
+    usable, dropped, names = _clean(documents, config.min_characters)
     read = len(usable.documents) + dropped["too_short"] + dropped["repeated"]
     if len(usable.documents) < _MIN_DOCUMENTS:
         raise SourceError(
@@ -117,7 +117,7 @@ def prepare_corpus(
             own in trained and sides[group] is not Split.TRAIN for own, group in zip(alike, groups, strict=True)
         ),
         "source": source,
-        "left_out": ", ".join(left_out),
+        **names,
     }
     return Corpus(split, counts)
 
@@ -170,9 +170,9 @@ class PlacedDocuments(RangeSequence[Document]):
         return Document(document.id, document.text, document.title, group, side)
 
 
-def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable, dict[str, int], list[str]]:
-    """The documents that can be used, counts of the others, and the ids of the first few of these."""
-    left_out: list[str] = []
+def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable, dict[str, int], dict[str, str]]:
+    """The documents that can be used, counts of the others by reason, and the ids of the first few for each."""
+    named: dict[str, list[str]] = {"too_short": [], "repeated": []}
     counts = {"too_short": 0, "repeated": 0, "cut": 0, "chunked": 0}
     keys: set[bytes] = set()
     usable, places, longest = document_list(), array("d"), 0
@@ -180,16 +180,21 @@ def _clean(documents: Iterable[Document], min_characters: int) -> tuple[_Usable,
         text = storable(document.text).strip()
         key = _digest(fold_repeated(text).encode())
         if len(text) < min_characters or key in keys:
-            counts["too_short" if len(text) < min_characters else "repeated"] += 1
-            if len(left_out) < _NAMED:
-                left_out.append(storable(document.id))
+            reason = "too_short" if len(text) < min_characters else "repeated"
+            counts[reason] += 1
+            if len(named[reason]) < _NAMED:
+                named[reason].append(storable(document.id))
             continue
         keys.add(key)
         title = storable(document.title).strip() or None if document.title is not None else None
         usable.append(Document(storable(document.id), text, title, document.group, document.split))
         places.append(_place(fold_words(text).encode()))
         longest = max(longest, len(text))
-    return _Usable(usable, places, longest), counts, left_out
+    names = {
+        f"{reason}_names": ", ".join([*ids, *(["…"] if counts[reason] > len(ids) else [])])
+        for reason, ids in named.items()
+    }
+    return _Usable(usable, places, longest), counts, names
 
 
 def _cut(

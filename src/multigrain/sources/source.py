@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from multigrain.config import Config, DocumentsConfig
 from multigrain.config.documents import DATA_SOURCES
+from multigrain.config.paths import is_hub
 from multigrain.errors import ConfigError, MultigrainError, SourceError
 from multigrain.records import Document
 from multigrain.sources.files import READ_SUFFIXES, existing_path, files_fingerprint, table_kind
 from multigrain.storage.files import unpack_hint
-from multigrain.storage.rows import ROW_KINDS
+from multigrain.storage.rows import ROW_KINDS, read_rows
 from multigrain.storage.shards import is_table
 
 _ENOUGH: Final = 10
@@ -102,19 +105,24 @@ class Glance:
 
     Attributes:
         summary: in words: how many documents, and where.
-        problem: why a run would end at once; empty where it would not.
+        error: why a run would end at once; None where it would not.
         notes: what else is to be told of the documents, see `DataSource.notes`.
     """
 
     summary: str
-    problem: str = ""
+    error: MultigrainError | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """The error in words; empty where there is none."""
+        return "" if self.error is None else str(self.error)
 
 
 def look_at_input(config: Config) -> Glance:
     """Look at what a config starts from. Reads at most some thousand documents, and no hub.
 
-    Pairs and tasks are looked for, and read by the run itself.
+    The rows of a table of pairs are counted; other pairs, and tasks, are looked for, and read by the run itself.
     """
     if config.start_from == "documents":
         return look_at_documents(config.documents)
@@ -123,9 +131,14 @@ def look_at_input(config: Config) -> Glance:
         return Glance("the language model thinks of the tasks")
     try:
         existing_path(path, f"{config.start_from}.path")
+        if config.start_from != "pairs" or is_hub(path) or table_kind(path) is None:
+            return Glance(f"{config.start_from} in {_shown(path)}")
+        rows = sum(1 for _ in islice(read_rows(path), _MANY))
+        count = f"{_count(rows)} row{'' if rows == 1 else 's'} in {_shown(path)}"
+        few = SourceError(f"pairs.path {path}: {rows} rows found; at least {_ENOUGH} are needed")
+        return Glance(count, few if rows < _ENOUGH else None)
     except SourceError as error:
-        return Glance(str(path), str(error))
-    return Glance(f"{config.start_from} in {path}")
+        return Glance(str(path), error)
 
 
 def look_at_documents(config: DocumentsConfig) -> Glance:
@@ -136,10 +149,12 @@ def look_at_documents(config: DocumentsConfig) -> Glance:
         if isinstance(view, str):
             return Glance(view)
         texts, closed = view
-        judged = _judge(config, texts, source.describe(config), unseen=closed)
+        described = source.describe(config)
+        where = _shown(config.path) if config.path is not None and described == str(config.path) else described
+        judged = _judge(config, texts, where, unseen=closed)
         return replace(judged, notes=tuple(source.notes(config)))
     except MultigrainError as error:
-        return Glance("" if config.path is None else str(config.path), str(error))
+        return Glance("" if config.path is None else str(config.path), error)
 
 
 def _judge(config: DocumentsConfig, texts: Iterable[str], source: str, *, unseen: int) -> Glance:
@@ -150,9 +165,19 @@ def _judge(config: DocumentsConfig, texts: Iterable[str], source: str, *, unseen
         usable += len(text.strip()) >= config.min_characters
         if total >= _MANY:
             break
-    many = f"{total:,} or more" if total >= _MANY else f"{total:,}"
+    many = _count(total)
     count = f"{many} document{'' if total == 1 else 's'} in {source}"
-    if usable >= _ENOUGH:
-        return Glance(count)
     short = "" if usable == total else f", {usable} of at least documents.min_characters={config.min_characters}"
-    return Glance(count, f"documents.path {source}: {many} found{short}; at least {_ENOUGH} are needed")
+    if usable >= _ENOUGH:
+        return Glance(count + short)
+    few = f"documents.path {source}: {many} found{short}; at least {_ENOUGH} are needed"
+    return Glance(count, SourceError(few))
+
+
+def _count(total: int) -> str:
+    return f"{total:,} or more" if total >= _MANY else f"{total:,}"
+
+
+def _shown(path: Path) -> str:
+    """A path without what leads back up in it: `/a/../b/texts` is `/b/texts`."""
+    return str(path.resolve() if ".." in path.parts and not is_hub(path) else path)

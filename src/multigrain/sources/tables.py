@@ -15,10 +15,11 @@ from multigrain.sources.html import has_markup, looks_like_html
 from multigrain.sources.rich import read_html
 from multigrain.sources.source import DataSource
 from multigrain.sources.words import fold_repeated
-from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, pair_columns
+from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, no_column, pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
+_TEXT_OPTION: Final = "documents.text_field"
 _LOOKED_AT: Final = 1_000  # rows whose columns are told
 
 
@@ -79,8 +80,8 @@ def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Documen
     text_column, id_column, title_column = _columns(config)
     for row in rows:
         if isinstance(text_column, Column) and text_column.among(row.values) is None:
-            _refuse_pairs(row)
-        text = row.text(text_column, option="documents.text_field")
+            _refuse_pairs(row, text_column)
+        text = row.text(text_column, option=_TEXT_OPTION)
         identifier = row.identifier(id_column) or f"row-{row.number}"
         if identifier in identifiers:
             raise SourceError(f"{row.place}: id {identifier!r} appears twice; ids must be unique")
@@ -111,13 +112,18 @@ def _from_html(title: str | None, text: str) -> tuple[str | None, str]:
     return shown or heading or page_title, words
 
 
-def _refuse_pairs(row: Row) -> None:
-    """Say what to do with a table that has queries and answers, and no column with a text."""
+def _refuse_pairs(row: Row, text: Column) -> None:
+    """Say what to do with a table that has, or may have, queries and answers, and no column with a text."""
     columns = pair_columns(row.values)
     if columns is not None:
         raise SourceError(
             f"{row.place}: queries with their answers ({columns[0]!r}, {columns[1]!r}): set start_from: pairs and "
             f"pairs.path; or documents.text_field: {columns[1]}, and queries are written for the answers"
+        )
+    if len(row.values) > 1:
+        raise SourceError(
+            f"{row.place}: {no_column(text, row.values, option=_TEXT_OPTION)}; or, if these are questions and "
+            "answers, set start_from: pairs with pairs.query_field and pairs.positive_field"
         )
 
 

@@ -28,6 +28,9 @@ from multigrain.storage.rundir import RunDirectory, StageManifest
 REDO: Final = "choose another directory with --run, or --redo to run the stage again (finished completions are reused)"
 """What to do about a stage that was completed with other settings, where the command has these options."""
 
+RUN_COMMAND: Final = "multigrain run CONFIG"
+"""What runs all stages, where nobody has said what the config's file is called."""
+
 STOPPING: Final = "stopping: every answer that has arrived is kept"
 """What is said at Ctrl-C while a language model is asked."""
 
@@ -44,6 +47,7 @@ class RunContext:
         embeddings: a folder that keeps the reference model's vectors for other runs; None keeps none.
         remedy: what to do about a stage that was completed with other settings, in words; {folder} is its folder.
         store: where complete stages are copied to and taken from; None: nowhere.
+        command: the command that runs all stages with this config.
     """
 
     config: Config
@@ -53,6 +57,7 @@ class RunContext:
     embeddings: Path | None = None
     remedy: str = REDO
     store: StageStore | None = None
+    command: str = RUN_COMMAND
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", as_begun(self.config, self.run, redo=self.redo))
@@ -120,8 +125,8 @@ def complete_stage(
         return context.run.require(folder, "multigrain run")
     if manifest is not None and not context.redo:
         raise RunMismatchError(
-            f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
-            f"{differences(context, manifest, decides)}; {context.remedy.format(folder=context.run.path / folder)}"
+            f"run directory {context.run.path}: {mismatch(context, folder, manifest, decides)}; "
+            f"{context.remedy.format(folder=context.run.path / folder)}"
         )
     context.run.invalidate(folder)
     started = time.monotonic()
@@ -141,6 +146,16 @@ def _published(context: RunContext, folder: str, manifest: StageManifest) -> Sta
     if context.store is not None:
         context.store.publish(folder)
     return manifest
+
+
+def mismatch(
+    context: RunContext,
+    folder: str,
+    manifest: StageManifest,
+    decides: Callable[[RunContext], str] | None = None,
+) -> str:
+    """What an error says of a stage that was completed with other settings; see `differences`."""
+    return f"stage {folder!r} was completed with other settings{differences(context, manifest, decides)}"
 
 
 def differences(
@@ -282,8 +297,18 @@ class Stage:
         current = self.fingerprints(context) if self.requires else {}
         for folder, manifest in manifests.items():
             if self.requires and manifest.fingerprint != current[folder]:
-                changed = differences(context, manifest, partial(self._fingerprint, folder))
                 raise RunMismatchError(
-                    f"run directory {context.run.path}: stage {folder!r} was completed with other settings"
-                    f"{changed}; run `{command} --redo` first, or use the config that made it"
+                    f"run directory {context.run.path}: {self._mismatch(context, folder, manifest)}; "
+                    f"`{context.command} --redo` runs it and what follows again, or use the config that made it"
                 )
+
+    def changed(self, context: RunContext) -> str:
+        """Which settings are other ones than those that the stage was completed with; empty where none is."""
+        for folder, current in self.fingerprints(context).items():
+            manifest = context.run.manifest(folder)
+            if manifest is not None and manifest.fingerprint != current:
+                return self._mismatch(context, folder, manifest)
+        return ""
+
+    def _mismatch(self, context: RunContext, folder: str, manifest: StageManifest) -> str:
+        return mismatch(context, folder, manifest, partial(self._fingerprint, folder))

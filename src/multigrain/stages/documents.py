@@ -60,11 +60,13 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
         "repeated": "repeated",
         "unreadable": "unreadable",
     }
-    left_out = [f"{counts[key]} {reason}" for key, reason in reasons.items() if counts.get(key)]
+    left_out = [
+        f"{counts[key]} {reason}" + (f" ({names})" if (names := counts.get(f"{key}_names")) else "")
+        for key, reason in reasons.items()
+        if counts.get(key)
+    ]
     if left_out:
-        nameable = counts.get("too_short", 0) + counts.get("repeated", 0)
-        named = f": {counts['left_out']}" + (", …" if nameable > counts["left_out"].count(", ") + 1 else "")
-        line += f"; left out: {', '.join(left_out)}" + (named if counts["left_out"] else "")
+        line += f"; left out: {', '.join(left_out)}"
     yield line
     alike = counts["documents"] - counts["groups"]
     if cut := counts.get("chunked", 0):

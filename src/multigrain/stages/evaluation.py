@@ -20,7 +20,7 @@ from typing import Any
 
 from multigrain.encoders.cache import CachedEncoder
 from multigrain.encoders.encoder import SentenceTransformerEncoder
-from multigrain.encoders.facts import ModelCost
+from multigrain.encoders.facts import ModelCost, models_alike
 from multigrain.encoders.models import Encoding
 from multigrain.encoders.reference import encoding_precision
 from multigrain.errors import EvaluationError
@@ -372,8 +372,8 @@ def _write_anchors(
 def _headline(context: RunContext, results: EvaluationResults, tested: str) -> dict[str, Any]:
     """The figures that a summary shows: the chosen model, or the tuned one that came next, against the base."""
     counts: dict[str, Any] = {"chosen": results.chosen}
-    for name in dict.fromkeys((BASE, tested)):
-        context.progress.say(f"{name}: {results.facts[name]}")
+    for names, facts in models_alike({name: results.facts[name] for name in (BASE, tested)}).items():
+        context.progress.say(f"{names}: {facts}")
     for result in results.shown:
         base, score = result.models[BASE].score, result.models[tested].score
         delta = result.delta.get(tested)

@@ -9,7 +9,7 @@ from typing import Any
 from multigrain.config import Config
 from multigrain.display.progress import Progress, SilentProgress
 from multigrain.errors import ConfigError
-from multigrain.stages.base import REDO, RunContext, as_begun
+from multigrain.stages.base import REDO, RUN_COMMAND, RunContext, as_begun
 from multigrain.stages.preflight import check_heldout, check_selection
 from multigrain.stages.table import STAGES
 from multigrain.storage.objects import hold_store
@@ -42,8 +42,9 @@ def run_stages(
     progress: Progress | None = None,
     redo: bool = False,
     remedy: str = REDO,
+    command: str = RUN_COMMAND,
 ) -> RunDirectory:
-    """Do some of the stages, in the order given; see `run`, and `RunContext` for the remedy.
+    """Do some of the stages, in the order given; see `run`, and `RunContext` for the remedy and the command.
 
     Under torchrun only training is done: every process computes, the first one alone writes and reports.
     """
@@ -59,12 +60,14 @@ def run_stages(
         if stage.check_settings is not None:
             stage.check_settings(config, RunDirectory(Path(directory)))
     if not is_main_process():
-        context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo)
+        context = RunContext(config, RunDirectory(Path(directory)), SilentProgress(), redo, command=command)
         STAGES["training"].run(context)
         leave_together()
         return context.run
     with RunDirectory(Path(directory)).hold() as locked, hold_store(config.engine.store, locked) as store:
-        context = RunContext(config, locked, progress or SilentProgress(), redo, remedy=remedy, store=store)
+        context = RunContext(
+            config, locked, progress or SilentProgress(), redo, remedy=remedy, store=store, command=command
+        )
         before = locked.manifests()
         for stage in chosen:
             if stage.name == "synthesis" and locked.manifest(stage.folder) is None:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from multigrain.config import Config
 from multigrain.config.file import load_config
-from multigrain.errors import ConfigError, RunDirectoryError
+from multigrain.errors import ConfigError, MultigrainError, RunDirectoryError
 from multigrain.llm.session.usage import read_usage
+from multigrain.stages.base import RunContext
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory, StageFailure
 from multigrain.storage.shards import is_table, verify_table
@@ -73,8 +74,13 @@ class Verified:
     bytes: int
 
 
-def run_status(path: Path) -> RunStatus:
+def run_status(path: Path, *, config_file: Path | None = None) -> RunStatus:
     """Look at a run.
+
+    Args:
+        path: the run directory.
+        config_file: the config that the next command would be given; None for the one that the run is named after,
+            where it is here.
 
     Raises:
         RunDirectoryError: there is no run at `path`.
@@ -88,7 +94,8 @@ def run_status(path: Path) -> RunStatus:
     report = run.report_path if run.report_path.is_file() else None
     holder = run.holder()
     failure = run.failure() if holder is None else None
-    return RunStatus(path, holder, stages, journal, report, _advice(run, stages, holder, report), failure)
+    advice = _advice(run, stages, holder, report, config_file or _own_file(run))
+    return RunStatus(path, holder, stages, journal, report, advice, failure)
 
 
 def verify_run(path: Path) -> Verified:
@@ -144,19 +151,47 @@ def _stages(run: RunDirectory, config: Config | None) -> Iterator[StageStatus]:
                 yield StageStatus(folder, "open")
 
 
-def _advice(run: RunDirectory, stages: tuple[StageStatus, ...], holder: str | None, report: Path | None) -> str:
+def _advice(
+    run: RunDirectory,
+    stages: tuple[StageStatus, ...],
+    holder: str | None,
+    report: Path | None,
+    config_file: Path | None,
+) -> str:
     if holder is not None:
         return f"{holder} is at work; this shows what was on disk a moment ago"
+    if config_file is not None and (changed := _changed(run, config_file)):
+        chosen = "" if run.path == Path("runs") / config_file.stem else f" --run {run.path}"
+        shown = f"; {report} shows what was before" if report is not None else ""
+        return (
+            f"{config_file} has changed since: {changed}{shown}; `multigrain run {config_file}{chosen} --redo` runs "
+            "it and what follows again"
+        )
     if all(stage.state == "complete" for stage in stages) and report is not None:
         return f"complete: open {report}"
     return f"not complete: `multigrain run {_config_words(run)}` continues where it stopped"
+
+
+def _changed(run: RunDirectory, config_file: Path) -> str:
+    """Which settings of a config are other ones than those that the first such stage was completed with."""
+    try:
+        context = RunContext(load_config(config_file), run)
+        return next(filter(None, (stage.changed(context) for stage in STAGES.values())), "")
+    except (MultigrainError, OSError):  # what the config names may be gone, which the run will say
+        return ""
+
+
+def _own_file(run: RunDirectory) -> Path | None:
+    """The config file that the run is named after, where it is here."""
+    own = Path(f"{run.path.name}.yaml")
+    return own if run.path.parent == Path("runs") and own.is_file() else None
 
 
 def _config_words(run: RunDirectory) -> str:
     """What `multigrain run` is to be given: the run where it keeps its config, else the file it is named after."""
     if run.config_path.is_file():
         return str(run.path)
-    own = Path(f"{run.path.name}.yaml")
-    if run.path.parent == Path("runs") and own.is_file():
+    own = _own_file(run)
+    if own is not None:
         return str(own)
     return f"CONFIG --run {run.path}"

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from multigrain.config import Config, LLMConfig
+from multigrain.config.synthesis import LABEL_STRATEGIES
 from multigrain.dataset.store import write_rows, writing_rows
 from multigrain.display.progress import telling_of_interrupt
 from multigrain.engine.build import build_engine
@@ -399,10 +400,10 @@ def _heldout(
 
 
 def _what_is_written(config: Config) -> str:
-    """What progress calls the rows: the queries of pairs are given, and mined-bands writes no negatives."""
+    """What progress calls the rows: the queries of pairs are given, and some strategies write no negatives."""
     if config.start_from != "pairs":
         return "Writing queries and negatives"
-    return "Preparing rows" if set(config.synthesis.strategy_weights) == {"mined-bands"} else "Writing negatives"
+    return "Preparing rows" if config.synthesis.strategy_weights.keys() <= LABEL_STRATEGIES else "Writing negatives"
 
 
 def _note(written: int, failed: int, cost: float | None) -> str:

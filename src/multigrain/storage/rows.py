@@ -1,6 +1,7 @@
 """The one reader of tables: JSON, JSON Lines, CSV, TSV and Parquet, folders of Parquet files, and data sets.
 
-Every row knows its place, which errors begin with: `path:LINE` in a text file, `path:row N` in any other table.
+Every row knows its place, which errors begin with: `path:LINE` in a text file, `path:row N` in any other table. Behind
+line ends in the cells of a text file it is `path:row N, line LINE`, since a spreadsheet counts rows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -50,7 +51,8 @@ class Row:
     """One row of a table.
 
     Attributes:
-        before: what stands before the number in the row's place: "pairs.jsonl:" or "pairs.parquet:row ".
+        before: what stands before the number in the row's place: "pairs.jsonl:", "pairs.parquet:row " or
+            "pairs.csv:row 7, line ".
         number: its line or row, from 1.
         values: by column.
     """
@@ -188,6 +190,8 @@ def read_rows(
         return read_data_set(parse_hub(Path(path)), str(path))
     if kind == "parquet":
         return _number(f"{path}:row ", _table_rows(_parquet_batches(path, columns, several), columns))
+    if kind in _SEPARATED:
+        return starmap(Row, read_separated(path, _SEPARATED[kind]))
     before = f"{path}:"
     return (Row(before, number, values) for number, values in _TEXT_READERS[kind](path))
 
@@ -375,6 +379,5 @@ _TextReader = Callable[[Path | str], Iterator[tuple[int, dict[str, Any]]]]
 _TEXT_READERS: Final[dict[str, _TextReader]] = {
     "jsonl": _read_json_lines,
     "json": _read_json,
-    "csv": read_separated,
-    "tsv": partial(read_separated, usual="\t"),
 }
+_SEPARATED: Final = {"csv": ",", "tsv": "\t"}

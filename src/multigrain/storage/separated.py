@@ -28,12 +28,12 @@ _MISSING: Final = frozenset(("NULL", r"\N", "NaN", "nan", "<NA>"))
 _SPACED: Final = re.compile(r"[^,]+(?:, [^,]+)+")  # a header
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
-_Cells = tuple[int, list[str]]
-"""The line that a row begins in, from 1, and its cells."""
+_Cells = tuple[int, int, list[str]]
+"""The line that a row begins in, from 1; the lines by which line ends in cells put it behind its row; its cells."""
 
 
-def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a CSV or TSV file, each with the line that it begins in.
+def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The rows of a CSV or TSV file, each with the line that it begins in, and with what its place has before that.
 
     The separator is the one that a first line tells, as in `sep=;`; or the usual one; or, where the header does not
     have it, the one among comma, semicolon, tab and bar that it has. Cells that a row lacks at its end are None, as
@@ -61,15 +61,21 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[int, di
         separator = _separator(first[1], usual)
         numbered = chain([first[1]], lines)
         rows = _tab_rows(numbered, first[0]) if separator == "\t" else _csv_rows(numbered, separator, first[0], path)
-        _, names = next(rows)
+        _, _, names = next(rows)
         check_names(names, f"{path}:{first[0]}")
-        for number, cells in rows:
+        for number, spanned, cells in rows:
+            before = _before(path, number, spanned)
             if len(cells) > len(names):
                 raise SourceError(
-                    f"{path}:{number}: more cells than columns; put texts with {_SEPARATORS[separator]} in quotes"
+                    f"{before}{number}: more cells than columns; put texts with {_SEPARATORS[separator]} in quotes"
                 )
             values = [None if cell in _MISSING else cell for cell in cells]
-            yield number, dict(zip(names, [*values, *[None] * (len(names) - len(cells))], strict=True))
+            yield before, number, dict(zip(names, [*values, *[None] * (len(names) - len(cells))], strict=True))
+
+
+def _before(path: Path | str, line: int, spanned: int) -> str:
+    """What stands before a line's number in a row's place: the row's too, where a spreadsheet has another one."""
+    return f"{path}:row {line - spanned}, line " if spanned else f"{path}:"
 
 
 def check_names(names: Sequence[str], place: str) -> None:
@@ -94,6 +100,7 @@ def _csv_rows(lines: Iterator[str], separator: str, start: int, path: Path | str
     header = next(lines, "")
     spaced = separator == "," and _SPACED.fullmatch(header) is not None
     reader = csv.reader(chain([header], lines), delimiter=separator, strict=True, skipinitialspace=spaced)
+    spanned = 0
     while True:
         number = start + reader.line_num
         try:
@@ -107,16 +114,18 @@ def _csv_rows(lines: Iterator[str], separator: str, start: int, path: Path | str
             elif "expected after" in problem:
                 problem = f"a quote is closed and text follows it in line {start + reader.line_num - 1}"
             raise SourceError(
-                f"{path}:{number}: not CSV ({problem}); write quotes within a text twice, or the table as JSON Lines"
+                f"{_before(path, number, spanned)}{number}: not CSV ({problem}); write quotes within a text twice, or "
+                "the table as JSON Lines"
             ) from None
         if cells:
-            yield number, cells
+            yield number, spanned, cells
+        spanned += start + reader.line_num - number - 1
 
 
 def _tab_rows(lines: Iterator[str], start: int) -> Iterator[_Cells]:
     ahead: deque[str] = deque()  # lines that were looked at and belong to rows of their own
     width = 0
-    number = start - 1
+    number, within = start - 1, 0
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         number += 1
         if _is_blank(line):
@@ -124,18 +133,19 @@ def _tab_rows(lines: Iterator[str], start: int) -> Iterator[_Cells]:
         cells = line.rstrip("\r\n").split("\t")
         width = width or len(cells)
         if '"' not in line:
-            yield number, cells
+            yield number, within, cells
             continue
         spanned: list[str] = []
         if any(cell.startswith('"') and not _QUOTED.fullmatch(cell) for cell in cells):
             record = _quoted_record(line, chain(_drained(ahead), lines), spanned)
             fit = all(_is_blank(one) or one.count("\t") + 1 == width for one in (line, *spanned))
             if record is not None and len(record) == width and not fit:
-                yield number, record
+                yield number, within, record
                 number += len(spanned)
+                within += len(spanned)
                 continue
             ahead.extendleft(reversed(spanned))
-        yield number, [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells]
+        yield number, within, [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells]
 
 
 def _quoted_record(line: str, further: Iterator[str], spanned: list[str]) -> list[str] | None:

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from multigrain.config import Config
 from multigrain.display.progress import Progress
 from multigrain.stages.run import run_stages
 from multigrain.stages.table import STAGES
 from multigrain.storage.files import atomic_write
-from multigrain.storage.rundir import RunDirectory
+from multigrain.storage.rundir import RunDirectory, StageManifest
 from multigrain.tools.speed import SECONDS_A_MODEL, TOKENS_A_QUERY, TRAINED_TOKEN, step_tokens, tokens_per_second
 
 SECONDS: Final = 420.0
@@ -120,8 +120,11 @@ def run_demo(
         if stage.check_settings is not None:  # what is missing for the last stage is said before the first
             stage.check_settings(config, RunDirectory(directory))
     plan = None if redo else _kept_plan(directory, config)
+    begun = RunDirectory(directory)
     if plan is None:
         plan = plan_documents(config, tokens_per_second=tokens_per_second(config))
+        if not redo:
+            plan = replace(plan, documents=documents_of_run(begun, config) or plan.documents)
     if plan.documents != config.documents.limit:
         progress.say(f"demo: {plan.documents} of {config.documents.limit} documents, since this machine is slow")
     documents = config.documents.model_copy(update={"limit": plan.documents})
@@ -130,12 +133,45 @@ def run_demo(
     if not plan.steps:
         counts = run.require("documents", "multigrain demo").counts
         plan = plan_steps(config, plan, counts, elapsed=time.monotonic() - started)
+        if not redo:
+            plan = replace(plan, steps=steps_of_run(begun, config) or plan.steps)
         atomic_write(run.path / PLAN_FILE, json.dumps(asdict(plan)))
     progress.say(plan.sentence())
     training = config.training.model_copy(update={"steps": plan.steps})
     planned = config.model_copy(update={"training": training})
     run_stages(planned, directory, _AFTER, progress=progress, redo=redo)
     return run, planned, plan
+
+
+def documents_of_run(run: RunDirectory, config: Config) -> int | None:
+    """How many documents an interrupted demo of the same seed has read; None where it has read none.
+
+    Args:
+        run: where the demo is kept.
+        config: the recipe.
+    """
+    limit = _settings(run.manifest("documents"), config).get("documents", {}).get("limit")
+    return limit if isinstance(limit, int) else None
+
+
+def steps_of_run(run: RunDirectory, config: Config) -> int | None:
+    """How many steps an interrupted demo of the same seed has trained; None where it has trained no model.
+
+    Args:
+        run: where the demo is kept.
+        config: the recipe.
+    """
+    for name in config.training.candidates:
+        steps = _settings(run.manifest(f"models/{name}"), config).get("training", {}).get("steps")
+        if isinstance(steps, int):
+            return steps
+    return None
+
+
+def _settings(manifest: StageManifest | None, config: Config) -> dict[str, Any]:
+    """The settings that a stage was completed with; none where it is not complete, or of another seed."""
+    settings = {} if manifest is None else manifest.settings
+    return settings if settings.get("seed") == config.seed else {}
 
 
 def _kept_plan(directory: Path, config: Config) -> DemoPlan | None:

@@ -78,15 +78,14 @@ def diagnose(config: Config | None, directory: Path) -> Iterator[Finding]:
         if config.synthesis.max_cost is not None:
             yield _checked("cost limit", partial(_limit, config, config.synthesis.max_cost))
         yield from _model_selection(config)
-    models = [
-        _checked("base model", partial(_encoder, settings, hub)),
-        _checked("language model", partial(_llm, settings.llm, hub, named=config is not None)),
-    ]
+    models = [_checked("base model", partial(_encoder, settings, hub))]
+    if settings.asks_language_model:
+        models.append(_checked("language model", partial(_llm, settings.llm, hub, named=config is not None)))
     yield from models
     if config is not None:
         yield from _queries(config)
     here = all(finding.state == "ok" and "will be downloaded" not in finding.found for finding in models)
-    yield replace(hub, state="ok", advice="nothing has to be done: both models are here") if here else hub
+    yield replace(hub, state="ok", advice="nothing has to be done: the models are here") if here else hub
 
 
 def _documents(config: Config) -> Finding:
@@ -253,7 +252,7 @@ def _embedded(plan: LocalPlan) -> Finding:
 
 def _queries(config: Config) -> Iterator[Finding]:
     """A note, where an embedded model is asked for queries that it is known not to write."""
-    if config.llm.provider != "local":
+    if config.llm.provider != "local" or config.start_from == "pairs":
         return
     with suppress(MultigrainError):
         writer = known_writer(str(resolve_gguf(config.llm.model)))

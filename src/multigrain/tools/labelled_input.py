@@ -99,7 +99,7 @@ def _beir(folder: Path, shown: str, base_model: str) -> LabelledInput:
         roles = sorted({each["role"] for each in sets})
         settings["documents"] |= dict.fromkeys((f"{role}_share" for role in roles), 0)
         reasons["documents.path"] = "The documents of a BEIR folder. Queries are written for them" + (
-            f", and none is held out: {' and '.join(roles)} are your labelled queries." if roles else "."
+            f", and none is held out: your labelled queries serve as {' and '.join(roles)}." if roles else "."
         )
         use = "they test, and queries to train on are written"
         if "train" in counts:

@@ -17,8 +17,9 @@ from multigrain.config.queries import UserQueries, query_types
 from multigrain.config.synthesis import QueryType
 from multigrain.config.template import chosen_settings, full_template, short_template
 from multigrain.config.writers import KnownWriter, known_writer
-from multigrain.errors import ConfigError, MissingExtraError, ModelError
+from multigrain.errors import ConfigError, MissingExtraError, ModelError, MultigrainError
 from multigrain.recipes import recipe_needs, recipe_summary, recipe_text
+from multigrain.sources.source import look_at_input
 from multigrain.storage.packages import resolve_gguf
 from multigrain.tools.first_look import look_at_first_documents
 from multigrain.tools.labelled_input import LabelledInput, look_for_labels
@@ -91,6 +92,22 @@ def start_text(start: Start, *, path: Path = Path("config.yaml")) -> StartText:
     made = _template(start, path) if start.recipe is None else StartText(_recipe(start, start.recipe))
     parse_config(yaml.safe_load(made.text), origin="these choices")
     return made
+
+
+def documents_error(start: Start, *, path: Path) -> MultigrainError | None:
+    """Why a run could not use the documents that were chosen; None where it could.
+
+    Args:
+        start: what was chosen.
+        path: of the config file that it is for; documents are looked for beside it.
+
+    Raises:
+        ConfigError: see `start_text`.
+        SourceError: see `start_text`.
+    """
+    here = ConfigFolder(path.resolve().parent, frozenset())
+    values = yaml.safe_load(start_text(start, path=path).text)
+    return look_at_input(parse_config(values, origin="these choices", context=here)).error
 
 
 def recipe_line(name: str) -> str:
