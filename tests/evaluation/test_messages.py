@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from multigrain.evaluation.described import describe_conclusion
 from multigrain.evaluation.per_query import QueryRow
 from multigrain.evaluation.query_changes import QueryChange, describe_change
 from multigrain.evaluation.results import ModelScores, SetResult
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.evaluation.verdict import Conclusion, Verdict, describe_conclusion
+from multigrain.evaluation.verdict import Conclusion, Verdict
 
 RESULT = SetResult(
     name="own",

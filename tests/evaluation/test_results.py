@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from multigrain.errors import EvaluationError
+from multigrain.evaluation.enough import chance_words
 from multigrain.evaluation.per_query import query_rows, read_per_query, write_per_query
 from multigrain.evaluation.results import (
     EvaluationResults,
-    chance_words,
     choose,
     plain_set,
     read_results,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multigrain.evaluation.enough import needed_words
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.significance import PairedDifference
 from multigrain.evaluation.verdict import (
@@ -16,7 +17,6 @@ from multigrain.evaluation.verdict import (
     decide,
     judge_forgetting,
     left_to_gain,
-    needed_words,
     recommendation,
 )
 

@@ -85,4 +85,4 @@ def test_a_stage_is_added_in_three_files(checkout: Checkout, corpus_file: Path, 
     checkout.multigrain("count", "config.yaml")
     assert (run / "words" / "manifest.json").read_text() == manifest, "what is complete is kept"
     checkout.configure(corpus_file, small_bert, audit={"min_level_gap": 0.01})
-    assert "run `multigrain audit --redo` first" in checkout.multigrain("count", "config.yaml", fails=True)
+    assert "`multigrain run config.yaml --redo` runs it" in checkout.multigrain("count", "config.yaml", fails=True)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from multigrain.evaluation.described import describe_conclusion
 from multigrain.evaluation.query_changes import QueryChanges
 from multigrain.evaluation.results import EvaluationResults, ModelScores, SetResult
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.evaluation.verdict import Verdict, conclude, describe_conclusion
+from multigrain.evaluation.verdict import Verdict, conclude
 from multigrain.report.headline import headline, needed_queries, tone_of
 
 
@@ -89,7 +90,7 @@ def test_a_fall_whose_interval_ends_at_zero_looks_worse_and_is_not_called_no_cha
         (FELL, (1.0, 1.0), "although it did not beat the base model on the validation queries: keep the base model"),
         (FELL, (0.9, 1.0), "although the test shows no gain: keep the base model until more documents"),
         (FELL, None, "although the test shows no gain: keep the base model until more documents"),
-        (difference(0.02, -0.01, 0.05), (0.7, 0.8), "test it on more queries before you use it"),
+        (difference(0.02, -0.01, 0.05), (0.7, 0.8), "test tuned on more queries before you use it"),
         (difference(0.02, -0.01, 0.05), (0.8, 0.8), "did not beat the base model on the validation queries"),
         (
             difference(-0.03, -0.05, -0.01),

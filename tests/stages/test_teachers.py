@@ -156,7 +156,7 @@ def test_a_teacher_that_no_loss_heeds_is_refused_and_another_teacher_is_scored_b
 
     assert len(list(held.path.glob("teachers/*/manifest.json"))) == 2
     values["audit"]["max_query_words"] = 59
-    with pytest.raises(RunMismatchError, match="multigrain audit --redo"):
+    with pytest.raises(RunMismatchError, match="`multigrain run CONFIG --redo`"):
         run_stages(parse_config(values), tmp_path / "run", ["training"])
 
 

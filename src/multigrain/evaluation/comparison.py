@@ -17,6 +17,8 @@ from multigrain.encoders.facts import models_alike
 from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import plain_rivals
 from multigrain.evaluation.deployment import plain_reranking, reranking_lines
+from multigrain.evaluation.described import describe_conclusion, plain_conclusion
+from multigrain.evaluation.enough import needed_words
 from multigrain.evaluation.metrics import metric_title
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_changes import (
@@ -51,16 +53,7 @@ from multigrain.evaluation.stored import (
     write_similarities,
 )
 from multigrain.evaluation.vector_sizes import plain_table, size_lines
-from multigrain.evaluation.verdict import (
-    Conclusion,
-    Forgetting,
-    conclude,
-    conclusion_on,
-    describe_conclusion,
-    judge_forgetting,
-    needed_words,
-    plain_conclusion,
-)
+from multigrain.evaluation.verdict import Conclusion, Forgetting, conclude, conclusion_on, judge_forgetting
 from multigrain.storage.files import atomic_write
 
 if TYPE_CHECKING:  # it loads torch and MTEB, which comparing stored results does not need

@@ -30,9 +30,6 @@ BASE: Final = "base"
 CHOSEN_BY: Final = "validation nDCG@10"
 NDCG: Final = "nDCG@10"
 SPEARMAN: Final = "Spearman"
-ENOUGH_TO_CHOOSE: Final = 50
-"""Validation queries, or clusters of them, below which a choice is near to chance [ours]: the mean difference of two
-models over 50 queries is off by 2.5 points (one standard error), as much as tuning usually brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +90,7 @@ class SetResult:
         return self.clusters or self.queries
 
     def few_words(self, difference: PairedDifference | None) -> str:
-        """That the interval beside it says next to nothing, as it comes from so few; empty where it says something.
-
-        Args:
-            difference: on this set. One whose interval stays clear of zero may be claimed, and is left alone.
-        """
+        """That a difference's interval says next to nothing, as it comes from so few; empty where it excludes zero."""
         if difference is None or not 0 < self.counted < ENOUGH_CLUSTERS or not difference.low <= 0 <= difference.high:
             return ""
         return f"too few {'clusters' if self.cluster_words else self.unit} ({self.counted})"
@@ -248,29 +241,6 @@ def choose(validation: Mapping[str, float]) -> str:
     if not validation:
         raise EvaluationError("no model to choose from: validation scored none")
     return max(validation, key=lambda name: validation[name])
-
-
-def chance_words(queries: int, clusters: int | None = None) -> str:
-    """That validation queries are too few to choose by, and what to do; empty where they are enough.
-
-    Args:
-        queries: how many there are.
-        clusters: how many clusters they form; None where that is not known.
-    """
-    counted = queries if clusters is None else clusters
-    if not 0 < counted < ENOUGH_TO_CHOOSE:
-        return ""
-    of_clusters = "" if counted == queries else f" in {counted:,} clusters"
-    return (
-        f"{queries:,} validation queries{of_clusters} are too few to choose by: below {ENOUGH_TO_CHOOSE}, what they "
-        "choose is near to chance; raise documents.validation_share, or name a labelled set with role: validation "
-        "under evaluation.sets"
-    )
-
-
-def chance_words_of(sets: Sequence[EvaluationSet]) -> str:
-    """The same of validation sets that choose together."""
-    return chance_words(sum(len(each.queries) for each in sets), sum(len(set(each.clusters)) for each in sets))
 
 
 def selection_words(names: Sequence[str]) -> str:

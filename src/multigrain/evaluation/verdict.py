@@ -21,22 +21,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from statistics import NormalDist
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from multigrain.evaluation.results import EvaluationResults, SetResult
-from multigrain.evaluation.settings import SMALLEST_DIFFERENCE, CompareSettings
+from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
 from multigrain.evaluation.significance import PairedDifference, holm
 
 FEWEST_FOR_NO_DIFFERENCE: Final = 100
 """Clusters below which queries that all stay as they are say nothing: of 50, none may differ though 3 in 100 do."""
 
-_POWER: Final = 0.8  # four times in five
 _FULL: Final = 0.9995
 """A score from here on is shown as 1.000."""
-_ABOUT_ZERO: Final = 0.0005
+ABOUT_ZERO: Final = 0.0005
 """A smaller difference is shown as 0.0 points."""
 _KEEP: Final = "keep the base model until more documents, or a better language model, show a gain on the test queries"
 
@@ -101,14 +99,14 @@ class Conclusion:
         """Whether nothing is claimed or excluded, and everything that is measured points down."""
         return (
             self.verdict is Verdict.UNDECIDED
-            and self.difference.mean < -_ABOUT_ZERO
-            and self.difference.high < _ABOUT_ZERO
+            and self.difference.mean < -ABOUT_ZERO
+            and self.difference.high < ABOUT_ZERO
         )
 
     @property
     def looks_better(self) -> bool:
         """Whether nothing is claimed or excluded, and the mean points up."""
-        return self.verdict is Verdict.UNDECIDED and self.difference.mean > _ABOUT_ZERO
+        return self.verdict is Verdict.UNDECIDED and self.difference.mean > ABOUT_ZERO
 
     @property
     def is_undone_by_correction(self) -> bool:
@@ -153,12 +151,12 @@ def _verdict(difference: PairedDifference, adjusted_p: float, alpha: float, smal
         return Verdict.BETTER
     if adjusted_p < alpha and difference.high < 0:
         return Verdict.WORSE
-    if _is_within(difference, smallest) and clusters >= FEWEST_FOR_NO_DIFFERENCE:
+    if is_within(difference, smallest) and clusters >= FEWEST_FOR_NO_DIFFERENCE:
         return Verdict.EQUAL
     return Verdict.UNDECIDED
 
 
-def _is_within(difference: PairedDifference, smallest: float) -> bool:
+def is_within(difference: PairedDifference, smallest: float) -> bool:
     """Whether the whole interval lies within the smallest difference that matters."""
     return max(abs(difference.low), abs(difference.high)) <= smallest
 
@@ -188,62 +186,6 @@ def queries_to_tell(queries: int, width: float, *, smallest: float = SMALLEST_DI
         smallest: the smallest difference that matters.
     """
     return max(queries + 1, math.ceil(queries * (width / smallest) ** 2))
-
-
-def queries_to_show(conclusion: Conclusion, *, confidence: float = 0.95) -> int | None:
-    """About how many queries would show the gain or loss that was measured, if it is real, four times in five.
-
-    Args:
-        conclusion: on a set.
-        confidence: of its interval.
-
-    Returns:
-        None where next to nothing was measured, or where there are as many queries.
-    """
-    difference, queries = conclusion.difference, conclusion.result.queries
-    if abs(difference.mean) < _ABOUT_ZERO:
-        return None
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    widths = (difference.high - difference.low) / 2 / abs(difference.mean)
-    needed = math.ceil(queries * ((z + NormalDist().inv_cdf(_POWER)) / z * widths) ** 2)
-    return needed if needed > queries else None
-
-
-def needed_words(conclusion: Conclusion, *, confidence: float = 0.95, smallest: float = SMALLEST_DIFFERENCE) -> str:
-    """What it would take to tell the two models apart, in words; empty where there are enough queries.
-
-    Args:
-        conclusion: on a set.
-        confidence: of its interval.
-        smallest: the smallest difference that matters, with which it was concluded.
-    """
-    result, difference, allowed = conclusion.result, conclusion.difference, points_allowed(smallest)
-    if conclusion.queries_needed is None:
-        return ""
-    if _is_within(difference, smallest):
-        of_clusters = bool(result.cluster_words)
-        counted = f"{result.counted:,} {'clusters of ' if of_clusters else ''}{result.unit}"
-        more = f", about {rough(conclusion.queries_needed):,} {result.unit}" if of_clusters else ""
-        return (
-            f"the interval is within {allowed}, but {counted} are too few to say that nothing differs: that takes "
-            f"{FEWEST_FOR_NO_DIFFERENCE}{more}"
-        )
-    if few := result.few_words(difference):
-        more = "queries about more documents" if result.cluster_words else f"more {result.unit}"
-        return f"{few} to say how many it would take: test on {more}"
-    words = f"to be sure within {allowed} takes about {rough(conclusion.queries_needed):,}"
-    shown = queries_to_show(conclusion, confidence=confidence)
-    if shown is None or shown > conclusion.queries_needed:
-        return words
-    change = "gain" if difference.mean > 0 else "loss"
-    points = f"{100 * abs(difference.mean):.1f} points"
-    return f"{words}, to show a {change} of {points}, if it is real, about {rough(shown):,}"
-
-
-def rough(count: int) -> int:
-    """Two significant digits of an estimate."""
-    step: int = 10 ** max(0, len(str(count)) - 2)
-    return round(count / step) * step
 
 
 def left_to_gain(base: float) -> Literal["nothing", "next to nothing", "something"]:
@@ -418,57 +360,3 @@ def recommendation(
         + (f"{keep} instead" if rival else f"keep the base model, or test {chosen} on more queries before you use it"),
         "untested": "; test it on queries of your own before you use it",
     }[decision]
-
-
-def describe_conclusion(conclusion: Conclusion, settings: CompareSettings) -> str:
-    """One sentence: who is better, by how much, how surely.
-
-    Args:
-        conclusion: what to say.
-        settings: what it was concluded with.
-    """
-    result, difference = conclusion.result, conclusion.difference
-    size = f"{result.queries:,} {result.unit}"
-    about = ", ".join(part for part in (result.provenance, size, result.cluster_words) if part)
-    figures = (
-        f"{result.metric} {conclusion.base_score:.3f} → {conclusion.score:.3f} ({100 * difference.mean:+.1f} points, "
-        f"{100 * settings.confidence:g}% interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
-    )
-    correction = f", corrected for {conclusion.compared} comparisons" if conclusion.compared > 1 else ""
-    parts = [figures, f"p = {conclusion.adjusted_p:.2g}{correction}"]
-    if conclusion.wins is not None and conclusion.losses is not None:
-        ties = result.queries - conclusion.wins - conclusion.losses
-        parts.append(f"wins {conclusion.wins}, losses {conclusion.losses}, ties {ties}")
-    return f"{result.name} ({about}): {_claim(conclusion, settings)}. {'; '.join(parts)}."
-
-
-def _claim(conclusion: Conclusion, settings: CompareSettings) -> str:
-    model, base = conclusion.model, conclusion.base
-    if conclusion.verdict is Verdict.EQUAL:
-        return f"no difference that matters between {model} and {base}"
-    if conclusion.is_claimed:
-        return f"{model} is {conclusion.verdict.value} than {base}"
-    words = f"not enough queries to tell {model} from {base}"
-    needed = needed_words(conclusion, confidence=settings.confidence, smallest=settings.smallest)
-    return f"{words}; {needed}" if needed else words
-
-
-def plain_conclusion(conclusion: Conclusion) -> dict[str, Any]:
-    """A conclusion as JSON-like values."""
-    return {
-        "set": conclusion.result.name,
-        "role": conclusion.result.role,
-        "label": conclusion.result.provenance,
-        "metric": conclusion.result.metric,
-        "base": conclusion.base,
-        "model": conclusion.model,
-        "queries": conclusion.result.queries,
-        "base_score": conclusion.base_score,
-        "score": conclusion.score,
-        "difference": asdict(conclusion.difference),
-        "wins": conclusion.wins,
-        "losses": conclusion.losses,
-        "adjusted_p": conclusion.adjusted_p,
-        "verdict": conclusion.verdict.value,
-        "queries_needed": conclusion.queries_needed,
-    }

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from multigrain.display import numbers as figures
 from multigrain.evaluation.choice import Chosen, advise, choose_model
+from multigrain.evaluation.enough import rough
 from multigrain.evaluation.query_changes import QueryChanges
 from multigrain.evaluation.results import NDCG, EvaluationResults
 from multigrain.evaluation.settings import SMALLEST_DIFFERENCE
@@ -19,7 +20,6 @@ from multigrain.evaluation.verdict import (
     left_to_gain,
     lesser_claims,
     queries_to_tell,
-    rough,
 )
 
 Tone = Literal["better", "unclear", "doubtful", "worse"]

@@ -15,7 +15,7 @@ from multigrain.sources.html import has_markup, looks_like_html
 from multigrain.sources.rich import read_html
 from multigrain.sources.source import DataSource
 from multigrain.sources.words import fold_repeated
-from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, no_column, pair_columns
+from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
@@ -121,10 +121,13 @@ def _refuse_pairs(row: Row, text: Column) -> None:
             f"pairs.path; or documents.text_field: {columns[1]}, and queries are written for the answers"
         )
     if len(row.values) > 1:
-        raise SourceError(
-            f"{row.place}: {no_column(text, row.values, option=_TEXT_OPTION)}; or, if these are questions and "
-            "answers, set start_from: pairs with pairs.query_field and pairs.positive_field"
-        )
+        try:
+            row.column(text, option=_TEXT_OPTION)
+        except SourceError as error:
+            raise SourceError(
+                f"{error}; or, if these are questions and answers, set start_from: pairs with pairs.query_field and "
+                "pairs.positive_field"
+            ) from None
 
 
 JSONL: Final = TableSource("jsonl")

@@ -27,6 +27,7 @@ from multigrain.errors import EvaluationError
 from multigrain.evaluation.choice import advise, choose_model, plain_choice, rival_lines
 from multigrain.evaluation.cost import model_cost
 from multigrain.evaluation.deployment import plain_reranking, reranking_lines
+from multigrain.evaluation.enough import chance_words_of, needed_words
 from multigrain.evaluation.per_query import QueryRow, write_per_query
 from multigrain.evaluation.query_kinds import conclude_slices, query_kinds, slice_sentence, slice_sets
 from multigrain.evaluation.reembedding import Reembedding, reembedding
@@ -35,7 +36,6 @@ from multigrain.evaluation.results import (
     EvaluationResults,
     SetResult,
     Slice,
-    chance_words_of,
     choose,
     selection_words,
     write_results,
@@ -51,7 +51,7 @@ from multigrain.evaluation.sets.written import WrittenQuality, written_quality
 from multigrain.evaluation.settings import CompareSettings, SizeSettings
 from multigrain.evaluation.stored import PER_QUERY_FILE, RESULTS_FILE, SIMILARITIES_FILE, write_similarities
 from multigrain.evaluation.vector_sizes import SizeTable, measure_sizes
-from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain, needed_words
+from multigrain.evaluation.verdict import conclusions_of, judge_forgetting, left_to_gain
 from multigrain.model.anchors import anchors
 from multigrain.model.replacing import pooling_name
 from multigrain.report.card import needs_multigrain
@@ -389,8 +389,7 @@ def _headline(context: RunContext, results: EvaluationResults, tested: str) -> d
         kind = "validation, " if result.role == "validation" and result.name != "validation" else ""
         kind = "decides nothing, " if results.is_minor(result) else kind
         size = f", {result.queries} {result.unit}" if result.queries else ""
-        size += f" {result.cluster_words}" if result.cluster_words else ""
-        size += f", {result.seen_words}" if result.seen_words else ""
+        size += f" {result.cluster_words}".rstrip() + (f", {result.seen_words}" if result.seen_words else "")
         interval = f" [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]" if delta else ""
         interval += f", {few}" if (few := result.few_words(delta)) else ""
         context.progress.say(
@@ -438,10 +437,9 @@ def advice(results: EvaluationResults, model: Path) -> Iterator[str]:
         if left_to_gain(conclusion.base_score) == "nothing":
             yield f"{result.name}: the base model answers every query of it: nothing is left to gain on this set"
         elif conclusion.queries_needed is not None:
-            yield (
-                f"{result.name}: {result.queries} {result.unit} cannot tell {results.chosen} from {results.base}; "
-                f"{needed_words(conclusion, confidence=results.confidence)}"
-            )
+            needed = needed_words(conclusion, confidence=results.confidence)
+            counted = f"{result.queries} {result.unit}"
+            yield f"{result.name}: {counted} cannot tell {results.chosen} from {results.base}; {needed}"
     if results.rivals and (verdict := choose_model(results, conclusions)) is not None:
         yield f"choice: {verdict}"
     decision, words = advise(results, conclusions)

@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from multigrain.config import Merge, TrainingConfig
 from multigrain.display.progress import Progress
 from multigrain.errors import ModelError
-from multigrain.evaluation.results import chance_words_of
+from multigrain.evaluation.enough import chance_words_of
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
 from multigrain.evaluation.sets.run_sets import validation_sets
 from multigrain.model.encoder import reading_at_most

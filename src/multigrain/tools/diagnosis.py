@@ -19,6 +19,7 @@ from multigrain.dataset.store import open_examples
 from multigrain.display import numbers as figures
 from multigrain.errors import ConfigError, RunDirectoryError
 from multigrain.evaluation.choice import choose_model
+from multigrain.evaluation.enough import needed_words
 from multigrain.evaluation.per_query import read_per_query
 from multigrain.evaluation.query_kinds import conclude_all_slices, is_question
 from multigrain.evaluation.results import NDCG, EvaluationResults, SetResult, read_results
@@ -30,7 +31,6 @@ from multigrain.evaluation.verdict import (
     conclusion_on,
     conclusions_of,
     judge_forgetting,
-    needed_words,
 )
 from multigrain.report.data import AuditSummary
 from multigrain.report.load import read_artifact

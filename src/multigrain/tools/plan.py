@@ -17,7 +17,7 @@ from multigrain.config import Config, EvaluationSetConfig
 from multigrain.config.paths import SERVED_PREFIX, STATIC_PREFIX
 from multigrain.config.writers import KnownWriter, known_writer
 from multigrain.errors import EvaluationError, LLMError, MissingExtraError, ModelError
-from multigrain.evaluation.results import chance_words
+from multigrain.evaluation.enough import chance_words
 from multigrain.records import Document, Split
 from multigrain.sources.load import titles_suffice
 from multigrain.sources.words import count_words, fold_text

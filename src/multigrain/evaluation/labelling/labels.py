@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multigrain.errors import EvaluationError, SourceError
+from multigrain.evaluation.described import describe_conclusion, plain_conclusion
 from multigrain.evaluation.metrics import Metric, measure_queries
 from multigrain.evaluation.query_changes import count_changes
 from multigrain.evaluation.results import ModelScores, SetResult
 from multigrain.evaluation.sets.retrieval_set import cluster_queries
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import compare_paired
-from multigrain.evaluation.verdict import Conclusion, conclude, describe_conclusion, plain_conclusion
+from multigrain.evaluation.verdict import Conclusion, conclude
 from multigrain.storage.files import atomic_write
 from multigrain.storage.rows import read_rows
 
