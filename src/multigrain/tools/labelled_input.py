@@ -103,7 +103,8 @@ def _beir(folder: Path, shown: str, base_model: str) -> LabelledInput:
         )
         use = "they test, and queries to train on are written"
         if "train" in counts:
-            use += f"; those of qrels/train are too few to start from (below {ENOUGH_TO_TRAIN}); as a table of pairs, training.mix adds them"
+            few = f"those of qrels/train are too few to start from (below {ENOUGH_TO_TRAIN})"
+            use += f"; {few}; as a table of pairs, training.mix adds them"
     found = ", ".join(f"{count:,} {name or 'judged'}" for name, count in counts.items())
     note = f"a BEIR folder with labelled queries ({found}): {use}"
     texts = (text for _, text in islice(iterate_texts(corpus), LOOKED_AT))
