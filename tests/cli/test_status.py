@@ -132,7 +132,7 @@ def test_a_config_that_has_changed_since_is_told_with_the_settings(
 
     file.write_text(json.dumps({**values, "synthesis": {"candidates": 5, "max_total_tokens": 10**6}}))
     for said in (run_status(Path("runs/c")).advice, CliRunner().invoke(app, ["status", "c.yaml"]).output):
-        assert "c.yaml has changed since: stage 'synthesis' was completed with other settings" in said
+        assert "c.yaml asks for has changed since: stage 'synthesis' was completed with other settings" in said
         assert "(synthesis.candidates was 3, now 5)" in said
         assert "`multigrain run c.yaml --redo` runs it and what follows again" in said
     trained = CliRunner().invoke(app, ["train", "c.yaml"])

@@ -410,6 +410,18 @@ def test_of_a_list_with_scores_alone_the_first_is_the_positive_unless_its_name_i
         assert reading.unused == []
 
 
+def test_one_document_may_have_its_label_alone_and_a_row_may_have_nothing(tmp_path) -> None:
+    one = {"query": "q", "documents": ["p"], "label": 1}
+    several = {"query": "r", "documents": ["p2", "a"], "labels": [1, 0]}
+    nothing = {"query": "s", "documents": None, "labels": None}
+
+    (alone,), _ = read_foreign(written(tmp_path / "a.jsonl", one))
+    (told,), _ = read_foreign(written(tmp_path / "b.jsonl", several, nothing))
+
+    assert (alone.positives, alone.negatives) == (("p",), ())
+    assert (told.positives, told.negatives) == (("p2",), ("a",))
+
+
 @pytest.mark.parametrize("labels", [[1], [1, 0, 0], "1", None])
 def test_a_list_that_is_not_of_the_texts_labels_tells_nothing(tmp_path, labels) -> None:
     row = {"query": "q", "answer": ["p", "p2"], "labels": labels}

@@ -174,6 +174,7 @@ def test_a_heading_that_differs_from_the_title_of_front_matter_stays(tmp_path: P
         (r"# max\_owls &amp; \# max_owls, __init__.py", "max_owls & # max_owls, __init__.py"),
         ("# __Owls__ of *ours*", "Owls of ours"),
         ("# `__init__` and {owl}", "__init__ and {owl}"),
+        ("# List<T> and std::vector<int> <sup>2</sup>", "List<T> and std::vector<int> 2"),
         ('<h1 align="center">Owls <b>&amp;</b>\n newts</h1>', "Owls & newts"),
     ],
 )
@@ -211,6 +212,7 @@ def test_a_title_is_the_words_that_are_shown(before: str, line: str, title: str)
         "# ![A picture](a.png)\n" + BODY,
         "<h1><img src='a.png'></h1>\n" + BODY,
         "***\n" + BODY,
+        "[a](b) " * 2_000 + "\n---\n" + BODY,
     ],
 )
 def test_what_is_no_heading_in_markdown_stays(text: str) -> None:

@@ -196,6 +196,13 @@ def test_links_of_headings_to_themselves_go(link: str, left: str) -> None:
     assert soup.get_text() == f"On Linux{left}"
 
 
+def test_links_with_words_stay_outside_of_headings() -> None:
+    page = '<p>See <a class="anchor" href="guide.html#intro">the guide</a> first.</p>'
+    soup = BeautifulSoup(page, "html.parser")
+    say_in_words(soup)
+    assert soup.get_text() == "See the guide first."
+
+
 def test_a_link_around_a_heading_or_a_picture_stays() -> None:
     html = (
         '<h2><a class="header-anchor" href="#x">On Linux</a></h2><a href="#y"><img alt="A drawing" src="a.png"/></a>'

@@ -11,6 +11,7 @@ from multigrain.engine.local import LocalEngine
 from multigrain.errors import ConfigError
 from multigrain.llm.scripted import ScriptedLLM
 from multigrain.records import Document
+from multigrain.sources.asked import read_asked
 from multigrain.synthesis.heldout import write_heldout_queries
 from multigrain.synthesis.strategies.protocol import WritingUnit
 from multigrain.synthesis.style import StyleQueries
@@ -76,6 +77,7 @@ def test_held_out_queries_sound_like_them_too(queries: Path) -> None:
         ("queries.tsv", "query_id\tquery\n1\twhy is E1\n2\thow long is E2\n"),
         ("queries.csv", '"query"\n"why is E1"\n"how long is E2"\n'),
         ("queries.csv", "why is E1\nhow long is E2\n"),
+        ("queries.csv", "query\nwhy is E1\nhow long is E2\n"),
     ],
 )
 def test_queries_are_read_from_lines_and_from_tables(tmp_path: Path, name: str, content: str) -> None:
@@ -86,6 +88,12 @@ def test_queries_are_read_from_lines_and_from_tables(tmp_path: Path, name: str, 
 
     assert style is not None
     assert style.queries == ("why is E1", "how long is E2")
+
+
+def test_commas_of_queries_under_a_header_of_one_column_are_theirs(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("query\nwhy, and how\nwhere\n", encoding="utf-8")
+
+    assert list(read_asked(tmp_path / "q.csv")) == ["why, and how", "where"]
 
 
 def test_a_table_without_queries_is_told_of(tmp_path: Path) -> None:

@@ -302,15 +302,18 @@ def _told(values: Mapping[str, Any]) -> tuple[str, ListLabels] | None:
 
 
 def _documents(row: Row, query: str, documents: str) -> ForeignRow:
-    """A row with a list of documents without labels: the positive is the first.
+    """A row with a list of documents: one text with its label, or without labels, where the positive is the first.
 
     Raises:
-        SourceError: it has labels, and they are not those of the texts.
+        SourceError: it has labels, and not as many as texts.
     """
     texts = texts_in(row, documents, "texts", text_of)
     if (column := LABELS.among(row.values)) is None:
         return ForeignRow(row.number, query, texts[:1], texts[1:], scores=_scores(row))
     numbers = numbers_of(row, column)
+    listed = replace(row, values=row.values | {documents: list(texts), column: list(numbers)})
+    if (told := list_labels(listed.values, documents)) is not None:
+        return _labelled_list(listed, query, documents, told)
     raise SourceError(f"{row.place}: `{column}` holds {len(numbers)} labels for {len(texts)} texts in `{documents}`")
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from multigrain.errors import SourceError
 from multigrain.storage.columns import QUERY, TEXT, Column
-from multigrain.storage.rows import read_lines, read_rows, row_kind
+from multigrain.storage.rows import Row, read_lines, read_rows, row_kind
+from multigrain.storage.separated import header_cells
 
 _ASKED: Final = Column("query", tuple(dict.fromkeys((*QUERY.names, *TEXT.names))))
-_SEPARATORS: Final = re.compile(r"[,;\t|]")
+_SEPARATORS: Final = {"csv": ",", "tsv": "\t"}
 
 
 def read_asked(path: Path) -> Iterator[str]:
@@ -26,16 +27,26 @@ def read_asked(path: Path) -> Iterator[str]:
         SourceError: it cannot be read, or a row of the table has no such column or something else than text in it.
     """
     kind = row_kind(path)
-    if kind is None or (kind in ("csv", "tsv") and not _has_header(path)):
-        yield from (str(row.values["line"]) for row in read_lines(path))
+    names = _named(path, kind) if kind in _SEPARATORS else None
+    if kind is None or names == []:
+        yield from _lines(path)
         return
-    for row in read_rows(path, kind):
+    try:
+        # One column alone: where its rows do not fit, each line is a query with commas of its own.
+        rows: Iterable[Row] = list(read_rows(path, kind)) if names and len(names) == 1 else read_rows(path, kind)
+    except SourceError:
+        yield from islice(_lines(path), 1, None)
+        return
+    for row in rows:
         if (text := row.text(_ASKED)) is not None:
             yield text
 
 
-def _has_header(path: Path) -> bool:
-    """Whether the first line of a CSV or TSV file names a column of queries or texts."""
-    first = next(islice(read_lines(path), 1), None)
-    cells = _SEPARATORS.split("" if first is None else str(first.values["line"]))
-    return _ASKED.among(cell.strip(' "') for cell in cells) is not None
+def _lines(path: Path) -> Iterator[str]:
+    return (str(row.values["line"]) for row in read_lines(path))
+
+
+def _named(path: Path, kind: str) -> list[str]:
+    """The columns in the first line of a CSV or TSV file; empty where none is of queries or texts."""
+    cells = [cell.strip() for cell in header_cells(next(_lines(path), ""), _SEPARATORS[kind])]
+    return cells if _ASKED.among(cells) is not None else []

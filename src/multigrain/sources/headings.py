@@ -31,6 +31,12 @@ _SHOWS_NO_WORDS: Final = re.compile(
 _HTML_HEADING: Final = re.compile(r"<h(?P<level>[1-6])\b[^>]*>(?P<words>.*?)</h(?P=level)\s*>", re.S | re.I)
 _TAG: Final = re.compile(rf"{_COMMENT}|</?[A-Za-z][^<>]*>", re.S)
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")  # of Python's __init__, which nobody means to be bold
+_TYPE: Final = re.compile(
+    r"<(?!(?:a|abbr|b|big|br|center|cite|code|del|div|em|font|i|img|ins|kbd|mark|p|picture|q|s|samp|small|span|strong"
+    r"|sub|sup|tt|u|var|wbr)>)[A-Za-z][\w-]*>",
+    re.I,
+)
+"""What looks like a tag and is none, such as the type in List<T> and the place in `cp <file>`."""
 _ATTRIBUTES: Final = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}]*\}\Z")  # {#label .class} behind a heading
 _USUAL_KEYS: Final = frozenset(
     [
@@ -55,6 +61,7 @@ _KEY: Final = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)[ \t]*[:=](?:[ \t]+(?P<value
 _ALSO_IN_IT: Final = re.compile(r"\s|[-#\[\]{}]")  # how other lines of front matter begin: lists, comments, templates
 _QUOTED: Final = re.compile(r"""(['"])(.+)\1\s*(?:#.*)?""")
 _LINES_OF_HEADING: Final = 2  # words, and a line of marks under them
+_LONGEST_HEADING: Final = 2_000  # characters of a line; parsing more would take long, and it is a paragraph
 _NOT_TITLES: Final = ("null", "~", ">", "|", ">-", "|-")
 _RST_LINE: Final = re.compile(r"([!-/:-@\[-`{-~])\1+")
 _RST_NOT_LINES: Final = ("::", "..")
@@ -104,7 +111,9 @@ def take_heading(text: str, *, rst: bool = False) -> tuple[str | None, str]:
         return (" ".join(words.split()), text[heading.end() :]) if words.strip() else (None, text)
     start = text.rfind("\n", 0, start) + 1  # spaces before a line are part of it
     lines = text[start:].split("\n", _LINES_OF_HEADING)
-    tokens = _markdown().parse("\n".join(lines[:_LINES_OF_HEADING]))
+    if len(lines[0]) > _LONGEST_HEADING:
+        return None, text
+    tokens = _markdown().parse("\n".join(line[:_LONGEST_HEADING] for line in lines[:_LINES_OF_HEADING]))
     if not tokens or tokens[0].type != "heading_open" or tokens[0].map is None:
         return None, text
     if rst and tokens[0].markup in ("=", "-"):
@@ -126,7 +135,7 @@ def _shown(markup: str) -> str:
     for each in line.children or ():
         if mark == "__" and _NAME.fullmatch(each.content):
             words.append(f"{mark}{each.content}{mark}")
-        elif each.type in ("text", "code_inline"):
+        elif each.type in ("text", "code_inline") or (each.type == "html_inline" and _TYPE.fullmatch(each.content)):
             words.append(each.content)
         elif each.type in ("softbreak", "hardbreak") or each.content.lower().startswith("<br"):
             words.append(" ")

@@ -25,6 +25,7 @@ _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 _OF_PROGRAMS: Final = ("script", "style")
 WORD_TITLE: Final = "word-title"
 """The class of the `h1` that Word's style Title becomes."""
+_HAVE_LINKS: Final = ("h1", "h2", "h3", "h4", "h5", "h6", "dt", "caption", "figcaption")
 _TO_ITSELF: Final = frozenset(
     ["headerlink", "hash-link", "header-anchor", "heading-anchor", "anchorjs-link", "anchor"]
 )
@@ -122,7 +123,7 @@ def _words(tag: PageElement) -> str:
 
 
 def _leads_to_itself(link: Tag) -> bool:
-    """Whether a link to a place in a page shows nothing but a mark (¶, #, §), or stands beside what it links to."""
+    """Whether a link to a place in a page shows but a mark (¶, #, §), or stands in a heading, beside its words."""
     if "#" not in str(link["href"]) or link.find("img") is not None:
         return False
     words = link.get_text()
@@ -130,7 +131,7 @@ def _leads_to_itself(link: Tag) -> bool:
         return True
     if _TO_ITSELF.isdisjoint(link.get_attribute_list("class")) or link.parent is None:
         return False
-    return link.parent.get_text().strip() != words.strip()
+    return link.parent.name in _HAVE_LINKS and link.parent.get_text().strip() != words.strip()
 
 
 def _raised(tag: Tag) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,11 +162,12 @@ def _advice(
     if holder is not None:
         return f"{holder} is at work; this shows what was on disk a moment ago"
     if config_file is not None and (changed := _changed(run, config_file)):
-        chosen = "" if run.path == Path("runs") / config_file.stem else f" --run {run.path}"
+        chosen = [] if run.path == Path("runs") / config_file.stem else ["--run", str(run.path)]
+        again = shlex.join(["multigrain", "run", str(config_file), *chosen])
         shown = f"; {report} shows what was before" if report is not None else ""
         return (
-            f"{config_file} has changed since: {changed}{shown}; `multigrain run {config_file}{chosen} --redo` runs "
-            "it and what follows again"
+            f"what {config_file} asks for has changed since: {changed}{shown}; "
+            f"`{again} --redo` runs it and what follows again"
         )
     if all(stage.state == "complete" for stage in stages) and report is not None:
         return f"complete: open {report}"

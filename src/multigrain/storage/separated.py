@@ -89,6 +89,16 @@ def check_names(names: Sequence[str], place: str) -> None:
         raise SourceError(f"{place}: two columns are called {twice!r}; rename one of them")
 
 
+def header_cells(header: str, usual: str) -> list[str]:
+    """The names in a header, by the separator that it has.
+
+    Args:
+        header: the first line.
+        usual: the separator that the file's name stands for.
+    """
+    return next(csv.reader([header], delimiter=_separator(header, usual)), [])
+
+
 def _separator(header: str, usual: str) -> str:
     for separator in (usual, *_SEPARATORS):
         if len(next(csv.reader([header.replace("\r", " ")], delimiter=separator))) > 1:

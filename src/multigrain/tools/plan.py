@@ -183,8 +183,9 @@ def _choosing(config: Config, documents: Sequence[Document], splits: Mapping[str
     counts = [_labelled(config, each, notes) for each in sets]
     counts = counts if sets else [_held_out(config, documents, splits, Split.VALIDATION)]
     known = [found for found in counts if found is not None]
-    if known and len(known) == len(counts):
-        yield chance_words(sum(known)) or f"{sum(known):,} validation queries choose the model"
+    total = sum(known)
+    if total and len(known) == len(counts):
+        yield chance_words(total) or f"{total:,} validation queries choose the model"
     yield from notes
 
 
