@@ -110,8 +110,15 @@ def test_less_is_computed_and_every_text_once(model: SentenceTransformer) -> Non
     assert sum(rows * width for rows, width in parts) < 0.5 * whole[0] * whole[1]
 
 
+def test_texts_of_about_one_length_are_computed_together(model: SentenceTransformer) -> None:
+    texts = texts_of([60, 58, 59, 60, 57])
+    together = positions_computed(model, lambda: learnt(model, texts, cut=True))
+    assert together == positions_computed(model, lambda: learnt(model, texts, cut=False))
+    assert len(together) == 1
+
+
 def test_a_copy_made_meanwhile_computes_with_its_own_weights(model: SentenceTransformer) -> None:
-    texts = texts_of([50, 40, 9])
+    texts = texts_of([50, 20, 9])
     with padding_cut(model, enabled=True), torch.no_grad():
         twin = copy.deepcopy(model)
         for weight in twin.parameters():

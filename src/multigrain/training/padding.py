@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, Final
 
 import torch
 from sentence_transformers.base.modules import Transformer
@@ -17,6 +17,9 @@ from torch.nn.functional import pad
 from multigrain.encoders.batches import TOKENS, token_batches
 
 _Features = dict[str, Any]
+
+_WORTH_IT: Final = 0.9
+"""Share of a batch's tokens, padding among them, that parts may compute at most."""
 
 
 @contextmanager
@@ -76,6 +79,8 @@ def _part_by_part(transformer: Transformer, features: _Features, **options: Any)
 def _parts(features: _Features, *, rotates: bool) -> list[_Part]:
     """Parts of a batch of texts, longest first; none where it is no such batch, or its padding moves tokens.
 
+    None either where they would save little: each part adds to the gradients of the whole table of token embeddings.
+
     Args:
         features: of the batch.
         rotates: whether the model tells positions by rotation, to which padding on the left makes no difference.
@@ -93,7 +98,8 @@ def _parts(features: _Features, *, rotates: bool) -> list[_Part]:
         # The first part keeps the width of the batch: where widths differ, they tell what has a place for each token.
         longest = lengths[rows[0]] if parts else width
         parts.append(_Part(rows, slice(width - longest, width) if left else slice(longest)))
-    return parts
+    computed = sum(len(part.rows) * len(range(width)[part.tokens]) for part in parts)
+    return parts if computed <= _WORTH_IT * mask.numel() else []
 
 
 def _has_more_axes(value: Any) -> bool:
