@@ -25,7 +25,7 @@ _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 _OF_PROGRAMS: Final = ("script", "style")
 WORD_TITLE: Final = "word-title"
 """The class of the `h1` that Word's style Title becomes."""
-_HAVE_LINKS: Final = ("h1", "h2", "h3", "h4", "h5", "h6", "dt", "caption", "figcaption")
+_HAVE_LINKS: Final = (*_HEADINGS, "dt", "caption", "figcaption")
 _TO_ITSELF: Final = frozenset(
     ["headerlink", "hash-link", "header-anchor", "heading-anchor", "anchorjs-link", "anchor"]
 )

@@ -1,4 +1,4 @@
-"""A batch computed in parts of texts of like length, so that little time goes into padding."""
+"""A batch computed in parts of texts of about the same length, so that little time goes into padding."""
 
 from __future__ import annotations
 
