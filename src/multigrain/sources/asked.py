@@ -9,11 +9,10 @@ from typing import Final
 
 from multigrain.errors import SourceError
 from multigrain.storage.columns import QUERY, TEXT, Column
-from multigrain.storage.rows import Row, read_lines, read_rows, row_kind
+from multigrain.storage.rows import SEPARATED, Row, read_lines, read_rows, row_kind
 from multigrain.storage.separated import header_cells
 
 _ASKED: Final = Column("query", tuple(dict.fromkeys((*QUERY.names, *TEXT.names))))
-_SEPARATORS: Final = {"csv": ",", "tsv": "\t"}
 
 
 def read_asked(path: Path) -> Iterator[str]:
@@ -27,7 +26,7 @@ def read_asked(path: Path) -> Iterator[str]:
         SourceError: it cannot be read, or a row of the table has no such column or something else than text in it.
     """
     kind = row_kind(path)
-    names = _named(path, kind) if kind in _SEPARATORS else None
+    names = _named(path, kind) if kind in SEPARATED else None
     if kind is None or names == []:
         yield from _lines(path)
         return
@@ -48,5 +47,5 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _named(path: Path, kind: str) -> list[str]:
     """The columns in the first line of a CSV or TSV file; empty where none is of queries or texts."""
-    cells = [cell.strip() for cell in header_cells(next(_lines(path), ""), _SEPARATORS[kind])]
+    cells = [cell.strip() for cell in header_cells(next(_lines(path), ""), SEPARATED[kind])]
     return cells if _ASKED.among(cells) is not None else []

@@ -190,8 +190,8 @@ def read_rows(
         return read_data_set(parse_hub(Path(path)), str(path))
     if kind == "parquet":
         return _number(f"{path}:row ", _table_rows(_parquet_batches(path, columns, several), columns))
-    if kind in _SEPARATED:
-        return starmap(Row, read_separated(path, _SEPARATED[kind]))
+    if kind in SEPARATED:
+        return starmap(Row, read_separated(path, SEPARATED[kind]))
     before = f"{path}:"
     return (Row(before, number, values) for number, values in _TEXT_READERS[kind](path))
 
@@ -380,4 +380,5 @@ _TEXT_READERS: Final[dict[str, _TextReader]] = {
     "jsonl": _read_json_lines,
     "json": _read_json,
 }
-_SEPARATED: Final = {"csv": ",", "tsv": "\t"}
+SEPARATED: Final = {"csv": ",", "tsv": "\t"}
+"""The separator that a kind of text file stands for."""
