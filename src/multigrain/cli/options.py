@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
@@ -40,11 +39,6 @@ def run_directory(config: Path, chosen: Path | None) -> Path:
     if chosen is not None:
         return chosen
     return config if config.is_dir() else Path("runs") / config.stem
-
-
-def whole_command(config: Path, chosen: Path | None) -> str:
-    """The command that runs all stages, of a config and a chosen run directory; see `run_directory`."""
-    return shlex.join(["multigrain", "run", str(config), *([] if chosen is None else ["--run", str(chosen)])])
 
 
 def is_config(path: Path) -> bool:

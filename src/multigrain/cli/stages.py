@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from multigrain.cli.console import print_json, quieten_libraries, terminal_progress
-from multigrain.cli.options import run_directory, whole_command
+from multigrain.cli.options import run_directory
 from multigrain.config import Config
 from multigrain.config.file import load_config, parse_config
 from multigrain.stages.fingerprints import documents_fingerprint
@@ -46,6 +46,7 @@ def run_command(
     if "documents" in stages:
         documents_fingerprint(config)  # a wrong path is told before libraries take seconds to import
     quieten_libraries()
+    from multigrain.stages.base import run_command_for
     from multigrain.stages.run import run_stages, stage_summaries
     from multigrain.training.processes import is_main_process
 
@@ -55,7 +56,7 @@ def run_command(
         stages,
         progress=terminal_progress(),
         redo=redo,
-        command=whole_command(config_path, directory),
+        command=run_command_for(config_path, directory),
     )
     verdict = None
     if "evaluation" in stages and is_main_process():

@@ -6,6 +6,7 @@ its turn, because those load torch and much else.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,16 @@ RUN_COMMAND: Final = "multigrain run CONFIG"
 
 STOPPING: Final = "stopping: every answer that has arrived is kept"
 """What is said at Ctrl-C while a language model is asked."""
+
+
+def run_command_for(config: Path, directory: Path | None) -> str:
+    """The command that runs all stages.
+
+    Args:
+        config: its file.
+        directory: the run's, where it is not the one that is named after the config; else None.
+    """
+    return shlex.join(["multigrain", "run", str(config), *([] if directory is None else ["--run", str(directory)])])
 
 
 @dataclass(frozen=True)

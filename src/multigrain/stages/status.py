@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from multigrain.config import Config
 from multigrain.config.file import load_config
 from multigrain.errors import ConfigError, MultigrainError, RunDirectoryError
 from multigrain.llm.session.usage import read_usage
-from multigrain.stages.base import RunContext
+from multigrain.stages.base import RunContext, run_command_for
 from multigrain.stages.table import STAGES
 from multigrain.storage.rundir import RunDirectory, StageFailure
 from multigrain.storage.shards import is_table, verify_table
@@ -162,8 +161,7 @@ def _advice(
     if holder is not None:
         return f"{holder} is at work; this shows what was on disk a moment ago"
     if config_file is not None and (changed := _changed(run, config_file)):
-        chosen = [] if run.path == Path("runs") / config_file.stem else ["--run", str(run.path)]
-        again = shlex.join(["multigrain", "run", str(config_file), *chosen])
+        again = run_command_for(config_file, None if run.path == Path("runs") / config_file.stem else run.path)
         shown = f"; {report} shows what was before" if report is not None else ""
         return (
             f"what {config_file} asks for has changed since: {changed}{shown}; "
