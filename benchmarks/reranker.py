@@ -2,9 +2,8 @@
 
 For each set and seed, one run from people's own pairs (no language model): an embedder, a reranker, and an embedder
 that learns from the reranker's scores (not with --without-distilled); then every first stage under the reranker on the
-test queries. Sets are built
-by `python -m benchmarks.build_sets benchmarks/data --only aptsearch-4000 --only pydocs`; a run that was interrupted
-goes on with the same command.
+test queries. Sets are built by `python -m benchmarks.build_sets benchmarks/data --only aptsearch-4000 --only pydocs`;
+a run that was interrupted goes on with the same command.
 
 Printed, and written to OUT/reranker.json: for every set and seed nDCG@10 of the tuned embedder alone and of the best
 and the advised pipeline with paired intervals, the distilled embedder against the plain one, and the seconds that each
