@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.training.graded import examples
 
 from multigrain.config.file import parse_config
 from multigrain.dataset.store import write_examples
+from multigrain.display.progress import SilentProgress
 from multigrain.encoders.encoder import SentenceTransformerEncoder
 from multigrain.evaluation.results import BASE, read_results
 from multigrain.evaluation.sets.retrieval_set import EvaluationSet
@@ -73,6 +75,30 @@ def test_the_best_step_is_kept_and_training_ends_where_nothing_is_gained(
         torch.testing.assert_close(saved[name], weight)
     assert any(not torch.equal(weights[4][name], weights[8][name]) for name in weights[4])
     assert not any(context.run.checkpoints_path.glob("*"))
+
+
+class _Noted(SilentProgress):
+    """Keeps what the bars say beside their counts."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[int, str]] = []
+
+    @contextmanager
+    def task(self, title: str, total: int | None, *, unit: str = "") -> Iterator[Any]:
+        yield self
+
+    def advance(self, steps: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        self.notes.append((steps, note.partition(" ")[0]))
+
+
+def test_the_bar_says_when_validation_is_asked(tmp_path: Path, corpus_file: Path, small_bert: Path) -> None:
+    noted = _Noted()
+    context = _prepared(tmp_path / "run", _values(corpus_file, small_bert, steps=4, early_stopping=2))
+    trained(replace(context, progress=noted))
+
+    assert sum(steps for steps, note in noted.notes if note == "loss") == 4
+    assert {steps for steps, note in noted.notes if note == "evaluating"} == {0}
+    assert noted.notes.index((0, "evaluating")) < noted.notes.index((1, "loss"))
 
 
 def test_of_several_rates_the_best_on_validation_is_kept_and_a_finished_one_is_not_trained_again(

@@ -60,6 +60,25 @@ def test_documents_that_are_left_out_are_named_and_a_small_test_is_called_small(
     assert len(list(document_lines(nothing, corpus.counts))) == 2
 
 
+def test_titles_that_many_chunks_share_are_counted_as_the_queries_they_are() -> None:
+    documents = [
+        Document(f"page{page}#{part}", f"{_words(100 * page + part)}", title=f"Page {page}")
+        for page in range(10)
+        for part in range(30)
+    ]
+    config = parse_config({})
+    counts = prepare_corpus(documents, config.documents, seed=1).counts
+    titles, titled = counts["test_titles"], counts["test_titled"]
+    assert titled == counts["test"]
+
+    lines = list(document_lines(config, counts))
+
+    assert f"share {titles} titles, so the test asks {titles} queries" in lines[-2]
+    assert f"a test of {titles} queries shows" in lines[-1]
+    synthetic = parse_config({"evaluation": {"queries": "synthetic"}})
+    assert not any("titles" in line for line in document_lines(synthetic, counts))
+
+
 def test_a_side_that_is_larger_than_asked_for_is_told_with_what_to_do() -> None:
     config = parse_config({})
     counts = {"documents": 450, "train": 170, "validation": 24, "test": 256, "groups": 200, "source": "handbook"}

@@ -17,7 +17,7 @@ from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import divide_group, join_groups, near_duplicate_groups, too_large_group
 from multigrain.sources.source import data_source
 from multigrain.sources.store import document_list
-from multigrain.sources.words import fold_repeated, fold_words
+from multigrain.sources.words import fold_repeated, fold_text, fold_words
 from multigrain.storage.sequences import DiskList, RangeSequence, View
 from multigrain.storage.text import storable
 
@@ -33,8 +33,9 @@ class Corpus:
     Attributes:
         documents: in a stable order; on the disk, so that there may be more than memory holds.
         counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source;
-            divided: held-out documents with a near-duplicate among those to train on; and too_short_names and
-            repeated_names: the ids of the first few of them.
+            divided: held-out documents with a near-duplicate among those to train on; test_titled and test_titles:
+            test documents with a title, and different titles among these; and too_short_names and repeated_names: the
+            ids of the first few of them.
     """
 
     documents: Sequence[Document]
@@ -107,6 +108,9 @@ def prepare_corpus(
             f"{tied}; give more documents{' that differ' if tied else ''}, or lower documents.validation_share and "
             "documents.test_share"
         )
+    titles = [
+        title for place, group in enumerate(groups) if sides[group] is Split.TEST and (title := parts[place].title)
+    ]
     trained = {own for own, group in zip(alike, groups, strict=True) if sides[group] is Split.TRAIN}
     counts: dict[str, int | str] = {
         "documents": len(split),
@@ -116,6 +120,8 @@ def prepare_corpus(
         "divided": sum(
             own in trained and sides[group] is not Split.TRAIN for own, group in zip(alike, groups, strict=True)
         ),
+        "test_titled": len(titles),
+        "test_titles": len({fold_text(title) for title in titles}),
         "source": source,
         **names,
     }

@@ -219,6 +219,7 @@ class Attempt(ABC):
                 on_step=_Advance(task, context.progress, self.title),
                 on_note=lambda line: context.progress.say(f"{self.title}: {line}"),
                 on_interrupt=lambda: context.progress.remark(_STOPPING),
+                on_look=lambda: task.advance(0, note="evaluating"),
                 watches=watches,
             )
         counts: dict[str, Any] = {"candidate": self.name, "rows": log.rows, "steps": log.steps}

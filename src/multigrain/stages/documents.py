@@ -24,6 +24,7 @@ from multigrain.synthesis.brainstorm import BRAINSTORM, Brainstorm, brainstorm
 from multigrain.synthesis.prompts import Prompts
 
 _FEW: Final = 100
+_SHARED: Final = 3  # documents to a title, from which it is said
 _OFF: Final = 0.15  # of a side's share, from which it is said
 _TWO_SIDED: Final = 1.96
 _DEVIATION: Final = 0.2  # of a query's nDCG@10 between two models; .18 in the demo, more where models differ more
@@ -92,12 +93,23 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
                 "Leave out what texts repeat, or raise documents.near_duplicate_similarity (it is "
                 f"{config.documents.near_duplicate_similarity:g})"
             )
-    is_tested = any(labelled.role == "test" for labelled in config.evaluation.sets)
-    if counts["test"] < _FEW and config.evaluation.queries != "none" and not is_tested:
-        points = 100 * _TWO_SIDED * _DEVIATION / math.sqrt(max(counts["test"], 1))
+    if config.evaluation.queries == "none" or any(labelled.role == "test" for labelled in config.evaluation.sets):
+        return
+    titled, titles = counts.get("test_titled", 0), counts.get("test_titles", 0)
+    asks = config.evaluation.queries
+    by_title = titles > 0 and (asks == "titles" or (asks == "auto" and 2 * titled >= counts["test"]))
+    queries = titles if by_title else counts["test"]
+    if by_title and titled >= _SHARED * titles:
         yield (
-            f"documents: a test on {counts['test']} of them shows differences of more than about {points:.0f} points "
-            "only; give a few hundred at least, better a few thousand, or name a labelled set under evaluation.sets"
+            f"documents: the {titled} test documents with a title share {titles} titles, so the test asks {titles} "
+            "queries; with evaluation.queries: synthetic the language model writes one for each document instead"
+        )
+    if queries < _FEW:
+        points = 100 * _TWO_SIDED * _DEVIATION / math.sqrt(max(queries, 1))
+        yield (
+            f"documents: a test of {queries} queries shows differences of more than about {points:.0f} points only; "
+            "give documents for a few hundred at least, better a few thousand, or name a labelled set under "
+            "evaluation.sets"
         )
 
 

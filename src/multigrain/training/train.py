@@ -104,6 +104,7 @@ def train_candidate(
     on_step: StepListener | None = None,
     on_note: Callable[[str], None] = lambda line: None,
     on_interrupt: Callable[[], None] | None = None,
+    on_look: Callable[[], None] | None = None,
     watches: Sequence[Watch] = (),
 ) -> TrainingLog:
     """Tune a model in place.
@@ -123,6 +124,7 @@ def train_candidate(
         on_step: told of every step.
         on_note: told of each line on the sets that are mixed in, e.g. what is left out of them.
         on_interrupt: told at once of Ctrl-C or SIGTERM: the step at hand is finished before training ends.
+        on_look: told before the model is looked at, which may take as long as many steps.
         watches: look at the model now and then; each may end training before its last step.
 
     Raises:
@@ -167,7 +169,7 @@ def train_candidate(
     ):
         trainer.add_callback(interrupt)
         if watches:
-            trainer.add_callback(_Watching(watches, steps))
+            trainer.add_callback(_Watching(watches, steps, on_look))
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if interrupt.requested and trainer.state.global_step < steps:
         raise KeyboardInterrupt  # its checkpoint is what the same command goes on from
@@ -333,9 +335,10 @@ def _losses(model: Model, config: TrainingConfig, plan: TrainingPlan) -> nn.Modu
 class _Watching(TrainerCallback):
     """Lets the main process look at the model as it is, and all processes end together."""
 
-    def __init__(self, watches: Sequence[Watch], steps: int) -> None:
+    def __init__(self, watches: Sequence[Watch], steps: int, on_look: Callable[[], None] | None) -> None:
         self.watches = watches
         self.steps = steps
+        self.on_look = on_look
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after every optimiser step."""
@@ -343,6 +346,8 @@ class _Watching(TrainerCallback):
         due = [watch for watch in self.watches if watch.is_due(step, self.steps)]
         if not due:
             return
+        if self.on_look is not None:
+            self.on_look()
         looked = [watch.look(step) for watch in due] if is_main_process() else []  # all of them, whoever ends it
         ends = [any(looked)]
         if process_count() > 1:
