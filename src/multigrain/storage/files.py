@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections import deque
@@ -25,6 +26,8 @@ UNPACK: Final = {
     ".zip": "unzip",
 }
 """What unpacks a file whose name ends so."""
+
+_READ_WHOLE: Final = 2**30  # bytes of a file whose content tells whether it has changed
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -222,12 +225,28 @@ def content_fingerprint(path: Path) -> str | None:
     return digest.hexdigest()
 
 
+def file_state(path: Path) -> str:
+    """What tells whether a file or a folder has changed: what it holds. So one that is written again is the same one.
+
+    Of a file above 1 GiB, which takes seconds to read, and of one that nobody may read, size and time of change stand
+    for it.
+    """
+    status = path.stat()
+    if not (stat.S_ISREG(status.st_mode) and status.st_size > _READ_WHOLE):
+        try:
+            return content_fingerprint(path) or ""
+        except OSError:
+            pass
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def _file_hash(path: Path) -> str:
-    return _hash_of(path, path.stat().st_size, path.stat().st_mtime_ns)
+    status = path.stat()
+    return _hash_of(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
-@lru_cache(maxsize=4096)
-def _hash_of(path: Path, size: int, changed: int) -> str:
-    del size, changed  # they are the cache's key: what they stand for is what is read
+@lru_cache(maxsize=2**17)  # a folder of as many pages is looked at several times
+def _hash_of(path: Path, status: tuple[int, ...]) -> str:
+    del status  # it is the cache's key: what it stands for is what is read
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
