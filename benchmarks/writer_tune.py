@@ -10,10 +10,11 @@ Sets are those of `python -m benchmarks.build_sets benchmarks/data --only aptsea
 Documents are cut in two by a hash of their text. On the first half the teacher (the student itself without --teacher)
 writes, the audit keeps up to --rows rows, and the student is tuned. On the other half the student before, the student
 after, and the teacher write --new-rows rows each, and an embedding model is tuned on them; people's titles test it.
+A teacher writes once, with the first seed, for all of them. What was interrupted goes on with the same command.
 Keys of the JSON object, for each objective:
 
     acceptance       before and after of each seed: share, interval, distinct-2, self-similarity; and the mean change
-    ndcg_at_10       base, before, after, teacher of each seed; and the mean change
+    ndcg_at_10       base, before, after, teacher (the first seed's) of each seed; and the mean change
     gap_closed       (after − before) / (teacher − before), of the means
     minutes          for tuning, of each seed
 """
@@ -36,9 +37,10 @@ from multigrain.evaluation.results import read_results
 from multigrain.evaluation.stored import RESULTS_FILE
 from multigrain.stages import run_stages
 from multigrain.writer.rounds import RoundSettings, tune_writer
-from multigrain.writer.training import OBJECTIVES, TuneSettings
+from multigrain.writer.training import OBJECTIVES, TuneSettings, check_installed
 
 _WRITTEN: Final = ["documents", "synthesis", "audit"]
+_FIRST_SEED: Final = 1
 _EVALUATED: Final = [*_WRITTEN, "teachers", "training", "evaluation"]
 
 
@@ -62,7 +64,7 @@ def values(documents: Path, model: str, given: argparse.Namespace, seed: int, ro
             "provider": "local",
             "model": model,
             "temperature": given.temperature,
-            "runtime": "llamacpp",
+            "runtime": "auto" if model == given.teacher else "llamacpp",
             "threads": given.threads,
         },
         "synthesis": {
@@ -79,6 +81,7 @@ def values(documents: Path, model: str, given: argparse.Namespace, seed: int, ro
 
 def gain(documents: Path, model: str, folder: Path, given: argparse.Namespace, seed: int) -> dict[str, float]:
     """nDCG@10 of base and tuned model on people's titles, where a writer wrote the rows."""
+    print(f"{folder.name}: writing, tuning, evaluation", file=sys.stderr, flush=True)
     run = run_stages(parse_config(values(documents, model, given, seed, given.new_rows)), folder, _EVALUATED)
     (test,) = [each for each in read_results(run.results_path / RESULTS_FILE).sets if each.name == "test"]
     return {name: round(scores.score, 4) for name, scores in test.models.items()}
@@ -86,17 +89,20 @@ def gain(documents: Path, model: str, folder: Path, given: argparse.Namespace, s
 
 def run_seed(given: argparse.Namespace, objectives: Sequence[str], seed: int) -> dict[str, Any]:
     """All objectives on one seed."""
-    folder = given.out / given.set / str(seed)
-    first, second = halves(given.data / given.set / "documents.jsonl", folder, most=given.most_documents)
+    whole = given.out / given.set
+    folder = whole / str(seed)
+    first, second = halves(given.data / given.set / "documents.jsonl", whole, most=given.most_documents)
     teacher = given.teacher or given.student
-    run_stages(parse_config(values(first, teacher, given, seed, given.rows)), folder / "written", _WRITTEN)
+    written, written_with = (folder, seed) if given.teacher is None else (whole / "teacher", _FIRST_SEED)
+    print(f"seed {seed}: rows to learn from", file=sys.stderr, flush=True)
+    run_stages(parse_config(values(first, teacher, given, written_with, given.rows)), written / "written", _WRITTEN)
     found: dict[str, Any] = {}
     shared: dict[str, dict[str, float]] = {}
     for objective in objectives:
         tune = TuneSettings(objective=objective, epochs=given.epochs, batch_size=given.batch_size, seed=seed)  # type: ignore[arg-type]
         draws = (0 if given.rounds == 1 else 1) if objective == "sft" else given.draws
         settings = RoundSettings(
-            name=objective,
+            name=f"{objective}-{seed}",
             base=given.student,
             tune=tune,
             rounds=given.rounds,
@@ -105,7 +111,7 @@ def run_seed(given: argparse.Namespace, objectives: Sequence[str], seed: int) ->
             validation_rows=given.validation_rows,
         )
         started = time.monotonic()
-        summary = tune_writer(folder / "written", settings)
+        summary = tune_writer(written / "written", settings)
         tuned = summary["rounds"][-1]
         found[objective] = {
             "before": summary["rounds"][0]["acceptance"],
@@ -115,8 +121,8 @@ def run_seed(given: argparse.Namespace, objectives: Sequence[str], seed: int) ->
         }
         if given.new_rows:
             shared = shared or {
-                name: gain(second, model, folder / f"new-{name}", given, seed)
-                for name, model in (("before", summary["rounds"][0]["gguf"]), ("teacher", teacher))
+                "before": gain(second, summary["rounds"][0]["gguf"], folder / "new-before", given, seed),
+                "teacher": gain(second, teacher, written / "new-teacher", given, written_with),
             }
             after = gain(second, tuned["gguf"], folder / f"new-{objective}", given, seed)
             found[objective]["ndcg_at_10"] = {
@@ -175,8 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/writer-tune"))
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     given = parser.parse_args(arguments)
+    check_installed()
     objectives = given.objective or ["sft"]
-    runs = [run_seed(given, objectives, seed) for seed in range(1, given.seeds + 1)]
+    runs = [run_seed(given, objectives, seed) for seed in range(_FIRST_SEED, _FIRST_SEED + given.seeds)]
     print(json.dumps({name: table(runs, name) for name in objectives}, indent=None if given.json else 2))
 
 
