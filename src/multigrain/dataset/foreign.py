@@ -30,8 +30,8 @@ from multigrain.records import LEVELS
 from multigrain.storage.columns import (
     ANSWERING,
     DOCUMENTS,
-    GRADE,
     LABELS,
+    PAIR_LABEL,
     POSITIVE,
     POSITIVE_SCORE,
     QUERY,
@@ -409,7 +409,7 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
     elif "positive_similarity" in columns:
         yield from negative_score_columns(there)
     if not negatives and "positive_passages" not in columns:
-        yield GRADE.among(there)
+        yield PAIR_LABEL.among(there)
 
 
 def _score_list(row: Row) -> str | None:

@@ -41,7 +41,7 @@ class Column:
 
 _QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
 _PASSAGES: Final = ("passage", "contents", "content", "document", "body")
-_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts")
+_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts", "context")
 
 QUERY: Final = Column("query", _QUERIES)
 ANSWERING: Final = Column("passage with an answer", _ANSWERING)
@@ -71,28 +71,28 @@ DOCUMENT_ID: Final = Column(
 )
 OWN_ID: Final = Column("id", ("id", "_id"))
 ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
-GRADE: Final = Column(
-    "grade", ("score", "grade", "relevance", "rel", "label", "gold_label", "similarity", "similarity_score")
-)
-JUDGED: Final = Column(
+_SCORED: Final = ("score", "similarity", "similarity_score", "relevance_score")
+_GRADED: Final = (
     "grade",
-    (
-        *GRADE.names,
-        "gain",
-        "judgment",
-        "judgement",
-        "relevance_label",
-        "relevance_grade",
-        "relevance_score",
-        "relevance_judgment",
-        "graded_relevance",
-        "relevancy",
-        "relevant",
-        "is_relevant",
-        "rating",
-        "qrel",
-    ),
+    "relevance",
+    "rel",
+    "label",
+    "gold_label",
+    "relevance_label",
+    "relevance_grade",
+    "relevance_judgment",
+    "graded_relevance",
+    "relevant",
+    "is_relevant",
+    "is_match",
+    "is_duplicate",
+    "is_paraphrase",
+    "is_selected",
 )
+GRADE: Final = Column("grade", (_SCORED[0], *_GRADED, *_SCORED[1:]))
+PAIR_LABEL: Final = Column("label of a pair", (*_GRADED, *_SCORED))
+"""As `GRADE`, where a label goes before a score: of a pair with both, the score is mostly a retriever's."""
+JUDGED: Final = Column("grade", (*GRADE.names, "gain", "judgment", "judgement", "relevancy", "rating", "qrel"))
 """Of judgments of relevance. Next to a pair, some of these names are columns of something else."""
 BESIDE_JUDGMENTS: Final = (Column("iteration", ("iteration", "iter", "q0", "0")), TEXT, TITLE, OWN_ID)
 """What a table of judgments may have besides ids and grades."""

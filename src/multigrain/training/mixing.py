@@ -96,7 +96,7 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
                 continue
             if is_match(labels, row, reading):
                 counts.usable += 1
-                if labels is not None and not labels.whole:
+                if labels is not None:
                     queries.add(hash(query[0]))
                 yield from (PairRow(query[0], positive, tuple(negatives)) for positive in positives)
         tell_if_all_match(labels, reading, rows=counts.usable, queries=len(queries))
