@@ -163,7 +163,7 @@ def _judgments_in(path: Path, reading: Reading, documents: Container[str] | None
             judged = grades if isinstance(grades, dict) else dict.fromkeys(map(str, grades), 1)
             yield from ((f"{path}:{asked}", asked, answer, grade) for answer, grade in judged.items())
         return
-    yield from _in_columns(read_rows(path), reading)
+    yield from _in_columns(read_rows(path, part=True), reading)
 
 
 def _in_columns(rows: Iterator[Row], reading: Reading) -> Iterator[_Judgment]:

@@ -22,7 +22,7 @@ from multigrain.storage.files import is_remote, open_binary, unpack_hint
 from multigrain.storage.hub import ClassName, HubReference, class_names, is_saved, parse_hub, read_hub
 from multigrain.storage.parquet_folder import folder_batches
 from multigrain.storage.separated import check_names, read_separated
-from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
+from multigrain.storage.shards import MANIFEST_NAME, refuse_part, remote_files, table_files
 from multigrain.storage.text import storable, text_stream
 
 ROW_KINDS: Final = {
@@ -167,6 +167,7 @@ def read_rows(
     *,
     columns: Sequence[str | Column] | None = None,
     several: bool = False,
+    part: bool = False,
 ) -> Iterator[Row]:
     """Read a table, row by row as rows are asked for.
 
@@ -176,13 +177,17 @@ def read_rows(
         columns: the only columns to read, where the first of them is there: a Parquet file is then read in part.
             The others may be missing.
         several: Parquet files of several splits in a folder are parts of one table.
+        part: a file that is one of several of a table is read alone.
 
     Raises:
-        SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.
+        SourceError: it is of another kind, unreadable, not UTF-8, malformed at some line, or one of several parts of a
+            table.
     """
     if kind is None:
         is_folder = not is_remote(path) and Path(path).is_dir()
         kind = row_kind(path) or ("parquet" if is_folder else None)
+    if not (part or kind == "hub" or is_remote(path)):
+        refuse_part(Path(path))
     if kind is None:
         expected = unpack_hint(path) or f"expected one of {', '.join(ROW_KINDS)}"
         raise SourceError(f"{path}: cannot tell what it holds; {expected}")
