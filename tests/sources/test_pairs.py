@@ -280,3 +280,10 @@ def test_a_passage_goes_before_the_answer_that_stands_in_it(tmp_path) -> None:
     table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", [value])))
 
     assert [document.text for document in table.documents] == ["Hamlet is a tragedy."]
+
+
+def test_a_compressed_table_says_what_unpacks_it(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl.gz").write_bytes(b"\x1f\x8b")
+
+    with pytest.raises(SourceError, match=r"compressed files are not read; unpack it first, e\.g\. `gunzip -k pairs"):
+        read_pairs(PairsConfig(path=tmp_path / "pairs.jsonl.gz"))

@@ -36,6 +36,7 @@ from multigrain.storage.columns import (
     POSITIVE_SCORE,
     QUERY,
     SCORES,
+    name_columns,
     negative_columns,
     negative_score_columns,
 )
@@ -164,8 +165,7 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
     if QUERY.among(row) and (POSITIVE.among(row) or DOCUMENTS.among(row)):
         return "sentence-transformers"
     raise SourceError(
-        f"{at}: fields {', '.join(sorted(fields)[:8])} are those of no known form; name it with --format "
-        f"({', '.join(FORMATS)})"
+        f"{at}: columns {name_columns(row)} are those of no known form; name it with --format ({', '.join(FORMATS)})"
     )
 
 

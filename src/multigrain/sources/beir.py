@@ -18,7 +18,7 @@ from typing import Final
 
 from multigrain.errors import SourceError
 from multigrain.sources.judgments import UNNAMED, only_file, read_qrels, split_files
-from multigrain.storage.columns import ID, TEXT, TITLE, Column, no_column
+from multigrain.storage.columns import ID, TEXT, TITLE, Column, name_columns, no_column
 from multigrain.storage.files import files_inside, unpack_hint
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
@@ -146,7 +146,7 @@ def _column(path: Path, name: str) -> dict[str, str]:
         if identifier is not None and value is not None and str(value).strip():
             values[identifier] = " ".join(str(value).split())
     if not values:
-        raise SourceError(f"{path}: nothing in a column {name!r}; its columns are {', '.join(map(str, seen))}")
+        raise SourceError(f"{path}: nothing in a column {name!r}; its columns are {name_columns(seen)}")
     return values
 
 

@@ -107,6 +107,9 @@ POSITIVE_SCORE: Final = Column(
     "positive's score", ("positive_score", "pos_score", "pos_scores", "positive_scores", "positive_similarity")
 )
 
+_MOST: Final = 16  # columns in an error
+_LONGEST: Final = 40  # characters of each
+_WORDS: Final = 5  # of a column's name; what has more is a text
 _NEGATIVE: Final = re.compile(
     r"(?:hard_?)?(?:neg|negative)s?(?:_(?:passage|doc|document|text|ctx|message)s?)?_?(?P<number>\d*)"
     r"|rejected(?:_response)?s?_?(?P<rejected>\d*)"
@@ -156,8 +159,19 @@ def no_column(column: Column | str, columns: Iterable[str], *, option: str = "")
         missing = f"no column {column!r}{did_you_mean(column, there)}"
     else:
         missing = f"no column with the {column.holds} ({', '.join(column.names)})"
-    names = ", ".join(map(repr, there)) or "none"
-    return f"{missing}; its columns are {names}" + (f": name one of them with {option}" if option else "")
+    return f"{missing}; its columns are {name_columns(there)}" + (
+        f": name one of them with {option}" if option else ""
+    )
+
+
+def name_columns(columns: Iterable[str]) -> str:
+    """The columns of a table for an error: no flood of them, and what to do where they look like a row."""
+    there = list(columns)
+    shown = [repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") for name in there[:_MOST]]
+    rest = f", … ({len(there):,} in all)" if len(there) > _MOST else ""
+    is_row = any(name.strip().isdigit() or len(name.split()) > _WORDS for name in there)
+    hint = " (if that is a row, write a line with the names of the columns above it)" if is_row else ""
+    return f"{', '.join(shown) or 'none'}{rest}{hint}"
 
 
 @lru_cache(maxsize=4_096)

@@ -123,7 +123,9 @@ class Row:
         """The first value that is there under one of a column's names; None where there is none."""
         names = () if column is None else (column,) if isinstance(column, str) else column.all_among(self.values)
         values = map(self.value, names)
-        return next((value for value in values if value is not None and value != ""), None)
+        # What is not equal to itself is NaN, which polars and others have for what is missing.
+        there = (value for value in values if value is not None and value != "" and value == value)  # noqa: PLR0124
+        return next(there, None)
 
     def identifier(self, column: Column | str | None) -> str | None:
         """The id in a column, as text; None where there is no such column, or nothing in it."""
@@ -245,6 +247,9 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not text.startswith("["):
             if _begins_object(text):
                 raise SourceError(f"{path}: one object over several lines, not a list of rows{_keys(text, stream)}")
+            rest = next((line for line in stream if line.strip()), None)
+            if rest is None and _holds_rows(text):
+                raise SourceError(f"{path}: one object, not a list of rows{_keys(text, stream)}")
             yield from _read_json_lines(path)
             return
         text += stream.read()
@@ -267,6 +272,17 @@ def _begins_object(line: str) -> bool:
     except json.JSONDecodeError as error:
         return line.startswith("{") and error.pos >= len(line.rstrip())
     return False
+
+
+def _holds_rows(line: str) -> bool:
+    """Whether the only line of a file is an object that holds rows: by id, or a list under a name."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    entries = list(value.values()) if isinstance(value, dict) else []
+    by_id = len(entries) > 1 and all(isinstance(entry, dict) for entry in entries)
+    return by_id or (len(entries) == 1 and isinstance(entries[0], list))
 
 
 def _keys(text: str, stream: TextIO) -> str:
