@@ -421,10 +421,20 @@ def test_a_single_row_of_objects_and_lists_is_one(tmp_path: Path) -> None:
         assert [each.values for each in read_rows(tmp_path / "a.json")] == [row]
 
 
-def test_an_id_that_is_no_number_is_none(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"id": [1.0, float("nan")], "text": ["a", "b"]}), tmp_path / "a.parquet")
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_nan_is_what_is_missing_in_every_kind_of_table(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.table({"id": [1.0, float("nan")], "label": pa.array([float("nan"), 1.0])}), path)
+    else:
+        path.write_text(
+            "id,label\n1,NaN\nNaN,1" if name == "a.csv" else '{"id": 1, "label": NaN}\n{"id": NaN, "label": 1}'
+        )
 
-    assert [row.identifier("id") for row in read_rows(tmp_path / "a.parquet")] == ["1", None]
+    rows = list(read_rows(path))
+
+    assert [row.identifier("id") for row in rows] == ["1", None]
+    assert [label_of(row, "label") for row in rows] == [None, 1]
 
 
 def test_a_first_row_that_was_taken_for_names_is_told_and_no_error_is_a_flood() -> None:

@@ -7,6 +7,7 @@ line ends in the cells of a text file it is `path:row N, line LINE`, since a spr
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,9 +124,7 @@ class Row:
         """The first value that is there under one of a column's names; None where there is none."""
         names = () if column is None else (column,) if isinstance(column, str) else column.all_among(self.values)
         values = map(self.value, names)
-        # What is not equal to itself is NaN, which polars and others have for what is missing.
-        there = (value for value in values if value is not None and value != "" and value == value)  # noqa: PLR0124
-        return next(there, None)
+        return next((value for value in values if value is not None and value != ""), None)
 
     def identifier(self, column: Column | str | None) -> str | None:
         """The id in a column, as text; None where there is no such column, or nothing in it."""
@@ -340,11 +339,20 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 
 def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) -> Iterator[dict[str, Any]]:
-    """The rows of Arrow tables or record batches; classes by their names, where `datasets` wrote them."""
+    """The rows of Arrow tables or record batches; classes by their names, where `datasets` wrote them.
+
+    NaN, which pandas and polars have for what is missing, is nothing, as in JSON and CSV.
+    """
+    import pyarrow as pa
+
     for batch in batches:
+        numbers = {field.name for field in batch.schema if pa.types.is_floating(field.type)}
         selection = _selection(batch.schema.names, columns)
         classes = class_names(batch.schema)
         for values in (batch if selection is None else batch.select(selection)).to_pylist():
+            for name in numbers & values.keys():
+                if (number := values[name]) is not None and math.isnan(number):
+                    values[name] = None
             for name in classes.keys() & values.keys():
                 if isinstance(number := values[name], int):
                     values[name] = ClassName.of(classes[name], number)
