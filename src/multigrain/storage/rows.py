@@ -287,7 +287,8 @@ def _holds_rows(line: str) -> bool:
 def _keys(text: str, stream: TextIO) -> str:
     """What an object holds, where the rest of it can be read."""
     try:
-        return f": its keys are {', '.join(map(repr, list(json.loads(text + stream.read()))[:_NAMED]))}"
+        keys = list(json.loads(text + stream.read()))[:_NAMED]
+        return f": its keys are {', '.join(map(repr, keys))}; write the rows as a list, or one a line"
     except (ValueError, RecursionError):
         return ""
 
