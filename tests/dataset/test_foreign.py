@@ -93,7 +93,7 @@ def test_an_earlier_ms_swift_text_where_a_list_belongs_is_an_error_too(tmp_path)
 
 
 def test_what_is_of_no_known_form_says_which_there_are(tmp_path) -> None:
-    with pytest.raises(SourceError, match=r"fields a, b are those of no known form.*flagembedding"):
+    with pytest.raises(SourceError, match=r"columns 'a', 'b' are those of no known form.*flagembedding"):
         read_foreign(written(tmp_path / "rows.jsonl", {"a": 1, "b": 2}))
     with pytest.raises(SourceError, match="no row in it"):
         read_foreign(written(tmp_path / "empty.jsonl"))

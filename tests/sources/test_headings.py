@@ -225,3 +225,22 @@ def test_no_markdown_ends_in_an_error(text: str) -> None:
 
     assert text.endswith(rest)
     assert (title is None) == (rest == text)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "![logo](logo.png)",
+        "[![build](https://ci.example/b(1).svg)](https://ci.example) [![docs][badge]][docs]",
+        "[TOC]",
+        "[[_TOC_]]",
+    ],
+)
+def test_pictures_and_badges_may_go_before_a_heading(before: str) -> None:
+    assert take_heading(f"{before}\n\n# Owls\n{BODY}") == ("Owls", BODY)
+    assert take_heading(f"{before} shows owls.\n\n# Owls\n{BODY}")[0] is None
+
+
+@pytest.mark.parametrize("before", [".. image:: owl.png\n   :alt: An owl", "|build| |docs|", "|logo|_"])
+def test_pictures_may_go_before_a_title_of_rst(before: str) -> None:
+    assert take_heading(f"{before}\n\nOwls\n====\n{BODY}", rst=True) == ("Owls", BODY)

@@ -13,6 +13,7 @@ from multigrain.errors import SourceError
 from multigrain.sources.load import load_corpus
 from multigrain.sources.source import data_source
 from multigrain.storage.hub import HubReference, parse_hub
+from multigrain.storage.rows import read_rows
 
 ROWS = {
     "key": [f"k{n}" for n in range(12)],
@@ -84,6 +85,17 @@ def test_wrong_columns_splits_and_names_are_one_line(tmp_path: Path) -> None:
             load_corpus(DocumentsConfig(path=Path(reference)), seed=1)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_split_of_a_saved_data_set_may_have_any_name(tmp_path: Path) -> None:
+    parts = {
+        name: datasets.Dataset.from_dict({"text": [f"{name} {n}" for n in range(2)]}) for name in ("docs", "more")
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
+
+    assert [row.values["text"] for row in read_rows(f"hf:{tmp_path / 'set'}:more")] == ["more 0", "more 1"]
+    with pytest.raises(SourceError, match="no split 'corpus'; it has docs, more"):
+        list(read_rows(f"hf:{tmp_path / 'set'}:corpus"))
 
 
 def test_the_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:

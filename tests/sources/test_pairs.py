@@ -280,3 +280,25 @@ def test_a_passage_goes_before_the_answer_that_stands_in_it(tmp_path) -> None:
     table = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", [value])))
 
     assert [document.text for document in table.documents] == ["Hamlet is a tragedy."]
+
+
+def test_a_compressed_table_says_what_unpacks_it(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl.gz").write_bytes(b"\x1f\x8b")
+
+    with pytest.raises(SourceError, match=r"compressed files are not read; unpack it first, e\.g\. `gunzip -k pairs"):
+        read_pairs(PairsConfig(path=tmp_path / "pairs.jsonl.gz"))
+
+
+@pytest.mark.parametrize("column", ["positive", "positives"])
+def test_a_printed_list_is_one_under_a_name_in_the_plural_and_told_under_another(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"query,{column}\n" + "".join(f"q{n},\"['p{n}', 'r{n}']\"\n" for n in range(3)))
+
+    table = read_pairs(PairsConfig(path=path))
+
+    if column == "positives":
+        assert (table.pairs, table.notes) == (6, ())
+    else:
+        assert table.pairs == 3
+        assert len(table.notes) == 1
+        assert "'positive' holds a list as it is printed, such as ['a', 'b'], in 3 of 3 rows" in table.notes[0]

@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import ID, OWN_ID, PASSAGE, POSITIVE, QUERY, TEXT
+from multigrain.storage.columns import ID, OWN_ID, PASSAGE, POSITIVE, QUERY, TEXT, no_column
 from multigrain.storage.labels import label_of
 from multigrain.storage.rows import Row, read_lines, read_rows, row_kind
 from multigrain.storage.text import NotTextError
@@ -394,3 +394,55 @@ def test_a_name_with_dots_is_a_field_within_a_column(tmp_path: Path) -> None:
         first.text("_source.bodi")
     with pytest.raises(SourceError, match=r":3: no column '_source\.body'"):
         third.text("_source.body")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"d1": {"text": "a"}, "d2": {"text": "b"}},
+        {"documents": [{"text": "a"}, {"text": "b"}]},
+        {"text": {"0": "a", "1": "b"}, "id": {"0": 1, "1": 2}},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_object_with_all_rows_is_not_taken_for_a_row(
+    tmp_path: Path, value: dict[str, object], indent: int | None
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(value, indent=indent))
+
+    with pytest.raises(SourceError, match=rf"one object.*, not a list of rows: its keys are '{next(iter(value))}'"):
+        list(read_rows(path))
+
+
+def test_a_single_row_of_objects_and_lists_is_one(tmp_path: Path) -> None:
+    for row in ({"query": "q", "positives": [{"text": "a"}]}, {"doc": {"text": "a"}}):
+        (tmp_path / "a.json").write_text(json.dumps(row))
+        assert [each.values for each in read_rows(tmp_path / "a.json")] == [row]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_nan_is_what_is_missing_in_every_kind_of_table(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.table({"id": [1.0, float("nan")], "label": pa.array([float("nan"), 1.0])}), path)
+    else:
+        path.write_text(
+            "id,label\n1,NaN\nNaN,1" if name == "a.csv" else '{"id": 1, "label": NaN}\n{"id": NaN, "label": 1}'
+        )
+
+    rows = list(read_rows(path))
+
+    assert [row.identifier("id") for row in rows] == ["1", None]
+    assert [label_of(row, "label") for row in rows] == [None, 1]
+
+
+def test_a_first_row_that_was_taken_for_names_is_told_and_no_error_is_a_flood() -> None:
+    texts = ["what do owls eat at night", "Owls eat mice. " * 100]
+
+    for names in (texts, ["1", "2"]):
+        message = no_column(QUERY, names)
+        assert "if that is a row, write a line with the names of the columns above it" in message
+        assert len(message) < 500
+    assert "row" not in no_column(QUERY, ["Customer question (free text)", "answer"])
+    assert len(no_column(QUERY, [f"d{n}" for n in range(10_000)])) < 500

@@ -137,3 +137,17 @@ def test_marks_of_nothing_are_nothing(tmp_path: Path, usual: str, mark: str) -> 
     rows = read(tmp_path / "a.csv", f"query{usual}positive\nq{usual}{mark}\nr{usual}{mark} pointer\n", usual)
 
     assert [row["positive"] for _, row in rows] == [None, f"{mark} pointer"]
+
+
+@pytest.mark.parametrize("usual", [",", "\t"])
+def test_empty_cells_behind_the_columns_are_no_columns(tmp_path: Path, usual: str) -> None:
+    lines = [["id", "text", "", ""], ["1", "a", "", ""], ["2", "", ""], ["3", "c"]]
+    text = "".join(usual.join(line) + "\r\n" for line in lines)
+
+    assert [row for _, row in read(tmp_path / "a", text, usual)] == [
+        {"id": "1", "text": "a"},
+        {"id": "2", "text": ""},
+        {"id": "3", "text": "c"},
+    ]
+    with pytest.raises(SourceError, match="more cells than columns"):
+        read(tmp_path / "a", text + usual.join(("4", "d", "", "e")) + "\n", usual)

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -168,6 +169,24 @@ def test_similarities_that_call_no_row_of_a_query_no_match_are_told(tmp_path: Pa
     _read(_source(_write(tmp_path, "jsonl", rows), columns={"query": "query", "positive": "positive"}), counts)
 
     assert any("all 6 rows of 2 queries count as matches" in line for line in counts.reading.lines("pairs"))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_name_with_dots_is_a_field_within_a_column(tmp_path: Path, kind: str) -> None:
+    rows = [{"translation": {"en": f"owl {n}", "de": f"Eule {n}"}} for n in range(3)]
+    path = tmp_path / f"bitext.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    counts = MixedRows()
+
+    read = _read(_source(path, columns={"query": "translation.en", "positive": "translation.de"}), counts)
+
+    assert read == [PairRow(f"owl {n}", f"Eule {n}") for n in range(3)]
+    assert counts.reading.unused == []
+    with pytest.raises(SourceError, match=r"no column 'translation\.fr'"):
+        _read(_source(path, columns={"query": "translation.en", "positive": "translation.fr"}))
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:

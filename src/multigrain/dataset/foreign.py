@@ -30,12 +30,13 @@ from multigrain.records import LEVELS
 from multigrain.storage.columns import (
     ANSWERING,
     DOCUMENTS,
-    GRADE,
     LABELS,
+    PAIR_LABEL,
     POSITIVE,
     POSITIVE_SCORE,
     QUERY,
     SCORES,
+    name_columns,
     negative_columns,
     negative_score_columns,
 )
@@ -164,8 +165,7 @@ def detect_format(row: Mapping[str, Any], at: str) -> FormatName:
     if QUERY.among(row) and (POSITIVE.among(row) or DOCUMENTS.among(row)):
         return "sentence-transformers"
     raise SourceError(
-        f"{at}: fields {', '.join(sorted(fields)[:8])} are those of no known form; name it with --format "
-        f"({', '.join(FORMATS)})"
+        f"{at}: columns {name_columns(row)} are those of no known form; name it with --format ({', '.join(FORMATS)})"
     )
 
 
@@ -409,7 +409,7 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
     elif "positive_similarity" in columns:
         yield from negative_score_columns(there)
     if not negatives and "positive_passages" not in columns:
-        yield GRADE.among(there)
+        yield PAIR_LABEL.among(there)
 
 
 def _score_list(row: Row) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -121,11 +121,13 @@ class CorpusFiles:
         return [files.unstrip_protocol(path) if is_remote(place) else path for path in inside]
 
     def _passages(self, path: str, column: Column | str, reading: Reading) -> Iterator[Passage]:
-        rows = read_texts(Path(path)) if column is TEXT else read_rows(path, columns=[column, TITLE])
+        part = path not in self.places  # files of a folder are all read
+        read = partial(read_texts, Path(path)) if column is TEXT else partial(read_rows, path, part=part)
+        rows = read() if column is TEXT else read_rows(path, columns=[column, TITLE], part=part)
         used = using(column, TITLE, ID, "metadata")
-        if (whole := next(read_rows(path), None) if column is not TEXT else None) is not None:
+        if (whole := next(read(), None) if column is not TEXT else None) is not None:
             reading.note_columns(whole, used)  # those that are not used are not read further
-        has_texts = cache(lambda: has_column(read_texts(Path(path)) if column is TEXT else read_rows(path), column))
+        has_texts = cache(lambda: has_column(read(), column))
         for row in rows:
             reading.see(row, used)
             title = row.text(TITLE) if TITLE.among(row.values) is not None else None

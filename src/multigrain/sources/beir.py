@@ -18,12 +18,12 @@ from typing import Final
 
 from multigrain.errors import SourceError
 from multigrain.sources.judgments import UNNAMED, only_file, read_qrels, split_files
-from multigrain.storage.columns import ID, TEXT, TITLE, Column, no_column
+from multigrain.storage.columns import ID, TEXT, TITLE, Column, name_columns, no_column
 from multigrain.storage.files import files_inside, unpack_hint
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.sequences import TextTable
-from multigrain.storage.shards import check_parts, parts_of_table
+from multigrain.storage.shards import check_parts, refuse_part
 from multigrain.storage.text import read_text
 
 TABLE_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
@@ -146,7 +146,7 @@ def _column(path: Path, name: str) -> dict[str, str]:
         if identifier is not None and value is not None and str(value).strip():
             values[identifier] = " ".join(str(value).split())
     if not values:
-        raise SourceError(f"{path}: nothing in a column {name!r}; its columns are {', '.join(map(str, seen))}")
+        raise SourceError(f"{path}: nothing in a column {name!r}; its columns are {name_columns(seen)}")
     return values
 
 
@@ -275,8 +275,8 @@ def read_texts(path: Path) -> Iterator[Row]:
     if path.is_dir():
         check_parts(file for file in files_inside(path) if file.suffix == ".parquet")
         return read_rows(path, "parquet", several=True)
-    if path.is_file() and len(parts := parts_of_table(path)) > 1:
-        raise SourceError(f"{path}: one of {len(parts)} parts; put them all in one folder, and name that")
+    refuse_part(path)
+    check_parts([path])
     if hint := unpack_hint(path):
         raise SourceError(f"{path}: {hint}")
     if suffix not in TABLE_SUFFIXES:

@@ -20,10 +20,14 @@ _FRONT_MATTER: Final = re.compile(
     r"(?(yaml)(?:---|\.\.\.)|\+\+\+)[ \t]*(?:\n|\Z)",
     re.S | re.M,
 )
+_TARGET: Final = r"(?:\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)|\[[^\[\]\n]*\])"
+_PICTURE: Final = rf"!\[[^\[\]\n]*\]{_TARGET}"
 _SHOWS_NO_WORDS: Final = re.compile(
     rf"(?:\s|{_COMMENT}"
     r"|</?(?:a|br|center|div|img|p|picture|source|span)\b[^<>]*>"
     r"|^\([^()\n]+\)=[ \t]*$"  # a label of MyST
+    rf"|{_PICTURE}|\[{_PICTURE}\]{_TARGET}"  # also one that is a link, as badges are
+    r"|^\[{1,2}_?(?:TOC|toc)_?\]{1,2}[ \t]*$"
     r"|^import\s(?:[\w*{},$\s]{1,999}?\sfrom\s+)?(?:'[^'\n]+'|\"[^\"\n]+\");?[ \t]*$"  # of MDX
     r")*",
     re.S | re.M,
@@ -68,8 +72,9 @@ _RST_NOT_LINES: Final = ("::", "..")
 _RST_LONG: Final = 4  # marks that make a line under a longer title
 # Labels, comments, fields such as :orphan:, and directives that set something and show nothing.
 _RST_SETTING: Final = re.compile(
-    r"\.\.(?:\s*$|\s+(?:_|\||\[|(?:meta|highlight|default-role|role|module|currentmodule|index|contents|sectnum)::"
-    r"|(?![\w:+.-]+::)))|:[\w -]+:(?:\s|$)"
+    r"\.\.(?:\s*$|\s+(?:_|\||\[|(?:meta|highlight|default-role|role|module|currentmodule|index|contents|sectnum"
+    r"|image)::"
+    r"|(?![\w:+.-]+::)))|:[\w -]+:(?:\s|$)|(?:\|[^|\s][^|]*\|_{0,2}\s*)+$"
 )
 
 

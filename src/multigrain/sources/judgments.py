@@ -18,7 +18,7 @@ from multigrain.errors import SourceError
 from multigrain.storage.columns import BESIDE_JUDGMENTS, DOCUMENT_ID, JUDGED, QUERY_ID
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
-from multigrain.storage.separated import check_names
+from multigrain.storage.separated import check_names, unquoted
 from multigrain.storage.shards import parts_of_table, stem_of_table
 from multigrain.storage.text import read_text
 
@@ -31,6 +31,7 @@ _QRELS_FOLDERS: Final = ("qrels", "default", "data")
 _LINE: Final = "line"
 _JUDGMENT: Final = "expected query id, document id and grade"
 _LOOKED_AT: Final = 10_000  # lines, to tell which columns they have
+_SCALE: Final = 3  # grades; from 1 to 2 all are relevant, and 1 may mean that it is not on a scale from 1 to 5
 _ITERATIONS: Final = ("0", "Q0")
 
 _Judgment = tuple[str, str, str, Any]
@@ -77,7 +78,9 @@ def read_qrels(
             continue
         grade = _grade(written)
         if grade is None:
-            raise SourceError(f"{place}: grade {written!r} is not a whole number")
+            raise SourceError(
+                f"{place}: grade {written!r} is not a whole number; grades are 0 (not relevant), 1, 2, …"
+            )
         earlier = qrels.setdefault(query_id, {}).setdefault(document_id, grade)
         if earlier != grade:
             raise SourceError(
@@ -85,6 +88,12 @@ def read_qrels(
                 f"and {earlier} above; keep one of the two lines"
             )
     reading.check_few()
+    grades = {grade for judged in qrels.values() for grade in judged.values()}
+    if grades and min(grades) > 0 and max(grades) >= _SCALE:
+        reading.remark(
+            f"grades from {min(grades)} to {max(grades)}, none of them 0: each judged document counts as relevant; "
+            "where some of these grades mean that it is not, write 0 instead"
+        )
     if not qrels:
         raise SourceError(f"{path}: no relevance judgments in it")
     return qrels
@@ -163,7 +172,7 @@ def _judgments_in(path: Path, reading: Reading, documents: Container[str] | None
             judged = grades if isinstance(grades, dict) else dict.fromkeys(map(str, grades), 1)
             yield from ((f"{path}:{asked}", asked, answer, grade) for answer, grade in judged.items())
         return
-    yield from _in_columns(read_rows(path), reading)
+    yield from _in_columns(read_rows(path, part=True), reading)
 
 
 def _in_columns(rows: Iterator[Row], reading: Reading) -> Iterator[_Judgment]:
@@ -296,7 +305,7 @@ def _is_trec(path: Path, documents: Container[str] | None) -> bool:
 
 def _cells(row: Row) -> list[str]:
     line = str(row.values[_LINE])
-    return [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+    return [unquoted(cell.strip()) for cell in (line.split("\t") if "\t" in line else line.split())]
 
 
 def _grade(written: Any) -> int | None:

@@ -23,6 +23,7 @@ from multigrain.sources.load import PlacedDocuments, read_documents, split_group
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import POSITIVE, QUERY, TEXT
+from multigrain.storage.files import unpack_hint
 from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows
@@ -163,10 +164,10 @@ def read_pairs(config: PairsConfig) -> PairTable:
     path = existing_path(config.path, "pairs.path")
     kind = config.kind if config.kind != "auto" else _kind_of(path)
     if kind is None:
-        raise SourceError(
-            f"pairs.path {path}: cannot tell what it holds; expected a .jsonl, .json, .csv, .tsv or .parquet file, "
-            "hf:OWNER/NAME, or a BEIR folder"
+        expected = unpack_hint(path) or (
+            "expected a .jsonl, .json, .csv, .tsv or .parquet file, hf:OWNER/NAME, or a BEIR folder"
         )
+        raise SourceError(f"pairs.path {path}: cannot tell what it holds; {expected}")
     if config.labels is not None:
         return _read_labelled(path, kind, config, config.labels)
     if kind == "beir":

@@ -94,7 +94,7 @@ def _documents(rows: Iterable[Row], config: DocumentsConfig) -> Iterator[Documen
 
 def _title(value: object) -> str | None:
     """A title as text; numbers are titles, too, e.g. a year."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:  # noqa: PLR0124 # NaN
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas makes 2024.0 of it where another row has none

@@ -41,7 +41,7 @@ class Column:
 
 _QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
 _PASSAGES: Final = ("passage", "contents", "content", "document", "body")
-_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts")
+_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts", "context")
 
 QUERY: Final = Column("query", _QUERIES)
 ANSWERING: Final = Column("passage with an answer", _ANSWERING)
@@ -71,28 +71,28 @@ DOCUMENT_ID: Final = Column(
 )
 OWN_ID: Final = Column("id", ("id", "_id"))
 ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
-GRADE: Final = Column(
-    "grade", ("score", "grade", "relevance", "rel", "label", "gold_label", "similarity", "similarity_score")
-)
-JUDGED: Final = Column(
+_SCORED: Final = ("score", "similarity", "similarity_score", "relevance_score")
+_GRADED: Final = (
     "grade",
-    (
-        *GRADE.names,
-        "gain",
-        "judgment",
-        "judgement",
-        "relevance_label",
-        "relevance_grade",
-        "relevance_score",
-        "relevance_judgment",
-        "graded_relevance",
-        "relevancy",
-        "relevant",
-        "is_relevant",
-        "rating",
-        "qrel",
-    ),
+    "relevance",
+    "rel",
+    "label",
+    "gold_label",
+    "relevance_label",
+    "relevance_grade",
+    "relevance_judgment",
+    "graded_relevance",
+    "relevant",
+    "is_relevant",
+    "is_match",
+    "is_duplicate",
+    "is_paraphrase",
+    "is_selected",
 )
+GRADE: Final = Column("grade", (_SCORED[0], *_GRADED, *_SCORED[1:]))
+PAIR_LABEL: Final = Column("label of a pair", (*_GRADED, *_SCORED))
+"""As `GRADE`, where a label goes before a score: of a pair with both, the score is mostly a retriever's."""
+JUDGED: Final = Column("grade", (*GRADE.names, "gain", "judgment", "judgement", "relevancy", "rating", "qrel"))
 """Of judgments of relevance. Next to a pair, some of these names are columns of something else."""
 BESIDE_JUDGMENTS: Final = (Column("iteration", ("iteration", "iter", "q0", "0")), TEXT, TITLE, OWN_ID)
 """What a table of judgments may have besides ids and grades."""
@@ -107,6 +107,9 @@ POSITIVE_SCORE: Final = Column(
     "positive's score", ("positive_score", "pos_score", "pos_scores", "positive_scores", "positive_similarity")
 )
 
+_MOST: Final = 16  # columns in an error
+_LONGEST: Final = 40  # characters of each
+_WORDS: Final = 5  # of a column's name; what has more is a text
 _NEGATIVE: Final = re.compile(
     r"(?:hard_?)?(?:neg|negative)s?(?:_(?:passage|doc|document|text|ctx|message)s?)?_?(?P<number>\d*)"
     r"|rejected(?:_response)?s?_?(?P<rejected>\d*)"
@@ -156,8 +159,19 @@ def no_column(column: Column | str, columns: Iterable[str], *, option: str = "")
         missing = f"no column {column!r}{did_you_mean(column, there)}"
     else:
         missing = f"no column with the {column.holds} ({', '.join(column.names)})"
-    names = ", ".join(map(repr, there)) or "none"
-    return f"{missing}; its columns are {names}" + (f": name one of them with {option}" if option else "")
+    return f"{missing}; its columns are {name_columns(there)}" + (
+        f": name one of them with {option}" if option else ""
+    )
+
+
+def name_columns(columns: Iterable[str]) -> str:
+    """The columns of a table for an error: no flood of them, and what to do where they look like a row."""
+    there = list(columns)
+    shown = [repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") for name in there[:_MOST]]
+    rest = f", … ({len(there):,} in all)" if len(there) > _MOST else ""
+    is_row = any(name.strip().isdigit() or len(name.split()) > _WORDS for name in there)
+    hint = " (if that is a row, write a line with the names of the columns above it)" if is_row else ""
+    return f"{', '.join(shown) or 'none'}{rest}{hint}"
 
 
 @lru_cache(maxsize=4_096)

@@ -53,6 +53,11 @@ def is_plural(column: str) -> bool:
     return column.lower().rstrip("0123456789_").endswith(_PLURAL)
 
 
+def is_printed_list(value: Any) -> bool:
+    """Whether a text looks like a list of texts as JSON, Python or numpy print it."""
+    return isinstance(value, str) and value.startswith(("['", '["')) and value.endswith(("']", '"]'))
+
+
 def list_in(value: Any, column: str, at: str) -> Any:
     """The list that a cell of a text file shows, as JSON, Python or numpy print it; any other value as it is.
 

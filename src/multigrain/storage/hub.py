@@ -137,9 +137,11 @@ def _load(reference: HubReference, shown: str) -> Any:
     if not isinstance(saved, datasets.DatasetDict):
         return saved
     there = ", ".join(saved)
-    split = reference.split or there  # there is one, or it is no split's name
+    # What is saved has no configs: hf:FOLDER:corpus is a split.
+    split = reference.config or reference.split or there  # there is one, or it is no split's name
     if split not in saved:
-        problem = f"no split {split!r}; it has" if reference.split else "give the folder of one of its splits:"
+        is_named = reference.config or reference.split
+        problem = f"no split {split!r}; it has" if is_named else "give the folder of one of its splits:"
         raise SourceError(f"{shown}: {problem} {there}")
     return saved[split]
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import GRADE, LABELS, SCORES, SENTENCES, Column, negative_columns
+from multigrain.storage.columns import LABELS, PAIR_LABEL, SCORES, SENTENCES, Column, negative_columns
 from multigrain.storage.entries import is_plural
 from multigrain.storage.reading import Reading
 from multigrain.storage.rows import Row
@@ -93,7 +93,7 @@ def _number(value: Any) -> float:
 
 def label_column(row: Row) -> str | None:
     """The column with the label of a pair; None where there is none, or where the row holds its negatives itself."""
-    column = GRADE.among(row.values)
+    column = PAIR_LABEL.among(row.values)
     is_scalar = column is not None and not isinstance(row.values[column], list | dict)
     return column if is_scalar and not negative_columns(tuple(row.values)) else None
 
@@ -182,7 +182,10 @@ def leave_undecided(row: Row, column: str, reading: Reading) -> None:
 
 
 def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, queries: int) -> bool:
-    """Say that similarities call no row no match, where queries have several rows: some may be mined negatives.
+    """Say that similarities or grades call no row no match, though some may mean that.
+
+    Similarities are told where queries have several rows: some may be mined negatives. Grades are told where there are
+    different ones, none of them 0: on a scale from 1 to 5, 1 is no match.
 
     Args:
         labels: what the table's labels mean; None where it has none.
@@ -193,12 +196,19 @@ def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, que
     Returns:
         Whether it was said.
     """
-    if labels is None or labels.whole or rows <= queries or not labels.matches(labels.lowest):
+    if labels is None or not labels.matches(labels.lowest):
         return False
+    if labels.lowest == labels.highest if labels.whole else rows <= queries:
+        return False
+    kind, bound, which = (
+        ("grades", "above 0", "grades mean no match")
+        if labels.whole
+        else ("similarities", "at least half of the highest", "of a query's rows are negatives")
+    )
     reading.remark(
-        f"{labels.column!r} holds similarities from {labels.lowest:.3g} to {labels.highest:.3g}, all at least half of "
-        f"the highest: all {rows:,} rows of {queries:,} queries count as matches; where some of a query's rows are "
-        "negatives, give labels instead, 1 for a match and 0 for none"
+        f"{labels.column!r} holds {kind} from {labels.lowest:.3g} to {labels.highest:.3g}, all {bound}: all {rows:,} "
+        f"rows of {queries:,} queries count as matches; where some {which}, give labels instead, 1 for a match and 0 "
+        "for none"
     )
     return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ _SPLIT: Final = "(?P<split>train|validation|valid|val|dev|test)"
 _NUMBER: Final = r"[-_]\d+(?:-of-\d+(?:-[0-9a-f]{16})?)?"  # the hub once put a hash behind it
 _SPLIT_FILE: Final = re.compile(rf"(?:.*/)?{_SPLIT}(?:{_NUMBER})?\.parquet", re.IGNORECASE)
 _SPLIT_FOLDER: Final = re.compile(rf"(?:.*/)?(?:split=)?{_SPLIT}/.*", re.IGNORECASE)
+_CONFIGS: Final = re.compile(r"^configs:", re.MULTILINE)
+_NAMED: Final = 8  # columns or configs in one line
 _CALLED: Final = {"valid": "validation", "val": "validation", "dev": "validation"}
 """What `datasets` calls a split by other names."""
 
@@ -28,7 +30,8 @@ def folder_batches(folder: Path, rows: int, *, several: bool = False) -> Iterato
         several: files of several splits are parts of one table, as the queries of a set are.
 
     Raises:
-        SourceError: there are none, they are of several splits, or one of a table in parts is missing.
+        SourceError: there are none, they are of several splits or of several tables, or one of a table in parts is
+            missing.
     """
     import pyarrow.dataset as ds
 
@@ -42,12 +45,14 @@ def folder_batches(folder: Path, rows: int, *, several: bool = False) -> Iterato
         raise SourceError(f"{folder}: the folder holds neither Parquet files nor a data set that `datasets` saved")
     if not several:
         _require_one_split(folder, inside)
+        _require_one_config(folder)
     check_parts(inside)
     options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(folder)}
     files = list(map(str, inside))
     table = ds.dataset(files, **options)
     # The first file's columns would do for all: a column that another one adds would be lost, and one that holds
     # nothing in the first would be taken for one that never does.
+    _require_one_table(folder, {fragment.path: fragment.physical_schema.names for fragment in table.get_fragments()})
     schemas = [table.schema, *(fragment.physical_schema for fragment in table.get_fragments())]
     schema = _unified(_plain_texts(schemas))
     table = ds.dataset(files, schema=schema, **options)
@@ -101,6 +106,43 @@ def _plain_texts(schemas: Sequence[Any]) -> list[Any]:
         )
         for schema in schemas
     ]
+
+
+def _require_one_table(folder: Path, columns: Mapping[str, Sequence[str]]) -> None:
+    """See that no folder within a folder holds other columns than another, as ids and texts beside judgments.
+
+    One may add columns, or lack some.
+
+    Args:
+        folder: for the message.
+        columns: of each file.
+    """
+    inside: dict[str, dict[str, None]] = {}
+    for path, names in columns.items():
+        inside.setdefault(str(Path(path).parent), {}).update(dict.fromkeys(names))
+    first, *others = inside
+    for other in others:
+        if inside[first].keys() - inside[other].keys() and inside[other].keys() - inside[first].keys():
+            few = (f"{name} ({', '.join(list(inside[name])[:_NAMED])})" for name in (first, other))
+            raise SourceError(f"{folder}: the folder holds several tables, {' and '.join(few)}; name one of the two")
+
+
+def _require_one_config(folder: Path) -> None:
+    """See that a copy of a data set of the hub is of one config: rows of others would come twice, or differently."""
+    card = folder / "README.md"
+    if not card.is_file() or _CONFIGS.search(card.read_text(encoding="utf-8", errors="replace")) is None:
+        return
+    import datasets
+
+    try:
+        names = datasets.get_dataset_config_names(str(folder))
+    except Exception:  # the library raises whatever its readers do; the files are here, whatever it thinks of the card
+        return
+    if len(names) > 1:
+        raise SourceError(
+            f"{folder}: the folder holds the configs {', '.join(names[:_NAMED])}; name one of them, as in "
+            f"hf:{folder}:{names[0]}"
+        )
 
 
 def _require_one_split(folder: Path, files: Sequence[Path]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from multigrain.errors import SourceError
 from multigrain.storage.columns import Column
+from multigrain.storage.entries import is_plural, is_printed_list
 from multigrain.storage.rows import Row
 
 FEW: Final = 0.2
@@ -49,6 +51,7 @@ class Reading:
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     _layouts: dict[tuple[str, ...], None] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
+    _printed: Counter[str] = field(default_factory=Counter)
     _remarks: dict[str, None] = field(default_factory=dict)
 
     @property
@@ -71,6 +74,7 @@ class Reading:
         """Count a row, and note its columns."""
         self.rows += 1
         self.note_columns(row, used)
+        self._printed.update(name for name, value in row.values.items() if is_printed_list(value))
 
     def note_columns(self, row: Row, used: Used) -> None:
         """Note the columns of a row that is not counted, e.g. of one that was read before it is read in part."""
@@ -108,6 +112,13 @@ class Reading:
         for reason, rows in self.left_out.items():
             yield f"{what}: {rows.count:,} of {self.rows:,} {self.unit} left out, {reason}; the first is {rows.first}"
         yield from (f"{what}: {line}" for line in self._remarks)
+        for name, count in self._printed.items():
+            if name in self._used and not is_plural(name) and 2 * count > self.rows:
+                yield (
+                    f"{what}: {name!r} holds a list as it is printed, such as ['a', 'b'], in {count:,} of "
+                    f"{self.rows:,} {self.unit}, and each is read as one text; write a column with a name in the "
+                    "plural, such as positives, or lists in JSON Lines"
+                )
         if unused := self.unused:
             names = ", ".join(map(repr, unused[:_NAMED])) + (", …" if len(unused) > _NAMED else "")
             yield f"{what}: {'columns' if len(unused) > 1 else 'column'} {names} not used"

@@ -7,6 +7,7 @@ line ends in the cells of a text file it is `path:row N, line LINE`, since a spr
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from multigrain.storage.files import is_remote, open_binary, unpack_hint
 from multigrain.storage.hub import ClassName, HubReference, class_names, is_saved, parse_hub, read_hub
 from multigrain.storage.parquet_folder import folder_batches
 from multigrain.storage.separated import check_names, read_separated
-from multigrain.storage.shards import MANIFEST_NAME, remote_files, table_files
+from multigrain.storage.shards import MANIFEST_NAME, refuse_part, remote_files, table_files
 from multigrain.storage.text import storable, text_stream
 
 ROW_KINDS: Final = {
@@ -167,6 +168,7 @@ def read_rows(
     *,
     columns: Sequence[str | Column] | None = None,
     several: bool = False,
+    part: bool = False,
 ) -> Iterator[Row]:
     """Read a table, row by row as rows are asked for.
 
@@ -176,13 +178,17 @@ def read_rows(
         columns: the only columns to read, where the first of them is there: a Parquet file is then read in part.
             The others may be missing.
         several: Parquet files of several splits in a folder are parts of one table.
+        part: a file that is one of several of a table is read alone.
 
     Raises:
-        SourceError: it is of another kind, unreadable, not UTF-8, or malformed at some line.
+        SourceError: it is of another kind, unreadable, not UTF-8, malformed at some line, or one of several parts of a
+            table.
     """
     if kind is None:
         is_folder = not is_remote(path) and Path(path).is_dir()
         kind = row_kind(path) or ("parquet" if is_folder else None)
+    if not (part or kind == "hub" or is_remote(path)):
+        refuse_part(Path(path))
     if kind is None:
         expected = unpack_hint(path) or f"expected one of {', '.join(ROW_KINDS)}"
         raise SourceError(f"{path}: cannot tell what it holds; {expected}")
@@ -240,6 +246,9 @@ def _read_json(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not text.startswith("["):
             if _begins_object(text):
                 raise SourceError(f"{path}: one object over several lines, not a list of rows{_keys(text, stream)}")
+            rest = next((line for line in stream if line.strip()), None)
+            if rest is None and _holds_rows(text):
+                raise SourceError(f"{path}: one object, not a list of rows{_keys(text, stream)}")
             yield from _read_json_lines(path)
             return
         text += stream.read()
@@ -264,10 +273,22 @@ def _begins_object(line: str) -> bool:
     return False
 
 
+def _holds_rows(line: str) -> bool:
+    """Whether the only line of a file is an object that holds rows: by id, or a list under a name."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    entries = list(value.values()) if isinstance(value, dict) else []
+    by_id = len(entries) > 1 and all(isinstance(entry, dict) for entry in entries)
+    return by_id or (len(entries) == 1 and isinstance(entries[0], list))
+
+
 def _keys(text: str, stream: TextIO) -> str:
     """What an object holds, where the rest of it can be read."""
     try:
-        return f": its keys are {', '.join(map(repr, list(json.loads(text + stream.read()))[:_NAMED]))}"
+        keys = list(json.loads(text + stream.read()))[:_NAMED]
+        return f": its keys are {', '.join(map(repr, keys))}; write the rows as a list, or one a line"
     except (ValueError, RecursionError):
         return ""
 
@@ -319,11 +340,20 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 
 def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) -> Iterator[dict[str, Any]]:
-    """The rows of Arrow tables or record batches; classes by their names, where `datasets` wrote them."""
+    """The rows of Arrow tables or record batches; classes by their names, where `datasets` wrote them.
+
+    NaN, which pandas and polars have for what is missing, is nothing, as in JSON and CSV.
+    """
+    import pyarrow as pa
+
     for batch in batches:
+        numbers = {field.name for field in batch.schema if pa.types.is_floating(field.type)}
         selection = _selection(batch.schema.names, columns)
         classes = class_names(batch.schema)
         for values in (batch if selection is None else batch.select(selection)).to_pylist():
+            for name in numbers & values.keys():
+                if (number := values[name]) is not None and math.isnan(number):
+                    values[name] = None
             for name in classes.keys() & values.keys():
                 if isinstance(number := values[name], int):
                     values[name] = ClassName.of(classes[name], number)

@@ -62,8 +62,10 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[str, in
         numbered = chain([first[1]], lines)
         rows = _tab_rows(numbered, first[0]) if separator == "\t" else _csv_rows(numbered, separator, first[0], path)
         _, _, names = next(rows)
+        names = names[: _filled(names) or 1]
         check_names(names, f"{path}:{first[0]}")
         for number, spanned, cells in rows:
+            del cells[max(len(names), _filled(cells)) :]
             before = _before(path, number, spanned)
             if len(cells) > len(names):
                 raise SourceError(
@@ -71,6 +73,11 @@ def read_separated(path: Path | str, usual: str = ",") -> Iterator[tuple[str, in
                 )
             values = [None if cell in _MISSING else cell for cell in cells]
             yield before, number, dict(zip(names, [*values, *[None] * (len(names) - len(cells))], strict=True))
+
+
+def _filled(cells: Sequence[str]) -> int:
+    """How many cells there are without the empty ones at the end, which spreadsheets write behind their columns."""
+    return next((place for place in range(len(cells), 0, -1) if cells[place - 1].strip()), 0)
 
 
 def _before(path: Path | str, line: int, spanned: int) -> str:
@@ -155,7 +162,12 @@ def _tab_rows(lines: Iterator[str], start: int) -> Iterator[_Cells]:
                 within += len(spanned)
                 continue
             ahead.extendleft(reversed(spanned))
-        yield number, within, [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells]
+        yield number, within, [unquoted(cell) for cell in cells]
+
+
+def unquoted(cell: str) -> str:
+    """A cell of a line; one that is quoted from end to end, as CSV quotes, loses its quotes."""
+    return cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
 
 
 def _quoted_record(line: str, further: Iterator[str], spanned: list[str]) -> list[str] | None:

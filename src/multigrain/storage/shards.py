@@ -172,6 +172,28 @@ def parts_of_table(file: Path) -> list[Path]:
     return parts
 
 
+def refuse_part(file: Path) -> None:
+    """See that a file is not one of several parts of a table that lie beside it: it would be read for the whole.
+
+    Raises:
+        SourceError: it is.
+    """
+    part = _PART.fullmatch(file.stem)
+    if part is None or not file.is_file():
+        return
+    like = f"{stem_of_table(file)}*-of-*{file.suffix}"
+    beside = [other.name for other in file.parent.glob(like) if stem_of_table(other) == stem_of_table(file)]
+    if len(beside) > 1:
+        cure = (
+            f"join them first, e.g. `cat {like} > {stem_of_table(file) or 'all'}{file.suffix}`"
+            if file.suffix.lower() == ".jsonl"
+            else "put them all in one folder, and name that"
+            if file.suffix.lower() == ".parquet"
+            else "write their rows into one file"
+        )
+        raise SourceError(f"{file}: one of {len(beside)} parts of a table; {cure}")
+
+
 def check_parts(files: Iterable[Path]) -> None:
     """See that of tables in parts all are there, among some files.
 

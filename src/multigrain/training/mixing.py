@@ -96,7 +96,7 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
                 continue
             if is_match(labels, row, reading):
                 counts.usable += 1
-                if labels is not None and not labels.whole:
+                if labels is not None:
                     queries.add(hash(query[0]))
                 yield from (PairRow(query[0], positive, tuple(negatives)) for positive in positives)
         tell_if_all_match(labels, reading, rows=counts.usable, queries=len(queries))
@@ -123,7 +123,7 @@ def _sample(config: MixSourceConfig, seed: int) -> Iterator[Row]:
     first = list(islice(rows, _LOOKED_AT))
     columns = dict.fromkeys(name for row in first for name in row.values)
     for name in (config.columns.query, config.columns.positive, *config.columns.negatives):
-        if first and name not in columns:
+        if first and name not in columns and all(row.value(name) is None for row in first):
             raise SourceError(
                 f"{config.path}: {no_column(name, columns, option='columns (query, positive, negatives)')}"
             )
@@ -143,7 +143,7 @@ def _rows(config: MixSourceConfig) -> Iterator[Row]:
 
 def _texts(row: Row, name: str) -> list[str]:
     """The texts of one cell: one, several or none; a row of JSON may lack a column, and a list may hold nulls."""
-    value = row.values.get(name)
+    value = row.value(name)
     if isinstance(value, list):
         value = [text for text in value if text is not None]
     return Row(row.before, row.number, {name: value}).texts(name)

@@ -96,7 +96,7 @@ def test_a_column_says_who_asked_and_others_of_what_kind_a_query_is(tmp_path: Pa
     assert found.clusters == ("ann", "ann", "bob", "query q3", "bob", "cid")
     assert found.kinds == {"topic": {f"q{number}": str(number % 2) for number in range(6)}}
     assert not found.notes, "a column that is read is not reported as unused"
-    with pytest.raises(EvaluationError, match=r"nothing in a column 'team'; its columns are person, _id, text"):
+    with pytest.raises(EvaluationError, match=r"nothing in a column 'team'; its columns are 'person', '_id', 'text'"):
         load_evaluation_set(parse_set(str(folder), "test", cluster_by="team"), seed=1)
 
 

@@ -1,0 +1,77 @@
+"""Labels of pairs: the names of their column, and grades that call nothing no match."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multigrain.config import PairsConfig
+from multigrain.dataset.foreign import read_foreign
+from multigrain.sources.pairs import read_pairs
+from multigrain.storage.reading import Reading
+
+
+def write_jsonl(path: Path, values: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "column", ["is_duplicate", "is_relevant", "relevant", "relevance_label", "relevance_score", "Is Match"]
+)
+@pytest.mark.parametrize(("yes", "no"), [(1, 0), (True, False), ("1", "0")])
+def test_a_label_of_a_pair_is_used_by_any_of_its_names(tmp_path: Path, column: str, yes: object, no: object) -> None:
+    values = [{"question": "q", "answer": "p", column: yes}, {"question": "q", "answer": "n", column: no}]
+    path = write_jsonl(tmp_path / "a.jsonl", values)
+
+    (row,), _ = read_foreign(path)
+    table = read_pairs(PairsConfig(path=path))
+
+    assert (row.positives, row.negatives) == (("p",), ("n",))
+    assert [document.text for document in table.documents] == ["p"]
+
+
+@pytest.mark.parametrize("score", ["score", "similarity"])
+def test_a_label_goes_before_the_score_of_its_pair(tmp_path: Path, score: str) -> None:
+    values = [
+        {"query": "q", "answer": "p", score: 0.4, "label": 1},
+        {"query": "q", "answer": "n", score: 0.9, "label": 0},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", values)
+    reading = Reading()
+
+    (row,), _ = read_foreign(path, reading=reading)
+
+    assert (row.positives, row.negatives) == (("p",), ("n",))
+    assert reading.unused == [score]
+    assert [document.text for document in read_pairs(PairsConfig(path=path)).documents] == ["p"]
+
+
+def test_grades_none_of_which_is_0_are_told(tmp_path: Path) -> None:
+    def notes(grades: list[int]) -> list[str]:
+        values = [{"query": f"q{n}", "answer": f"p{n}", "grade": grade} for n, grade in enumerate(grades)]
+        path = write_jsonl(tmp_path / "a.jsonl", values)
+        reading = Reading()
+        read_foreign(path, reading=reading)
+        table = read_pairs(PairsConfig(path=path))
+        read = [line for line in (*table.notes, *reading.lines("a.jsonl")) if "count as matches" in line]
+        assert table.pairs == sum(grade > 0 for grade in grades)
+        return read
+
+    told = notes([1, 5, 3])
+
+    assert len(told) == 2, "both readers of pairs say it"
+    assert all("'grade' holds grades from 1 to 5, all above 0: all 3 rows of 3 queries" in line for line in told)
+    assert notes([1, 1, 1]) == notes([0, 1, 2]) == []
+
+
+@pytest.mark.parametrize("context", ["context", "contexts"])
+def test_the_context_of_an_answer_is_the_passage(tmp_path: Path, context: str) -> None:
+    row = {"question": "Who wrote it?", "answer": "Shakespeare", context: "Hamlet is a tragedy by Shakespeare."}
+    path = write_jsonl(tmp_path / "a.jsonl", [row])
+
+    assert read_foreign(path)[0][0].positives == (row[context],)
+    assert [document.text for document in read_pairs(PairsConfig(path=path)).documents] == [row[context]]
+    assert read_pairs(PairsConfig(path=path, positive_field="answer")).documents[0].text == "Shakespeare"

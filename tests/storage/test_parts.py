@@ -1,0 +1,93 @@
+"""Tables in parts, and folders that hold more than one table: what is read for the whole is the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from multigrain.config import DocumentsConfig, PairsConfig
+from multigrain.dataset.foreign import read_foreign
+from multigrain.errors import SourceError
+from multigrain.mining.corpus import CorpusFiles
+from multigrain.mining.job import read_pairs as read_pairs_to_mine
+from multigrain.sources.load import read_documents
+from multigrain.sources.pairs import read_pairs
+from multigrain.storage.rows import read_rows
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "documents": lambda path: list(read_documents(DocumentsConfig(path=path, text_field="answer"))[0]),
+    "pairs": lambda path: read_pairs(PairsConfig(path=path)),
+    "training files": read_foreign,
+    "mining": lambda path: read_pairs_to_mine(path, None, None),
+    "corpus": lambda path: list(CorpusFiles((str(path),), "answer")),
+}
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def pairs(count: int, start: int = 0) -> list[dict[str, object]]:
+    return [{"query": f"q{n}", "answer": f"p{n}"} for n in range(start, start + count)]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_one_of_several_parts_is_not_read_for_the_whole(tmp_path: Path, reader: str) -> None:
+    parts = [write(tmp_path / f"train-0000{n}-of-00003.parquet", pairs(4, 4 * n)) for n in range(3)]
+
+    with pytest.raises(
+        SourceError, match=r"train-00001-of-00003\.parquet: one of 3 parts of a table; put them all in"
+    ):
+        READERS[reader](parts[1])
+
+    READERS[reader](tmp_path)
+    for part in parts[:2]:
+        part.unlink()
+    READERS[reader](parts[2])
+
+
+@pytest.mark.parametrize("reader", ["pairs", "training files", "mining"])
+def test_parts_of_json_lines_are_to_be_joined(tmp_path: Path, reader: str) -> None:
+    for n in range(2):
+        (tmp_path / f"train-{n}-of-2.jsonl").write_text('{"query": "q", "answer": "p"}\n')
+
+    with pytest.raises(SourceError, match=r"one of 2 parts of a table; join them first, e\.g\. `cat train\*-of-\*"):
+        READERS[reader](tmp_path / "train-0-of-2.jsonl")
+
+
+def test_a_folder_of_ids_and_texts_beside_judgments_is_not_one_table(tmp_path: Path) -> None:
+    write(tmp_path / "en-corpus" / "test-00000-of-00001.parquet", [{"_id": "d", "text": "t"}])
+    write(tmp_path / "en-qrels" / "test-00000-of-00001.parquet", [{"query-id": "q", "corpus-id": "d", "score": 1}])
+
+    with pytest.raises(SourceError, match=r"several tables, .*en-corpus \(_id, text\) and .*en-qrels \(query-id, "):
+        list(read_rows(tmp_path))
+
+    assert len(list(read_rows(tmp_path / "en-corpus"))) == 1
+
+
+def test_years_of_one_table_may_add_columns_or_lack_some(tmp_path: Path) -> None:
+    write(tmp_path / "year=2023" / "a.parquet", [{"_id": "d", "text": "t"}])
+    write(tmp_path / "year=2024" / "a.parquet", [{"_id": "e", "text": "t", "title": "T"}])
+    write(tmp_path / "year=2025" / "a.parquet", [{"text": "t"}])
+
+    assert [row.values["year"] for row in read_rows(tmp_path)] == [2023, 2024, 2025]
+
+
+@pytest.mark.parametrize("columns", [("query", "answer"), ("query", "answer", "negative")])
+def test_the_configs_of_a_copy_of_a_data_set_are_not_one_table(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    for name, there in (("pair", ("query", "answer")), ("triplet", columns)):
+        write(tmp_path / name / "train-00000-of-00001.parquet", [dict.fromkeys(there, "x")])
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in ("pair", "triplet"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n# Pairs\n")
+
+    with pytest.raises(SourceError, match=r"the folder holds the configs pair, triplet; name one of them, as in hf:"):
+        list(read_rows(tmp_path))
+
+    assert [tuple(row.values) for row in read_rows(f"hf:{tmp_path}:triplet")] == [columns]
+    assert [tuple(row.values) for row in read_rows(tmp_path / "pair")] == [("query", "answer")]
