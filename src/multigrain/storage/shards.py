@@ -191,7 +191,9 @@ def refuse_part(file: Path) -> None:
             if file.suffix.lower() == ".parquet"
             else "write their rows into one file"
         )
-        raise SourceError(f"{file}: one of {len(beside)} parts of a table; {cure}")
+        raise SourceError(
+            f"{file}: one of {len(beside)} parts of a table; {cure}; to read this one alone, copy it to a folder of its own"
+        )
 
 
 def check_parts(files: Iterable[Path]) -> None:
