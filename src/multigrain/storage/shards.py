@@ -192,7 +192,8 @@ def refuse_part(file: Path) -> None:
             else "write their rows into one file"
         )
         raise SourceError(
-            f"{file}: one of {len(beside)} parts of a table; {cure}; to read this one alone, copy it to a folder of its own"
+            f"{file}: one of {len(beside)} parts of a table; {cure}; to read this one alone, copy it to a folder of "
+            "its own"
         )
 
 
