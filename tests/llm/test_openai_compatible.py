@@ -25,7 +25,7 @@ from multigrain.llm.session.session import JournaledClient
 from .conftest import Endpoint, Handler, chat_answer, error_answer
 
 KEY = "sk-secret-7f3a9b"
-SCHEMA = {"type": "object", "properties": {"query": {"type": "string", "minLength": 1}}, "required": ["query"]}
+SCHEMA = {"type": "object", "properties": {"query": {"type": "string", "maxLength": 90}}, "required": ["query"]}
 
 
 @pytest.fixture(autouse=True)
@@ -253,11 +253,20 @@ def test_never_more_in_flight_than_the_concurrency(endpoint: Endpoint) -> None:
     assert endpoint.most_in_flight == 6
 
 
+def test_least_lengths_are_not_sent_since_servers_then_write_no_quotes(endpoint: Endpoint) -> None:
+    endpoint.handler = sequence(chat_answer('{"minLength": "q"}'))
+    fields = {"minLength": {"type": "string", "minLength": 1, "maxLength": 9}}
+    run(client(endpoint), request(schema={"type": "object", "properties": fields}))
+
+    sent = endpoint.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert sent["properties"] == {"minLength": {"type": "string", "maxLength": 9}}
+
+
 @pytest.mark.parametrize("understood", ["json_schema without limits", "json_object", "nothing"])
 def test_a_response_format_that_is_turned_down_is_put_another_way(endpoint: Endpoint, understood: str) -> None:
     async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         form = body.get("response_format")
-        limited = "minLength" in str(form)
+        limited = "maxLength" in str(form)
         kind = (form or {}).get("type")
         if form is None or (understood == "json_object" and kind == "json_object"):
             return chat_answer('{"query": "q"}')

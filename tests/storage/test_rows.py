@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import tracemalloc
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,54 @@ def test_classes_whose_names_say_nothing_count_by_their_numbers(tmp_path: Path) 
     datasets.Dataset.from_dict({"label": [1, 0]}, features=features).to_parquet(tmp_path / "a.parquet")
 
     assert [label_of(row, "label") for row in read_rows(tmp_path / "a.parquet")] == [1, 0]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder", "saved"])
+def test_cells_of_different_kinds_that_datasets_keeps_as_json_are_what_they_were(tmp_path: Path, kind: str) -> None:
+    written = [
+        {"query": "a", "positive": "one text", "neg": ["n", {"text": "m"}], "meta": {"by": [1, "x"]}},
+        {"query": "b", "positive": ["one", "two"], "neg": [], "meta": None},
+        {"query": "c", "positive": None, "neg": None, "meta": {"by": None}},
+    ]
+    features = datasets.Features(
+        {
+            "query": datasets.Value("string"),
+            "positive": datasets.Json(),
+            "neg": datasets.List(datasets.Json()),
+            "meta": {"by": datasets.Json()},
+        }
+    )
+    data = datasets.Dataset.from_list(written, features=features)
+    path = tmp_path / ("a.parquet" if kind == "parquet" else "table")
+    if kind == "saved":
+        data.save_to_disk(str(path))
+    else:
+        if kind == "folder":
+            path.mkdir()
+        data.to_parquet(path if kind == "parquet" else path / "a.parquet")
+
+    rows = list(read_rows(path))
+
+    assert [row.values["query"] for row in rows] == ["a", "b", "c"]
+    assert [row.values["positive"] for row in rows] == ["one text", ["one", "two"], None]
+    assert [row.values["neg"] or [] for row in rows] == [["n", {"text": "m"}], [], []]
+    assert rows[0].values["meta"] == {"by": [1, "x"]}
+    assert [row.texts(POSITIVE) for row in rows] == [["one text"], ["one", "two"], []]
+
+
+def test_ids_that_duckdb_makes_uuids_of_are_texts(tmp_path: Path) -> None:
+    identifier = "6af613b6-569c-5c22-9c37-2ed93f31d3af"
+    ids = pa.array([uuid.UUID(identifier).bytes, None], pa.uuid())
+    pq.write_table(pa.table({"_id": ids, "text": ["a", "b"]}), tmp_path / "a.parquet")
+
+    assert [row.identifier(ID) for row in read_rows(tmp_path / "a.parquet")] == [identifier, None]
+
+
+def test_a_cell_that_is_no_json_in_a_column_of_it_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array(["{"], pa.json_())}), tmp_path / "a.parquet")
+
+    with pytest.raises(SourceError, match="a cell in a column of JSON is no JSON"):
+        list(read_rows(tmp_path / "a.parquet"))
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])

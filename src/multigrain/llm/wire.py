@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from multigrain.llm.alternatives import read_alternatives
@@ -12,11 +12,12 @@ from multigrain.llm.complaints import Complaint, filtered, read_complaint, read_
 from multigrain.llm.messages import read_message
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, UnusableAnswer
 from multigrain.llm.reasoning import thinks_aloud, without_reasoning
+from multigrain.llm.schemas import CHECKED_HERE, without_keywords
 
 ResponseFormat = Literal["json_schema", "json_schema_basic", "json_schema_plain", "json_object", "text"]
-"""How a schema reaches the endpoint: whole; without the limits that strict endpoints turn down; as bare properties,
-for services that know a part of JSON schema; as the wish for some JSON object; not at all. Under the last two it
-stands in the prompt instead."""
+"""How a schema reaches the endpoint: whole but for `CHECKED_HERE`; without the limits that strict endpoints turn down;
+as bare properties, for services that know a part of JSON schema; as the wish for some JSON object; not at all. Under
+the last two it stands in the prompt instead."""
 
 _FORMS: Final[tuple[ResponseFormat, ...]] = (
     "json_schema",
@@ -83,9 +84,13 @@ _THEN_EVERY: Final = 16
 _SMALLEST_SHARE: Final = 4
 """An answer gets this part of the tokens that it should have, at least: with fewer it would be paid for and cut."""
 
-_LIMITS: Final = ("minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "minimum", "maximum")
+_LIMITS: Final = (*CHECKED_HERE, "maxLength", "pattern", "format", "minItems", "maxItems", "minimum", "maximum")
 _STRICT: Final = ("additionalProperties", "title", "default", "$schema")
-_LEFT_OUT: Final = {"json_schema": (), "json_schema_basic": _LIMITS, "json_schema_plain": (*_LIMITS, *_STRICT)}
+_LEFT_OUT: Final = {
+    "json_schema": CHECKED_HERE,
+    "json_schema_basic": _LIMITS,
+    "json_schema_plain": (*_LIMITS, *_STRICT),
+}
 _MOST_TOKENS: Final = re.compile(
     r"max(?:imum)?[ _](?:(?:completion|output|new)[ _])?tokens\b.{0,160}?(?:at most|up to|<=|less than or equal to"
     r"|maximum(?: value)?(?: of| is)?|not exceed|no more than|\[1, ?)\D{0,12}(\d{2,7})",
@@ -128,7 +133,7 @@ def chat_body(
         return body
     if form in _LEFT_OUT:
         strict = {} if form == "json_schema_plain" else {"strict": True}
-        answer = {"name": "answer", **strict, "schema": _without(_LEFT_OUT[form], request.schema)}
+        answer = {"name": "answer", **strict, "schema": without_keywords(_LEFT_OUT[form], request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": answer}
     elif form == "json_object":
         body["response_format"] = {"type": "json_object"}
@@ -356,17 +361,6 @@ def _fold_system_message(messages: list[dict[str, str]]) -> None:
     if len(messages) > 1 and messages[0]["role"] == "system":
         system = messages.pop(0)
         messages[0]["content"] = f"{system['content']}\n\n{messages[0]['content']}"
-
-
-def _without(names: Collection[str], schema: Any) -> Any:
-    """A schema without some of its keywords; properties may well be called like them."""
-    if isinstance(schema, list):
-        return [_without(names, part) for part in schema]
-    if not names or not isinstance(schema, Mapping):
-        return schema
-    named = {name: schema[name] for name in ("properties", "$defs") if name in schema}
-    plain = {key: _without(names, value) for key, value in schema.items() if key not in names and key not in named}
-    return plain | {name: {key: _without(names, part) for key, part in parts.items()} for name, parts in named.items()}
 
 
 def _detail(usage: Mapping[str, Any], details: str, name: str) -> int:

@@ -7,7 +7,6 @@ line ends in the cells of a text file it is `path:row N, line LINE`, since a spr
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from multigrain.storage.columns import Column, no_column
 from multigrain.storage.entries import list_in, passage_text
 from multigrain.storage.files import is_remote, open_binary, unpack_hint
 from multigrain.storage.hub import ClassName, HubReference, class_names, is_saved, parse_hub, read_hub
+from multigrain.storage.logical import logical_readers
 from multigrain.storage.parquet_folder import folder_batches
 from multigrain.storage.separated import check_names, read_separated
 from multigrain.storage.shards import MANIFEST_NAME, refuse_part, remote_files, table_files
@@ -299,6 +299,20 @@ def _parse(text: str) -> Any:
     return _storable(value) if _HALF_CHARACTER.search(text) else value
 
 
+def _parse_cell(text: str) -> Any:
+    """As `_parse`, for a column of JSON.
+
+    Raises:
+        SourceError: it is none.
+    """
+    try:
+        return _parse(text)
+    except _RepeatedKeyError as error:
+        raise SourceError(f"a cell of JSON has the key {str(error)!r} twice: {text[:_SHOWN]!r}") from None
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"a cell in a column of JSON is no JSON ({error}): {text[:_SHOWN]!r}") from None
+
+
 def _constant(name: str) -> None:
     if name != "NaN":
         raise ValueError(f"{name} is no number that JSON has")
@@ -340,20 +354,17 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 
 def _table_rows(batches: Iterator[Any], columns: Sequence[str | Column] | None) -> Iterator[dict[str, Any]]:
-    """The rows of Arrow tables or record batches; classes by their names, where `datasets` wrote them.
+    """The rows of Arrow tables or record batches, with what their values stand for (see `logical_readers`).
 
-    NaN, which pandas and polars have for what is missing, is nothing, as in JSON and CSV.
+    Classes are given by their names, where `datasets` wrote them.
     """
-    import pyarrow as pa
-
     for batch in batches:
-        numbers = {field.name for field in batch.schema if pa.types.is_floating(field.type)}
         selection = _selection(batch.schema.names, columns)
-        classes = class_names(batch.schema)
-        for values in (batch if selection is None else batch.select(selection)).to_pylist():
-            for name in numbers & values.keys():
-                if (number := values[name]) is not None and math.isnan(number):
-                    values[name] = None
+        chosen = batch if selection is None else batch.select(selection)
+        classes, readers = class_names(chosen.schema), logical_readers(chosen.schema, _parse_cell)
+        for values in chosen.to_pylist():
+            for name, read in readers.items():
+                values[name] = read(values[name])
             for name in classes.keys() & values.keys():
                 if isinstance(number := values[name], int):
                     values[name] = ClassName.of(classes[name], number)

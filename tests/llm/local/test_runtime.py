@@ -18,7 +18,7 @@ from tests.llm.local.conftest import MODEL, NEEDS, listening_ports
 
 from multigrain.config import LLMConfig
 from multigrain.errors import LLMError, MissingExtraError, ModelError
-from multigrain.llm.answers import ask
+from multigrain.llm.answers import answer_schema, ask
 from multigrain.llm.build import build_client, client_identity
 from multigrain.llm.local import openvino, runtime
 from multigrain.llm.local.gguf_file import GgufFile, GgufHeader
@@ -80,6 +80,17 @@ def test_schemas_are_followed(llm: LocalLLM) -> None:
     for answer in together(llm, *requests):
         assert len(Query.model_validate(json.loads(answer.text)).query) <= 40
     assert asyncio.run(ask(llm, requests[0], Query)).query
+
+
+class Program(BaseModel):
+    code: str = Field(min_length=1)
+
+
+def test_texts_of_a_schema_hold_quotes_and_line_ends(llm: LocalLLM) -> None:
+    program = 'print("hello")\nprint("bye")'
+    asked = f"Write a program that prints hello and bye. Answer as JSON: {json.dumps({'code': program})}"
+    (answer,) = together(llm, request(asked, max_tokens=48, schema=answer_schema(Program)))
+    assert json.loads(answer.text) == {"code": program}
 
 
 def test_stop_and_seed(llm: LocalLLM) -> None:

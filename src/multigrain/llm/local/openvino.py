@@ -19,6 +19,7 @@ from multigrain.llm.local.gguf_file import GgufFile
 from multigrain.llm.local.memory import check_memory, openvino_bytes
 from multigrain.llm.local.readable_copy import copy_bytes, readable_file
 from multigrain.llm.protocol import Completion, CompletionFailure, CompletionRequest, extra_fingerprint
+from multigrain.llm.schemas import CHECKED_HERE, without_keywords
 from multigrain.storage.hardware import cpu_has_amx
 
 PASSED_ON: Final = frozenset({"chat_template_kwargs"})
@@ -123,7 +124,7 @@ class OpenVinoLLM:
         room = self._context_tokens - len(prompt)
         if room < 1:
             raise _too_long(len(prompt), self._context_tokens)
-        schema = None if request.schema is None else json.dumps(request.schema)
+        schema = None if request.schema is None else json.dumps(without_keywords(CHECKED_HERE, request.schema))
         written = 0
         for attempt in range(1 if schema is None else _ATTEMPTS):
             seeded = replace(request, seed=request.seed + attempt)
