@@ -77,11 +77,11 @@ def queries_for(positives: np.ndarray, seed: int) -> np.ndarray:
 def ours(corpus: np.ndarray, queries: np.ndarray) -> list[list[int]]:
     """Our miner over vectors in memory."""
     from multigrain.mining.mine import QueryBlock, mine_negatives
-    from multigrain.mining.rules import MiningRules, text_keys
+    from multigrain.mining.rules import MiningRules, word_keys
 
     # Texts are hashed within the clock, as the peer deduplicates them within its own.
-    keys = text_keys([f"d{row}" for row in range(len(corpus))])
-    own = text_keys([f"q{row}" for row in range(len(queries))])
+    keys = word_keys([f"d{row}" for row in range(len(corpus))])
+    own = word_keys([f"q{row}" for row in range(len(queries))])
     block = QueryBlock(
         queries,
         np.einsum("nd,nd->n", queries, corpus[: len(queries)]),

@@ -10,7 +10,7 @@ from tests.curriculum.measures import level_of
 
 from multigrain.config import PhaseConfig
 from multigrain.curriculum.plan import cut_for_processes, plan_batches, plan_sources
-from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, long_form_index, text_key
+from multigrain.curriculum.pools import GradedPool, GradedShape, PairPool, long_form_index, passage_key
 from multigrain.curriculum.schedule import level_schedule
 from multigrain.records import LEVELS, Level
 
@@ -202,5 +202,5 @@ def test_a_batch_that_cannot_be_filled_is_cut_to_equal_parts() -> None:
 
 
 def test_texts_have_the_same_key_in_every_process() -> None:
-    assert text_key("déjà vu") == 611761165987220780
-    assert text_key("a") != text_key("b")
+    assert passage_key("déjà vu") == 611761165987220780
+    assert passage_key("a") != passage_key("b")

@@ -10,7 +10,7 @@ from multigrain.mining.approximate import ApproximateSearch, recall_of
 from multigrain.mining.best import NO_ROW
 from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.mine import Mined, QueryBlock, fuse_ranks, mine_negatives
-from multigrain.mining.rules import MiningRules, ceilings_of, text_keys
+from multigrain.mining.rules import MiningRules, ceilings_of, word_keys
 from multigrain.mining.search import top_k
 
 
@@ -27,7 +27,7 @@ def _mine(
     vectors = 0.6 * vectors + corpus[:queries]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = texts or [f"document {row}" for row in range(rows)]
-    keys = text_keys(texts)
+    keys = word_keys(texts)
     block = QueryBlock(
         vectors,
         np.einsum("nd,nd->n", vectors, corpus[:queries]),
@@ -79,7 +79,7 @@ def test_the_same_text_in_other_case_and_punctuation_is_no_negative_and_repeats_
     mined, _, _ = _mine(MiningRules(negatives=6), texts=texts)
 
     assert nearest[0] not in mined[0].indices
-    keys = text_keys([texts[row] for row in mined[0].indices])
+    keys = word_keys([texts[row] for row in mined[0].indices])
     assert len(set(keys.tolist())) == 6
 
 

@@ -63,7 +63,7 @@ class GradedPool:
         """The pool of graded rows."""
         return cls(
             [
-                tuple(map(text_key, (row.query, row.positive, *(negative.text for negative in row.negatives))))
+                tuple(map(passage_key, (row.query, row.positive, *(negative.text for negative in row.negatives))))
                 for row in examples
             ],
             shape,
@@ -198,10 +198,10 @@ class PairPool:
 
 def further_positive_keys(row: GradedExample) -> tuple[int, ...]:
     """Keys of a row's further positives."""
-    return tuple(text_key(passage.text) for passage in row.further_positives)
+    return tuple(passage_key(passage.text) for passage in row.further_positives)
 
 
-def text_key(text: str) -> int:
+def passage_key(text: str) -> int:
     """A number for a text: the same in every process, which the built-in hash is not."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest(), "big")
 

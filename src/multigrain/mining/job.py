@@ -24,7 +24,7 @@ from multigrain.mining.corpus import CorpusFiles, Passage, TextList
 from multigrain.mining.distributed import DistributedSearch
 from multigrain.mining.lexical import LexicalIndex
 from multigrain.mining.mine import Keys, Mined, QueryBlock, Search, mine_negatives
-from multigrain.mining.rules import MiningRules, text_keys
+from multigrain.mining.rules import MiningRules, word_keys
 from multigrain.mining.vectors import SHARD_ROWS, VectorStore, embed_shards, missing_shards, shards_of
 from multigrain.sources.words import fold_words
 from multigrain.storage.columns import POSITIVE, QUERY
@@ -187,7 +187,7 @@ def mine(
     def texts_and_keys() -> Iterator[str]:
         passages = corpus.passages()
         while batch := list(islice(passages, SHARD_ROWS)):
-            text_keys_of.append(text_keys([passage.text for passage in batch]))
+            text_keys_of.append(word_keys([passage.text for passage in batch]))
             own.note(batch, text_keys_of[-1])
             yield from (passage.text for passage in batch)
 
@@ -250,7 +250,7 @@ class _OwnPassages:
 
     def __init__(self, pairs: PairFile) -> None:
         texts = list(dict.fromkeys(text for positives in pairs.positives for text in positives))
-        self._keys = dict(zip(texts, text_keys(texts).tolist(), strict=True))
+        self._keys = dict(zip(texts, word_keys(texts).tolist(), strict=True))
         self._with_title: dict[int, set[int]] = {key: set() for key in self._keys.values()}
 
     def note(self, passages: Sequence[Passage], keys: Keys) -> None:
@@ -261,7 +261,7 @@ class _OwnPassages:
             keys: of its texts with their titles.
         """
         titled = [number for number, passage in enumerate(passages) if passage.body != passage.text]
-        bodies = text_keys([passages[number].body for number in titled])
+        bodies = word_keys([passages[number].body for number in titled])
         for number, body in zip(titled, bodies.tolist(), strict=True):
             if body in self._with_title:
                 self._with_title[body].add(int(keys[number]))
@@ -291,7 +291,7 @@ def _query_block(pairs: PairFile, passages: _OwnPassages, keys: Keys, encoder: E
     texts = list(dict.fromkeys(text for positives in pairs.positives for text in positives))
     row_of = {text: row for row, text in enumerate(texts)}
     queries, positives = encoder.encode_queries(pairs.queries), encoder.encode_documents(texts)
-    own, there = text_keys(list(pairs.queries)), frozenset(keys.tolist())
+    own, there = word_keys(list(pairs.queries)), frozenset(keys.tolist())
     lowest = [
         min(float(vector @ positives[row_of[text]]) for text in own_positives)
         for vector, own_positives in zip(queries, pairs.positives, strict=True)

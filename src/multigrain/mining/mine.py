@@ -83,7 +83,7 @@ def mine_negatives(
     Args:
         queries: whom for.
         corpus: (m, d) vectors, read block by block.
-        keys: (m,) each row's text key; see `rules.text_keys`.
+        keys: (m,) each row's text key; see `rules.word_keys`.
         rules: what counts and what is taken.
         search: finds the nearest rows; None for exact search.
         lexical: ranks rows by words: (texts, depth) to (n, depth) rows, `NO_ROW` where no more share a word.

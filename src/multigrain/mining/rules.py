@@ -91,7 +91,7 @@ def ceilings_of(rules: MiningRules, positive_similarities: Floats) -> Floats | N
     return np.min(limits, axis=0).astype(np.float32) if limits else None
 
 
-def text_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def word_keys(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """A 64-bit hash of each text's words, equal for equal texts; good in this process only.
 
     Signs do not count: a passage behind its title and a dash is the passage still, and never its own negative.

@@ -24,7 +24,7 @@ from multigrain.curriculum.pools import (
     PairPool,
     RowPool,
     further_positive_keys,
-    text_key,
+    passage_key,
 )
 from multigrain.curriculum.schedule import LevelSchedule, level_schedule
 from multigrain.errors import ModelError, SourceError
@@ -128,7 +128,7 @@ def scored_source(
                 if scored is None or example.positive_score is None:
                     continue
                 if level == LEVELS[-1]:  # the last, and perhaps the only, time around
-                    keys.append((text_key(example.query), text_key(example.positive)))
+                    keys.append((passage_key(example.query), passage_key(example.positive)))
                     further.append(further_positive_keys(example))
                 passages = targets.of_level(scored, level) if banded else targets.whole(scored)
                 labels = [targets.label(example.positive_score), *(label for _, label in passages)]
@@ -169,7 +169,7 @@ def listed_source(
                     yield example.query, answer, *passages, labels
 
     dataset = _memory_mapped(folder / f"{GRADED}.arrow", columns, listed())
-    keys = [(text_key(example.query), text_key(example.positive)) for example in examples]
+    keys = [(passage_key(example.query), passage_key(example.positive)) for example in examples]
     further = [further_positive_keys(row) for row in examples]
     return TrainingSource(GRADED, dataset, ListPool(keys, further, banded, in_turn=True), weight)
 
@@ -192,7 +192,7 @@ def pair_source(
     def listed() -> Iterator[tuple[str, ...]]:
         stands = 0
         for row in rows:
-            keys.append(tuple(text_key(text) for text in (row.query, row.positive, *row.negatives)))
+            keys.append(tuple(passage_key(text) for text in (row.query, row.positive, *row.negatives)))
             starts.append(stands)
             stands += max(1, len(row.negatives))
             if not with_negatives:
@@ -332,7 +332,7 @@ class RowTexts:
         texts = {name: str(text) for name, text in row.items() if name != LABEL}
         # The passages of a list are nobody's negatives: a batch may hold one twice.
         return max(map(len, texts.values())), tuple(
-            text_key(text) for name, text in texts.items() if not name.startswith(PASSAGE)
+            passage_key(text) for name, text in texts.items() if not name.startswith(PASSAGE)
         )
 
 
