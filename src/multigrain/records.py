@@ -38,6 +38,10 @@ class Split(StrEnum):
     TEST = "test"
 
 
+HELD_OUT: Final = (Split.VALIDATION, Split.TEST)
+"""The sides that nothing is tuned on."""
+
+
 class Origin(StrEnum):
     """Where a negative's text comes from."""
 

@@ -25,7 +25,7 @@ from multigrain.llm.session.session import JournaledClient
 from .conftest import Endpoint, Handler, chat_answer, error_answer
 
 KEY = "sk-secret-7f3a9b"
-SCHEMA = {"type": "object", "properties": {"query": {"type": "string", "maxLength": 90}}, "required": ["query"]}
+SCHEMA = {"type": "object", "properties": {"query": {"type": "string", "pattern": ".+"}}, "required": ["query"]}
 
 
 @pytest.fixture(autouse=True)
@@ -266,7 +266,7 @@ def test_least_lengths_are_not_sent_since_servers_then_write_no_quotes(endpoint:
 def test_a_response_format_that_is_turned_down_is_put_another_way(endpoint: Endpoint, understood: str) -> None:
     async def handle(number: int, body: dict[str, Any], incoming: web.Request) -> web.StreamResponse:
         form = body.get("response_format")
-        limited = "maxLength" in str(form)
+        limited = "pattern" in str(form)
         kind = (form or {}).get("type")
         if form is None or (understood == "json_object" and kind == "json_object"):
             return chat_answer('{"query": "q"}')

@@ -7,8 +7,11 @@ from typing import Any, Final
 
 CHECKED_HERE: Final = ("minLength",)
 """What answers are only checked for, and no server is told. xgrammar, with which vLLM and OpenVINO GenAI decode, takes
-a text with a least or greatest length for one that holds no quote, backslash or line end: no code could be written. A
-greatest length is sent all the same: without one a small model may repeat itself until its tokens are used up."""
+a text with a least or greatest length for one that holds no quote, backslash or line end: no code could be written.
+
+A greatest length is sent, since whoever sets one wants a small model that repeats itself to end there. No schema of this
+package has one.
+"""
 
 
 def without_keywords(names: Collection[str], schema: Any) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.sources.beir import is_beir
-from multigrain.storage.files import UNPACK, file_state, files_inside, walk_folders
+from multigrain.storage.files import UNPACK, files_state, visible_files, walk_folders
 from multigrain.storage.hub import is_saved, parse_hub
 from multigrain.storage.rows import TABLES_OF_FOLDERS, row_kind
 from multigrain.storage.shards import is_table
@@ -77,31 +76,21 @@ def _is_one_table(folder: Path) -> bool:
 
 
 def files_fingerprint(path: Path) -> str:
-    """A hash over the names and contents of the files at a path; see `storage.files.file_state`.
+    """A hash over the names and contents of the files at a path; see `storage.files.files_state`.
 
     Of a data set it is the reference and, for a folder, its files. What the hub holds is not looked at.
     """
     if is_hub(path):
         folder = parse_hub(path).folder
-        return names_and_states(files_inside(folder) if folder is not None else (), folder, start=str(path))
+        return files_state(visible_files(folder) if folder is not None else (), folder, start=str(path))
     if path.is_file():
-        return names_and_states([path], path.parent)
+        return files_state([path], path.parent)
     if is_table(path):
-        return names_and_states(sorted(path.iterdir()), path.parent)
+        return files_state(sorted(path.iterdir()), path.parent)
     if table_kind(path) is not None:
-        inside = (file for file in files_inside(path) if not file.name.startswith("."))
-        return names_and_states(inside, path.parent)
+        return files_state(visible_files(path), path.parent)
     # A link to nothing is no file.
-    return names_and_states((file for file in document_files(path) if file.exists()), path.parent)
-
-
-def names_and_states(files: Iterable[Path], folder: Path | None = None, *, start: str = "") -> str:
-    """A hash over files' names (as seen from a folder, where one is given) and what tells that they changed."""
-    digest = hashlib.sha256(start.encode())
-    for file in files:
-        name = file.name if folder is None else file.relative_to(folder)
-        digest.update(f"{name}\x1f{file_state(file)}\n".encode())
-    return digest.hexdigest()
+    return files_state((file for file in document_files(path) if file.exists()), path.parent)
 
 
 def document_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from multigrain.config import DocumentsConfig
 from multigrain.errors import SourceError
-from multigrain.records import Document, Split
+from multigrain.records import HELD_OUT, Document, Split
 from multigrain.sources.chunking import chunk_document, cut_text
 from multigrain.sources.grouping import divide_group, join_groups, near_duplicate_groups, too_large_group
 from multigrain.sources.source import data_source
@@ -33,9 +33,9 @@ class Corpus:
     Attributes:
         documents: in a stable order; on the disk, so that there may be more than memory holds.
         counts: documents, train, validation, test, groups, too_short, repeated, cut, chunked, unreadable, source;
-            divided: held-out documents with a near-duplicate among those to train on; test_titled and test_titles:
-            test documents with a title, and different titles among these; and too_short_names and repeated_names: the
-            ids of the first few of them.
+            divided: held-out documents with a near-duplicate among those to train on; held_out_titled: those with a
+            title; test_titled and test_titles: test documents with one, and different titles among these; and
+            too_short_names and repeated_names: the ids of the first few of them.
     """
 
     documents: Sequence[Document]
@@ -108,9 +108,10 @@ def prepare_corpus(
             f"{tied}; give more documents{' that differ' if tied else ''}, or lower documents.validation_share and "
             "documents.test_share"
         )
-    titles = [
-        title for place, group in enumerate(groups) if sides[group] is Split.TEST and (title := parts[place].title)
-    ]
+    titles: dict[Split, list[str]] = {side: [] for side in HELD_OUT}
+    for place, group in enumerate(groups):
+        if sides[group] is not Split.TRAIN and (title := parts[place].title):
+            titles[sides[group]].append(title)
     trained = {own for own, group in zip(alike, groups, strict=True) if sides[group] is Split.TRAIN}
     counts: dict[str, int | str] = {
         "documents": len(split),
@@ -120,8 +121,9 @@ def prepare_corpus(
         "divided": sum(
             own in trained and sides[group] is not Split.TRAIN for own, group in zip(alike, groups, strict=True)
         ),
-        "test_titled": len(titles),
-        "test_titles": len({fold_text(title) for title in titles}),
+        "held_out_titled": sum(map(len, titles.values())),
+        "test_titled": len(titles[Split.TEST]),
+        "test_titles": len({fold_text(title) for title in titles[Split.TEST]}),
         "source": source,
         **names,
     }
@@ -325,5 +327,10 @@ def _place(folded: bytes) -> float:
 
 
 def titles_suffice(documents: Sequence[Document]) -> bool:
-    """Whether at least half of the documents have a title that a person wrote."""
-    return 2 * sum(document.title is not None for document in documents) >= len(documents) > 0
+    """Whether the titles that people wrote ask for all of these documents; see `enough_titles`."""
+    return enough_titles(sum(document.title is not None for document in documents), len(documents))
+
+
+def enough_titles(titled: int, documents: int) -> bool:
+    """Whether titles are queries enough for held-out documents, so that none are written: half of them have one."""
+    return 2 * titled >= documents > 0

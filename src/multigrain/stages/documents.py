@@ -14,7 +14,7 @@ from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.session.session import paid_session
 from multigrain.records import Split, Task
-from multigrain.sources.load import load_corpus
+from multigrain.sources.load import enough_titles, load_corpus
 from multigrain.sources.pairs import load_pairs
 from multigrain.sources.source import data_source
 from multigrain.sources.store import write_document_table, write_query_table
@@ -97,7 +97,8 @@ def document_lines(config: Config, counts: Mapping[str, Any]) -> Iterator[str]:
         return
     titled, titles = counts.get("test_titled", 0), counts.get("test_titles", 0)
     asks = config.evaluation.queries
-    by_title = titles > 0 and (asks == "titles" or (asks == "auto" and 2 * titled >= counts["test"]))
+    suffice = enough_titles(counts.get("held_out_titled", 0), counts["validation"] + counts["test"])
+    by_title = titles > 0 and (asks == "titles" or (asks == "auto" and suffice))
     queries = titles if by_title else counts["test"]
     if by_title and titled >= _SHARED * titles:
         yield (

@@ -21,7 +21,7 @@ from multigrain.errors import ConfigError, UnusableOutputError
 from multigrain.llm.build import total_concurrency
 from multigrain.llm.protocol import UnusableAnswer
 from multigrain.llm.session.session import JournaledClient, PaidSession, paid_session
-from multigrain.records import Document, Split, SynthesizedRow
+from multigrain.records import HELD_OUT, Document, Split, SynthesizedRow
 from multigrain.sources.store import write_document_table
 from multigrain.stages.base import STOPPING, RunContext, Stage
 from multigrain.stages.first_rows import FirstRows, remedy_for, said
@@ -31,7 +31,6 @@ from multigrain.storage.files import atomic_write
 from multigrain.storage.rundir import StageManifest
 from multigrain.synthesis.heldout import HELDOUT, dump_heldout_queries, write_heldout_queries
 from multigrain.synthesis.inputs import (
-    HELD_OUT,
     heldout_documents,
     heldout_units,
     parts_to_ask,

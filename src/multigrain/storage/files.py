@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,7 +26,7 @@ UNPACK: Final = {
 }
 """What unpacks a file whose name ends so."""
 
-_READ_WHOLE: Final = 2**30  # bytes of a file whose content tells whether it has changed
+_READ_WHOLE: Final = 2**30  # bytes of files whose content tells whether they have changed
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -155,6 +154,15 @@ def files_inside(folder: Path) -> list[Path]:
     return sorted(root / name for root, names in walk_folders(folder) for name in names if (root / name).is_file())
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """As `files_inside`, without hidden files and what is in hidden folders, such as a clone's `.git`."""
+    return [
+        file
+        for file in files_inside(folder)
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+
+
 def _folder_id(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
@@ -225,18 +233,33 @@ def content_fingerprint(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def file_state(path: Path) -> str:
-    """What tells whether a file or a folder has changed: what it holds. So one that is written again is the same one.
+def files_state(files: Iterable[Path], folder: Path | None = None, *, start: str = "") -> str:
+    """A hash over files' names and what they hold: files that are written again with the same content are the same.
 
-    Of a file above 1 GiB, which takes seconds to read, and of one that nobody may read, size and time of change stand
-    for it.
+    Of files that have more than 1 GiB together, which take seconds to read, sizes and times of change stand for the
+    content; and so they do for a file that nobody may read.
+
+    Args:
+        files: the files; of a folder, all files inside that are not hidden.
+        folder: where names start; None for the last part of each alone.
+        start: what the hash is of besides.
     """
-    status = path.stat()
-    if not (stat.S_ISREG(status.st_mode) and status.st_size > _READ_WHOLE):
+    found = [inside for file in files for inside in (visible_files(file) if file.is_dir() else [file])]
+    is_read = sum(file.stat().st_size for file in found) <= _READ_WHOLE
+    digest = hashlib.sha256(start.encode())
+    for file in found:
+        name = file.name if folder is None else file.relative_to(folder)
+        digest.update(f"{name}\x1f{_file_state(file, is_read)}\n".encode())
+    return digest.hexdigest()
+
+
+def _file_state(file: Path, is_read: bool) -> str:
+    if is_read:
         try:
-            return content_fingerprint(path) or ""
+            return _file_hash(file)
         except OSError:
             pass
+    status = file.stat()
     return f"{status.st_size} {status.st_mtime_ns}"
 
 

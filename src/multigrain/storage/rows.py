@@ -300,17 +300,11 @@ def _parse(text: str) -> Any:
 
 
 def _parse_cell(text: str) -> Any:
-    """As `_parse`, for a column of JSON.
-
-    Raises:
-        SourceError: it is none.
-    """
+    """As `_parse`, for a column of JSON; what is none stays the text that it is."""
     try:
         return _parse(text)
-    except _RepeatedKeyError as error:
-        raise SourceError(f"a cell of JSON has the key {str(error)!r} twice: {text[:_SHOWN]!r}") from None
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"a cell in a column of JSON is no JSON ({error}): {text[:_SHOWN]!r}") from None
+    except (_RepeatedKeyError, ValueError, RecursionError):
+        return text
 
 
 def _constant(name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from multigrain.config import Config
-from multigrain.records import Document, GivenQuery, Split, SynthesizedRow, Task
+from multigrain.records import HELD_OUT, Document, GivenQuery, Split, SynthesizedRow, Task
 from multigrain.sources.grouping import near_duplicate_groups
 from multigrain.sources.labels import in_rounds
 from multigrain.sources.load import load_corpus, titles_suffice
@@ -22,9 +22,6 @@ from multigrain.storage.rundir import RunDirectory
 from multigrain.synthesis.brainstorm import shares_of
 from multigrain.synthesis.strategies.protocol import WritingUnit, row_id
 from multigrain.synthesis.units import label_units, pair_units, task_units, writing_units
-
-HELD_OUT: Final = (Split.VALIDATION, Split.TEST)
-"""The parts of the documents that training never sees."""
 
 _LABEL_WORDS: Final = 8
 _HELD_OUT_FIRST: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN)

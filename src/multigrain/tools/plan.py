@@ -193,8 +193,8 @@ def _held_out(config: Config, documents: Sequence[Document], splits: Mapping[str
     """About how many queries a held-out side gives; None where that is not known."""
     queries = config.evaluation.queries
     if config.start_from == "documents" and queries in ("auto", "titles"):
-        held_out = [document for document in documents if document.split is side]
-        titles = {fold_text(document.title) for document in held_out if document.title}
+        held_out = [document for document in documents if document.split is not Split.TRAIN]
+        titles = {fold_text(document.title) for document in held_out if document.title and document.split is side}
         if titles and (queries == "titles" or titles_suffice(held_out)):
             return len(titles)  # the chunks of a document share its title, which is one query
     return splits[str(side)] or None if queries != "none" else None

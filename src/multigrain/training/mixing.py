@@ -14,7 +14,7 @@ from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column
-from multigrain.storage.files import file_state, files_inside
+from multigrain.storage.files import files_state
 from multigrain.storage.hub import HubReference, is_saved
 from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
@@ -107,9 +107,8 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
 def mix_fingerprint(config: MixSourceConfig) -> list[Any]:
     """Changes when the files behind a set do. A hub data set is its name."""
     path = Path(config.path).expanduser()
-    files = files_inside(path) if path.is_dir() else [path]
-    states = [(file.name, file_state(file)) for file in files if file.exists()]
-    return [config.model_dump(mode="json", exclude={"path"}), states or config.path]
+    state = files_state([path], path.parent) if path.exists() else config.path
+    return [config.model_dump(mode="json", exclude={"path"}), state]
 
 
 def _sample(config: MixSourceConfig, seed: int) -> Iterator[Row]:

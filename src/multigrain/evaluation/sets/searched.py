@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from multigrain.errors import EvaluationError
 from multigrain.records import Document, Split
 from multigrain.sources.beir import join_title
+from multigrain.sources.load import enough_titles
 from multigrain.sources.words import fold_text
 from multigrain.storage.sequences import DiskList, TextTable
 
@@ -71,10 +72,10 @@ class SearchedDocuments:
                 yield identifier, title
 
     def titles_suffice(self, splits: Sequence[Split]) -> bool:
-        """Whether at least half of the documents of some sides have a title."""
+        """Whether the documents of some sides have titles enough to ask with."""
         sides = np.isin(np.asarray(self._splits), [_SPLITS.index(split) for split in splits])
         titled = np.asarray(self._titled, dtype=np.int64)
-        return bool(2 * sides[titled].sum() >= sides.sum() > 0)
+        return enough_titles(int(sides[titled].sum()), int(sides.sum()))
 
     def same_text(self, identifier: str) -> list[str]:
         """The documents with a document's text, its own among them, in order."""
