@@ -38,10 +38,17 @@ class Column:
         """What an option names; this column, by any of its names, where the option is left at the first of them."""
         return self if name in (None, self.names[0]) else str(name)
 
+    def without(self, other: Column | str) -> Column:
+        """This column, but never the one that is chosen for something else by its very name."""
+        if isinstance(other, Column):
+            return self
+        return Column(self.holds, tuple(name for name in self.names if _plain(name) != _plain(other)))
+
 
 _QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
 _PASSAGES: Final = ("passage", "contents", "content", "document", "body")
-_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts", "context")
+_CONTEXTS: Final = ("contexts", "context")
+_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", *_CONTEXTS)
 
 QUERY: Final = Column("query", _QUERIES)
 ANSWERING: Final = Column("passage with an answer", _ANSWERING)
@@ -62,6 +69,8 @@ POSITIVE: Final = Column(
         "sentence_b",
     ),
 )
+CONTEXT: Final = Column("context", _CONTEXTS)
+"""Of the positive's columns those that some tables have for something else; see `entries.positive_column`."""
 TITLE: Final = Column("title", ("title",))
 PASSAGE: Final = Column("text", ("text", *_PASSAGES))
 TEXT: Final = Column("text", ("text", "query", "question", *_PASSAGES, "anchor"))
@@ -133,6 +142,14 @@ def negative_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
 def negative_score_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns that hold scores of negatives, a number or a list of numbers each, in the order of the negatives."""
     return _numbered(_NEGATIVE_SCORE, columns)
+
+
+def apart(query: Column | str, positive: Column | str) -> tuple[Column | str, Column | str]:
+    """The query's column and the positive's: what is chosen for one by its very name is no candidate for the other."""
+    return (
+        query.without(positive) if isinstance(query, Column) else query,
+        positive.without(query) if isinstance(positive, Column) else positive,
+    )
 
 
 def pair_columns(columns: Iterable[str]) -> tuple[str, str] | None:
