@@ -9,6 +9,7 @@ import pytest
 
 from multigrain.config import PairsConfig
 from multigrain.dataset.foreign import read_foreign
+from multigrain.errors import SourceError
 from multigrain.sources.pairs import read_pairs
 from multigrain.storage.reading import Reading
 
@@ -47,6 +48,48 @@ def test_a_label_goes_before_the_score_of_its_pair(tmp_path: Path, score: str) -
     assert (row.positives, row.negatives) == (("p",), ("n",))
     assert reading.unused == [score]
     assert [document.text for document in read_pairs(PairsConfig(path=path)).documents] == ["p"]
+
+
+@pytest.mark.parametrize("label", ["label", "is_duplicate", "is_relevant", "is_match"])
+@pytest.mark.parametrize("grade", ["relevance", "rel", "relevance_grade", "score"])
+def test_a_label_goes_before_a_grade_and_a_score(tmp_path: Path, label: str, grade: str) -> None:
+    values = [
+        {"query": "q", "answer": "p", grade: 1, label: 1},
+        {"query": "q", "answer": "n", grade: 3, label: 0},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", values)
+    reading = Reading()
+
+    (row,), _ = read_foreign(path, reading=reading)
+
+    assert (row.positives, row.negatives, reading.unused) == (("p",), ("n",), [grade])
+    assert [document.text for document in read_pairs(PairsConfig(path=path)).documents] == ["p"]
+
+
+@pytest.mark.parametrize("labels", [("sports", "politics"), ("", None), ("sports", 1, "politics")])
+def test_a_score_is_used_beside_a_label_that_is_empty_or_holds_other_words(
+    tmp_path: Path, labels: tuple[object, ...]
+) -> None:
+    values = [
+        {"query": "q", "answer": f"p{n}", "label": label, "score": float(n == 0)} for n, label in enumerate(labels)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", values)
+    reading = Reading()
+
+    (row,), _ = read_foreign(path, reading=reading)
+    table = read_pairs(PairsConfig(path=path))
+
+    assert (row.positives, row.negatives[:1], reading.unused) == (("p0",), ("p1",), ["label"])
+    assert [document.text for document in table.documents] == ["p0"]
+    assert any("column 'label' not used" in note for note in table.notes)
+
+
+def test_one_word_among_labels_is_a_fault_and_not_passed_over(tmp_path: Path) -> None:
+    values = [{"query": "q", "answer": "p", "label": label, "score": 0.5} for label in ("yes", "no", "perhaps", "yes")]
+    path = write_jsonl(tmp_path / "a.jsonl", values)
+
+    with pytest.raises(SourceError, match=r"a\.jsonl:3: 'label' is 'perhaps', not a number"):
+        read_pairs(PairsConfig(path=path))
 
 
 def test_grades_none_of_which_is_0_are_told(tmp_path: Path) -> None:

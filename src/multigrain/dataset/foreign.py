@@ -31,7 +31,6 @@ from multigrain.storage.columns import (
     ANSWERING,
     DOCUMENTS,
     LABELS,
-    PAIR_LABEL,
     POSITIVE,
     POSITIVE_SCORE,
     QUERY,
@@ -140,6 +139,7 @@ def open_foreign(
     column = usual_label_column(first)
     if column is None or read_as in ("tevatron", "multigrain"):
         return (row for _, row in usable), read_as
+    reading.use(column)
     return _by_label(column, list(usable), reading, path), read_as
 
 
@@ -399,10 +399,9 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
     """The columns that a form's reader uses among those of a table."""
     yield from columns
     there = tuple(names)
-    negatives = negative_columns(there)
     if not columns:
         yield QUERY.among(there)
-        yield from negatives
+        yield from negative_columns(there)
         if POSITIVE.among(there) is None:
             yield DOCUMENTS.among(there)
         if (score := POSITIVE_SCORE.among(there)) is not None:
@@ -410,8 +409,6 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
             yield from negative_score_columns(there)
     elif "positive_similarity" in columns:
         yield from negative_score_columns(there)
-    if not negatives and "positive_passages" not in columns:
-        yield PAIR_LABEL.among(there)
 
 
 def _score_list(row: Row) -> str | None:

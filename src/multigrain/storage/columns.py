@@ -81,16 +81,10 @@ DOCUMENT_ID: Final = Column(
 OWN_ID: Final = Column("id", ("id", "_id"))
 ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
 _SCORED: Final = ("score", "similarity", "similarity_score", "relevance_score")
-_GRADED: Final = (
-    "grade",
-    "relevance",
-    "rel",
+_LABELLED: Final = (
     "label",
     "gold_label",
     "relevance_label",
-    "relevance_grade",
-    "relevance_judgment",
-    "graded_relevance",
     "relevant",
     "is_relevant",
     "is_match",
@@ -98,10 +92,18 @@ _GRADED: Final = (
     "is_paraphrase",
     "is_selected",
 )
-GRADE: Final = Column("grade", (_SCORED[0], *_GRADED, *_SCORED[1:]))
-PAIR_LABEL: Final = Column("label of a pair", (*_GRADED, *_SCORED))
-"""As `GRADE`, where a label goes before a score: of a pair with both, the score is mostly a retriever's."""
-JUDGED: Final = Column("grade", (*GRADE.names, "gain", "judgment", "judgement", "relevancy", "rating", "qrel"))
+_GRADED: Final = ("grade", "relevance", "rel", "relevance_grade", "relevance_judgment", "graded_relevance")
+PAIR_LABEL: Final = Column("label of a pair", (*_LABELLED, *_GRADED, *_SCORED))
+"""A label goes before a grade, and both before a score: of a pair with both, the score is mostly a retriever's."""
+SENTENCE_SCORE: Final = Column("score", (*_SCORED, *_GRADED, *_LABELLED))
+"""Of two sentences; a score orders pairs more finely than a label does."""
+JUDGED: Final = Column(
+    "grade",
+    (
+        *(_SCORED[0], *_GRADED, *_LABELLED, *_SCORED[1:]),
+        *("gain", "judgment", "judgement", "relevancy", "rating", "qrel"),
+    ),
+)
 """Of judgments of relevance. Next to a pair, some of these names are columns of something else."""
 BESIDE_JUDGMENTS: Final = (Column("iteration", ("iteration", "iter", "q0", "0")), TEXT, TITLE, OWN_ID)
 """What a table of judgments may have besides ids and grades."""

@@ -70,7 +70,7 @@ def label_of(row: Row, column: str) -> float | None:
         SourceError: it is no number.
     """
     value: Any = row.values.get(column)
-    if value is None or (isinstance(value, str) and value.strip().lower() in _UNDECIDED):
+    if _is_undecided(value):
         return None
     number = _number(value)
     if not math.isfinite(number):
@@ -91,18 +91,37 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def label_column(row: Row) -> str | None:
-    """The column with the label of a pair; None where there is none, or where the row holds its negatives itself."""
-    column = PAIR_LABEL.among(row.values)
-    is_scalar = column is not None and not isinstance(row.values[column], list | dict)
-    return column if is_scalar and not negative_columns(tuple(row.values)) else None
-
-
 def usual_label_column(rows: Iterable[Row]) -> str | None:
-    """The column with the labels of a table, by its first rows: at least half of them have it."""
-    columns = [label_column(row) for row in islice(rows, LOOKED_AT)]
-    found = [column for column in columns if column is not None]
-    return found[0] if found and 2 * len(found) >= len(columns) else None
+    """The column with the labels of a table, by its first rows: at least half of them have it.
+
+    One that is empty, or whose words are mostly no labels, such as topics, is passed over where another may have them.
+    """
+    looked_at = list(islice(rows, LOOKED_AT))
+    among = PAIR_LABEL.all_among(dict.fromkeys(name for row in looked_at for name in row.values))
+    labelled = [row.values for row in looked_at if _has_label_or_score(row.values)]
+    there = {
+        name: [values[name] for values in labelled if name in values and not isinstance(values[name], list | dict)]
+        for name in among
+    }
+    usual = [name for name, cells in there.items() if cells and 2 * len(cells) >= len(looked_at)]
+    return next((name for name in usual if not _are_other_words(there[name])), usual[0] if usual else None)
+
+
+def _has_label_or_score(values: Mapping[str, Any]) -> bool:
+    """Whether a row may be a pair with a label: it has no negatives of its own, and no list of labels."""
+    first = PAIR_LABEL.among(values)
+    is_scalar = first is not None and not isinstance(values[first], list | dict)
+    return is_scalar and not negative_columns(tuple(values))
+
+
+def _are_other_words(cells: list[Any]) -> bool:
+    """Whether nothing stands in a column, or most of it is no label."""
+    filled = [cell for cell in cells if not _is_undecided(cell)]
+    return not filled or 2 * sum(map(math.isnan, map(_number, filled))) > len(filled)
+
+
+def _is_undecided(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _UNDECIDED)
 
 
 def read_labels(column: str, rows: Iterable[Row]) -> Labels | None:
