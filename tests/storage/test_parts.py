@@ -14,6 +14,7 @@ from multigrain.dataset.foreign import read_foreign
 from multigrain.errors import SourceError
 from multigrain.mining.corpus import CorpusFiles
 from multigrain.mining.job import read_pairs as read_pairs_to_mine
+from multigrain.sources.beir import read_texts
 from multigrain.sources.load import read_documents
 from multigrain.sources.pairs import read_pairs
 from multigrain.storage.rows import read_rows
@@ -52,13 +53,60 @@ def test_one_of_several_parts_is_not_read_for_the_whole(tmp_path: Path, reader: 
     READERS[reader](parts[2])
 
 
+ALONE = "; to read this one alone, copy it to a folder of its own"
+
+
 @pytest.mark.parametrize("reader", ["pairs", "training files", "mining"])
 def test_parts_of_json_lines_are_to_be_joined(tmp_path: Path, reader: str) -> None:
-    for n in range(2):
-        (tmp_path / f"train-{n}-of-2.jsonl").write_text('{"query": "q", "answer": "p"}\n')
+    for name in ("train", "train-hard"):
+        for n in range(2):
+            (tmp_path / f"{name}-{n}-of-2.jsonl").write_text('{"query": "q", "answer": "p"}\n')
+    part = tmp_path / "train-0-of-2.jsonl"
 
-    with pytest.raises(SourceError, match=r"one of 2 parts of a table; join them first, e\.g\. `cat train\*-of-\*"):
-        READERS[reader](tmp_path / "train-0-of-2.jsonl")
+    with pytest.raises(SourceError) as caught:
+        READERS[reader](part)
+    command = "cat train-0-of-2.jsonl train-1-of-2.jsonl > train.jsonl"
+    assert str(caught.value) == f"{part}: one of 2 parts of a table; join them first, e.g. `{command}`{ALONE}"
+
+
+@pytest.mark.parametrize(
+    ("stem", "count", "cure"),
+    [
+        ("d[v2]", 2, "join them first, e.g. `cat 'd[v2]-0-of-2.jsonl' 'd[v2]-1-of-2.jsonl' > 'd[v2].jsonl'`"),
+        ("a b*", 2, "join them first, e.g. `cat 'a b*-0-of-2.jsonl' 'a b*-1-of-2.jsonl' > 'a b*.jsonl'`"),
+        ("t", 12, "join all 12 parts first, t-0-of-12.jsonl to t-11-of-12.jsonl in this order, e.g. as t.jsonl"),
+    ],
+)
+def test_the_command_that_joins_parts_names_these_alone(tmp_path: Path, stem: str, count: int, cure: str) -> None:
+    for n in range(count):
+        (tmp_path / f"{stem}-{n}-of-{count}.jsonl").write_text('{"query": "q", "answer": "p"}\n')
+    part = tmp_path / f"{stem}-0-of-{count}.jsonl"
+
+    with pytest.raises(SourceError) as caught:
+        list(read_rows(part))
+    assert str(caught.value) == f"{part}: one of {count} parts of a table; {cure}{ALONE}"
+
+
+def test_the_command_that_joins_parts_overwrites_nothing(tmp_path: Path) -> None:
+    for name in ("t-0-of-2", "t-1-of-2", "t", "t-joined"):
+        (tmp_path / f"{name}.jsonl").write_text('{"query": "q", "answer": "p"}\n')
+
+    with pytest.raises(SourceError, match=r"`cat t-0-of-2\.jsonl t-1-of-2\.jsonl > t-joined1\.jsonl`"):
+        list(read_rows(tmp_path / "t-0-of-2.jsonl"))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_part_of_ids_and_texts_is_not_advised_to_be_read_alone(tmp_path: Path, suffix: str) -> None:
+    parts = [tmp_path / f"corpus-{n}-of-2.{suffix}" for n in range(2)]
+    for part in parts:
+        part.write_text('{"_id": "d", "text": "t"}\n' if suffix == "jsonl" else "_id,text\nd,t\n")
+
+    with pytest.raises(SourceError, match="one of 2 parts of a table; ") as caught:
+        list(read_texts(parts[0]))
+    assert ALONE not in str(caught.value)
+    parts[1].unlink()
+    with pytest.raises(SourceError, match=r"corpus-1-of-2.*: no such file, and .* is one of 2 parts; fetch them all"):
+        list(read_texts(parts[0]))
 
 
 def test_a_folder_of_ids_and_texts_beside_judgments_is_not_one_table(tmp_path: Path) -> None:
