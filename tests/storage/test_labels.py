@@ -10,6 +10,7 @@ import pytest
 from multigrain.config import PairsConfig
 from multigrain.dataset.foreign import read_foreign
 from multigrain.errors import SourceError
+from multigrain.sources.judgments import read_qrels
 from multigrain.sources.pairs import read_pairs
 from multigrain.storage.reading import Reading
 
@@ -107,7 +108,21 @@ def test_grades_none_of_which_is_0_are_told(tmp_path: Path) -> None:
 
     assert len(told) == 2, "both readers of pairs say it"
     assert all("'grade' holds grades from 1 to 5, all above 0: all 3 rows of 3 queries" in line for line in told)
-    assert notes([1, 1, 1]) == notes([0, 1, 2]) == []
+    assert notes([1, 1, 1]) == notes([0, 1, 2]) == notes([1, 2, 2]) == notes([0, 1, 5]) == []
+
+
+@pytest.mark.parametrize("grades", [(1, 2), (2, 2), (1, 3), (2, 4), (3, 3), (0, 3), (-1, 3), (1, 1)])
+def test_grades_that_begin_above_0_are_told_of_pairs_as_of_judgments(tmp_path: Path, grades: tuple[int, int]) -> None:
+    told = min(grades) > 0 and max(grades) >= 3
+    values = [{"query": f"q{n}", "answer": f"p{n}", "grade": grade} for n, grade in enumerate(grades)]
+    pairs = read_pairs(PairsConfig(path=write_jsonl(tmp_path / "a.jsonl", values))).notes
+    qrels = tmp_path / "test.tsv"
+    qrels.write_text("".join(f"q\td{n}\t{grade}\n" for n, grade in enumerate(grades)))
+    judgments = Reading("judgments")
+    read_qrels(qrels, reading=judgments)
+
+    assert any("where some grades mean no match" in line for line in pairs) == told
+    assert any("none of them 0" in line for line in judgments.lines("test.tsv")) == told
 
 
 @pytest.mark.parametrize("context", ["context", "contexts"])

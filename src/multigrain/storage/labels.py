@@ -22,6 +22,7 @@ _WORDS: Final = {
     **dict.fromkeys(("false", "no", "contradiction", "not_entailment", "not_duplicate", "not_equivalent"), 0.0),
     **dict.fromkeys(("not_paraphrase", "not_relevant", "irrelevant", "no_match"), 0.0),
 }
+_SCALE: Final = 3  # grades that go up to it may begin with one for no match
 _CONTRADICTION: Final = 2.0  # its number in inference data
 LOOKED_AT: Final = 1_000
 """How many rows tell whether a table has labels: in JSON a row may lack what the next one has."""
@@ -200,11 +201,19 @@ def leave_undecided(row: Row, column: str, reading: Reading) -> None:
         reading.leave_out("no label", f"{row.place}: {column!r} is empty, and other rows have one")
 
 
+def may_grade_no_match(lowest: float, highest: float) -> bool:
+    """Whether grades none of which is 0 may be of a scale whose lowest means no match, as 1 does on one from 1 to 5.
+
+    The rule of pairs and of judgments: from 1 to 2 all are relevant, more or less.
+    """
+    return lowest > 0 and highest >= _SCALE
+
+
 def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, queries: int) -> bool:
     """Say that similarities or grades call no row no match, though some may mean that.
 
-    Similarities are told where queries have several rows: some may be mined negatives. Grades are told where there are
-    different ones, none of them 0: on a scale from 1 to 5, 1 is no match.
+    Similarities are told where queries have several rows: some may be mined negatives. Grades are told where
+    `may_grade_no_match`.
 
     Args:
         labels: what the table's labels mean; None where it has none.
@@ -217,7 +226,7 @@ def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, que
     """
     if labels is None or not labels.matches(labels.lowest):
         return False
-    if labels.lowest == labels.highest if labels.whole else rows <= queries:
+    if not may_grade_no_match(labels.lowest, labels.highest) if labels.whole else rows <= queries:
         return False
     kind, bound, which = (
         ("grades", "above 0", "grades mean no match")
