@@ -13,6 +13,7 @@ from multigrain.errors import SourceError
 from multigrain.mining.job import read_pairs as read_pairs_to_mine
 from multigrain.sources.pairs import read_pairs
 from multigrain.storage.reading import Reading
+from multigrain.tools.labelled_input import look_for_labels
 
 
 def write_jsonl(path: Path, values: list[dict[str, object]]) -> Path:
@@ -101,3 +102,13 @@ def test_rows_with_and_without_a_context_all_have_a_positive(tmp_path: Path) -> 
     assert [document.text for document in table.documents] == ["c0", "a1", "c2"]
     assert table.incomplete == 1
     assert [row.positives for row in read_foreign(path)[0]] == [("c0",), ("a1",), ("c2",)]
+
+
+def test_init_names_the_column_that_the_run_takes(tmp_path: Path) -> None:
+    context = {"title": ["T"], "sentences": [["one", "two"]]}
+    values = [{"question": f"q{n}", "answer": f"a{n}", "context": context} for n in range(12)]
+
+    found = look_for_labels(write_jsonl(tmp_path / "a.jsonl", values), shown="a.jsonl")
+
+    assert found is not None
+    assert "the columns 'question' and 'answer' are taken for queries and their answers" in found.notes[0]

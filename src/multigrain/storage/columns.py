@@ -154,17 +154,6 @@ def apart(query: Column | str, positive: Column | str) -> tuple[Column | str, Co
     )
 
 
-def pair_columns(columns: Iterable[str]) -> tuple[str, str] | None:
-    """The columns of a table that hold queries and what answers them; None where it lacks one of them.
-
-    Args:
-        columns: those of the table.
-    """
-    names = tuple(columns)
-    query, positive = QUERY.among(names), POSITIVE.among(names)
-    return None if query is None or positive is None or query == positive else (query, positive)
-
-
 def no_column(column: Column | str, columns: Iterable[str], *, option: str = "") -> str:
     """What an error says where a table lacks a column.
 

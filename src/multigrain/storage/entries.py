@@ -12,7 +12,7 @@ from tokenize import TokenError, generate_tokens
 from typing import Any, Final
 
 from multigrain.errors import SourceError
-from multigrain.storage.columns import CONTEXT, POSITIVE, Column
+from multigrain.storage.columns import CONTEXT, POSITIVE, QUERY, Column
 
 _PLURAL: Final = ("s", "pos", "neg")
 
@@ -110,6 +110,12 @@ def positive_column(values: Mapping[str, Any], column: Column = POSITIVE) -> str
     names = column.all_among(values)
     fit = (name for name in names if CONTEXT.among([name]) is None or _holds_text(values[name]))
     return next(fit, names[0] if names else None)
+
+
+def pair_columns(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The columns of a row that hold a query and what answers it; None where it lacks one of them."""
+    query, positive = QUERY.among(values), positive_column(values)
+    return None if query is None or positive is None else (query, positive)
 
 
 def _holds_text(value: Any) -> bool:

@@ -18,7 +18,8 @@ from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.storage.columns import SENTENCE_SCORE, SENTENCES, pair_columns
+from multigrain.storage.columns import SENTENCE_SCORE, SENTENCES
+from multigrain.storage.entries import pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
