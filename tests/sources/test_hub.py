@@ -98,6 +98,32 @@ def test_a_split_of_a_saved_data_set_may_have_any_name(tmp_path: Path) -> None:
         list(read_rows(f"hf:{tmp_path / 'set'}:corpus"))
 
 
+def test_of_a_saved_data_set_the_written_split_is_read(tmp_path: Path) -> None:
+    parts = {name: datasets.Dataset.from_dict({"text": [name]}) for name in ("train", "test", "corpus")}
+    folder = tmp_path / "set"
+    datasets.DatasetDict(parts).save_to_disk(str(folder))
+
+    for reference, read in {
+        "": "train",
+        ":test": "test",
+        ":corpus": "corpus",
+        ":default:train": "train",
+        ":default:test": "test",
+        ":default:corpus": "corpus",
+        ":test:test": "test",
+    }.items():
+        assert [row.values["text"] for row in read_rows(f"hf:{folder}{reference}")] == [read], reference
+    for reference, words in {
+        ":train:test": f"train and test are both splits of it; name one: hf:{folder}:test",
+        ":corpus:train": f"corpus and train are both splits of it; name one: hf:{folder}:train",
+        ":corpora": "no split 'corpora'; it has train, test, corpus",
+        ":default:dev": "no split 'dev'; it has train, test, corpus",
+    }.items():
+        with pytest.raises(SourceError) as caught:
+            list(read_rows(f"hf:{folder}{reference}"))
+        assert str(caught.value) == f"hf:{folder}{reference}: {words}"
+
+
 def test_the_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     datasets.Dataset.from_dict(ROWS).to_json(str(tmp_path / "a.jsonl"))
     config = DocumentsConfig(path=Path(f"hf:{tmp_path}"), **FIELDS)

@@ -31,7 +31,6 @@ from multigrain.storage.columns import (
     ANSWERING,
     DOCUMENTS,
     LABELS,
-    PAIR_LABEL,
     POSITIVE,
     POSITIVE_SCORE,
     QUERY,
@@ -45,6 +44,7 @@ from multigrain.storage.entries import (
     has_system_message,
     last_content,
     passage_text,
+    positive_column,
     text_of,
 )
 from multigrain.storage.labels import (
@@ -139,6 +139,7 @@ def open_foreign(
     column = usual_label_column(first)
     if column is None or read_as in ("tevatron", "multigrain"):
         return (row for _, row in usable), read_as
+    reading.use(column)
     return _by_label(column, list(usable), reading, path), read_as
 
 
@@ -205,6 +206,8 @@ def _usable(rows: Iterator[Row], form: FormatName, reading: Reading, path: Path)
 def _note_lists(row: Row, result: ForeignRow, form: FormatName, reading: Reading) -> None:
     """Note the lists of labels and of scores that a row has, and what they do."""
     told = _told(row.values) if form in ("sentence-transformers", "lists") else None
+    if form in ("sentence-transformers", "lists"):
+        reading.positive(row, POSITIVE)
     if told is not None:
         column, labels = told
         labels.tell(column, reading, "" if POSITIVE.among(row.values) is None else "the others are negatives")
@@ -283,7 +286,7 @@ def _sentence_transformers(row: Row) -> ForeignRow:
     query = text_in(row, QUERY.among(row.values) or QUERY.names[0])
     if (told := _told(row.values)) is not None:
         return _labelled_list(row, query, *told)
-    positive = POSITIVE.among(row.values)
+    positive = positive_column(row.values)
     if positive is None and (documents := DOCUMENTS.among(row.values)) is not None:
         return _documents(row, query, documents)
     positives = texts_of(row, positive or POSITIVE.names[0])
@@ -293,7 +296,7 @@ def _sentence_transformers(row: Row) -> ForeignRow:
 
 def _told(values: Mapping[str, Any]) -> tuple[str, ListLabels] | None:
     """The column with a list of positives and negatives, and what tells which is which; None where there is none."""
-    positive = POSITIVE.among(values)
+    positive = positive_column(values)
     column = DOCUMENTS.among(values) if positive is None else positive
     if column is None or (positive is not None and negative_columns(tuple(values))):
         return None
@@ -396,20 +399,16 @@ def _used(columns: tuple[str, ...], names: Sequence[str]) -> Iterator[str | None
     """The columns that a form's reader uses among those of a table."""
     yield from columns
     there = tuple(names)
-    negatives = negative_columns(there)
     if not columns:
         yield QUERY.among(there)
-        yield (positive := POSITIVE.among(there))
-        yield from negatives
-        if positive is None:
+        yield from negative_columns(there)
+        if POSITIVE.among(there) is None:
             yield DOCUMENTS.among(there)
         if (score := POSITIVE_SCORE.among(there)) is not None:
             yield score
             yield from negative_score_columns(there)
     elif "positive_similarity" in columns:
         yield from negative_score_columns(there)
-    if not negatives and "positive_passages" not in columns:
-        yield PAIR_LABEL.among(there)
 
 
 def _score_list(row: Row) -> str | None:

@@ -9,7 +9,7 @@ CHECKED_HERE: Final = ("minLength",)
 """What answers are only checked for, and no server is told. xgrammar, with which vLLM and OpenVINO GenAI decode, takes
 a text with a least or greatest length for one that holds no quote, backslash or line end: no code could be written.
 
-A greatest length is sent, since whoever sets one wants a small model that repeats itself to end there. No schema of this
+A greatest length is sent: whoever sets one wants a small model that repeats itself to end there. No schema of this
 package has one.
 """
 

@@ -27,7 +27,7 @@ from multigrain.mining.mine import Keys, Mined, QueryBlock, Search, mine_negativ
 from multigrain.mining.rules import MiningRules, word_keys
 from multigrain.mining.vectors import SHARD_ROWS, VectorStore, embed_shards, missing_shards, shards_of
 from multigrain.sources.words import fold_words
-from multigrain.storage.columns import POSITIVE, QUERY
+from multigrain.storage.columns import POSITIVE, QUERY, apart
 from multigrain.storage.files import atomic_write
 from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
@@ -103,13 +103,13 @@ def read_pairs(path: Path, query: str | None, positive: str | None) -> PairFile:
     positives_of: dict[str, dict[str, None]] = {}
     reading = Reading()
     labels = find_labels(lambda: read_rows(path))
-    used = using(query or QUERY, positive or POSITIVE, None if labels is None else labels.column)
+    asked, answer = apart(query or QUERY, positive or POSITIVE)
+    used = using(asked, positive, None if labels is None else labels.column)
     for row in read_rows(path):
         reading.see(row, used)
-        text = row.text(query or QUERY, option="--query-field")
-        positives = only_matches(row, positive or POSITIVE, reading).texts(
-            positive or POSITIVE, option="--positive-field"
-        )
+        text = row.text(asked, option="--query-field")
+        column = reading.positive(row, answer)
+        positives = only_matches(row, column, reading).texts(column, option="--positive-field")
         if text is None or not positives:
             reading.leave_out("no query or no positive", f"{row.place}: no text for the query or its positive")
         elif is_match(labels, row, reading):

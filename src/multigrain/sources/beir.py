@@ -275,7 +275,7 @@ def read_texts(path: Path) -> Iterator[Row]:
     if path.is_dir():
         check_parts(file for file in files_inside(path) if file.suffix == ".parquet")
         return read_rows(path, "parquet", several=True)
-    refuse_part(path)
+    refuse_part(path, alone=False)  # by itself it is refused, too: the others are missing
     check_parts([path])
     if hint := unpack_hint(path):
         raise SourceError(f"{path}: {hint}")

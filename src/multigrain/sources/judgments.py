@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from multigrain.errors import SourceError
 from multigrain.storage.columns import BESIDE_JUDGMENTS, DOCUMENT_ID, JUDGED, QUERY_ID
+from multigrain.storage.labels import may_grade_no_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_lines, read_rows
 from multigrain.storage.separated import check_names, unquoted
@@ -31,7 +32,6 @@ _QRELS_FOLDERS: Final = ("qrels", "default", "data")
 _LINE: Final = "line"
 _JUDGMENT: Final = "expected query id, document id and grade"
 _LOOKED_AT: Final = 10_000  # lines, to tell which columns they have
-_SCALE: Final = 3  # grades; from 1 to 2 all are relevant, and 1 may mean that it is not on a scale from 1 to 5
 _ITERATIONS: Final = ("0", "Q0")
 
 _Judgment = tuple[str, str, str, Any]
@@ -89,7 +89,7 @@ def read_qrels(
             )
     reading.check_few()
     grades = {grade for judged in qrels.values() for grade in judged.values()}
-    if grades and min(grades) > 0 and max(grades) >= _SCALE:
+    if grades and may_grade_no_match(min(grades), max(grades)):
         reading.remark(
             f"grades from {min(grades)} to {max(grades)}, none of them 0: each judged document counts as relevant; "
             "where some of these grades mean that it is not, write 0 instead"

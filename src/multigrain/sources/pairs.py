@@ -22,7 +22,7 @@ from multigrain.sources.labels import LABEL, read_label_list, read_labelled_text
 from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_repeated
-from multigrain.storage.columns import POSITIVE, QUERY, TEXT
+from multigrain.storage.columns import POSITIVE, QUERY, TEXT, apart
 from multigrain.storage.files import files_state, unpack_hint
 from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
@@ -174,19 +174,21 @@ def read_pairs(config: PairsConfig) -> PairTable:
         return _read_beir(path, config.split)
     table = PairTable()
     reading = table.reading
-    asked, answer = QUERY.unless(config.query_field), POSITIVE.unless(config.positive_field)
+    asked, answer = apart(QUERY.unless(config.query_field), POSITIVE.unless(config.positive_field))
     labels = find_labels(lambda: read_rows(path, kind))
-    used = using(asked, answer, None if labels is None else labels.column)
+    named = answer if isinstance(answer, str) else None
+    used = using(asked, named, None if labels is None else labels.column)
     for row in read_rows(path, kind):
         reading.see(row, used)
         query = row.text(asked, option="pairs.query_field")
-        positives = only_matches(row, answer, reading).texts(answer, option="pairs.positive_field")
+        positive = reading.positive(row, answer)
+        positives = only_matches(row, positive, reading).texts(positive, option="pairs.positive_field")
         if query is None or not positives:
             table.incomplete += 1
             reading.leave_out("no query or no positive", f"{row.place}: no query or no positive")
         elif is_match(labels, row, reading):
-            for positive in positives:
-                table.answer(query, table.document(positive))
+            for text in positives:
+                table.answer(query, table.document(text))
     tell_if_all_match(labels, reading, rows=reading.kept, queries=len(table.positives))
     table.notes = tuple(reading.lines(path.name))
     return table

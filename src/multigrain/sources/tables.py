@@ -15,7 +15,8 @@ from multigrain.sources.html import has_markup, looks_like_html
 from multigrain.sources.rich import read_html
 from multigrain.sources.source import DataSource
 from multigrain.sources.words import fold_repeated
-from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column, pair_columns
+from multigrain.storage.columns import OWN_ID, PASSAGE, TITLE, Column
+from multigrain.storage.entries import pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 

@@ -38,10 +38,17 @@ class Column:
         """What an option names; this column, by any of its names, where the option is left at the first of them."""
         return self if name in (None, self.names[0]) else str(name)
 
+    def without(self, other: Column | str) -> Column:
+        """This column, but never the one that is chosen for something else by its very name."""
+        if isinstance(other, Column):
+            return self
+        return Column(self.holds, tuple(name for name in self.names if _plain(name) != _plain(other)))
+
 
 _QUERIES: Final = ("query", "anchor", "question", "sentence1", "sentence_1", "sentence_a")
 _PASSAGES: Final = ("passage", "contents", "content", "document", "body")
-_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", "contexts", "context")
+_CONTEXTS: Final = ("contexts", "context")
+_ANSWERING: Final = ("positive_passages", "positive_ctxs", "passage", *_CONTEXTS)
 
 QUERY: Final = Column("query", _QUERIES)
 ANSWERING: Final = Column("passage with an answer", _ANSWERING)
@@ -62,6 +69,8 @@ POSITIVE: Final = Column(
         "sentence_b",
     ),
 )
+CONTEXT: Final = Column("context", _CONTEXTS)
+"""Of the positive's columns those that some tables have for something else; see `entries.positive_column`."""
 TITLE: Final = Column("title", ("title",))
 PASSAGE: Final = Column("text", ("text", *_PASSAGES))
 TEXT: Final = Column("text", ("text", "query", "question", *_PASSAGES, "anchor"))
@@ -72,16 +81,10 @@ DOCUMENT_ID: Final = Column(
 OWN_ID: Final = Column("id", ("id", "_id"))
 ID: Final = Column("id", ("_id", "id", *QUERY_ID.names, *DOCUMENT_ID.names))
 _SCORED: Final = ("score", "similarity", "similarity_score", "relevance_score")
-_GRADED: Final = (
-    "grade",
-    "relevance",
-    "rel",
+_LABELLED: Final = (
     "label",
     "gold_label",
     "relevance_label",
-    "relevance_grade",
-    "relevance_judgment",
-    "graded_relevance",
     "relevant",
     "is_relevant",
     "is_match",
@@ -89,10 +92,18 @@ _GRADED: Final = (
     "is_paraphrase",
     "is_selected",
 )
-GRADE: Final = Column("grade", (_SCORED[0], *_GRADED, *_SCORED[1:]))
-PAIR_LABEL: Final = Column("label of a pair", (*_GRADED, *_SCORED))
-"""As `GRADE`, where a label goes before a score: of a pair with both, the score is mostly a retriever's."""
-JUDGED: Final = Column("grade", (*GRADE.names, "gain", "judgment", "judgement", "relevancy", "rating", "qrel"))
+_GRADED: Final = ("grade", "relevance", "rel", "relevance_grade", "relevance_judgment", "graded_relevance")
+PAIR_LABEL: Final = Column("label of a pair", (*_LABELLED, *_GRADED, *_SCORED))
+"""A label goes before a grade, and both before a score: of a pair with both, the score is mostly a retriever's."""
+SENTENCE_SCORE: Final = Column("score", (*_SCORED, *_GRADED, *_LABELLED))
+"""Of two sentences; a score orders pairs more finely than a label does."""
+JUDGED: Final = Column(
+    "grade",
+    (
+        *(_SCORED[0], *_GRADED, *_LABELLED, *_SCORED[1:]),
+        *("gain", "judgment", "judgement", "relevancy", "rating", "qrel"),
+    ),
+)
 """Of judgments of relevance. Next to a pair, some of these names are columns of something else."""
 BESIDE_JUDGMENTS: Final = (Column("iteration", ("iteration", "iter", "q0", "0")), TEXT, TITLE, OWN_ID)
 """What a table of judgments may have besides ids and grades."""
@@ -135,15 +146,12 @@ def negative_score_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     return _numbered(_NEGATIVE_SCORE, columns)
 
 
-def pair_columns(columns: Iterable[str]) -> tuple[str, str] | None:
-    """The columns of a table that hold queries and what answers them; None where it lacks one of them.
-
-    Args:
-        columns: those of the table.
-    """
-    names = tuple(columns)
-    query, positive = QUERY.among(names), POSITIVE.among(names)
-    return None if query is None or positive is None or query == positive else (query, positive)
+def apart(query: Column | str, positive: Column | str) -> tuple[Column | str, Column | str]:
+    """The query's column and the positive's: what is chosen for one by its very name is no candidate for the other."""
+    return (
+        query.without(positive) if isinstance(query, Column) else query,
+        positive.without(query) if isinstance(positive, Column) else positive,
+    )
 
 
 def no_column(column: Column | str, columns: Iterable[str], *, option: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from functools import partial
 from io import StringIO
 from token import STRING
@@ -11,6 +12,7 @@ from tokenize import TokenError, generate_tokens
 from typing import Any, Final
 
 from multigrain.errors import SourceError
+from multigrain.storage.columns import CONTEXT, POSITIVE, QUERY, Column
 
 _PLURAL: Final = ("s", "pos", "neg")
 
@@ -96,6 +98,33 @@ def _parts(text: str, *, at: str) -> Any:
             f"{at} is a list that numpy cut short when it printed it ('...'): write the table as Parquet"
         )
     return ast.literal_eval(text)
+
+
+def positive_column(values: Mapping[str, Any], column: Column = POSITIVE) -> str | None:
+    """The column of a row's positive: a context only where it holds text, or where there is no other.
+
+    Args:
+        values: the row's.
+        column: the names that it may have.
+    """
+    names = column.all_among(values)
+    fit = (name for name in names if CONTEXT.among([name]) is None or _holds_text(values[name]))
+    return next(fit, names[0] if names else None)
+
+
+def pair_columns(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The columns of a row that hold a query and what answers it; None where it lacks one of them."""
+    query, positive = QUERY.among(values), positive_column(values)
+    return None if query is None or positive is None else (query, positive)
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether a cell holds a text that is not empty, or a list of texts and passages with one in it."""
+    entries = value if isinstance(value, list) else [value]
+    texts = [entry.get("text") if isinstance(entry, dict) else entry for entry in entries]
+    return all(text is None or isinstance(text, str) for text in texts) and any(
+        text and text.strip() not in ("", "[]") for text in texts
+    )
 
 
 def has_system_message(messages: Any) -> bool:

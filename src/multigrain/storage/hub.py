@@ -1,7 +1,8 @@
 """Data sets of the Hugging Face hub, and folders that `datasets` reads or has saved.
 
 A reference is `hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]`, or `hf:FOLDER[:CONFIG][:SPLIT]`. With one part after
-the name, `train`, `validation`, `test` and `dev` (also sliced, `train[:1000]`) are splits, anything else is a config.
+the name, `train`, `validation`, `test` and `dev` (also sliced, `train[:1000]`) are splits, anything else is a config;
+of what is saved it is a split, whatever it is called.
 """
 
 from __future__ import annotations
@@ -59,7 +60,12 @@ def parse_hub(path: Path) -> HubReference:
     if parts is None:
         raise SourceError(f"{path}: not a data set; write hf:OWNER/NAME[@REVISION][:CONFIG][:SPLIT]")
     config, split = parts["first"], parts["second"]
-    if config is not None and split is None and _SPLIT.fullmatch(config):
+    # What is saved has no configs: hf:FOLDER:corpus is a split.
+    if (
+        config is not None
+        and split is None
+        and (_SPLIT.fullmatch(config) or is_saved(Path(parts["name"]).expanduser()))
+    ):
         config, split = None, config
     return HubReference(parts["name"], config, split or _DEFAULT_SPLIT, parts["revision"])
 
@@ -137,12 +143,14 @@ def _load(reference: HubReference, shown: str) -> Any:
     if not isinstance(saved, datasets.DatasetDict):
         return saved
     there = ", ".join(saved)
-    # What is saved has no configs: hf:FOLDER:corpus is a split.
-    split = reference.config or reference.split or there  # there is one, or it is no split's name
+    split = reference.split or there  # there is one, or it is no split's name
     if split not in saved:
-        is_named = reference.config or reference.split
-        problem = f"no split {split!r}; it has" if is_named else "give the folder of one of its splits:"
+        problem = f"no split {split!r}; it has" if reference.split else "give the folder of one of its splits:"
         raise SourceError(f"{shown}: {problem} {there}")
+    if reference.config in saved and reference.config != split:
+        raise SourceError(
+            f"{shown}: {reference.config} and {split} are both splits of it; name one: hf:{folder}:{split}"
+        )
     return saved[split]
 
 

@@ -22,6 +22,7 @@ _WORDS: Final = {
     **dict.fromkeys(("false", "no", "contradiction", "not_entailment", "not_duplicate", "not_equivalent"), 0.0),
     **dict.fromkeys(("not_paraphrase", "not_relevant", "irrelevant", "no_match"), 0.0),
 }
+_SCALE: Final = 3  # grades that go up to it may begin with one for no match
 _CONTRADICTION: Final = 2.0  # its number in inference data
 LOOKED_AT: Final = 1_000
 """How many rows tell whether a table has labels: in JSON a row may lack what the next one has."""
@@ -70,7 +71,7 @@ def label_of(row: Row, column: str) -> float | None:
         SourceError: it is no number.
     """
     value: Any = row.values.get(column)
-    if value is None or (isinstance(value, str) and value.strip().lower() in _UNDECIDED):
+    if _is_undecided(value):
         return None
     number = _number(value)
     if not math.isfinite(number):
@@ -91,18 +92,37 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def label_column(row: Row) -> str | None:
-    """The column with the label of a pair; None where there is none, or where the row holds its negatives itself."""
-    column = PAIR_LABEL.among(row.values)
-    is_scalar = column is not None and not isinstance(row.values[column], list | dict)
-    return column if is_scalar and not negative_columns(tuple(row.values)) else None
-
-
 def usual_label_column(rows: Iterable[Row]) -> str | None:
-    """The column with the labels of a table, by its first rows: at least half of them have it."""
-    columns = [label_column(row) for row in islice(rows, LOOKED_AT)]
-    found = [column for column in columns if column is not None]
-    return found[0] if found and 2 * len(found) >= len(columns) else None
+    """The column with the labels of a table, by its first rows: at least half of them have it.
+
+    One that is empty, or whose words are mostly no labels, such as topics, is passed over where another may have them.
+    """
+    looked_at = list(islice(rows, LOOKED_AT))
+    among = PAIR_LABEL.all_among(dict.fromkeys(name for row in looked_at for name in row.values))
+    labelled = [row.values for row in looked_at if _has_label_or_score(row.values)]
+    there = {
+        name: [values[name] for values in labelled if name in values and not isinstance(values[name], list | dict)]
+        for name in among
+    }
+    usual = [name for name, cells in there.items() if cells and 2 * len(cells) >= len(looked_at)]
+    return next((name for name in usual if not _are_other_words(there[name])), usual[0] if usual else None)
+
+
+def _has_label_or_score(values: Mapping[str, Any]) -> bool:
+    """Whether a row may be a pair with a label: it has no negatives of its own, and no list of labels."""
+    first = PAIR_LABEL.among(values)
+    is_scalar = first is not None and not isinstance(values[first], list | dict)
+    return is_scalar and not negative_columns(tuple(values))
+
+
+def _are_other_words(cells: list[Any]) -> bool:
+    """Whether nothing stands in a column, or most of it is no label."""
+    filled = [cell for cell in cells if not _is_undecided(cell)]
+    return not filled or 2 * sum(map(math.isnan, map(_number, filled))) > len(filled)
+
+
+def _is_undecided(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _UNDECIDED)
 
 
 def read_labels(column: str, rows: Iterable[Row]) -> Labels | None:
@@ -181,11 +201,19 @@ def leave_undecided(row: Row, column: str, reading: Reading) -> None:
         reading.leave_out("no label", f"{row.place}: {column!r} is empty, and other rows have one")
 
 
+def may_grade_no_match(lowest: float, highest: float) -> bool:
+    """Whether grades none of which is 0 may be of a scale whose lowest means no match, as 1 does on one from 1 to 5.
+
+    The rule of pairs and of judgments: from 1 to 2 all are relevant, more or less.
+    """
+    return lowest > 0 and highest >= _SCALE
+
+
 def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, queries: int) -> bool:
     """Say that similarities or grades call no row no match, though some may mean that.
 
-    Similarities are told where queries have several rows: some may be mined negatives. Grades are told where there are
-    different ones, none of them 0: on a scale from 1 to 5, 1 is no match.
+    Similarities are told where queries have several rows: some may be mined negatives. Grades are told where
+    `may_grade_no_match`.
 
     Args:
         labels: what the table's labels mean; None where it has none.
@@ -198,7 +226,7 @@ def tell_if_all_match(labels: Labels | None, reading: Reading, *, rows: int, que
     """
     if labels is None or not labels.matches(labels.lowest):
         return False
-    if labels.lowest == labels.highest if labels.whole else rows <= queries:
+    if not may_grade_no_match(labels.lowest, labels.highest) if labels.whole else rows <= queries:
         return False
     kind, bound, which = (
         ("grades", "above 0", "grades mean no match")

@@ -9,7 +9,7 @@ from typing import Final
 
 from multigrain.errors import SourceError
 from multigrain.storage.columns import Column
-from multigrain.storage.entries import is_plural, is_printed_list
+from multigrain.storage.entries import is_plural, is_printed_list, positive_column
 from multigrain.storage.rows import Row
 
 FEW: Final = 0.2
@@ -82,6 +82,20 @@ class Reading:
         if columns not in self._layouts:
             self._layouts[columns] = None
             self._used.update(name for name in used(columns) if name is not None)
+
+    def positive(self, row: Row, column: Column | str) -> Column | str:
+        """The column of a row's positive, which is noted as used; the same where the row has none.
+
+        Args:
+            row: any row.
+            column: its very name, or those that it may have.
+        """
+        if isinstance(column, str) or (name := positive_column(row.values, column)) is None:
+            return column
+        if name != (before := column.among(row.values)):
+            self.remark(f"where {before!r} holds no text, {name!r} is the positive")
+        self.use(name)
+        return name
 
     def use(self, *columns: str) -> None:
         """Note that columns are used, where it takes a row's values to tell."""

@@ -10,14 +10,17 @@ pandas and pyarrow read such a folder by its name, and leave out files whose nam
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
+import shlex
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +38,7 @@ RUN_AGAIN: Final = "run the stage that wrote it again"
 
 _FORMAT: Final = 1
 _BLOCK: Final = 1 << 22
+_NAMED: Final = 4  # parts in one line
 _PART: Final = re.compile(r"(?P<before>.*?)-?(?P<number>\d+)(?P<after>-of-(?P<total>\d+))")
 """The stem of a file that is one of several of a table, as the hub names them: `test-00000-of-00002`."""
 
@@ -166,35 +170,53 @@ def parts_of_table(file: Path) -> list[Path]:
     """
     if _PART.fullmatch(file.stem) is None:
         return [file]
-    like = f"*-of-*{file.suffix}"
-    parts = sorted(other for other in file.parent.glob(like) if stem_of_table(other) == stem_of_table(file))
+    parts = _parts_beside(file)
     check_parts(parts)
     return parts
 
 
-def refuse_part(file: Path) -> None:
+def refuse_part(file: Path, *, alone: bool = True) -> None:
     """See that a file is not one of several parts of a table that lie beside it: it would be read for the whole.
+
+    Args:
+        file: any file.
+        alone: a part by itself would be read, so that a folder of its own is a way to do so.
 
     Raises:
         SourceError: it is.
     """
-    part = _PART.fullmatch(file.stem)
-    if part is None or not file.is_file():
+    if _PART.fullmatch(file.stem) is None or not file.is_file():
         return
-    like = f"{stem_of_table(file)}*-of-*{file.suffix}"
-    beside = [other.name for other in file.parent.glob(like) if stem_of_table(other) == stem_of_table(file)]
-    if len(beside) > 1:
+    parts = _parts_beside(file)
+    if len(parts) > 1:
         cure = (
-            f"join them first, e.g. `cat {like} > {stem_of_table(file) or 'all'}{file.suffix}`"
+            _how_to_join(parts)
             if file.suffix.lower() == ".jsonl"
             else "put them all in one folder, and name that"
             if file.suffix.lower() == ".parquet"
             else "write their rows into one file"
         )
-        raise SourceError(
-            f"{file}: one of {len(beside)} parts of a table; {cure}; to read this one alone, copy it to a folder of "
-            "its own"
-        )
+        by_itself = "; to read this one alone, copy it to a folder of its own" if alone else ""
+        raise SourceError(f"{file}: one of {len(parts)} parts of a table; {cure}{by_itself}")
+
+
+def _parts_beside(file: Path) -> list[Path]:
+    """The parts of a part's table in its folder, itself among them, by their numbers."""
+    stem = stem_of_table(file)
+    like = f"{glob.escape(stem)}*-of-*{glob.escape(file.suffix)}"
+    named = [(other, _PART.fullmatch(other.stem)) for other in file.parent.glob(like)]
+    numbered = [(int(part["number"]), other) for other, part in named if part is not None and part["before"] == stem]
+    return [other for _, other in sorted(numbered)]
+
+
+def _how_to_join(parts: Sequence[Path]) -> str:
+    """How to make one file of JSON Lines of its parts; no file is overwritten."""
+    stem, suffix = stem_of_table(parts[0]) or "all", parts[0].suffix
+    names = chain([stem], (f"{stem}-joined{number or ''}" for number in count()))
+    whole = next(name for name in (f"{each}{suffix}" for each in names) if not (parts[0].parent / name).exists())
+    if len(parts) > _NAMED:
+        return f"join all {len(parts)} parts first, {parts[0].name} to {parts[-1].name} in this order, e.g. as {whole}"
+    return f"join them first, e.g. `cat {shlex.join(part.name for part in parts)} > {shlex.quote(whole)}`"
 
 
 def check_parts(files: Iterable[Path]) -> None:

@@ -12,7 +12,7 @@ from multigrain.errors import SourceError
 from multigrain.sources.beir import find_beir, has_packed_texts, is_beir, iterate_texts
 from multigrain.sources.files import table_kind
 from multigrain.sources.judgments import find_splits, read_qrels
-from multigrain.storage.columns import pair_columns
+from multigrain.storage.entries import pair_columns
 from multigrain.storage.rows import read_rows
 from multigrain.tools.first_look import LOOKED_AT, READ_TOKENS, suggest
 

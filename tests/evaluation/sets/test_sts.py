@@ -34,6 +34,17 @@ def test_the_score_is_scipys_on_the_encoders_cosines(word_hash, tmp_path: Path) 
     assert similarities[2] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("label", ["is_paraphrase", "label", "relevance"])
+@pytest.mark.parametrize("score", ["similarity", "score", "similarity_score"])
+def test_a_similarity_goes_before_a_label_of_the_pair(tmp_path: Path, label: str, score: str) -> None:
+    rows = [(one, two, given, str(number % 2)) for number, (one, two, given) in enumerate(ROWS)]
+    path = write(tmp_path / "sts.tsv", rows, f"sentence1\tsentence2\t{score}\t{label}")
+
+    assert read_sts(path, name="s", role="test").gold == (4.5, 1.0, 5.0)
+    renamed = write(tmp_path / "labels.tsv", rows, f"sentence1\tsentence2\tnote\t{label}")
+    assert read_sts(renamed, name="s", role="test").gold == (0.0, 1.0, 0.0)
+
+
 def test_a_collapsed_model_orders_nothing() -> None:
     assert spearman(np.array([1.0, 2.0, 3.0]), np.full(3, 0.5)) == 0.0
 

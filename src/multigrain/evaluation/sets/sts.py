@@ -18,7 +18,8 @@ from multigrain.evaluation.sets.beir import as_evaluation_error
 from multigrain.evaluation.sets.retrieval_set import Role
 from multigrain.evaluation.settings import CompareSettings
 from multigrain.evaluation.significance import PairedDifference
-from multigrain.storage.columns import GRADE, SENTENCES, pair_columns
+from multigrain.storage.columns import SENTENCE_SCORE, SENTENCES
+from multigrain.storage.entries import pair_columns
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import Row, read_rows
 
@@ -92,9 +93,9 @@ def read_sts(path: Path, *, name: str, role: Role, provenance: str = GIVEN_SCORE
                     f"{row.place}: queries with their answers ({columns[0]!r}, {columns[1]!r}) are no set: start_from:"
                     " pairs holds a part of them out for the test; or name three files: queries, documents and qrels"
                 )
-            reading.see(row, using(*SENTENCES, GRADE))
+            reading.see(row, using(*SENTENCES, SENTENCE_SCORE))
             texts = [_sentence(row, position) for position in range(len(SENTENCES))]
-            score = row.values[row.column(GRADE)]
+            score = row.values[row.column(SENTENCE_SCORE)]
             lacking = [column.holds for column, text in zip(SENTENCES, texts, strict=True) if not text]
             lacking += ["score"] if score is None or score == "" else []
             if lacking:
