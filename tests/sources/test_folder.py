@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +11,6 @@ import pytest
 from multigrain.errors import SourceError
 from multigrain.sources.files import files_fingerprint, table_kind
 from multigrain.sources.folder import read_folder
-from multigrain.storage import files
 from multigrain.storage.rows import read_rows
 
 
@@ -82,27 +80,6 @@ def test_folders_behind_links_are_read_and_watched(tmp_path: Path) -> None:
     before = files_fingerprint(docs)
     (shared / "c.txt").write_text("Pines do not hunt.")
     assert files_fingerprint(docs) != before
-
-
-def test_files_that_are_written_again_are_the_same_files_and_one_letter_makes_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = tmp_path / "owls.txt"
-    page.write_text("Owls hunt at night.")
-    os.utime(page, (1, 1))
-    seen = {place: files_fingerprint(place) for place in (page, tmp_path)}
-
-    page.write_text("Owls hunt at night.")
-    assert {place: files_fingerprint(place) for place in seen} == seen
-    page.write_text("Owls hunt by night.")
-    os.utime(page, (1, 1))
-    for place, before in seen.items():
-        assert files_fingerprint(place) != before
-
-    monkeypatch.setattr(files, "_READ_WHOLE", 10)  # of what is too long to read, the time of change tells
-    before = files_fingerprint(page)
-    os.utime(page, (2, 2))
-    assert files_fingerprint(page) != before
 
 
 def test_a_table_goes_on_behind_a_link(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.sources.beir import is_beir
-from multigrain.storage.files import UNPACK, files_state, visible_files, walk_folders
+from multigrain.storage.files import UNPACK, files_inside, walk_folders
 from multigrain.storage.hub import is_saved, parse_hub
 from multigrain.storage.rows import TABLES_OF_FOLDERS, row_kind
 from multigrain.storage.shards import is_table
@@ -76,21 +77,31 @@ def _is_one_table(folder: Path) -> bool:
 
 
 def files_fingerprint(path: Path) -> str:
-    """A hash over the names and contents of the files at a path; see `storage.files.files_state`.
+    """A hash over the names, sizes and times of change of the files at a path.
 
     Of a data set it is the reference and, for a folder, its files. What the hub holds is not looked at.
     """
     if is_hub(path):
         folder = parse_hub(path).folder
-        return files_state(visible_files(folder) if folder is not None else (), folder, start=str(path))
+        return status_hash(files_inside(folder) if folder is not None else (), folder, start=str(path))
     if path.is_file():
-        return files_state([path], path.parent)
+        return status_hash([path], path.parent)
     if is_table(path):
-        return files_state(sorted(path.iterdir()), path.parent)
+        return status_hash(sorted(path.iterdir()), path.parent)
     if table_kind(path) is not None:
-        return files_state(visible_files(path), path.parent)
+        inside = (file for file in files_inside(path) if not file.name.startswith("."))
+        return status_hash(inside, path.parent)
     # A link to nothing is no file.
-    return files_state((file for file in document_files(path) if file.exists()), path.parent)
+    return status_hash((file for file in document_files(path) if file.exists()), path.parent)
+
+
+def status_hash(files: Iterable[Path], folder: Path | None = None, *, start: str = "") -> str:
+    """A hash over files' names (as seen from a folder, where one is given), their sizes and times of change."""
+    digest = hashlib.sha256(start.encode())
+    for file in files:
+        name, status = file.name if folder is None else file.relative_to(folder), file.stat()
+        digest.update(f"{name}\x1f{status.st_size}\x1f{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def document_files(folder: Path) -> list[Path]:

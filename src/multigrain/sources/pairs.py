@@ -16,14 +16,14 @@ from multigrain.errors import SourceError
 from multigrain.records import Document, GivenQuery, Split
 from multigrain.sources.beir import find_beir, join_title, read_judged_texts
 from multigrain.sources.chunking import cut_text
-from multigrain.sources.files import existing_path, files_fingerprint, table_kind
+from multigrain.sources.files import existing_path, files_fingerprint, status_hash, table_kind
 from multigrain.sources.grouping import divide_group, join_groups, near_duplicate_groups, too_large_group
 from multigrain.sources.labels import LABEL, read_label_list, read_labelled_texts
 from multigrain.sources.load import PlacedDocuments, read_documents, split_groups, text_place
 from multigrain.sources.store import document_list
 from multigrain.sources.words import fold_repeated
 from multigrain.storage.columns import POSITIVE, QUERY, TEXT, apart
-from multigrain.storage.files import files_state, unpack_hint
+from multigrain.storage.files import unpack_hint
 from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
 from multigrain.storage.rows import read_rows
@@ -123,7 +123,7 @@ def load_pairs(config: PairsConfig, documents: DocumentsConfig, *, seed: int) ->
 
 
 def pairs_fingerprint(config: PairsConfig) -> str:
-    """Changes when the files behind `read_pairs` do.
+    """Changes when the files behind `read_pairs` do; reads no content.
 
     Raises:
         SourceError: the path is missing.
@@ -135,15 +135,15 @@ def pairs_fingerprint(config: PairsConfig) -> str:
     if not path.is_dir():
         return files_fingerprint(path)
     if is_table(path):
-        return files_state(sorted(path.iterdir()))
+        return status_hash(sorted(path.iterdir()))
     if table_kind(path) is not None:
         return files_fingerprint(path)
     try:
         files = find_beir(path, config.split, option=_SPLIT_OPTION)
         tables = [_parts(table) for table in (files.corpus, files.queries, files.qrels)]
     except SourceError:  # reading says what is missing, and not the look whether anything has changed
-        return files_state([])
-    return files_state(chain(*tables))
+        return status_hash([])
+    return status_hash(chain(*tables))
 
 
 def _parts(table: Path) -> list[Path]:

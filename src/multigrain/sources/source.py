@@ -41,7 +41,7 @@ class DataSource:
         raise NotImplementedError
 
     def fingerprint(self, config: DocumentsConfig) -> str:
-        """A text that changes when the documents do.
+        """A text that changes when the documents may have changed; reads no content.
 
         Raises:
             SourceError: there is nothing at `documents.path`.

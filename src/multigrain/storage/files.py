@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,8 +25,6 @@ UNPACK: Final = {
     ".zip": "unzip",
 }
 """What unpacks a file whose name ends so."""
-
-_READ_WHOLE: Final = 2**30  # bytes of files whose content tells whether they have changed
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
@@ -154,15 +152,6 @@ def files_inside(folder: Path) -> list[Path]:
     return sorted(root / name for root, names in walk_folders(folder) for name in names if (root / name).is_file())
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """As `files_inside`, without hidden files and what is in hidden folders, such as a clone's `.git`."""
-    return [
-        file
-        for file in files_inside(folder)
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
-
-
 def _folder_id(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
@@ -233,43 +222,12 @@ def content_fingerprint(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def files_state(files: Iterable[Path], folder: Path | None = None, *, start: str = "") -> str:
-    """A hash over files' names and what they hold: files that are written again with the same content are the same.
-
-    Of files that have more than 1 GiB together, which take seconds to read, sizes and times of change stand for the
-    content; and so they do for a file that nobody may read.
-
-    Args:
-        files: the files; of a folder, all files inside that are not hidden.
-        folder: where names start; None for the last part of each alone.
-        start: what the hash is of besides.
-    """
-    found = [inside for file in files for inside in (visible_files(file) if file.is_dir() else [file])]
-    is_read = sum(file.stat().st_size for file in found) <= _READ_WHOLE
-    digest = hashlib.sha256(start.encode())
-    for file in found:
-        name = file.name if folder is None else file.relative_to(folder)
-        digest.update(f"{name}\x1f{_file_state(file, is_read)}\n".encode())
-    return digest.hexdigest()
-
-
-def _file_state(file: Path, is_read: bool) -> str:
-    if is_read:
-        try:
-            return _file_hash(file)
-        except OSError:
-            pass
-    status = file.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
 def _file_hash(path: Path) -> str:
-    status = path.stat()
-    return _hash_of(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return _hash_of(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=2**17)  # a folder of as many pages is looked at several times
-def _hash_of(path: Path, status: tuple[int, ...]) -> str:
-    del status  # it is the cache's key: what it stands for is what is read
+@lru_cache(maxsize=4096)
+def _hash_of(path: Path, size: int, changed: int) -> str:
+    del size, changed  # they are the cache's key: what they stand for is what is read
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

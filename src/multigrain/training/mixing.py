@@ -14,7 +14,7 @@ from multigrain.config.paths import is_hub
 from multigrain.display.suggest import near_path
 from multigrain.errors import SourceError
 from multigrain.storage.columns import no_column
-from multigrain.storage.files import files_state
+from multigrain.storage.files import files_inside
 from multigrain.storage.hub import HubReference, is_saved
 from multigrain.storage.labels import find_labels, is_match, only_matches, tell_if_all_match
 from multigrain.storage.reading import Reading, using
@@ -105,10 +105,11 @@ def read_mix(config: MixSourceConfig, counts: MixedRows, *, seed: int) -> Iterat
 
 
 def mix_fingerprint(config: MixSourceConfig) -> list[Any]:
-    """Changes when the files behind a set do. A hub data set is its name."""
+    """Changes when the files behind a set do; reads no content. A hub data set is its name."""
     path = Path(config.path).expanduser()
-    state = files_state([path], path.parent) if path.exists() else config.path
-    return [config.model_dump(mode="json", exclude={"path"}), state]
+    files = files_inside(path) if path.is_dir() else [path]
+    status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    return [config.model_dump(mode="json", exclude={"path"}), status or config.path]
 
 
 def _sample(config: MixSourceConfig, seed: int) -> Iterator[Row]:
