@@ -99,10 +99,7 @@ SENTENCE_SCORE: Final = Column("score", (*_SCORED, *_GRADED, *_LABELLED))
 """Of two sentences; a score orders pairs more finely than a label does."""
 JUDGED: Final = Column(
     "grade",
-    (
-        *(_SCORED[0], *_GRADED, *_LABELLED, *_SCORED[1:]),
-        *("gain", "judgment", "judgement", "relevancy", "rating", "qrel"),
-    ),
+    (_SCORED[0], *_GRADED, *_LABELLED, *_SCORED[1:], "gain", "judgment", "judgement", "relevancy", "rating", "qrel"),
 )
 """Of judgments of relevance. Next to a pair, some of these names are columns of something else."""
 BESIDE_JUDGMENTS: Final = (Column("iteration", ("iteration", "iter", "q0", "0")), TEXT, TITLE, OWN_ID)
